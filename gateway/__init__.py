@@ -1,0 +1,1 @@
+"""A pub/sub fan-out gateway over WebSockets."""

@@ -1,0 +1,1 @@
+"""A credential becomes a principal and its grants."""

@@ -1,0 +1,1 @@
+"""Bytes to core commands, core events to bytes: one module per wire format."""

@@ -1,0 +1,190 @@
+"""What a client asks for. One class per op of docs/protocol.md, "Client to gateway".
+
+Codecs make them, already strict in shape: types, bounds that need no configuration, no unknown field.
+Topics and filters are still plain text here; the engine parses them against the configured limits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Reference: TypeAlias = str | int | None
+"""A command's ``ref``, repeated in its reply."""
+
+
+class Overflow(Enum):
+    """What a subscription loses when the outbox is full (docs/protocol.md, "Overflow")."""
+
+    SPILL = "spill"
+    DROP_OLDEST = "drop_oldest"
+    DROP_NEWEST = "drop_newest"
+    LATEST = "latest"
+    DISCONNECT = "disconnect"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in one life of a stream: ``offset`` is the last one already had (0: none)."""
+
+    epoch: str
+    offset: int
+
+
+class StartKind(Enum):
+    """Where a subscription begins in the streams it matches."""
+
+    NEW = "new"
+    EARLIEST = "earliest"
+    OFFSET = "offset"
+    TIME = "time"
+    LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """``from`` of a subscribe: ``value`` is the offset, the time (ms) or the count; 0 for the others."""
+
+    kind: StartKind
+    value: int = 0
+
+
+START_NEW = Start(StartKind.NEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """``auth``: a credential, first or renewed."""
+
+    token: str
+    ref: Reference = None
+
+    def __repr__(self) -> str:
+        return f"Authenticate(token=***, ref={self.ref!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """``subscribe``; the same filter again replaces the options."""
+
+    filter: str
+    resume: Mapping[str, Position] | None = None
+    start: Start = START_NEW
+    overflow: Overflow = Overflow.SPILL
+    ref: Reference = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """``unsubscribe``."""
+
+    filter: str
+    ref: Reference = None
+
+
+class Publish:
+    """``publish``, over any door; treat it as frozen. Exactly one of ``data`` and ``binary`` is set.
+
+    A plain slotted class for the same reason as ``Publication``: one is made per message.
+
+    Attributes:
+        data: valid JSON text within the depth limit, to be embedded as it is.
+        binary: a body that is neither JSON nor text.
+    """
+
+    __slots__ = ("binary", "content_type", "data", "headers", "id", "idempotency_key", "key", "ref", "topic")
+
+    def __init__(
+        self,
+        topic: str,
+        *,
+        data: bytes | None = None,
+        binary: bytes | None = None,
+        content_type: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        id: str | None = None,  # noqa: A002 - the wire's word
+        idempotency_key: str | None = None,
+        key: str | None = None,
+        ref: Reference = None,
+    ) -> None:
+        self.topic = topic
+        self.data = data
+        self.binary = binary
+        self.content_type = content_type
+        self.headers = headers
+        self.id = id
+        self.idempotency_key = idempotency_key
+        self.key = key
+        self.ref = ref
+
+
+@dataclass(frozen=True, slots=True)
+class Consume:
+    """``consume``: become a member of a consumer group; ``credit`` bounds unacknowledged deliveries."""
+
+    stream: str
+    group: str
+    filter: str | None = None
+    credit: int = 32
+    ref: Reference = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """``release``: stop consuming."""
+
+    stream: str
+    group: str
+    ref: Reference = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """``ack``."""
+
+    deliveries: tuple[str, ...]
+    ref: Reference = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """``nack``: redeliver after ``delay`` milliseconds, or ``dead``: to the dead letters now."""
+
+    deliveries: tuple[str, ...]
+    delay: int | None = None
+    dead: bool = False
+    ref: Reference = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """``extend``: move the ack deadline by ``by`` milliseconds."""
+
+    deliveries: tuple[str, ...]
+    by: int
+    ref: Reference = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """``ping``."""
+
+    ref: Reference = None
+
+
+Command: TypeAlias = (
+    Authenticate
+    | Subscribe
+    | Unsubscribe
+    | Publish
+    | Consume
+    | Release
+    | Acknowledge
+    | Reject
+    | Extend
+    | Ping
+)

@@ -1,0 +1,85 @@
+"""What a publisher sent, once accepted: immutable, on its topic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class MessageEncoder(Protocol):
+    """One wire format's way to write a publication as a complete frame."""
+
+    def encode_message(self, publication: Publication) -> bytes:
+        """Return the frame that carries ``publication`` to every live subscriber of this format."""
+        ...
+
+
+class Publication:
+    """A message as accepted by the gateway; treat it as frozen.
+
+    A plain slotted class: a frozen dataclass pays a microsecond for its ten fields, once per message.
+
+    Attributes:
+        topic: the valid topic name.
+        id: the publisher's label, or the one the gateway made.
+        time: milliseconds since 1970, UTC.
+        data: the body as valid JSON text, embedded in frames as it is; None for a binary body.
+        binary: the body's bytes where it is neither JSON nor text; None otherwise.
+        content_type: as the publisher stated it, or None.
+        headers: the publisher's own, or None.
+        key: for ordering in groups, or None.
+        stream: the stream that captured it, or None on a live topic.
+        offset: its number in that stream, from 1, or None.
+    """
+
+    __slots__ = (
+        "_frames",
+        "binary",
+        "content_type",
+        "data",
+        "headers",
+        "id",
+        "key",
+        "offset",
+        "stream",
+        "time",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        id: str,  # noqa: A002 - the wire's word
+        *,
+        time: int,
+        data: bytes | None = None,
+        binary: bytes | None = None,
+        content_type: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+        stream: str | None = None,
+        offset: int | None = None,
+    ) -> None:
+        self.topic = topic
+        self.id = id
+        self.time = time
+        self.data = data
+        self.binary = binary
+        self.content_type = content_type
+        self.headers = headers
+        self.key = key
+        self.stream = stream
+        self.offset = offset
+        self._frames: dict[MessageEncoder, bytes] = {}
+
+    def frame(self, encoder: MessageEncoder) -> bytes:
+        """The publication in ``encoder``'s wire format; encoded once, then shared by all subscribers."""
+        frame = self._frames.get(encoder)
+        if frame is None:
+            frame = self._frames[encoder] = encoder.encode_message(self)
+        return frame
+
+    def __repr__(self) -> str:
+        return f"Publication(topic={self.topic!r}, id={self.id!r})"

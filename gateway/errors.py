@@ -1,0 +1,151 @@
+"""Every error the gateway raises on purpose, with its wire code.
+
+GatewayError
+├── ClientError                 the client's fault: the same again fails again
+│   ├── BadFrame                bad_frame        not UTF-8, not JSON, too deep, not an object
+│   ├── BadCommand              bad_command      a wrong shape, an unknown op or field
+│   ├── BadTopic                bad_topic
+│   ├── BadFilter               bad_filter
+│   ├── Unauthenticated         unauthenticated
+│   │   └── TokenExpired        token_expired
+│   ├── NotPermitted            forbidden
+│   ├── NotFound                not_found
+│   ├── TooLarge                too_large
+│   ├── Conflict                conflict
+│   ├── TooMany                 too_many
+│   └── RateLimited             rate_limited     retry later
+├── ServerError                 our fault
+│   ├── Unavailable             unavailable      retry later
+│   │   ├── BusUnavailable
+│   │   └── StreamUnavailable
+│   └── InternalError           internal
+└── OutboxClosed                never on the wire: the subscriber has already gone
+
+``code`` and ``http_status`` are the wire's (docs/protocol.md and docs/http.md, "Errors").
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """An error raised on purpose; its text names the value and the rule, never a secret or a payload."""
+
+    code: ClassVar[str] = "internal"
+    http_status: ClassVar[int] = 500
+    retry: ClassVar[bool] = False
+
+
+class ClientError(GatewayError):
+    """The client asked for something that cannot be had."""
+
+    code = "bad_command"
+    http_status = 400
+
+
+class BadFrame(ClientError):
+    """Bytes that are not UTF-8, not JSON, nested too deep, or not an object."""
+
+    code = "bad_frame"
+
+
+class BadCommand(ClientError):
+    """A command of the wrong shape: unknown op, unknown field, wrong type or value."""
+
+
+class BadTopic(ClientError):
+    """A topic that breaks the grammar or a limit."""
+
+    code = "bad_topic"
+
+
+class BadFilter(ClientError):
+    """A topic filter that breaks the grammar or a limit."""
+
+    code = "bad_filter"
+
+
+class Unauthenticated(ClientError):
+    """No credential, or one that is not right."""
+
+    code = "unauthenticated"
+    http_status = 401
+
+
+class TokenExpired(Unauthenticated):
+    """A credential that was right once."""
+
+    code = "token_expired"
+
+
+class NotPermitted(ClientError):
+    """A known principal without the grant."""
+
+    code = "forbidden"
+    http_status = 403
+
+
+class NotFound(ClientError):
+    """A name that nothing bears."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class Conflict(ClientError):
+    """The same key was used before, with another content."""
+
+    code = "conflict"
+    http_status = 409
+
+
+class TooLarge(ClientError):
+    """A message, body or batch over its limit."""
+
+    code = "too_large"
+    http_status = 413
+
+
+class TooMany(ClientError):
+    """A count over its limit."""
+
+    code = "too_many"
+    http_status = 429
+    retry = True
+
+
+class RateLimited(ClientError):
+    """Too fast; the same again later may pass."""
+
+    code = "rate_limited"
+    http_status = 429
+    retry = True
+
+
+class ServerError(GatewayError):
+    """The gateway could not do what it should."""
+
+
+class InternalError(ServerError):
+    """A defect of the gateway; the log has the record."""
+
+
+class Unavailable(ServerError):
+    """It can't be done now; the same again later may pass."""
+
+    code = "unavailable"
+    http_status = 503
+    retry = True
+
+
+class BusUnavailable(Unavailable):
+    """The bus between the nodes does not answer."""
+
+
+class StreamUnavailable(Unavailable):
+    """The store of a stream does not answer."""
+
+
+class OutboxClosed(GatewayError):
+    """The subscriber has already gone."""

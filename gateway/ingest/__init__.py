@@ -1,0 +1,1 @@
+"""Publishing over HTTP: REST and signed webhooks."""

@@ -1,0 +1,1 @@
+"""Metrics, structured log records, health."""

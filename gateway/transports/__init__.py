@@ -1,0 +1,1 @@
+"""Bytes in to the session, frames out through a sink."""
