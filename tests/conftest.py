@@ -1,0 +1,18 @@
+"""What every test shares: one async backend, and Hypothesis bounded for two slow cores."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A shared machine stalls now and then: a deadline per example would fail on its stalls, not on our code.
+settings.register_profile(
+    "gateway", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("gateway")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Uvicorn and redis-py run on asyncio alone."""
+    return "asyncio"
