@@ -1,0 +1,20 @@
+"""Settings: file, environment and flags → one frozen object, checked once, at start.
+
+Every name, type, default and meaning is declared once, in `declaration`, `limits` and `hook`. How a value is
+written is in `values`, where secrets come from in `secret`, what is read and which source wins in `loading`.
+"""
+
+from gateway.settings.declaration import Auth, Origins, Server, Settings, is_loopback
+from gateway.settings.hook import Hook, HookScheme
+from gateway.settings.limits import Limits
+
+__all__ = [
+    "Auth",
+    "Hook",
+    "HookScheme",
+    "Limits",
+    "Origins",
+    "Server",
+    "Settings",
+    "is_loopback",
+]

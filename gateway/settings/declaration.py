@@ -1,0 +1,170 @@
+"""Every setting, declared once: flags, environment, checks and docs/configuration.md derive from here."""
+
+import ipaddress
+import re
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.settings.hook import Hook
+from gateway.settings.limits import Limits
+from gateway.settings.section import Section
+from gateway.settings.values import Count, Duration, Texts
+
+_NO_STREAMS: Final = "this version keeps no streams: every topic is live"
+_NO_AUTHENTICATION: Final = "this version has no authentication"
+
+LATER: Final = {
+    "redis": "this version is a single node, without Redis",
+    "store": _NO_STREAMS,
+    "streams": _NO_STREAMS,
+    "auth.expiry_grace": _NO_AUTHENTICATION,
+    "auth.keys": _NO_AUTHENTICATION,
+    "auth.jwks": _NO_AUTHENTICATION,
+    "auth.api_keys": _NO_AUTHENTICATION,
+    "auth.anonymous": _NO_AUTHENTICATION,
+}
+"""Keys whose feature isn't there yet, with the reason: refused, for to ignore one would promise it."""
+
+_ORIGIN: Final = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?")
+_HOST: Final = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9._-]+")
+
+
+def is_loopback(host: str) -> bool:
+    """Is ``host``, a name or an address, reachable from this machine only?"""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not _ORIGIN.fullmatch(value.lower()):
+            raise ValueError(f'{value!r} is no origin: scheme, host and port only, as "https://app.example"')
+    return tuple(value.lower() for value in values)
+
+
+def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not _HOST.fullmatch(value.lower()):
+            raise ValueError(f'{value!r} is no host name without port, as "gateway.internal"')
+    return tuple(value.lower() for value in values)
+
+
+def _mode(value: object) -> object:
+    if value in ("required", "optional"):
+        raise ValueError(f'is not available: {_NO_AUTHENTICATION}, only mode "none"')
+    return value
+
+
+def _workers(value: int) -> int:
+    if value > 1:
+        raise ValueError("must be 1: processes share no memory, so none would hear what another publishes")
+    return value
+
+
+class Server(Section):
+    """Where and how the gateway listens."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address or name to listen on.")
+    port: int = Field(
+        default=8080, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one."
+    )
+    insecure: bool = Field(
+        default=False, description="Listen beyond loopback although anyone may then publish and subscribe."
+    )
+    drain_seconds: Duration = Field(
+        default=20.0,
+        description="How long clients have to leave after SIGTERM or SIGINT. "
+        "The process ends within this and 2 s.",
+    )
+    workers: Annotated[Count, AfterValidator(_workers)] = Field(
+        default=1, description="Processes. Only 1 for now, since processes share no memory."
+    )
+    console: bool = Field(default=True, description="Serve the console at `/`.")
+    access_log: bool = Field(default=False, description="Log every HTTP request.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severity that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto",
+        description="`json`: an object a line; `console`: for people; `auto`: the latter on a terminal, else JSON.",
+    )
+
+
+class Auth(Section):
+    """Who may connect. This version has no authentication."""
+
+    mode: Annotated[Literal["none"], BeforeValidator(_mode)] = Field(
+        default="none",
+        description="`none`: everyone may publish and subscribe, so the gateway listens on loopback only.",
+    )
+
+
+class Origins(Section):
+    """Which web pages may talk to the gateway."""
+
+    allow: Annotated[Texts, AfterValidator(_origins)] = Field(
+        default=(),
+        description="Origins besides the gateway's own whose pages may connect and publish.",
+    )
+    hosts: Annotated[Texts, AfterValidator(_hosts)] = Field(
+        default=(),
+        description="Names, without port, that a request's `Host` may carry besides those of loopback "
+        "and `server.host`, while there is no authentication.",
+    )
+
+
+class Settings(BaseSettings):
+    """All settings, checked and frozen.
+
+    Made directly it takes what it is given and reads nothing, so a test gets what it asks for; it is
+    `gateway.settings.read` that looks into file, environment and flags.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix="GATEWAY_",
+        env_nested_delimiter="__",
+    )
+
+    server: Server = Server()
+    limits: Limits = Limits()
+    auth: Auth = Auth()
+    origins: Origins = Origins()
+    hooks: tuple[Hook, ...] = ()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        problems = []
+        if self.auth.mode == "none" and not self.server.insecure and not is_loopback(self.server.host):
+            problems.append(
+                f"server.host {self.server.host!r} can be reached from other machines, where anyone could "
+                "publish and subscribe without authentication: keep to 127.0.0.1, or set server.insecure = true"
+                " (--insecure) if that is meant"
+            )
+        names = [hook.name for hook in self.hooks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        problems += [f"hooks: two have the name {name!r}" for name in twice]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what the constructor is given, nothing from the surroundings; pydantic-settings calls this."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)

@@ -1,0 +1,118 @@
+"""What one client, one message and one node may use."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from gateway.settings.section import Section
+from gateway.settings.values import Count, Size, Timeout
+
+
+class Limits(Section):
+    """What one client, one message and one node may use."""
+
+    message_bytes: Size = Field(
+        default=65536, description="Largest body of one message. Over it: `too_large`, HTTP 413."
+    )
+    json_depth: Annotated[Count, Field(le=1000)] = Field(
+        default=128, description="Deepest nesting of JSON, up to 1000. Over it: `bad_frame`."
+    )
+    frame_bytes: Size = Field(
+        default=131072,
+        description="Largest WebSocket message from a client; at least `message_bytes`. Over it: close 1009.",
+    )
+    fragments_per_message: Count = Field(
+        default=1024, description="Most fragments of one WebSocket message, empty ones counted."
+    )
+    message_timeout: Timeout = Field(
+        default=30.0, description="Time a client has to finish a WebSocket message it began."
+    )
+    control_frames_per_second: Count = Field(
+        default=100, description="Pings and pongs from one connection, in bursts of up to 5 times that."
+    )
+    bad_frames_per_minute: Count = Field(
+        default=20,
+        description="Bad frames from one connection that are answered; the next closes it with 4400.",
+    )
+    topic_bytes: Count = Field(default=512, description="Longest topic or topic filter, in bytes of UTF-8.")
+    topic_levels: Count = Field(default=32, description="Most levels of a topic or topic filter.")
+    headers_per_message: Count = Field(
+        default=32, description="Most headers a publisher may put on a message."
+    )
+    header_bytes: Size = Field(
+        default=8192, description="Largest sum of a message's header names and values."
+    )
+    subscriptions_per_connection: Count = Field(
+        default=1000, description="Subscriptions of one connection. Over it: `too_many`."
+    )
+    connections: Count = Field(
+        default=100000, description="Open connections of the node. Over it: HTTP 503 before the upgrade."
+    )
+    commands_per_second: Count = Field(
+        default=1000,
+        description="Commands of one connection, in bursts of up to 5 times that. Over it: `rate_limited`.",
+    )
+    outbox_messages: Count = Field(
+        default=1024, description="Messages that may wait for one connection; then its overflow policies act."
+    )
+    outbox_bytes: Size = Field(
+        default=1048576,
+        description="Bytes that may wait for one connection, the transport's buffer included; "
+        "at least twice `frame_bytes`.",
+    )
+    write_timeout: Timeout = Field(
+        default=30.0, description="How long a connection may take nothing; then it is closed with 4408."
+    )
+    stalled_timeout: Timeout = Field(
+        default=600.0,
+        description="The same where all it waits for is kept in streams; at least `write_timeout`.",
+    )
+    auth_timeout: Timeout = Field(
+        default=10.0,
+        description="Time to authenticate, where that is asked for; then it is closed with 4409.",
+    )
+    ping_interval: Timeout = Field(
+        default=25.0, description="How often a quiet connection gets a WebSocket ping."
+    )
+    pong_timeout: Timeout = Field(
+        default=10.0, description="Time to answer a ping; then the connection is taken for dead."
+    )
+    head_bytes: Size = Field(default=32768, description="Largest head of an HTTP request. Over it: 431.")
+    head_count: Count = Field(default=100, description="Most header lines of an HTTP request. Over it: 431.")
+    head_timeout: Timeout = Field(
+        default=10.0, description="Time to send the head of an HTTP request; then 408."
+    )
+    batch_items: Count = Field(
+        default=1000, description="Most items of an array sent to `POST /v1/publish`. Over it: 413."
+    )
+    batch_bytes: Size = Field(
+        default=8388608, description="Largest array sent to `POST /v1/publish`; at least `message_bytes`."
+    )
+    hook_body_bytes: Size = Field(
+        default=1048576,
+        description="Largest webhook body that is read and verified. Over it: 413. "
+        "To be published it must fit `message_bytes` too.",
+    )
+    idempotency_window: Timeout = Field(
+        default=120.0,
+        description="How long the answer to an idempotency key, or to a webhook's delivery, is remembered.",
+    )
+    idempotency_entries: Count = Field(
+        default=100000, description="How many of them are remembered; the oldest are forgotten first."
+    )
+    cached_topics: Count = Field(
+        default=65536,
+        description="Topics whose matching subscriptions are kept at hand. Less costs speed only.",
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        rules = (
+            (self.frame_bytes >= self.message_bytes, "frame_bytes must be at least message_bytes"),
+            (self.outbox_bytes >= 2 * self.frame_bytes, "outbox_bytes must be at least twice frame_bytes"),
+            (self.batch_bytes >= self.message_bytes, "batch_bytes must be at least message_bytes"),
+            (self.stalled_timeout >= self.write_timeout, "stalled_timeout must be at least write_timeout"),
+        )
+        if broken := [text for holds, text in rules if not holds]:
+            raise ValueError("; ".join(broken))
+        return self
