@@ -1,0 +1,101 @@
+# `make run` starts a gateway, `make test` tests everything; both need nothing but Python 3.11 and make.
+# What is installed is stamped: a second run looks only at what has changed.
+
+PYTHON ?= $(shell .ci/find-python)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --quiet
+# The venv holds a Node.js where the machine's own is missing or too old (.ci/node).
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm
+ARGS ?=
+
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run install console test lint unit integration conformance browser bench lock wheel clean
+
+help: ## list what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+run: install ## start a gateway with its console on http://127.0.0.1:8080 (ARGS="--port 9000")
+	@$(BIN)/python web/build_console.py || true
+	@exec $(BIN)/python -m gateway serve $(ARGS)
+
+test: $(VENV)/.test console $(VENV)/.npm-tests ## install what the tests need and run all of them
+	@.ci/test-needs
+	@.ci/test
+
+install: $(VENV)/.run ## the package and what it needs, in .venv
+
+lint: $(VENV)/.test ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --strict web/build_console.py
+
+unit integration conformance: $(VENV)/.test
+	$(BIN)/pytest tests/$@ $(ARGS)
+
+unit: ## unit tests (ARGS="-k topics")
+integration: $(VENV)/.npm-tests ## tests against real gateway processes
+conformance: ## one suite per interface over every implementation
+
+browser: $(VENV)/.test console ## the browser library and the console, in Chromium
+	@.ci/test-needs
+	$(NPM) --prefix web run --silent typecheck
+	$(NPM) --prefix web test --silent
+	$(NPM) --prefix web run --silent test:browser
+
+console: $(VENV)/.npm-web ## build the console into gateway/console
+	@$(BIN)/python web/build_console.py
+
+bench: install ## measure throughput, latency and memory
+	$(BIN)/python -m benchmarks $(ARGS)
+
+wheel: $(VENV)/.run ## build the wheel and the sdist into dist/
+	$(BIN)/hatchling build --directory dist
+
+lock: $(VENV)/.run ## resolve every lock file again; none of them names a host
+	$(PIP) uv
+	$(LOCK) --upgrade --group build --output-file requirements.lock
+	$(LOCK) --upgrade --group build --group test --constraints requirements.lock --output-file tests/requirements.lock
+	$(BIN)/uv pip compile --group node --upgrade --universal --generate-hashes --no-header --quiet --output-file web/requirements.lock
+	$(NPM) --prefix web run relock
+	$(NPM) --prefix tests update --package-lock-only
+
+clean: ## remove all that make has made
+	rm -rf $(VENV) dist build gateway/console web/node_modules web/*/node_modules web/*/dist tests/node_modules
+	rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find gateway tests web -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@echo "Making $(VENV) with $(PYTHON)"
+	@.ci/make-venv $(PYTHON) $(VENV)
+	@touch $@
+
+$(VENV)/.run: requirements.lock pyproject.toml $(VENV)/.made
+	@echo "Installing the gateway into $(VENV)"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: tests/requirements.lock $(VENV)/.run
+	@echo "Installing what the tests need into $(VENV)"
+	@$(PIP) --require-hashes -r tests/requirements.lock
+	@touch $@
+
+$(VENV)/.node: web/requirements.lock $(VENV)/.made
+	@.ci/node $(VENV)
+	@touch $@
+
+$(VENV)/.npm-web: web/package.json web/package-lock.json $(VENV)/.node
+	@echo "Installing the console's packages into web/node_modules"
+	@$(NPM) --prefix web ci --silent --no-audit --no-fund
+	@touch $@
+
+$(VENV)/.npm-tests: tests/package.json tests/package-lock.json $(VENV)/.node
+	@echo "Installing the tests' packages into tests/node_modules"
+	@$(NPM) --prefix tests ci --silent --no-audit --no-fund
+	@touch $@
