@@ -7,14 +7,19 @@ written is in `values`, where secrets come from in `secret`, what is read and wh
 from gateway.settings.declaration import Auth, Origins, Server, Settings, is_loopback
 from gateway.settings.hook import Hook, HookScheme
 from gateway.settings.limits import Limits
+from gateway.settings.loading import Loaded, read
+from gateway.settings.problems import InvalidSettings
 
 __all__ = [
     "Auth",
     "Hook",
     "HookScheme",
+    "InvalidSettings",
     "Limits",
+    "Loaded",
     "Origins",
     "Server",
     "Settings",
     "is_loopback",
+    "read",
 ]

@@ -92,7 +92,7 @@ class Server(Section):
     )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto",
-        description="`json`: an object a line; `console`: for people; `auto`: the latter on a terminal, else JSON.",
+        description="`json`: an object a line; `console`: for people; `auto`: `console` on a terminal.",
     )
 
 
@@ -146,8 +146,8 @@ class Settings(BaseSettings):
         if self.auth.mode == "none" and not self.server.insecure and not is_loopback(self.server.host):
             problems.append(
                 f"server.host {self.server.host!r} can be reached from other machines, where anyone could "
-                "publish and subscribe without authentication: keep to 127.0.0.1, or set server.insecure = true"
-                " (--insecure) if that is meant"
+                "publish and subscribe without authentication: keep to 127.0.0.1, or set "
+                "server.insecure = true (--insecure) if that is meant"
             )
         names = [hook.name for hook in self.hooks]
         twice = sorted({name for name in names if names.count(name) > 1})

@@ -108,11 +108,17 @@ class Limits(Section):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         rules = (
-            (self.frame_bytes >= self.message_bytes, "frame_bytes must be at least message_bytes"),
-            (self.outbox_bytes >= 2 * self.frame_bytes, "outbox_bytes must be at least twice frame_bytes"),
-            (self.batch_bytes >= self.message_bytes, "batch_bytes must be at least message_bytes"),
-            (self.stalled_timeout >= self.write_timeout, "stalled_timeout must be at least write_timeout"),
+            ("frame_bytes", 1, "message_bytes"),
+            ("outbox_bytes", 2, "frame_bytes"),
+            ("batch_bytes", 1, "message_bytes"),
+            ("stalled_timeout", 1, "write_timeout"),
         )
-        if broken := [text for holds, text in rules if not holds]:
+        values = dict(self)
+        broken = [
+            f"{large} ({values[large]}) must be at least {'twice ' * (factor - 1)}{small} ({values[small]})"
+            for large, factor, small in rules
+            if values[large] < factor * values[small]
+        ]
+        if broken:
             raise ValueError("; ".join(broken))
         return self

@@ -1,0 +1,7 @@
+"""Print docs/configuration.md."""
+
+import sys
+
+from gateway.settings.listing import reference
+
+sys.stdout.write(reference())

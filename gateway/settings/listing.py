@@ -1,0 +1,157 @@
+"""Settings shown to people: the effective values, and the reference page of docs/configuration.md."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from gateway.settings.declaration import LATER, Settings
+from gateway.settings.hook import Hook
+from gateway.settings.loading import Loaded
+from gateway.settings.values import Shown, format_duration, format_size
+
+_COLUMN: Final = 48
+
+_INTRODUCTION: Final = """\
+# Configuration
+
+<!-- Generated from the declaration in gateway/settings: `gateway check --reference`. -->
+
+Nothing needs to be configured. What is can be given in four places; the first that names a setting wins:
+
+1. a flag of `gateway serve`: `--host`, `--port`, `--workers`, `--insecure`
+2. the environment: `GATEWAY_<SECTION>__<NAME>`, such as `GATEWAY_LIMITS__MESSAGE_BYTES=128KiB`; lists as
+   comma-separated texts or a JSON array; `[[hooks]]` as a whole in `GATEWAY_HOOKS`, a JSON array
+3. a TOML file: `--config FILE`, or `GATEWAY_CONFIG`, or `gateway.toml` in the working directory
+4. the defaults below
+
+`gateway check` reads all of them, then lists every mistake and exits with 2, or shows the effective values and
+where each comes from. Unknown keys are refused, since a mistyped limit would otherwise protect nobody.
+
+- A **time** is a number of seconds, or a text: `"500ms"`, `"10s"`, `"5m"`, `"1h"`, `"7d"`.
+- A **size** is a number of bytes, or a text: `"64KiB"`, `"8MiB"`, `"1GiB"`; `"64kB"` is 64,000 bytes.
+- A **secret** is named, never written out: `"env:NAME"` or `"file:PATH"` (UTF-8; one newline at its end is not
+  part of it). It is read once at start, and shown as `***`.
+"""
+
+_EXAMPLE: Final = """\
+## Example
+
+```toml
+[server]
+port = 9000
+
+[limits]
+message_bytes = "32KiB"
+
+[origins]
+allow = ["https://app.example"]
+
+[[hooks]]
+name = "github"
+scheme = "github"
+secret = "env:GITHUB_WEBHOOK_SECRET"
+topic = "github/{body.repository.full_name}/{header.x-github-event}"
+```
+"""
+
+
+def effective(loaded: Loaded) -> str:
+    """Write all values as TOML, secrets masked, with the source of each as a comment."""
+    lines: list[str] = []
+    for section, value in loaded.settings:
+        if isinstance(value, BaseModel):
+            lines += ["", f"[{section}]", *_assignments(value, section, loaded.names)]
+        for item in value if isinstance(value, tuple) else ():
+            source = loaded.names.get(section, "default")
+            lines += ["", f"[[{section}]]  # {source}", *_assignments(item, None, {})]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def reference() -> str:
+    """Write docs/configuration.md."""
+    parts = [_INTRODUCTION]
+    for name, field in Settings.model_fields.items():
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            parts.append(_table(f"[{name}]", model))
+    parts += [_table("[[hooks]]", Hook), _later(), _EXAMPLE]
+    return "\n".join(parts)
+
+
+def _assignments(model: BaseModel, section: str | None, names: Mapping[str, str]) -> Iterator[str]:
+    for key, field in type(model).model_fields.items():
+        value = getattr(model, key)
+        if value is None:
+            continue
+        line = f"{key} = {_toml(value, field)}"
+        if section is not None:
+            line = f"{line:<{_COLUMN}}  # {names.get(f'{section}.{key}', 'default')}"
+        yield line
+
+
+def _toml(value: object, field: FieldInfo) -> str:
+    kind = _kind(field)
+    if isinstance(value, SecretStr):
+        return '"***"'
+    if kind == "size" and isinstance(value, int):
+        return f'"{format_size(value)}"'
+    if kind == "time" and isinstance(value, float):
+        return f'"{format_duration(value)}"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item, field) for item in value)}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _kind(field: FieldInfo) -> str:
+    for metadata in field.metadata:
+        if isinstance(metadata, Shown):
+            return metadata.kind
+    return _kind_of_annotation(field.annotation)
+
+
+def _kind_of_annotation(annotation: object) -> str:
+    if annotation is bool:
+        return "`true` or `false`"
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(annotation))
+    if members := get_args(annotation):
+        shown = (
+            metadata.kind
+            for member in members
+            for metadata in getattr(member, "__metadata__", ())
+            if isinstance(metadata, Shown)
+        )
+        return next(shown, "text")
+    return "number" if annotation is int else "text"
+
+
+def _table(title: str, model: type[BaseModel]) -> str:
+    rows = [
+        f"## `{title}`",
+        "",
+        model.__doc__ or "",
+        "",
+        "| key | value | default | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for key, field in model.model_fields.items():
+        default = field.get_default()
+        if field.is_required():
+            shown = "needed"
+        elif default is None or default == ():
+            shown = "none"
+        else:
+            shown = f"`{_toml(default, field)}`"
+        rows.append(
+            f"| `{key}` | {_kind(field)} | {shown} | {field.description} |".replace("^_`|~", "^_`\\|~")
+        )
+    return "\n".join([*rows, ""])
+
+
+def _later() -> str:
+    rows = ["## Not available yet", "", "These are refused at start rather than ignored:", ""]
+    rows += [f"- `{key}`: {reason}" for key, reason in LATER.items()]
+    return "\n".join([*rows, ""])

@@ -1,0 +1,55 @@
+"""Put the sources together: flags win over the environment, that over the file, that over the defaults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.settings.declaration import Settings
+from gateway.settings.problems import InvalidSettings, explain
+from gateway.settings.sources import Source, from_environment, from_file, from_flags, settings_file
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Checked settings; ``names`` says by path where each value that is not a default comes from."""
+
+    settings: Settings
+    names: Mapping[str, str]
+
+
+def read(config: Path | None = None, *, flags: Mapping[str, tuple[str, object]] | None = None) -> Loaded:
+    """Read and check all settings, once, at start.
+
+    Args:
+        config: the settings file; if None that of ``GATEWAY_CONFIG``, else ``gateway.toml`` here, if any.
+        flags: path → (flag, value), as ``{"server.port": ("--port", 9000)}``; a value of None was not given.
+
+    Raises:
+        InvalidSettings: with every problem that could be found.
+    """
+    sources = (from_file(settings_file(config)), from_environment(), from_flags(flags or {}))
+    values: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for source in sources:
+        _merge(values, names, source)
+    problems = [problem for source in sources for problem in source.problems]
+    try:
+        settings = Settings(**values)
+    except ValidationError as exc:
+        problems += explain(exc, names)
+    if problems:
+        raise InvalidSettings(problems)
+    return Loaded(settings, names)
+
+
+def _merge(values: dict[str, Any], names: dict[str, str], source: Source) -> None:
+    for section, content in source.values.items():
+        present = values.get(section)
+        if isinstance(present, dict) and isinstance(content, Mapping):
+            values[section] = present | dict(content)
+        else:
+            values[section] = dict(content) if isinstance(content, Mapping) else content
+    names.update(source.names)
