@@ -1,0 +1,155 @@
+"""The rooms of docs/architecture.md and who may import whom: every import of the package is read.
+
+Change the table and the docs together; an import that does not fit usually means that something lives in
+the wrong room.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "gateway"
+
+
+class Room(NamedTuple):
+    """What a room may import besides the standard library, ``errors`` and itself."""
+
+    rooms: frozenset[str] = frozenset()
+    libraries: frozenset[str] = frozenset()
+    not_even: frozenset[str] = frozenset()
+
+
+def room(rooms: str = "", libraries: str = "", *, not_even: str = "") -> Room:
+    return Room(frozenset(rooms.split()), frozenset(libraries.split()), frozenset(not_even.split()))
+
+
+LOOP = "asyncio anyio"  # the core and the codecs are plain synchronous code
+DOORS = "core codecs auth engine observability"
+ROOMS = {
+    "errors": room(not_even=LOOP),
+    "core": room(not_even=LOOP),
+    "codecs": room("core", "orjson msgspec", not_even=LOOP),
+    "auth": room("core", "anyio jwt"),
+    "bus": room("core codecs", "anyio"),
+    "bus.redis": room("core codecs", "anyio redis"),
+    "streams": room("core codecs", "anyio"),
+    "streams.redis": room("core codecs", "anyio redis"),
+    "observability": room("", "anyio prometheus_client structlog"),
+    "engine": room("core auth bus.base streams.base observability", "anyio"),
+    "transports": room(DOORS, "anyio starlette uvicorn websockets"),
+    "ingest": room(DOORS, "anyio msgspec orjson standardwebhooks starlette"),
+    "client": room("core codecs", "anyio websockets"),
+    "settings": room("core", "pydantic pydantic_core pydantic_settings"),
+}
+WIRING = {"app", "cli", "__main__"}  # the only code that sees everything
+
+
+class Import(NamedTuple):
+    """One imported module, by its full name, and where."""
+
+    module: str
+    place: str
+
+
+def imports_of(path: Path) -> list[Import]:
+    """Every import in a file: at the top, in functions, and under TYPE_CHECKING."""
+    found: list[Import] = []
+    package = (PACKAGE.name, *path.parent.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        place = f"{path.relative_to(PACKAGE.parent)}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Import):
+            found += [Import(alias.name, place) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            # `from gateway.bus import redis` names a module too: look at what is imported as well.
+            found += [Import(f"{module}.{alias.name}", place) for alias in node.names]
+    return found
+
+
+def name_of(path: Path) -> str:
+    """The module's name inside the package: ``core.trie``; a package bears its directory's name."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def rule_of(name: str) -> tuple[str, Room] | None:
+    """The most precise line of the table for a module, or None for the wiring."""
+    for candidate in (name, name.split(".", maxsplit=1)[0]):
+        if candidate in ROOMS:
+            return candidate, ROOMS[candidate]
+    return None
+
+
+def is_within(module: str, room_name: str) -> bool:
+    return module == room_name or module.startswith(f"{room_name}.")
+
+
+def complaint(own: str, rule: Room, imported: str) -> str | None:
+    """Why a room may not import a module, or None if it may."""
+    top = imported.split(".", maxsplit=1)[0]
+    if top in rule.not_even:
+        return f"{top} in {own}"
+    if top in sys.stdlib_module_names or top in rule.libraries:
+        return None
+    if top != PACKAGE.name:
+        return f"library {top}"
+    target = imported.removeprefix(PACKAGE.name).removeprefix(".")
+    own_room = own.split(".", maxsplit=1)[0]
+    if target.startswith("__version__") or any(
+        is_within(target, allowed) for allowed in {"errors", own_room, *rule.rooms}
+    ):
+        return None
+    return f"room {target}"
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[name_of(path) or "gateway" for path in MODULES])
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    name = name_of(path)
+    if not name or name.split(".", maxsplit=1)[0] in WIRING:
+        return
+    found = rule_of(name)
+    assert found is not None, f"{name} is in no room of the table"
+    _, rule = found
+    reasons = [(each.place, complaint(name, rule, each.module)) for each in imports_of(path)]
+    assert [reason for reason in reasons if reason[1]] == []
+
+
+def test_redis_is_imported_in_two_modules_alone() -> None:
+    allowed = {"bus.redis", "streams.redis"}
+    elsewhere = [
+        each.place
+        for path in MODULES
+        if name_of(path) not in allowed
+        for each in imports_of(path)
+        if is_within(each.module, "redis")
+    ]
+    assert elsewhere == []
+
+
+def test_only_the_wiring_sees_the_settings() -> None:
+    elsewhere = [
+        each.place
+        for path in MODULES
+        if name_of(path).split(".", maxsplit=1)[0] not in {*WIRING, "settings"}
+        for each in imports_of(path)
+        if is_within(each.module, "gateway.settings") or is_within(each.module, "gateway.app")
+    ]
+    assert elsewhere == []
+
+
+def test_the_reading_of_imports_sees_every_form(tmp_path: Path) -> None:
+    assert complaint("core", ROOMS["core"], "asyncio.Event") == "asyncio in core"
+    assert complaint("core", ROOMS["core"], "gateway.codecs.body") == "room codecs.body"
+    assert complaint("engine", ROOMS["engine"], "gateway.bus.redis") == "room bus.redis"
+    assert complaint("engine", ROOMS["engine"], "gateway.bus.base.Bus") is None
+    assert complaint("codecs", ROOMS["codecs"], "starlette.requests") == "library starlette"
+    assert complaint("bus.redis", ROOMS["bus.redis"], "redis.asyncio") is None
