@@ -1,0 +1,268 @@
+import { socketAddress } from "./address.js";
+import { Backoff, type BackoffOptions } from "./backoff.js";
+import {
+  Connection,
+  type Loss,
+  type Timings,
+  UNAUTHENTICATED,
+  type WebSocketConstructor,
+  toError,
+} from "./connection.js";
+import { Credentials, type Token } from "./credentials.js";
+import { Emitter } from "./emitter.js";
+import { GatewayError, toGatewayError } from "./errors.js";
+import { Inbox, type InboxOptions } from "./inbox.js";
+import { type PublishOptions, type Receipt, publishCommand } from "./publishing.js";
+import { Registry, type WireOptions } from "./registry.js";
+import type { ClientEvents, ClientState, StateChange } from "./state.js";
+import { Subscription } from "./subscription.js";
+import { type ServerFrame, present, toGap, toMessage } from "./wire.js";
+
+export interface ClientOptions extends Partial<Timings> {
+  /** A credential, or the function that gets a fresh one whenever it is needed. */
+  readonly token?: Token;
+  readonly backoff?: BackoffOptions;
+  /** The WebSocket class where there is no global one: Node before 22 (the package `ws` has one). */
+  readonly WebSocket?: WebSocketConstructor;
+}
+
+export interface SubscribeOptions extends InboxOptions, WireOptions {}
+
+// docs/protocol.md, "Close codes": coming back with the same would end the same.
+const FINAL_CODES: ReadonlySet<number> = new Set([4400, UNAUTHENTICATED, 4403, 4413]);
+
+/**
+ * A connection to a Fanout Gateway that keeps itself up: it reconnects with growing, jittered waits, subscribes
+ * everything again, and tells as a gap what may have been missed.
+ */
+export class Client extends Emitter<ClientEvents> {
+  readonly #address: string;
+  readonly #socketClass: WebSocketConstructor;
+  readonly #timings: Timings;
+  readonly #backoff: Backoff;
+  readonly #credentials: Credentials;
+  readonly #registry: Registry;
+  #change: StateChange = { state: "idle", failures: 0, retryAt: null, error: null };
+  #connection: Connection | null = null;
+  #connectedAt = 0;
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
+  #notBefore = 0;
+  #waiters: { resolve: () => void; reject: (error: GatewayError) => void }[] = [];
+
+  /** Nothing is connected yet. `url` may be `ws:`, `http:`, or relative to the page, such as `/v1/ws`. */
+  constructor(url: string, options: ClientOptions = {}) {
+    super();
+    this.#address = socketAddress(url);
+    const socketClass = options.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
+    if (socketClass === undefined) throw new TypeError("no global WebSocket here: pass one as the option WebSocket");
+    this.#socketClass = socketClass;
+    this.#timings = {
+      connectTimeout: options.connectTimeout ?? 10_000,
+      commandTimeout: options.commandTimeout ?? 10_000,
+      pingInterval: options.pingInterval ?? 25_000,
+      pongTimeout: options.pongTimeout ?? 10_000,
+    };
+    this.#backoff = new Backoff(options.backoff);
+    this.#credentials = new Credentials(options.token);
+    this.#registry = new Registry(
+      (gap) => this.emit("gap", gap),
+      (error) => this.emit("error", error),
+    );
+  }
+
+  get state(): ClientState {
+    return this.#change.state;
+  }
+
+  /** The state with its circumstances, as the last `state` event told it. */
+  get status(): StateChange {
+    return this.#change;
+  }
+
+  /**
+   * Connects, and resolves once that has succeeded; it tries for as long as it takes.
+   *
+   * @throws GatewayError where trying again would not help, or `close` was called meanwhile.
+   */
+  connect(): Promise<void> {
+    if (this.state === "connected") return Promise.resolve();
+    if (this.state === "closed") return Promise.reject(new GatewayError("closed", "the client was closed"));
+    const connected = new Promise<void>((resolve, reject) => this.#waiters.push({ resolve, reject }));
+    if (this.state === "idle") {
+      this.#moveTo("connecting");
+      void this.#open();
+    }
+    return connected;
+  }
+
+  /** While waiting to reconnect: tries now. */
+  retryNow(): void {
+    if (this.#change.retryAt === null) return;
+    clearTimeout(this.#retryTimer);
+    this.#moveTo(this.state);
+    void this.#open();
+  }
+
+  /** Ends the connection and every subscription, for good. */
+  close(): void {
+    if (this.state !== "closed") this.#finish(null);
+  }
+
+  /**
+   * Subscribes to a topic filter and resolves once the gateway has confirmed it: no publication accepted later is
+   * missed. Connects if that has not been done, and waits while the connection is away. Several callers may
+   * subscribe to the same filter; the gateway's options are then those of the latest that gave any.
+   *
+   * @throws GatewayError `bad_filter`, `forbidden`, `too_many`, …
+   */
+  async subscribe(filter: string, options: SubscribeOptions = {}): Promise<Subscription> {
+    if (this.state === "idle") this.connect().catch(() => undefined); // the registry tells the caller
+    if (this.state === "closed") throw new GatewayError("closed", "the client was closed");
+    const inbox = new Inbox(filter, options, (gap) => this.emit("gap", gap));
+    try {
+      await this.#registry.add(inbox, present("overflow", options.overflow));
+    } catch (error) {
+      await this.#registry.remove(inbox).catch(() => undefined);
+      throw error;
+    }
+    return new Subscription(inbox, () => this.#registry.remove(inbox));
+  }
+
+  /**
+   * Publishes a JSON value, or bytes, and resolves with the gateway's answer (`null` with `ack: false`).
+   *
+   * @throws GatewayError `unavailable` where there is no connection; `timeout` or `unavailable` also where nobody
+   *   knows whether it was done: publish it again with the same `idempotencyKey`.
+   */
+  async publish(topic: string, data: unknown, options: PublishOptions & { ack: false }): Promise<null>;
+  async publish(topic: string, data: unknown, options?: PublishOptions): Promise<Receipt>;
+  async publish(topic: string, data: unknown, options: PublishOptions = {}): Promise<Receipt | null> {
+    const command = publishCommand(topic, data, options);
+    if (this.#connection === null || this.state !== "connected") {
+      throw new GatewayError("unavailable", "not connected");
+    }
+    if (options.ack === false) {
+      this.#connection.send(command);
+      return null;
+    }
+    const reply = await this.#connection.request(command);
+    return { id: String(reply["id"]), ...present("stream", reply["stream"]), ...present("offset", reply["offset"]) };
+  }
+
+  async #open(): Promise<void> {
+    let token: string | null;
+    try {
+      token = await this.#credentials.get();
+    } catch (thrown) {
+      const error = toGatewayError(thrown, "unauthenticated");
+      this.emit("error", error);
+      if (this.state !== "closed") this.#waitToRetry(error);
+      return;
+    }
+    if (this.state === "closed") return;
+    const connection: Connection = new Connection(this.#address, this.#socketClass, token, this.#timings, {
+      ready: (_welcome, authenticated) => this.#ready(connection, authenticated),
+      pushed: (frame) => this.#pushed(frame),
+      lost: (loss) => this.#lost(loss),
+    });
+    this.#connection = connection;
+  }
+
+  #ready(connection: Connection, authenticated: ServerFrame | null): void {
+    this.#connectedAt = Date.now();
+    this.#notBefore = 0;
+    this.#credentials.watch(authenticated?.["expires"], () => void this.#renew(connection));
+    this.#moveTo("connected");
+    if (this.#connection !== connection) return; // a listener closed the client
+    for (const waiter of this.#waiters.splice(0)) waiter.resolve();
+    this.#registry.attach((command) => connection.request(command));
+  }
+
+  #pushed(frame: ServerFrame): void {
+    switch (frame.op) {
+      case "message": {
+        const message = toMessage(frame);
+        this.emit("message", message);
+        this.#registry.deliver(message, typeof frame["filter"] === "string" ? frame["filter"] : null);
+        return;
+      }
+      case "gap":
+        this.#registry.tell(toGap(frame));
+        return;
+      case "goaway":
+        this.#goAway(frame);
+        return;
+      case "error":
+        if (frame["code"] === "token_expired" && this.#connection !== null) void this.#renew(this.#connection);
+        else this.emit("error", toError(frame));
+    }
+  }
+
+  // The node drains. Come back when it says, and not in one wave with everybody else.
+  #goAway(frame: ServerFrame): void {
+    const retryAfter = typeof frame["retry_after"] === "number" ? frame["retry_after"] : 0;
+    this.emit("goaway", { reason: String(frame["reason"]), retryAfter });
+    const wait = retryAfter * (1 + Math.random() / 2);
+    this.#notBefore = Date.now() + wait;
+    const connection = this.#connection;
+    setTimeout(() => connection?.close(1000, "going away"), wait);
+  }
+
+  async #renew(connection: Connection): Promise<void> {
+    try {
+      const token = await this.#credentials.get();
+      if (token === null) return;
+      const reply = await connection.request({ op: "auth", token });
+      this.#credentials.watch(reply["expires"], () => void this.#renew(connection));
+    } catch (thrown) {
+      if (connection === this.#connection) this.emit("error", toGatewayError(thrown, "unauthenticated"));
+    }
+  }
+
+  #lost(loss: Loss): void {
+    if (this.state === "closed") return;
+    this.#connection = null;
+    this.#credentials.forget();
+    this.#registry.detach();
+    const error = loss.error ?? new GatewayError("unavailable", describe(loss));
+    const renewable = loss.code === UNAUTHENTICATED && this.#credentials.renewable;
+    if (FINAL_CODES.has(loss.code) && !renewable) {
+      this.#finish(error);
+      return;
+    }
+    if (this.#connectedAt > 0 && Date.now() - this.#connectedAt >= this.#backoff.stableAfter) this.#backoff.reset();
+    this.#waitToRetry(error);
+  }
+
+  #waitToRetry(error: GatewayError): void {
+    const wait = Math.max(this.#backoff.next(), this.#notBefore - Date.now());
+    this.#connectedAt = 0;
+    this.#moveTo(this.state === "connecting" ? "connecting" : "reconnecting", Date.now() + wait, error);
+    this.#retryTimer = setTimeout(() => {
+      this.#moveTo(this.state, null, error);
+      void this.#open();
+    }, wait);
+  }
+
+  #finish(error: GatewayError | null): void {
+    clearTimeout(this.#retryTimer);
+    this.#credentials.forget();
+    this.#moveTo("closed", null, error);
+    const connection = this.#connection;
+    this.#connection = null;
+    connection?.close();
+    this.#registry.close(error);
+    const reason = error ?? new GatewayError("closed", "the client was closed");
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
+  }
+
+  #moveTo(state: ClientState, retryAt: number | null = null, error: GatewayError | null = null): void {
+    this.#change = { state, failures: this.#backoff.failures, retryAt, error };
+    this.emit("state", this.#change);
+  }
+}
+
+function describe(loss: Loss): string {
+  const reason = loss.reason === "" ? "" : ` (${loss.reason})`;
+  return `the connection ended with code ${loss.code}${reason}`;
+}

@@ -1,0 +1,10 @@
+export { Client, type ClientOptions, type SubscribeOptions } from "./client.js";
+export type { BackoffOptions } from "./backoff.js";
+export type { WebSocketConstructor, WebSocketLike } from "./connection.js";
+export type { Token } from "./credentials.js";
+export { type ErrorCode, GatewayError } from "./errors.js";
+export type { PublishOptions, Receipt } from "./publishing.js";
+export type { ClientEvents, ClientState, StateChange } from "./state.js";
+export type { Subscription } from "./subscription.js";
+export { filterProblem, matches, topicProblem } from "./topics.js";
+export type { Gap, GoAway, Message, Overflow } from "./wire.js";

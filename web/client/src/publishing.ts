@@ -1,0 +1,46 @@
+import { type CommandFrame, present, toBase64 } from "./wire.js";
+
+export interface PublishOptions {
+  /** What `data` is; without it JSON is meant, or bytes for a `Uint8Array`. */
+  readonly contentType?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** A label for the message, echoed to its subscribers; made by the gateway if absent. */
+  readonly id?: string;
+  /** Makes it safe to publish again after `timeout` or `unavailable` (docs/protocol.md, "publish"). */
+  readonly idempotencyKey?: string;
+  /** For ordering in consumer groups. */
+  readonly key?: string;
+  /** Whether to wait for the gateway's answer. Without it a refusal is an `error` event. Default true. */
+  readonly ack?: boolean;
+}
+
+/** The gateway's answer to a publish: the message's id, and its place where a stream stored it. */
+export interface Receipt {
+  readonly id: string;
+  readonly stream?: string;
+  readonly offset?: number;
+}
+
+/** The `publish` command; throws `TypeError` where `data` has no JSON form. */
+export function publishCommand(topic: string, data: unknown, options: PublishOptions): CommandFrame {
+  return {
+    op: "publish",
+    topic,
+    ...body(data),
+    ...present("content_type", options.contentType),
+    ...present("headers", options.headers),
+    ...present("id", options.id),
+    ...present("idempotency_key", options.idempotencyKey),
+    ...present("key", options.key),
+  };
+}
+
+function body(data: unknown): Record<string, unknown> {
+  if (data instanceof Uint8Array) return { data_base64: toBase64(data) };
+  if (data instanceof ArrayBuffer) return { data_base64: toBase64(new Uint8Array(data)) };
+  // JSON.stringify leaves such a member out, which would publish nothing instead of failing here.
+  if (data === undefined || typeof data === "function" || typeof data === "symbol") {
+    throw new TypeError(`a message can't be ${typeof data}`);
+  }
+  return { data };
+}
