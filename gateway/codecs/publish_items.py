@@ -1,0 +1,213 @@
+"""A message in the shape of a ``publish`` frame: what the socket and ``POST /v1/publish`` have in common.
+
+msgspec reads the envelope and leaves ``data`` unparsed, orjson then judges that part alone. What msgspec
+refuses is read once more, slowly, to tell a broken frame from a wrong command.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import orjson
+from msgspec import Meta, Raw
+
+from gateway.codecs.body import Body, check_content_type, decode_body, is_json, is_text
+from gateway.codecs.json_text import check_depth, check_utf8, judge_json
+from gateway.core.commands import Publish
+from gateway.errors import BadCommand, BadFrame, ClientError, TooLarge
+
+if TYPE_CHECKING:
+    from gateway.core.commands import Reference
+
+LABEL_CHARACTERS = 256
+REASON_CHARACTERS = 240
+
+Label = Annotated[str, Meta(min_length=1, max_length=LABEL_CHARACTERS)]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_AT_PATH = re.compile(r"(.*) - at `(?:key in )?\$\.?(.*)`", re.DOTALL)
+_UNKNOWN_OP = re.compile(r"Invalid value '(.*)' - at `\$\.op`", re.DOTALL)
+_WHITESPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLimits:
+    """What one message may be, at every door.
+
+    Attributes:
+        message_bytes: of the body: the JSON text as sent, or the bytes that base64 stands for.
+        json_depth: levels of arrays and objects, counted on the whole frame, item or body.
+        header_entries: of ``headers``.
+        header_bytes: of all header names and values together, in UTF-8.
+    """
+
+    message_bytes: int = 65536
+    json_depth: int = 128
+    header_entries: int = 32
+    header_bytes: int = 8192
+
+
+DEFAULT_LIMITS = MessageLimits()
+
+
+class PublishItem(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The fields of a publish, types checked; empty ``data`` means that it was not given."""
+
+    topic: str
+    data: Raw = Raw()
+    data_base64: str | None = None
+    content_type: str | None = None
+    headers: dict[str, str] | None = None
+    id: Label | None = None
+    idempotency_key: Label | None = None
+    key: Label | None = None
+
+
+_ITEM = msgspec.json.Decoder(PublishItem)
+_ITEMS = msgspec.json.Decoder(list[Raw])
+
+
+def decode_publish_item(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Publish:
+    """Read one JSON object: the fields of a ``publish`` frame without ``op`` and ``ref``.
+
+    Raises:
+        BadFrame: not UTF-8, not JSON, too deep, or not an object.
+        BadCommand: a field is missing, unknown, or has a wrong type or value.
+        TooLarge: the body is over ``limits.message_bytes``.
+    """
+    check_envelope(raw, limits.json_depth)
+    try:
+        item = _ITEM.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise explain(raw, exc) from exc
+    return publish_of(item, limits)
+
+
+def split_publish_items(body: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> list[bytes]:
+    """Split the body of ``POST /v1/publish``: one object, or an array whose items are judged later.
+
+    Raises:
+        BadFrame: the whole is not UTF-8, not JSON, too deep (an array adds one level), or neither of the two.
+    """
+    text = body.strip(_WHITESPACE)
+    if not text.startswith(b"["):
+        return [text]
+    check_envelope(text, limits.json_depth + 1)
+    try:
+        return [bytes(item) for item in _ITEMS.decode(text)]
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise BadFrame(f"not JSON: {exc}") from exc
+
+
+def check_envelope(text: bytes, depth: int) -> None:
+    """What must hold before msgspec may read: UTF-8 (``Raw`` does not check it) and a depth it can recurse.
+
+    Raises:
+        BadFrame: it does not.
+    """
+    check_utf8(text)
+    check_depth(text, depth)
+
+
+def publish_of(item: PublishItem, limits: MessageLimits, ref: Reference = None) -> Publish:
+    """Check what types cannot say, and make the command.
+
+    Raises:
+        BadFrame: ``data`` is no acceptable JSON, or a decoded body is not what its content type says.
+        BadCommand: a value breaks a rule.
+        TooLarge: the body is over ``limits.message_bytes``.
+    """
+    data = bytes(item.data)
+    binary = None
+    if item.content_type is not None:
+        check_content_type(item.content_type)
+    if item.headers is not None:
+        _check_headers(item.headers, limits)
+    if item.data_base64 is None:
+        _check_data(data, item.content_type, limits)
+    else:
+        body = _decode_base64(item, limits)
+        data, binary = body.data or b"", body.binary
+    return Publish(
+        item.topic,
+        data=data or None,
+        binary=binary,
+        content_type=item.content_type,
+        headers=item.headers,
+        id=item.id,
+        idempotency_key=item.idempotency_key,
+        key=item.key,
+        ref=ref,
+    )
+
+
+def explain(text: bytes, cause: Exception) -> ClientError:
+    """Say what is wrong with ``text``, which msgspec refused with ``cause``."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        return BadFrame(f"not JSON: {exc}")
+    if not isinstance(value, dict):
+        return BadFrame("not a JSON object")
+    return BadCommand(_readable(str(cause)))
+
+
+def _readable(text: str) -> str:
+    """Put msgspec's words into the protocol's: the field's name first, no path syntax, bounded."""
+    if unknown := _UNKNOWN_OP.fullmatch(text):
+        text = f"unknown op '{unknown[1]}'"
+    elif located := _AT_PATH.fullmatch(text):
+        text = f"field '{located[2]}': {located[1]}"
+    text = text.removeprefix("Object contains ").replace("Object missing required", "missing")
+    text = text.replace("`", "'")
+    return text if len(text) <= REASON_CHARACTERS else text[: REASON_CHARACTERS - 1] + "…"
+
+
+def _check_data(data: bytes, content_type: str | None, limits: MessageLimits) -> None:
+    if not data:
+        raise BadCommand("one of 'data' and 'data_base64' is required")
+    if len(data) > limits.message_bytes:
+        raise TooLarge(f"field 'data': {len(data)} bytes, at most {limits.message_bytes} are allowed")
+    if content_type is not None and not is_json(content_type):
+        if not is_text(content_type):
+            raise BadCommand(f"content type '{content_type}' takes 'data_base64', not 'data'")
+        if not data.startswith(b'"'):
+            raise BadCommand(f"field 'data': content type '{content_type}' takes a JSON string")
+    judge_json(data)
+
+
+def _decode_base64(item: PublishItem, limits: MessageLimits) -> Body:
+    if bytes(item.data):
+        raise BadCommand("only one of 'data' and 'data_base64' may be given")
+    encoded = item.data_base64 or ""
+    # Four characters stand for three bytes at most: too long is told before anything is decoded.
+    size = len(encoded) * 3 // 4 - 2
+    if size <= limits.message_bytes:
+        raw = _strict_base64(encoded)
+        size = len(raw)
+    if size > limits.message_bytes:
+        raise TooLarge(f"field 'data_base64': more than the {limits.message_bytes} bytes allowed")
+    return decode_body(raw, item.content_type, depth=limits.json_depth)
+
+
+def _strict_base64(encoded: str) -> bytes:
+    try:
+        return binascii.a2b_base64(encoded, strict_mode=True)
+    except ValueError as exc:
+        raise BadCommand(f"field 'data_base64': {exc}") from exc
+
+
+def _check_headers(headers: dict[str, str], limits: MessageLimits) -> None:
+    if len(headers) > limits.header_entries:
+        raise BadCommand(f"field 'headers': {len(headers)} entries, at most {limits.header_entries}")
+    if "" in headers:
+        raise BadCommand("field 'headers': a name is empty")
+    text = "".join((*headers, *headers.values()))
+    if len(text.encode()) > limits.header_bytes:
+        raise BadCommand(f"field 'headers': more than {limits.header_bytes} bytes in names and values")
+    if _CONTROL.search(text):
+        raise BadCommand("field 'headers': control characters are not allowed")
