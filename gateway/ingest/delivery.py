@@ -1,0 +1,64 @@
+"""One webhook delivery as it came in: what schemes verify and templates read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A request to a hook.
+
+    Attributes:
+        headers: by name in lower case; the first value where a name is repeated.
+        body: the bytes as they came, which is what senders sign.
+    """
+
+    headers: Mapping[str, str]
+    body: bytes
+
+    @cached_property
+    def value(self) -> object:
+        """The body as JSON, whatever its content type says; None if it is none.
+
+        Numbers are kept as their text: nothing here calculates, and so none is rounded or refused.
+        """
+        try:
+            return json.loads(
+                self.body.decode(), parse_int=str, parse_float=str, parse_constant=_refuse_constant
+            )
+        except (ValueError, RecursionError):
+            return None
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the body."""
+        return hashlib.sha256(self.body).digest()
+
+    def field(self, name: str) -> str | None:
+        """Return a text of the body's outermost object, None if it is not there."""
+        value = self.value.get(name) if isinstance(self.value, dict) else None
+        return value if isinstance(value, str) and value else None
+
+
+def headers_of(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return ASGI headers as ``Delivery`` takes them: as UTF-8 where they are, else as Latin-1."""
+    headers: dict[str, str] = {}
+    for name, value in raw_headers:
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            text = value.decode("latin-1")
+        headers.setdefault(name.decode("latin-1").lower(), text)
+    return headers
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

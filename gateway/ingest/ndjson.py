@@ -1,0 +1,160 @@
+"""A stream of messages, one JSON object a line, of any length.
+
+Lines are taken as they arrive: never more is held than one piece of the body and one unfinished line.
+Answers that have to be waited for (a bus, a store) are collected piece by piece, so their number is
+bounded too, and their latency is paid once per piece instead of once per line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio.lowlevel
+
+from gateway.codecs.publish_items import decode_publish_item
+from gateway.errors import GatewayError, TooLarge, Unavailable
+from gateway.ingest.batch import ITEMS_PER_TURN
+from gateway.ingest.receipts import failure_object
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.auth.principal import Principal
+    from gateway.engine.publishing import Publisher, Receipt
+    from gateway.ingest.limits import IngestLimits
+
+ERRORS_REPORTED: Final = 100
+
+
+class LineStream:
+    """One request's stream of lines; ``run`` it once."""
+
+    def __init__(self, publisher: Publisher, principal: Principal, limits: IngestLimits) -> None:
+        self._publisher = publisher
+        self._principal = principal
+        self._limits = limits
+        self._line = 0
+        self._accepted = 0
+        self._failed = 0
+        self._errors: list[dict[str, Any]] = []
+        self._waiting: list[tuple[int, asyncio.Future[Receipt]]] = []
+        self._stopped_at: int | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the stream ended at a line that found the gateway unavailable."""
+        return self._stopped_at is not None
+
+    async def run(self, pieces: AsyncIterator[bytes]) -> dict[str, Any]:
+        """Publish every line and return the summary that docs/http.md describes.
+
+        Publishing stops at the first line that finds the gateway unavailable. Lines that were on their
+        way behind it may have been published all the same: to repeat from there is at least once.
+        """
+        lines = LineSplitter(self._limits.line_bytes)
+        async for piece in pieces:
+            await self._publish(lines.feed(piece))
+            if self.stopped:
+                break
+        else:
+            await self._publish(lines.finish())
+        return self._summary()
+
+    async def _publish(self, lines: list[bytes | None]) -> None:
+        for start in range(0, len(lines), ITEMS_PER_TURN):
+            if start:
+                await anyio.lowlevel.checkpoint()
+            self._publish_now(lines[start : start + ITEMS_PER_TURN])
+            if self.stopped:
+                break
+        await self._collect()
+
+    def _publish_now(self, lines: list[bytes | None]) -> None:
+        submit, principal = self._publisher.submit, self._principal
+        limits = self._limits.message
+        for line in lines:
+            self._line += 1
+            if line is not None and (not line or line.isspace()):
+                continue
+            try:
+                if line is None:
+                    raise TooLarge(f"the line has more than {self._limits.line_bytes} bytes")
+                receipt = submit(decode_publish_item(line, limits), principal)
+            except GatewayError as error:
+                self._fail(self._line, error)
+                if self.stopped:
+                    return
+                continue
+            if isinstance(receipt, asyncio.Future):
+                self._waiting.append((self._line, receipt))
+            else:
+                self._accepted += 1
+
+    async def _collect(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for line, future in waiting:
+            try:
+                await future
+            except GatewayError as error:
+                self._fail(line, error)
+            else:
+                self._accepted += 1
+
+    def _fail(self, line: int, error: GatewayError) -> None:
+        self._failed += 1
+        if len(self._errors) < ERRORS_REPORTED:
+            self._errors.append({"line": line, **failure_object(error)})
+        if isinstance(error, Unavailable) and (self._stopped_at is None or line < self._stopped_at):
+            self._stopped_at = line
+
+    def _summary(self) -> dict[str, Any]:
+        self._errors.sort(key=lambda error: error["line"])
+        summary: dict[str, Any] = {
+            "accepted": self._accepted,
+            "failed": self._failed,
+            "errors": self._errors,
+        }
+        if self._stopped_at is not None:
+            summary["stopped_at"] = self._stopped_at
+        return summary
+
+
+class LineSplitter:
+    """Cuts pieces of a body into lines; a line over ``limit`` bytes becomes None and is not held."""
+
+    __slots__ = ("_begun", "_limit", "_overlong")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._begun = bytearray()
+        self._overlong = False
+
+    def feed(self, piece: bytes) -> list[bytes | None]:
+        """Return the lines that ``piece`` completes, without their line ends."""
+        first, *rest = piece.split(b"\n")
+        self._extend(first)
+        if not rest:
+            return []
+        limit = self._limit
+        lines: list[bytes | None] = [self._take()]
+        lines += [line if len(line) <= limit else None for line in rest[:-1]]
+        self._extend(rest[-1])
+        return lines
+
+    def finish(self) -> list[bytes | None]:
+        """Return the last line if it has no line end."""
+        return [self._take()] if self._begun or self._overlong else []
+
+    def _extend(self, part: bytes) -> None:
+        if self._overlong or len(self._begun) + len(part) > self._limit:
+            self._overlong = True
+            self._begun = bytearray()
+        else:
+            self._begun += part
+
+    def _take(self) -> bytes | None:
+        line = None if self._overlong else bytes(self._begun)
+        self._begun = bytearray()
+        self._overlong = False
+        return line

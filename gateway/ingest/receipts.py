@@ -1,0 +1,37 @@
+"""What publishers are answered over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.responses import Response
+
+    from gateway.engine.publishing import Receipt
+    from gateway.errors import GatewayError
+
+
+def publish_answer(receipt: Receipt) -> Response:
+    """Return 201 with the position of a stored message, 202 for one handed to the live fan-out."""
+    return json_answer(receipt_object(receipt), status=202 if receipt.stream is None else 201)
+
+
+def receipt_object(receipt: Receipt) -> dict[str, str | int | None]:
+    """Return the wire's ``{id}`` or ``{id, stream, offset}``."""
+    if receipt.stream is None:
+        return {"id": receipt.id}
+    return {"id": receipt.id, "stream": receipt.stream, "offset": receipt.offset}
+
+
+def failure_object(error: GatewayError) -> dict[str, str | int | None]:
+    """Return the wire's ``{code, reason}`` for one item of several."""
+    return {"code": error.code, "reason": str(error)}
+
+
+def json_answer(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return ``value`` as ``application/json``."""
+    return JSONResponse(value, status, headers)

@@ -1,0 +1,94 @@
+"""``POST /v1/topics/{topic}`` and ``POST /v1/publish``: publishing without a socket.
+
+Spec: docs/http.md, "Publishing".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from starlette.routing import Route
+
+from gateway.codecs.body import decode_body
+from gateway.core.commands import Publish
+from gateway.errors import BadCommand
+from gateway.ingest.batch import Batches
+from gateway.ingest.bodies import read_body, refuse_content_coding
+from gateway.ingest.limits import IngestLimits
+from gateway.ingest.message_headers import label, message_headers
+from gateway.ingest.ndjson import LineStream
+from gateway.ingest.receipts import json_answer, publish_answer
+from gateway.ingest.topic_path import topic_from_path
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gateway.engine.publishing import Publisher
+    from gateway.ingest.credentials import RequestAuthenticator
+
+TOPICS_PREFIX: Final = "/v1/topics/"
+PUBLISH_PATH: Final = "/v1/publish"
+NDJSON_MEDIA_TYPE: Final = "application/x-ndjson"
+
+
+def rest_routes(
+    *,
+    publisher: Publisher,
+    authenticate: RequestAuthenticator,
+    limits: IngestLimits | None = None,
+) -> list[Route]:
+    """Return the routes that publish over REST."""
+    rest = RestPublishing(publisher, authenticate, limits=limits or IngestLimits())
+    return [
+        Route(TOPICS_PREFIX + "{topic:topic}", rest.publish_to_topic, methods=["POST"]),
+        Route(PUBLISH_PATH, rest.publish_items, methods=["POST"]),
+    ]
+
+
+class RestPublishing:
+    """The endpoints; every error that concerns the whole request is raised as a ``GatewayError``."""
+
+    def __init__(
+        self, publisher: Publisher, authenticate: RequestAuthenticator, *, limits: IngestLimits
+    ) -> None:
+        self._publisher = publisher
+        self._authenticate = authenticate
+        self._limits = limits
+        self._batches = Batches(publisher, limits)
+
+    async def publish_to_topic(self, request: Request) -> Response:
+        """Publish the body as it is: 201 if a stream stored it, 202 if it went to the live fan-out."""
+        principal = await self._authenticate(request)
+        topic = topic_from_path(request.scope, TOPICS_PREFIX)
+        content_type = request.headers.get("content-type")
+        raw = await read_body(request, limit=self._limits.message.message_bytes)
+        body = decode_body(raw, content_type, depth=self._limits.message.json_depth)
+        command = Publish(
+            topic,
+            data=body.data,
+            binary=body.binary,
+            content_type=content_type,
+            headers=message_headers(request.headers, self._limits.message),
+            idempotency_key=label(request.headers, "idempotency-key"),
+            key=label(request.headers, "gateway-key"),
+        )
+        return publish_answer(await self._publisher.publish(command, principal))
+
+    async def publish_items(self, request: Request) -> Response:
+        """Publish one item, an array of them, or a stream of lines; each may fail alone."""
+        principal = await self._authenticate(request)
+        media_type = request.headers.get("content-type", "application/json").partition(";")[0]
+        media_type = media_type.strip().lower()
+        if media_type == NDJSON_MEDIA_TYPE:
+            refuse_content_coding(request)
+            stream = LineStream(self._publisher, principal, self._limits)
+            summary = await stream.run(request.stream())
+            # The rest of the body is not read, and may have no end.
+            headers = {"Connection": "close"} if stream.stopped else None
+            return json_answer(summary, headers=headers)
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            allowed = f"application/json or {NDJSON_MEDIA_TYPE}"
+            raise BadCommand(f"Content-Type {media_type[:100]!r}: {PUBLISH_PATH} takes {allowed}")
+        raw = await read_body(request, limit=self._limits.batch_bytes)
+        return json_answer({"results": await self._batches.publish(raw, principal)})
