@@ -140,6 +140,10 @@ class Settings(BaseSettings):
     origins: Origins = Origins()
     hooks: tuple[Hook, ...] = ()
 
+    def secret_texts(self) -> tuple[str, ...]:
+        """Every secret there is, in clear: for masking logs."""
+        return tuple(secret.get_secret_value() for hook in self.hooks for secret in hook.secret)
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         problems = []

@@ -27,13 +27,13 @@ Nothing needs to be configured. What is can be given in four places; the first t
 3. a TOML file: `--config FILE`, or `GATEWAY_CONFIG`, or `gateway.toml` in the working directory
 4. the defaults below
 
-`gateway check` reads all of them, then lists every mistake and exits with 2, or shows the effective values and
-where each comes from. Unknown keys are refused, since a mistyped limit would otherwise protect nobody.
+`gateway check` reads all of them, then lists every mistake and exits with 2, or shows the effective values
+and where each comes from. Unknown keys are refused, since a mistyped limit would otherwise protect nobody.
 
 - A **time** is a number of seconds, or a text: `"500ms"`, `"10s"`, `"5m"`, `"1h"`, `"7d"`.
 - A **size** is a number of bytes, or a text: `"64KiB"`, `"8MiB"`, `"1GiB"`; `"64kB"` is 64,000 bytes.
-- A **secret** is named, never written out: `"env:NAME"` or `"file:PATH"` (UTF-8; one newline at its end is not
-  part of it). It is read once at start, and shown as `***`.
+- A **secret** is named, never written out: `"env:NAME"` or `"file:PATH"` (UTF-8; one newline at its end is
+  not part of it). It is read once at start, and shown as `***`.
 """
 
 _EXAMPLE: Final = """\

@@ -1,0 +1,46 @@
+"""The ``gateway`` command; each subcommand has a module of its own."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from gateway.cli import exits
+from gateway.cli.check import check
+from gateway.cli.publish import publish
+from gateway.cli.serve import serve
+from gateway.cli.subscribe import subscribe
+
+app = typer.Typer(
+    name="gateway",
+    help="A pub/sub fan-out gateway: publish over HTTP, webhooks or WebSockets, subscribe with wildcards.",
+    epilog=exits.HELP,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they may hold secrets
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (serve, check, publish, subscribe):
+    app.command()(_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"gateway {metadata.version('fanout-gateway')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line; ends the process with one of `exits.ExitCode`."""
+    app(prog_name="gateway")

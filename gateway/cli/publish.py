@@ -1,0 +1,180 @@
+"""``gateway publish``."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from urllib.parse import urlsplit
+
+import typer
+
+from gateway.cli.exits import ExitCode, fail
+from gateway.cli.target import DEFAULT_URL, TokenVariable, Url, token_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import httpx2
+
+    from gateway.cli.body import Item
+
+_SECONDS: Final = 15.0
+
+
+def publish(
+    topic: Annotated[
+        str, typer.Argument(metavar="TOPIC", help="Topic to publish on, such as orders/eu/created.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATA|-]", help="The message; `-`, or nothing while stdin is a pipe, reads stdin."
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Read the message from FILE.")
+    ] = None,
+    *,
+    lines: Annotated[bool, typer.Option("--lines", help="Publish every line of stdin as a message.")] = False,
+    content_type: Annotated[
+        str | None,
+        typer.Option("--content-type", help="By default JSON, else text, else binary, as the data is."),
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", metavar="K=V", help="A header; may repeat.")
+    ] = None,
+    message_id: Annotated[str | None, typer.Option("--id", help="The message's id; made if absent.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Key by which consumer groups keep order.")] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option("--idempotency-key", help="A repeat with the same key is not published again."),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    token_env: TokenVariable = None,
+) -> None:
+    """Publish a message, and print its id.
+
+    With --lines the messages are sent as they come, and how many were accepted is printed at the end.
+    """
+    from gateway.cli.body import Item  # noqa: PLC0415 - keeps `gateway --help` quick
+
+    item = Item(topic, content_type, _headers(header or []), message_id, key, idempotency_key)
+    token = token_from(token_env)
+    if lines:
+        if data is not None or file is not None or message_id or idempotency_key:
+            fail(
+                "--lines reads stdin, and takes neither data nor --file, --id, --idempotency-key",
+                ExitCode.USAGE,
+            )
+        _report_lines(_post(url, token, _encoded_lines(item), "application/x-ndjson"))
+    else:
+        _report(_post(url, token, _encoded(item, _body(data, file)), "application/json"))
+
+
+def _headers(pairs: list[str]) -> dict[str, str]:
+    headers = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            fail(f"--header {pair!r}: give it as NAME=VALUE", ExitCode.USAGE)
+        headers[name] = value
+    return headers
+
+
+def _body(data: str | None, file: Path | None) -> bytes:
+    if data is not None and file is not None:
+        fail("give the message as an argument or with --file, not both", ExitCode.USAGE)
+    if file is not None:
+        try:
+            return file.read_bytes()
+        except OSError as exc:
+            fail(f"--file {file}: {exc.strerror}", ExitCode.USAGE)
+    if data == "-" or (data is None and not sys.stdin.isatty()):
+        return sys.stdin.buffer.read()
+    if data is None:
+        fail("there is no message: give it as an argument, with --file, or on stdin", ExitCode.USAGE)
+    return data.encode("utf-8", "surrogateescape")
+
+
+def _encoded(item: "Item", body: bytes) -> bytes:
+    try:
+        return item.encode(body)
+    except ValueError as exc:
+        fail(str(exc), ExitCode.USAGE)
+
+
+def _encoded_lines(item: "Item") -> "Iterator[bytes]":
+    for line in sys.stdin.buffer:
+        if body := line.rstrip(b"\r\n"):
+            yield _encoded(item, body) + b"\n"
+
+
+def _post(
+    url: str, token: str | None, content: "bytes | Iterator[bytes]", content_type: str
+) -> "httpx2.Response":
+    import httpx2  # noqa: PLC0415 - keeps `gateway --help` quick
+
+    headers = {"content-type": content_type}
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    address = url.rstrip("/") + "/v1/publish"
+    try:
+        # A proxy can't reach this machine's loopback for us.
+        with httpx2.Client(timeout=_SECONDS, trust_env=not _is_loopback(url)) as client:
+            return client.post(address, content=content, headers=headers)
+    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
+        fail(f"--url {url!r}: give it as http://HOST:PORT or https://HOST", ExitCode.USAGE)
+    except httpx2.TransportError as exc:
+        fail(f"{address}: {exc or type(exc).__name__}", ExitCode.UNAVAILABLE)
+
+
+def _is_loopback(url: str) -> bool:
+    from gateway.client.address import is_loopback  # noqa: PLC0415 - as above
+
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
+def _report(response: "httpx2.Response") -> None:
+    answer = _answer(response)
+    result = _read(lambda: answer["results"][0])
+    if "id" not in result:
+        _refused(str(result.get("code")), str(result.get("reason")))
+    sys.stdout.write(f"{result['id']}\n")
+
+
+def _report_lines(response: "httpx2.Response") -> None:
+    answer = _answer(response)
+    accepted, failed = _read(lambda: (int(answer["accepted"]), int(answer["failed"])))
+    errors = _read(lambda: list(answer.get("errors", ())))
+    for error in errors:
+        sys.stderr.write(f"gateway: line {error.get('line')}: {error.get('code')}: {error.get('reason')}\n")
+    sys.stdout.write(f"{accepted} accepted, {failed} failed\n")
+    if any(error.get("code") == "unavailable" for error in errors):
+        raise typer.Exit(ExitCode.UNAVAILABLE)
+    if failed:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _answer(response: "httpx2.Response") -> Any:  # noqa: ANN401 - JSON
+    if response.status_code == 200:
+        return _read(response.json)
+    try:
+        problem = response.json()
+        code, reason = str(problem["code"]), str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        code, reason = f"HTTP {response.status_code}", response.reason_phrase
+    unavailable = response.status_code in {502, 503, 504}
+    _refused("unavailable" if unavailable else code, reason)
+
+
+def _read(take: "Callable[[], Any]") -> Any:  # noqa: ANN401 - JSON
+    try:
+        return take()
+    except (ValueError, LookupError, TypeError, AttributeError):
+        fail("the answer is not a gateway's; is --url right?", ExitCode.REFUSED)
+
+
+def _refused(code: str, reason: str) -> NoReturn:
+    fail(f"{code}: {reason}", ExitCode.UNAVAILABLE if code == "unavailable" else ExitCode.REFUSED)

@@ -1,0 +1,119 @@
+"""Receive for ``gateway subscribe``: one subscription for each filter, one writer for all.
+
+The writer is a thread, since a pipe whose reader sleeps blocks: the connection is served meanwhile, and only
+once some thousand messages wait does the client stop reading, so that the gateway's overflow policy decides.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio import to_thread
+
+from gateway.cli import show
+from gateway.client import Client, Gap, Message
+from gateway.core.topics import matches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from gateway.core.commands import Overflow
+
+_WAITING: Final = 1000
+_BATCH: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was asked for on the command line; ``count`` and ``seconds`` are None where there is no bound."""
+
+    url: str
+    token: str | None
+    filters: tuple[str, ...]
+    overflow: Overflow
+    count: int | None
+    seconds: float | None
+    terminal: bool
+
+
+async def receive(request: Request) -> bool:
+    """Print messages until the count or the time is reached; return whether the count, if any, was.
+
+    Raises:
+        GatewayError: the gateway refused, or can't be reached at first.
+        BrokenPipeError: the reader of stdout has gone.
+        ValueError: the URL is none.
+    """
+    try:
+        return await _receive(request)
+    except ExceptionGroup as group:
+        # Several subscriptions may fail at once, for one reason: the first says it.
+        raise _first(group) from None
+
+
+async def _receive(request: Request) -> bool:
+    incoming, messages = anyio.create_memory_object_stream[Message](_WAITING)
+    complete = request.count is None
+    with anyio.move_on_after(request.seconds):
+        async with Client(request.url, token=request.token) as client, anyio.create_task_group() as group:
+            for index in range(len(request.filters)):
+                group.start_soon(_subscribe, client, request, index, incoming)
+            complete = await _write(messages, request)
+            group.cancel_scope.cancel()
+    return complete
+
+
+async def _subscribe(
+    client: Client, request: Request, index: int, incoming: MemoryObjectSendStream[Message]
+) -> None:
+    topic_filter, earlier = request.filters[index], request.filters[:index]
+    async with client.subscribe(topic_filter, overflow=request.overflow, gaps=True) as subscription:
+        sys.stderr.write(f"subscribed to {topic_filter!r}\n")
+        async for item in subscription:
+            if isinstance(item, Gap):
+                sys.stderr.write(f"{show.describe(item)}\n")
+            # Filters may overlap; the first that matches prints the message.
+            elif not any(matches(other, item.topic) for other in earlier):
+                await incoming.send(item)
+
+
+async def _write(messages: MemoryObjectReceiveStream[Message], request: Request) -> bool:
+    write = _terminal_writer() if request.terminal else _write_lines
+    shown = 0
+    while request.count is None or shown < request.count:
+        batch = [await messages.receive()]
+        most = _BATCH if request.count is None else min(_BATCH, request.count - shown)
+        while len(batch) < most and messages.statistics().current_buffer_used:
+            batch.append(messages.receive_nowait())
+        await to_thread.run_sync(write, batch, abandon_on_cancel=True)
+        shown += len(batch)
+    return True
+
+
+def _write_lines(batch: list[Message]) -> None:
+    sys.stdout.write("".join([show.line(message) for message in batch]))
+    sys.stdout.flush()
+
+
+def _terminal_writer() -> Callable[[list[Message]], None]:
+    from rich.console import Console  # noqa: PLC0415 - a pipe does without
+
+    console = Console(highlight=False, soft_wrap=True)
+
+    def write(batch: list[Message]) -> None:
+        for message in batch:
+            console.print(show.pretty(message))
+
+    return write
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,64 @@
+"""``gateway serve``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from gateway.cli.exits import ExitCode, fail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.settings import Loaded
+
+Config: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings file; else GATEWAY_CONFIG, else gateway.toml here, if there is one.",
+    ),
+]
+
+
+def serve(
+    *,
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8080")] = None,
+    redis: Annotated[
+        str | None, typer.Option(metavar="URL", help="Redis that joins nodes to one gateway.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; only 1 for now.", show_default="1")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond loopback although anyone may then publish.")
+    ] = False,
+) -> None:
+    """Run the gateway until SIGTERM or SIGINT, which let clients leave first.
+
+    Every other setting comes from the file or the environment: see `gateway check`.
+    """
+    loaded = load(
+        config,
+        {
+            "server.host": ("--host", host),
+            "server.port": ("--port", port),
+            "redis.url": ("--redis", redis),
+            "server.workers": ("--workers", workers),
+            "server.insecure": ("--insecure", insecure or None),
+        },
+    )
+    from gateway import app  # noqa: PLC0415 - the server's libraries take a while; other commands do without
+
+    app.serve(loaded.settings)
+
+
+def load(config: Path | None, flags: "Mapping[str, tuple[str, object]] | None" = None) -> "Loaded":
+    """Read all settings, or list what is wrong with them and end with 2."""
+    from gateway.settings import InvalidSettings, read  # noqa: PLC0415 - as above
+
+    try:
+        return read(config, flags=flags)
+    except InvalidSettings as exc:
+        fail("settings: " + "\ngateway: settings: ".join(exc.problems), ExitCode.USAGE)

@@ -1,0 +1,72 @@
+"""``gateway subscribe``."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.exits import ExitCode, fail
+from gateway.cli.target import DEFAULT_URL, TokenVariable, Url, token_from
+from gateway.core.commands import Overflow
+
+if TYPE_CHECKING:
+    from gateway.cli.receiving import Request
+
+
+def subscribe(
+    filters: Annotated[
+        list[str], typer.Argument(metavar="FILTER", help="Topic filters, such as 'orders/#'.")
+    ],
+    *,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many messages.")] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", min=0, metavar="SECONDS", help="End then; with 1 if --count was not reached."
+        ),
+    ] = None,
+    overflow: Annotated[
+        Overflow, typer.Option("--overflow", help="What is dropped if you read too slowly.")
+    ] = Overflow.SPILL,
+    url: Url = DEFAULT_URL,
+    token_env: TokenVariable = None,
+) -> None:
+    """Print messages as they arrive: for people on a terminal, one JSON object a line in a pipe.
+
+    Reconnects by itself. Stderr tells when the subscription begins, and what is missed or dropped.
+    """
+    from gateway.cli.receiving import Request  # noqa: PLC0415 - keeps `gateway --help` quick
+
+    request = Request(
+        url=url,
+        token=token_from(token_env),
+        filters=tuple(dict.fromkeys(filters)),
+        overflow=overflow,
+        count=count,
+        seconds=timeout,
+        terminal=sys.stdout.isatty(),
+    )
+    try:
+        _run(request)
+    except BrokenPipeError:
+        # The reader of the pipe has all that it wanted. Python flushes stdout at exit: let it go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(request: "Request") -> None:
+    import anyio  # noqa: PLC0415 - as above
+
+    from gateway.cli.receiving import receive  # noqa: PLC0415 - as above
+    from gateway.errors import GatewayError, Unavailable  # noqa: PLC0415 - as above
+
+    try:
+        complete = anyio.run(receive, request)
+    except Unavailable as exc:
+        fail(f"{request.url}: {exc}", ExitCode.UNAVAILABLE)
+    except GatewayError as exc:
+        fail(f"{exc.code}: {exc}", ExitCode.REFUSED)
+    except ValueError as exc:  # the URL
+        fail(f"--url: {exc}", ExitCode.USAGE)
+    if not complete:
+        raise typer.Exit(ExitCode.REFUSED)
