@@ -1,0 +1,271 @@
+"""The client: one connection to a gateway, kept up, with everything that uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self, Unpack, overload
+
+import anyio
+
+from gateway.client.address import websocket_address
+from gateway.client.backoff import Backoff
+from gateway.client.dialler import Dialler, Token
+from gateway.client.ending import Ending
+from gateway.client.errors import ClientClosed
+from gateway.client.link import Link
+from gateway.client.publishing import ANY_SIZE, Publishing, PublishOptions
+from gateway.client.routes import Routes
+from gateway.client.subscription import Subscription
+from gateway.client.time_limit import time_limit
+from gateway.client.valve import Valve
+from gateway.core.commands import Overflow, Ping
+from gateway.core.topics import parse_filter
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from gateway.client.body import Data
+    from gateway.client.message import Message
+    from gateway.core.events import Gap, Published, Welcome
+
+OverflowName = Literal["spill", "drop_oldest", "drop_newest", "latest", "disconnect"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatistics:
+    """A snapshot of a client.
+
+    Attributes:
+        connects: connections so far.
+        messages: messages received, each counted once however many subscriptions it is for.
+        gaps: gaps that the gateway told of.
+        filters: filters subscribed to now.
+        buffered: messages that wait for their loops.
+        dropped: messages that the present subscriptions had to drop by themselves.
+    """
+
+    connects: int
+    messages: int
+    gaps: int
+    filters: int
+    buffered: int
+    dropped: int
+
+
+class Client:
+    """A connection to a gateway that is kept up: used with ``async with``, on asyncio, in one event loop.
+
+    Attributes:
+        address: the WebSocket URL in use.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: Token = None,
+        tls: ssl.SSLContext | None = None,
+        timeout: float = 10.0,
+        retry_first: bool = False,
+        backoff: Backoff | None = None,
+        frame_bytes: int = 16 * 2**20,
+        ping_interval: float = 20.0,
+        ping_timeout: float = 20.0,
+    ) -> None:
+        """Make a client; nothing is connected before ``async with``.
+
+        Args:
+            url: the gateway's HTTP address, or that of its WebSocket.
+            token: a bearer token, or an async callable that returns a fresh one.
+            tls: for ``https`` and ``wss``; the system's trust store otherwise.
+            timeout: seconds for a command to be answered, and for the first connection.
+            retry_first: don't raise when the first connection fails for now, but keep trying.
+            backoff: the waits between attempts to connect.
+            frame_bytes: the largest frame taken from the gateway.
+            ping_interval: seconds of silence after which the gateway is asked whether it lives.
+            ping_timeout: seconds it has for the answer, before the connection is given up.
+
+        Raises:
+            ValueError: a URL that names no gateway.
+        """
+        self.address = websocket_address(url)
+        self._timeout = timeout
+        self._retry_first = retry_first
+        self._valve = Valve()
+        self._routes = Routes()
+        dialler = Dialler(self.address, token, tls, open_seconds=timeout, frame_bytes=frame_bytes)
+        self._link = Link(
+            dialler,
+            self._routes,
+            self._valve,
+            backoff=backoff or Backoff(),
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+        )
+        self._publishing = Publishing(self._link, timeout)
+        self._tasks: TaskGroup | None = None
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """What the gateway said of itself on the present connection; None while there is none."""
+        connection = self._link.current
+        return None if connection is None else connection.welcome
+
+    def statistics(self) -> ClientStatistics:
+        """A snapshot."""
+        mailboxes = list(self._routes.mailboxes())
+        return ClientStatistics(
+            connects=self._link.connects,
+            messages=self._link.messages,
+            gaps=self._link.gaps,
+            filters=len(self._routes),
+            buffered=sum(len(mailbox) for mailbox in mailboxes),
+            dropped=sum(mailbox.dropped for mailbox in mailboxes),
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            GatewayError: no connection; ``ConnectFailed`` where nothing answered, else the gateway's refusal.
+        """
+        if self._tasks is not None or self._link.failure is not None:
+            raise ClientClosed("a client is used in one 'async with' only; make a new one")
+        opened = await self._link.dial()
+        if isinstance(opened, Ending) and not (self._retry_first and opened.reconnect):
+            self._link.close(opened.error)
+            raise opened.error
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._link.run, opened)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tasks = self._tasks
+        if tasks is not None:
+            tasks.cancel_scope.cancel()
+            # Given no exception: what the block raised goes on as it is, not inside an exception group.
+            await tasks.__aexit__(None, None, None)
+
+    @overload
+    def subscribe(
+        self,
+        topic_filter: str,
+        *,
+        gaps: Literal[False] = False,
+        overflow: Overflow | OverflowName = ...,
+        on_gap: Callable[[Gap], None] | None = ...,
+        buffer: int = ...,
+        reserve: int | None = ...,
+    ) -> Subscription[Message]: ...
+    @overload
+    def subscribe(
+        self,
+        topic_filter: str,
+        *,
+        gaps: Literal[True],
+        overflow: Overflow | OverflowName = ...,
+        on_gap: None = ...,
+        buffer: int = ...,
+        reserve: int | None = ...,
+    ) -> Subscription[Message | Gap]: ...
+    def subscribe(
+        self,
+        topic_filter: str,
+        *,
+        gaps: bool = False,
+        overflow: Overflow | OverflowName = Overflow.SPILL,
+        on_gap: Callable[[Gap], None] | None = None,
+        buffer: int = 1000,
+        reserve: int | None = None,
+    ) -> Subscription[Message] | Subscription[Message | Gap]:
+        """The messages that match; subscribed when iterated over, or entered with ``async with``.
+
+        Args:
+            topic_filter: may hold ``+`` for one level and end with ``#`` for the rest.
+            gaps: yield ``Gap``s too, each where the messages are missing.
+            overflow: what the gateway drops when this client is too slow; of two subscriptions to the same
+                filter the later one's holds for both.
+            on_gap: called for each gap where they are not yielded, instead of a log record; must not wait.
+            buffer: messages that wait here for a slow loop, before the client stops reading from the gateway.
+            reserve: how many more are kept when it must read on, since a command waits for its reply, before
+                the oldest are dropped and counted in a gap; nine times ``buffer`` if not given.
+
+        Raises:
+            BadFilter: it breaks the grammar. While iterating, the gateway's other refusals.
+            ValueError: an overflow policy that doesn't exist.
+        """
+        return Subscription(
+            self._link,
+            self._routes,
+            self._valve,
+            parse_filter(topic_filter, ANY_SIZE),
+            overflow=Overflow(overflow),
+            gaps=gaps,
+            on_gap=on_gap,
+            buffer=buffer,
+            reserve=9 * buffer if reserve is None else reserve,
+            timeout=self._timeout,
+        )
+
+    @overload
+    async def publish(
+        self,
+        topic: str,
+        data: Data,
+        *,
+        acknowledge: Literal[True] = True,
+        **options: Unpack[PublishOptions],
+    ) -> Published: ...
+    @overload
+    async def publish(
+        self,
+        topic: str,
+        data: Data,
+        *,
+        acknowledge: Literal[False],
+        **options: Unpack[PublishOptions],
+    ) -> None: ...
+    async def publish(
+        self, topic: str, data: Data, *, acknowledge: bool = True, **options: Unpack[PublishOptions]
+    ) -> Published | None:
+        """Publish a JSON value, text or bytes, and wait until the gateway has it.
+
+        While there is no connection it waits for one. A publish that was under way when the connection broke
+        is sent again only if it has an ``idempotency_key``: without one nobody could tell whether it is a
+        second.
+
+        Args:
+            topic: without wildcards.
+            data: bytes are sent as they are, a string for ``text/*`` as text, everything else as JSON.
+            acknowledge: False: return as soon as it is written; a refusal is only logged.
+            options: ``content_type``, ``headers``, ``id``, ``key``, ``idempotency_key``.
+
+        Raises:
+            GatewayError: ``BadTopic``, ``BadCommand``, ``TooLarge`` and the others: refused, not published.
+                ``ConnectionLost``, ``CommandTimeout``: nobody knows whether it was.
+        """
+        self._check_open()
+        if acknowledge:
+            return await self._publishing.acknowledged(topic, data, **options)
+        await self._publishing.written(topic, data, **options)
+        return None
+
+    async def ping(self) -> float:
+        """Send ``ping`` and wait for ``pong``; returns the round trip in seconds."""
+        self._check_open()
+        with time_limit(self._timeout, "ping"):
+            connection = await self._link.connected()
+            began = anyio.current_time()
+            await connection.request(lambda ref: Ping(ref=ref))
+            return anyio.current_time() - began
+
+    def _check_open(self) -> None:
+        if self._tasks is None:
+            raise ClientClosed("the client is not open; use it inside 'async with'")

@@ -1,0 +1,118 @@
+"""How a connection comes about: address, credential, handshake, ``welcome``."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import anyio
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
+
+from gateway.client.address import is_loopback
+from gateway.client.connection import Connection
+from gateway.client.errors import ConnectFailed
+from gateway.client.incoming import decode_frame
+from gateway.core.events import Welcome
+from gateway.errors import GatewayError, Unauthenticated, Unavailable
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+    from gateway.client.valve import Valve
+
+Token: TypeAlias = str | Callable[[], Awaitable[str]] | None
+"""A bearer token, or how to get a fresh one: it is called for every connection, and to renew."""
+
+SUBPROTOCOL = Subprotocol("gateway.v1")
+CLOSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dialler:
+    """Makes connections to one address.
+
+    Attributes:
+        address: a ``ws`` or ``wss`` URL.
+        token: the credential, sent as ``Authorization: Bearer``.
+        tls: for ``wss``; None for the system's trust store.
+        open_seconds: how long everything up to ``welcome`` may take.
+        frame_bytes: the largest frame taken from the gateway.
+    """
+
+    address: str
+    token: Token
+    tls: ssl.SSLContext | None
+    open_seconds: float
+    frame_bytes: int
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether a rejected token can be replaced."""
+        return callable(self.token)
+
+    async def fresh_token(self) -> str | None:
+        """The token to present now.
+
+        Raises:
+            Unavailable: the callable could not reach what it asks.
+            Unauthenticated: it failed otherwise.
+        """
+        if not callable(self.token):
+            return self.token
+        try:
+            return await self.token()
+        except GatewayError:
+            raise
+        except OSError as error:
+            raise Unavailable(f"no token to be had now: {error}") from error
+        except Exception as error:
+            raise Unauthenticated(f"the token callable failed: {type(error).__name__}") from error
+
+    async def dial(self, valve: Valve) -> Connection:
+        """Connect and wait for ``welcome``.
+
+        Raises:
+            OSError, TimeoutError, websockets.exceptions.WebSocketException: see ``ending.not_connected``.
+            GatewayError: no token, or the gateway answered with something else.
+        """
+        with anyio.fail_after(self.open_seconds):
+            token = await self.fresh_token()
+            if token is not None and not (token.isascii() and token.isprintable()):
+                # Not repeated in the message; a line break would add header lines of its own.
+                raise Unauthenticated("the token holds characters that no header can carry")
+            socket = await self._connect({} if token is None else {"Authorization": f"Bearer {token}"})
+            try:
+                return Connection(socket, await self._welcome(socket), valve)
+            except BaseException:
+                socket.transport.abort()
+                raise
+
+    async def _connect(self, headers: dict[str, str]) -> ClientConnection:
+        parts = urlsplit(self.address)
+        proxy: Literal[True] | None = None if is_loopback(parts.hostname or "") else True
+        return await connect(
+            self.address,
+            ssl=(self.tls or ssl.create_default_context()) if parts.scheme == "wss" else None,
+            subprotocols=[SUBPROTOCOL],
+            additional_headers=headers,
+            # Deflate costs the gateway 34 KiB per connection; it does not offer it.
+            compression=None,
+            max_size=self.frame_bytes,
+            # Keepalive is Connection's: the library's own counts a client that does not read as dead.
+            ping_interval=None,
+            open_timeout=None,
+            close_timeout=CLOSE_SECONDS,
+            proxy=proxy,
+        )
+
+    @staticmethod
+    async def _welcome(socket: ClientConnection) -> Welcome:
+        frame = await socket.recv(decode=False)
+        event = decode_frame(frame)
+        if not isinstance(event, Welcome):
+            raise ConnectFailed("no gateway: its first frame was no welcome")
+        return event

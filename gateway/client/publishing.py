@@ -1,0 +1,78 @@
+"""Publishing over whatever connection there is, or comes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from gateway.client.body import Data, encode_body
+from gateway.client.errors import ConnectionLost
+from gateway.client.time_limit import time_limit
+from gateway.core.commands import Publish
+from gateway.core.events import Published
+from gateway.core.topics import TopicLimits, parse_topic
+from gateway.errors import InternalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.client.link import Link
+
+ANY_SIZE = TopicLimits(bytes=2**16, levels=2**16)
+"""The client checks the grammar; what is too long is the gateway's setting."""
+
+
+class PublishOptions(TypedDict, total=False):
+    """What a publish may say besides topic and data.
+
+    Attributes:
+        content_type: of the data; not needed for JSON.
+        headers: handed on to subscribers.
+        id: a label, echoed to subscribers; the gateway makes one otherwise.
+        key: for ordering in groups.
+        idempotency_key: makes repeats harmless.
+    """
+
+    content_type: str | None
+    headers: Mapping[str, str] | None
+    id: str | None
+    key: str | None
+    idempotency_key: str | None
+
+
+class Publishing:
+    """The publishes of one client; each takes ``timeout`` seconds at most."""
+
+    def __init__(self, link: Link, timeout: float) -> None:
+        self._link = link
+        self._timeout = timeout
+
+    async def acknowledged(self, topic: str, data: Data, **options: Unpack[PublishOptions]) -> Published:
+        """Publish and wait for the reply; after a lost connection again if there is an idempotency key."""
+        command = _command(topic, data, options)
+        repeat = options.get("idempotency_key") is not None
+        with time_limit(self._timeout, f"publish to {topic!r}"):
+            while True:
+                connection = await self._link.connected()
+                try:
+                    reply = await connection.request(command)
+                except ConnectionLost:
+                    if not repeat:
+                        raise
+                    await connection.ended.wait()
+                else:
+                    if not isinstance(reply, Published):
+                        raise InternalError(f"a publish was answered with {type(reply).__name__}")
+                    return reply
+
+    async def written(self, topic: str, data: Data, **options: Unpack[PublishOptions]) -> None:
+        """Publish and return as soon as it is written."""
+        command = _command(topic, data, options)
+        with time_limit(self._timeout, f"publish to {topic!r}"):
+            connection = await self._link.connected()
+            await connection.send(command(None))
+
+
+def _command(topic: str, data: Data, options: PublishOptions) -> Callable[[int | None], Publish]:
+    name = parse_topic(topic, ANY_SIZE)
+    json_text, binary = encode_body(data, options.get("content_type"))
+    return lambda ref: Publish(name, data=json_text, binary=binary, ref=ref, **options)

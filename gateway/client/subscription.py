@@ -1,0 +1,137 @@
+"""One subscription as its user sees it: something to iterate over."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+
+import anyio
+
+from gateway.client.mailbox import Mailbox, MailboxClosed
+from gateway.client.time_limit import time_limit
+from gateway.core.events import Gap
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from types import TracebackType
+
+    from gateway.client.link import Link
+    from gateway.client.message import Message
+    from gateway.client.routes import Route, Routes
+    from gateway.client.valve import Valve
+    from gateway.core.commands import Overflow
+
+log = logging.getLogger(__name__)
+
+Item_co = TypeVar("Item_co", covariant=True)
+
+
+class Subscription(Generic[Item_co]):
+    """The messages of one topic filter, made by ``Client.subscribe``.
+
+    ``async for`` on it subscribes, and unsubscribes when the loop ends in whatever way. Inside ``async with``
+    it is subscribed from the first line to the last, so nothing is missed between two loops, and leaving the
+    block waits until the gateway has confirmed.
+
+    Attributes:
+        filter: the topic filter.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        routes: Routes,
+        valve: Valve,
+        topic_filter: str,
+        *,
+        overflow: Overflow,
+        gaps: bool,
+        on_gap: Callable[[Gap], None] | None,
+        buffer: int,
+        reserve: int,
+        timeout: float,
+    ) -> None:
+        self.filter = topic_filter
+        self._link = link
+        self._routes = routes
+        self._overflow = overflow
+        self._gaps = gaps
+        self._on_gap = on_gap or self._log_gap
+        self._valve = valve
+        self._size = buffer
+        self._reserve = reserve
+        self._timeout = timeout
+        self._joined: tuple[Route, Mailbox] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._joined is not None:
+            raise RuntimeError(f"subscription to {self.filter!r} is already in use")
+        self._joined = await self._join()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._joined is not None:
+            route, mailbox = self._joined
+            self._joined = None
+            done = self._leave(route, mailbox)
+            if done is not None and error is None:
+                with anyio.move_on_after(self._timeout):
+                    await done.wait()
+
+    async def __aiter__(self) -> AsyncGenerator[Item_co, None]:
+        joined = self._joined
+        route, mailbox = joined or await self._join()
+        try:
+            while True:
+                yield await self._next(mailbox)
+        except MailboxClosed:
+            return
+        finally:
+            # Nothing is awaited here: this also runs in a generator that is thrown away or cancelled.
+            if joined is None:
+                self._leave(route, mailbox)
+
+    async def __anext__(self) -> Item_co:
+        """The next item, inside ``async with`` only."""
+        if self._joined is None:
+            raise RuntimeError("use the subscription in 'async with', or iterate over it with 'async for'")
+        try:
+            return await self._next(self._joined[1])
+        except MailboxClosed:
+            raise StopAsyncIteration from None
+
+    async def _next(self, mailbox: Mailbox) -> Item_co:
+        while True:
+            item: Message | Gap = await mailbox.take()
+            if isinstance(item, Gap) and not self._gaps:
+                self._on_gap(item)
+            else:
+                return cast("Item_co", item)
+
+    async def _join(self) -> tuple[Route, Mailbox]:
+        if self._link.failure is not None:
+            raise self._link.failure
+        mailbox = Mailbox(self.filter, self._valve, size=self._size, reserve=self._reserve)
+        route = self._routes.attach(self.filter, mailbox, overflow=self._overflow)
+        self._link.changed()
+        try:
+            with time_limit(self._timeout, f"subscribe to {self.filter!r}"):
+                await route.settled.wait()
+        except BaseException:
+            self._leave(route, mailbox)
+            raise
+        if route.failure is not None:
+            raise route.failure
+        return route, mailbox
+
+    def _leave(self, route: Route, mailbox: Mailbox) -> anyio.Event | None:
+        done = self._routes.detach(route, mailbox)
+        mailbox.close()
+        self._link.changed()
+        return done
+
+    def _log_gap(self, gap: Gap) -> None:
+        count = "an unknown number of" if gap.dropped is None else gap.dropped
+        log.warning("subscription to %r missed %s messages (%s)", self.filter, count, gap.reason)
