@@ -10,15 +10,14 @@ from __future__ import annotations
 from binascii import b2a_base64
 from typing import TYPE_CHECKING, ClassVar
 
-import msgspec
 import orjson
 
 from gateway.codecs.gateway_v1_events import event_fields
 from gateway.codecs.gateway_v1_shapes import DECODER, LARGEST_INTEGER, REFERENCE_CHARACTERS
 from gateway.codecs.publish_items import (
     DEFAULT_LIMITS,
+    REFUSALS,
     MessageLimits,
-    check_envelope,
     decode_publish_item,
     explain,
 )
@@ -62,10 +61,9 @@ class GatewayV1:
         Spec: docs/protocol.md, "Client to gateway".
         """
         try:
-            check_envelope(frame, self.limits.json_depth)
             return DECODER.decode(frame).command(self.limits)
-        except (msgspec.DecodeError, RecursionError) as exc:
-            raise _with_reference(explain(frame, exc), frame) from exc
+        except REFUSALS as exc:
+            raise _with_reference(explain(frame, exc, self.limits.json_depth), frame) from exc
         except ClientError as error:
             _with_reference(error, frame)
             raise

@@ -1,7 +1,8 @@
 """A message in the shape of a ``publish`` frame: what the socket and ``POST /v1/publish`` have in common.
 
-msgspec reads the envelope and leaves ``data`` unparsed, orjson then judges that part alone. What msgspec
-refuses is read once more, slowly, to tell a broken frame from a wrong command.
+msgspec reads the envelope and leaves ``data`` unparsed; only there can be what no strict reader saw: broken
+UTF-8, numbers out of range, too many levels. So orjson judges that part alone. What msgspec refuses is read
+once more, slowly, to tell a broken frame from a wrong command.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-import orjson
 from msgspec import Meta, Raw
 
 from gateway.codecs.body import Body, check_content_type, decode_body, is_json, is_text
-from gateway.codecs.json_text import check_depth, check_utf8, judge_json
+from gateway.codecs.json_text import check_depth, check_utf8, judge_json, validate_json
 from gateway.core.commands import Publish
 from gateway.errors import BadCommand, BadFrame, ClientError, TooLarge
 
@@ -53,6 +53,9 @@ class MessageLimits:
 
 DEFAULT_LIMITS = MessageLimits()
 
+REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises when it reads."""
+
 
 class PublishItem(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The fields of a publish, types checked; empty ``data`` means that it was not given."""
@@ -79,11 +82,10 @@ def decode_publish_item(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> P
         BadCommand: a field is missing, unknown, or has a wrong type or value.
         TooLarge: the body is over ``limits.message_bytes``.
     """
-    check_envelope(raw, limits.json_depth)
     try:
         item = _ITEM.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as exc:
-        raise explain(raw, exc) from exc
+    except REFUSALS as exc:
+        raise explain(raw, exc, limits.json_depth) from exc
     return publish_of(item, limits)
 
 
@@ -96,21 +98,12 @@ def split_publish_items(body: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> 
     text = body.strip(_WHITESPACE)
     if not text.startswith(b"["):
         return [text]
-    check_envelope(text, limits.json_depth + 1)
+    check_utf8(text)
+    check_depth(text, limits.json_depth + 1)
     try:
         return [bytes(item) for item in _ITEMS.decode(text)]
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except REFUSALS as exc:
         raise BadFrame(f"not JSON: {exc}") from exc
-
-
-def check_envelope(text: bytes, depth: int) -> None:
-    """What must hold before msgspec may read: UTF-8 (``Raw`` does not check it) and a depth it can recurse.
-
-    Raises:
-        BadFrame: it does not.
-    """
-    check_utf8(text)
-    check_depth(text, depth)
 
 
 def publish_of(item: PublishItem, limits: MessageLimits, ref: Reference = None) -> Publish:
@@ -121,20 +114,21 @@ def publish_of(item: PublishItem, limits: MessageLimits, ref: Reference = None) 
         BadCommand: a value breaks a rule.
         TooLarge: the body is over ``limits.message_bytes``.
     """
-    data = bytes(item.data)
+    data: bytes | None = None
     binary = None
     if item.content_type is not None:
         check_content_type(item.content_type)
     if item.headers is not None:
         _check_headers(item.headers, limits)
     if item.data_base64 is None:
+        data = bytes(item.data)
         _check_data(data, item.content_type, limits)
     else:
-        body = _decode_base64(item, limits)
-        data, binary = body.data or b"", body.binary
+        body = _decode_base64(item, item.data_base64, limits)
+        data, binary = body.data, body.binary
     return Publish(
         item.topic,
-        data=data or None,
+        data=data,
         binary=binary,
         content_type=item.content_type,
         headers=item.headers,
@@ -145,14 +139,14 @@ def publish_of(item: PublishItem, limits: MessageLimits, ref: Reference = None) 
     )
 
 
-def explain(text: bytes, cause: Exception) -> ClientError:
-    """Say what is wrong with ``text``, which msgspec refused with ``cause``."""
+def explain(text: bytes, cause: Exception, depth: int) -> ClientError:
+    """Say what is wrong with ``text``, which msgspec refused with ``cause`` (one of ``REFUSALS``)."""
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as exc:
-        return BadFrame(f"not JSON: {exc}")
-    if not isinstance(value, dict):
-        return BadFrame("not a JSON object")
+        validate_json(text, depth=depth)
+        if not text.lstrip(_WHITESPACE).startswith(b"{"):
+            return BadFrame("not a JSON object")
+    except BadFrame as exc:
+        return exc
     return BadCommand(_readable(str(cause)))
 
 
@@ -168,28 +162,33 @@ def _readable(text: str) -> str:
 
 
 def _check_data(data: bytes, content_type: str | None, limits: MessageLimits) -> None:
-    if not data:
-        raise BadCommand("one of 'data' and 'data_base64' is required")
     if len(data) > limits.message_bytes:
         raise TooLarge(f"field 'data': {len(data)} bytes, at most {limits.message_bytes} are allowed")
+    if not data:
+        raise BadCommand("one of 'data' and 'data_base64' is required")
     if content_type is not None and not is_json(content_type):
-        if not is_text(content_type):
-            raise BadCommand(f"content type '{content_type}' takes 'data_base64', not 'data'")
-        if not data.startswith(b'"'):
-            raise BadCommand(f"field 'data': content type '{content_type}' takes a JSON string")
+        _check_text(data, content_type)
+    # The object around ``data`` is one level. Each level takes two bytes, so most messages can't be too deep.
+    if len(data) >= 2 * limits.json_depth:
+        check_depth(data, limits.json_depth - 1)
     judge_json(data)
 
 
-def _decode_base64(item: PublishItem, limits: MessageLimits) -> Body:
+def _check_text(data: bytes, content_type: str) -> None:
+    if not is_text(content_type):
+        raise BadCommand(f"content type '{content_type}' takes 'data_base64', not 'data'")
+    if not data.startswith(b'"'):
+        raise BadCommand(f"field 'data': content type '{content_type}' takes a JSON string")
+
+
+def _decode_base64(item: PublishItem, encoded: str, limits: MessageLimits) -> Body:
     if bytes(item.data):
         raise BadCommand("only one of 'data' and 'data_base64' may be given")
-    encoded = item.data_base64 or ""
-    # Four characters stand for three bytes at most: too long is told before anything is decoded.
-    size = len(encoded) * 3 // 4 - 2
-    if size <= limits.message_bytes:
-        raw = _strict_base64(encoded)
-        size = len(raw)
-    if size > limits.message_bytes:
+    # Four characters stand for three bytes, less the padding: too long is told before anything is decoded.
+    if (
+        len(encoded) * 3 // 4 - 2 > limits.message_bytes
+        or len(raw := _strict_base64(encoded)) > limits.message_bytes
+    ):
         raise TooLarge(f"field 'data_base64': more than the {limits.message_bytes} bytes allowed")
     return decode_body(raw, item.content_type, depth=limits.json_depth)
 
