@@ -1,0 +1,305 @@
+"""The protocol object that keeps a WebSocket after its handshake: small when idle, direct when busy.
+
+It has three states. Open; closing (a close frame was sent, our direction is closed, what still comes in is
+discarded until the peer goes or ``close_seconds`` are over); gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gateway.codecs.websocket_frames import server_frame
+from gateway.core.rate import RateLimit
+from gateway.transports.client_frames import CLOSE, PING, PONG
+from gateway.transports.closing import (
+    ABNORMAL,
+    INTERNAL_ERROR,
+    POLICY_VIOLATION,
+    close_code_and_reason,
+    close_payload,
+)
+from gateway.transports.server_context import Wait, half_close
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.transports.client_frames import ClientFrames, Event
+    from gateway.transports.connection_policy import ConnectionPolicy
+    from gateway.transports.server_context import ServerContext
+    from gateway.transports.takeover import Connection, SessionHandler
+
+_PING_FRAME = server_frame(b"", PING)
+
+
+class LeanWebSocketProtocol(asyncio.Protocol):
+    """A taken-over connection; to its session a ``takeover.Connection``.
+
+    Attributes:
+        writable: the transport's buffer is below its high mark.
+        last_received: when the last bytes came in, on the clock of ``time.monotonic()``.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_context",
+        "_controls",
+        "_delivering",
+        "_end",
+        "_frames",
+        "_handler",
+        "_open",
+        "_paused",
+        "_policy",
+        "_pong",
+        "_timed",
+        "_transport",
+        "last_received",
+        "writable",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        frames: ClientFrames,
+        *,
+        context: ServerContext,
+        policy: ConnectionPolicy,
+        writable: bool,
+    ) -> None:
+        self._transport = transport
+        self._frames = frames
+        self._context = context
+        self._policy = policy
+        self._handler: SessionHandler | None = None
+        self._open = True
+        self._delivering = True  # open, and neither paused nor about to go on after a pause
+        self._paused = False
+        self._timed = False
+        self._backlog: Sequence[Event] = ()
+        self._pong: bytes | None = None
+        self._controls: RateLimit | None = None
+        self._end = (ABNORMAL, "")
+        self.writable = writable
+        self.last_received = monotonic()
+
+    def begin(self, make_session: Callable[[Connection], SessionHandler], early: Sequence[Event]) -> None:
+        """Make the session; ``early`` is what came in before, delivered on the loop's next turn."""
+        try:
+            self._handler = make_session(self)
+        except BaseException:
+            self.close(INTERNAL_ERROR)
+            raise
+        if self._open and (early or self._frames.backlog or self._frames.failure is not None):
+            self._backlog = early
+            if not self._paused:
+                self.pause_reading()
+                self.resume_reading()
+
+    # Connection: what the session calls
+
+    def write(self, frames: bytes) -> None:
+        """See ``takeover.Connection``, here and below."""
+        if self._open:
+            self._transport.write(frames)
+
+    def buffered_bytes(self) -> int:
+        """How many bytes the transport holds."""
+        return self._transport.get_write_buffer_size()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send a close frame and end in bounded time."""
+        if not self._open:
+            return
+        self._stop_session()
+        self._end = (code, reason)
+        self._transport.write(server_frame(close_payload(code, reason), CLOSE))
+        self._linger()
+
+    def abort(self) -> None:
+        """End at once."""
+        self._stop_session()
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """Deliver nothing more."""
+        if self._open and not self._paused:
+            self._paused, self._delivering = True, False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on from the next turn of the loop."""
+        if self._open and self._paused:
+            self._paused = False
+            # Not from inside the session's own call: it could be called back before it has returned.
+            self._context.loop.call_soon(self._go_on)
+
+    def ping(self) -> None:
+        """Send a ping, if anything can be sent."""
+        if self._open and self.writable:
+            self._transport.write(_PING_FRAME)
+
+    # asyncio.Protocol: what the transport calls
+
+    def data_received(self, data: bytes) -> None:
+        """Parse and deliver."""
+        self.last_received = monotonic()
+        if self._open:
+            self._receive(data)
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is above its high mark."""
+        self.writable = False
+        self._call_session("writable_changed", False)
+
+    def resume_writing(self) -> None:
+        """It is below its low mark."""
+        self.writable = True
+        if self._open and self._pong is not None:
+            pong, self._pong = self._pong, None
+            self._transport.write(server_frame(pong, PONG))
+        self._call_session("writable_changed", True)
+
+    def eof_received(self) -> None:
+        """The peer's direction has ended; the transport then closes itself, once its buffer is empty."""
+        self._stop_session()
+        self._limit_wait()
+        self._tell_end()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Nothing more comes or goes."""
+        self._context.connections.discard(self)
+        self._context.deadlines(Wait.GONE, self._policy.close_seconds).stop(self)
+        self._stop_session()
+        self._tell_end()
+
+    # uvicorn.Server.shutdown
+
+    def shutdown(self) -> None:
+        """Have the session say goodbye; the server waits until the connection has gone."""
+        self._call_session("drain")
+
+    # Incoming
+
+    def _receive(self, data: bytes) -> None:
+        frames = self._frames
+        completed = False
+        while True:
+            events = frames.feed(data)
+            completed = completed or len(events) > 0
+            self._deliver(events)
+            if not (self._delivering and frames.backlog):
+                break
+            data = b""
+        if self._delivering and frames.failure is not None:
+            self._context.log.warning("WebSocket closed: %s", frames.failure.reason)
+            self.close(frames.failure.code, frames.failure.reason)
+        elif self._timed or frames.unfinished:
+            self._time_message(anew=completed)
+
+    def _deliver(self, events: Sequence[Event]) -> None:
+        handler = self._handler
+        if handler is None:
+            return
+        for index, (opcode, payload) in enumerate(events):
+            if not self._delivering:
+                self._backlog = [*self._backlog, *events[index:]] if self._open else ()
+                return
+            if opcode >= CLOSE:
+                self._control(opcode, payload)
+                continue
+            try:
+                handler.message_received(opcode, payload)
+            except Exception as error:  # noqa: BLE001 - a session's defect must not reach its neighbours
+                self._failed(error)
+
+    def _go_on(self) -> None:
+        if not self._open or self._paused:
+            return
+        self._delivering = True
+        events, self._backlog = self._backlog, ()
+        self._deliver(events)
+        if self._delivering:
+            self._receive(b"")
+        if self._delivering:
+            self._transport.resume_reading()
+
+    def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == CLOSE:
+            self._peer_closes(payload)
+            return
+        now = self.last_received
+        if self._controls is None:
+            policy = self._policy
+            self._controls = RateLimit(policy.controls_per_second, policy.control_burst, now=now)
+        if not self._controls.allow(now):
+            self._context.log.warning("WebSocket closed: too many pings or pongs")
+            self.close(POLICY_VIOLATION, "too many control frames")
+        elif opcode == PING and self.writable:
+            self._transport.write(server_frame(payload, PONG))
+        elif opcode == PING:
+            # RFC 6455, 5.5.3: only the most recent ping needs its pong. A peer that reads nothing gets one.
+            self._pong = payload
+
+    def _peer_closes(self, payload: bytes) -> None:
+        self._end = close_code_and_reason(payload)
+        self._stop_session()
+        self._transport.write(server_frame(payload[:2], CLOSE))
+        self._linger()
+        self._tell_end()
+
+    def _time_message(self, *, anew: bool) -> None:
+        deadlines = self._context.deadlines(Wait.MESSAGE, self._policy.message_seconds)
+        if not self._frames.unfinished:
+            deadlines.stop(self)
+            self._timed = False
+        elif anew or not self._timed:
+            deadlines.start(self, self._message_late)
+            self._timed = True
+
+    def _message_late(self) -> None:
+        self._timed = False
+        if self._open and not self._delivering:
+            self._time_message(anew=True)  # it is us who don't read
+        elif self._open and self._frames.unfinished:
+            self._context.log.warning("WebSocket closed: a message took too long")
+            self.close(POLICY_VIOLATION, "the message took too long")
+
+    # The end
+
+    def _stop_session(self) -> None:
+        self._open = self._delivering = False
+        self._backlog = ()
+        if self._timed:
+            self._timed = False
+            self._context.deadlines(Wait.MESSAGE, self._policy.message_seconds).stop(self)
+
+    def _linger(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+        half_close(self._transport)
+        self._limit_wait()
+
+    def _limit_wait(self) -> None:
+        waits = self._context.deadlines(Wait.GONE, self._policy.close_seconds)
+        waits.start(self, self._transport.abort)
+
+    def _tell_end(self) -> None:
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            try:
+                handler.connection_closed(*self._end)
+            except Exception as error:  # noqa: BLE001
+                self._failed(error)
+
+    def _call_session(self, name: str, *arguments: bool) -> None:
+        if self._open and self._handler is not None:
+            try:
+                getattr(self._handler, name)(*arguments)
+            except Exception as error:  # noqa: BLE001
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self._context.log.defect("WebSocket closed: its session failed", error)
+        self.close(INTERNAL_ERROR)

@@ -1,0 +1,230 @@
+"""Uvicorn's HTTP class with bounds on what comes before a request is one.
+
+The parser below (llhttp, through httptools) has neither: a head, one header, a chunked body's trailer may be
+of any length, and half a request line may stay for ever. It is strict about everything else that smuggling
+lives on (both ``Content-Length`` and ``Transfer-Encoding``, bare line feeds, spaces before a colon).
+
+Hand it to uvicorn as ``Config(http=GatewayHttpProtocol)``, or ``http_protocol(...)`` for other bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
+from gateway.transports.server_context import Wait, context_of, half_close
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+_LINGER_SECONDS = 2.0
+"""How long a refused client may go on sending until the connection is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """What a client may send, and how long it may take, before its request is one.
+
+    Attributes:
+        head_bytes: request line and headers, and a chunked body's trailer.
+        headers: how many header fields.
+        line_bytes: one header of a WebSocket handshake.
+        head_seconds: from the connection, or a later request's first byte, to the complete head.
+    """
+
+    head_bytes: int = 32 * 1024
+    headers: int = 100
+    line_bytes: int = 8 * 1024
+    head_seconds: float = 10.0
+
+
+class _Refusal(Exception):  # noqa: N818 - leaves the parser's callback, never this module
+    """The head breaks a bound."""
+
+
+class GatewayHttpProtocol(HttpToolsProtocol):
+    """One HTTP/1.1 connection under uvicorn, until it becomes a WebSocket."""
+
+    limits: ClassVar[HeadLimits] = HeadLimits()
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._context = context_of(server_state, self.loop)
+        self._heads = self._context.deadlines(Wait.HEAD, self.limits.head_seconds)
+        self._refusal: HTTPStatus | None = None
+        self._refused = False
+        self._begun = False  # a request's first byte has come, its head isn't complete
+        self._head_bytes = 0
+        self._unaccounted = 0  # bytes that the parser took and made nothing of yet
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, and wait for a head for a limited time."""
+        super().connection_made(transport)
+        self._heads.start(self, self._head_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more comes or goes."""
+        super().connection_lost(exc)
+        self._heads.stop(self)
+        self._context.deadlines(Wait.GONE, _LINGER_SECONDS).stop(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, within bounds."""
+        if self._refused:
+            return
+        self._unset_keepalive_if_required()
+        if self._idle() and self not in self._heads:
+            # Not left to the parser: it takes empty lines before a request for no request at all.
+            self._heads.start(self, self._head_late)
+        self._unaccounted += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or HTTPStatus.BAD_REQUEST)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded(data[upgrade.args[0] :])
+        else:
+            if self._unaccounted > self.limits.head_bytes:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    # The parser's callbacks
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._begun = True
+        self._head_bytes = self._unaccounted = 0
+        if self not in self._heads:
+            self._heads.start(self, self._head_late)
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request target."""
+        super().on_url(url)
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, or one field of a trailer."""
+        super().on_header(name, value)
+        if len(self.headers) > self.limits.headers:
+            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise _Refusal
+        self._count(len(name) + len(value) + len(b": \r\n"))
+
+    def on_headers_complete(self) -> None:
+        """A complete head."""
+        self._begun = False
+        self._unaccounted = 0
+        self._heads.stop(self)
+        if self.parser.should_upgrade() and self._should_upgrade():
+            self._check_handshake()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        self._unaccounted = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request's end."""
+        self._unaccounted = 0
+        super().on_message_complete()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self.limits.head_bytes:
+            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise _Refusal
+
+    def _check_handshake(self) -> None:
+        """Refuse what no WebSocket handshake is (RFC 6455, 4.2.1: a GET of HTTP/1.1, and no body)."""
+        longest = max(len(name) + len(value) + 4 for name, value in self.headers)
+        if longest > self.limits.line_bytes:
+            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise _Refusal
+        names = {name for name, _ in self.headers}
+        no_get = self.parser.get_method() != b"GET" or self.parser.get_http_version() != "1.1"
+        if no_get or b"transfer-encoding" in names or b"content-length" in names:
+            raise _Refusal
+
+    # Refusing
+
+    def _head_late(self) -> None:
+        if self.transport.is_closing() or self._refused:
+            return
+        if not self._idle():
+            # The next request's head is late while this one's response runs: that ends the connection too.
+            self.cycle.keep_alive = False
+        elif self._begun:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer with ``status`` and end the connection, whatever the client goes on sending."""
+        self._refused = True
+        self._heads.stop(self)
+        self._context.log.warning("HTTP request refused: %d %s", status.value, status.phrase)
+        if not self._idle():
+            # A response is under way: nothing may be written into it.
+            self.cycle.keep_alive = False
+            return
+        body = status.phrase.encode("ascii")
+        fields = [*self.server_state.default_headers, (b"content-type", b"text/plain; charset=utf-8")]
+        fields += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
+        half_close(self.transport)
+        self._context.deadlines(Wait.GONE, _LINGER_SECONDS).start(self, self.transport.abort)
+
+    # Upgrading
+
+    def _unsupported_upgrade_warning(self) -> None:
+        self._context.log.warning("Unsupported upgrade request.")
+
+    def _upgraded(self, early: bytes) -> None:
+        if not self._should_upgrade():
+            self._unsupported_upgrade_warning()
+        elif not self._idle():
+            # A handshake behind a request that is still being answered: its 101 would cut into the response.
+            self._refuse(HTTPStatus.BAD_REQUEST)
+        elif issubclass(cast("type", self.ws_protocol_class), AsgiWebSocketProtocol):
+            self._become_websocket(early)
+        else:
+            self.handle_websocket_upgrade()
+
+    def _become_websocket(self, early: bytes) -> None:
+        self.connections.discard(self)
+        make = cast("type[AsgiWebSocketProtocol]", self.ws_protocol_class)
+        protocol = make(self.config, self.server_state, self.app_state)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        if self.flow.write_paused:
+            protocol.pause_writing()
+        self.flow.resume_reading()
+        protocol.upgrade(self.url, self.headers, early)
+        # The parser and this object hold each other; without the cycle both go at once.
+        self.parser = None  # type: ignore[assignment]
+
+
+def http_protocol(limits: HeadLimits) -> type[GatewayHttpProtocol]:
+    """A class with these bounds, for ``uvicorn.Config(http=…)``."""
+    return type("BoundedHttpProtocol", (GatewayHttpProtocol,), {"limits": limits})

@@ -1,0 +1,120 @@
+"""The WebSocket class for uvicorn, ``Config(ws=GatewayWebSocketProtocol)``: hardened, and with a takeover.
+
+An application that doesn't ask for the takeover finds a plain ASGI server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from websockets.protocol import State
+
+from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
+from gateway.transports.client_frames import BINARY, TEXT, FrameLimits
+from gateway.transports.lean_websocket import LeanWebSocketProtocol
+from gateway.transports.server_context import Wait
+from gateway.transports.takeover import EXTENSION, WRITE_HIGH_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from websockets.http11 import Request
+
+    from gateway.transports.client_frames import Event
+    from gateway.transports.connection_policy import ConnectionPolicy
+    from gateway.transports.takeover import Connection, SessionHandler
+
+
+class GatewayWebSocketProtocol(AsgiWebSocketProtocol):
+    """One WebSocket connection under uvicorn, until its end or its takeover."""
+
+    def handle_connect(self, event: Request) -> None:
+        """Start the application, with the takeover in its scope's extensions."""
+        super().handle_connect(event)
+        # The application's task has not begun to run; a refused handshake has no scope.
+        if hasattr(self, "scope"):
+            extensions = cast("dict[str, Any]", self.scope["extensions"])
+            extensions[EXTENSION] = UvicornTakeover(self)
+
+    def take_over(
+        self,
+        make_session: Callable[[Connection], SessionHandler],
+        *,
+        max_message: int,
+        refuse_invalid_text: bool,
+        write_high: int,
+    ) -> None:
+        """See ``takeover.Takeover``."""
+        if self.conn.state is not State.OPEN or self.transport.is_closing():
+            raise ConnectionError("the connection is not open")
+        transport = self._bounded.release()
+        self.stop_keepalive()
+        self._context.deadlines(Wait.MESSAGE, self.policy.message_seconds).stop(self)
+        frames, early = self._client_frames, self._take_queue()
+        frames.limits = FrameLimits(
+            max_message, fragments=self.policy.fragments, refuse_invalid_text=refuse_invalid_text
+        )
+        if self._early:
+            early += frames.feed(self._early)
+        lean = LeanWebSocketProtocol(
+            transport, frames, context=self._context, policy=self.policy, writable=self.writable.is_set()
+        )
+        if self.read_paused:
+            transport.resume_reading()
+        self._context.connections.discard(self)
+        self._context.connections.add(lean)
+        transport.set_protocol(lean)
+        transport.set_write_buffer_limits(high=write_high)
+        self._forget()
+        lean.begin(make_session, early)
+
+    def _take_queue(self) -> list[Event]:
+        """The messages that the application has not received."""
+        events: list[Event] = []
+        while not self.queue.empty():
+            message = cast("dict[str, Any]", self.queue.get_nowait())
+            if message["type"] == "websocket.receive":
+                text = message.get("text")
+                events.append((TEXT, text.encode()) if text is not None else (BINARY, message["bytes"]))
+        return events
+
+    def _forget(self) -> None:
+        """Let go of the request, and of the cycles that would keep it until the next garbage collection."""
+        self.disconnected = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self.conn.parser.close()
+        self._early = b""
+        del self.scope, self.request, self.response, self._client_frames
+
+
+class UvicornTakeover:
+    """The extension's object; it doesn't keep the protocol object once that is done with."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: GatewayWebSocketProtocol) -> None:
+        self._protocol: GatewayWebSocketProtocol | None = protocol
+
+    def take_over(
+        self,
+        make_session: Callable[[Connection], SessionHandler],
+        *,
+        max_message: int,
+        refuse_invalid_text: bool = False,
+        write_high: int = WRITE_HIGH_BYTES,
+    ) -> None:
+        """See ``takeover.Takeover``."""
+        protocol, self._protocol = self._protocol, None
+        if protocol is None:
+            raise ConnectionError("the connection was taken over before")
+        protocol.take_over(
+            make_session,
+            max_message=max_message,
+            refuse_invalid_text=refuse_invalid_text,
+            write_high=write_high,
+        )
+
+
+def websocket_protocol(policy: ConnectionPolicy) -> type[GatewayWebSocketProtocol]:
+    """A class with these bounds, for ``uvicorn.Config(ws=…)``."""
+    return type("BoundedWebSocketProtocol", (GatewayWebSocketProtocol,), {"policy": policy})

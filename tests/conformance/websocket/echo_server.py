@@ -1,0 +1,90 @@
+"""An echo server under uvicorn, for the suites: ``python echo_server.py PORT asgi|lean [loop]``.
+
+``asgi`` echoes in a plain ASGI application, ``lean`` in a session that has taken its connection over.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from gateway.codecs.websocket_frames import server_frame
+from gateway.transports.takeover import EXTENSION
+from gateway.transports.uvicorn_http import GatewayHttpProtocol
+from gateway.transports.uvicorn_websocket import GatewayWebSocketProtocol
+
+if TYPE_CHECKING:
+    from gateway.transports.takeover import Connection
+
+MAX_MESSAGE = 16 * 1024 * 1024
+
+
+class EchoSession:
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def message_received(self, opcode: int, payload: bytes) -> None:
+        self.connection.write(server_frame(payload, opcode))
+        if not self.connection.writable:
+            self.connection.pause_reading()
+
+    def writable_changed(self, writable: bool) -> None:
+        if writable:
+            self.connection.resume_reading()
+
+    def connection_closed(self, code: int, reason: str) -> None:
+        print("closed", code, reason, flush=True)
+
+    def drain(self) -> None:
+        self.connection.close(1001, "going away")
+
+
+async def lean_echo(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        takeover = scope["extensions"][EXTENSION]
+        takeover.take_over(EchoSession, max_message=MAX_MESSAGE, refuse_invalid_text=True)
+    else:
+        await hello(scope, receive, send)
+
+
+async def asgi_echo(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "websocket":
+        await hello(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        message["type"] = "websocket.send"
+        await send(message)
+    print("closed", message["code"], message.get("reason"), flush=True)
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+APPLICATIONS = {"asgi": asgi_echo, "lean": lean_echo}
+
+if __name__ == "__main__":
+    uvicorn.run(
+        APPLICATIONS[sys.argv[2]],
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        ws=GatewayWebSocketProtocol,
+        http=GatewayHttpProtocol,
+        ws_max_size=MAX_MESSAGE,
+        loop=sys.argv[3] if len(sys.argv) > 3 else "uvloop",
+        access_log=False,
+    )
