@@ -142,6 +142,10 @@ class HookPublishing:
         self._repeated: Counter[str] = Counter()
         self._unverified: Counter[str] = Counter()
 
+    def routes(self) -> list[Route]:
+        """The route of all hooks."""
+        return [Route(HOOKS_PREFIX + "{hook}", self.receive, methods=["POST"])]
+
     def statistics(self) -> HookStatistics:
         """A snapshot for metrics and tests."""
         return HookStatistics(dict(self._accepted), dict(self._repeated), dict(self._unverified))
@@ -219,6 +223,12 @@ class HookPublishing:
         return Publish(topic, data=body.data, binary=body.binary, content_type=content_type)
 
 
-def hook_routes(hooks: HookPublishing) -> list[Route]:
+def hook_routes(
+    *,
+    hooks: Iterable[Hook],
+    publisher: Publisher,
+    authenticate: RequestAuthenticator,
+    limits: IngestLimits | None = None,
+) -> list[Route]:
     """Return the route of all webhooks."""
-    return [Route(HOOKS_PREFIX + "{hook}", hooks.receive, methods=["POST"])]
+    return HookPublishing(hooks, publisher, authenticate, limits=limits).routes()
