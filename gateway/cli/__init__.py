@@ -19,7 +19,7 @@ app = typer.Typer(
     help="A pub/sub fan-out gateway: publish over HTTP, webhooks or WebSockets, subscribe with wildcards.",
     epilog=exits.HELP,
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,  # they may hold secrets
+    pretty_exceptions_enable=False,  # its frames are for people, a server's log is not; locals hold secrets
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (serve, check, publish, subscribe):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.serve import Config, load
+from gateway.cli.serve import Config, load, verify
 
 
 def check(
@@ -21,4 +21,9 @@ def check(
     """
     from gateway.settings import listing  # noqa: PLC0415 - takes a while; other commands do without
 
-    sys.stdout.write(listing.reference() if reference else listing.effective(load(config)))
+    if reference:
+        sys.stdout.write(listing.reference())
+        return
+    loaded = load(config)
+    verify(loaded.settings)
+    sys.stdout.write(listing.effective(loaded))

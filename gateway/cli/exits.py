@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
 
 
 HELP = """\
-Exit codes: 0 done; 1 the gateway refused; 2 wrong usage or settings; \
+Exit codes: 0 done; 1 the gateway refused, or could not start; 2 wrong usage or settings; \
 3 the gateway can't be reached or can't do it now; 130 interrupted."""
 
 

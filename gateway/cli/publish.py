@@ -158,15 +158,19 @@ def _report_lines(response: "httpx2.Response") -> None:
 
 
 def _answer(response: "httpx2.Response") -> Any:  # noqa: ANN401 - JSON
-    if response.status_code == 200:
-        return _read(response.json)
+    if response.status_code != 200:
+        _refuse(response)
+    return _read(response.json)
+
+
+def _refuse(response: "httpx2.Response") -> NoReturn:
     try:
         problem = response.json()
         code, reason = str(problem["code"]), str(problem["detail"])
     except (ValueError, KeyError, TypeError):
         code, reason = f"HTTP {response.status_code}", response.reason_phrase
-    unavailable = response.status_code in {502, 503, 504}
-    _refused("unavailable" if unavailable else code, reason)
+    # 502 and 504 are a proxy's, before a gateway that doesn't answer.
+    _refused("unavailable" if response.status_code in {502, 503, 504} else code, reason)
 
 
 def _read(take: "Callable[[], Any]") -> Any:  # noqa: ANN401 - JSON

@@ -10,7 +10,7 @@ from gateway.cli.exits import ExitCode, fail
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.settings import Loaded
+    from gateway.settings import Loaded, Settings
 
 Config: TypeAlias = Annotated[
     Path | None,
@@ -49,9 +49,23 @@ def serve(
             "server.insecure": ("--insecure", insecure or None),
         },
     )
+    verify(loaded.settings)
     from gateway import app  # noqa: PLC0415 - the server's libraries take a while; other commands do without
 
-    app.serve(loaded.settings)
+    try:
+        app.serve(loaded.settings)
+    except OSError as exc:
+        fail(f"can't listen on {loaded.settings.server.host}: {exc}", ExitCode.REFUSED)
+
+
+def verify(settings: "Settings") -> None:
+    """Build every part once, without running it: templates and secrets are parsed by the part that uses them."""
+    from gateway import app  # noqa: PLC0415 - as above
+
+    try:
+        app.build(settings)
+    except ValueError as exc:
+        fail(f"settings: {exc}", ExitCode.USAGE)
 
 
 def load(config: Path | None, flags: "Mapping[str, tuple[str, object]] | None" = None) -> "Loaded":

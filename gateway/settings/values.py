@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Final, TypeAlias
 
@@ -76,12 +77,13 @@ def parse_size(value: object) -> int:
 
 def format_duration(seconds: float) -> str:
     """Write ``seconds`` as `parse_duration` reads it, in the largest unit that leaves a whole number."""
-    exact = Fraction(seconds).limit_denominator(10**9)
+    decimal = Decimal(repr(seconds))
+    exact = Fraction(decimal)
     for unit in ("d", "h", "m", "s", "ms"):
         count = exact / _SECONDS[unit]
         if count.denominator == 1 and count:
             return f"{count.numerator}{unit}"
-    return f"{seconds:g}s"
+    return f"{decimal:f}s"
 
 
 def format_size(size: int) -> str:

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.observability.logs import Masking, configure_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield io.StringIO()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def records(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_records_are_an_object_a_line_where_no_person_looks(stream: io.StringIO) -> None:
+    configure_logs(stream=stream)
+    structlog.get_logger("gateway.test").info("opened\nat once", session="s", count=3)
+    (record,) = records(stream)
+    assert list(record)[:4] == ["time", "level", "logger", "event"]
+    assert record["event"] == "opened\nat once"
+    assert (record["level"], record["logger"], record["session"], record["count"]) == (
+        "info",
+        "gateway.test",
+        "s",
+        3,
+    )
+
+
+def test_the_records_of_libraries_go_the_same_way(stream: io.StringIO) -> None:
+    logging.getLogger("uvicorn").addHandler(logging.StreamHandler(stream))
+    configure_logs(stream=stream)
+    logging.getLogger("uvicorn.error").warning("%s away", "going")
+    (record,) = records(stream)
+    assert (record["event"], record["level"], record["logger"]) == ("going away", "warning", "uvicorn.error")
+
+
+def test_less_severe_records_are_left_out(stream: io.StringIO) -> None:
+    configure_logs(stream=stream, level="warning")
+    structlog.get_logger("a").info("no")
+    logging.getLogger("b").info("no")
+    structlog.get_logger("c").warning("yes")
+    assert [record["event"] for record in records(stream)] == ["yes"]
+
+
+def test_people_get_a_line_without_colours_in_a_file(stream: io.StringIO) -> None:
+    configure_logs(stream=stream, form="console")
+    structlog.get_logger("gateway").info("opened", session="s")
+    text = stream.getvalue()
+    assert "opened" in text
+    assert "session=s" in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_secrets_are_masked_wherever_they_are(stream: io.StringIO, form: Any) -> None:
+    configure_logs(stream=stream, form=form, secrets=["hunter22", "hunter22-longer", 'quo"te\n1'])
+    log = structlog.get_logger("gateway")
+    log.info("hunter22", a={"hunter22": ["hunter22-longer"]}, b=b"hunter22", c={"hunter22"}, d='quo"te\n1')
+    try:
+        int("hunter22-longer")
+    except ValueError:
+        log.exception("failed")
+        logging.getLogger("x").exception("failed with %s", "hunter22")
+    text = stream.getvalue()
+    assert "hunter22" not in text
+    assert "longer" not in text
+    assert "quo" not in text
+    assert text.count("ValueError: invalid literal for int() with base 10: '***'") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("GET /v1/ws?access_token=abc.def&x=1 HTTP/1.1", "GET /v1/ws?access_token=***&x=1 HTTP/1.1"),
+        ("/a?x=1&token=abc", "/a?x=1&token=***"),
+        ("Authorization: Bearer abcdefgh.ijk", "Authorization: Bearer ***"),
+        ("nothing token here, bearer of news", "nothing token here, bearer of news"),
+    ],
+)
+def test_tokens_are_masked_by_where_they_stand(text: str, masked: str) -> None:
+    assert Masking().text(text) == masked
+
+
+def test_a_very_short_secret_does_not_tear_up_the_log() -> None:
+    assert Masking(["e"]).text("hello") == "hello"
+
+
+few_letters = st.text("abc ?&=\n", max_size=20)
+
+
+@given(
+    st.lists(few_letters.filter(lambda text: len(text) >= 4), min_size=1, max_size=5), st.lists(few_letters)
+)
+def test_no_known_secret_survives(secrets: list[str], between: list[str]) -> None:
+    masked = Masking(secrets).text("".join(a + b for a, b in zip(between, secrets * 9, strict=False)))
+    assert not any(secret in masked for secret in secrets)

@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gateway.settings import InvalidSettings, Settings, read
+from gateway.settings.declaration import LATER, is_loopback
+from gateway.settings.listing import effective, reference
+from gateway.settings.values import format_duration, format_size, parse_duration, parse_size
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+HOOK = '[[hooks]]\nname = "a"\nscheme = "github"\nsecret = "env:HOOK_SECRET"\ntopic = "t"\n'
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("GATEWAY_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str) -> Path:
+    path = Path("gateway.toml")
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(text: str = "", **flags: object) -> str:
+    if text:
+        write(text)
+    with pytest.raises(InvalidSettings) as caught:
+        read(flags={path.replace("__", "."): (f"--{path}", value) for path, value in flags.items()})
+    return str(caught.value)
+
+
+# --- Sources and precedence
+
+
+def test_nothing_configured_is_complete() -> None:
+    assert read().settings == Settings()
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    limits = Settings().limits
+    assert (limits.message_bytes, limits.frame_bytes, limits.outbox_bytes) == (65536, 131072, 1048576)
+    assert (limits.write_timeout, limits.stalled_timeout, limits.ping_interval) == (30.0, 600.0, 25.0)
+    assert (Settings().server.host, Settings().server.port) == ("127.0.0.1", 8080)
+
+
+def test_flags_win_over_environment_over_file_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    write('[server]\nhost = "::1"\nport = 1\ndrain_seconds = 3\n')
+    monkeypatch.setenv("GATEWAY_SERVER__PORT", "2")
+    monkeypatch.setenv("GATEWAY_SERVER__DRAIN_SECONDS", "4s")
+    loaded = read(flags={"server.port": ("--port", 5), "server.host": ("--host", None)})
+    server = loaded.settings.server
+    assert (server.host, server.port, server.drain_seconds, server.workers) == ("::1", 5, 4.0, 1)
+    assert loaded.names["server.port"] == "--port"
+    assert loaded.names["server.drain_seconds"] == "GATEWAY_SERVER__DRAIN_SECONDS"
+    assert loaded.names["server.host"] == "gateway.toml"
+    assert "server.workers" not in loaded.names
+
+
+def test_the_file_is_that_of_the_flag_or_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[server]\nport = 1\n")
+    Path("two.toml").write_text("[server]\nport = 2\n", encoding="utf-8")
+    Path("three.toml").write_text("[server]\nport = 3\n", encoding="utf-8")
+    assert read().settings.server.port == 1
+    monkeypatch.setenv("GATEWAY_CONFIG", "two.toml")
+    assert read().settings.server.port == 2
+    assert read(Path("three.toml")).settings.server.port == 3
+
+
+def test_a_file_that_was_named_must_be_there() -> None:
+    with pytest.raises(InvalidSettings, match=r"no\.toml: there is no such file"):
+        read(Path("no.toml"))
+
+
+@pytest.mark.parametrize("content", [b"[server\n", b"port = = 3", b"\xff\xfe"])
+def test_a_file_that_is_not_toml_is_named(content: bytes) -> None:
+    Path("gateway.toml").write_bytes(content)
+    with pytest.raises(InvalidSettings, match=r"gateway\.toml: not valid TOML"):
+        read()
+
+
+def test_lists_in_the_environment_are_comma_separated_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_ORIGINS__ALLOW", "https://a.example, http://b:81")
+    assert read().settings.origins.allow == ("https://a.example", "http://b:81")
+    monkeypatch.setenv("GATEWAY_ORIGINS__ALLOW", '["https://A.example"]')
+    assert read().settings.origins.allow == ("https://a.example",)
+    monkeypatch.setenv("GATEWAY_ORIGINS__ALLOW", "[nonsense")
+    assert "GATEWAY_ORIGINS__ALLOW: origins.allow" in problems()
+
+
+def test_hooks_can_be_given_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S", "x")
+    monkeypatch.setenv("GATEWAY_HOOKS", '[{"name": "a", "scheme": "slack", "secret": "env:S", "topic": "t"}]')
+    assert [hook.name for hook in read().settings.hooks] == ["a"]
+
+
+def test_made_directly_settings_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[server]\nport = 1\n")
+    monkeypatch.setenv("GATEWAY_SERVER__PORT", "2")
+    assert Settings().server.port == 8080
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().server.port = 1  # type: ignore[misc]
+
+
+# --- Mistakes
+
+
+def test_every_mistake_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_LIMITS__FRAME_BITES", "1")
+    monkeypatch.setenv("GATEWAY_LIMTS__JSON_DEPTH", "1")
+    text = problems('[server]\nprot = 1\nport = "x"\n[auth]\nmode = "sometimes"\n')
+    assert "gateway.toml: unknown key 'prot' in [server]; did you mean port?" in text
+    assert "gateway.toml: server.port = 'x': should be a valid integer" in text
+    assert (
+        "GATEWAY_LIMITS__FRAME_BITES: unknown key 'frame_bites' in [limits]; did you mean frame_bytes?"
+        in text
+    )
+    assert "GATEWAY_LIMTS__JSON_DEPTH: unknown key 'limts'; did you mean limits?" in text
+    assert "gateway.toml: auth.mode = 'sometimes': should be 'none'" in text
+    assert len(text.splitlines()) == 5
+
+
+def test_a_flag_is_named() -> None:
+    assert "--server__port: server.port = 99999: should be less than or equal to 65535" in problems(
+        server__port=99999
+    )
+
+
+@pytest.mark.parametrize("path", LATER)
+def test_what_is_not_there_yet_is_refused_not_ignored(path: str) -> None:
+    section, _, key = path.partition(".")
+    text = f"[{section}]\n{key} = 'x'\n" if key else f"[{section}]\nurl = 'x'\n"
+    assert f"{path} is not available: {LATER[path]}" in problems(text)
+
+
+def test_what_is_not_there_yet_is_refused_in_environment_and_flags_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GATEWAY_STORE__URL", "memory:")
+    text = problems(redis__url="redis://u:secret@h")
+    assert "GATEWAY_STORE__URL: store is not available" in text
+    assert "--redis__url: redis is not available" in text
+    assert "u:secret" not in text
+
+
+@pytest.mark.parametrize("mode", ["required", "optional"])
+def test_authentication_is_not_pretended(mode: str) -> None:
+    assert "is not available: this version has no authentication" in problems(f"[auth]\nmode = '{mode}'\n")
+
+
+def test_variables_of_an_orchestrator_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("GATEWAY_SERVICE_HOST", "10.0.0.1")
+    assert read().settings == Settings()
+
+
+@pytest.mark.parametrize(
+    ("limits", "rule"),
+    [
+        ("frame_bytes = 100", "frame_bytes (100) must be at least message_bytes (65536)"),
+        ("outbox_bytes = 131072", "outbox_bytes (131072) must be at least twice frame_bytes (131072)"),
+        ("batch_bytes = 1", "batch_bytes (1) must be at least message_bytes (65536)"),
+        ("stalled_timeout = 1", "stalled_timeout (1.0) must be at least write_timeout (30.0)"),
+        ("json_depth = 1001", "less than or equal to 1000"),
+        ("json_depth = 0", "greater than 0"),
+        ("topic_levels = true", "must be a number"),
+        ("write_timeout = 0", "greater than 0"),
+        ("ping_interval = 'soon'", "a time is a number of seconds"),
+        ("message_bytes = '1.5B'", "a size is a whole number of bytes"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(limits: str, rule: str) -> None:
+    assert rule in problems(f"[limits]\n{limits}\n")
+
+
+@pytest.mark.parametrize("origin", ["https://a/b", "a.example", "ftp://a", "https://a/", "*"])
+def test_an_origin_has_scheme_host_and_port_only(origin: str) -> None:
+    assert "is no origin" in problems(f'[origins]\nallow = ["{origin}"]\n')
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost"])
+def test_loopback_needs_no_flag(host: str) -> None:
+    assert is_loopback(host)
+    assert Settings(server={"host": host}).server.host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "localhost.example"])
+def test_beyond_loopback_it_must_be_said(host: str) -> None:
+    text = problems(f'[server]\nhost = "{host}"\n')
+    assert f"server.host {host!r}" in text
+    assert "--insecure" in text
+    assert Settings(server={"host": host, "insecure": True}).server.host == host
+
+
+def test_more_than_one_worker_is_refused_with_the_reason() -> None:
+    assert "processes share no memory" in problems("[server]\nworkers = 2\n")
+
+
+# --- Hooks and secrets
+
+
+def test_a_secret_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "hunter2")
+    write(HOOK)
+    settings = read().settings
+    assert settings.secret_texts() == ("hunter2",)
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"), [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a", " a"), ("ü", "ü")]
+)
+def test_a_secret_comes_from_a_file_without_its_last_newline(content: str, secret: str) -> None:
+    Path("secret").write_bytes(content.encode())
+    write(HOOK.replace("env:HOOK_SECRET", "file:secret"))
+    assert read().settings.secret_texts() == (secret,)
+
+
+def test_several_secrets_rotate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEW", "n")
+    monkeypatch.setenv("OLD", "o")
+    write(HOOK.replace('"env:HOOK_SECRET"', '["env:NEW", "env:OLD"]'))
+    assert read().settings.secret_texts() == ("n", "o")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['"hunter2"', '"hunter2:x"', '["env:PATH", "hunter2"]', '{hunter2 = "hunter2"}', '"env:hunter2=x"'],
+)
+def test_a_secret_written_out_is_refused_and_not_repeated(value: str) -> None:
+    text = problems(HOOK.replace('"env:HOOK_SECRET"', value))
+    assert "gateway.toml: hooks[0].secret" in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    "value", ['"hunter2"', '{"secret": "hunter2"', '[{"secret": "hunter2"}, 5, "hunter2"]']
+)
+def test_nor_in_the_environment(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_HOOKS", value)
+    text = problems()
+    assert "GATEWAY_HOOKS" in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("reference_", "reason"),
+    [
+        ("env:NOT_THERE", "there is no environment variable NOT_THERE"),
+        ("env:EMPTY", "the secret in env:EMPTY is empty"),
+        ("file:not-there", "the file 'not-there' can't be read: No such file or directory"),
+        ("file:.", "the file '.' can't be read: Is a directory"),
+        ("file:binary", "the file 'binary' is not UTF-8 text"),
+        ("file:big", "the file 'big' is over 64 KiB"),
+    ],
+)
+def test_a_secret_that_cannot_be_had_is_named(
+    reference_: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMPTY", "")
+    Path("binary").write_bytes(b"\xff")
+    Path("big").write_bytes(b"x" * 65537)
+    assert reason in problems(HOOK.replace("env:HOOK_SECRET", reference_))
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (("github", "none"), "scheme 'none' checks no signature"),
+        (('secret = "env:HOOK_SECRET"\n', ""), "scheme 'github' needs a secret"),
+        (("github", "hmac"), "scheme 'hmac' needs header"),
+        (('"t"', '"t"\nencoding = "hex"'), "scheme 'github' has no encoding"),
+        (('"t"', '"t"\ndelivery_id = "x-id"'), "scheme 'github' has no delivery_id, only hmac, none"),
+        (('name = "a"', 'name = "A b"'), "hooks[0].name = 'A b'"),
+        (('topic = "t"', ""), "hooks[0].topic is needed"),
+        (('topic = "t"', 'topc = "t"'), "unknown key 'topc' in [hooks[0]]; did you mean topic?"),
+        (("github", "gitlab"), "should be 'github'"),
+    ],
+)
+def test_a_hook_fits_its_scheme(change: tuple[str, str], rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "s")
+    assert rule in problems(HOOK.replace(*change))
+
+
+def test_two_hooks_cannot_share_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "s")
+    assert "hooks: two have the name 'a'" in problems(HOOK + HOOK)
+
+
+# --- Times and sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (0, 0.0),
+        (1.5, 1.5),
+        ("10", 10.0),
+        ("500ms", 0.5),
+        ("10s", 10.0),
+        ("5m", 300.0),
+        ("1h", 3600.0),
+        ("7d", 604800.0),
+    ],
+)
+def test_times(text: object, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "-1s", -1, "1w", "1S", float("nan"), float("inf"), True, None, [], "1 2", "٣s"]
+)
+def test_what_is_no_time(text: object) -> None:
+    with pytest.raises(ValueError, match="a time"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (0, 0),
+        ("65536", 65536),
+        ("64KiB", 65536),
+        ("64kB", 64000),
+        ("8 MiB", 8388608),
+        ("1GiB", 2**30),
+        ("1.5kib", 1536),
+    ],
+)
+def test_sizes(text: object, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "KiB", "64K", -1, "-1B", 1.5, "1.3B", True, None, "1e3", "٣"])
+def test_what_is_no_size(text: object) -> None:
+    with pytest.raises(ValueError, match="a size"):
+        parse_size(text)
+
+
+@given(st.integers(0, 2**45))
+def test_sizes_are_shown_as_they_are_read(size: int) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+@given(st.integers(0, 10**10))
+def test_times_are_shown_as_they_are_read(milliseconds: int) -> None:
+    assert parse_duration(format_duration(milliseconds / 1000)) == milliseconds / 1000
+
+
+# --- What is shown
+
+
+def test_effective_settings_are_toml_that_reads_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_LIMITS__WRITE_TIMEOUT", "1500ms")
+    loaded = read()
+    text = effective(loaded)
+    assert Settings(**tomllib.loads(text)) == loaded.settings
+    line = next(line for line in text.splitlines() if line.startswith("write_timeout"))
+    assert line.split("#")[1].strip() == "GATEWAY_LIMITS__WRITE_TIMEOUT"
+
+
+def test_effective_settings_mask_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "hunter2")
+    write(HOOK)
+    text = effective(read())
+    assert 'secret = ["***"]' in text
+    assert "hunter2" not in text
+
+
+def test_the_reference_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == reference(), (
+        "run: gateway check --reference > docs/configuration.md"
+    )
+
+
+def test_the_reference_page_names_every_setting() -> None:
+    page = reference()
+    for section in (Settings().server, Settings().limits, Settings().auth, Settings().origins):
+        for key, field in type(section).model_fields.items():
+            assert f"| `{key}` |" in page
+            assert field.description
+
+
+def test_the_example_of_the_reference_page_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_WEBHOOK_SECRET", "s")
+    write(reference().split("```toml\n")[1].split("```")[0])
+    assert read().settings.server.port == 9000
