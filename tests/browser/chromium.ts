@@ -1,0 +1,93 @@
+/** The machine's own Chromium, and a console page in it. */
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import { type Browser, type Page, chromium } from "playwright-core";
+
+const NAMES = ["chromium", "chromium-browser", "google-chrome"];
+
+export async function launchChromium(): Promise<Browser> {
+  return await chromium.launch({
+    executablePath: findChromium(),
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+function findChromium(): string {
+  const named = process.env["CHROMIUM"];
+  if (named !== undefined) return named;
+  for (const directory of (process.env["PATH"] ?? "").split(delimiter)) {
+    for (const name of NAMES) {
+      const path = join(directory, name);
+      if (isExecutable(path)) return path;
+    }
+  }
+  throw new Error("no Chromium on this machine; run: apt-get install -y chromium (or set CHROMIUM to its path)");
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The console at work: what a person sees and does, and what the browser complained about meanwhile. */
+export class ConsolePage {
+  readonly complaints: string[] = [];
+
+  private constructor(readonly page: Page) {
+    page.setDefaultTimeout(15_000);
+    page.on("pageerror", (error) => this.complaints.push(error.message));
+    page.on("console", (line) => {
+      if (line.type() === "error") this.complaints.push(line.text());
+    });
+  }
+
+  /** Opens the page and waits until it is connected. */
+  static async open(browser: Browser, url: string): Promise<ConsolePage> {
+    const opened = new ConsolePage(await browser.newPage());
+    await opened.page.goto(url);
+    await opened.waitForState("Connected");
+    return opened;
+  }
+
+  async waitForState(state: string): Promise<void> {
+    await this.page.locator(".badge [role=status]").getByText(state, { exact: true }).waitFor();
+  }
+
+  /** Types a filter and waits until the gateway has confirmed it. */
+  async subscribe(filter: string): Promise<void> {
+    await this.page.getByLabel("Topic filter").fill(filter);
+    await this.page.getByRole("button", { name: "Subscribe", exact: true }).click();
+    await this.page.locator(".chip:not(.pending)").getByText(filter, { exact: true }).waitFor();
+  }
+
+  /** Fills in the publish form and waits for the gateway's answer. */
+  async publish(topic: string, body: string, contentType = "application/json"): Promise<void> {
+    const form = this.page.getByRole("region", { name: "Publish" });
+    await form.getByLabel("Topic", { exact: true }).fill(topic);
+    await form.getByLabel("Content type").fill(contentType);
+    await form.getByLabel("Body", { exact: true }).fill(body);
+    await form.getByRole("button", { name: "Publish" }).click();
+    await form.getByText(/^Published/).waitFor();
+  }
+
+  /** The line of the list that holds `text`. */
+  line(text: string) {
+    return this.page.locator("tbody tr", { hasText: text });
+  }
+
+  get inspector() {
+    return this.page.getByRole("region", { name: "Inspector" });
+  }
+}

@@ -1,0 +1,104 @@
+/** A real gateway in a process of its own, to be killed and started again. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const INSTALLED = fileURLToPath(new URL("../../.venv/bin/gateway", import.meta.url));
+const START_MILLISECONDS = 30_000;
+
+export class GatewayProcess {
+  #child: ChildProcess | null = null;
+  #output = "";
+
+  private constructor(
+    readonly port: number,
+    private readonly directory: string,
+  ) {}
+
+  /** Starts a gateway on a free port, in an empty directory, with nothing configured. */
+  static async start(): Promise<GatewayProcess> {
+    const gateway = new GatewayProcess(await freePort(), await mkdtemp(join(tmpdir(), "gateway-browser-")));
+    await gateway.run();
+    return gateway;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** Runs it, on the same port as before; returns once it is ready. */
+  async run(): Promise<void> {
+    const [program = INSTALLED, ...first] = (process.env["GATEWAY_COMMAND"] ?? INSTALLED).split(" ");
+    const child = spawn(program, [...first, "serve", "--port", String(this.port)], {
+      cwd: this.directory,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#child = child;
+    let failure: Error | null = null;
+    child.once("error", (error) => (failure = error));
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on("data", (text: Buffer) => (this.#output = (this.#output + text.toString()).slice(-5000)));
+    }
+    const deadline = Date.now() + START_MILLISECONDS;
+    while (!(await this.#ready())) {
+      if (failure !== null || child.exitCode !== null || Date.now() > deadline) {
+        throw new Error(`the gateway did not start: ${failure ?? ""}\n${this.#output}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** Takes it away without a word: SIGKILL. */
+  async kill(): Promise<void> {
+    const child = this.#child;
+    this.#child = null;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = once(child, "exit");
+    child.kill("SIGKILL");
+    await gone;
+  }
+
+  /** Kills it and removes its directory. */
+  async stop(): Promise<void> {
+    await this.kill();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+
+  /** Publishes over HTTP, as curl would. */
+  async publish(topic: string, body: string | Uint8Array<ArrayBuffer>, contentType = "application/json"): Promise<void> {
+    await this.#post(`/v1/topics/${topic}`, body, contentType);
+  }
+
+  /** Publishes many at once. */
+  async publishAll(items: readonly { topic: string; data: unknown }[]): Promise<void> {
+    await this.#post("/v1/publish", JSON.stringify(items), "application/json");
+  }
+
+  async #post(path: string, body: string | Uint8Array<ArrayBuffer>, contentType: string): Promise<void> {
+    const answer = await fetch(this.url + path, { method: "POST", headers: { "content-type": contentType }, body });
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+    await answer.arrayBuffer();
+  }
+
+  async #ready(): Promise<boolean> {
+    try {
+      return (await fetch(`${this.url}/readyz`)).ok;
+    } catch {
+      return false;
+    }
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  if (address === null || typeof address === "string") throw new Error("no free port");
+  return address.port;
+}

@@ -1,0 +1,26 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+// The tests live in tests/browser, beside the other tests; what they import lives here.
+export default defineConfig({
+  resolve: {
+    conditions: ["source"],
+    alias: {
+      "playwright-core": here("./node_modules/playwright-core/index.mjs"),
+      "@fanout-gateway/client": here("./client/src/index.ts"),
+    },
+  },
+  test: {
+    dir: here("../tests/browser"),
+    include: ["**/*.test.ts"],
+    environment: "node",
+    // Each file starts a gateway and a browser.
+    fileParallelism: false,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // Node before 22 has its WebSocket behind this flag.
+    execArgv: ["--experimental-websocket"],
+  },
+});
