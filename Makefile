@@ -11,6 +11,8 @@ NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm
 ARGS ?=
 
 export PYTHONUNBUFFERED := 1
+# Node.js knows its own certificate authorities only; behind a proxy the machine's list has one more.
+export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -92,10 +94,10 @@ $(VENV)/.node: web/requirements.lock $(VENV)/.made
 
 $(VENV)/.npm-web: web/package.json web/package-lock.json $(VENV)/.node
 	@echo "Installing the console's packages into web/node_modules"
-	@$(NPM) --prefix web ci --silent --no-audit --no-fund
+	@$(NPM) --prefix web ci --loglevel error --no-audit --no-fund
 	@touch $@
 
 $(VENV)/.npm-tests: tests/package.json tests/package-lock.json $(VENV)/.node
 	@echo "Installing the tests' packages into tests/node_modules"
-	@$(NPM) --prefix tests ci --silent --no-audit --no-fund
+	@$(NPM) --prefix tests ci --loglevel error --no-audit --no-fund
 	@touch $@
