@@ -1,4 +1,4 @@
-"""What the gateway tells a client, publications aside. One class per op of docs/protocol.md, "Gateway to client"."""
+"""What the gateway tells a client, publications aside: docs/protocol.md, "Gateway to client"."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Welcome:
 class Authenticated:
     """``expires``: milliseconds since 1970, or None."""
 
-    subject: str
+    subject: str | None
     expires: int | None
     ref: Reference = None
 

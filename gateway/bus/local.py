@@ -1,0 +1,41 @@
+"""The bus of a gateway that is one node: publishing is delivering."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import BusUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.publication import Publication
+
+
+def _not_started(publication: Publication) -> None:  # noqa: ARG001 - stands in for a deliver
+    raise BusUnavailable("the gateway is not running")
+
+
+class LocalBus:
+    """Delivers within the process, before ``publish`` returns."""
+
+    def __init__(self) -> None:
+        self._deliver: Callable[[Publication], None] = _not_started
+
+    async def start(self, deliver: Callable[[Publication], None]) -> None:
+        """Deliver to ``deliver`` from now on."""
+        self._deliver = deliver
+
+    async def stop(self) -> None:
+        """Refuse every later publication."""
+        self._deliver = _not_started
+
+    def publish(self, publication: Publication) -> None:
+        """Deliver at once."""
+        self._deliver(publication)
+
+    def subscribe(self, topic_filter: str) -> None:
+        """Nothing to do: every publication of the gateway is made here."""
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Nothing to do."""

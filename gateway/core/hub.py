@@ -1,0 +1,367 @@
+"""Which connections subscribe to what; fans a publication out to their outboxes.
+
+The costs decide the shape. A topic's targets are a flat tuple per wire format, kept as long as no
+subscription changes it, so a publication costs two dictionary look-ups to match. Consecutive
+publications with the same targets form a run; when it ends its frames are joined once and the shared
+bytes appended once to every target. Bounds are accounted per tick for all connections together, which is
+an upper bound for each of them; only connections that are not writable are looked at one by one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.core.backlog import Offer
+from gateway.core.commands import Overflow
+from gateway.core.subscription import Subscription, governing
+from gateway.core.trie import FilterIndex
+from gateway.core.write_queue import WriteQueue
+from gateway.errors import NotFound, TooMany
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.events import Event
+    from gateway.core.outbox import Encoder, Outbox
+    from gateway.core.publication import Publication
+
+
+@dataclass(frozen=True, slots=True)
+class HubLimits:
+    """Bounds of the hub.
+
+    Attributes:
+        subscriptions: per connection.
+        cached_topics: topics whose matching filters are remembered.
+        cached_targets: connections in remembered target lists, all lists together.
+        tick_bytes: what a connection may be given in one tick before it is written.
+        tick_messages: the same in messages.
+    """
+
+    subscriptions: int = 1000
+    cached_topics: int = 65536
+    cached_targets: int = 4_000_000
+    tick_bytes: int = 256 * 1024
+    tick_messages: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HubStatistics:
+    """Counts since the start, and sizes now.
+
+    Attributes:
+        connections: attached outboxes.
+        subscriptions: of all connections.
+        filters: distinct ones.
+        published: publications fanned out.
+        unmatched: those of them that nobody subscribed to.
+        delivered: publications times the connections that were given them, even if lost later.
+        dropped: by policy, publications that a connection lost.
+        blocked: connections that can't be written now.
+        unwritten: connections with bytes of this tick.
+    """
+
+    connections: int
+    subscriptions: int
+    filters: int
+    published: int
+    unmatched: int
+    delivered: int
+    dropped: dict[Overflow, int]
+    blocked: int
+    unwritten: int
+
+
+class _Interest:
+    """A filter's subscribers, and the target lists that they are part of."""
+
+    __slots__ = ("filter", "members", "users")
+
+    def __init__(self, topic_filter: str) -> None:
+        self.filter = topic_filter
+        self.members: dict[Outbox, Subscription] = {}
+        self.users: set[_Targets] = set()
+
+
+class _Targets:
+    """Who gets the publications that exactly these interests match; each connection once."""
+
+    __slots__ = ("count", "groups", "interests")
+
+    def __init__(self, interests: tuple[_Interest, ...]) -> None:
+        self.interests = interests
+        outboxes: Iterable[Outbox] = (
+            interests[0].members
+            if len(interests) == 1
+            else dict.fromkeys(outbox for interest in interests for outbox in interest.members)
+        )
+        by_encoder: dict[Encoder, list[Outbox]] = {}
+        for outbox in outboxes:
+            by_encoder.setdefault(outbox.encoder, []).append(outbox)
+        self.groups = tuple((encoder, tuple(group)) for encoder, group in by_encoder.items())
+        self.count = sum(len(group) for _, group in self.groups)
+
+    def governing(self, outbox: Outbox) -> Subscription:
+        """The subscription of ``outbox`` whose policy decides."""
+        return governing(
+            interest.members[outbox] for interest in self.interests if outbox in interest.members
+        )
+
+
+class Hub:
+    """All subscriptions of one node, and the way from a publication to the outboxes."""
+
+    def __init__(self, limits: HubLimits | None = None) -> None:
+        self._limits = limits or HubLimits()
+        self._index: FilterIndex[_Interest] = FilterIndex(cached_topics=self._limits.cached_topics)
+        self._targets: OrderedDict[tuple[_Interest, ...], _Targets] = OrderedDict()
+        self._cached_targets = 0
+        self._run: list[Publication] = []
+        self._run_targets: _Targets | None = None
+        self._run_bytes = 0
+        self._tick_bytes = 0
+        self._tick_messages = 0
+        self._writes = WriteQueue()
+        self._overflowed: list[Outbox] = []
+        self._connections: set[Outbox] = set()
+        self._blocked: dict[Outbox, None] = {}
+        self._subscriptions = 0
+        self._published = self._unmatched = self._delivered = 0
+        self._dropped = dict.fromkeys(Overflow, 0)
+
+    # Subscriptions
+
+    def attach(self, outbox: Outbox) -> None:
+        """Take a connection in; it has no subscription yet."""
+        self._connections.add(outbox)
+
+    def detach(self, outbox: Outbox) -> list[str]:
+        """Let a connection and its subscriptions go; idempotent.
+
+        Returns:
+            The filters in which this was the node's last interest.
+        """
+        if outbox not in self._connections:
+            return []
+        self.settle()
+        self._connections.discard(outbox)
+        self._blocked.pop(outbox, None)
+        ended = [each for each in list(outbox.subscriptions) if self._leave(outbox, each)]
+        outbox.subscriptions.clear()
+        outbox.close()
+        return ended
+
+    def subscribe(self, outbox: Outbox, topic_filter: str, overflow: Overflow = Overflow.SPILL) -> bool:
+        """Add a subscription, or replace the options of the one with the same filter.
+
+        Args:
+            outbox: an attached connection.
+            topic_filter: already parsed.
+            overflow: what it loses first when the connection can't take more.
+
+        Returns:
+            Whether this is the node's first interest in the filter.
+
+        Raises:
+            TooMany: the connection holds as many subscriptions as it may.
+        """
+        self.settle()
+        old = outbox.subscriptions.get(topic_filter)
+        if old is None and len(outbox.subscriptions) >= self._limits.subscriptions:
+            raise TooMany(f"a connection may hold {self._limits.subscriptions} subscriptions")
+        subscription = Subscription(topic_filter, overflow)
+        outbox.subscriptions[topic_filter] = subscription
+        interest = self._index.get(topic_filter)
+        first = interest is None
+        if interest is None:
+            interest = _Interest(topic_filter)
+            self._index.insert(topic_filter, interest)
+        interest.members[outbox] = subscription
+        if old is not None:
+            outbox.release(old)
+        else:
+            self._subscriptions += 1
+            self._forget_targets(interest)
+        return first
+
+    def unsubscribe(self, outbox: Outbox, topic_filter: str) -> bool:
+        """End a subscription; what waits for it alone is let go.
+
+        Returns:
+            Whether this was the node's last interest in the filter.
+
+        Raises:
+            NotFound: the connection holds no subscription with this filter.
+        """
+        if topic_filter not in outbox.subscriptions:
+            raise NotFound(f"not subscribed to {topic_filter!r}")
+        self.settle()
+        subscription = outbox.subscriptions.pop(topic_filter)
+        last = self._leave(outbox, topic_filter)
+        outbox.release(subscription)
+        return last
+
+    def _leave(self, outbox: Outbox, topic_filter: str) -> bool:
+        interest = self._index.get(topic_filter)
+        assert interest is not None
+        del interest.members[outbox]
+        self._subscriptions -= 1
+        self._forget_targets(interest)
+        if interest.members:
+            return False
+        self._index.remove(topic_filter)
+        return True
+
+    # Fan-out
+
+    def deliver(self, publication: Publication) -> bool:
+        """Give ``publication`` to every connection that subscribes to its topic, each once; never waits.
+
+        Returns:
+            True when this tick has grown to its bound: the caller must then write everything now.
+        """
+        self._published += 1
+        interests = self._index.match(publication.topic)
+        if not interests:
+            self._unmatched += 1
+            return False
+        targets = self._targets.get(interests) or self._new_targets(interests)
+        if targets is not self._run_targets:
+            self.settle()
+            self._run_targets = targets
+        self._run.append(publication)
+        self._run_bytes += len(publication.data or publication.binary or b"") + 128
+        return (
+            self._tick_bytes + self._run_bytes >= self._limits.tick_bytes
+            or self._tick_messages + len(self._run) >= self._limits.tick_messages
+        )
+
+    def settle(self) -> None:
+        """End the current run: append its joined frames to every target."""
+        targets, run = self._run_targets, self._run
+        if targets is None:
+            return
+        self._run_targets = None
+        self._run = []
+        self._run_bytes = 0
+        self._tick_messages += len(run)
+        behind: list[Outbox] = []
+        for encoder, outboxes in targets.groups:
+            frames = [publication.frame(encoder) for publication in run]
+            joined = frames[0] if len(frames) == 1 else b"".join(frames)
+            self._tick_bytes += len(joined)
+            self._append(outboxes, joined, behind)
+        self._delivered += len(run) * (targets.count - len(behind))
+        for outbox in behind:
+            self._offer(outbox, run, targets)
+
+    def _append(self, outboxes: tuple[Outbox, ...], joined: bytes, behind: list[Outbox]) -> None:
+        touch = self._writes.fresh.append
+        for outbox in outboxes:
+            if outbox.direct:
+                pending = outbox.pending
+                if not pending:
+                    touch(outbox)
+                pending.append(joined)
+            else:
+                behind.append(outbox)
+
+    def _offer(self, outbox: Outbox, run: list[Publication], targets: _Targets) -> None:
+        if outbox.closed:
+            return
+        subscription = targets.governing(outbox)
+        for publication in run:
+            dropped = outbox.dropped
+            if outbox.offer(publication, subscription) is Offer.OVERFLOWED:
+                self._dropped[subscription.overflow] += 1
+                self._overflowed.append(outbox)
+                return
+            self._delivered += 1
+            self._dropped[subscription.overflow] += outbox.dropped - dropped
+
+    def reply(self, outbox: Outbox, event: Event) -> None:
+        """Send one event to one connection."""
+        if outbox.reply(event):
+            self._writes.fresh.append(outbox)
+
+    # Writing
+
+    @property
+    def unwritten(self) -> int:
+        """How many connections have pending bytes, an open run's targets not counted."""
+        return len(self._writes)
+
+    def take_writes(self, limit: int) -> list[Outbox]:
+        """Remove and return the connections that are to be written next, at most ``limit``.
+
+        Once none is left a new tick begins.
+        """
+        self.settle()
+        taken = self._writes.take(limit)
+        if not self._writes:
+            self._tick_bytes = self._tick_messages = 0
+        return taken
+
+    def take_overflowed(self) -> list[Outbox]:
+        """Remove and return the slow consumers whose policy is to disconnect."""
+        overflowed, self._overflowed = self._overflowed, []
+        return overflowed
+
+    def block(self, outbox: Outbox, transport_bytes: int, *, now: float) -> None:
+        """``outbox``'s transport takes no more; from now on its publications wait."""
+        outbox.block(transport_bytes, now=now)
+        if outbox in self._connections:
+            self._blocked.setdefault(outbox)
+
+    def unblock(self, outbox: Outbox) -> None:
+        """``outbox``'s transport takes again; the caller now empties ``Outbox.take``."""
+        # A run that was open while the connection was blocked must wait behind what waits already.
+        self.settle()
+        outbox.unblock()
+        self._blocked.pop(outbox, None)
+
+    def blocked_before(self, moment: float) -> list[Outbox]:
+        """The connections that have taken nothing since before ``moment``."""
+        return [
+            outbox
+            for outbox in self._blocked
+            if outbox.blocked_since is not None and outbox.blocked_since < moment
+        ]
+
+    def statistics(self) -> HubStatistics:
+        """A snapshot for metrics, health and tests."""
+        return HubStatistics(
+            connections=len(self._connections),
+            subscriptions=self._subscriptions,
+            filters=len(self._index),
+            published=self._published,
+            unmatched=self._unmatched,
+            delivered=self._delivered,
+            dropped=dict(self._dropped),
+            blocked=len(self._blocked),
+            unwritten=len(self._writes),
+        )
+
+    # Target lists
+
+    def _new_targets(self, interests: tuple[_Interest, ...]) -> _Targets:
+        targets = _Targets(interests)
+        while self._targets and self._cached_targets + targets.count > self._limits.cached_targets:
+            self._drop_targets(next(iter(self._targets.values())))
+        self._targets[interests] = targets
+        self._cached_targets += targets.count
+        for interest in interests:
+            interest.users.add(targets)
+        return targets
+
+    def _forget_targets(self, interest: _Interest) -> None:
+        for targets in tuple(interest.users):
+            self._drop_targets(targets)
+
+    def _drop_targets(self, targets: _Targets) -> None:
+        del self._targets[targets.interests]
+        self._cached_targets -= targets.count
+        for interest in targets.interests:
+            interest.users.discard(targets)

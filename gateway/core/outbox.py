@@ -1,0 +1,230 @@
+"""One connection's way out: direct while it is writable, bounded while it isn't.
+
+A writable connection has no queue: the hub appends shared bytes to ``pending`` and the engine writes
+them at the end of the tick. From ``block`` on, publications wait in a ``Backlog`` under their
+subscriptions' overflow policies, and replies in a lane that data cannot block, until ``take`` has
+emptied both. The transport's own buffer counts as part of the bound.
+
+The owner (the hub) reads ``direct`` and appends to ``pending`` itself: a method call per delivery
+would double its cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.core.backlog import Backlog, Offer
+from gateway.core.subscription import Subscription, governing
+from gateway.core.topics import matches
+from gateway.errors import OutboxClosed
+
+if TYPE_CHECKING:
+    from gateway.core.events import Event
+    from gateway.core.publication import Publication
+
+
+class Encoder(Protocol):
+    """A wire format, as far as the way out needs it."""
+
+    def encode(self, event: Event) -> bytes:
+        """Return the frame of ``event``."""
+        ...
+
+    def encode_message(self, publication: Publication) -> bytes:
+        """Return the frame of ``publication``, the same for all its subscribers."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a connection's frames go."""
+
+    def write(self, frames: bytes) -> None:
+        """Hand over complete frames, joined; may call ``Outbox.block`` before it returns."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection with a close frame, or without one where it can't be written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxLimits:
+    """What one connection may hold.
+
+    Attributes:
+        messages: publications that may wait.
+        bytes: what may wait and lie in the transport's buffer, together.
+        lane_bytes: replies that may wait; beyond, the client must not be read.
+    """
+
+    messages: int = 1024
+    bytes: int = 1024 * 1024
+    lane_bytes: int = 64 * 1024
+
+
+class Outbox:
+    """The frames on their way to one connection, and the subscriptions that they are for.
+
+    Attributes:
+        sink: where frames go.
+        encoder: the connection's wire format.
+        subscriptions: by filter.
+        pending: shared bytes of this tick, not yet written; only while ``direct``.
+        direct: nothing waits and the transport takes more.
+        closed: the connection has ended; nothing more is taken.
+        blocked_since: when the transport stopped taking, on the caller's clock, or None.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_held",
+        "_lane",
+        "_lane_bytes",
+        "_limits",
+        "blocked_since",
+        "closed",
+        "direct",
+        "encoder",
+        "pending",
+        "sink",
+        "subscriptions",
+    )
+
+    def __init__(self, sink: Sink, encoder: Encoder, limits: OutboxLimits) -> None:
+        self.sink = sink
+        self.encoder = encoder
+        self.subscriptions: dict[str, Subscription] = {}
+        self.pending: list[bytes] = []
+        self.direct = True
+        self.closed = False
+        self.blocked_since: float | None = None
+        self._limits = limits
+        # The slow state is made when it is needed: most connections never are slow.
+        self._backlog: Backlog | None = None
+        self._lane: list[bytes] | None = None
+        self._lane_bytes = 0
+        self._held = 0
+
+    @property
+    def lane_full(self) -> bool:
+        """Replies wait beyond their bound: nothing more may be read from this client."""
+        return self._lane_bytes > self._limits.lane_bytes
+
+    @property
+    def waiting_messages(self) -> int:
+        """Publications that wait for the transport."""
+        return self._backlog.messages if self._backlog is not None else 0
+
+    @property
+    def dropped(self) -> int:
+        """Publications lost since the connection was last direct."""
+        return self._backlog.dropped if self._backlog is not None else 0
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait here; the transport's buffer is not among them."""
+        waiting = self._backlog.bytes if self._backlog is not None else 0
+        return waiting + self._lane_bytes + sum(map(len, self.pending))
+
+    def block(self, transport_bytes: int, *, now: float) -> None:
+        """The transport takes no more; it holds ``transport_bytes`` already, which count."""
+        self.direct = False
+        if self.blocked_since is None:
+            self.blocked_since = now
+        self._held = transport_bytes
+
+    def unblock(self) -> None:
+        """The transport takes again. ``direct`` only follows when ``take`` has nothing left to give."""
+        self.blocked_since = None
+        self._held = 0
+
+    def reply(self, event: Event) -> bool:
+        """Queue a reply or a control frame, ahead of what waits.
+
+        Returns:
+            True if the caller must see to it that ``pending`` is written.
+        """
+        if self.closed:
+            return False
+        frame = self.encoder.encode(event)
+        if self.direct:
+            self.pending.append(frame)
+            return len(self.pending) == 1
+        if self._lane is None:
+            self._lane = []
+        self._lane.append(frame)
+        self._lane_bytes += len(frame)
+        return False
+
+    def offer(self, publication: Publication, subscription: Subscription) -> Offer:
+        """Queue ``publication`` while the connection isn't direct, or apply the overflow policy.
+
+        Returns:
+            ``OVERFLOWED`` when the subscriber is a slow consumer that the caller must close.
+
+        Raises:
+            OutboxClosed: the connection has already gone.
+
+        Spec: docs/protocol.md, "Overflow".
+        """
+        if self.closed:
+            raise OutboxClosed(publication.topic)
+        if self._backlog is None:
+            self._backlog = Backlog()
+        return self._backlog.offer(
+            publication,
+            subscription,
+            size=len(publication.frame(self.encoder)),
+            messages=self._limits.messages,
+            room=self._limits.bytes - self._held - sum(map(len, self.pending)),
+        )
+
+    def take(self, budget: int) -> bytes:
+        """Remove and return what goes next, about ``budget`` bytes; empty when the way is direct again.
+
+        For the time after ``unblock``: first what was already on its way, then replies, then what waits.
+        """
+        frames = self.pending
+        self.pending = []
+        if self._lane:
+            frames += self._lane
+            self._lane = None
+            self._lane_bytes = 0
+        if self._backlog:
+            room = max(1, budget - sum(map(len, frames)))
+            frames += self._backlog.take(room, self.encoder.encode, self._frame_of)
+        if not frames:
+            self.direct = self.blocked_since is None and not self.closed
+            self._backlog = None
+        return b"".join(frames)
+
+    def take_pending(self) -> bytes:
+        """Remove and return this tick's bytes, for a direct connection."""
+        pending = self.pending
+        frames = pending[0] if len(pending) == 1 else b"".join(pending)
+        pending.clear()
+        return frames
+
+    def governing(self, topic: str) -> Subscription | None:
+        """The subscription whose policy decides over a publication on ``topic``, or None."""
+        matching = [each for each in self.subscriptions.values() if matches(each.filter, topic)]
+        return governing(matching) if matching else None
+
+    def release(self, subscription: Subscription) -> None:
+        """Let go of what waits for ``subscription`` alone; its untold gaps go ahead of its last reply."""
+        if self._backlog is not None:
+            for gap in self._backlog.forget(subscription, self.governing):
+                self.reply(gap)
+
+    def close(self) -> None:
+        """Let go of everything; what waits is lost with the connection."""
+        self.closed = True
+        self.direct = False
+        self.pending = []
+        self._lane = None
+        self._backlog = None
+        self._lane_bytes = self._held = 0
+
+    def _frame_of(self, publication: Publication) -> bytes:
+        return publication.frame(self.encoder)

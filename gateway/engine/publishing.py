@@ -1,0 +1,167 @@
+"""The use case publish: whatever the door, one set of checks and one way to the bus."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+from gateway.core.publication import Publication
+from gateway.core.topics import TopicLimits, parse_topic
+from gateway.errors import BadTopic, TooLarge
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from gateway.auth.principal import Principal
+    from gateway.bus.base import Bus
+    from gateway.core.commands import Publish
+    from gateway.core.idempotency import AnswerWindow
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a publisher is told: ``stream`` and ``offset`` where the publication was stored."""
+
+    id: str
+    stream: str | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishStatistics:
+    """Counts since the start.
+
+    Attributes:
+        accepted: publications handed to the bus.
+        bytes: of their bodies.
+        repeated: publishes that an idempotency key showed to be repeats.
+    """
+
+    accepted: int
+    bytes: int
+    repeated: int
+
+
+class Publisher:
+    """Accepts publications for all doors."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        answers: AnswerWindow[Receipt],
+        topic_limits: TopicLimits,
+        message_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._answers = answers
+        self._topic_limits = topic_limits
+        self._message_bytes = message_bytes
+        self._clock = clock
+        self._prefix = secrets.token_hex(5)
+        self._numbers = count(1)
+        self._accepted = self._bytes = self._repeated = 0
+
+    def submit(self, command: Publish, principal: Principal) -> Receipt | asyncio.Future[Receipt]:
+        """Accept one publication; synchronous wherever the bus is.
+
+        Returns:
+            The receipt, or a future of it where another node's answer is awaited.
+
+        Raises:
+            BadTopic: the topic is none, or is the gateway's own (``$…``).
+            TooLarge: the body is over ``message_bytes``.
+            Conflict: the idempotency key was used for something else, or is in use right now.
+            BusUnavailable: it may have been delivered all the same.
+        """
+        topic = parse_topic(command.topic, self._topic_limits)
+        if topic[0] == "$":
+            raise BadTopic(f"topic {topic[:128]!r}: topics that begin with '$' are the gateway's own")
+        body = command.data if command.data is not None else command.binary
+        size = len(body) if body is not None else 0
+        if size > self._message_bytes:
+            raise TooLarge(f"a message may have {self._message_bytes} bytes, this one has {size}")
+        if command.idempotency_key is not None:
+            return self._submit_once(command, (principal.subject, command.idempotency_key), size)
+        return self._hand_over(command, size)
+
+    async def publish(self, command: Publish, principal: Principal) -> Receipt:
+        """Like ``submit``, awaited."""
+        receipt = self.submit(command, principal)
+        return receipt if isinstance(receipt, Receipt) else await receipt
+
+    def statistics(self) -> PublishStatistics:
+        """A snapshot for metrics and tests."""
+        return PublishStatistics(self._accepted, self._bytes, self._repeated)
+
+    def _hand_over(self, command: Publish, size: int) -> Receipt | asyncio.Future[Receipt]:
+        publication = Publication(
+            command.topic,
+            command.id or f"{self._prefix}-{next(self._numbers):x}",
+            time=time.time_ns() // 1_000_000,
+            data=command.data,
+            binary=command.binary,
+            content_type=command.content_type,
+            headers=command.headers,
+            key=command.key,
+        )
+        handed_over = self._bus.publish(publication)
+        self._accepted += 1
+        self._bytes += size
+        receipt = Receipt(publication.id)
+        return receipt if handed_over is None else _after(handed_over, receipt)
+
+    def _submit_once(
+        self, command: Publish, key: tuple[str | None, str], size: int
+    ) -> Receipt | asyncio.Future[Receipt]:
+        fingerprint = _fingerprint(command)
+        first = self._answers.reserve(key, fingerprint, now=self._clock())
+        if first is not None:
+            self._repeated += 1
+            return first
+        try:
+            receipt = self._hand_over(command, size)
+        except BaseException:
+            self._answers.release(key)
+            raise
+        if isinstance(receipt, Receipt):
+            self._answers.remember(key, fingerprint, receipt, now=self._clock())
+        else:
+            receipt.add_done_callback(lambda done: self._settle(key, fingerprint, done))
+        return receipt
+
+    def _settle(self, key: tuple[str | None, str], fingerprint: bytes, done: asyncio.Future[Receipt]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            self._answers.release(key)
+        else:
+            self._answers.remember(key, fingerprint, done.result(), now=self._clock())
+
+
+def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Receipt]:
+    answer: asyncio.Future[Receipt] = done.get_loop().create_future()
+
+    def settle(future: asyncio.Future[None]) -> None:
+        if answer.done():
+            return
+        if future.cancelled():
+            answer.cancel()
+        elif error := future.exception():
+            answer.set_exception(error)
+        else:
+            answer.set_result(receipt)
+
+    done.add_done_callback(settle)
+    return answer
+
+
+def _fingerprint(command: Publish) -> bytes:
+    digest = hashlib.sha256(command.topic.encode())
+    digest.update(b"\0" if command.data is not None else b"\1")
+    digest.update(command.data if command.data is not None else command.binary or b"")
+    return digest.digest()

@@ -1,0 +1,152 @@
+"""All client sessions of this node: how many there may be, when each is looked at, how they end together."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import anyio.lowlevel
+
+from gateway.core.events import GoAway
+from gateway.core.session import CloseCode
+from gateway.core.wheel import Wheel
+from gateway.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.hub import Hub
+
+_SLICE = 200
+"""Sessions sent away before other work gets its turn."""
+
+
+class ClientSession(Protocol):
+    """What the node does to a session of any transport."""
+
+    @property
+    def id(self) -> str:
+        """The session's name."""
+        ...
+
+    def check(self, now: float) -> float:
+        """Do what time demands (keepalive, deadlines); return when to be asked again."""
+        ...
+
+    def send_away(self, farewell: GoAway, code: int, reason: str) -> None:
+        """Tell the client that the node goes, then close."""
+        ...
+
+    def abort(self) -> None:
+        """End at once, without a word."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatistics:
+    """Counts since the start, and ``open`` now.
+
+    Attributes:
+        open: sessions now.
+        opened: sessions so far.
+        refused: connections refused for lack of room or while draining.
+    """
+
+    open: int
+    opened: int
+    refused: int
+
+
+class Sessions:
+    """The register of sessions.
+
+    Attributes:
+        draining: the node takes no new session.
+    """
+
+    def __init__(self, *, limit: int, clock: Callable[[], float]) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._open: dict[str, ClientSession] = {}
+        self._slots: dict[str, int] = {}
+        self._wheel: Wheel[ClientSession] = Wheel(now=clock())
+        self._opened = self._refused = 0
+        self.draining = False
+
+    def check_room(self) -> None:
+        """Raise ``Unavailable`` unless one more session may begin."""
+        if self.draining or len(self._open) >= self._limit:
+            self._refused += 1
+            raise Unavailable("the node drains" if self.draining else "the node has no room for a connection")
+
+    def attach(self, session: ClientSession, *, check_at: float) -> None:
+        """Take ``session`` in, to be checked at ``check_at`` (monotonic seconds)."""
+        self._opened += 1
+        self._open[session.id] = session
+        self._slots[session.id] = self._wheel.schedule(session, check_at)
+
+    def detach(self, session: ClientSession) -> None:
+        """Let ``session`` go; idempotent."""
+        if self._open.pop(session.id, None) is not None:
+            self._wheel.cancel(session, self._slots.pop(session.id))
+
+    def check_due(self) -> None:
+        """Look at every session that is due."""
+        now = self._clock()
+        for session in self._wheel.turn(now):
+            again = session.check(now)
+            if session.id in self._open:
+                self._slots[session.id] = self._wheel.schedule(session, again)
+
+    async def drain(self, seconds: float) -> None:
+        """Send every session away, and abort those that are still there after ``seconds``.
+
+        Clients are told to come back at different times, so that they don't all reach another node at once.
+        """
+        self.draining = True
+        with anyio.move_on_after(seconds):
+            sessions = list(self._open.values())
+            spread = min(len(sessions), 5000)
+            for number, session in enumerate(sessions, start=1):
+                retry_after = random.randint(0, spread)  # noqa: S311 - jitter is no secret
+                session.send_away(GoAway("draining", retry_after), CloseCode.GOING_AWAY, "the node drains")
+                if number % _SLICE == 0:
+                    await anyio.lowlevel.checkpoint()
+            while self._open:  # noqa: ASYNC110 - bounded by `seconds`; an event would cost every detach
+                await anyio.sleep(0.02)
+        for session in list(self._open.values()):
+            session.abort()
+
+    def statistics(self) -> SessionStatistics:
+        """A snapshot for metrics, health and tests."""
+        return SessionStatistics(len(self._open), self._opened, self._refused)
+
+
+class Upkeep:
+    """What happens by the clock, once a second, for all sessions together.
+
+    Attributes:
+        lag: seconds by which the event loop was late at the last turn.
+    """
+
+    def __init__(
+        self, sessions: Sessions, hub: Hub, *, write_timeout: float, clock: Callable[[], float]
+    ) -> None:
+        self._sessions = sessions
+        self._hub = hub
+        self._write_timeout = write_timeout
+        self._clock = clock
+        self.lag = 0.0
+
+    async def run(self) -> None:
+        """Turn for ever."""
+        while True:
+            due = self._clock() + 1
+            await anyio.sleep(1)
+            now = self._clock()
+            self.lag = max(0.0, now - due)
+            self._sessions.check_due()
+            for outbox in self._hub.blocked_before(now - self._write_timeout):
+                outbox.sink.close(CloseCode.SLOW_CONSUMER, "slow consumer")

@@ -1,0 +1,111 @@
+"""The use cases subscribe and unsubscribe: a connection's filters, and the node's interest in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.commands import Start, StartKind
+from gateway.core.events import CaughtUp, Event, Subscribed, Unsubscribed
+from gateway.core.topics import TopicLimits, parse_filter
+from gateway.errors import BadCommand
+
+if TYPE_CHECKING:
+    import asyncio
+    from gateway.bus.base import Bus
+    from gateway.core.commands import Subscribe, Unsubscribe
+    from gateway.core.hub import Hub
+    from gateway.core.outbox import Outbox
+
+
+class Subscriber:
+    """Carries subscriptions out for all transports.
+
+    The hub is joined before the bus is asked, so that nothing is missed in between; a node's interest is
+    counted before it is awaited, and a second subscriber awaits the same call.
+    """
+
+    def __init__(self, hub: Hub, bus: Bus, *, topic_limits: TopicLimits) -> None:
+        self._hub = hub
+        self._bus = bus
+        self._topic_limits = topic_limits
+        self._awaited: dict[str, asyncio.Future[None]] = {}
+
+    def subscribe(self, outbox: Outbox, command: Subscribe) -> list[Event] | asyncio.Future[list[Event]]:
+        """Subscribe ``outbox``.
+
+        Returns:
+            The events to answer with, in order, or a future of them where the bus is awaited.
+
+        Raises:
+            BadFilter: the filter is none.
+            BadCommand: ``from`` asks for an offset, and not exactly one stream intersects the filter.
+            TooMany: the connection holds as many subscriptions as it may.
+            BusUnavailable: it can't be promised that nothing is missed.
+        """
+        topic_filter = parse_filter(command.filter, self._topic_limits)
+        if command.start.kind is StartKind.OFFSET:
+            raise BadCommand(
+                f"from: an offset needs exactly one stream under {topic_filter!r}, there is none"
+            )
+        events = _answer(command)
+        if self._hub.subscribe(outbox, topic_filter, command.overflow):
+            self._ask_bus(outbox, topic_filter)
+        awaited = self._awaited.get(topic_filter)
+        return events if awaited is None else self._after(awaited, outbox, topic_filter, events)
+
+    def unsubscribe(self, outbox: Outbox, command: Unsubscribe) -> Unsubscribed:
+        """End one subscription.
+
+        Raises:
+            BadFilter: the filter is none.
+            NotFound: ``outbox`` isn't subscribed to it.
+        """
+        topic_filter = parse_filter(command.filter, self._topic_limits)
+        if self._hub.unsubscribe(outbox, topic_filter):
+            self._bus.unsubscribe(topic_filter)
+        return Unsubscribed(topic_filter, ref=command.ref)
+
+    def end(self, outbox: Outbox) -> None:
+        """``outbox``'s connection has gone, and its subscriptions with it; idempotent."""
+        for topic_filter in self._hub.detach(outbox):
+            self._bus.unsubscribe(topic_filter)
+
+    def _ask_bus(self, outbox: Outbox, topic_filter: str) -> None:
+        try:
+            asked = self._bus.subscribe(topic_filter)
+        except BaseException:
+            self._hub.unsubscribe(outbox, topic_filter)
+            raise
+        if asked is not None:
+            self._awaited[topic_filter] = asked
+            asked.add_done_callback(lambda _: self._awaited.pop(topic_filter, None))
+
+    def _after(
+        self, asked: asyncio.Future[None], outbox: Outbox, topic_filter: str, events: list[Event]
+    ) -> asyncio.Future[list[Event]]:
+        answer: asyncio.Future[list[Event]] = asked.get_loop().create_future()
+
+        def settle(future: asyncio.Future[None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None and topic_filter in outbox.subscriptions:
+                self._hub.unsubscribe(outbox, topic_filter)
+            if answer.done():
+                return
+            if error is not None:
+                answer.set_exception(error)
+            elif future.cancelled():
+                answer.cancel()
+            else:
+                answer.set_result(events)
+
+        asked.add_done_callback(settle)
+        return answer
+
+
+def _answer(command: Subscribe) -> list[Event]:
+    # No stream holds anything yet: what a client names in `resume` can't be had.
+    recovered = False if command.resume else None
+    events: list[Event] = [Subscribed(command.filter, recovered=recovered, ref=command.ref)]
+    if command.start != Start(StartKind.NEW):
+        events.append(CaughtUp(command.filter))
+    return events

@@ -1,0 +1,53 @@
+"""Whether this node is alive, and whether it should be given traffic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STALLED_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """``status``: ``ready``, ``degraded``, ``starting``, ``draining`` or ``stalled``.
+
+    Attributes:
+        ready: whether to send traffic here.
+        away: the parts that are away while degraded.
+    """
+
+    status: str
+    ready: bool
+    away: tuple[str, ...] = field(default=())
+
+
+class Health:
+    """What the probes say.
+
+    Attributes:
+        started: the node serves.
+        draining: the node is about to end.
+        lag: gives the seconds by which the event loop was late last.
+        parts: by name, whether a part outside the process answers.
+    """
+
+    def __init__(self) -> None:
+        self.started = False
+        self.draining = False
+        self.lag: Callable[[], float] = lambda: 0.0
+        self.parts: dict[str, Callable[[], bool]] = {}
+
+    def readiness(self) -> Readiness:
+        """Decide; a part that is away degrades, since taking every node out of service would help nobody."""
+        if self.draining:
+            return Readiness("draining", ready=False)
+        if not self.started:
+            return Readiness("starting", ready=False)
+        if self.lag() > _STALLED_SECONDS:
+            return Readiness("stalled", ready=False)
+        away = tuple(sorted(name for name, answers in self.parts.items() if not answers()))
+        return Readiness("degraded" if away else "ready", ready=True, away=away)

@@ -1,0 +1,78 @@
+"""Prometheus metrics, read from the parts' ``statistics()`` when they are scraped.
+
+Nothing is counted per message here: a labelled increment costs more than a delivery.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prometheus_client import Metric
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Readings(Collector):
+    def __init__(self) -> None:
+        self.families: list[Callable[[], Metric]] = []
+
+    def collect(self) -> Iterable[Metric]:
+        return [family() for family in self.families]
+
+
+class Metrics:
+    """One node's metrics: parts register what is to be read."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._readings = _Readings()
+        self._registry.register(self._readings)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Add a value that goes up and down."""
+
+        def family() -> Metric:
+            metric = GaugeMetricFamily(f"gateway_{name}", meaning)
+            metric.add_metric([], read())
+            return metric
+
+        self._readings.families.append(family)
+
+    def counter(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Add a value that only grows; ``_total`` is appended to its name."""
+
+        def family() -> Metric:
+            metric = CounterMetricFamily(f"gateway_{name}", meaning)
+            metric.add_metric([], read())
+            return metric
+
+        self._readings.families.append(family)
+
+    def counters(self, name: str, meaning: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Add counters that a label tells apart; ``read`` gives a small, fixed set of label values."""
+
+        def family() -> Metric:
+            metric = CounterMetricFamily(f"gateway_{name}", meaning, labels=[label])
+            for value, number in read().items():
+                metric.add_metric([value], number)
+            return metric
+
+        self._readings.families.append(family)
+
+    def render(self) -> bytes:
+        """The exposition in Prometheus' text format, of type ``CONTENT_TYPE``."""
+        return generate_latest(self._registry)

@@ -1,0 +1,48 @@
+"""``/livez``, ``/readyz`` and ``/metrics``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.observability.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.observability.health import Health
+    from gateway.observability.metrics import Metrics
+
+
+def probe_routes(health: Health, metrics: Metrics) -> list[Route]:
+    """Return the routes that an orchestrator and a Prometheus server ask.
+
+    Spec: docs/http.md, "Probes and metrics".
+    """
+
+    async def livez(_request: Request) -> Response:
+        return Response(b'{"status":"alive"}', media_type="application/json")
+
+    async def readyz(_request: Request) -> Response:
+        readiness = health.readiness()
+        answer: dict[str, object] = {"status": readiness.status}
+        if readiness.away:
+            answer["away"] = readiness.away
+        return Response(
+            orjson.dumps(answer),
+            status_code=200 if readiness.ready else 503,
+            headers={} if readiness.ready else {"Retry-After": "1"},
+            media_type="application/json",
+        )
+
+    async def metrics_page(_request: Request) -> Response:
+        return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    return [
+        Route("/livez", livez, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics_page, methods=["GET"]),
+    ]

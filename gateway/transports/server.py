@@ -1,0 +1,92 @@
+"""Uvicorn, as this gateway runs it: own listening sockets, a drain, exit code 0 after a signal."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+_BACKLOG = 4096
+
+# Left alone the kernel hides 4 MB per client that doesn't read, and no bound of ours could hold.
+_UNSENT_BYTES = 16 * 1024
+
+# A peer whose kernel is silent is dead; one that doesn't read still answers the probes.
+_DEAD_PEER_MILLISECONDS = 30_000
+
+SHUTDOWN_SECONDS = 1.5
+"""What is left for HTTP requests and close handshakes once the drain is over."""
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets on every address of ``host``; connections inherit their options.
+
+    Raises:
+        OSError: an address can't be listened on.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in _addresses(host, port):
+            listener = socket.create_server((address[0], port), family=family, backlog=_BACKLOG)
+            sockets.append(listener)
+            # With port 0 the first address chooses for all.
+            port = port or listener.getsockname()[1]
+            _set(listener, "TCP_NOTSENT_LOWAT", _UNSENT_BYTES)
+            _set(listener, "TCP_USER_TIMEOUT", _DEAD_PEER_MILLISECONDS)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        for listener in sockets:
+            listener.close()
+        raise
+    return sockets
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys(found))  # type: ignore[arg-type]  # inet and inet6 addresses begin alike
+
+
+def _set(listener: socket.socket, option: str, value: int) -> None:
+    # Not on every platform; where it is missing the outbox still bounds what the gateway itself holds.
+    if hasattr(socket, option):
+        listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+class GatewayServer(uvicorn.Server):
+    """Drains before it shuts down, and ends normally after SIGTERM and SIGINT."""
+
+    def __init__(
+        self, config: uvicorn.Config, *, started: Callable[[], None], drain: Callable[[], Awaitable[None]]
+    ) -> None:
+        super().__init__(config)
+        self._on_started = started
+        self._drain = drain
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start uvicorn, then say so."""
+        await super().startup(sockets)
+        self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, let clients leave, then shut down."""
+        for server in self.servers:
+            server.close()
+        await self._drain()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Like uvicorn's, but the signals are not raised again: a drained node exits with 0."""
+        watched = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in watched}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.commands import Authenticate, Command, Ping, Publish, Subscribe, Unsubscribe
+from gateway.core.events import Failure, Pong
+from gateway.core.session import Close, CloseCode, Reply, Session, SessionLimits, SessionState
+from gateway.errors import BadCommand, BadFrame, Unauthenticated
+
+COMMANDS: list[Command] = [Subscribe("t"), Unsubscribe("t"), Publish("t", data=b"1")]
+
+
+def new_session(*, authenticated: bool = True, limits: SessionLimits | None = None) -> Session:
+    return Session("s1", limits or SessionLimits(), authenticated=authenticated, now=100.0)
+
+
+def code_of(effect: object) -> str:
+    assert isinstance(effect, (Reply, Close))
+    assert isinstance(effect.event, Failure)
+    return effect.event.code
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_admitted_command_is_its_own_effect(command: Command) -> None:
+    assert new_session().receive(command, 100.0) is command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_before_authentication_a_command_is_refused(command: Command) -> None:
+    assert code_of(new_session(authenticated=False).receive(command, 100.0)) == "unauthenticated"
+
+
+def test_before_authentication_auth_and_ping_pass() -> None:
+    session = new_session(authenticated=False)
+    authenticate = Authenticate("secret", ref=1)
+    assert session.receive(authenticate, 100.0) is authenticate
+    assert session.receive(Ping(ref="p"), 100.0) == Reply(Pong(ref="p"))
+
+
+def test_admit_opens_the_session_and_ends_the_deadline() -> None:
+    session = new_session(authenticated=False)
+    assert session.deadline == 110.0
+    session.admit()
+    assert session.state is SessionState.AUTHENTICATED
+    assert session.deadline is None
+    assert session.expire(1000.0) is None
+
+
+def test_no_credential_in_time_closes() -> None:
+    session = new_session(authenticated=False)
+    assert session.expire(109.9) is None
+    effect = session.expire(110.0)
+    assert isinstance(effect, Close)
+    assert effect.code is CloseCode.AUTH_TIMEOUT
+    assert session.expire(111.0) is None
+
+
+def test_the_third_wrong_credential_closes() -> None:
+    session = new_session(authenticated=False)
+    effects = [session.deny(Unauthenticated("wrong"), 7) for _ in range(3)]
+    assert [type(effect) for effect in effects] == [Reply, Reply, Close]
+    last = effects[-1]
+    assert isinstance(last, Close)
+    assert last.code is CloseCode.UNAUTHENTICATED
+    assert isinstance(last.event, Failure)
+    assert (last.event.fatal, last.event.ref) == (True, 7)
+
+
+def test_bad_frames_close_after_twenty_in_a_minute() -> None:
+    session = new_session()
+    for _ in range(20):
+        assert isinstance(session.refuse(BadFrame("no JSON"), None, 100.0), Reply)
+    effect = session.refuse(BadFrame("no JSON"), None, 159.9)
+    assert isinstance(effect, Close)
+    assert effect.code is CloseCode.BAD_FRAMES
+    assert isinstance(effect.event, Failure)
+    assert effect.event.fatal
+
+
+def test_bad_frames_are_forgiven_after_a_minute() -> None:
+    session = new_session()
+    for second in range(0, 600, 61):
+        for _ in range(20):
+            assert isinstance(session.refuse(BadFrame("no JSON"), None, 100.0 + second), Reply)
+
+
+def test_bad_commands_are_answered_without_end() -> None:
+    session = new_session()
+    assert {code_of(session.refuse(BadCommand("?"), 1, 100.0)) for _ in range(100)} == {"bad_command"}
+
+
+def test_commands_beyond_the_rate_are_refused_until_time_has_passed() -> None:
+    session = new_session(limits=SessionLimits(commands_per_second=2))
+    publish = Publish("t", data=b"1", ref="r")
+    admitted = [session.receive(publish, 100.0) for _ in range(11)]
+    assert admitted[:10] == [publish] * 10
+    assert code_of(admitted[10]) == "rate_limited"
+    assert isinstance(admitted[10], Reply)
+    assert isinstance(admitted[10].event, Failure)
+    assert admitted[10].event.ref == "r"
+    assert session.receive(publish, 100.5) is publish
+
+
+def test_no_rate_is_no_limit() -> None:
+    session = new_session(limits=SessionLimits(commands_per_second=0))
+    assert all(session.receive(COMMANDS[0], 100.0) is COMMANDS[0] for _ in range(10_000))

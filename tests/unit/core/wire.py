@@ -1,0 +1,55 @@
+"""A wire format and a sink that can be read back, for tests of the core."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from gateway.core.events import Gap
+from gateway.core.publication import Publication
+
+if TYPE_CHECKING:
+    from gateway.core.events import Event
+
+
+class LineEncoder:
+    """A frame is a JSON line."""
+
+    def encode(self, event: Event) -> bytes:
+        fields: dict[str, Any] = {"event": type(event).__name__}
+        if isinstance(event, Gap):
+            fields |= {"filter": event.filter, "dropped": event.dropped}
+        return json.dumps(fields).encode() + b"\n"
+
+    def encode_message(self, publication: Publication) -> bytes:
+        return json.dumps({"topic": publication.topic, "id": publication.id}).encode() + b"\n"
+
+
+class RecordingSink:
+    """Keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.writes = 0
+        self.closed: tuple[int, str] | None = None
+
+    def write(self, frames: bytes) -> None:
+        self.written += frames
+        self.writes += 1
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return lines_of(self.written)
+
+    def ids(self) -> list[str]:
+        return [line["id"] for line in self.lines() if "id" in line]
+
+
+def lines_of(frames: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in frames.splitlines()]
+
+
+def publication(topic: str = "t", label: str = "1", data: bytes = b"1") -> Publication:
+    return Publication(topic, label, time=0, data=data)
