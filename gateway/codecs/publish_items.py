@@ -29,8 +29,14 @@ REASON_CHARACTERS = 240
 Label = Annotated[str, Meta(min_length=1, max_length=LABEL_CHARACTERS)]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_AT_PATH = re.compile(r"(.*) - at `(?:key in )?\$\.?(.*)`", re.DOTALL)
+_AT_PATH = re.compile(r"(.*) - at (?:`key` in )?`\$\.?(.*)`", re.DOTALL)
 _UNKNOWN_OP = re.compile(r"Invalid value '(.*)' - at `\$\.op`", re.DOTALL)
+_WORDS = (
+    ("Object contains ", ""),
+    ("Object missing required ", "missing "),
+    ("Expected ", "expected "),
+    ("Invalid ", "invalid "),
+)
 _WHITESPACE = b" \t\r\n"
 
 
@@ -154,9 +160,13 @@ def _readable(text: str) -> str:
     """Put msgspec's words into the protocol's: the field's name first, no path syntax, bounded."""
     if unknown := _UNKNOWN_OP.fullmatch(text):
         text = f"unknown op '{unknown[1]}'"
-    elif located := _AT_PATH.fullmatch(text):
-        text = f"field '{located[2]}': {located[1]}"
-    text = text.removeprefix("Object contains ").replace("Object missing required", "missing")
+    else:
+        located = _AT_PATH.fullmatch(text)
+        field, rule = (f"field '{located[2]}': ", located[1]) if located else ("", text)
+        for theirs, ours in _WORDS:
+            if rule.startswith(theirs):
+                rule = ours + rule.removeprefix(theirs)
+        text = field + rule
     text = text.replace("`", "'")
     return text if len(text) <= REASON_CHARACTERS else text[: REASON_CHARACTERS - 1] + "…"
 

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.codecs.gateway_v1_client import encode_command
+from gateway.codecs.publish_items import MessageLimits, decode_publish_item, split_publish_items
+from gateway.errors import BadCommand, BadFrame, TooLarge
+from tests.unit.codecs.strategies import json_texts, publishes, state
+
+
+def item_of(command: object) -> bytes:
+    fields = orjson.loads(encode_command(command))
+    return orjson.dumps({name: value for name, value in fields.items() if name not in {"op", "ref"}})
+
+
+@given(publishes)
+def test_an_item_is_a_publish_frame_without_op_and_ref(command):
+    command.ref = None
+    decoded, sent = state(decode_publish_item(item_of(command))), state(command)
+    for one in (decoded, sent):
+        one["data"] = one["data"] and orjson.loads(one["data"])
+    assert decoded == sent
+
+
+@pytest.mark.parametrize("field", ["op", "ref", "filter"])
+def test_fields_of_frames_are_unknown_here(field):
+    with pytest.raises(BadCommand, match=f"unknown field '{field}'"):
+        decode_publish_item(orjson.dumps({"topic": "a", "data": 1, field: "publish"}))
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (b"", BadFrame),
+        (b"[]", BadFrame),
+        (b"{", BadFrame),
+        (b'{"topic":"\xff","data":1}', BadFrame),
+        (b'{"topic":"a","data":1e999}', BadFrame),
+        (b'{"topic":"a","data":[[[]]]}', BadFrame),
+        (b"{}", BadCommand),
+        (b'{"topic":"a"}', BadCommand),
+        (b'{"topic":1,"data":1}', BadCommand),
+        (b'{"topic":"a","data":"xxxxxxxxxxxxxxx"}', TooLarge),
+    ],
+)
+def test_wrong_items(raw, error):
+    with pytest.raises(error):
+        decode_publish_item(raw, MessageLimits(message_bytes=16, json_depth=3))
+
+
+def test_one_object_is_one_item():
+    assert split_publish_items(b' {"topic":"a"}\n') == [b'{"topic":"a"}']
+
+
+@given(st.lists(json_texts, max_size=5), st.sampled_from([b"", b" ", b"\r\n"]))
+def test_an_array_splits_into_what_it_holds(items, space):
+    body = space + b"[" + (space + b"," + space).join(items) + space + b"]" + space
+    assert split_publish_items(body) == items
+
+
+def test_a_broken_item_does_not_spoil_its_neighbours():
+    items = split_publish_items(b'[{"topic":"a","data":1e999},{"topic":"b","data":1},7]')
+    assert decode_publish_item(items[1]).topic == "b"
+    for broken in (items[0], items[2]):
+        with pytest.raises(BadFrame):
+            decode_publish_item(broken)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[", b"[1,]", b"[\xff]", b"[" * 10_000 + b"]" * 10_000, b"[" * 131 + b"]" * 131]
+)
+def test_a_broken_envelope_is_a_bad_frame(body):
+    with pytest.raises(BadFrame):
+        split_publish_items(body)
+
+
+@given(st.binary(max_size=60))
+def test_no_input_raises_anything_else(noise):
+    for decode in (decode_publish_item, split_publish_items):
+        try:
+            decode(noise)
+        except (BadFrame, BadCommand, TooLarge):
+            continue
