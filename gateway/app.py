@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ from gateway.observability.connection_log import ConnectionLog
 from gateway.observability.health import Health
 from gateway.observability.logs import configure_logs
 from gateway.observability.metrics import Metrics
+from gateway.settings import read
 from gateway.transports.connection_policy import ConnectionPolicy
 from gateway.transports.console import console_routes
 from gateway.transports.origins import OriginGuard, OriginPolicy
@@ -249,6 +251,18 @@ def build(settings: Settings) -> Gateway:
     return Gateway(settings)
 
 
+def create_app() -> Starlette:
+    """Make the application for another ASGI server: ``uvicorn --factory gateway.app:create_app``.
+
+    Settings come from the file and the environment. WebSockets are kept the portable way unless the server
+    offers the takeover.
+
+    Raises:
+        InvalidSettings: a setting breaks a rule.
+    """
+    return build(read(None).settings).asgi
+
+
 def serve(settings: Settings) -> None:
     """Configure the log and run one node until it is told to stop.
 
@@ -261,6 +275,8 @@ def serve(settings: Settings) -> None:
         form=settings.server.log_format,
         secrets=[secret.get_secret_value() for hook in settings.hooks for secret in hook.secret],
     )
+    # Uvicorn tells of every handshake with its query string, where a token may be; we have our own record.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     build(settings).run()
 
 
