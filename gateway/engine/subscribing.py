@@ -11,6 +11,7 @@ from gateway.errors import BadCommand
 
 if TYPE_CHECKING:
     import asyncio
+
     from gateway.bus.base import Bus
     from gateway.core.commands import Subscribe, Unsubscribe
     from gateway.core.hub import Hub

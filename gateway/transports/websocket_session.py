@@ -127,7 +127,7 @@ class WebSocketSession:
 
     def __init__(
         self, services: Services, connection: Connection, session_id: str, principal: Principal | None
-    ):
+    ) -> None:
         now = services.clock()
         authenticated = principal is not None or not services.authenticator.required
         self._services = services
