@@ -31,8 +31,8 @@ def openapi_document(limits: IngestLimits) -> dict[str, Any]:
             "version": version("fanout-gateway"),
             "summary": "Publish over HTTP, fan out over WebSockets.",
             "description": (
-                "Errors are RFC 9457 problems with a stable `code`. The WebSocket protocol behind `/v1/ws` is "
-                "described in `/asyncapi.json`."
+                "Errors are RFC 9457 problems with a stable `code`. The WebSocket protocol behind `/v1/ws` "
+                "is described in `/asyncapi.json`."
             ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -132,8 +132,8 @@ def _receive_webhook(limits: IngestLimits) -> Schema:
         "tags": ["webhooks"],
         "summary": "Take a third party's signed webhook",
         "description": (
-            f"At most {limits.hook_bytes} bytes, verified as the hook's scheme demands, then published on the "
-            "topic that the hook's template makes of headers and body. A delivery seen before is answered as "
+            f"At most {limits.hook_bytes} bytes, verified as the hook's scheme demands, then published on "
+            "the topic that the hook's template makes of headers and body. A delivery seen before is answered as "
             "before and not published again."
         ),
         "security": [{}],
@@ -169,7 +169,7 @@ def _connect() -> Schema:
         "operationId": "connect",
         "tags": ["websocket"],
         "summary": "Open a WebSocket",
-        "description": "Subprotocol `gateway.v1`; see `/asyncapi.json`. A request that is no handshake is refused.",
+        "description": "Subprotocol `gateway.v1`; see `/asyncapi.json`.",
         "responses": {
             "101": {"description": "Switched to WebSocket."},
             **_problems(400, 401, 403, 404, 426, 429, 503),

@@ -57,12 +57,12 @@ def problem_of(error: GatewayError, *, headers: Mapping[str, str] | None = None)
 
 
 async def _gateway_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, GatewayError)  # noqa: S101 - Starlette's handlers take any exception
+    assert isinstance(error, GatewayError)
     return problem_of(error)
 
 
 async def _http_exception(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
+    assert isinstance(error, HTTPException)
     fallback = "internal" if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_command"
     code = _CODES.get(error.status_code, fallback)
     return problem(error.status_code, code, error.detail, headers=error.headers)
