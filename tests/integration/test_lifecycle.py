@@ -1,0 +1,79 @@
+"""A node's life as docs/operations.md promises it: readiness, drain, exit status."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+
+import anyio
+import httpx2
+import pytest
+from anyio import to_thread
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+
+def test_the_probes_answer(gateway_process) -> None:
+    gateway = gateway_process()
+    assert httpx2.get(f"{gateway.url}/livez").status_code == 200
+    ready = httpx2.get(f"{gateway.url}/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
+    assert "gateway_" in httpx2.get(f"{gateway.url}/metrics").text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_node_ends_at_once_and_with_zero(gateway_process, number: signal.Signals) -> None:
+    gateway = gateway_process()
+    begin = time.monotonic()
+    gateway.process.send_signal(number)
+    assert gateway.wait() == 0
+    assert time.monotonic() - begin < 5
+
+
+async def test_a_drain_says_goodbye_to_every_client(gateway_process) -> None:
+    gateway = gateway_process()
+    async with connect(gateway.ws_url) as one, connect(gateway.ws_url) as other:
+        for client in (one, other):
+            assert json.loads(await client.recv())["op"] == "welcome"
+        gateway.terminate()
+        for client in (one, other):
+            with anyio.fail_after(5):
+                farewell = json.loads(await client.recv())
+                assert (farewell["op"], farewell["reason"]) == ("goaway", "draining")
+                with pytest.raises(ConnectionClosed) as closed:
+                    await client.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1001
+    assert await to_thread.run_sync(gateway.wait) == 0
+
+
+def test_a_stuck_client_does_not_prolong_the_drain(gateway_process) -> None:
+    gateway = gateway_process("[server]\ndrain_seconds = 1\n")
+    with socket.create_connection(("127.0.0.1", gateway.port)) as stuck:
+        stuck.sendall(
+            b"GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        stuck.settimeout(10)
+        assert stuck.recv(4096).startswith(b"HTTP/1.1 101")
+        begin = time.monotonic()
+        gateway.stop()  # the client neither reads nor answers the close
+        assert time.monotonic() - begin < 1 + 2 + 1
+
+
+def test_a_killed_node_starts_again_on_its_port(gateway_process) -> None:
+    gateway = gateway_process()
+    before = gateway.pid
+    gateway.kill()
+    gateway.start()
+    assert gateway.pid != before
+    assert gateway.rss() > 10 * 1024 * 1024
+    gateway.restart()
+    gateway.stop()
+
+
+def test_settings_that_are_wrong_end_it_before_it_listens(gateway_process) -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"(?s)ended with 2.*topic_levles.*topic_levels"):
+        gateway_process("[limits]\ntopic_levles = 3\n")
