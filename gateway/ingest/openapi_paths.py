@@ -133,8 +133,8 @@ def _receive_webhook(limits: IngestLimits) -> Schema:
         "summary": "Take a third party's signed webhook",
         "description": (
             f"At most {limits.hook_bytes} bytes, verified as the hook's scheme demands, then published on "
-            "the topic that the hook's template makes of headers and body. A delivery seen before is answered "
-            "as before and not published again."
+            "the topic that the hook's template makes of headers and body. A delivery seen before is "
+            "answered as before and not published again."
         ),
         "security": [{}],
         "parameters": [
