@@ -6,7 +6,7 @@ import { GatewayProcess } from "./gateway_process.js";
 
 const BATCH = 1000;
 const BATCHES = 3;
-const LONGEST_FRAME_MILLISECONDS = 500;
+const LONGEST_FRAME_MILLISECONDS = 1000;
 
 let gateway: GatewayProcess;
 let browser: Browser;

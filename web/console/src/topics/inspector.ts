@@ -5,13 +5,16 @@ import { bodyBytes, bodyKind, pretty, size } from "./body.js";
 /** More than this of a body is not shown: laying it out would freeze the page. */
 const SHOWN_CHARACTERS = 200_000;
 
+/** Where the page has one column (styles/topics.css), and the inspector stands beneath the list. */
+const ONE_COLUMN = matchMedia("(max-width: 60rem)");
+
 /** One message in full. */
 export class Inspector {
   readonly root: HTMLElement;
   readonly #content = element("div", { class: "inspected" });
 
   constructor() {
-    this.root = element("section", { class: "card", "aria-label": "Inspector" }, element("h2", {}, "Inspect"), this.#content);
+    this.root = element("section", { class: "card inspector", "aria-label": "Inspector" }, element("h2", {}, "Inspect"), this.#content);
     this.clear();
   }
 
@@ -36,6 +39,7 @@ export class Inspector {
     const body = element("pre", { tabindex: 0, "aria-label": "Body" }, cut ? text.slice(0, SHOWN_CHARACTERS) : text);
     this.#content.replaceChildren(factList(facts), copyButton(text), body);
     if (cut) this.#content.append(element("p", { class: "hint" }, "The rest is left out here; Copy has it all."));
+    if (ONE_COLUMN.matches) this.root.scrollIntoView({ block: "nearest" });
   }
 }
 

@@ -9,7 +9,7 @@ export function publishForm(client: Client): HTMLElement {
   const topic = element("input", { name: "topic", autocomplete: "off", spellcheck: "false", placeholder: "orders/eu/created" });
   const types = element("datalist", { id: "content-types" }, ...CONTENT_TYPES.map((value) => element("option", { value })));
   const contentType = element("input", { name: "content_type", value: "application/json", list: types.id });
-  const body = element("textarea", { name: "body", rows: 6, spellcheck: "false" }, '{"total": 42}');
+  const body = element("textarea", { name: "body", rows: 4, spellcheck: "false" }, '{"total": 42}');
   const base64 = element("input", { type: "checkbox", name: "base64" });
   const outcome = element("output", { class: "hint" });
   const topicField = field("Topic", topic);
