@@ -153,6 +153,8 @@ def explain(text: bytes, cause: Exception, depth: int) -> ClientError:
             return BadFrame("not a JSON object")
     except BadFrame as exc:
         return exc
+    if isinstance(cause, RecursionError):
+        return BadFrame("nested deeper than can be read")
     return BadCommand(_readable(str(cause)))
 
 

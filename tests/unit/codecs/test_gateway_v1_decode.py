@@ -187,6 +187,17 @@ def test_a_reference_that_is_none_is_not_borne(ref):
     assert reference_of(refused({"op": "dance", "ref": ref})) is None
 
 
+@pytest.mark.parametrize("depth", [500, 1_000, 5_000, 50_000])
+def test_deeper_than_a_parser_can_read_is_a_bad_frame_whatever_the_setting(depth):
+    frame = b'{"op":"publish","topic":"a","data":' + b"[" * depth + b"]" * depth + b"}"
+    try:
+        command = GatewayV1(json_depth=100_000).decode(frame)
+    except BadFrame:
+        assert depth > 900
+    else:
+        assert command.data == b"[" * depth + b"]" * depth
+
+
 def test_a_token_is_never_told():
     assert "hunter2" not in str(refused({"op": "auth", "token": ["hunter2"]}))
     assert "hunter2" not in repr(CODEC.decode(b'{"op":"auth","token":"hunter2"}'))
