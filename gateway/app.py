@@ -24,6 +24,7 @@ from gateway.core.outbox import OutboxLimits
 from gateway.core.session import SessionLimits
 from gateway.core.topics import TopicLimits
 from gateway.engine.delivery import Delivery
+from gateway.engine.node_metrics import register_metrics
 from gateway.engine.publishing import Publisher, Receipt
 from gateway.engine.sessions import Sessions, Upkeep
 from gateway.engine.subscribing import Subscriber
@@ -42,10 +43,10 @@ from gateway.transports.console import console_routes
 from gateway.transports.origins import OriginGuard, OriginPolicy
 from gateway.transports.probes import probe_routes
 from gateway.transports.server import SHUTDOWN_SECONDS, GatewayServer, listen
+from gateway.transports.services import Services
 from gateway.transports.uvicorn_http import HeadLimits, http_protocol
 from gateway.transports.uvicorn_websocket import websocket_protocol
 from gateway.transports.websocket import websocket_routes
-from gateway.transports.websocket_session import Services
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -90,7 +91,7 @@ class Gateway:
         self._subscriber = Subscriber(self.hub, self._bus, topic_limits=topic_limits)
         self._authenticator = AcceptEveryone()
         self.metrics = Metrics()
-        self._register_metrics()
+        register_metrics(self.metrics, self.hub, self.publisher, self._sessions, self._upkeep)
         self.asgi = Starlette(
             routes=self._routes(),
             middleware=[Middleware(OriginGuard, policy=self._origins(), refuse=problem_of)],
@@ -207,43 +208,6 @@ class Gateway:
             pong_timeout=limits.pong_timeout,
             clock=self._clock,
         )
-
-    def _register_metrics(self) -> None:
-        metrics, hub, publisher, sessions = self.metrics, self.hub, self.publisher, self._sessions
-        metrics.gauge("connections", "Open client connections.", lambda: sessions.statistics().open)
-        metrics.counter(
-            "connections_opened", "Connections since the start.", lambda: sessions.statistics().opened
-        )
-        metrics.counter(
-            "connections_refused",
-            "Connections refused for lack of room.",
-            lambda: sessions.statistics().refused,
-        )
-        metrics.gauge(
-            "subscriptions", "Subscriptions of all connections.", lambda: hub.statistics().subscriptions
-        )
-        metrics.gauge("filters", "Distinct topic filters.", lambda: hub.statistics().filters)
-        metrics.gauge(
-            "slow_consumers", "Connections that take nothing now.", lambda: hub.statistics().blocked
-        )
-        metrics.counter("publications", "Accepted publications.", lambda: publisher.statistics().accepted)
-        metrics.counter("publication_bytes", "Bytes of their bodies.", lambda: publisher.statistics().bytes)
-        metrics.counter(
-            "publications_repeated", "Repeats of an idempotency key.", lambda: publisher.statistics().repeated
-        )
-        metrics.counter(
-            "publications_unmatched", "Publications nobody subscribed to.", lambda: hub.statistics().unmatched
-        )
-        metrics.counter(
-            "deliveries", "Publications times connections they went to.", lambda: hub.statistics().delivered
-        )
-        metrics.counters(
-            "dropped",
-            "Publications lost to slow consumers, by overflow policy.",
-            "overflow",
-            lambda: {policy.value: count for policy, count in hub.statistics().dropped.items()},
-        )
-        metrics.gauge("event_loop_lag_seconds", "How late the event loop was last.", lambda: self._upkeep.lag)
 
 
 def build(settings: Settings) -> Gateway:

@@ -9,22 +9,20 @@ an upper bound for each of them; only connections that are not writable are look
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.core.backlog import Offer
 from gateway.core.commands import Overflow
-from gateway.core.subscription import Subscription, governing
+from gateway.core.subscription import Subscription
+from gateway.core.targets import Interest, TargetLists, Targets
 from gateway.core.trie import FilterIndex
 from gateway.core.write_queue import WriteQueue
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gateway.core.events import Event
-    from gateway.core.outbox import Encoder, Outbox
+    from gateway.core.outbox import Outbox
     from gateway.core.publication import Publication
 
 
@@ -74,52 +72,15 @@ class HubStatistics:
     unwritten: int
 
 
-class _Interest:
-    """A filter's subscribers, and the target lists that they are part of."""
-
-    __slots__ = ("filter", "members", "users")
-
-    def __init__(self, topic_filter: str) -> None:
-        self.filter = topic_filter
-        self.members: dict[Outbox, Subscription] = {}
-        self.users: set[_Targets] = set()
-
-
-class _Targets:
-    """Who gets the publications that exactly these interests match; each connection once."""
-
-    __slots__ = ("count", "groups", "interests")
-
-    def __init__(self, interests: tuple[_Interest, ...]) -> None:
-        self.interests = interests
-        outboxes: Iterable[Outbox] = (
-            interests[0].members
-            if len(interests) == 1
-            else dict.fromkeys(outbox for interest in interests for outbox in interest.members)
-        )
-        by_encoder: dict[Encoder, list[Outbox]] = {}
-        for outbox in outboxes:
-            by_encoder.setdefault(outbox.encoder, []).append(outbox)
-        self.groups = tuple((encoder, tuple(group)) for encoder, group in by_encoder.items())
-        self.count = sum(len(group) for _, group in self.groups)
-
-    def governing(self, outbox: Outbox) -> Subscription:
-        """The subscription of ``outbox`` whose policy decides."""
-        return governing(
-            interest.members[outbox] for interest in self.interests if outbox in interest.members
-        )
-
-
 class Hub:
     """All subscriptions of one node, and the way from a publication to the outboxes."""
 
     def __init__(self, limits: HubLimits | None = None) -> None:
         self._limits = limits or HubLimits()
-        self._index: FilterIndex[_Interest] = FilterIndex(cached_topics=self._limits.cached_topics)
-        self._targets: OrderedDict[tuple[_Interest, ...], _Targets] = OrderedDict()
-        self._cached_targets = 0
+        self._index: FilterIndex[Interest] = FilterIndex(cached_topics=self._limits.cached_topics)
+        self._targets = TargetLists(self._limits.cached_targets)
         self._run: list[Publication] = []
-        self._run_targets: _Targets | None = None
+        self._run_targets: Targets | None = None
         self._run_bytes = 0
         self._tick_bytes = 0
         self._tick_messages = 0
@@ -176,14 +137,14 @@ class Hub:
         interest = self._index.get(topic_filter)
         first = interest is None
         if interest is None:
-            interest = _Interest(topic_filter)
+            interest = Interest(topic_filter)
             self._index.insert(topic_filter, interest)
         interest.members[outbox] = subscription
         if old is not None:
             outbox.release(old)
         else:
             self._subscriptions += 1
-            self._forget_targets(interest)
+            self._targets.forget(interest)
         return first
 
     def unsubscribe(self, outbox: Outbox, topic_filter: str) -> bool:
@@ -208,7 +169,7 @@ class Hub:
         assert interest is not None
         del interest.members[outbox]
         self._subscriptions -= 1
-        self._forget_targets(interest)
+        self._targets.forget(interest)
         if interest.members:
             return False
         self._index.remove(topic_filter)
@@ -227,7 +188,7 @@ class Hub:
         if not interests:
             self._unmatched += 1
             return False
-        targets = self._targets.get(interests) or self._new_targets(interests)
+        targets = self._targets.recall(interests) or self._targets.make(interests)
         if targets is not self._run_targets:
             self.settle()
             self._run_targets = targets
@@ -268,7 +229,7 @@ class Hub:
             else:
                 behind.append(outbox)
 
-    def _offer(self, outbox: Outbox, run: list[Publication], targets: _Targets) -> None:
+    def _offer(self, outbox: Outbox, run: list[Publication], targets: Targets) -> None:
         if outbox.closed:
             return
         subscription = targets.governing(outbox)
@@ -343,25 +304,3 @@ class Hub:
             blocked=len(self._blocked),
             unwritten=len(self._writes),
         )
-
-    # Target lists
-
-    def _new_targets(self, interests: tuple[_Interest, ...]) -> _Targets:
-        targets = _Targets(interests)
-        while self._targets and self._cached_targets + targets.count > self._limits.cached_targets:
-            self._drop_targets(next(iter(self._targets.values())))
-        self._targets[interests] = targets
-        self._cached_targets += targets.count
-        for interest in interests:
-            interest.users.add(targets)
-        return targets
-
-    def _forget_targets(self, interest: _Interest) -> None:
-        for targets in tuple(interest.users):
-            self._drop_targets(targets)
-
-    def _drop_targets(self, targets: _Targets) -> None:
-        del self._targets[targets.interests]
-        self._cached_targets -= targets.count
-        for interest in targets.interests:
-            interest.users.discard(targets)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.websockets import WebSocket
 
+    from gateway.transports.services import Services
     from gateway.transports.takeover import Connection, Takeover
-    from gateway.transports.websocket_session import Services
 
 SUBPROTOCOL = "gateway.v1"
 

@@ -29,81 +29,14 @@ from gateway.core.session import Close, CloseCode, Effect, Reply, Session, failu
 from gateway.errors import BadFrame, GatewayError, InternalError, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from gateway.auth.principal import Authenticator
-    from gateway.codecs.gateway_v1 import GatewayV1
     from gateway.core.commands import Reference
-    from gateway.core.hub import Hub
-    from gateway.core.outbox import OutboxLimits
-    from gateway.core.session import SessionLimits
-    from gateway.engine.delivery import Delivery
-    from gateway.engine.publishing import Publisher, Receipt
-    from gateway.engine.sessions import Sessions
-    from gateway.engine.subscribing import Subscriber
-    from gateway.observability.connection_log import ConnectionLog
+    from gateway.engine.publishing import Receipt
+    from gateway.transports.services import Services
     from gateway.transports.takeover import Connection
 
 _TEXT = 1
 _IN_FLIGHT = 256
 """Publishes of one connection that may await another node's answer; then it isn't read."""
-
-
-class Services:
-    """What all WebSocket sessions of a node share."""
-
-    __slots__ = (
-        "authenticator",
-        "clock",
-        "codec",
-        "delivery",
-        "hub",
-        "limits",
-        "log",
-        "node",
-        "outbox_limits",
-        "ping_interval",
-        "pong_timeout",
-        "publisher",
-        "session_limits",
-        "sessions",
-        "subscriber",
-    )
-
-    def __init__(
-        self,
-        *,
-        node: str,
-        codec: GatewayV1,
-        hub: Hub,
-        delivery: Delivery,
-        publisher: Publisher,
-        subscriber: Subscriber,
-        sessions: Sessions,
-        authenticator: Authenticator,
-        log: ConnectionLog,
-        limits: Mapping[str, int],
-        session_limits: SessionLimits,
-        outbox_limits: OutboxLimits,
-        ping_interval: float,
-        pong_timeout: float,
-        clock: Callable[[], float],
-    ) -> None:
-        self.node = node
-        self.codec = codec
-        self.hub = hub
-        self.delivery = delivery
-        self.publisher = publisher
-        self.subscriber = subscriber
-        self.sessions = sessions
-        self.authenticator = authenticator
-        self.log = log
-        self.limits = limits
-        self.session_limits = session_limits
-        self.outbox_limits = outbox_limits
-        self.ping_interval = ping_interval
-        self.pong_timeout = pong_timeout
-        self.clock = clock
 
 
 class WebSocketSession:

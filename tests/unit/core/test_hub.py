@@ -244,8 +244,8 @@ def test_a_detached_connection_leaves_nothing_behind() -> None:
         0,
         0,
     )
-    assert hub._targets == {}
-    assert hub._cached_targets == 0
+    assert len(hub._targets) == 0
+    assert hub._targets.references == 0
 
 
 def test_slices_share_between_a_large_fan_out_and_a_small_conversation() -> None:
@@ -326,7 +326,8 @@ class HubModel(RuleBasedStateMachine):
         assert statistics.connections == len(self.outboxes)
         assert statistics.subscriptions == sum(len(outbox.subscriptions) for outbox in self.outboxes)
         assert statistics.filters == len({each for outbox in self.outboxes for each in outbox.subscriptions})
-        assert self.hub._cached_targets == sum(targets.count for targets in self.hub._targets.values())
+        lists = self.hub._targets
+        assert lists.references == sum(targets.count for targets in lists._lists.values())
 
 
 TestHubModel = HubModel.TestCase

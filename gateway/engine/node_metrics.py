@@ -1,0 +1,49 @@
+"""The metrics of a node, in one list: docs/operations.md, "Metrics", explains each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.core.hub import Hub
+    from gateway.engine.publishing import Publisher
+    from gateway.engine.sessions import Sessions, Upkeep
+    from gateway.observability.metrics import Metrics
+
+
+def register_metrics(
+    metrics: Metrics, hub: Hub, publisher: Publisher, sessions: Sessions, upkeep: Upkeep
+) -> None:
+    """Have ``metrics`` read these parts when it is scraped."""
+    metrics.gauge("connections", "Open client connections.", lambda: sessions.statistics().open)
+    metrics.counter(
+        "connections_opened", "Connections since the start.", lambda: sessions.statistics().opened
+    )
+    metrics.counter(
+        "connections_refused",
+        "Connections refused for lack of room.",
+        lambda: sessions.statistics().refused,
+    )
+    metrics.gauge(
+        "subscriptions", "Subscriptions of all connections.", lambda: hub.statistics().subscriptions
+    )
+    metrics.gauge("filters", "Distinct topic filters.", lambda: hub.statistics().filters)
+    metrics.gauge("slow_consumers", "Connections that take nothing now.", lambda: hub.statistics().blocked)
+    metrics.counter("publications", "Accepted publications.", lambda: publisher.statistics().accepted)
+    metrics.counter("publication_bytes", "Bytes of their bodies.", lambda: publisher.statistics().bytes)
+    metrics.counter(
+        "publications_repeated", "Repeats of an idempotency key.", lambda: publisher.statistics().repeated
+    )
+    metrics.counter(
+        "publications_unmatched", "Publications nobody subscribed to.", lambda: hub.statistics().unmatched
+    )
+    metrics.counter(
+        "deliveries", "Publications times connections they went to.", lambda: hub.statistics().delivered
+    )
+    metrics.counters(
+        "dropped",
+        "Publications lost to slow consumers, by overflow policy.",
+        "overflow",
+        lambda: {policy.value: count for policy, count in hub.statistics().dropped.items()},
+    )
+    metrics.gauge("event_loop_lag_seconds", "How late the event loop was last.", lambda: upkeep.lag)

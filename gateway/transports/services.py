@@ -1,0 +1,49 @@
+"""What all client sessions of a node share, as one object: a slot per session and part would cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.auth.principal import Authenticator
+    from gateway.codecs.gateway_v1 import GatewayV1
+    from gateway.core.hub import Hub
+    from gateway.core.outbox import OutboxLimits
+    from gateway.core.session import SessionLimits
+    from gateway.engine.delivery import Delivery
+    from gateway.engine.publishing import Publisher
+    from gateway.engine.sessions import Sessions
+    from gateway.engine.subscribing import Subscriber
+    from gateway.observability.connection_log import ConnectionLog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What all WebSocket sessions of a node share.
+
+    Attributes:
+        node: its name.
+        limits: those that ``welcome`` announces.
+        ping_interval: seconds of silence after which a client is pinged.
+        pong_timeout: seconds it then has.
+        clock: monotonic seconds.
+    """
+
+    node: str
+    codec: GatewayV1
+    hub: Hub
+    delivery: Delivery
+    publisher: Publisher
+    subscriber: Subscriber
+    sessions: Sessions
+    authenticator: Authenticator
+    log: ConnectionLog
+    limits: Mapping[str, int]
+    session_limits: SessionLimits
+    outbox_limits: OutboxLimits
+    ping_interval: float
+    pong_timeout: float
+    clock: Callable[[], float]
