@@ -78,7 +78,7 @@ export class Connection {
   ) {
     this.#socket = new socketClass(url, [SUBPROTOCOL]);
     this.#socket.onmessage = (event: { data: unknown }) => this.#heard(event.data);
-    this.#socket.onerror = () => undefined; // a close event follows and says more
+    this.#socket.onerror = () => this.#failed();
     this.#socket.onclose = (event: { code?: number; reason?: string }) =>
       this.#end(event.code ?? ABNORMAL, event.reason ?? "");
     this.#timer = setTimeout(() => this.close(ABNORMAL, "no connection in time"), timings.connectTimeout);
@@ -116,6 +116,11 @@ export class Connection {
     if (this.#ended) return;
     this.#end(code, reason);
     this.#socket.close();
+  }
+
+  // A close event follows at once and says more; but not in Node 20, where a refused connection has an error event only.
+  #failed(): void {
+    if (this.#welcome === null) setTimeout(() => this.close(ABNORMAL, "no connection"), 0);
   }
 
   #write(command: CommandFrame): GatewayError | null {

@@ -178,6 +178,14 @@ describe("a lost connection", () => {
     expect((await subscribing).filter).toBe("a");
   });
 
+  it("is tried again at once where a refused one has no close event", async () => {
+    gateway.reachable = false;
+    gateway.closesAfterError = false;
+    void open().connect().catch(() => undefined);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(gateway.sockets.length).toBeGreaterThan(2);
+  });
+
   it("waits longer each time, and begins anew after a stable connection", async () => {
     vi.spyOn(Math, "random").mockReturnValue(0.999);
     await open({ backoff: { initial: 1000, stableAfter: 10_000 } }).connect();

@@ -12,6 +12,8 @@ export class ScriptedGateway {
   answer: (command: Frame) => Frame | null = answerLikeTheGateway;
   /** Whether new sockets get as far as the welcome. */
   reachable = true;
+  /** Whether a connection that could not be made ends with a close event, as browsers have it. */
+  closesAfterError = true;
   readonly WebSocket: new (url: string) => WebSocketLike;
 
   constructor() {
@@ -43,7 +45,7 @@ export class ScriptedSocket implements WebSocketLike {
     private readonly gateway: ScriptedGateway,
   ) {
     gateway.sockets.push(this);
-    queueMicrotask(() => (gateway.reachable ? this.#welcome() : this.fail(1006)));
+    queueMicrotask(() => (gateway.reachable ? this.#welcome() : this.#refuse()));
   }
 
   send(data: string): void {
@@ -71,6 +73,12 @@ export class ScriptedSocket implements WebSocketLike {
   /** The commands of one op, in order. */
   commands(op: string): Frame[] {
     return this.sent.filter((command) => command["op"] === op);
+  }
+
+  #refuse(): void {
+    this.readyState = 3;
+    this.onerror?.();
+    if (this.gateway.closesAfterError) this.fail(1006);
   }
 
   #welcome(): void {
