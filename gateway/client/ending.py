@@ -21,14 +21,14 @@ from gateway.errors import (
 )
 
 FRAME_TOO_LARGE = 1009
+TOO_FAST = 4429
+TOO_FAST_SECONDS = 10.0
 UNAUTHENTICATED = frozenset({4401, 4409})
 PERMANENT: dict[int, type[GatewayError]] = {
     # RFC 6455, 7.4.1: the peer says that we break the protocol; the same again would too.
     1002: BadFrame,
-    1003: BadFrame,
     1007: BadFrame,
     1008: NotPermitted,
-    1010: BadFrame,
     4400: BadFrame,
     4401: Unauthenticated,
     4403: NotPermitted,
@@ -69,6 +69,8 @@ def closed(code: int, reason: str) -> Ending:
         return Ending(ConnectionLost("the connection broke"), reconnect=True)
     if code == FRAME_TOO_LARGE:
         return Ending(TooLarge(f"{told}: a frame was larger than it takes"), reconnect=True)
+    if code == TOO_FAST:
+        return Ending(ConnectionLost(told), reconnect=True, retry_after_seconds=TOO_FAST_SECONDS)
     if code in PERMANENT:
         return Ending(PERMANENT[code](told), reconnect=False, renew=code in UNAUTHENTICATED)
     return Ending(ConnectionLost(told), reconnect=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from gateway.client.body import Data, encode_body
@@ -62,7 +63,8 @@ class Publishing:
                 else:
                     if not isinstance(reply, Published):
                         raise InternalError(f"a publish was answered with {type(reply).__name__}")
-                    return reply
+                    # The reference is this connection's affair; without it equal answers are equal.
+                    return replace(reply, ref=None)
 
     async def written(self, topic: str, data: Data, **options: Unpack[PublishOptions]) -> None:
         """Publish and return as soon as it is written."""

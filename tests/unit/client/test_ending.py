@@ -47,6 +47,10 @@ def test_only_a_fresh_token_helps_the_unauthenticated(code: int) -> None:
     assert (end.reconnect, end.renew, type(end.error)) == (False, True, Unauthenticated)
 
 
+def test_who_was_too_fast_waits_longer() -> None:
+    assert ending.closed(4429, "").retry_after_seconds >= 10
+
+
 def test_a_frame_too_large_fails_what_waits_and_reconnects() -> None:
     end = ending.closed(1009, "")
     assert (end.reconnect, type(end.error)) == (True, TooLarge)
