@@ -16,7 +16,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install console test lint unit integration conformance browser bench lock wheel clean
+.PHONY: help run needs install console test lint unit integration conformance browser bench lock wheel clean
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -25,9 +25,11 @@ run: install ## start a gateway with its console on http://127.0.0.1:8080 (ARGS=
 	@$(BIN)/python web/build_console.py || true
 	@exec $(BIN)/python -m gateway serve $(ARGS)
 
-test: $(VENV)/.test console $(VENV)/.npm-tests ## install what the tests need and run all of them
-	@.ci/test-needs
+test: needs $(VENV)/.test console $(VENV)/.npm-tests ## install what the tests need and run all of them
 	@.ci/test
+
+needs:
+	@.ci/test-needs
 
 install: $(VENV)/.run ## the package and what it needs, in .venv
 
@@ -44,8 +46,7 @@ unit: ## unit tests (ARGS="-k topics")
 integration: $(VENV)/.npm-tests ## tests against real gateway processes
 conformance: ## one suite per interface over every implementation
 
-browser: $(VENV)/.test console ## the browser library and the console, in Chromium
-	@.ci/test-needs
+browser: needs $(VENV)/.test console ## the browser library and the console, in Chromium
 	$(NPM) --prefix web run --silent typecheck
 	$(NPM) --prefix web test --silent
 	$(NPM) --prefix web run --silent test:browser
