@@ -27,6 +27,14 @@ READY_SECONDS = 30.0
 STOP_SECONDS = 25.0  # drain_seconds, its two seconds of grace, and a busy machine
 POLL_SECONDS = 0.02
 
+COMMANDS = {
+    "direct": ("gateway", "serve"),
+    # Uvicorn's own WebSocket class, which knows nothing of the takeover; pings as often as the gateway can.
+    "asgi": ("uvicorn", "gateway.app:create_app", "--factory", "--ws", "websockets-sansio")
+    + ("--log-level", "warning", "--ws-ping-interval", "2", "--ws-ping-timeout", "2"),
+}
+"""How a gateway is started for each way out: its own server, or any ASGI server (no drain, its own bounds)."""
+
 
 @dataclass
 class RunningGateway:
@@ -35,6 +43,7 @@ class RunningGateway:
     port: int
     directory: Path
     environment: dict[str, str]
+    way: str = "direct"
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     runs: int = 0
 
@@ -54,8 +63,7 @@ class RunningGateway:
         """Start the process and return when ``/readyz`` says ready, or fail with what it logged."""
         assert self.process is None, "already running"
         self.runs += 1
-        command = [sys.executable, "-m", "gateway", "serve", "--config", str(self.directory / "gateway.toml")]
-        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, "-m", *COMMANDS[self.way], "--host", "127.0.0.1", "--port", str(self.port)]
         with (self.directory / "stdout").open("ab") as out, (self.directory / "stderr").open("ab") as err:
             self.process = subprocess.Popen(
                 command,
@@ -165,7 +173,9 @@ class RunningGateway:
 class StartGateway(Protocol):
     """What the fixture gives: ``gateway_process(settings_toml, env)`` starts one more gateway."""
 
-    def __call__(self, settings_toml: str = "", env: Mapping[str, str] | None = None) -> RunningGateway: ...
+    def __call__(
+        self, settings_toml: str = "", env: Mapping[str, str] | None = None, *, way: str = "direct"
+    ) -> RunningGateway: ...
 
 
 def free_port() -> int:
@@ -181,11 +191,14 @@ def _gateways(directories: pytest.TempPathFactory) -> Iterator[StartGateway]:
     # The developer's own GATEWAY_ variables must not leak into what is tested.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
 
-    def start(settings_toml: str = "", env: Mapping[str, str] | None = None) -> RunningGateway:
+    def start(
+        settings_toml: str = "", env: Mapping[str, str] | None = None, *, way: str = "direct"
+    ) -> RunningGateway:
         directory = directories.mktemp("gateway")
-        (directory / "gateway.toml").write_text(settings_toml, "utf-8")
-        environment = inherited | {"PYTHONUNBUFFERED": "1"} | dict(env or {})
-        gateway = RunningGateway(free_port(), directory, environment)
+        settings = directory / "gateway.toml"
+        settings.write_text(settings_toml, "utf-8")
+        environment = inherited | {"PYTHONUNBUFFERED": "1", "GATEWAY_CONFIG": str(settings)} | dict(env or {})
+        gateway = RunningGateway(free_port(), directory, environment, way)
         started.append(gateway)
         gateway.start()
         return gateway
