@@ -30,11 +30,19 @@ from typing import ClassVar
 
 
 class GatewayError(Exception):
-    """An error raised on purpose; its text names the value and the rule, never a secret or a payload."""
+    """An error raised on purpose; its text names the value and the rule, never a secret or a payload.
+
+    Attributes:
+        code: the wire's name of it.
+        http_status: what an HTTP request is answered with.
+        retry: whether the same again may pass later.
+        ref: the ``ref`` of the command that could not be decoded, where it could be read.
+    """
 
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
     retry: ClassVar[bool] = False
+    ref: str | int | None = None
 
 
 class ClientError(GatewayError):

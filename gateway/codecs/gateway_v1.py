@@ -22,14 +22,14 @@ from gateway.codecs.publish_items import (
     explain,
 )
 from gateway.codecs.websocket_frames import server_frame
-from gateway.errors import ClientError, GatewayError
+from gateway.errors import ClientError
 
 if TYPE_CHECKING:
     from gateway.core.commands import Command, Reference
     from gateway.core.events import Event
     from gateway.core.publication import Publication
 
-__all__ = ["GatewayV1", "decode_publish_item", "reference_of"]
+__all__ = ["GatewayV1", "decode_publish_item"]
 
 _dumps = orjson.dumps
 
@@ -52,7 +52,7 @@ class GatewayV1:
     def decode(self, frame: bytes) -> Command:
         """Read the text of one client frame.
 
-        The error's ``ref`` (see ``reference_of``) is the command's, where one can be read.
+        The error's ``ref`` is the command's, where one can be read.
 
         Raises:
             BadFrame: not UTF-8, not JSON, too deep, or not an object.
@@ -82,12 +82,6 @@ class GatewayV1:
         return server_frame(head + _publication_fields(publication))
 
 
-def reference_of(error: GatewayError) -> Reference:
-    """The ``ref`` of the command that ``decode`` refused with ``error``, or None."""
-    ref: Reference = getattr(error, "ref", None)
-    return ref
-
-
 def _publication_fields(publication: Publication) -> bytes:
     """From the topic's value to the closing brace; the body last, where a head can be read without it."""
     text = b'%b,"id":%b,"time":%d' % (_dumps(publication.topic), _dumps(publication.id), publication.time)
@@ -105,7 +99,7 @@ def _publication_fields(publication: Publication) -> bytes:
 
 
 def _with_reference(error: ClientError, frame: bytes) -> ClientError:
-    vars(error)["ref"] = _recover_reference(frame)
+    error.ref = _recover_reference(frame)
     return error
 
 

@@ -117,13 +117,8 @@ class Session:
 
     def receive(self, command: Command, now: float) -> Effect:
         """Decide what becomes of a decoded command."""
-        rate = self._rate
-        if rate is None:
-            per_second = self._limits.commands_per_second
-            rate = self._rate = RateLimit(per_second, per_second * 5, now=now)
-        if not rate.allow(now):
-            limit = self._limits.commands_per_second
-            return refusal(RateLimited(f"more than {limit:g} commands per second"), command.ref)
+        if not self._in_rate(now):
+            return self._too_fast(command.ref)
         if type(command) is Ping:
             return Reply(Pong(ref=command.ref))
         if self.state is SessionState.AUTHENTICATED or type(command) is Authenticate:
@@ -132,6 +127,8 @@ class Session:
 
     def refuse(self, error: GatewayError, ref: Reference, now: float) -> Reply | Close:
         """Decide what a frame that no codec could decode leads to."""
+        if not self._in_rate(now):
+            return self._too_fast(ref)
         if isinstance(error, BadFrame):
             if now - self._minute >= 60:
                 self._minute = now
@@ -164,6 +161,17 @@ class Session:
         """The connection has ended."""
         self.state = SessionState.CLOSED
         self.deadline = None
+
+    def _in_rate(self, now: float) -> bool:
+        rate = self._rate
+        if rate is None:
+            per_second = self._limits.commands_per_second
+            rate = self._rate = RateLimit(per_second, per_second * 5, now=now)
+        return rate.allow(now)
+
+    def _too_fast(self, ref: Reference) -> Reply:
+        limit = self._limits.commands_per_second
+        return refusal(RateLimited(f"more than {limit:g} commands per second"), ref)
 
     def _fatal(self, error: GatewayError, ref: Reference, code: CloseCode) -> Close:
         self.close()

@@ -10,7 +10,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.auth.principal import ANONYMOUS, Principal
-from gateway.codecs.gateway_v1 import reference_of
 from gateway.core.commands import (
     Acknowledge,
     Authenticate,
@@ -93,7 +92,7 @@ class WebSocketSession:
                 raise BadFrame("a command is a text frame, this one is binary")
             command = services.codec.decode(payload)
         except GatewayError as error:
-            self._carry_out(self._session.refuse(error, reference_of(error), now))
+            self._carry_out(self._session.refuse(error, error.ref, now))
         else:
             self._carry_out(self._session.receive(command, now))
 
@@ -189,7 +188,8 @@ class WebSocketSession:
                 raise NotFound(f"stream {command.stream!r} is not configured")
             case Acknowledge() | Reject() | Extend():
                 # A token that no lease bears has run out, whatever it once was.
-                self._send(Acked((), command.deliveries, ref=command.ref))
+                if command.ref is not None:
+                    self._send(Acked((), command.deliveries, ref=command.ref))
             case _:
                 raise InternalError(f"no way to carry out {type(command).__name__}")
 

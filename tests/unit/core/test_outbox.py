@@ -28,11 +28,10 @@ def blocked_outbox(*subscriptions: Subscription, messages: int = 3, size: int = 
 def taken(outbox: Outbox, budget: int = 1_000_000) -> list[str]:
     """What comes out, as ids and as `filter-dropped` for gaps."""
     outbox.unblock()
-    shown = []
+    lines = []
     while frames := outbox.take(budget):
-        for line in lines_of(frames):
-            shown.append(line.get("id") or f"{line.get('filter')}-{line.get('dropped')}")
-    return shown
+        lines += lines_of(frames)
+    return [line.get("id") or f"{line.get('filter')}-{line.get('dropped')}" for line in lines]
 
 
 def offer_many(outbox: Outbox, subscription: Subscription, count: int, topic: str = "t") -> list[Offer]:
