@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.auth.grants import EVERYTHING, Grants
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -13,13 +15,16 @@ class Principal:
     Attributes:
         subject: a name that authentication vouches for; None for an anonymous client.
         expires: milliseconds since 1970 from which on the credential is void, or None.
+        grants: what it may do.
     """
 
     subject: str | None = None
     expires: int | None = None
+    grants: Grants = EVERYTHING
 
 
 ANONYMOUS = Principal()
+"""A client without a credential where none is asked for: it may do everything."""
 
 
 class Authenticator(Protocol):
@@ -30,11 +35,17 @@ class Authenticator(Protocol):
         """Whether a client without a credential may do nothing."""
         ...
 
+    @property
+    def anonymous(self) -> Principal | None:
+        """What a client without a credential is; None where a credential is required."""
+        ...
+
     async def authenticate(self, token: str) -> Principal:
         """Return whom ``token`` speaks for.
 
         Raises:
-            Unauthenticated: it is not right, or not any more.
+            Unauthenticated: it is not right; the text says why, and holds nothing of the token.
+            TokenExpired: it was right once.
         """
         ...
 
@@ -43,6 +54,7 @@ class AcceptEveryone:
     """Authentication mode ``none``: every token is right and everybody is anonymous."""
 
     required = False
+    anonymous = ANONYMOUS
 
     async def authenticate(self, token: str) -> Principal:  # noqa: ARG002 - no token is looked at
         """Return the anonymous principal."""
