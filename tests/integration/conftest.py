@@ -28,12 +28,12 @@ STOP_SECONDS = 25.0  # drain_seconds, its two seconds of grace, and a busy machi
 POLL_SECONDS = 0.02
 
 COMMANDS = {
-    "direct": ("gateway", "serve"),
-    # Uvicorn's own WebSocket class, which knows nothing of the takeover; pings as often as the gateway can.
-    "asgi": ("uvicorn", "gateway.app:create_app", "--factory", "--ws", "websockets-sansio")
-    + ("--log-level", "warning", "--ws-ping-interval", "2", "--ws-ping-timeout", "2"),
+    "direct": "gateway serve",
+    # Uvicorn's own WebSocket class, which knows nothing of the takeover and has bounds of its own.
+    "asgi": "uvicorn --factory gateway.app:create_app --ws websockets-sansio --log-level warning"
+    " --ws-ping-interval 2 --ws-ping-timeout 2",
 }
-"""How a gateway is started for each way out: its own server, or any ASGI server (no drain, its own bounds)."""
+"""How to start a gateway for each way out: as its own server, or under any ASGI server."""
 
 
 @dataclass
@@ -63,7 +63,15 @@ class RunningGateway:
         """Start the process and return when ``/readyz`` says ready, or fail with what it logged."""
         assert self.process is None, "already running"
         self.runs += 1
-        command = [sys.executable, "-m", *COMMANDS[self.way], "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            *COMMANDS[self.way].split(),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
         with (self.directory / "stdout").open("ab") as out, (self.directory / "stderr").open("ab") as err:
             self.process = subprocess.Popen(
                 command,

@@ -1,19 +1,23 @@
-"""An echo server under uvicorn, for the suites: ``python echo_server.py PORT asgi|lean [loop]``.
+"""An echo server under uvicorn, a process of its own: ``python echo_server.py '{"mode": "asgi"}'``.
 
 ``asgi`` echoes in a plain ASGI application, ``lean`` in a session that has taken its connection over.
+The first line of its output is the port.
 """
 
 from __future__ import annotations
 
+import json
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from gateway.codecs.websocket_frames import server_frame
+from gateway.transports.connection_policy import ConnectionPolicy
 from gateway.transports.takeover import EXTENSION
-from gateway.transports.uvicorn_http import GatewayHttpProtocol
-from gateway.transports.uvicorn_websocket import GatewayWebSocketProtocol
+from gateway.transports.uvicorn_http import HeadLimits, http_protocol
+from gateway.transports.uvicorn_websocket import websocket_protocol
 
 if TYPE_CHECKING:
     from gateway.transports.takeover import Connection
@@ -35,7 +39,7 @@ class EchoSession:
             self.connection.resume_reading()
 
     def connection_closed(self, code: int, reason: str) -> None:
-        print("closed", code, reason, flush=True)
+        print("closed", code, reason, file=sys.stderr, flush=True)
 
     def drain(self) -> None:
         self.connection.close(1001, "going away")
@@ -60,7 +64,7 @@ async def asgi_echo(scope: Any, receive: Any, send: Any) -> None:
     while (message := await receive())["type"] == "websocket.receive":
         message["type"] = "websocket.send"
         await send(message)
-    print("closed", message["code"], message.get("reason"), flush=True)
+    print("closed", message["code"], message.get("reason", ""), file=sys.stderr, flush=True)
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
@@ -75,16 +79,32 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-APPLICATIONS = {"asgi": asgi_echo, "lean": lean_echo}
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close"})
+    else:
+        await hello(scope, receive, send)
+
+
+APPLICATIONS = {"asgi": asgi_echo, "lean": lean_echo, "refuse": refuse}
+
+
+def serve(mode: str, *, loop: str = "uvloop", head: Any = None, policy: Any = None, **options: Any) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    # What the kernel would buffer for a client that doesn't read must not hide what the process does.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    config = uvicorn.Config(
+        APPLICATIONS[mode],
+        ws=websocket_protocol(ConnectionPolicy(**policy or {})),
+        http=http_protocol(HeadLimits(**head or {})),
+        ws_max_size=MAX_MESSAGE,
+        loop=loop,
+        access_log=False,
+        **options,
+    )
+    print(listener.getsockname()[1], flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
 
 if __name__ == "__main__":
-    uvicorn.run(
-        APPLICATIONS[sys.argv[2]],
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        ws=GatewayWebSocketProtocol,
-        http=GatewayHttpProtocol,
-        ws_max_size=MAX_MESSAGE,
-        loop=sys.argv[3] if len(sys.argv) > 3 else "uvloop",
-        access_log=False,
-    )
+    serve(**json.loads(sys.argv[1]))

@@ -1,0 +1,7 @@
+"""The suites run against real processes, as the integration tests do."""
+
+from __future__ import annotations
+
+from tests.integration.conftest import gateway_process, module_gateway_process
+
+__all__ = ["gateway_process", "module_gateway_process"]
