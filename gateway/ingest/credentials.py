@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.requests import Request
 
-from gateway.auth.principal import ANONYMOUS, Principal
+from gateway.auth.principal import Principal
 from gateway.errors import Unauthenticated
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ RequestAuthenticator: TypeAlias = Callable[[Request], Awaitable[Principal]]
 
 
 def bearer(authenticator: Authenticator) -> RequestAuthenticator:
-    """Read ``Authorization: Bearer …`` (RFC 6750, 2.1); without the header the request is anonymous."""
+    """Read ``Authorization: Bearer …`` (RFC 6750, 2.1); without it a request is anonymous, if that may be."""
 
     async def principal_of(request: Request) -> Principal:
         header = request.headers.get("authorization")
-        if header is None and not authenticator.required:
-            return ANONYMOUS
         if header is None:
-            raise Unauthenticated("an Authorization header is required")
+            if authenticator.anonymous is None:
+                raise Unauthenticated("an Authorization header is required")
+            return authenticator.anonymous
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthenticated("the Authorization header must be 'Bearer' and a token")

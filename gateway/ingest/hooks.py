@@ -168,6 +168,7 @@ class HookPublishing:
         """Who publishes: the hook where a signature vouches for it, else whoever sent the request."""
         if isinstance(hook.scheme, NoSignature):
             return await self._authenticate(request)
+        # Its signature speaks for it and its template bounds it: it needs no grants of its own.
         return Principal(subject=f"hook:{hook.name}")
 
     def _verify(self, hook: Hook, delivery: Delivery) -> None:

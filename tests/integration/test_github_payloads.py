@@ -1,4 +1,4 @@
-"""Real GitHub webhooks, signed and posted, to a thousand subscribers, as examples/github_webhooks.py does it."""
+"""Real GitHub webhooks for a thousand subscribers, as examples/github_webhooks.py sends them."""
 
 import importlib.util
 import sys

@@ -1,0 +1,137 @@
+"""The served OpenAPI description against a running gateway: what it promises is what happens."""
+
+import json
+import urllib.request
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from gateway.ingest.limits import IngestLimits
+from gateway.ingest.openapi import openapi_document
+
+HOOKS = """
+[limits]
+batch_items = 20
+
+[[hooks]]
+name = "github"
+scheme = "github"
+secret = "env:HOOK_SECRET"
+topic = "github/{body.action}/{header.x-github-event}"
+
+[[hooks]]
+name = "open"
+scheme = "none"
+topic = "open/{body.a|level}/{body.b}"
+"""
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    unsupported_method,
+]
+
+
+METHODS = {
+    operation["operationId"]: method
+    for path in openapi_document(IngestLimits())["paths"].values()
+    for method, operation in path.items()
+}
+SUCCESSES = {"publishToTopic": 202, "publishItems": 200, "receiveWebhook": 202, "connect": 404}
+
+
+@pytest.fixture(scope="module")
+def gateway(module_gateway_process):
+    return module_gateway_process(HOOKS, {"HOOK_SECRET": "s3cret"})
+
+
+@pytest.fixture(scope="module")
+def api(gateway):
+    return schemathesis.openapi.from_url(gateway.url + "/openapi.json")
+
+
+def statuses(case_strategy, *, hook=None):
+    """Call the gateway with many cases, check every answer, and return the statuses that were seen."""
+    seen = set()
+
+    @given(case=case_strategy)
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    def answers_as_promised(case):
+        if hook is not None:
+            case.path_parameters["hook"] = hook
+        seen.add(case.call_and_validate(checks=CHECKS).status_code)
+
+    answers_as_promised()
+    return seen
+
+
+@pytest.mark.parametrize("operation", METHODS)
+def test_every_answer_is_one_the_description_promises(api, operation):
+    strategy = api.find_operation_by_id(operation).as_strategy()
+    hook = "open" if operation == "receiveWebhook" else None
+    assert SUCCESSES.get(operation, 200) in statuses(strategy, hook=hook)
+
+
+def test_an_unsigned_delivery_is_refused_as_promised(api):
+    strategy = api.find_operation_by_id("receiveWebhook").as_strategy()
+    assert statuses(strategy, hook="github") <= {401}
+
+
+@pytest.mark.parametrize("operation", [name for name, method in METHODS.items() if method == "post"])
+def test_nonsense_is_answered_as_promised_too(api, operation):
+    described = api.find_operation_by_id(operation)
+    statuses(described.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+
+
+def load(url):
+    with urllib.request.urlopen(url, timeout=5) as response:
+        assert response.headers["content-type"] == "application/json"
+        return json.load(response)
+
+
+def test_references_resolve_and_operations_have_names(gateway):
+    for path in ("/openapi.json", "/asyncapi.json"):
+        document = load(gateway.url + path)
+        for reference in references(document):
+            target = document
+            for part in reference.removeprefix("#/").split("/"):
+                target = target[part.replace("~1", "/")]
+    document = load(gateway.url + "/openapi.json")
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+    assert document["info"]["version"]
+
+
+def test_the_asyncapi_description_knows_every_op(gateway):
+    document = load(gateway.url + "/asyncapi.json")
+    assert document["asyncapi"].startswith("3.")
+    ops = {
+        message["payload"]["properties"]["op"]["const"]
+        for message in document["components"]["messages"].values()
+    }
+    assert {"auth", "subscribe", "publish", "welcome", "message", "gap", "error"} <= ops
+
+
+def references(value):
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == "$ref":
+                yield inner
+            else:
+                yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
