@@ -59,7 +59,7 @@ def _data(body: bytes, content_type: str) -> bytes:
         return b'"data":' + body.replace(b"\r", b" ").replace(b"\n", b" ").strip()
     text = _text(body) if essence.startswith("text/") else None
     if text is not None:
-        return b'"data":' + json.dumps(text).encode()
+        return b'"data":' + json.dumps(text, ensure_ascii=False).encode()
     return b'"data_base64":"' + base64.b64encode(body) + b'"'
 
 

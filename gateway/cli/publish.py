@@ -124,7 +124,7 @@ def _post(
     except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
         fail(f"--url {url!r}: give it as http://HOST:PORT or https://HOST", ExitCode.USAGE)
     except httpx2.TransportError as exc:
-        fail(f"{address}: {exc or type(exc).__name__}", ExitCode.UNAVAILABLE)
+        fail(f"no gateway answers at {url}: {exc or type(exc).__name__}", ExitCode.UNAVAILABLE)
 
 
 def _is_loopback(url: str) -> bool:

@@ -59,7 +59,7 @@ async def receive(request: Request) -> bool:
 async def _receive(request: Request) -> bool:
     incoming, messages = anyio.create_memory_object_stream[Message](_WAITING)
     complete = request.count is None
-    with anyio.move_on_after(request.seconds):
+    with incoming, messages, anyio.move_on_after(request.seconds):
         async with Client(request.url, token=request.token) as client, anyio.create_task_group() as group:
             for index in range(len(request.filters)):
                 group.start_soon(_subscribe, client, request, index, incoming)

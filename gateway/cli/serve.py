@@ -59,7 +59,7 @@ def serve(
 
 
 def verify(settings: "Settings") -> None:
-    """Build every part once, without running it: templates and secrets are parsed by the part that uses them."""
+    """Build every part once, without running it: a template is parsed by the part that uses it."""
     from gateway import app  # noqa: PLC0415 - as above
 
     try:
