@@ -138,6 +138,7 @@ def _events() -> Schema:
         "welcome": _event("welcome", "The first frame of every connection.", welcome, list(welcome)),
         "authenticated": _reply("authenticated", "Who the client is.", identity, list(identity)),
         "subscribed": _reply("subscribed", "No later publication is missed.", subscribed, list(subscribed)),
+        "caught_up": _event("caught_up", "It has its history and is live.", {"filter": _FILTER}, ["filter"]),
         "unsubscribed": _reply("unsubscribed", "It has ended.", {"filter": _FILTER}, ["filter"]),
         "published": _reply("published", "It was accepted.", published, ["id"]),
         "pong": _reply("pong", "The reply to `ping`.", {}, []),
