@@ -20,19 +20,16 @@ class LocalBus:
     """Delivers within the process, before ``publish`` returns."""
 
     def __init__(self) -> None:
-        self._deliver: Callable[[Publication], None] = _not_started
+        # Publishing is delivering, without a call in between: it is made once per message.
+        self.publish: Callable[[Publication], None] = _not_started
 
     async def start(self, deliver: Callable[[Publication], None]) -> None:
         """Deliver to ``deliver`` from now on."""
-        self._deliver = deliver
+        self.publish = deliver
 
     async def stop(self) -> None:
         """Refuse every later publication."""
-        self._deliver = _not_started
-
-    def publish(self, publication: Publication) -> None:
-        """Deliver at once."""
-        self._deliver(publication)
+        self.publish = _not_started
 
     def subscribe(self, topic_filter: str) -> None:
         """Nothing to do: every publication of the gateway is made here."""

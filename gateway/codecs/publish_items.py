@@ -134,14 +134,14 @@ def publish_of(item: PublishItem, limits: MessageLimits, ref: Reference = None) 
         data, binary = body.data, body.binary
     return Publish(
         item.topic,
-        data=data,
-        binary=binary,
-        content_type=item.content_type,
-        headers=item.headers,
-        id=item.id,
-        idempotency_key=item.idempotency_key,
-        key=item.key,
-        ref=ref,
+        data,
+        binary,
+        item.content_type,
+        item.headers,
+        item.id,
+        item.idempotency_key,
+        item.key,
+        ref,
     )
 
 

@@ -189,6 +189,8 @@ class Hub:
             self._unmatched += 1
             return False
         targets = self._targets.recall(interests) or self._targets.make(interests)
+        if (lone := targets.lone) is not None and lone.direct:
+            return self._append_to_one(lone, publication)
         if targets is not self._run_targets:
             self.settle()
             self._run_targets = targets
@@ -197,6 +199,22 @@ class Hub:
         return (
             self._tick_bytes + self._run_bytes >= self._limits.tick_bytes
             or self._tick_messages + len(self._run) >= self._limits.tick_messages
+        )
+
+    def _append_to_one(self, outbox: Outbox, publication: Publication) -> bool:
+        # Without fan-out there is nothing to share: a run of one would cost more than it joins.
+        if self._run_targets is not None:
+            self.settle()
+        frame = publication.frame(outbox.encoder)
+        pending = outbox.pending
+        if not pending:
+            self._writes.fresh.append(outbox)
+        pending.append(frame)
+        self._delivered += 1
+        self._tick_bytes += len(frame)
+        self._tick_messages += 1
+        return (
+            self._tick_bytes >= self._limits.tick_bytes or self._tick_messages >= self._limits.tick_messages
         )
 
     def settle(self) -> None:

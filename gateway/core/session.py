@@ -117,7 +117,7 @@ class Session:
 
     def receive(self, command: Command, now: float) -> Effect:
         """Decide what becomes of a decoded command."""
-        if not self._in_rate(now):
+        if self._limits.commands_per_second and not self._in_rate(now):
             return self._too_fast(command.ref)
         if type(command) is Ping:
             return Reply(Pong(ref=command.ref))

@@ -40,9 +40,10 @@ class Targets:
         interests: those that match.
         groups: the connections of each wire format.
         count: all of them.
+        lone: the connection, where there is only one.
     """
 
-    __slots__ = ("count", "groups", "interests")
+    __slots__ = ("count", "groups", "interests", "lone")
 
     def __init__(self, interests: tuple[Interest, ...]) -> None:
         self.interests = interests
@@ -56,6 +57,7 @@ class Targets:
             by_encoder.setdefault(outbox.encoder, []).append(outbox)
         self.groups = tuple((encoder, tuple(group)) for encoder, group in by_encoder.items())
         self.count = sum(len(group) for _, group in self.groups)
+        self.lone = self.groups[0][1][0] if self.count == 1 else None
 
     def governing(self, outbox: Outbox) -> Subscription:
         """The subscription of ``outbox`` whose policy decides."""

@@ -7,7 +7,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.publication import Publication
 from gateway.core.topics import TopicLimits, parse_topic
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from gateway.core.idempotency import AnswerWindow
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What a publisher is told: ``stream`` and ``offset`` where the publication was stored."""
 
     id: str
@@ -104,12 +103,12 @@ class Publisher:
         publication = Publication(
             command.topic,
             command.id or f"{self._prefix}-{next(self._numbers):x}",
-            time=time.time_ns() // 1_000_000,
-            data=command.data,
-            binary=command.binary,
-            content_type=command.content_type,
-            headers=command.headers,
-            key=command.key,
+            time.time_ns() // 1_000_000,
+            command.data,
+            command.binary,
+            command.content_type,
+            command.headers,
+            command.key,
         )
         handed_over = self._bus.publish(publication)
         self._accepted += 1

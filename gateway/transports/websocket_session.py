@@ -94,7 +94,11 @@ class WebSocketSession:
         except GatewayError as error:
             self._carry_out(self._session.refuse(error, error.ref, now))
         else:
-            self._carry_out(self._session.receive(command, now))
+            effect = self._session.receive(command, now)
+            if type(effect) is Publish:
+                self._publish(effect)
+            else:
+                self._carry_out(effect)
 
     def writable_changed(self, writable: bool) -> None:
         """The transport stopped taking, or takes again."""
@@ -161,9 +165,7 @@ class WebSocketSession:
     # Effects
 
     def _carry_out(self, effect: Effect) -> None:
-        if type(effect) is Publish:
-            self._publish(effect)
-        elif type(effect) is Reply:
+        if type(effect) is Reply:
             self._send(effect.event)
         elif type(effect) is Close:
             if effect.event is not None:
@@ -178,6 +180,8 @@ class WebSocketSession:
 
     def _carry_out_command(self, command: Command) -> None:
         match command:
+            case Publish():
+                self._publish(command)
             case Subscribe():
                 self._subscribe(command)
             case Unsubscribe():

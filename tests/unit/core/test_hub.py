@@ -164,7 +164,7 @@ def test_replies_and_publications_share_the_write() -> None:
 
 def test_a_tick_that_grows_to_its_bound_asks_to_be_written() -> None:
     hub = Hub(HubLimits(tick_bytes=1000, tick_messages=5))
-    outbox = connect(hub, "t", "u")
+    outbox, _other = connect(hub, "t", "u"), connect(hub, "t", "u")
     asked = [hub.deliver(publication("tu"[number % 2], str(number))) for number in range(5)]
     assert asked == [False, False, False, False, True]
     write_all(hub)
@@ -172,6 +172,16 @@ def test_a_tick_that_grows_to_its_bound_asks_to_be_written() -> None:
     assert hub.deliver(publication("t", "7", data=b"1" * 1000)) is True
     write_all(hub)
     assert ids(outbox) == ["0", "1", "2", "3", "4", "6", "7"]
+
+
+def test_a_tick_of_lone_subscribers_asks_to_be_written_too() -> None:
+    hub = Hub(HubLimits(tick_messages=3))
+    connect(hub, "t"), connect(hub, "u")
+    assert [hub.deliver(publication("tu"[number % 2], str(number))) for number in range(3)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_blocked_connection_waits_while_the_others_go_on() -> None:
