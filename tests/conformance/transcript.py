@@ -105,7 +105,6 @@ async def _close_code(client: ClientConnection, where: str) -> int | None:
 
 
 async def _expect_nothing(client: ClientConnection, where: str) -> None:
-    # The rate limit may be spent: an answer of any kind shows that nothing else came before it.
     await client.send('{"op":"ping","ref":"the end"}')
     with anyio.fail_after(SECONDS):
         got = json.loads(await client.recv())
