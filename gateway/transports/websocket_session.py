@@ -119,7 +119,7 @@ class WebSocketSession:
         self._session.close()
         if self._task is not None:
             self._task.cancel()
-        services.log.closed(self._session.id, code=code, reason=reason)
+        services.log.closed(self._session.id, code=int(code), reason=reason)
 
     def drain(self) -> None:
         """The server shuts down and closes what is left."""
