@@ -10,6 +10,7 @@ import anyio.lowlevel
 
 from gateway.codecs.publish_items import decode_publish_item, split_publish_items
 from gateway.errors import BadFrame, GatewayError, TooLarge
+from gateway.ingest.item_count import refuse_too_many_items
 from gateway.ingest.receipts import failure_object, receipt_object
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Batches:
                 too deep to be taken apart.
             TooLarge: more than ``batch_items``.
         """
+        refuse_too_many_items(raw, self._limits.batch_items)
         items = split_publish_items(raw, self._envelope_limits)
         if len(items) > self._limits.batch_items:
             raise TooLarge(f"the array has {len(items)} items, and {self._limits.batch_items} are the most")

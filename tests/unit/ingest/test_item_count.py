@@ -1,0 +1,68 @@
+"""An array is counted before it is taken apart, in linear time and without keeping anything."""
+
+import json
+import time
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import TooLarge
+from gateway.ingest import item_count
+from gateway.ingest.item_count import refuse_too_many_items
+
+SIZE = 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize("item", [b"1,", b"[],", b'"",', b"{},", b'{"a":[1,2,3],"b":"],["},'])
+def test_too_many_items_are_refused_without_being_kept(item):
+    body = b"[" + item * (SIZE // len(item)) + b"1]"
+    tracemalloc.start()
+    with pytest.raises(TooLarge):
+        refuse_too_many_items(body, 1_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"[" * SIZE,
+        b"[[" + b"[]," * (SIZE // 3) + b"1]]",
+        b'["' + b'\\"' * (SIZE // 2),
+        b"," * SIZE,
+        b"{}" + b"," * SIZE,
+        b"[1,2",
+    ],
+)
+def test_everything_else_passes_at_once(body):
+    tracemalloc.start()
+    started = time.process_time()
+    refuse_too_many_items(body, 1_000)
+    assert time.process_time() - started < 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(alphabet='a"\\[]{},', max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text('a",', max_size=2), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(items=st.lists(values, max_size=8), limit=st.integers(1, 8))
+def test_the_count_is_the_array_s_own(items, limit):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(item_count, "_CHEAP_ITEMS", 0)
+        body = json.dumps(items).encode()
+        if len(items) > limit:
+            with pytest.raises(TooLarge):
+                refuse_too_many_items(body, limit)
+        else:
+            refuse_too_many_items(body, limit)
