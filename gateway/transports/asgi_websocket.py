@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.frames import Frame, Opcode
@@ -103,6 +104,9 @@ class AsgiWebSocketProtocol(WebSocketsSansIOProtocol):
 
     async def send(self, message: ASGISendEvent) -> None:
         """See ASGI; bytes that came before the 101 are read after the application's turn."""
+        if self.handshake_complete and self.transport.is_closing():
+            # Closed by the peer, or by us for what it sent: no mistake of the application's.
+            raise ClientDisconnected
         await super().send(message)
         if message["type"] == "websocket.accept" and self._early:
             self.loop.call_soon(self._read_on)
@@ -131,7 +135,10 @@ class AsgiWebSocketProtocol(WebSocketsSansIOProtocol):
     async def receive(self) -> ASGIReceiveEvent:
         """See ASGI; reading goes on once the application has had everything."""
         message = await self.queue.get()
-        if self.read_paused and self.queue.empty():
+        if self._client_frames.failure is not None:
+            # After the application's turn: it may still answer what came before the violation.
+            self.loop.call_soon(self._read_on)
+        elif self.read_paused and self.queue.empty():
             self._read_on()
         return message
 

@@ -70,6 +70,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._begun = False  # a request's first byte has come, its head isn't complete
         self._head_bytes = 0
         self._unaccounted = 0  # bytes that the parser took and made nothing of yet
+        self._fresh = 0  # how many bytes of this read are a new request's, if one begins in it
 
     # The connection
 
@@ -92,6 +93,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         if self._idle() and self not in self._heads:
             # Not left to the parser: it takes empty lines before a request for no request at all.
             self._heads.start(self, self._head_late)
+        self._fresh = len(data) if self._idle() and not self._begun else 0
         self._unaccounted += len(data)
         try:
             self.parser.feed_data(data)
@@ -112,7 +114,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._begun = True
-        self._head_bytes = self._unaccounted = 0
+        self._head_bytes = 0
+        self._unaccounted, self._fresh = self._fresh, 0
         if self not in self._heads:
             self._heads.start(self, self._head_late)
 

@@ -36,6 +36,11 @@ class GatewayWebSocketProtocol(AsgiWebSocketProtocol):
             extensions = cast("dict[str, Any]", self.scope["extensions"])
             extensions[EXTENSION] = UvicornTakeover(self)
 
+    def check_open(self) -> None:
+        """Raise ``ConnectionError`` unless it is accepted and not closing."""
+        if self.conn.state is not State.OPEN or self.transport.is_closing():
+            raise ConnectionError("the connection is not open")
+
     def take_over(
         self,
         make_session: Callable[[Connection], SessionHandler],
@@ -45,8 +50,6 @@ class GatewayWebSocketProtocol(AsgiWebSocketProtocol):
         write_high: int,
     ) -> None:
         """See ``takeover.Takeover``."""
-        if self.conn.state is not State.OPEN or self.transport.is_closing():
-            raise ConnectionError("the connection is not open")
         transport = self._bounded.release()
         self.stop_keepalive()
         self._context.deadlines(Wait.MESSAGE, self.policy.message_seconds).stop(self)
@@ -104,9 +107,11 @@ class UvicornTakeover:
         write_high: int = WRITE_HIGH_BYTES,
     ) -> None:
         """See ``takeover.Takeover``."""
-        protocol, self._protocol = self._protocol, None
+        protocol = self._protocol
         if protocol is None:
             raise ConnectionError("the connection was taken over before")
+        protocol.check_open()
+        self._protocol = None
         protocol.take_over(
             make_session,
             max_message=max_message,

@@ -2,14 +2,14 @@
 a connection: a plain ASGI application, and a session that has taken its connection over.
 
 Groups 1 to 10 run in full over both, 301 cases. Of 12 and 13 (permessage-deflate, ASGI only: a taken-over
-connection's frames are prepared once for all and never compressed) the eight smaller message sizes of each
-group run; the large ones take minutes.
+connection's frames are prepared once for all and never compressed) six message sizes and one that is sent
+in fragments run for each way of compressing; the large ones take minutes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from kosoku import FailureError, run_fuzzingclient
@@ -25,7 +25,7 @@ NON_STRICT = {"6.4.1", "6.4.2", "6.4.3", "6.4.4"}
 
 async def run(port: int, cases: list[str], *, without: list[str] | None = None) -> dict[str, str]:
     try:
-        results = await run_fuzzingclient(f"ws://127.0.0.1:{port}", cases, without, concurrency=4)
+        results = await run_fuzzingclient(f"ws://127.0.0.1:{port}", cases, without, concurrency=2)
     except FailureError as failure:
         pytest.fail(f"{len(failure.results)} cases failed:\n{failure}")
     return {result.case_id: result.behavior.value for result in results}
@@ -33,9 +33,7 @@ async def run(port: int, cases: list[str], *, without: list[str] | None = None) 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("mode", ["asgi", "lean"])
-async def test_every_case_of_the_base_protocol_passes(
-    echo: Callable[..., object], mode: str, loop: str
-) -> None:
+async def test_every_case_of_the_base_protocol_passes(echo: Callable[..., Any], mode: str, loop: str) -> None:
     server = echo(mode, loop=loop, ws_per_message_deflate=False)
 
     verdicts = await run(server.port, ["*"], without=["12.*", "13.*"])
@@ -47,11 +45,14 @@ async def test_every_case_of_the_base_protocol_passes(
     assert "Traceback" not in server.log()
 
 
-async def test_compressed_messages_pass_where_deflate_is_on(echo: Callable[..., object]) -> None:
+# The suite leaves the files closed by nobody in which its payloads are.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_compressed_messages_pass_where_deflate_is_on(echo: Callable[..., Any]) -> None:
     server = echo("asgi", ws_per_message_deflate=True)
-    sizes = range(1, 9)
+    groups = [f"12.{group}" for group in range(1, 6)] + [f"13.{group}" for group in range(1, 8)]
+    cases = [f"{group}.{size}" for group in groups for size in (1, 2, 3, 4, 5, 6, 11)]
 
-    verdicts = await run(server.port, [f"{group}.*.{size}" for group in (12, 13) for size in sizes])
+    verdicts = await run(server.port, cases)
 
-    assert Counter(verdicts.values()) == {"OK": (5 + 7) * len(sizes)}
+    assert verdicts == dict.fromkeys(cases, "OK")
     assert "Traceback" not in server.log()
