@@ -222,14 +222,3 @@ class HookPublishing:
         value = delivery.value if hook.template.needs_body else None
         topic = hook.template.render(delivery.headers, value)
         return Publish(topic, data=body.data, binary=body.binary, content_type=content_type)
-
-
-def hook_routes(
-    *,
-    hooks: Iterable[Hook],
-    publisher: Publisher,
-    authenticate: RequestAuthenticator,
-    limits: IngestLimits | None = None,
-) -> list[Route]:
-    """Return the route of all webhooks."""
-    return HookPublishing(hooks, publisher, authenticate, limits=limits).routes()
