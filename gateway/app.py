@@ -31,6 +31,7 @@ from gateway.engine.subscribing import Subscriber
 from gateway.ingest.credentials import bearer
 from gateway.ingest.hooks import Hook, HookPublishing
 from gateway.ingest.limits import IngestLimits
+from gateway.ingest.openapi import openapi_routes
 from gateway.ingest.problems import exception_handlers, problem_of
 from gateway.ingest.rest import rest_routes
 from gateway.observability.connection_log import ConnectionLog
@@ -172,6 +173,7 @@ class Gateway:
         ingest_limits = _ingest_limits(limits)
         authenticate = bearer(self._authenticator)
         hooks = HookPublishing(_hooks(settings), self.publisher, authenticate, limits=ingest_limits)
+        _register_hook_metrics(self.metrics, hooks)
         routes: list[BaseRoute] = [
             *rest_routes(publisher=self.publisher, authenticate=authenticate, limits=ingest_limits),
             *hooks.routes(),
@@ -179,6 +181,7 @@ class Gateway:
                 self._services(), frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),
             *probe_routes(self.health, self.metrics),
+            *openapi_routes(ingest_limits),
         ]
         if settings.server.console:
             routes += console_routes()
@@ -237,7 +240,7 @@ def serve(settings: Settings) -> None:
     configure_logs(
         level=settings.server.log_level,
         form=settings.server.log_format,
-        secrets=[secret.get_secret_value() for hook in settings.hooks for secret in hook.secret],
+        secrets=settings.secret_texts(),
     )
     # Uvicorn tells of every handshake with its query string, where a token may be; we have our own record.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -260,6 +263,18 @@ def _hooks(settings: Settings) -> list[Hook]:
         )
         for hook in settings.hooks
     ]
+
+
+def _register_hook_metrics(metrics: Metrics, hooks: HookPublishing) -> None:
+    metrics.counters(
+        "hook_deliveries", "Webhook deliveries published.", "hook", lambda: hooks.statistics().accepted
+    )
+    metrics.counters(
+        "hook_repeats", "Webhook deliveries seen before.", "hook", lambda: hooks.statistics().repeated
+    )
+    metrics.counters(
+        "hook_refusals", "Webhook deliveries not verified.", "hook", lambda: hooks.statistics().unverified
+    )
 
 
 def _hub_limits(limits: Limits) -> HubLimits:

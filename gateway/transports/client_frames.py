@@ -140,15 +140,23 @@ class ClientFrames:
             start = position + 6
             if start <= end:
                 first = data[position]
-                stop = start + data[position + 1] - 0x80
-                # Text or binary, final, masked, short, here as a whole, and not inside another message.
+                length = data[position + 1] - 0x80
+                if length == 126 and start + 2 <= end:
+                    start += 2
+                    length = data[position + 2] << 8 | data[position + 3]
+                    # RFC 6455, 5.2: a length must take the shortest form; the slow way says so.
+                    shortest, longest = 126, limits.message_bytes
+                else:
+                    shortest, longest = 0, _LARGEST_SHORT
+                stop = start + length
+                # Text or binary, final, masked, not long, here as a whole, and not inside another message.
                 if (
                     (first == 0x81 or first == 0x82)  # noqa: PLR1714 - twice as fast as a tuple
-                    and start <= stop <= end
-                    and stop - start <= _LARGEST_SHORT
+                    and shortest <= length <= longest
+                    and stop <= end
                     and self._message is None
                 ):
-                    payload = apply_mask(data[start:stop], data[position + 2 : start])
+                    payload = apply_mask(data[start:stop], data[start - 4 : start])
                     if first == 0x81 and limits.refuse_invalid_text:
                         check_text(payload)
                     events.append((first & 0xF, payload))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ _HEADERS = {
 def console_routes(directory: Path = DIRECTORY) -> Sequence[BaseRoute]:
     """Return the routes that serve the console from ``directory``."""
     if (directory / "index.html").is_file():
-        return [Mount("/", _SecurityHeaders(StaticFiles(directory=directory, html=True)), name="console")]
+        files = _SecurityHeaders(StaticFiles(directory=directory, html=True))
+        # One route per entry: one for all would answer for the API's paths too, and for the wrong reason.
+        names = sorted(entry.name + "/{rest:path}" * entry.is_dir() for entry in directory.iterdir())
+        return [Route(f"/{name}", files, methods=["GET", "HEAD"], name=name) for name in ("", *names)]
     return [Route("/", _missing, methods=["GET"])]
 
 
