@@ -46,6 +46,7 @@ class Authenticator(Protocol):
         Raises:
             Unauthenticated: it is not right; the text says why, and holds nothing of the token.
             TokenExpired: it was right once.
+            Unavailable: it can't be told now; the same again later may be right.
         """
         ...
 
@@ -59,3 +60,6 @@ class AcceptEveryone:
     async def authenticate(self, token: str) -> Principal:  # noqa: ARG002 - no token is looked at
         """Return the anonymous principal."""
         return ANONYMOUS
+
+    async def run(self) -> None:
+        """Do nothing: there are no keys to keep fresh."""

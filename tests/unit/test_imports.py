@@ -34,7 +34,7 @@ ROOMS = {
     "errors": room(not_even=LOOP),
     "core": room(not_even=LOOP),
     "codecs": room("core", "orjson msgspec", not_even=LOOP),
-    "auth": room("core", "anyio jwt"),
+    "auth": room("core", "anyio httpx2 joserfc"),
     "bus": room("core codecs", "anyio"),
     "bus.redis": room("core codecs", "anyio redis"),
     "streams": room("core codecs", "anyio"),

@@ -1,0 +1,154 @@
+"""The authenticator that the settings ask for: API keys, tokens, or everyone."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from gateway.auth.api_keys import PREFIX, ApiKey, ApiKeys, checked_grants
+from gateway.auth.claims import LEEWAY_SECONDS, Expected
+from gateway.auth.grants import NOTHING, Grants
+from gateway.auth.jwt import ConfiguredKeys, KeySource, TokenVerifier
+from gateway.auth.principal import AcceptEveryone, Principal
+from gateway.errors import TokenExpired, Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateway.auth.jwks import Jwks, JwksStatistics
+    from gateway.auth.jwt_keys import JwtKey
+
+_REMEMBERED_TOKENS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AuthStatistics:
+    """How credentials fared since the start.
+
+    Attributes:
+        accepted: those that were right.
+        refused: those that were not.
+        expired: those that were right once; not counted as refused.
+        jwks: how it stands with the issuer's keys, where there are any.
+    """
+
+    accepted: int
+    refused: int
+    expired: int
+    jwks: JwksStatistics | None
+
+
+class CredentialAuthenticator:
+    """Accepts API keys and tokens.
+
+    A token that was right is remembered by its hash until it expires or the issuer's keys change: with each
+    HTTP request the same one comes again, and its signature costs more than the rest of the request's checks.
+
+    Attributes:
+        required: whether a client without a credential may do nothing.
+        anonymous: what a client without one is, where none is required.
+    """
+
+    def __init__(
+        self,
+        *,
+        anonymous: Principal | None,
+        api_keys: ApiKeys,
+        keys: ConfiguredKeys,
+        jwks: Jwks | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.required = anonymous is None
+        self.anonymous = anonymous
+        self._api_keys = api_keys
+        self._jwks = jwks
+        sources: list[KeySource] = [keys] if jwks is None else [keys, jwks]
+        self._tokens = TokenVerifier(sources)
+        self._clock = clock
+        self._verified: dict[bytes, Principal] = {}
+        self._revision = 0
+        self._accepted = self._refused = self._expired = 0
+
+    def statistics(self) -> AuthStatistics:
+        """Return the figures of now."""
+        jwks = None if self._jwks is None else self._jwks.statistics()
+        return AuthStatistics(self._accepted, self._refused, self._expired, jwks)
+
+    async def run(self) -> None:
+        """Keep the issuer's keys fresh until cancelled; ends at once where there is no issuer."""
+        if self._jwks is not None:
+            await self._jwks.run()
+
+    async def authenticate(self, token: str) -> Principal:
+        """Return whom ``token`` speaks for.
+
+        Raises:
+            Unauthenticated: it is not right.
+            TokenExpired: it was right once.
+            Unavailable: the issuer's keys can't be had now.
+        """
+        try:
+            principal = (
+                self._api_keys.verify(token) if token.startswith(PREFIX) else await self._principal(token)
+            )
+        except TokenExpired:
+            self._expired += 1
+            raise
+        except Unauthenticated:
+            self._refused += 1
+            raise
+        self._accepted += 1
+        return principal
+
+    async def _principal(self, token: str) -> Principal:
+        now = self._clock()
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        if self._jwks is not None and self._jwks.revision != self._revision:
+            self._revision = self._jwks.revision
+            self._verified.clear()
+        known = self._verified.get(digest)
+        if known is not None:
+            if known.expires is not None and now * 1000 < known.expires + LEEWAY_SECONDS * 1000:
+                return known
+            del self._verified[digest]
+            raise TokenExpired("the token has expired")
+        principal = await self._tokens.verify(token, now=now)
+        if len(self._verified) >= _REMEMBERED_TOKENS:
+            del self._verified[next(iter(self._verified))]
+        self._verified[digest] = principal
+        return principal
+
+
+def build(
+    mode: Literal["none", "required", "optional"],
+    *,
+    keys: Iterable[JwtKey] = (),
+    expected: Expected = Expected(),  # noqa: B008 - frozen
+    jwks: Jwks | None = None,
+    api_keys: Iterable[ApiKey] = (),
+    anonymous: Grants = NOTHING,
+) -> AcceptEveryone | CredentialAuthenticator:
+    """Build the authenticator for one ``mode``; start its `run` with the node.
+
+    Args:
+        mode: ``none`` lets everyone do everything, whatever else is given.
+        keys: the keys of the settings, for tokens that are as ``expected``.
+        expected: the issuer and audience of tokens made with ``keys``.
+        jwks: the keys of an issuer.
+        api_keys: keys of services.
+        anonymous: grants of those without a credential in mode ``optional``.
+
+    Raises:
+        ValueError: two keys share what tells them apart, or a grant is no filter.
+    """
+    if mode == "none":
+        return AcceptEveryone()
+    grants = checked_grants(anonymous, "the grants of anonymous clients", None)
+    return CredentialAuthenticator(
+        anonymous=Principal(grants=grants) if mode == "optional" else None,
+        api_keys=ApiKeys(api_keys),
+        keys=ConfiguredKeys(keys, expected),
+        jwks=jwks,
+    )

@@ -1,0 +1,137 @@
+"""The claims of a verified token → a principal, or the reason why not.
+
+Every claim is typed strictly: a token that says something we can't read as meant is refused, since guessing
+would grant what nobody granted. Spec: RFC 7519, 4.1; docs/security.md, "Tokens".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from gateway.auth.grants import Grants, parse_consume_grant, parse_grant
+from gateway.auth.principal import Principal
+from gateway.errors import BadFilter, TokenExpired, Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+LEEWAY_SECONDS: Final = 5
+"""How far the issuer's clock may be from ours."""
+
+_MOST_FILTERS: Final = 100
+_LAST_SECOND: Final = 253_402_300_799  # of the year 9999
+_KINDS: Final[Mapping[str, Callable[[str], str]]] = {
+    "subscribe": parse_grant,
+    "publish": parse_grant,
+    "consume": parse_consume_grant,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the tokens of one set of keys must say of themselves; None is not checked."""
+
+    issuer: str | None = None
+    audience: str | None = None
+
+
+def principal_of(payload: bytes, expected: Expected, *, now: float) -> Principal:
+    """Return whom a token with this ``payload`` speaks for, ``now`` in seconds since 1970.
+
+    Raises:
+        TokenExpired: it was right once.
+        Unauthenticated: a claim is missing, of a wrong type, or not what is expected.
+    """
+    claims = parse_object(payload, "claims")
+    expires = _check_times(claims, now)
+    _check_addressee(claims, expected)
+    subject = claims.get("sub")
+    if subject is not None and not (isinstance(subject, str) and _is_text(subject)):
+        raise Unauthenticated("the token's 'sub' must be a text")
+    templates = _grants(claims.get("gateway"))
+    return Principal(subject, int(expires * 1000), Grants.for_subject(templates, subject))
+
+
+def parse_object(text: bytes, part: str) -> dict[str, Any]:
+    """Return the JSON object in ``text``, the ``part`` of a token.
+
+    Raises:
+        Unauthenticated: it is none.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Unauthenticated(f"the token's {part} are not a JSON object")
+    return value
+
+
+def _check_times(claims: Mapping[str, Any], now: float) -> float:
+    expires = _time(claims, "exp")
+    if expires is None:
+        raise Unauthenticated("the token has no 'exp': one that never ends is not accepted")
+    for name in ("nbf", "iat"):
+        begins = _time(claims, name)
+        if begins is not None and begins > now + LEEWAY_SECONDS:
+            raise Unauthenticated(f"the token's {name!r} is in the future: it is not valid yet")
+    if now >= expires + LEEWAY_SECONDS:
+        raise TokenExpired("the token has expired")
+    return expires
+
+
+def _time(claims: Mapping[str, Any], name: str) -> float | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LAST_SECOND:
+        return float(value)
+    raise Unauthenticated(f"the token's {name!r} must be a number of seconds since 1970")
+
+
+def _check_addressee(claims: Mapping[str, Any], expected: Expected) -> None:
+    if expected.issuer is not None and claims.get("iss") != expected.issuer:
+        raise Unauthenticated("the token is from another issuer")
+    if expected.audience is None:
+        return
+    audience = claims.get("aud")
+    # RFC 7519, 4.1.3: "In the special case when the JWT has one audience … MAY be a single … string".
+    if expected.audience not in (audience if isinstance(audience, list) else [audience]):
+        raise Unauthenticated("the token is for another audience")
+
+
+def _grants(claim: object) -> Grants:
+    if claim is None:
+        return Grants()
+    if not isinstance(claim, dict):
+        raise Unauthenticated("the token's 'gateway' must be an object")
+    if unknown := sorted(set(claim) - {*_KINDS, "admin"}):
+        raise Unauthenticated(f"the token's 'gateway' has {len(unknown)} unknown members")
+    admin = claim.get("admin", False)
+    if not isinstance(admin, bool):
+        raise Unauthenticated("the token's 'gateway.admin' must be true or false")
+    subscribe, publish, consume = (_filters(claim, kind) for kind in _KINDS)
+    return Grants(subscribe, publish, consume, admin)
+
+
+def _filters(claim: Mapping[str, object], kind: str) -> tuple[str, ...]:
+    filters = claim.get(kind, [])
+    if not isinstance(filters, list) or not all(isinstance(text, str) for text in filters):
+        raise Unauthenticated(f"the token's 'gateway.{kind}' must be a list of texts")
+    if len(filters) > _MOST_FILTERS:
+        raise Unauthenticated(f"the token's 'gateway.{kind}' must have at most {_MOST_FILTERS} filters")
+    try:
+        return tuple(_KINDS[kind](text) for text in filters)
+    except BadFilter:
+        # Its message would repeat the filter, and nothing of a token is repeated.
+        raise Unauthenticated(f"the token's 'gateway.{kind}' holds what is no filter") from None
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

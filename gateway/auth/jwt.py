@@ -1,0 +1,157 @@
+"""A token (RFC 7519, in the compact form of RFC 7515) → a principal.
+
+Nothing in a token chooses how it is verified: ``kid`` only picks among the keys there are, by exact
+comparison, and ``alg`` must be the algorithm of the picked key. ``jku``, ``jwk``, ``x5u`` and ``x5c`` are not
+looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.util import urlsafe_b64decode
+
+from gateway.auth.claims import Expected, parse_object, principal_of
+from gateway.auth.jwt_keys import ALGORITHMS, JwtKey
+from gateway.errors import Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from joserfc._rfc7515.model import JWSAlgModel
+
+    from gateway.auth.principal import Principal
+
+MOST_BYTES: Final = 8192
+"""Longest token that is looked at."""
+
+_WRONG_SHAPE: Final = "the token is not a JWT in the compact form"
+_WRONG_SIGNATURE: Final = "the token's signature is not right"
+_NO_KEY: Final = "no key here has the token's 'kid' and algorithm"
+
+
+class KeySource(Protocol):
+    """Keys that belong together, and what their tokens must say of themselves."""
+
+    expected: Expected
+
+    async def find(self, kid: str | None, algorithm: str) -> Sequence[JwtKey]:
+        """Return the keys for ``algorithm`` that bear ``kid``; without ``kid`` all for the algorithm."""
+        ...
+
+
+class ConfiguredKeys:
+    """The keys of the settings."""
+
+    def __init__(self, keys: Iterable[JwtKey], expected: Expected) -> None:
+        self.expected = expected
+        self._keys = tuple(keys)
+
+    async def find(self, kid: str | None, algorithm: str) -> Sequence[JwtKey]:
+        """Return the keys in question."""
+        return matching(self._keys, kid, algorithm)
+
+
+class TokenVerifier:
+    """Verifies tokens with the keys of several sources; the first source that knows a key decides."""
+
+    def __init__(self, sources: Sequence[KeySource]) -> None:
+        self._sources = sources
+
+    async def verify(self, token: str, *, now: float) -> Principal:
+        """Return whom ``token`` speaks for, ``now`` in seconds since 1970.
+
+        Raises:
+            Unauthenticated, TokenExpired: as an `Authenticator` does.
+            Unavailable: the keys can't be had now.
+        """
+        header = read_header(token)
+        problem = _NO_KEY
+        for source in self._sources:
+            for key in await source.find(header.kid, header.algorithm):
+                payload = verified_payload(token, key)
+                if payload is not None:
+                    return principal_of(payload, source.expected, now=now)
+                problem = _WRONG_SIGNATURE
+        raise Unauthenticated(problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is read of a token before its signature is: no word of it is trusted."""
+
+    algorithm: str
+    kid: str | None
+
+
+def read_header(token: str) -> Header:
+    """Return the header of ``token``.
+
+    Raises:
+        Unauthenticated: it is too long, not of the form, or signed by an algorithm that is never accepted.
+    """
+    if len(token) > MOST_BYTES:
+        raise Unauthenticated(f"the token is longer than {MOST_BYTES} bytes")
+    if not token.isascii() or token.count(".") != 2:
+        raise Unauthenticated(_WRONG_SHAPE)
+    try:
+        text = urlsafe_b64decode(token.partition(".")[0].encode())
+    except ValueError:
+        raise Unauthenticated(_WRONG_SHAPE) from None
+    header = parse_object(text, "headers")
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if algorithm not in ALGORITHMS:
+        raise Unauthenticated(f"the token's algorithm is none of {', '.join(ALGORITHMS)}")
+    if kid is not None and not isinstance(kid, str):
+        raise Unauthenticated("the token's 'kid' must be a text")
+    # RFC 7515, 4.1.11: what "crit" lists must be understood, "b64" (RFC 7797) included; we know none.
+    if "crit" in header or "b64" in header:
+        raise Unauthenticated("the token has headers that must be understood and are not")
+    return Header(algorithm, kid)
+
+
+def verified_payload(token: str, key: JwtKey) -> bytes | None:
+    """Return the claims of ``token`` if ``key`` signed it, by the key's algorithm; else None."""
+    try:
+        return jws.deserialize_compact(token, key.material, registry=_REGISTRIES[key.algorithm]).payload
+    except (JoseError, ValueError):
+        return None
+
+
+def sign(claims: bytes, key: JwtKey) -> str:
+    """Return a token with ``claims``, a JSON object; ``key`` must be a private one.
+
+    Raises:
+        ValueError: it is a public one.
+    """
+    header = {"alg": key.algorithm, "typ": "JWT"} | ({"kid": key.kid} if key.kid else {})
+    try:
+        return jws.serialize_compact(header, claims, key.material, registry=_REGISTRIES[key.algorithm])
+    except JoseError:
+        raise ValueError("a public key can't sign") from None
+
+
+def matching(keys: Iterable[JwtKey], kid: str | None, algorithm: str) -> tuple[JwtKey, ...]:
+    """Return those of ``keys`` that are for ``algorithm`` and, if there is a ``kid``, bear it exactly."""
+    return tuple(key for key in keys if key.algorithm == algorithm and (kid is None or key.kid == kid))
+
+
+class _OneAlgorithm(jws.JWSRegistry):
+    """Knows one algorithm, and says nothing of EdDSA's newer name (RFC 9864) with each token."""
+
+    max_header_length = 2048
+
+    def get_alg(self, name: str) -> JWSAlgModel:
+        if self.allowed is None or name not in self.allowed:
+            raise JoseError("another algorithm")
+        return self.algorithms[name]
+
+
+_REGISTRIES: Final = {
+    # RFC 7515, 4: header parameters that are not understood "MUST be ignored".
+    algorithm: _OneAlgorithm(algorithms=[algorithm], strict_check_header=False)
+    for algorithm in ALGORITHMS
+}
