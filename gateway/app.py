@@ -133,6 +133,8 @@ class Gateway:
             log_config=None,
             access_log=self._settings.server.access_log,
             server_header=False,
+            # Whom to believe about the client's address is the gateway's own setting.
+            proxy_headers=False,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,  # type: ignore[arg-type]  # asyncio takes a float
         )
 
