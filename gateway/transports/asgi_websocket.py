@@ -138,7 +138,7 @@ class AsgiWebSocketProtocol(WebSocketsSansIOProtocol):
         if self._client_frames.failure is not None:
             # After the application's turn: it may still answer what came before the violation.
             self.loop.call_soon(self._read_on)
-        elif self.read_paused and self.queue.empty():
+        elif self.read_paused and self.handshake_complete and self.queue.empty():
             self._read_on()
         return message
 

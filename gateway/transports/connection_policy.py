@@ -12,7 +12,8 @@ class ConnectionPolicy:
     Attributes:
         close_seconds: how long a closed connection waits for its peer, and for its buffer, before its abort.
         message_seconds: how long a client may take from the first byte of a message or frame to the last.
-        controls_per_second: pings and pongs that a client may send on average; more is closed with 1008.
+        controls_per_second: pings and pongs that a client may send on average; more is closed with 1008,
+            0 is no limit.
         control_burst: how many of them at once.
         fragments: see ``FrameLimits``.
     """

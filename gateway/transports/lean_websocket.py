@@ -126,7 +126,9 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         """Deliver nothing more."""
         if self._open and not self._paused:
             self._paused, self._delivering = True, False
-            self._transport.pause_reading()
+            # A transport that has failed, and has yet to say so, can't be paused under uvloop.
+            if not self._transport.is_closing():
+                self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on from the next turn of the loop."""
@@ -222,7 +224,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         self._deliver(events)
         if self._delivering:
             self._receive(b"")
-        if self._delivering:
+        if self._delivering and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _control(self, opcode: int, payload: bytes) -> None:

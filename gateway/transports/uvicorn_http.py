@@ -182,14 +182,25 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer with ``status`` and end the connection, whatever the client goes on sending."""
+        """End the connection, whatever the client goes on sending; answer with ``status`` where one fits."""
         self._refused = True
         self._heads.stop(self)
         self._context.log.warning("HTTP request refused: %d %s", status.value, status.phrase)
-        if not self._idle():
-            # A response is under way: nothing may be written into it.
-            self.cycle.keep_alive = False
-            return
+        cycle = self.cycle
+        if self._idle():
+            self._answer(status)
+        elif self.pipeline or cycle.response_started:
+            # Nothing may be written into a response, nor ahead of one that is due.
+            self.transport.close()
+        elif cycle.more_body:
+            # The fault is in the body of the request itself: its application waits for the rest.
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._answer(status)
+        else:
+            cycle.keep_alive = False
+
+    def _answer(self, status: HTTPStatus) -> None:
         body = status.phrase.encode("ascii")
         fields = [*self.server_state.default_headers, (b"content-type", b"text/plain; charset=utf-8")]
         fields += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]

@@ -50,13 +50,14 @@ class GatewayWebSocketProtocol(AsgiWebSocketProtocol):
         write_high: int,
     ) -> None:
         """See ``takeover.Takeover``."""
+        limits = FrameLimits(
+            max_message, fragments=self.policy.fragments, refuse_invalid_text=refuse_invalid_text
+        )
         transport = self._bounded.release()
         self.stop_keepalive()
         self._context.deadlines(Wait.MESSAGE, self.policy.message_seconds).stop(self)
         frames, early = self._client_frames, self._take_queue()
-        frames.limits = FrameLimits(
-            max_message, fragments=self.policy.fragments, refuse_invalid_text=refuse_invalid_text
-        )
+        frames.limits = limits
         if self._early:
             early += frames.feed(self._early)
         lean = LeanWebSocketProtocol(

@@ -1,488 +1,58 @@
-"""The protocol classes under a real uvicorn server: the takeover, its session's contract, and what of
-uvicorn's own classes all this relies on.
-"""
+"""What the protocol classes use of uvicorn's, which are no public API: a contract for its upgrades."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
-import weakref
-from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
 
-import pytest
 import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
 
-from gateway.codecs.websocket_frames import server_frame
-from gateway.transports.connection_policy import ConnectionPolicy
-from gateway.transports.lean_websocket import LeanWebSocketProtocol
-from gateway.transports.takeover import EXTENSION
 from gateway.transports.uvicorn_http import GatewayHttpProtocol
-from gateway.transports.uvicorn_websocket import GatewayWebSocketProtocol, websocket_protocol
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from gateway.transports.takeover import Connection
-
-MIB = 1024 * 1024
-
-
-class Recorder:
-    """A session that keeps what it was told."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.received: list[tuple[int, bytes]] = []
-        self.writable: list[bool] = []
-        self.closed: list[tuple[int, str]] = []
-        self.drained = 0
-        self.on_message: Callable[[bytes], None] = lambda payload: None
-
-    def message_received(self, opcode: int, payload: bytes) -> None:
-        assert not self.closed
-        self.received.append((opcode, payload))
-        self.on_message(payload)
-
-    def writable_changed(self, writable: bool) -> None:
-        self.writable.append(writable)
-
-    def connection_closed(self, code: int, reason: str) -> None:
-        self.closed.append((code, reason))
-
-    def drain(self) -> None:
-        self.drained += 1
-        self.connection.close(1012, "restart")
-
-
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for is in code that has no event for it
-            await asyncio.sleep(0.001)
-
-
-class Node:
-    """A server in the test's own loop, whose endpoint hands every connection to a ``Recorder``."""
-
-    def __init__(self, policy: ConnectionPolicy | None = None) -> None:
-        self.sessions: list[Recorder] = []
-        self.before: Callable[[WebSocket], Any] | None = None
-        self.make: Callable[[Connection], Recorder] = Recorder
-        self.after: Callable[[WebSocket], Any] | None = None
-        self.options: dict[str, Any] = {"max_message": 64 * 1024}
-        app = Starlette(routes=[WebSocketRoute("/", self.endpoint)])
-        self.config = uvicorn.Config(
-            app,
-            port=0,
-            ws=websocket_protocol(policy or ConnectionPolicy()),
-            http=GatewayHttpProtocol,
-            log_config=None,
-            lifespan="off",
-        )
-        self.server = uvicorn.Server(self.config)
-        self.server.capture_signals = nullcontext  # type: ignore[method-assign]  # pytest keeps its own
-
-    async def endpoint(self, websocket: WebSocket) -> None:
-        await websocket.accept()
-        if self.before:
-            await self.before(websocket)
-
-        def make(connection: Connection) -> Recorder:
-            session = self.make(connection)
-            self.sessions.append(session)
-            return session
-
-        websocket.scope["extensions"][EXTENSION].take_over(make, **self.options)
-        if self.after:
-            await self.after(websocket)
-
-    @property
-    def port(self) -> int:
-        return int(self.server.servers[0].sockets[0].getsockname()[1])
-
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/"
-
-    async def session(self) -> Recorder:
-        await until(lambda: self.sessions)
-        return self.sessions[-1]
-
-
-@asynccontextmanager
-async def running(policy: ConnectionPolicy | None = None) -> AsyncIterator[Node]:
-    node = Node(policy)
-    serving = asyncio.create_task(node.server.serve())
-    await until(lambda: node.server.started)
-    try:
-        yield node
-    finally:
-        node.server.should_exit = True
-        async with asyncio.timeout(15):
-            await serving
-
-
-async def test_messages_reach_the_session_and_frames_the_client() -> None:
-    async with running() as node, connect(node.url) as client:
-        session = await node.session()
-        await client.send("one")
-        await client.send(b"two")
-        await until(lambda: len(session.received) == 2)
-        session.connection.write(server_frame(b"three") + server_frame(b"four", 2))
-
-        assert session.received == [(1, b"one"), (2, b"two")]
-        assert [await client.recv(), await client.recv()] == ["three", b"four"]
-
-
-async def test_nobody_keeps_the_handshake_once_the_connection_is_taken_over() -> None:
-    kept: list[weakref.ref[Any]] = []
-
-    async with running() as node:
-
-        async def look(websocket: WebSocket) -> None:
-            protocol = next(p for p in node.server.server_state.connections if hasattr(p, "scope"))
-            kept.extend(
-                weakref.ref(thing) for thing in (protocol, protocol.conn, protocol.request, websocket)
-            )
-
-        node.before = look
-        async with connect(node.url):
-            await node.session()
-            # Without a garbage collection: no cycle may keep them.
-            await until(lambda: not node.server.server_state.tasks)
-            await until(lambda: [ref() for ref in kept] == [None] * 4)
-
-            (lean,) = node.server.server_state.connections
-            assert type(lean) is LeanWebSocketProtocol
-            assert not hasattr(lean, "__dict__")
-            assert sys.getsizeof(lean) < 200
-
-
-async def test_messages_that_wait_in_the_endpoint_come_first_and_in_order() -> None:
-    async with running() as node:
-        go = asyncio.Event()
-        node.before = lambda websocket: go.wait()
-        async with connect(node.url) as client:
-            for number in range(600):
-                await client.send(str(number))
-            await client.ping()
-            go.set()
-            session = await node.session()
-            await until(lambda: len(session.received) == 600)
-
-            assert [int(payload) for _, payload in session.received] == list(range(600))
-
-
-async def test_the_endpoint_has_nothing_more_to_say_after_a_takeover() -> None:
-    refused: list[Exception] = []
-
-    async def meddle(websocket: WebSocket) -> None:
-        try:
-            await websocket.send_text("x")
-        except WebSocketDisconnect as error:
-            refused.append(error)
-        try:
-            websocket.scope["extensions"][EXTENSION].take_over(Recorder, max_message=1000)
-        except ConnectionError as error:
-            refused.append(error)
-        assert (await websocket.receive())["type"] == "websocket.disconnect"
-
-    async with running() as node:
-        node.after = meddle
-        async with connect(node.url) as client:
-            session = await node.session()
-            await until(lambda: not node.server.server_state.tasks)
-            await client.send("still open")
-            await until(lambda: session.received)
-
-    assert len(refused) == 2
-
-
-async def test_a_takeover_before_accept_is_refused_and_may_be_tried_again() -> None:
-    async with running() as node:
-        takeover: list[Any] = []
-
-        async def too_early(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "websocket":
-                takeover.append(scope["extensions"][EXTENSION])
-                with pytest.raises(ConnectionError, match="not open"):
-                    takeover[0].take_over(Recorder, max_message=1000)
-            await node.config.app(scope, receive, send)
-
-        node.config.loaded_app = too_early
-        async with connect(node.url) as client:
-            session = await node.session()
-            await client.send("x")
-            await until(lambda: session.received)
-
-
-async def test_a_connection_that_has_gone_is_not_taken_over() -> None:
-    refused: list[Exception] = []
-
-    async def wait_for_the_end(websocket: WebSocket) -> None:
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass
-        try:
-            websocket.scope["extensions"][EXTENSION].take_over(Recorder, max_message=1000)
-        except ConnectionError as error:
-            refused.append(error)
-        raise RuntimeError("leave the endpoint") from None
-
-    async with running() as node:
-        node.before = wait_for_the_end
-        async with connect(node.url):
-            pass
-        await until(lambda: refused)
-
-    assert node.sessions == []
-
-
-async def test_a_paused_session_gets_nothing_and_then_everything() -> None:
-    async with running() as node, connect(node.url) as client:
-        session = await node.session()
-
-        def pause_at_every_third(payload: bytes) -> None:
-            if int(payload) % 3 == 0:
-                session.connection.pause_reading()
-
-        session.on_message = pause_at_every_third
-        for number in range(10):
-            await client.send(str(number))
-        await until(lambda: len(session.received) == 1)
-        await asyncio.sleep(0)
-        assert len(session.received) == 1
-        for expected in (4, 7, 10):
-            session.connection.resume_reading()
-            assert len(session.received) < expected  # never from inside the session's own call
-            await until(lambda expected=expected: len(session.received) == expected)  # type: ignore[misc]
-        session.connection.resume_reading()
-        await client.send("11")
-        await until(lambda: len(session.received) == 11)
-
-
-async def test_a_session_that_fails_closes_its_own_connection_alone(caplog: Any) -> None:
-    async with running() as node, connect(node.url) as neighbour, connect(node.url) as client:
-        await until(lambda: len(node.sessions) == 2)
-        for session in node.sessions:
-            session.on_message = lambda payload: [][int(payload)]
-        await client.send("1")
-        with pytest.raises(ConnectionClosed):
-            await client.recv()
-        assert client.close_code == 1011
-        failed = next(session for session in node.sessions if session.received)
-        await until(lambda: failed.closed)
-        assert failed.closed == [(1011, "")]
-        other = next(session for session in node.sessions if session is not failed)
-        other.connection.write(server_frame(b"fine"))
-        assert await neighbour.recv() == "fine"
-
-    assert sum(record.exc_info is not None for record in caplog.records) == 1
-
-
-async def test_a_session_that_cannot_be_made_closes_the_connection(caplog: Any) -> None:
-    def fail(connection: Connection) -> Recorder:
-        raise RuntimeError("no room")
-
-    async with running() as node:
-        node.make = fail
-        async with connect(node.url) as client:
-            with pytest.raises(ConnectionClosed):
-                await client.recv()
-
-            assert client.close_code == 1011
-
-
-@pytest.mark.parametrize(
-    ("end", "told"),
-    [
-        (lambda client: client.close(4000, "bye"), (4000, "bye")),
-        (lambda client: client.close(1000, ""), (1000, "")),
-        (lambda client: client.transport.abort(), (1006, "")),
-        (lambda client: client.transport.write_eof(), (1006, "")),
-    ],
-)
-async def test_a_session_is_told_once_how_its_connection_ended(
-    end: Callable[[Any], Any], told: tuple[int, str]
-) -> None:
-    async with running() as node, connect(node.url) as client:
-        session = await node.session()
-        if (ending := end(client)) is not None:
-            await ending
-        await until(lambda: session.closed)
-        session.connection.write(server_frame(b"too late"))
-        session.connection.close(1000, "too late")
-        session.connection.ping()
-        session.connection.pause_reading()
-        session.connection.resume_reading()
-        session.connection.abort()
-        await until(lambda: not node.server.server_state.connections)
-
-        assert session.closed == [told]
-
-
-async def test_its_own_close_is_seen_by_both_sides() -> None:
-    async with running() as node, connect(node.url) as client:
-        session = await node.session()
-        session.connection.close(4408, "slow consumer")
-        session.connection.write(server_frame(b"never"))
-        assert session.closed == []  # not from inside the session's own call
-        with pytest.raises(ConnectionClosed):
-            await client.recv()
-        await until(lambda: session.closed)
-
-        assert (client.close_code, client.close_reason) == (4408, "slow consumer")
-        assert session.closed == [(4408, "slow consumer")]
-
-
-async def test_a_client_that_reads_nothing_is_cut_off_after_close() -> None:
-    async with running(ConnectionPolicy(close_seconds=0.2)) as node:
-        node.options["write_high"] = 16 * 1024
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", int(node.url.split(":")[-1].strip("/")), limit=1
-        )
-        writer.write(
-            b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        session = await node.session()
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        while session.connection.writable:
-            session.connection.write(server_frame(bytes(MIB)))
-            await asyncio.sleep(0)
-
-        assert session.writable == [False]
-        assert session.connection.buffered_bytes() > 16 * 1024
-        session.connection.close(4408, "slow consumer")
-        await until(lambda: session.closed, 5)
-        assert session.closed == [(4408, "slow consumer")]
-        assert session.writable == [False]
-        writer.transport.abort()
-        del reader
-
-
-async def test_pongs_and_messages_move_last_received() -> None:
-    async with running() as node, connect(node.url) as client:
-        session = await node.session()
-        before = session.connection.last_received
-        session.connection.ping()
-        await until(lambda: session.connection.last_received > before)
-        before = session.connection.last_received
-        await client.send("x")
-        await until(lambda: session.connection.last_received > before)
-
-
-async def test_a_message_over_the_takeovers_limit_is_closed_with_1009() -> None:
-    async with running() as node, connect(node.url) as client:
-        session = await node.session()
-        await client.send("x" * (64 * 1024 + 1))
-        await until(lambda: session.closed)
-
-        assert session.closed[0][0] == 1009
-        assert session.received == []
-
-
-async def test_invalid_text_is_delivered_unless_it_is_to_be_refused() -> None:
-    async with running() as node, connect(node.url) as client:
-        session = await node.session()
-        client.protocol.send_text(b"\xff")
-        client.transport.write(b"".join(client.protocol.data_to_send()))
-        await until(lambda: session.received)
-
-        assert session.received == [(1, b"\xff")]
-
-
-async def test_shutdown_lets_sessions_say_goodbye() -> None:
-    async with running() as node:
-        client = await connect(node.url)
-        session = await node.session()
-
-    assert session.drained == 1
-    await client.wait_closed()
-    assert client.close_code == 1012
+from gateway.transports.uvicorn_websocket import GatewayWebSocketProtocol
+
+WEBSOCKET_ATTRIBUTES = """
+    app close_sent close_timer conn connections disconnected handshake_complete handshake_initiated loop queue
+    read_paused transport writable
+"""
+WEBSOCKET_METHODS = """
+    connection_lost connection_made data_received handle_connect handle_parser_exception handle_pong receive
+    resume_writing run_asgi send shutdown stop_keepalive
+"""
+HTTP_ATTRIBUTES = """
+    app_state config connections cycle flow headers parser pipeline server_state transport ws_protocol_class
+"""
+HTTP_METHODS = """
+    _should_upgrade _unset_keepalive_if_required _unsupported_upgrade_warning connection_lost connection_made
+    data_received handle_websocket_upgrade on_body on_header on_headers_complete on_message_begin
+    on_message_complete on_url
+"""
 
 
 def test_what_is_used_of_uvicorns_classes_is_there() -> None:
     config = uvicorn.Config(lambda scope: None, log_config=None, lifespan="off")
     config.load()
-    server = uvicorn.Server(config)
+    state = uvicorn.Server(config).server_state
 
-    async def make() -> tuple[object, object]:
-        made = (config, server.server_state, {})
-        return WebSocketsSansIOProtocol(*made), HttpToolsProtocol(*made)
+    async def make() -> tuple[WebSocketsSansIOProtocol, HttpToolsProtocol]:
+        return WebSocketsSansIOProtocol(config, state, {}), HttpToolsProtocol(config, state, {})
 
     websocket, http = asyncio.run(make())
-    for name in [
-        "app",
-        "close_sent",
-        "close_timer",
-        "conn",
-        "connections",
-        "disconnected",
-        "handshake_complete",
-        "handshake_initiated",
-        "loop",
-        "queue",
-        "read_paused",
-        "transport",
-        "writable",
-    ]:
-        assert name in vars(websocket), name
-    for name in [
-        "connections",
-        "cycle",
-        "flow",
-        "headers",
-        "parser",
-        "server_state",
-        "app_state",
-        "config",
-        "transport",
-        "ws_protocol_class",
-    ]:
-        assert name in vars(http), name
-    for name in [
-        "connection_lost",
-        "connection_made",
-        "data_received",
-        "handle_connect",
-        "handle_parser_exception",
-        "handle_pong",
-        "receive",
-        "resume_writing",
-        "run_asgi",
-        "send",
-        "shutdown",
-        "stop_keepalive",
-    ]:
-        assert callable(getattr(WebSocketsSansIOProtocol, name)), name
-    for name in [
-        "_should_upgrade",
-        "_unset_keepalive_if_required",
-        "_unsupported_upgrade_warning",
-        "connection_lost",
-        "connection_made",
-        "data_received",
-        "handle_websocket_upgrade",
-        "on_body",
-        "on_header",
-        "on_headers_complete",
-        "on_message_begin",
-        "on_message_complete",
-        "on_url",
-    ]:
-        assert callable(getattr(HttpToolsProtocol, name)), name
-    assert isinstance(websocket.connections, set)  # type: ignore[attr-defined]
-    # A taken-over connection must not be closed when its ASGI task ends, which is what this ends with.
+
+    assert [name for name in WEBSOCKET_ATTRIBUTES.split() if name not in vars(websocket)] == []
+    assert [name for name in HTTP_ATTRIBUTES.split() if name not in vars(http)] == []
+    assert [name for name in WEBSOCKET_METHODS.split() if not hasattr(WebSocketsSansIOProtocol, name)] == []
+    assert [name for name in HTTP_METHODS.split() if not hasattr(HttpToolsProtocol, name)] == []
+    assert isinstance(websocket.connections, set)
+
+
+def test_an_asgi_task_ends_with_closing_what_it_believes_to_be_the_transport() -> None:
+    # A takeover puts an empty one in its place; another way to close would end taken-over connections.
     assert "self.transport.close()" in inspect.getsource(WebSocketsSansIOProtocol.run_asgi)
-    assert (
-        uvicorn.Config("x", ws=GatewayWebSocketProtocol, http=GatewayHttpProtocol).ws
-        is GatewayWebSocketProtocol
-    )
+
+
+def test_uvicorn_takes_the_classes() -> None:
+    config = uvicorn.Config("x", ws=GatewayWebSocketProtocol, http=GatewayHttpProtocol)
+
+    assert (config.ws, config.http) == (GatewayWebSocketProtocol, GatewayHttpProtocol)

@@ -216,7 +216,7 @@ def test_a_head_over_its_bounds_gets_431(echo: Echo, head: bytes) -> None:
 
     client.send(head)
 
-    assert client.read_all().startswith(b"HTTP/1.1 431 ") or head.startswith(b"POST")
+    assert client.read_all().startswith(b"HTTP/1.1 431 ")
     assert server.log().count("HTTP request refused: 431") == 1
 
 
@@ -278,6 +278,7 @@ def test_a_connection_that_waits_between_requests_is_left_alone(echo: Echo) -> N
         UPGRADE.replace(b"GET", b"POST") + b"\r\n",
         UPGRADE + b"Content-Length: 3\r\n\r\nabc",
         UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
