@@ -199,6 +199,14 @@ class Outbox:
             self._backlog = None
         return b"".join(frames)
 
+    def take_replies(self) -> bytes:
+        """Remove and return all but the publications that wait: the last words to a blocked connection."""
+        frames = self.pending + (self._lane or [])
+        self.pending = []
+        self._lane = None
+        self._lane_bytes = 0
+        return b"".join(frames)
+
     def take_pending(self) -> bytes:
         """Remove and return this tick's bytes, for a direct connection."""
         pending = self.pending

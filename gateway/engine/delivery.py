@@ -47,9 +47,15 @@ class Delivery:
         self._close_overflowed()
 
     def flush_one(self, outbox: Outbox) -> None:
-        """Write what ``outbox`` has pending now, ahead of its turn."""
+        """Write what ``outbox`` has pending now, ahead of its turn; where it is blocked, its replies alone.
+
+        For a connection that is about to be closed: why must not be lost behind what it doesn't read.
+        """
         self._hub.settle()
-        _write([outbox])
+        if outbox.direct:
+            _write([outbox])
+        elif frames := outbox.take_replies():
+            outbox.sink.write(frames)
 
     def resume(self, outbox: Outbox) -> None:
         """``outbox``'s transport takes again: write what waits, until it is full or all is written."""

@@ -49,6 +49,7 @@ class WebSocketSession:
         "_connection",
         "_holds",
         "_in_flight",
+        "_lane_held",
         "_outbox",
         "_pinged_at",
         "_services",
@@ -68,6 +69,7 @@ class WebSocketSession:
         self._outbox = Outbox(connection, services.codec, services.outbox_limits)
         self._holds = 0
         self._in_flight = 0
+        self._lane_held = False
         self._pinged_at: float | None = None
         self._task: asyncio.Task[None] | None = None
         self.principal = principal or ANONYMOUS
@@ -106,9 +108,9 @@ class WebSocketSession:
             now = self._services.clock()
             self._services.hub.block(self._outbox, self._connection.buffered_bytes(), now=now)
             return
-        was_full = self._outbox.lane_full
         self._services.delivery.resume(self._outbox)
-        if was_full and not self._outbox.lane_full:
+        if self._lane_held and not self._outbox.lane_full:
+            self._lane_held = False
             self._release()
 
     def connection_closed(self, code: int, reason: str) -> None:
@@ -270,9 +272,10 @@ class WebSocketSession:
 
     def _send(self, event: Event) -> None:
         outbox = self._outbox
-        was_full = outbox.lane_full
         self._services.delivery.send(outbox, event)
-        if outbox.lane_full and not was_full:
+        # Kept apart from `lane_full`: a gap told by the outbox itself can fill the lane as well.
+        if outbox.lane_full and not self._lane_held:
+            self._lane_held = True
             self._hold()
 
     def _send_all(self, events: list[Event]) -> None:

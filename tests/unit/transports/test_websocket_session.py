@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import orjson
+
+from gateway.app import Gateway
+from gateway.codecs.websocket_frames import iter_payloads
+from gateway.core.events import Pong
+from gateway.core.outbox import Outbox, OutboxLimits
+from gateway.core.publication import Publication
+from gateway.settings import Limits, Settings
+from gateway.transports.websocket_session import WebSocketSession
+
+
+class RecordingConnection:
+    """Takes all that is written, and says when nothing more is to be read."""
+
+    writable = True
+    last_received = 0.0
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.reading = True
+        self.closed: tuple[int, str] | None = None
+
+    def write(self, frames: bytes) -> None:
+        self.written += frames
+
+    def buffered_bytes(self) -> int:
+        return 0
+
+    def close(self, code: int, reason: str = "") -> None:
+        self.closed = (code, reason)
+
+    def abort(self) -> None:
+        self.closed = (1006, "")
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def ping(self) -> None:
+        pass
+
+    def events(self) -> list[dict[str, object]]:
+        return [orjson.loads(payload) for payload in iter_payloads(self.written)]
+
+
+def connect(limits: Limits | None = None) -> tuple[Gateway, WebSocketSession, RecordingConnection]:
+    gateway = Gateway(Settings(limits=limits or Limits()))
+    connection = RecordingConnection()
+    return gateway, WebSocketSession(gateway._services(), connection, "s", None), connection
+
+
+def send(session: WebSocketSession, **command: object) -> None:
+    session.message_received(1, orjson.dumps(command))
+
+
+async def test_a_full_lane_stops_reading_until_it_is_written() -> None:
+    _, session, connection = connect(Limits(commands_per_second=1000000))
+    session.writable_changed(writable=False)
+    for _ in range(3):
+        sent = 0
+        while connection.reading:
+            send(session, op="ping", ref="x" * 100)
+            sent += 1
+            assert sent < 1000
+        session.writable_changed(writable=True)
+        assert connection.reading
+        session.writable_changed(writable=False)
+
+
+async def test_a_lane_that_a_gap_has_filled_stops_reading_too() -> None:
+    gateway, session, connection = connect(Limits(outbox_messages=1))
+    send(session, op="subscribe", filter="gaps")
+    session.writable_changed(writable=False)
+    for number in range(3):
+        gateway.hub.deliver(Publication("gaps", f"{number}", time=0, data=b"1"))
+    gateway.hub.settle()
+    fill_lane(gateway, session._outbox, but=30)
+    assert connection.reading
+    # The gap, untold so far, is put before the reply and fills the lane by itself.
+    send(session, op="subscribe", filter="gaps")
+    assert not connection.reading
+    session.writable_changed(writable=True)
+    assert connection.reading
+    session.writable_changed(writable=False)
+    fill_lane(gateway, session._outbox, but=1)
+    send(session, op="ping")
+    assert not connection.reading
+
+
+def fill_lane(gateway: Gateway, outbox: Outbox, *, but: int) -> None:
+    """Queue replies up to ``but`` bytes below the lane's bound."""
+    envelope = len(outbox.encoder.encode(Pong(ref="x" * 200))) - 200
+    while (missing := OutboxLimits().lane_bytes - but - outbox._lane_bytes) > 0:
+        size = missing if missing < 1000 else 500
+        gateway.hub.reply(outbox, Pong(ref="x" * (size - envelope)))
+
+
+async def test_the_reason_of_a_close_is_told_to_a_blocked_client() -> None:
+    _, session, connection = connect(Limits(bad_frames_per_minute=1))
+    session.writable_changed(writable=False)
+    session.message_received(1, b"one")
+    session.message_received(1, b"two")
+    assert connection.closed is not None
+    assert connection.closed[0] == 4400
+    assert [event.get("fatal") for event in connection.events()] == [None, False, True]
