@@ -30,8 +30,7 @@ POLL_SECONDS = 0.02
 COMMANDS = {
     "direct": "gateway serve",
     # Uvicorn's own WebSocket class, which knows nothing of the takeover and has bounds of its own.
-    "asgi": "uvicorn --factory gateway.app:create_app --ws websockets-sansio --log-level warning"
-    " --ws-ping-interval 2 --ws-ping-timeout 2",
+    "asgi": "uvicorn --factory gateway.app:create_app --ws websockets-sansio --log-level warning",
 }
 """How to start a gateway for each way out: as its own server, or under any ASGI server."""
 

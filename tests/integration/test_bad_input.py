@@ -27,6 +27,8 @@ limits.commands_per_second = {RATE}
 limits.ping_interval = "1s"
 limits.pong_timeout = "1s"
 """
+# The same for uvicorn's own WebSocket class, whose business it is on the portable way.
+PINGS = {"UVICORN_WS_PING_INTERVAL": "1", "UVICORN_WS_PING_TIMEOUT": "1"}
 DIRECT_SETTINGS = """
 limits.commands_per_second = 1000000
 limits.message_timeout = "4s"
@@ -35,7 +37,7 @@ limits.message_timeout = "4s"
 
 @pytest.fixture(scope="module", params=["direct", "asgi"])
 def gateway(request: pytest.FixtureRequest, module_gateway_process: StartGateway) -> RunningGateway:
-    return module_gateway_process(SETTINGS, way=request.param)
+    return module_gateway_process(SETTINGS, PINGS, way=request.param)
 
 
 @pytest.fixture(scope="module")
