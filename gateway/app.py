@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from gateway.auth.principal import AcceptEveryone
+from gateway.app_auth import build_authenticator
 from gateway.bus.local import LocalBus
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.codecs.publish_items import MessageLimits
@@ -90,7 +90,7 @@ class Gateway:
             self._bus, answers=answers, topic_limits=topic_limits, message_bytes=limits.message_bytes
         )
         self._subscriber = Subscriber(self.hub, self._bus, topic_limits=topic_limits)
-        self._authenticator = AcceptEveryone()
+        self._authenticator = build_authenticator(settings.auth)
         self.metrics = Metrics()
         register_metrics(self.metrics, self.hub, self.publisher, self._sessions, self._upkeep)
         self.asgi = Starlette(
@@ -156,6 +156,7 @@ class Gateway:
         await self._bus.start(self._delivery.deliver)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._upkeep.run)
+            tasks.start_soon(self._authenticator.run)
             self.health.started = True
             yield
             tasks.cancel_scope.cancel()
@@ -237,7 +238,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         OSError: the address can't be listened on.
-        ValueError: a hook's topic template or secret breaks a rule.
+        ValueError: a hook's topic template or secret breaks a rule, or a key or grant does.
     """
     configure_logs(
         level=settings.server.log_level,

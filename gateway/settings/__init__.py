@@ -1,13 +1,16 @@
 """Settings: file, environment and flags → one frozen object, checked once, at start.
 
-Every name, type, default and meaning is declared once, in `declaration`, `limits` and `hook`. How a value is
-written is in `values`, where secrets come from in `secret`, what is read and which source wins in `loading`.
+Every name, type, default and meaning is declared once, in `declaration`, `auth`, `limits` and `hook`. How a
+value is written is in `values`, where secrets come from in `secret`, what is read and which source wins in
+`loading`.
 """
 
-from gateway.settings.declaration import Auth, Origins, Server, Settings, is_loopback
+from gateway.settings.auth import Auth
+from gateway.settings.declaration import Origins, Server, Settings
 from gateway.settings.hook import Hook, HookScheme
 from gateway.settings.limits import Limits
 from gateway.settings.loading import Loaded, read
+from gateway.settings.loopback import is_loopback
 from gateway.settings.problems import InvalidSettings
 
 __all__ = [

@@ -4,41 +4,27 @@ import ipaddress
 import re
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.settings.auth import Auth
 from gateway.settings.hook import Hook
 from gateway.settings.limits import Limits
+from gateway.settings.loopback import is_loopback
 from gateway.settings.section import Section
 from gateway.settings.values import Count, Duration, Texts
 
 _NO_STREAMS: Final = "this version keeps no streams: every topic is live"
-_NO_AUTHENTICATION: Final = "this version has no authentication"
 
 LATER: Final = {
     "redis": "this version is a single node, without Redis",
     "store": _NO_STREAMS,
     "streams": _NO_STREAMS,
-    "auth.expiry_grace": _NO_AUTHENTICATION,
-    "auth.keys": _NO_AUTHENTICATION,
-    "auth.jwks": _NO_AUTHENTICATION,
-    "auth.api_keys": _NO_AUTHENTICATION,
-    "auth.anonymous": _NO_AUTHENTICATION,
 }
 """Keys whose feature isn't there yet, with the reason: refused, for to ignore one would promise it."""
 
 _ORIGIN: Final = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?")
 _HOST: Final = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9._-]+")
-
-
-def is_loopback(host: str) -> bool:
-    """Is ``host``, a name or an address, reachable from this machine only?"""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -55,16 +41,19 @@ def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(value.lower() for value in values)
 
 
-def _mode(value: object) -> object:
-    if value in ("required", "optional"):
-        raise ValueError(f'is not available: {_NO_AUTHENTICATION}, only mode "none"')
-    return value
-
-
 def _workers(value: int) -> int:
     if value > 1:
         raise ValueError("must be 1: processes share no memory, so none would hear what another publishes")
     return value
+
+
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ipaddress.ip_network(value)
+        except ValueError:
+            raise ValueError(f'{value!r} is no address or network, as "10.0.0.0/8"') from None
+    return values
 
 
 class Server(Section):
@@ -85,6 +74,19 @@ class Server(Section):
     workers: Annotated[Count, AfterValidator(_workers)] = Field(
         default=1, description="Processes. Only 1 for now, since processes share no memory."
     )
+    tls_certificate: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="File with the certificate and its chain, a PEM: listen with TLS. "
+        "A changed file is taken up without a restart.",
+    )
+    tls_key: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="File with the certificate's private key, a PEM, not encrypted."
+    )
+    trusted_proxies: Annotated[Texts, AfterValidator(_networks)] = Field(
+        default=(),
+        description="Addresses and networks of the reverse proxies whose `X-Forwarded-For` tells a client's "
+        "address. Others can claim any.",
+    )
     console: bool = Field(default=True, description="Serve the console at `/`.")
     access_log: bool = Field(default=False, description="Log every HTTP request.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -93,15 +95,6 @@ class Server(Section):
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto",
         description="`json`: an object a line; `console`: for people; `auto`: `console` on a terminal.",
-    )
-
-
-class Auth(Section):
-    """Who may connect. This version has no authentication."""
-
-    mode: Annotated[Literal["none"], BeforeValidator(_mode)] = Field(
-        default="none",
-        description="`none`: everyone may publish and subscribe, so the gateway listens on loopback only.",
     )
 
 
@@ -142,15 +135,19 @@ class Settings(BaseSettings):
 
     def secret_texts(self) -> tuple[str, ...]:
         """Every secret there is, in clear: for masking logs."""
-        return tuple(secret.get_secret_value() for hook in self.hooks for secret in hook.secret)
+        keys = (secret for key in self.auth.keys for secret in (key.secret, key.private_key) if secret)
+        hooks = (secret for hook in self.hooks for secret in hook.secret)
+        return tuple(secret.get_secret_value() for secret in (*keys, *hooks))
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         problems = []
+        if (self.server.tls_certificate is None) != (self.server.tls_key is None):
+            problems.append("server.tls_certificate and server.tls_key go together")
         if self.auth.mode == "none" and not self.server.insecure and not is_loopback(self.server.host):
             problems.append(
                 f"server.host {self.server.host!r} can be reached from other machines, where anyone could "
-                "publish and subscribe without authentication: keep to 127.0.0.1, or set "
+                "publish and subscribe without authentication: set auth.mode, keep to 127.0.0.1, or set "
                 "server.insecure = true (--insecure) if that is meant"
             )
         names = [hook.name for hook in self.hooks]

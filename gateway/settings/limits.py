@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from gateway.settings.section import Section
-from gateway.settings.values import Count, Size, Timeout
+from gateway.settings.values import ByteRate, Count, CountOrOff, Size, Timeout
 
 
 class Limits(Section):
@@ -48,9 +48,37 @@ class Limits(Section):
     connections: Count = Field(
         default=100000, description="Open connections of the node. Over it: HTTP 503 before the upgrade."
     )
-    commands_per_second: Count = Field(
+    connections_per_address: CountOrOff = Field(
+        default=0,
+        description="Open connections from one address; 0: no limit. Over it: HTTP 429 before the upgrade.",
+    )
+    connections_per_subject: CountOrOff = Field(
+        default=0, description="Open connections of one subject; 0: no limit. Over it: 4413."
+    )
+    connects_per_second_per_address: CountOrOff = Field(
+        default=0,
+        description="New connections from one address, in bursts of up to 5 times that; 0: no limit. "
+        "Over it: HTTP 429 before the upgrade.",
+    )
+    commands_per_second: CountOrOff = Field(
         default=1000,
-        description="Commands of one connection, in bursts of up to 5 times that. Over it: `rate_limited`.",
+        description="Commands of one connection, in bursts of up to 5 times that; 0: no limit. "
+        "Over it: `rate_limited`.",
+    )
+    publishes_per_second: CountOrOff = Field(
+        default=0,
+        description="Publishes of one connection, in bursts of up to 5 times that; 0: no limit. "
+        "Over it: `rate_limited`.",
+    )
+    publish_bytes_per_second: ByteRate = Field(
+        default=0,
+        description="Bytes that one connection publishes, in bursts of up to 5 times that; 0: no limit. "
+        "Over it: `rate_limited`.",
+    )
+    publishes_per_second_per_subject: CountOrOff = Field(
+        default=0,
+        description="Publishes of one subject on this node, over HTTP and all its connections together, in "
+        "bursts of up to 5 times that; 0: no limit. Over it: `rate_limited`, HTTP 429.",
     )
     outbox_messages: Count = Field(
         default=1024, description="Messages that may wait for one connection; then its overflow policies act."

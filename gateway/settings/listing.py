@@ -8,8 +8,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from gateway.settings.declaration import LATER, Settings
-from gateway.settings.hook import Hook
 from gateway.settings.loading import Loaded
+from gateway.settings.section import section_in
 from gateway.settings.values import Shown, format_duration, format_size
 
 _COLUMN: Final = 48
@@ -23,7 +23,8 @@ Nothing needs to be configured. What is can be given in four places; the first t
 
 1. a flag of `gateway serve`: `--host`, `--port`, `--workers`, `--insecure`
 2. the environment: `GATEWAY_<SECTION>__<NAME>`, such as `GATEWAY_LIMITS__MESSAGE_BYTES=128KiB`; lists as
-   comma-separated texts or a JSON array; `[[hooks]]` as a whole in `GATEWAY_HOOKS`, a JSON array
+   comma-separated texts or a JSON array; lists of tables as a whole in one JSON array: `[[hooks]]` in
+   `GATEWAY_HOOKS`, `[[auth.keys]]` in `GATEWAY_AUTH__KEYS`
 3. a TOML file: `--config FILE`, or `GATEWAY_CONFIG`, or `gateway.toml` in the working directory
 4. the defaults below
 
@@ -46,6 +47,14 @@ port = 9000
 [limits]
 message_bytes = "32KiB"
 
+[auth]
+mode = "required"
+
+[auth.jwks]
+url = "https://issuer.example/.well-known/jwks.json"
+issuer = "https://issuer.example/"
+audience = "gateway"
+
 [origins]
 allow = ["https://app.example"]
 
@@ -60,31 +69,43 @@ topic = "github/{body.repository.full_name}/{header.x-github-event}"
 
 def effective(loaded: Loaded) -> str:
     """Write all values as TOML, secrets masked, with the source of each as a comment."""
-    lines: list[str] = []
-    for section, value in loaded.settings:
-        if isinstance(value, BaseModel):
-            lines += ["", f"[{section}]", *_assignments(value, section, loaded.names)]
-        for item in value if isinstance(value, tuple) else ():
-            source = loaded.names.get(section, "default")
-            lines += ["", f"[[{section}]]  # {source}", *_assignments(item, None, {})]
+    lines = [line for name, value in loaded.settings for line in _tables(name, value, loaded.names)]
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
 def reference() -> str:
     """Write docs/configuration.md."""
-    parts = [_INTRODUCTION]
-    for name, field in Settings.model_fields.items():
-        model = field.annotation
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            parts.append(_table(f"[{name}]", model))
-    parts += [_table("[[hooks]]", Hook), _later(), _EXAMPLE]
-    return "\n".join(parts)
+    tables = [table for name, field in Settings.model_fields.items() for table in _references(name, field)]
+    return "\n".join([_INTRODUCTION, *tables, _later(), _EXAMPLE])
+
+
+def _tables(path: str, value: object, names: Mapping[str, str]) -> Iterator[str]:
+    """The table at ``path`` with those inside it; several where the value is a list of tables."""
+    if isinstance(value, BaseModel):
+        comment = f"  # {names[path]}" if "." in path and path in names else ""
+        yield from ("", f"[{path}]{comment}", *_assignments(value, path, names))
+        for key, field in type(value).model_fields.items():
+            if section_in(field.annotation):
+                yield from _tables(f"{path}.{key}", getattr(value, key), names)
+    for item in value if isinstance(value, tuple) else ():
+        yield from ("", f"[[{path}]]  # {names.get(path, 'default')}", *_assignments(item, None, {}))
+
+
+def _references(path: str, field: FieldInfo) -> Iterator[str]:
+    """The reference of the table at ``path`` and of those inside it."""
+    model = section_in(field.annotation)
+    if model is None:
+        return
+    repeated = get_origin(field.annotation) is tuple
+    yield _table(f"[[{path}]]" if repeated else f"[{path}]", model)
+    for key, inner in model.model_fields.items():
+        yield from _references(f"{path}.{key}", inner)
 
 
 def _assignments(model: BaseModel, section: str | None, names: Mapping[str, str]) -> Iterator[str]:
     for key, field in type(model).model_fields.items():
         value = getattr(model, key)
-        if value is None:
+        if value is None or section_in(field.annotation):
             continue
         line = f"{key} = {_toml(value, field)}"
         if section is not None:
@@ -138,6 +159,8 @@ def _table(title: str, model: type[BaseModel]) -> str:
         "| --- | --- | --- | --- |",
     ]
     for key, field in model.model_fields.items():
+        if section_in(field.annotation):
+            continue
         default = field.get_default()
         if field.is_required():
             shown = "needed"

@@ -46,10 +46,15 @@ def read(config: Path | None = None, *, flags: Mapping[str, tuple[str, object]] 
 
 
 def _merge(values: dict[str, Any], names: dict[str, str], source: Source) -> None:
-    for section, content in source.values.items():
-        present = values.get(section)
-        if isinstance(present, dict) and isinstance(content, Mapping):
-            values[section] = present | dict(content)
-        else:
-            values[section] = dict(content) if isinstance(content, Mapping) else content
+    _merge_tables(values, source.values)
     names.update(source.names)
+
+
+def _merge_tables(values: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, content in more.items():
+        if isinstance(content, Mapping):
+            present = values.get(key)
+            values[key] = dict(present) if isinstance(present, Mapping) else {}
+            _merge_tables(values[key], content)
+        else:
+            values[key] = content

@@ -2,13 +2,13 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway.settings.declaration import LATER, Settings
-from gateway.settings.hook import Hook
+from gateway.settings.section import section_in
 
 _LONGEST_VALUE: Final = 60
 
@@ -64,7 +64,8 @@ def _rule(detail: ErrorDetails, path: str) -> str:
 
 def _shown(detail: ErrorDetails, path: str) -> str:
     value = detail["input"]
-    secret = "secret" in path.replace("[", ".").split(".")
+    # A hash is none, but the key itself may stand in its place by mistake.
+    secret = not {"secret", "public_key", "private_key", "hash"}.isdisjoint(path.replace("[", ".").split("."))
     # A whole table or list given as a text may hold a secret anywhere.
     whole = detail["type"] in {"model_type", "tuple_type", "dict_type"}
     if secret or whole or not isinstance(value, str | int | float):
@@ -81,7 +82,7 @@ def _path(location: Iterable[int | str]) -> str:
 
 
 def _source(location: tuple[int | str, ...], names: Mapping[str, str]) -> str | None:
-    parts = [str(part) for part in location[:2]]
+    parts = [str(part) for part in location]
     while parts:
         if name := names.get(".".join(parts)):
             return name
@@ -90,10 +91,8 @@ def _source(location: tuple[int | str, ...], names: Mapping[str, str]) -> str | 
 
 
 def _model_of(section: str) -> type[BaseModel] | None:
-    if not section:
-        return Settings
-    if section.startswith("hooks["):
-        return Hook
-    field = Settings.model_fields.get(section)
-    kind: Any = field.annotation if field else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    model: type[BaseModel] | None = Settings
+    for part in section.split(".") if section else ():
+        field = model.model_fields.get(part.partition("[")[0]) if model else None
+        model = section_in(field.annotation) if field else None
+    return model

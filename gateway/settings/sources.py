@@ -22,7 +22,7 @@ class Source:
     """One place that settings come from.
 
     Attributes:
-        values: section → key → value, as found.
+        values: section → key → value, as found; a value may be a table again.
         names: what the user calls each value there, by its path ``section.key``.
         problems: what is wrong with the place itself.
     """
@@ -61,7 +61,7 @@ def from_file(path: Path | None) -> Source:
 
 
 def from_environment() -> Source:
-    """Read every ``GATEWAY_<SECTION>__<NAME>``, and ``GATEWAY_<SECTION>`` as JSON.
+    """Read every ``GATEWAY_<SECTION>__<NAME>``, and ``GATEWAY_<SECTION>`` as JSON; so for nested tables.
 
     Other variables with the prefix are left alone: Kubernetes sets its own, like ``GATEWAY_SERVICE_HOST``,
     for a service of that name.
@@ -97,10 +97,11 @@ def from_flags(flags: Mapping[str, tuple[str, object]]) -> Source:
 
 
 def _variable(path: str) -> str:
-    section, _, key = path.partition(".")
-    whole = f"{PREFIX}{section}".upper()
-    exact = f"{PREFIX}{section}{DELIMITER}{key}".upper()
-    return exact if any(name.upper() == exact for name in os.environ) else whole
+    names = {name.upper() for name in os.environ}
+    parts = path.upper().split(".")
+    while len(parts) > 1 and PREFIX + DELIMITER.join(parts) not in names:
+        parts.pop()
+    return PREFIX + DELIMITER.join(parts)
 
 
 def _stray_variables() -> Iterator[str]:
@@ -111,8 +112,8 @@ def _stray_variables() -> Iterator[str]:
             yield f"{name}: {unknown_key(f'{section}.{key}')}"
 
 
-def _paths(values: Mapping[str, Any]) -> Iterator[str]:
-    for section, content in values.items():
-        yield section
+def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, content in values.items():
+        yield f"{prefix}{key}"
         if isinstance(content, Mapping):
-            yield from (f"{section}.{key}" for key in content)
+            yield from _paths(content, f"{prefix}{key}.")

@@ -125,5 +125,11 @@ Size: TypeAlias = Annotated[int, BeforeValidator(parse_size), Field(gt=0), Shown
 Count: TypeAlias = Annotated[int, BeforeValidator(_no_boolean), Field(gt=0), Shown("number")]
 """A whole number, at least 1."""
 
+CountOrOff: TypeAlias = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0), Shown("number")]
+"""A whole number; 0 stands for no limit."""
+
+ByteRate: TypeAlias = Annotated[int, BeforeValidator(parse_size), Shown("size")]
+"""Bytes in a second; 0 stands for no limit."""
+
 Texts: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_texts), Shown("list of texts")]
 """Several texts; in the environment separated by commas, or a JSON array."""

@@ -1,0 +1,60 @@
+"""The part of the wiring that turns ``[auth]`` of the settings into keys and an authenticator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.auth.api_keys import ApiKey
+from gateway.auth.authenticators import build
+from gateway.auth.claims import Expected
+from gateway.auth.grants import Grants
+from gateway.auth.jwks import Jwks
+from gateway.auth.jwt_keys import JwtKey, pem_key, secret_key
+
+if TYPE_CHECKING:
+    from gateway.auth.authenticators import CredentialAuthenticator
+    from gateway.auth.principal import AcceptEveryone
+    from gateway.settings import Auth
+
+
+def build_authenticator(auth: Auth) -> AcceptEveryone | CredentialAuthenticator:
+    """Build what decides whom a credential speaks for; start its ``run`` with the node.
+
+    Raises:
+        ValueError: a key is too short or not of its algorithm, a grant is no filter, or two API keys clash.
+    """
+    return build(
+        auth.mode,
+        keys=jwt_keys(auth),
+        expected=Expected(auth.issuer, auth.audience),
+        jwks=_jwks(auth),
+        api_keys=[
+            ApiKey.of(key.name, key.hash, Grants(key.subscribe, key.publish, key.consume, key.admin))
+            for key in auth.api_keys
+        ],
+        anonymous=Grants(auth.anonymous.subscribe, auth.anonymous.publish, auth.anonymous.consume),
+    )
+
+
+def jwt_keys(auth: Auth) -> list[JwtKey]:
+    """Make the keys of the settings that tokens are verified with, and that ``gateway token`` may sign with.
+
+    Raises:
+        ValueError: one is too short, or not of its algorithm.
+    """
+    keys = []
+    for number, key in enumerate(auth.keys):
+        try:
+            if key.secret is not None:
+                keys.append(secret_key(key.secret.get_secret_value(), kid=key.kid))
+            elif pem := key.private_key or key.public_key:
+                keys.append(pem_key(key.algorithm, pem.get_secret_value(), kid=key.kid))
+        except ValueError as exc:
+            raise ValueError(f"auth.keys[{number}]: {exc}") from None
+    return keys
+
+
+def _jwks(auth: Auth) -> Jwks | None:
+    if auth.jwks is None:
+        return None
+    return Jwks(auth.jwks.url, Expected(auth.jwks.issuer or auth.issuer, auth.jwks.audience or auth.audience))

@@ -1,0 +1,13 @@
+"""What can be reached from this machine only."""
+
+import ipaddress
+
+
+def is_loopback(host: str) -> bool:
+    """Is ``host``, a name or an address, reachable from this machine only?"""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
