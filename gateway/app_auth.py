@@ -8,11 +8,11 @@ from gateway.auth.api_keys import ApiKey
 from gateway.auth.authenticators import build
 from gateway.auth.claims import Expected
 from gateway.auth.grants import Grants
-from gateway.auth.jwks import Jwks
 from gateway.auth.jwt_keys import JwtKey, pem_key, secret_key
 
 if TYPE_CHECKING:
     from gateway.auth.authenticators import CredentialAuthenticator
+    from gateway.auth.jwks import Jwks
     from gateway.auth.principal import AcceptEveryone
     from gateway.settings import Auth
 
@@ -57,4 +57,7 @@ def jwt_keys(auth: Auth) -> list[JwtKey]:
 def _jwks(auth: Auth) -> Jwks | None:
     if auth.jwks is None:
         return None
-    return Jwks(auth.jwks.url, Expected(auth.jwks.issuer or auth.issuer, auth.jwks.audience or auth.audience))
+    from gateway.auth.jwks import Jwks  # noqa: PLC0415 - its HTTP client takes a tenth of a second
+
+    expected = Expected(auth.jwks.issuer or auth.issuer, auth.jwks.audience or auth.audience)
+    return Jwks(auth.jwks.url, expected)

@@ -10,9 +10,11 @@ import typer
 
 from gateway.cli import exits
 from gateway.cli.check import check
+from gateway.cli.key import key
 from gateway.cli.publish import publish
 from gateway.cli.serve import serve
 from gateway.cli.subscribe import subscribe
+from gateway.cli.token import token
 
 app = typer.Typer(
     name="gateway",
@@ -22,8 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its frames are for people, a server's log is not; locals hold secrets
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (serve, check, publish, subscribe):
+for _command in (serve, check, publish, subscribe, token):
     app.command()(_command)
+app.add_typer(key, name="key")
 
 
 def _version(wanted: bool) -> None:
