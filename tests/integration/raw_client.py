@@ -106,12 +106,12 @@ class RawClient:
                 pass
 
     async def _take(self, size: int) -> bytes:
-        with anyio.fail_after(SECONDS):
-            while len(self._unread) < size:
+        while len(self._unread) < size:
+            with anyio.fail_after(SECONDS):
                 data = await self._loop.sock_recv(self.socket, 65536)
-                if not data:
-                    raise EOFError
-                self._unread += data
+            if not data:
+                raise EOFError
+            self._unread += data
         taken = bytes(self._unread[:size])
         del self._unread[:size]
         return taken

@@ -18,7 +18,7 @@ from anyio import to_thread
 from .raw_client import CLOSE, RawClient, bystander, frame, raw_client, subscribe, until
 from .test_backpressure import publish
 
-DRAIN_SECONDS = 3
+DRAIN_SECONDS = 2
 SETTINGS = f"""
 server.drain_seconds = {DRAIN_SECONDS}
 limits.commands_per_second = 1000000
@@ -70,6 +70,7 @@ async def says_goodbye(client: RawClient) -> None:
     assert (opcode, int.from_bytes(payload[:2], "big")) == (CLOSE, 1001)
     await client.send(frame(payload, CLOSE))
     await client.ended()
+    client.socket.close()  # the gateway waits for that, as long as it drains
 
 
 async def test_a_draining_node_is_not_ready_and_takes_nobody(gateway_process) -> None:
