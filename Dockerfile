@@ -24,10 +24,12 @@ RUN /opt/gateway/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
     && /opt/gateway/bin/pip uninstall --yes pip hatchling pathspec pluggy trove-classifiers
 
 FROM python:3.12-slim
-RUN useradd --system --uid 10001 --home-dir /var/lib/gateway --create-home gateway
+# By number, so that a cluster can see that it isn't root, and can give it the files of a volume.
+RUN groupadd --system --gid 10001 gateway \
+    && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/gateway --create-home gateway
 COPY --from=package /opt/gateway /opt/gateway
-ENV PATH=/opt/gateway/bin:$PATH PYTHONUNBUFFERED=1
-USER 10001
+ENV PATH=/opt/gateway/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
 WORKDIR /var/lib/gateway
 EXPOSE 8080
 STOPSIGNAL SIGTERM
