@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import time
+
+import anyio
+import anyio.lowlevel
 import orjson
 
 from gateway.app import Gateway
+from gateway.auth.principal import Principal
 from gateway.codecs.websocket_frames import iter_payloads
 from gateway.core.events import Pong
 from gateway.core.outbox import Outbox, OutboxLimits
 from gateway.core.publication import Publication
+from gateway.errors import Unauthenticated
 from gateway.settings import Limits, Settings
 from gateway.transports.websocket_session import WebSocketSession
 
@@ -107,3 +113,69 @@ async def test_the_reason_of_a_close_is_told_to_a_blocked_client() -> None:
     assert connection.closed is not None
     assert connection.closed[0] == 4400
     assert [event.get("fatal") for event in connection.events()] == [None, False, True]
+
+
+class OneToken:
+    """Accepts ``right`` alone."""
+
+    required = True
+
+    async def authenticate(self, token: str) -> Principal:
+        if token != "right":
+            raise Unauthenticated("wrong token")
+        return Principal("alice", 1_800_000_000_000)
+
+
+def connect_unauthenticated() -> tuple[WebSocketSession, RecordingConnection]:
+    gateway = Gateway(Settings())
+    gateway._authenticator = OneToken()
+    connection = RecordingConnection()
+    return WebSocketSession(gateway._services(), connection, "s", None), connection
+
+
+async def answered(connection: RecordingConnection, count: int) -> list[dict[str, object]]:
+    """All events after ``welcome``, once there are ``count``."""
+    for _ in range(100):
+        await anyio.lowlevel.checkpoint()
+        if len(events := connection.events()) > count:
+            return events[1:]
+    raise AssertionError(connection.events())
+
+
+async def test_nothing_but_auth_and_ping_before_authentication() -> None:
+    session, connection = connect_unauthenticated()
+    send(session, op="subscribe", filter="a", ref=1)
+    send(session, op="publish", topic="a", data=1)
+    send(session, op="ping", ref=2)
+    send(session, op="auth", token="right", ref=3)
+    assert not connection.reading  # what follows waits for the answer
+    refused, silent, pong, admitted = await answered(connection, 4)
+    assert connection.events()[0]["authenticated"] is False
+    assert (refused["code"], refused["ref"]) == ("unauthenticated", 1)
+    assert silent["code"] == "unauthenticated"
+    assert pong == {"op": "pong", "ref": 2}
+    assert admitted == {"op": "authenticated", "subject": "alice", "expires": 1_800_000_000_000, "ref": 3}
+    assert connection.reading
+    send(session, op="subscribe", filter="a", ref=4)
+    assert (await answered(connection, 5))[-1]["op"] == "subscribed"
+
+
+async def test_the_third_wrong_token_closes_with_4401() -> None:
+    session, connection = connect_unauthenticated()
+    for attempt in range(1, 4):
+        send(session, op="auth", token="wrong", ref=attempt)
+        answer = (await answered(connection, attempt))[-1]
+        assert (answer["code"], answer["ref"]) == ("unauthenticated", attempt)
+        assert answer["fatal"] is (attempt == 3)
+    assert connection.closed is not None
+    assert connection.closed[0] == 4401
+
+
+async def test_no_authentication_in_time_closes_with_4409() -> None:
+    session, connection = connect_unauthenticated()
+    session.check(time.monotonic() + Limits().auth_timeout - 1)
+    assert connection.closed is None
+    session.check(time.monotonic() + Limits().auth_timeout + 1)
+    assert connection.closed is not None
+    assert connection.closed[0] == 4409
+    assert (await answered(connection, 1))[-1]["fatal"] is True
