@@ -143,7 +143,7 @@ class Gateway:
         server = self._settings.server
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         self._log.info("gateway ready", url=f"http://{host}:{address[1]}", node=self.node)
-        if server.insecure:
+        if server.insecure and self._settings.auth.mode == "none":
             self._log.warning("anyone who reaches this address may publish and subscribe", host=server.host)
 
     async def _drain(self) -> None:
@@ -167,7 +167,7 @@ class Gateway:
         return OriginPolicy(
             origins=settings.origins.allow,
             hosts=None
-            if settings.server.insecure
+            if settings.server.insecure or settings.auth.mode != "none"
             else {*settings.origins.hosts, settings.server.host.lower()},
         )
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gateway.settings import InvalidSettings, Settings, read
 from gateway.settings.listing import effective
 
+PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 SECRET = "hunter2 hunter2 hunter2 hunter2 hunter2"
 KEY = '[[auth.keys]]\nalgorithm = "HS256"\nsecret = "env:JWT_SECRET"\n'
 API_KEY = '[[auth.api_keys]]\nname = "billing"\nhash = "abcdefgh:00"\npublish = ["orders/#"]\n'
@@ -203,3 +205,18 @@ def test_rates_are_off_at_zero() -> None:
     assert (limits.commands_per_second, limits.publish_bytes_per_second) == (0, 1048576)
     assert (limits.connections_per_address, limits.publishes_per_second) == (0, 0)
     assert "greater than or equal to 0" in problems("[limits]\npublishes_per_second = -1\n")
+
+
+def test_the_settings_in_the_security_page_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_JWT_SECRET", SECRET)
+    Path("issuer.pem").write_text("a PEM", encoding="ascii")
+    blocks = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    loaded = settings("\n".join(blocks))
+    assert loaded.auth.mode == "required"
+    assert [key.algorithm for key in loaded.auth.keys] == ["HS256", "ES256"]
+
+
+def test_the_security_page_names_limits_that_exist() -> None:
+    limits = PAGE.read_text(encoding="utf-8").partition("## Limits")[2].partition("## Secrets")[0]
+    named = set(re.findall(r"`([a-z]+_[a-z_]+)`", limits)) - {"rate_limited", "too_large", "too_many"}
+    assert named - set(type(Settings().limits).model_fields) == {"bad_frame", "bad_topic"}
