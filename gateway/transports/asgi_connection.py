@@ -56,7 +56,9 @@ class AsgiConnection:
         return len(self._frames)
 
     def write(self, frames: bytes) -> None:
-        """Have ``frames`` sent; not writable until that is done."""
+        """Have ``frames`` sent; not writable until that is done. Dropped once closing, as the close waits."""
+        if self._closing is not None:
+            return
         self._frames += frames
         self.writable = False
         self._session.writable_changed(writable=False)
@@ -130,7 +132,7 @@ class AsgiConnection:
                     frames, self._frames = self._frames, b""
                     for payload in iter_payloads(frames):
                         await self._websocket.send({"type": "websocket.send", "text": payload.decode()})
-                    if not self._frames:
+                    if not self._frames and self._closing is None:
                         self.writable = True
                         self._session.writable_changed(writable=True)
                 if self._closing is not None:
