@@ -1,0 +1,1 @@
+"""The load: subscribers that count without parsing, publishers with a bound on what is in flight."""

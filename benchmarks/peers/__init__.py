@@ -1,0 +1,20 @@
+"""What the gateway is compared with; one module each, all behind the same small interface (``base.py``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.peers.broadcast import Broadcast
+from benchmarks.peers.floor import Floor
+from benchmarks.peers.gateway import Gateway
+from benchmarks.peers.mosquitto import Mosquitto
+from benchmarks.peers.nats import Nats
+from benchmarks.peers.starlette_loop import StarletteLoop
+from benchmarks.peers.uwebsockets import UWebSockets
+
+if TYPE_CHECKING:
+    from benchmarks.peers.base import Peer
+
+PEERS: dict[str, type[Peer]] = {
+    peer.name: peer for peer in (Gateway, Nats, UWebSockets, Mosquitto, Broadcast, StarletteLoop, Floor)
+}
