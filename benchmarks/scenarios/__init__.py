@@ -1,0 +1,36 @@
+"""The scenarios, by their ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.scenarios.busy_neighbours import Burst, Everybody
+from benchmarks.scenarios.fan_out import FanOut, FanOutLarge, FanOutWildcards
+from benchmarks.scenarios.fixed_rate import FixedRate
+from benchmarks.scenarios.idle_connections import IdleConnections
+from benchmarks.scenarios.index import Index
+from benchmarks.scenarios.many_filters import ManyFilters
+from benchmarks.scenarios.no_fan_out import NoFanOut
+from benchmarks.scenarios.publishing import Publishing
+from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
+
+if TYPE_CHECKING:
+    from benchmarks.scenarios.base import Scenario
+
+SCENARIOS: dict[str, type[Scenario]] = {
+    scenario.id: scenario
+    for scenario in (
+        FanOut,
+        FanOutWildcards,
+        FanOutLarge,
+        ManyFilters,
+        NoFanOut,
+        FixedRate,
+        IdleConnections,
+        StuckSubscribers,
+        Publishing,
+        Index,
+        Burst,
+        Everybody,
+    )
+}

@@ -1,0 +1,48 @@
+"""The benchmarks' harness works, at a small scale; nothing is said about any clock."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--rounds", "1", "--seconds", "0.5", "--scale", "0.02", "--no-charts")
+
+
+def bench(results: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments, *SMALL, "--results", str(results)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_fan_out_is_complete_and_in_order_at_the_gateway_and_at_the_floor(tmp_path: Path) -> None:
+    ended = bench(tmp_path, "F1", "--peers", "gateway,floor")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    records = json.loads((tmp_path / "F1.json").read_text())["records"]
+    assert {record["peer"] for record in records} == {"gateway", "floor"}
+    for record in records:
+        figures = record["measurement"]["figures"]
+        assert record["measurement"]["problems"] == []
+        assert figures["deliveries"] == figures["messages"] * 20 > 0
+    assert "Every subscriber got every message" in (tmp_path / "F1.md").read_text()
+
+
+@pytest.mark.parametrize("scenario", ["F2", "F7"])
+def test_other_ways_to_publish_and_subscribe_are_complete_too(tmp_path: Path, scenario: str) -> None:
+    ended = bench(tmp_path, scenario, "--peers", "gateway")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_an_unknown_scenario_is_refused(tmp_path: Path) -> None:
+    ended = bench(tmp_path, "F99")
+    assert ended.returncode == 2
+    assert "no scenario F99" in ended.stderr
