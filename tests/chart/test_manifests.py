@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import helm_python
@@ -113,6 +114,14 @@ def test_a_pod_outlives_the_drain(release: Release, values: Manifest) -> None:
 def test_notes_say_where_the_gateway_is(release: Release) -> None:
     assert "http" in release.notes
     assert "rollout status deployment/" in release.notes
+
+
+def test_the_example_of_the_docs_renders(helm: Helm) -> None:
+    text = (CHART.parents[1] / "docs" / "kubernetes.md").read_text()
+    examples = [
+        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    ]
+    assert [helm.render(values).one("Ingress")["kind"] for values in examples] == ["Ingress"]
 
 
 def test_packages(tmp_path: Path) -> None:
