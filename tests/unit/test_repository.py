@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON_LOCKS = {
     "requirements.lock": ("build",),
     "tests/requirements.lock": ("build", "test"),
+    "tests/chart/requirements.lock": ("chart",),
     "web/requirements.lock": ("node",),
 }
 NPM_LOCKS = ("web/package-lock.json", "tests/package-lock.json")
@@ -61,7 +62,7 @@ def locked(lock: str) -> dict[str, tuple[Version, int]]:
 def wanted(groups: tuple[str, ...]) -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     texts = [text for group in groups for text in project["dependency-groups"][group]]
-    if groups != ("node",):
+    if groups not in {("node",), ("chart",)}:
         texts += project["project"]["dependencies"]
     return [Requirement(text) for text in texts]
 
