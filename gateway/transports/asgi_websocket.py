@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
+    from gateway.transports.admission import WebSocketAdmission
+
 _UNLIMITED = 1 << 62
 
 
@@ -101,6 +103,33 @@ class AsgiWebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.conn.extensions:
             self._client_frames.inflater = DeflateInflater(self.conn.extensions[0])
+
+    @classmethod
+    def offered(cls, admission: WebSocketAdmission) -> dict[str, Any]:  # noqa: ARG003 - for subclasses
+        """What an application finds in its scope's extensions, beside what uvicorn puts there."""
+        return {}
+
+    def adopt(
+        self, transport: asyncio.BaseTransport, early: bytes, *, read_paused: bool, writable: bool
+    ) -> None:
+        """Go on where another object has answered the handshake, and its application keeps the connection.
+
+        Args:
+            transport: its next bytes are frames.
+            early: what the client sent ahead of the answer.
+            read_paused: reading is paused; it goes on after the application's turn.
+            writable: whether the transport takes more.
+        """
+        self.connection_made(transport)
+        self.conn.state = State.OPEN
+        self.handshake_initiated = self.handshake_complete = True
+        self._early, self.read_paused = early, read_paused
+        if not writable:
+            self.pause_writing()
+        transport.set_protocol(self)
+        self.start_keepalive()
+        if read_paused:
+            self.loop.call_soon(self._read_on)
 
     async def send(self, message: ASGISendEvent) -> None:
         """See ASGI; bytes that came before the 101 are read after the application's turn."""

@@ -49,6 +49,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         "_end",
         "_frames",
         "_handler",
+        "_head",
         "_open",
         "_paused",
         "_policy",
@@ -67,12 +68,14 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         context: ServerContext,
         policy: ConnectionPolicy,
         writable: bool,
+        head: bytes = b"",
     ) -> None:
         self._transport = transport
         self._frames = frames
         self._context = context
         self._policy = policy
         self._handler: SessionHandler | None = None
+        self._head = head  # of the handshake's answer: goes out with the first frames, or on the next turn
         self._open = True
         self._delivering = True  # open, and neither paused nor about to go on after a pause
         self._paused = False
@@ -91,6 +94,9 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         except BaseException:
             self.close(INTERNAL_ERROR)
             raise
+        if self._head:
+            # Behind what the session has put off to the end of this turn.
+            self._context.loop.call_soon(self._write_head)
         if self._open and (early or self._frames.backlog or self._frames.failure is not None):
             self._backlog = early
             if not self._paused:
@@ -102,6 +108,8 @@ class LeanWebSocketProtocol(asyncio.Protocol):
     def write(self, frames: bytes) -> None:
         """See ``takeover.Connection``, here and below."""
         if self._open:
+            if self._head:
+                frames, self._head = self._head + frames, b""
             self._transport.write(frames)
 
     def buffered_bytes(self) -> int:
@@ -114,6 +122,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
             return
         self._stop_session()
         self._end = (code, reason)
+        self._write_head()
         self._transport.write(server_frame(close_payload(code, reason), CLOSE))
         self._linger()
 
@@ -140,7 +149,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
     def ping(self) -> None:
         """Send a ping, if anything can be sent."""
         if self._open and self.writable:
-            self._transport.write(_PING_FRAME)
+            self.write(_PING_FRAME)
 
     # asyncio.Protocol: what the transport calls
 
@@ -160,7 +169,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         self.writable = True
         if self._open and self._pong is not None:
             pong, self._pong = self._pong, None
-            self._transport.write(server_frame(pong, PONG))
+            self.write(server_frame(pong, PONG))
         self._call_session("writable_changed", True)
 
     def eof_received(self) -> None:
@@ -239,7 +248,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
             self._context.log.warning("WebSocket closed: too many pings or pongs")
             self.close(POLICY_VIOLATION, "too many control frames")
         elif opcode == PING and self.writable:
-            self._transport.write(server_frame(payload, PONG))
+            self.write(server_frame(payload, PONG))
         elif opcode == PING:
             # RFC 6455, 5.5.3: only the most recent ping needs its pong. A peer that reads nothing gets one.
             self._pong = payload
@@ -247,6 +256,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
     def _peer_closes(self, payload: bytes) -> None:
         self._end = close_code_and_reason(payload)
         self._stop_session()
+        self._write_head()
         self._transport.write(server_frame(payload[:2], CLOSE))
         self._linger()
         self._tell_end()
@@ -276,6 +286,11 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         if self._timed:
             self._timed = False
             self._context.deadlines(Wait.MESSAGE, self._policy.message_seconds).stop(self)
+
+    def _write_head(self) -> None:
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():
+            self._transport.write(head)
 
     def _linger(self) -> None:
         if not self._transport.is_closing():

@@ -11,19 +11,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
+from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.transports.admission import WebSocketAdmission
 from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
+from gateway.transports.handshake import RequestRefused, answered, asks_for_websocket, read_handshake
 from gateway.transports.server_context import Wait, context_of, half_close
 
 if TYPE_CHECKING:
     import asyncio
 
+    from starlette.types import ASGIApp, Scope
     from uvicorn.config import Config
     from uvicorn.server import ServerState
+
+    from gateway.transports.handshake import Fields, Handshake
 
 _LINGER_SECONDS = 2.0
 """How long a refused client may go on sending until the connection is cut."""
@@ -65,7 +71,9 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._context = context_of(server_state, self.loop)
         self._heads = self._context.deadlines(Wait.HEAD, self.limits.head_seconds)
-        self._refusal: HTTPStatus | None = None
+        self._upgrading = False  # the request is for a WebSocket
+        self._handshake: Handshake | None = None
+        self._refusal: RequestRefused | None = None
         self._refused = False
         self._begun = False  # a request's first byte has come, its head isn't complete
         self._head_bytes = 0
@@ -98,12 +106,12 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
-            self._refuse(self._refusal or HTTPStatus.BAD_REQUEST)
+            self._refuse(self._refusal or RequestRefused(HTTPStatus.BAD_REQUEST))
         except httptools.HttpParserUpgrade as upgrade:
             self._upgraded(data[upgrade.args[0] :])
         else:
             if self._unaccounted > self.limits.head_bytes:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+                self._refuse(RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
 
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
@@ -114,6 +122,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._begun = True
+        self._upgrading = False
         self._head_bytes = 0
         self._unaccounted, self._fresh = self._fresh, 0
         if self not in self._heads:
@@ -128,8 +137,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         """One header, or one field of a trailer."""
         super().on_header(name, value)
         if len(self.headers) > self.limits.headers:
-            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            raise _Refusal
+            self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         self._count(len(name) + len(value) + len(b": \r\n"))
 
     def on_headers_complete(self) -> None:
@@ -137,8 +145,13 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._begun = False
         self._unaccounted = 0
         self._heads.stop(self)
-        if self.parser.should_upgrade() and self._should_upgrade():
-            self._check_handshake()
+        if (
+            self.parser.should_upgrade()
+            and self.ws_protocol_class is not None
+            and asks_for_websocket(self.headers)
+        ):
+            self._upgrading = True
+            self._read_handshake()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -154,19 +167,25 @@ class GatewayHttpProtocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > self.limits.head_bytes:
-            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            raise _Refusal
+            self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
-    def _check_handshake(self) -> None:
-        """Refuse what no WebSocket handshake is (RFC 6455, 4.2.1: a GET of HTTP/1.1, and no body)."""
-        longest = max(len(name) + len(value) + 4 for name, value in self.headers)
-        if longest > self.limits.line_bytes:
-            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            raise _Refusal
-        names = {name for name, _ in self.headers}
-        no_get = self.parser.get_method() != b"GET" or self.parser.get_http_version() != "1.1"
-        if no_get or b"transfer-encoding" in names or b"content-length" in names:
-            raise _Refusal
+    def _read_handshake(self) -> None:
+        most = self.limits.line_bytes - 4
+        for name, value in self.headers:
+            if len(name) + len(value) > most:
+                self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        parser = self.parser
+        try:
+            self._handshake = read_handshake(
+                parser.get_method(), parser.get_http_version(), self.url, self.headers
+            )
+        except RequestRefused as refused:
+            self._stop(refused.status, str(refused), refused.fields)
+
+    def _stop(self, status: HTTPStatus, reason: str = "", fields: Fields = ()) -> NoReturn:
+        # Not in what is raised: the parser catches that, and it holds the frames that it came through.
+        self._refusal = RequestRefused(status, reason, fields)
+        raise _Refusal
 
     # Refusing
 
@@ -177,18 +196,18 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             # The next request's head is late while this one's response runs: that ends the connection too.
             self.cycle.keep_alive = False
         elif self._begun:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+            self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT))
         else:
             self.transport.close()
 
-    def _refuse(self, status: HTTPStatus) -> None:
-        """End the connection, whatever the client goes on sending; answer with ``status`` where one fits."""
+    def _refuse(self, refused: RequestRefused) -> None:
+        """End the connection, whatever the client goes on sending; answer where an answer fits."""
         self._refused = True
         self._heads.stop(self)
-        self._context.log.warning("HTTP request refused: %d %s", status.value, status.phrase)
+        self._context.log.warning("HTTP request refused: %d %s", refused.status.value, refused)
         cycle = self.cycle
         if self._idle():
-            self._answer(status)
+            self._answer(refused)
         elif self.pipeline or cycle.response_started:
             # Nothing may be written into a response, nor ahead of one that is due.
             self.transport.close()
@@ -196,47 +215,93 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             # The fault is in the body of the request itself: its application waits for the rest.
             cycle.disconnected = True
             cycle.message_event.set()
-            self._answer(status)
+            self._answer(refused)
         else:
             cycle.keep_alive = False
 
-    def _answer(self, status: HTTPStatus) -> None:
-        body = status.phrase.encode("ascii")
-        fields = [*self.server_state.default_headers, (b"content-type", b"text/plain; charset=utf-8")]
-        fields += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-        head = b"".join(b"%b: %b\r\n" % field for field in fields)
-        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
+    def _answer(self, refused: RequestRefused) -> None:
+        fields = [*self.server_state.default_headers, *refused.fields]
+        self.transport.write(answered(refused.status, fields, str(refused).encode()))
         half_close(self.transport)
         self._context.deadlines(Wait.GONE, _LINGER_SECONDS).start(self, self.transport.abort)
 
     # Upgrading
 
+    def _should_upgrade(self) -> bool:
+        return self._upgrading
+
     def _unsupported_upgrade_warning(self) -> None:
         self._context.log.warning("Unsupported upgrade request.")
 
     def _upgraded(self, early: bytes) -> None:
-        if not self._should_upgrade():
+        if not self._upgrading:
             self._unsupported_upgrade_warning()
         elif not self._idle():
             # A handshake behind a request that is still being answered: its 101 would cut into the response.
-            self._refuse(HTTPStatus.BAD_REQUEST)
+            self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST))
         elif issubclass(cast("type", self.ws_protocol_class), AsgiWebSocketProtocol):
             self._become_websocket(early)
         else:
             self.handle_websocket_upgrade()
 
     def _become_websocket(self, early: bytes) -> None:
-        self.connections.discard(self)
         make = cast("type[AsgiWebSocketProtocol]", self.ws_protocol_class)
+        handshake = self._handshake
+        assert handshake is not None
+        self.connections.discard(self)
+        self.flow.resume_reading()
+        if (
+            self.config.ws_per_message_deflate
+            and make.allow_deflate
+            and b"permessage-deflate" in handshake.extensions
+        ):
+            self._negotiate(make, early)
+        else:
+            self._admit(make, handshake, early)
+        # The parser and this object hold each other; without the cycle both go at once.
+        self.parser = None  # type: ignore[assignment]
+
+    def _negotiate(self, make: type[AsgiWebSocketProtocol], early: bytes) -> None:
         protocol = make(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
         if self.flow.write_paused:
             protocol.pause_writing()
-        self.flow.resume_reading()
         protocol.upgrade(self.url, self.headers, early)
-        # The parser and this object hold each other; without the cycle both go at once.
-        self.parser = None  # type: ignore[assignment]
+
+    def _admit(self, make: type[AsgiWebSocketProtocol], handshake: Handshake, early: bytes) -> None:
+        config, state, app_state = self.config, self.server_state, self.app_state
+        admission = WebSocketAdmission(
+            self.transport,
+            handshake.key,
+            make_full=lambda: make(config, state, app_state),
+            policy=make.policy,
+            context=self._context,
+            state=state,
+            writable=not self.flow.write_paused,
+        )
+        scope = self._websocket_scope(handshake)
+        scope["extensions"] |= make.offered(admission)
+        admission.begin(cast("ASGIApp", self.app), scope, early)
+
+    def _websocket_scope(self, handshake: Handshake) -> Scope:
+        raw_path, _, query = self.url.partition(b"?")
+        return {
+            "type": "websocket",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "wss" if self.scheme == "https" else "ws",
+            "server": self.server,
+            "client": self.client,
+            "root_path": self.root_path,
+            "path": self.root_path + unquote(raw_path.decode("ascii")),
+            "raw_path": self.root_path.encode("ascii") + raw_path,
+            "query_string": query,
+            "headers": self.headers,
+            "subprotocols": handshake.subprotocols,
+            "state": self.app_state.copy(),
+            "extensions": {"websocket.http.response": {}},
+        }
 
 
 def http_protocol(limits: HeadLimits) -> type[GatewayHttpProtocol]:

@@ -5,7 +5,7 @@ An application that doesn't ask for the takeover finds a plain ASGI server.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from websockets.protocol import State
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from websockets.http11 import Request
 
+    from gateway.transports.admission import WebSocketAdmission
     from gateway.transports.client_frames import Event
     from gateway.transports.connection_policy import ConnectionPolicy
     from gateway.transports.takeover import Connection, SessionHandler
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 class GatewayWebSocketProtocol(AsgiWebSocketProtocol):
     """One WebSocket connection under uvicorn, until its end or its takeover."""
+
+    @classmethod
+    def offered(cls, admission: WebSocketAdmission) -> dict[str, Any]:
+        """The takeover."""
+        return {EXTENSION: UvicornTakeover(admission)}
 
     def handle_connect(self, event: Request) -> None:
         """Start the application, with the takeover in its scope's extensions."""
@@ -88,7 +94,21 @@ class GatewayWebSocketProtocol(AsgiWebSocketProtocol):
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.conn.parser.close()
         self._early = b""
-        del self.scope, self.request, self.response, self._client_frames
+        for name in ("scope", "request", "response", "_client_frames"):
+            vars(self).pop(name, None)
+
+
+class _Holder(Protocol):
+    def check_open(self) -> None: ...
+
+    def take_over(
+        self,
+        make_session: Callable[[Connection], SessionHandler],
+        *,
+        max_message: int,
+        refuse_invalid_text: bool,
+        write_high: int,
+    ) -> None: ...
 
 
 class UvicornTakeover:
@@ -96,8 +116,8 @@ class UvicornTakeover:
 
     __slots__ = ("_protocol",)
 
-    def __init__(self, protocol: GatewayWebSocketProtocol) -> None:
-        self._protocol: GatewayWebSocketProtocol | None = protocol
+    def __init__(self, protocol: _Holder) -> None:
+        self._protocol: _Holder | None = protocol
 
     def take_over(
         self,

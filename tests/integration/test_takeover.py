@@ -37,6 +37,13 @@ def anyio_backend(request: Any) -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": request.param}
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["deflate", "plain"])
+def deflate(request: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """With an extension to negotiate, uvicorn's class has the handshake; otherwise the lean admission."""
+    monkeypatch.setattr(Node, "deflate", request.param)
+    return bool(request.param)
+
+
 class Recorder:
     """A session that keeps what it was told."""
 
@@ -73,6 +80,8 @@ async def until(condition: Callable[[], object], seconds: float = 10) -> None:
 class Node:
     """A server in the test's own loop, whose endpoint hands every connection to a ``Recorder``."""
 
+    deflate = True
+
     def __init__(self, policy: ConnectionPolicy | None = None) -> None:
         self.sessions: list[Recorder] = []
         self.before: Callable[[WebSocket], Any] | None = None
@@ -85,6 +94,7 @@ class Node:
             port=0,
             ws=websocket_protocol(policy or ConnectionPolicy()),
             http=GatewayHttpProtocol,
+            ws_per_message_deflate=self.deflate,
             log_config=None,
             lifespan="off",
         )
@@ -143,7 +153,8 @@ async def test_messages_reach_the_session_and_frames_the_client() -> None:
         assert [await client.recv(), await client.recv()] == ["three", b"four"]
 
 
-async def test_nobody_keeps_the_handshake_once_the_connection_is_taken_over() -> None:
+@pytest.mark.parametrize("deflate", [True], indirect=True)
+async def test_nobody_keeps_the_handshake_once_the_connection_is_taken_over(deflate: bool) -> None:
     kept: list[weakref.ref[Any]] = []
 
     async with running() as node:
