@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 def draw(results: Results, column: Column, title: str, path: Path) -> None:
     """Write one PNG: a row of bars per variant."""
+    variants = [variant for variant in results.variants() if results.measured(variant)]
+    if not variants:
+        return
     pyplot = _pyplot()
-    variants = results.variants()
     figure, axes = pyplot.subplots(
         len(variants), 1, figsize=(8, 0.8 + 2.1 * len(variants)), squeeze=False, layout="constrained"
     )

@@ -83,6 +83,12 @@ class Results:
         """In the order in which they were measured."""
         return list(dict.fromkeys(record.measurement.variant for record in self.records))
 
+    def measured(self, variant: str) -> bool:
+        """Whether it has any figures; a peer that broke has none, only its problem."""
+        return any(
+            record.measurement.figures for record in self.records if record.measurement.variant == variant
+        )
+
     def peers(self, variant: str) -> list[str]:
         """Those that were measured in this variant."""
         return list(

@@ -21,6 +21,8 @@ def markdown(scenario: Scenario, results: Results, facts: Mapping[str, Mapping[s
     """Tables: figures, targets, problems, then what was compared and where."""
     lines = [f"# {scenario.id}: {scenario.title}", ""]
     for variant in results.variants():
+        if not results.measured(variant):
+            continue
         lines += [f"## {variant}", "", *_figures(scenario, results, variant), ""]
     lines += ["## Targets", "", *_targets(scenario, results), "", "## Complete and in order", ""]
     lines += [*_problems(results), ""]
