@@ -103,6 +103,35 @@ def test_a_very_short_secret_does_not_tear_up_the_log() -> None:
     assert Masking(["e"]).text("hello") == "hello"
 
 
+def test_records_keep_their_order_whichever_way_they_come(stream: io.StringIO) -> None:
+    configure_logs(stream=stream)
+    for number in range(3):
+        structlog.get_logger("a").warning("own", number=number)
+        logging.getLogger("b").warning("a library's")
+    assert [record["event"] for record in records(stream)] == ["own", "a library's"] * 3
+
+
+@pytest.mark.parametrize("value", ["\ud800", 1 << 70, "grün ☂", float("inf"), {1: None}, object, b"\xff"])
+def test_any_value_makes_a_line_of_ascii(stream: io.StringIO, value: Any) -> None:
+    binary = io.BytesIO()
+    configure_logs(stream=io.TextIOWrapper(binary, encoding="ascii"))
+    structlog.get_logger("a").warning("x", value=value)
+    assert "value" in json.loads(binary.getvalue())
+
+
+def test_a_log_that_nobody_reads_any_more_is_no_error(stream: io.StringIO) -> None:
+    configure_logs(stream=stream)
+    stream.close()
+    structlog.get_logger("a").error("x")
+
+
+def test_an_error_comes_with_its_traceback(stream: io.StringIO) -> None:
+    configure_logs(stream=stream)
+    structlog.get_logger("gateway").error("failed", exc_info=ValueError("why"))
+    (record,) = records(stream)
+    assert record["exception"] == "ValueError: why"
+
+
 few_letters = st.text("abc ?&=\n", max_size=20)
 
 
