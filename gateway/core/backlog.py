@@ -5,6 +5,9 @@ publications in order. Beside it one index per policy that chooses its victims: 
 ``drop_oldest`` governs, the one that a newer publication of its topic supersedes under ``latest``.
 A policy drops only what it governs. Where it governs nothing that waits, the newcomer itself is lost.
 
+Publications come and wait in batches that all connections share. A connection that lags far behind a busy
+topic then costs a few operations per batch, not per message: it must not slow the others down.
+
 A gap of ``drop_newest`` lies behind what waits, so it waits there too, as a marker; the gaps of the
 other policies lie before everything that is left, and are told first.
 """
@@ -21,25 +24,28 @@ from gateway.core.events import Gap
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.core.publication import Publication
+    from gateway.core.batch import Batch
     from gateway.core.subscription import Subscription
 
 
 class Offer(Enum):
-    """What became of a publication that was offered."""
+    """What became of publications that were offered."""
 
     QUEUED = "queued"
-    DROPPED = "dropped"  # this or an older one is lost, and counted
+    DROPPED = "dropped"  # some of these or of older ones are lost, and counted
     OVERFLOWED = "overflowed"  # the policy is to disconnect: the caller must close the connection
 
 
-class _Waiting:
-    __slots__ = ("publication", "size", "subscription")
+class _Segment:
+    """The publications of a batch from ``first`` up to, not including, ``last``."""
 
-    def __init__(self, publication: Publication, subscription: Subscription, size: int) -> None:
-        self.publication = publication
+    __slots__ = ("batch", "first", "last", "subscription")
+
+    def __init__(self, batch: Batch, first: int, last: int, subscription: Subscription) -> None:
+        self.batch = batch
+        self.first = first
+        self.last = last
         self.subscription = subscription
-        self.size = size
 
 
 class _Marker:
@@ -72,7 +78,7 @@ class Backlog:
     )
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[int, _Waiting | _Marker] = OrderedDict()
+        self._entries: OrderedDict[int, _Segment | _Marker] = OrderedDict()
         self._oldest: deque[int] = deque()
         self._latest: OrderedDict[str, int] = OrderedDict()
         self._markers: dict[Subscription, _Marker] = {}
@@ -85,49 +91,43 @@ class Backlog:
     def __bool__(self) -> bool:
         return bool(self._entries or self._gaps)
 
-    def offer(
-        self, publication: Publication, subscription: Subscription, *, size: int, messages: int, room: int
-    ) -> Offer:
-        """Queue ``publication``, or apply ``subscription``'s policy; never waits.
+    def offer(self, batch: Batch, subscription: Subscription, *, messages: int, room: int) -> Offer:
+        """Queue ``batch``, or apply ``subscription``'s policy; never waits.
 
         Args:
-            publication: what was published.
-            subscription: the one that governs it.
-            size: the bytes of its frame.
+            batch: what was published.
+            subscription: the one that governs all of it.
             messages: how many may wait at most.
             room: how many bytes may wait at most.
         """
         lost_before = self.dropped
         policy = subscription.overflow
         if policy is Overflow.LATEST:
-            self._supersede(publication.topic)
-        if self._over(size, messages, room):
-            if policy is Overflow.DISCONNECT:
-                return Offer.OVERFLOWED
-            if policy is Overflow.DROP_NEWEST:
-                self._mark(subscription)
-                return Offer.DROPPED
-            self._evict(policy, size, messages, room)
-            if self._over(size, messages, room):
-                self._lose(subscription)
-                return Offer.DROPPED
-        self._queue(publication, subscription, size)
+            self._queue_latest(batch, subscription, messages, room)
+        elif policy is Overflow.DROP_OLDEST or policy is Overflow.SPILL:
+            self._queue(batch, 0, len(batch), subscription)
+            self._evict_oldest(messages, room)
+        elif self.messages + len(batch) <= messages and self.bytes + batch.size(0, len(batch)) <= room:
+            self._queue(batch, 0, len(batch), subscription)
+        elif policy is Overflow.DISCONNECT:
+            return Offer.OVERFLOWED
+        else:
+            self._queue_what_fits(batch, subscription, messages, room)
         return Offer.DROPPED if self.dropped > lost_before else Offer.QUEUED
 
-    def take(
-        self, budget: int, encode: Callable[[Gap], bytes], frame: Callable[[Publication], bytes]
-    ) -> list[bytes]:
+    def take(self, budget: int, encode: Callable[[Gap], bytes]) -> list[bytes]:
         """Remove and return the next frames, about ``budget`` bytes of them and at least one; gaps first."""
         frames = [encode(gap) for gap in self._take_gaps()]
         size = sum(map(len, frames))
         while self._entries and (size < budget or not frames):
-            entry = self._pop_first()
+            number = next(iter(self._entries))
+            entry = self._entries[number]
             if isinstance(entry, _Marker):
-                next_frame = encode(_overflow_gap(entry.subscription, entry.count))
+                del self._entries[number], self._markers[entry.subscription]
+                frames.append(encode(_overflow_gap(entry.subscription, entry.count)))
             else:
-                next_frame = frame(entry.publication)
-            frames.append(next_frame)
-            size += len(next_frame)
+                frames.append(self._take_part(number, entry, budget - size))
+            size += len(frames[-1])
         return frames
 
     def forget(
@@ -139,22 +139,23 @@ class Backlog:
             subscription: the one that has ended; it governs nothing from now on.
             successor: gives, for a topic, the subscription that governs it now, or None.
         """
-        survivors: list[tuple[Publication, Subscription, int]] = []
-        markers: list[_Marker] = []
-        for entry in self._entries.values():
-            if isinstance(entry, _Marker):
-                markers.append(entry)
-            elif entry.subscription is not subscription:
-                survivors.append((entry.publication, entry.subscription, entry.size))
-            elif (heir := successor(entry.publication.topic)) is not None:
-                survivors.append((entry.publication, heir, entry.size))
+        before = list(self._entries.values())
         self._entries.clear()
         self._oldest.clear()
         self._latest.clear()
         self._markers.clear()
         self.messages = self.bytes = 0
-        for publication, governor, size in survivors:
-            self._queue(publication, governor, size)
+        markers = [entry for entry in before if isinstance(entry, _Marker)]
+        for entry in before:
+            if isinstance(entry, _Marker):
+                continue
+            if entry.subscription is not subscription:
+                self._queue(entry.batch, entry.first, entry.last, entry.subscription)
+                continue
+            for index in range(entry.first, entry.last):
+                heir = successor(entry.batch.publications[index].topic)
+                if heir is not None:
+                    self._queue(entry.batch, index, index + 1, heir)
         for marker in markers:
             if marker.subscription is subscription:
                 subscription.dropped += marker.count
@@ -165,61 +166,95 @@ class Backlog:
             yield _overflow_gap(subscription, subscription.dropped)
             subscription.dropped = 0
 
-    def _over(self, size: int, messages: int, room: int) -> bool:
-        return self.messages >= messages or self.bytes + size > room
+    # In
 
-    def _queue(self, publication: Publication, subscription: Subscription, size: int) -> None:
+    def _queue(self, batch: Batch, first: int, last: int, subscription: Subscription) -> None:
         number = self._next
         self._next = number + 1
-        self._entries[number] = _Waiting(publication, subscription, size)
-        self.messages += 1
-        self.bytes += size
-        if subscription.overflow in {Overflow.DROP_OLDEST, Overflow.SPILL}:
+        self._entries[number] = _Segment(batch, first, last, subscription)
+        self.messages += last - first
+        self.bytes += batch.size(first, last)
+        policy = subscription.overflow
+        if policy is Overflow.DROP_OLDEST or policy is Overflow.SPILL:
             self._oldest.append(number)
-        elif subscription.overflow is Overflow.LATEST:
-            self._latest[publication.topic] = number
+        elif policy is Overflow.LATEST:
+            for index in range(first, last):
+                self._latest[batch.publications[index].topic] = number
 
-    def _supersede(self, topic: str) -> None:
-        number = self._latest.pop(topic, None)
-        if number is not None:
-            self._drop(number)
-
-    def _evict(self, policy: Overflow, size: int, messages: int, room: int) -> None:
-        while self._over(size, messages, room):
-            if policy is Overflow.LATEST:
-                if not self._latest:
-                    return
-                _, number = self._latest.popitem(last=False)
+    def _queue_what_fits(self, batch: Batch, subscription: Subscription, messages: int, room: int) -> None:
+        for index in range(len(batch)):
+            if self.messages >= messages:
+                self._mark(subscription, len(batch) - index)
+                return
+            if self.bytes + batch.size(index, index + 1) > room:
+                self._mark(subscription, 1)
             else:
-                if not self._oldest:
-                    return
-                number = self._oldest.popleft()
-            self._drop(number)
+                self._queue(batch, index, index + 1, subscription)
+
+    def _queue_latest(self, batch: Batch, subscription: Subscription, messages: int, room: int) -> None:
+        newest = {publication.topic: index for index, publication in enumerate(batch.publications)}
+        superseded = len(batch) - len(newest)
+        if superseded:
+            self._lose(subscription, superseded)
+        for topic, index in sorted(newest.items(), key=lambda item: item[1]):
+            number = self._latest.pop(topic, None)
+            if number is not None:
+                self._drop(number)
+            size = batch.size(index, index + 1)
+            while self._latest and (self.messages >= messages or self.bytes + size > room):
+                _, number = self._latest.popitem(last=False)
+                self._drop(number)
+            if self.messages >= messages or self.bytes + size > room:
+                self._lose(subscription, 1)
+            else:
+                self._queue(batch, index, index + 1, subscription)
+
+    # Lost
+
+    def _evict_oldest(self, messages: int, room: int) -> None:
+        while self._oldest and (self.messages > messages or self.bytes > room):
+            number = self._oldest[0]
+            segment = self._entries[number]
+            assert isinstance(segment, _Segment)
+            first, last = segment.first, segment.last
+            until = min(last, max(first, first + self.messages - messages))
+            if self.bytes > room:
+                until = max(until, segment.batch.reaching(first, last, self.bytes - room))
+            if until == last:
+                self._oldest.popleft()
+                self._drop(number)
+            else:
+                segment.first = until
+                self._lose(segment.subscription, until - first)
+                self.messages -= until - first
+                self.bytes -= segment.batch.size(first, until)
 
     def _drop(self, number: int) -> None:
-        entry = self._entries.pop(number)
-        assert isinstance(entry, _Waiting)
-        self.messages -= 1
-        self.bytes -= entry.size
-        self._lose(entry.subscription)
+        segment = self._entries.pop(number)
+        assert isinstance(segment, _Segment)
+        self.messages -= segment.last - segment.first
+        self.bytes -= segment.batch.size(segment.first, segment.last)
+        self._lose(segment.subscription, segment.last - segment.first)
 
-    def _lose(self, subscription: Subscription) -> None:
-        subscription.dropped += 1
-        self.dropped += 1
+    def _lose(self, subscription: Subscription, count: int) -> None:
+        subscription.dropped += count
+        self.dropped += count
         self._gaps[subscription] = None
 
-    def _mark(self, subscription: Subscription) -> None:
+    def _mark(self, subscription: Subscription, count: int) -> None:
         marker = self._markers.get(subscription)
         if marker is None:
             marker = _Marker(subscription)
             self._place(marker)
-        marker.count += 1
-        self.dropped += 1
+        marker.count += count
+        self.dropped += count
 
     def _place(self, marker: _Marker) -> None:
         self._entries[self._next] = marker
         self._next += 1
         self._markers[marker.subscription] = marker
+
+    # Out
 
     def _take_gaps(self) -> list[Gap]:
         gaps = []
@@ -229,19 +264,21 @@ class Backlog:
         self._gaps.clear()
         return gaps
 
-    def _pop_first(self) -> _Waiting | _Marker:
-        number, entry = self._entries.popitem(last=False)
-        if isinstance(entry, _Marker):
-            del self._markers[entry.subscription]
-            return entry
-        self.messages -= 1
-        self.bytes -= entry.size
-        topic = entry.publication.topic
+    def _take_part(self, number: int, segment: _Segment, budget: int) -> bytes:
+        batch, first = segment.batch, segment.first
+        until = max(first + 1, batch.within(first, segment.last, budget))
+        self.messages -= until - first
+        self.bytes -= batch.size(first, until)
+        if until < segment.last:
+            segment.first = until
+            return batch.part(first, until)
+        del self._entries[number]
+        topic = batch.publications[first].topic
         if self._latest.get(topic) == number:
             del self._latest[topic]
         elif self._oldest and self._oldest[0] == number:
             self._oldest.popleft()
-        return entry
+        return batch.part(first, until)
 
 
 def _overflow_gap(subscription: Subscription, dropped: int) -> Gap:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.core.backlog import Offer
+from gateway.core.batch import Batch
 from gateway.core.commands import Overflow
 from gateway.core.subscription import Subscription
 from gateway.core.targets import Interest, TargetLists, Targets
@@ -226,15 +227,14 @@ class Hub:
         self._run = []
         self._run_bytes = 0
         self._tick_messages += len(run)
-        behind: list[Outbox] = []
         for encoder, outboxes in targets.groups:
-            frames = [publication.frame(encoder) for publication in run]
-            joined = frames[0] if len(frames) == 1 else b"".join(frames)
-            self._tick_bytes += len(joined)
-            self._append(outboxes, joined, behind)
-        self._delivered += len(run) * (targets.count - len(behind))
-        for outbox in behind:
-            self._offer(outbox, run, targets)
+            batch = Batch(run, encoder)
+            self._tick_bytes += len(batch.joined)
+            behind: list[Outbox] = []
+            self._append(outboxes, batch.joined, behind)
+            for outbox in behind:
+                self._offer(outbox, batch, targets)
+        self._delivered += len(run) * targets.count
 
     def _append(self, outboxes: tuple[Outbox, ...], joined: bytes, behind: list[Outbox]) -> None:
         touch = self._writes.fresh.append
@@ -247,17 +247,15 @@ class Hub:
             else:
                 behind.append(outbox)
 
-    def _offer(self, outbox: Outbox, run: list[Publication], targets: Targets) -> None:
+    def _offer(self, outbox: Outbox, batch: Batch, targets: Targets) -> None:
         if outbox.closed:
             return
         subscription = targets.governing(outbox)
-        for publication in run:
-            dropped = outbox.dropped
-            if outbox.offer(publication, subscription) is Offer.OVERFLOWED:
-                self._dropped[subscription.overflow] += 1
-                self._overflowed.append(outbox)
-                return
-            self._delivered += 1
+        dropped = outbox.dropped
+        if outbox.offer(batch, subscription) is Offer.OVERFLOWED:
+            self._dropped[subscription.overflow] += len(batch)
+            self._overflowed.append(outbox)
+        elif outbox.dropped != dropped:
             self._dropped[subscription.overflow] += outbox.dropped - dropped
 
     def reply(self, outbox: Outbox, event: Event) -> None:

@@ -20,6 +20,7 @@ from gateway.core.topics import matches
 from gateway.errors import OutboxClosed
 
 if TYPE_CHECKING:
+    from gateway.core.batch import Batch
     from gateway.core.events import Event
     from gateway.core.publication import Publication
 
@@ -157,8 +158,8 @@ class Outbox:
         self._lane_bytes += len(frame)
         return False
 
-    def offer(self, publication: Publication, subscription: Subscription) -> Offer:
-        """Queue ``publication`` while the connection isn't direct, or apply the overflow policy.
+    def offer(self, batch: Batch, subscription: Subscription) -> Offer:
+        """Queue ``batch`` while the connection isn't direct, or apply the overflow policy.
 
         Returns:
             ``OVERFLOWED`` when the subscriber is a slow consumer that the caller must close.
@@ -169,13 +170,12 @@ class Outbox:
         Spec: docs/protocol.md, "Overflow".
         """
         if self.closed:
-            raise OutboxClosed(publication.topic)
+            raise OutboxClosed(subscription.filter)
         if self._backlog is None:
             self._backlog = Backlog()
         return self._backlog.offer(
-            publication,
+            batch,
             subscription,
-            size=len(publication.frame(self.encoder)),
             messages=self._limits.messages,
             room=self._limits.bytes - self._held - sum(map(len, self.pending)),
         )
@@ -193,7 +193,7 @@ class Outbox:
             self._lane_bytes = 0
         if self._backlog:
             room = max(1, budget - sum(map(len, frames)))
-            frames += self._backlog.take(room, self.encoder.encode, self._frame_of)
+            frames += self._backlog.take(room, self.encoder.encode)
         if not frames:
             self.direct = self.blocked_since is None and not self.closed
             self._backlog = None
@@ -233,6 +233,3 @@ class Outbox:
         self._lane = None
         self._backlog = None
         self._lane_bytes = self._held = 0
-
-    def _frame_of(self, publication: Publication) -> bytes:
-        return publication.frame(self.encoder)

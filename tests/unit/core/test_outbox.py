@@ -12,7 +12,7 @@ from gateway.core.subscription import Subscription
 from gateway.core.topics import matches
 from gateway.errors import OutboxClosed
 
-from .wire import LineEncoder, RecordingSink, lines_of, publication
+from .wire import ENCODER, LineEncoder, RecordingSink, batch, lines_of, publication
 
 
 def blocked_outbox(*subscriptions: Subscription, messages: int = 3, size: int = 10_000) -> Outbox:
@@ -35,7 +35,7 @@ def taken(outbox: Outbox, budget: int = 1_000_000) -> list[str]:
 
 
 def offer_many(outbox: Outbox, subscription: Subscription, count: int, topic: str = "t") -> list[Offer]:
-    return [outbox.offer(publication(topic, str(number)), subscription) for number in range(1, count + 1)]
+    return [outbox.offer(batch(topic, str(number)), subscription) for number in range(1, count + 1)]
 
 
 @pytest.mark.parametrize("overflow", [Overflow.DROP_OLDEST, Overflow.SPILL])
@@ -57,7 +57,7 @@ def test_latest_keeps_one_of_each_topic() -> None:
     subscription = Subscription("#", Overflow.LATEST)
     outbox = blocked_outbox(subscription)
     for topic, label in [("a", "a1"), ("b", "b1"), ("a", "a2"), ("a", "a3")]:
-        outbox.offer(publication(topic, label), subscription)
+        outbox.offer(batch(topic, label), subscription)
     assert outbox.waiting_messages == 2
     assert taken(outbox) == ["#-2", "b1", "a3"]
 
@@ -66,7 +66,7 @@ def test_latest_with_too_many_topics_loses_the_oldest_of_them() -> None:
     subscription = Subscription("#", Overflow.LATEST)
     outbox = blocked_outbox(subscription)
     for number in range(5):
-        outbox.offer(publication(f"t{number}", str(number)), subscription)
+        outbox.offer(batch(f"t{number}", str(number)), subscription)
     assert taken(outbox) == ["#-2", "2", "3", "4"]
 
 
@@ -80,7 +80,7 @@ def test_a_policy_drops_only_what_it_governs() -> None:
     keep, drop = Subscription("keep", Overflow.DROP_NEWEST), Subscription("drop", Overflow.DROP_OLDEST)
     outbox = blocked_outbox(keep, drop)
     offer_many(outbox, keep, 3, "keep")
-    assert outbox.offer(publication("drop", "x"), drop) is Offer.DROPPED
+    assert outbox.offer(batch("drop", "x"), drop) is Offer.DROPPED
     assert taken(outbox) == ["drop-1", "1", "2", "3"]
 
 
@@ -88,7 +88,7 @@ def test_the_transports_buffer_counts() -> None:
     subscription = Subscription("t", Overflow.DROP_NEWEST)
     outbox = blocked_outbox(subscription, messages=100, size=1000)
     outbox.block(990, now=1.0)
-    assert outbox.offer(publication(), subscription) is Offer.DROPPED
+    assert outbox.offer(batch(), subscription) is Offer.DROPPED
 
 
 def test_one_big_publication_evicts_several() -> None:
@@ -96,8 +96,27 @@ def test_one_big_publication_evicts_several() -> None:
     size = len(publication().frame(LineEncoder()))
     outbox = blocked_outbox(subscription, messages=100, size=4 * size)
     offer_many(outbox, subscription, 4)
-    assert outbox.offer(publication("t", "9" * (2 * size)), subscription) is Offer.DROPPED
+    assert outbox.offer(batch("t", "9" * (2 * size)), subscription) is Offer.DROPPED
     assert taken(outbox)[0] == "t-3"
+
+
+@pytest.mark.parametrize(
+    ("overflow", "expected"),
+    [
+        (Overflow.DROP_OLDEST, ["t-3", "4", "5", "6"]),
+        (Overflow.SPILL, ["t-3", "4", "5", "6"]),
+        (Overflow.DROP_NEWEST, ["1", "2", "3", "t-3"]),
+        (Overflow.LATEST, ["t-5", "6"]),
+    ],
+)
+def test_a_batch_loses_what_its_messages_would_have_lost_one_by_one(
+    overflow: Overflow, expected: list[str]
+) -> None:
+    subscription = Subscription("t", overflow)
+    outbox = blocked_outbox(subscription)
+    outbox.offer(batch("t", "1", "2"), subscription)
+    outbox.offer(batch("t", "3", "4", "5", "6"), subscription)
+    assert taken(outbox) == expected
 
 
 def test_replies_pass_what_waits() -> None:
@@ -138,7 +157,7 @@ def test_take_gives_at_least_one_frame_whatever_the_budget() -> None:
 
 def test_what_was_pending_when_it_was_blocked_goes_first() -> None:
     subscription = Subscription("t", Overflow.SPILL)
-    outbox = Outbox(RecordingSink(), LineEncoder(), OutboxLimits())
+    outbox = Outbox(RecordingSink(), ENCODER, OutboxLimits())
     outbox.pending.append(publication("t", "0").frame(outbox.encoder))
     outbox.block(0, now=0.0)
     offer_many(outbox, subscription, 1)
@@ -148,8 +167,8 @@ def test_what_was_pending_when_it_was_blocked_goes_first() -> None:
 def test_release_lets_go_of_what_only_that_subscription_wanted() -> None:
     one, both = Subscription("a", Overflow.DROP_OLDEST), Subscription("#", Overflow.LATEST)
     outbox = blocked_outbox(one, both, messages=10)
-    outbox.offer(publication("a", "1"), one)
-    outbox.offer(publication("b", "2"), both)
+    outbox.offer(batch("a", "1"), one)
+    outbox.offer(batch("b", "2"), both)
     del outbox.subscriptions["#"]
     outbox.release(both)
     assert taken(outbox) == ["1"]
@@ -161,7 +180,7 @@ def test_release_hands_over_to_the_subscription_that_still_matches() -> None:
     offer_many(outbox, one, 3, "a")
     del outbox.subscriptions["a"]
     outbox.release(one)
-    outbox.offer(publication("a", "4"), other)
+    outbox.offer(batch("a", "4"), other)
     # The newest of those that were handed over is superseded; the others were accepted under another policy.
     assert taken(outbox) == ["#-1", "1", "2", "4"]
 
@@ -181,7 +200,7 @@ def test_a_closed_outbox_takes_nothing() -> None:
     outbox.close()
     assert outbox.reply(Pong()) is False
     with pytest.raises(OutboxClosed):
-        outbox.offer(publication(), Subscription("t", Overflow.SPILL))
+        outbox.offer(batch(), Subscription("t", Overflow.SPILL))
     assert outbox.take(100) == b""
     assert not outbox.direct
 
@@ -193,15 +212,17 @@ TOPICS = ["a", "b", "c/d", "c/e"]
 
 @given(
     policies=st.dictionaries(st.sampled_from(FILTERS), st.sampled_from(POLICIES), min_size=1),
-    steps=st.lists(st.one_of(st.sampled_from(TOPICS), st.integers(1, 200)), max_size=60),
+    steps=st.lists(
+        st.one_of(st.tuples(st.sampled_from(TOPICS), st.integers(1, 5)), st.integers(1, 200)), max_size=60
+    ),
     messages=st.integers(1, 6),
     size=st.integers(60, 400),
 )
 def test_nothing_is_lost_untold_nor_out_of_order(
-    policies: dict[str, Overflow], steps: list[str | int], messages: int, size: int
+    policies: dict[str, Overflow], steps: list[tuple[str, int] | int], messages: int, size: int
 ) -> None:
-    """Steps are topics to publish on, and budgets to take with; the model is two lists and two counters."""
-    outbox = Outbox(RecordingSink(), LineEncoder(), OutboxLimits(messages=messages, bytes=size))
+    """Steps are batches to publish, and budgets to take with; the model is two lists and two counters."""
+    outbox = Outbox(RecordingSink(), ENCODER, OutboxLimits(messages=messages, bytes=size))
     for topic_filter, overflow in policies.items():
         outbox.subscriptions[topic_filter] = Subscription(topic_filter, overflow)
     outbox.block(0, now=0.0)
@@ -228,12 +249,14 @@ def test_nothing_is_lost_untold_nor_out_of_order(
         if isinstance(step, int):
             take(step)
             outbox.block(0, now=0.0)
-        elif (governor := outbox.governing(step)) is not None:
-            assert matches(governor.filter, step)
-            outbox.offer(publication(step, str(number)), governor)
-            offered[step].append(str(number))
-            governed[governor.filter] += 1
-            governor_of[str(number)] = governor.filter
+        elif (governor := outbox.governing(step[0])) is not None:
+            topic, count = step
+            assert matches(governor.filter, topic)
+            labels = [f"{number}.{index}" for index in range(count)]
+            outbox.offer(batch(topic, *labels), governor)
+            offered[topic] += labels
+            governed[governor.filter] += count
+            governor_of |= dict.fromkeys(labels, governor.filter)
             assert outbox.waiting_messages <= messages
             assert outbox.waiting_bytes <= size
     while take(100):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from gateway.core.batch import Batch
 from gateway.core.events import Gap
 from gateway.core.publication import Publication
 
@@ -45,6 +46,14 @@ class RecordingSink:
 
     def ids(self) -> list[str]:
         return [line["id"] for line in self.lines() if "id" in line]
+
+
+ENCODER = LineEncoder()
+
+
+def batch(topic: str = "t", *labels: str) -> Batch:
+    """A batch of publications on one topic."""
+    return Batch([publication(topic, label) for label in labels or ("1",)], ENCODER)
 
 
 def lines_of(frames: bytes) -> list[dict[str, Any]]:
