@@ -228,15 +228,19 @@ class Hub:
         self._run_bytes = 0
         self._tick_messages += len(run)
         for encoder, outboxes in targets.groups:
-            batch = Batch(run, encoder)
-            self._tick_bytes += len(batch.joined)
-            behind: list[Outbox] = []
-            self._append(outboxes, batch.joined, behind)
-            for outbox in behind:
-                self._offer(outbox, batch, targets)
+            if len(run) == 1:
+                joined = run[0].frame(encoder)
+            else:
+                joined = b"".join([publication.frame(encoder) for publication in run])
+            self._tick_bytes += len(joined)
+            behind = self._append(outboxes, joined)
+            if behind:
+                self._offer(behind, Batch(run, encoder), targets)
         self._delivered += len(run) * targets.count
 
-    def _append(self, outboxes: tuple[Outbox, ...], joined: bytes, behind: list[Outbox]) -> None:
+    def _append(self, outboxes: tuple[Outbox, ...], joined: bytes) -> list[Outbox]:
+        """Give ``joined`` to all that are direct, and return the others."""
+        behind: list[Outbox] = []
         touch = self._writes.fresh.append
         for outbox in outboxes:
             if outbox.direct:
@@ -246,17 +250,19 @@ class Hub:
                 pending.append(joined)
             else:
                 behind.append(outbox)
+        return behind
 
-    def _offer(self, outbox: Outbox, batch: Batch, targets: Targets) -> None:
-        if outbox.closed:
-            return
-        subscription = targets.governing(outbox)
-        dropped = outbox.dropped
-        if outbox.offer(batch, subscription) is Offer.OVERFLOWED:
-            self._dropped[subscription.overflow] += len(batch)
-            self._overflowed.append(outbox)
-        elif outbox.dropped != dropped:
-            self._dropped[subscription.overflow] += outbox.dropped - dropped
+    def _offer(self, behind: list[Outbox], batch: Batch, targets: Targets) -> None:
+        for outbox in behind:
+            if outbox.closed:
+                continue
+            subscription = targets.governing(outbox)
+            dropped = outbox.dropped
+            if outbox.offer(batch, subscription) is Offer.OVERFLOWED:
+                self._dropped[subscription.overflow] += len(batch)
+                self._overflowed.append(outbox)
+            elif outbox.dropped != dropped:
+                self._dropped[subscription.overflow] += outbox.dropped - dropped
 
     def reply(self, outbox: Outbox, event: Event) -> None:
         """Send one event to one connection."""
