@@ -15,7 +15,6 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
-import orjson
 import structlog
 from structlog.stdlib import ProcessorFormatter
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 MASK: Final = "***"
 
 _SHORTEST_SECRET: Final = 4
+_encode_json: Final = json.JSONEncoder(separators=(",", ":")).encode  # plain ASCII, whatever the stream takes
 _QUERY: Final = re.compile(
     r"([?&;](?:access_token|token|jwt|api_?key|key|secret|signature|sig|password|auth)=)[^&;#\s\"']+",
     re.IGNORECASE,
@@ -146,19 +146,13 @@ def _formatter(
 
 def _json_line(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
     take = event_dict.pop
-    record: dict[str, Any] = {
+    first = {
         "time": take("time", None),
         "level": take("level", None),
         "logger": take("logger", None),
         "event": take("event", None),
-        **event_dict,
     }
-    try:
-        line = orjson.dumps(record).decode()
-    except TypeError:  # a lone surrogate, an integer over 64 bits
-        line = ""
-    # Plain ASCII, whatever the stream's encoding is.
-    return line if line and line.isascii() else json.dumps(record, separators=(",", ":"))
+    return _encode_json({**first, **event_dict})
 
 
 class _StreamLogger:
