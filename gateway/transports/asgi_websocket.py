@@ -184,7 +184,7 @@ class AsgiWebSocketProtocol(WebSocketsSansIOProtocol):
         completed = False
         while not self.transport.is_closing():
             events = frames.feed(data)
-            completed = completed or len(events) > 0
+            completed = completed or any(opcode < CLOSE for opcode, _ in events)
             for opcode, payload in events:
                 self._handle(opcode, payload)
             if self.read_paused or not frames.backlog:

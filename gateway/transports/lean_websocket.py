@@ -198,7 +198,9 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         completed = False
         while True:
             events = frames.feed(data)
-            completed = completed or len(events) > 0
+            if self._timed or frames.unfinished:
+                # A client that sends pongs in between has not come any further.
+                completed = completed or any(opcode < CLOSE for opcode, _ in events)
             self._deliver(events)
             if not (self._delivering and frames.backlog):
                 break

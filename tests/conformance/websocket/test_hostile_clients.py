@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -121,6 +123,26 @@ def test_a_message_must_be_complete_in_time(echo: Echo, mode: str) -> None:
     assert fragments.read_close_code() == 1008
     whole.send(text(b"still here"))
     assert [whole.read_frame(), whole.read_frame()] == [(1, b"whole"), (1, b"still here")]
+
+
+@both_ways
+def test_pongs_in_between_give_a_message_no_more_time(echo: Echo, mode: str) -> None:
+    client = echo(mode, policy={"message_seconds": 0.5}).open()
+    client.send(b"\x01\x81" + MASK + b"x")
+    ended = threading.Event()
+
+    def keep_sending_pongs() -> None:
+        with contextlib.suppress(OSError):
+            while not ended.wait(0.05):
+                client.send(b"\x8a\x80" + MASK)
+
+    sender = threading.Thread(target=keep_sending_pongs)
+    sender.start()
+    try:
+        assert client.read_close_code() == 1008
+    finally:
+        ended.set()
+        sender.join()
 
 
 @both_ways
