@@ -12,25 +12,28 @@ import anyio
 import structlog
 import uvicorn
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 
+from gateway import app_arguments as arguments
+from gateway import app_doors as doors
 from gateway.app_auth import build_authenticator
 from gateway.bus.local import LocalBus
 from gateway.codecs.gateway_v1 import GatewayV1
-from gateway.codecs.publish_items import MessageLimits
-from gateway.core.hub import Hub, HubLimits
+from gateway.core.block_list import BlockList
+from gateway.core.hub import Hub
 from gateway.core.idempotency import AnswerWindow
-from gateway.core.outbox import OutboxLimits
-from gateway.core.session import SessionLimits
-from gateway.core.topics import TopicLimits
+from gateway.core.rate import KeyedRates
+from gateway.engine.administration import Administration, GuardedAuthenticator
+from gateway.engine.admission import Admission
+from gateway.engine.authentication import Authentication
 from gateway.engine.delivery import Delivery
 from gateway.engine.node_metrics import register_metrics
 from gateway.engine.publishing import Publisher, Receipt
+from gateway.engine.refusals import Refusals
 from gateway.engine.sessions import Sessions, Upkeep
 from gateway.engine.subscribing import Subscriber
-from gateway.ingest.credentials import bearer
-from gateway.ingest.hooks import Hook, HookPublishing
-from gateway.ingest.limits import IngestLimits
+from gateway.ingest.administration import administration_routes
+from gateway.ingest.credentials import administrators, request_authenticator
+from gateway.ingest.hooks import HookPublishing
 from gateway.ingest.openapi import openapi_routes
 from gateway.ingest.problems import exception_handlers, problem_of
 from gateway.ingest.rest import rest_routes
@@ -39,13 +42,11 @@ from gateway.observability.health import Health
 from gateway.observability.logs import configure_logs
 from gateway.observability.metrics import Metrics
 from gateway.settings import read
-from gateway.transports.connection_policy import ConnectionPolicy
 from gateway.transports.console import console_routes
-from gateway.transports.origins import OriginGuard, OriginPolicy
 from gateway.transports.probes import probe_routes
 from gateway.transports.server import SHUTDOWN_SECONDS, GatewayServer, listen
 from gateway.transports.services import Services
-from gateway.transports.uvicorn_http import HeadLimits, http_protocol
+from gateway.transports.uvicorn_http import http_protocol
 from gateway.transports.uvicorn_websocket import websocket_protocol
 from gateway.transports.websocket import websocket_routes
 
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
     from starlette.routing import BaseRoute
 
-    from gateway.settings import Limits, Settings
+    from gateway.settings import Settings
 
 
 class Gateway:
@@ -68,7 +69,11 @@ class Gateway:
     """
 
     def __init__(self, settings: Settings, *, direct: bool = True) -> None:
-        """Build a node; ``direct=False`` keeps its WebSockets the portable ASGI way."""
+        """Build a node; ``direct=False`` keeps its WebSockets the portable ASGI way.
+
+        Raises:
+            ValueError: what a setting names (a key, a certificate, a template) breaks a rule.
+        """
         limits = settings.limits
         self._settings = settings
         self._clock = time.monotonic
@@ -76,26 +81,37 @@ class Gateway:
         self._direct = direct
         self.node = secrets.token_hex(4)
         self.health = Health()
-        self.hub = Hub(_hub_limits(limits))
-        topic_limits = TopicLimits(bytes=limits.topic_bytes, levels=limits.topic_levels)
+        self.hub = Hub(arguments.hub_limits(limits))
         self._bus = LocalBus()
         self._delivery = Delivery(self.hub)
-        self._sessions = Sessions(limit=limits.connections, clock=self._clock)
+        self._refusals = Refusals()
+        self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
         self._upkeep = Upkeep(self._sessions, self.hub, write_timeout=limits.write_timeout, clock=self._clock)
         self.health.lag = lambda: self._upkeep.lag
-        answers: AnswerWindow[Receipt] = AnswerWindow(
-            seconds=limits.idempotency_window, entries=limits.idempotency_entries
+        self.publisher = self._publisher()
+        self._subscriber = Subscriber(
+            self.hub, self._bus, topic_limits=arguments.topic_limits(limits), refusals=self._refusals
         )
-        self.publisher = Publisher(
-            self._bus, answers=answers, topic_limits=topic_limits, message_bytes=limits.message_bytes
+        self._origins = arguments.origin_policy(settings)
+        self._blocks = BlockList()
+        self._keys = build_authenticator(settings.auth)
+        self._authenticator = GuardedAuthenticator(
+            self._keys, self._blocks, self._refusals, wall_clock=time.time
         )
-        self._subscriber = Subscriber(self.hub, self._bus, topic_limits=topic_limits)
-        self._authenticator = build_authenticator(settings.auth)
+        self._credentials = arguments.credentials(settings, self._origins)
+        self._certificate = arguments.certificate(settings)
         self.metrics = Metrics()
-        register_metrics(self.metrics, self.hub, self.publisher, self._sessions, self._upkeep)
+        register_metrics(
+            self.metrics,
+            hub=self.hub,
+            publisher=self.publisher,
+            sessions=self._sessions,
+            upkeep=self._upkeep,
+            refusals=self._refusals,
+        )
         self.asgi = Starlette(
             routes=self._routes(),
-            middleware=[Middleware(OriginGuard, policy=self._origins(), refuse=problem_of)],
+            middleware=doors.middleware(settings, self._origins),
             exception_handlers=exception_handlers(),
             lifespan=self._lifespan,
         )
@@ -116,15 +132,11 @@ class Gateway:
         runner.run(sockets=sockets)
 
     def _uvicorn_config(self) -> uvicorn.Config:
-        limits = self._settings.limits
+        limits, certificate = self._settings.limits, self._certificate
         return uvicorn.Config(
             self.asgi,
-            http=http_protocol(
-                HeadLimits(
-                    head_bytes=limits.head_bytes, headers=limits.head_count, head_seconds=limits.head_timeout
-                )
-            ),
-            ws=websocket_protocol(_connection_policy(limits)),
+            http=http_protocol(arguments.head_limits(limits)),
+            ws=websocket_protocol(arguments.connection_policy(limits)),
             ws_max_size=limits.frame_bytes,
             ws_per_message_deflate=False,
             ws_ping_interval=limits.ping_interval,
@@ -133,8 +145,11 @@ class Gateway:
             log_config=None,
             access_log=self._settings.server.access_log,
             server_header=False,
-            # Whom to believe about the client's address is the gateway's own setting.
+            # Uvicorn's own would believe every header that comes from loopback.
             proxy_headers=False,
+            ssl_context_factory=None
+            if certificate is None
+            else lambda _config, _default: certificate.context,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,  # type: ignore[arg-type]  # asyncio takes a float
         )
 
@@ -142,9 +157,13 @@ class Gateway:
         self.health.started = True
         server = self._settings.server
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        self._log.info("gateway ready", url=f"http://{host}:{address[1]}", node=self.node)
+        scheme = "http" if self._certificate is None else "https"
+        self._log.info("gateway ready", url=f"{scheme}://{host}:{address[1]}", node=self.node)
         if server.insecure and self._settings.auth.mode == "none":
-            self._log.warning("anyone who reaches this address may publish and subscribe", host=server.host)
+            self._log.warning(
+                "INSECURE: anyone who reaches this address may publish, subscribe and disconnect others",
+                host=server.host,
+            )
 
     async def _drain(self) -> None:
         self.health.draining = True
@@ -156,34 +175,45 @@ class Gateway:
         await self._bus.start(self._delivery.deliver)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._upkeep.run)
-            tasks.start_soon(self._authenticator.run)
+            tasks.start_soon(self._keys.run)
+            if self._certificate is not None:
+                tasks.start_soon(self._certificate.watch)
             self.health.started = True
             yield
             tasks.cancel_scope.cancel()
         await self._bus.stop()
 
-    def _origins(self) -> OriginPolicy:
-        settings = self._settings
-        return OriginPolicy(
-            origins=settings.origins.allow,
-            hosts=None
-            if settings.server.insecure or settings.auth.mode != "none"
-            else {*settings.origins.hosts, settings.server.host.lower()},
+    def _publisher(self) -> Publisher:
+        limits = self._settings.limits
+        answers: AnswerWindow[Receipt] = AnswerWindow(
+            seconds=limits.idempotency_window, entries=limits.idempotency_entries
+        )
+        per_second = limits.publishes_per_second_per_subject
+        return Publisher(
+            self._bus,
+            answers=answers,
+            topic_limits=arguments.topic_limits(limits),
+            message_bytes=limits.message_bytes,
+            refusals=self._refusals,
+            subject_rates=KeyedRates(per_second, 5 * per_second) if per_second else None,
         )
 
     def _routes(self) -> list[BaseRoute]:
         settings, limits = self._settings, self._settings.limits
-        ingest_limits = _ingest_limits(limits)
-        authenticate = bearer(self._authenticator)
-        hooks = HookPublishing(_hooks(settings), self.publisher, authenticate, limits=ingest_limits)
-        _register_hook_metrics(self.metrics, hooks)
+        ingest_limits = arguments.ingest_limits(limits)
+        authenticate = request_authenticator(self._authenticator, self._credentials)
+        administrator = administrators(authenticate)
+        hooks = HookPublishing(arguments.hooks(settings), self.publisher, authenticate, limits=ingest_limits)
+        doors.register_hook_metrics(self.metrics, hooks)
+        administration = Administration(self._sessions, self._blocks, wall_clock=time.time)
         routes: list[BaseRoute] = [
             *rest_routes(publisher=self.publisher, authenticate=authenticate, limits=ingest_limits),
             *hooks.routes(),
+            *administration_routes(administration, administrator),
             *websocket_routes(
                 self._services(), frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),
-            *probe_routes(self.health, self.metrics),
+            *probe_routes(self.health, self.metrics, administrator=administrator),
             *openapi_routes(ingest_limits),
         ]
         if settings.server.console:
@@ -192,24 +222,28 @@ class Gateway:
 
     def _services(self) -> Services:
         limits = self._settings.limits
+        message = arguments.message_limits(limits)
         return Services(
             node=self.node,
             codec=GatewayV1(
-                message_bytes=limits.message_bytes,
-                json_depth=limits.json_depth,
-                header_entries=limits.headers_per_message,
-                header_bytes=limits.header_bytes,
+                message_bytes=message.message_bytes,
+                json_depth=message.json_depth,
+                header_entries=message.header_entries,
+                header_bytes=message.header_bytes,
             ),
             hub=self.hub,
             delivery=self._delivery,
             publisher=self.publisher,
             subscriber=self._subscriber,
             sessions=self._sessions,
-            authenticator=self._authenticator,
+            credentials=self._credentials,
+            admission=Admission(arguments.admission_limits(limits), self._refusals, clock=self._clock),
+            authentication=Authentication(self._authenticator, self._subscriber, wall_clock=time.time),
+            refusals=self._refusals,
             log=ConnectionLog(self._log),
-            limits=_announced(limits),
-            session_limits=_session_limits(limits),
-            outbox_limits=OutboxLimits(messages=limits.outbox_messages, bytes=limits.outbox_bytes),
+            limits=arguments.announced(limits),
+            session_limits=arguments.session_limits(self._settings),
+            outbox_limits=arguments.outbox_limits(limits),
             ping_interval=limits.ping_interval,
             pong_timeout=limits.pong_timeout,
             clock=self._clock,
@@ -238,97 +272,11 @@ def serve(settings: Settings) -> None:
 
     Raises:
         OSError: the address can't be listened on.
-        ValueError: a hook's topic template or secret breaks a rule, or a key or grant does.
+        ValueError: a hook's topic template or secret breaks a rule, or a key, grant or certificate does.
     """
     configure_logs(
-        level=settings.server.log_level,
-        form=settings.server.log_format,
-        secrets=settings.secret_texts(),
+        level=settings.server.log_level, form=settings.server.log_format, secrets=settings.secret_texts()
     )
     # Uvicorn tells of every handshake with its query string, where a token may be; we have our own record.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     build(settings).run()
-
-
-def _hooks(settings: Settings) -> list[Hook]:
-    return [
-        Hook.build(
-            hook.name,
-            hook.scheme,
-            topic=hook.topic,
-            secrets=[secret.get_secret_value() for secret in hook.secret],
-            tolerance_seconds=hook.tolerance,
-            header=hook.header,
-            algorithm=hook.algorithm,
-            encoding=hook.encoding,
-            prefix=hook.prefix,
-            id_header=hook.delivery_id,
-        )
-        for hook in settings.hooks
-    ]
-
-
-def _register_hook_metrics(metrics: Metrics, hooks: HookPublishing) -> None:
-    metrics.counters(
-        "hook_deliveries", "Webhook deliveries published.", "hook", lambda: hooks.statistics().accepted
-    )
-    metrics.counters(
-        "hook_repeats", "Webhook deliveries seen before.", "hook", lambda: hooks.statistics().repeated
-    )
-    metrics.counters(
-        "hook_refusals", "Webhook deliveries not verified.", "hook", lambda: hooks.statistics().unverified
-    )
-
-
-def _hub_limits(limits: Limits) -> HubLimits:
-    return HubLimits(
-        subscriptions=limits.subscriptions_per_connection,
-        cached_topics=limits.cached_topics,
-        # A tick's share of the outbox: what a connection is given at once must fit it besides what waits.
-        tick_bytes=min(256 * 1024, limits.outbox_bytes // 4),
-        tick_messages=limits.outbox_messages,
-    )
-
-
-def _session_limits(limits: Limits) -> SessionLimits:
-    return SessionLimits(
-        auth_timeout=limits.auth_timeout,
-        bad_frames_per_minute=limits.bad_frames_per_minute,
-        commands_per_second=limits.commands_per_second,
-    )
-
-
-def _connection_policy(limits: Limits) -> ConnectionPolicy:
-    return ConnectionPolicy(
-        message_seconds=limits.message_timeout,
-        controls_per_second=limits.control_frames_per_second,
-        control_burst=5 * limits.control_frames_per_second,
-        fragments=limits.fragments_per_message,
-    )
-
-
-def _ingest_limits(limits: Limits) -> IngestLimits:
-    return IngestLimits(
-        message=MessageLimits(
-            message_bytes=limits.message_bytes,
-            json_depth=limits.json_depth,
-            header_entries=limits.headers_per_message,
-            header_bytes=limits.header_bytes,
-        ),
-        batch_items=limits.batch_items,
-        batch_bytes=limits.batch_bytes,
-        hook_bytes=limits.hook_body_bytes,
-    )
-
-
-def _announced(limits: Limits) -> dict[str, int]:
-    """What ``welcome`` tells a client of the limits it may meet."""
-    return {
-        "message_bytes": limits.message_bytes,
-        "frame_bytes": limits.frame_bytes,
-        "json_depth": limits.json_depth,
-        "topic_bytes": limits.topic_bytes,
-        "topic_levels": limits.topic_levels,
-        "subscriptions_per_connection": limits.subscriptions_per_connection,
-        "commands_per_second": int(limits.commands_per_second),
-    }

@@ -9,6 +9,7 @@ GatewayError
 │   ├── Unauthenticated         unauthenticated
 │   │   └── TokenExpired        token_expired
 │   ├── NotPermitted            forbidden
+│   │   └── SubjectBlocked
 │   ├── NotFound                not_found
 │   ├── TooLarge                too_large
 │   ├── Conflict                conflict
@@ -92,6 +93,10 @@ class NotPermitted(ClientError):
 
     code = "forbidden"
     http_status = 403
+
+
+class SubjectBlocked(NotPermitted):
+    """A known principal that an administrator has shut out for a while."""
 
 
 class NotFound(ClientError):

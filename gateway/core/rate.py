@@ -1,6 +1,14 @@
-"""How often something may happen: a token bucket that is told the time."""
+"""How often something may happen: token buckets that are told the time."""
 
 from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+K = TypeVar("K", bound="Hashable")
 
 
 class RateLimit:
@@ -14,14 +22,48 @@ class RateLimit:
         self._tokens = burst
         self._last = now
 
-    def allow(self, now: float) -> bool:
-        """Take one token if there is one."""
+    def allow(self, now: float, cost: float = 1.0) -> bool:
+        """Take ``cost`` tokens if they are there.
+
+        What costs more than the burst passes when the bucket is full, and leaves a debt: refused, it could
+        never pass.
+        """
         if not self._per_second:
             return True
         tokens = min(self._burst, self._tokens + (now - self._last) * self._per_second)
         self._last = now
-        if tokens < 1:
+        if tokens < cost and tokens < self._burst:
             self._tokens = tokens
             return False
-        self._tokens = tokens - 1
+        self._tokens = tokens - cost
         return True
+
+
+class KeyedRates(Generic[K]):
+    """One ``RateLimit`` per key, for as many keys as were seen last.
+
+    Bounded, since addresses and subjects are the clients' to choose: the key seen longest ago is forgotten,
+    and has its whole burst again when it comes back.
+    """
+
+    def __init__(self, per_second: float, burst: float, *, keys: int = 10_000) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._most = keys
+        self._rates: OrderedDict[K, RateLimit] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._rates)
+
+    def allow(self, key: K, now: float) -> bool:
+        """Take one of ``key``'s tokens if there is one."""
+        if not self._per_second:
+            return True
+        rate = self._rates.get(key)
+        if rate is None:
+            if len(self._rates) >= self._most:
+                self._rates.popitem(last=False)
+            rate = self._rates[key] = RateLimit(self._per_second, self._burst, now=now)
+        else:
+            self._rates.move_to_end(key)
+        return rate.allow(now)

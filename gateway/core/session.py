@@ -3,23 +3,24 @@
 An admitted command is its own effect: the engine carries it out. A refused one becomes the ``Reply``
 that says why, or the ``Close`` that ends the connection.
 
-    UNAUTHENTICATED --admit--> AUTHENTICATED
-           |                        |
-           +-------- close ---------+--> CLOSED
+    UNAUTHENTICATED --admit--> AUTHENTICATED --deadline--> EXPIRED
+           |                     |    ^                     |  |
+           |                     |    +-------- admit ------+  |
+           +------ deadline -----+------------- deadline ------+--> CLOSED
 
 Spec: docs/protocol.md, "Authentication", "Errors", "Close codes".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.core.commands import Authenticate, Command, Ping, Reference
 from gateway.core.events import Event, Failure, Pong
-from gateway.core.rate import RateLimit
-from gateway.errors import BadFrame, RateLimited, Unauthenticated
+from gateway.core.throttle import Rates, Throttle, Verdict
+from gateway.errors import BadFrame, RateLimited, SubjectBlocked, TokenExpired, TooMany, Unauthenticated
 
 if TYPE_CHECKING:
     from gateway.errors import GatewayError
@@ -30,6 +31,7 @@ class SessionState(Enum):
 
     UNAUTHENTICATED = "unauthenticated"
     AUTHENTICATED = "authenticated"
+    EXPIRED = "expired"
     CLOSED = "closed"
 
 
@@ -52,9 +54,10 @@ class CloseCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Send this event."""
+    """Send this event; ``limit`` names the setting that a refusal comes from, for its metric."""
 
     event: Event
+    limit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Close:
     code: CloseCode
     reason: str
     event: Event | None = None
+    limit: str | None = None
 
 
 Effect: TypeAlias = Command | Reply | Close
@@ -75,15 +79,19 @@ class SessionLimits:
 
     Attributes:
         auth_timeout: seconds from the connection's start to a right credential.
-        failed_authentications: the last wrong credential of so many closes the connection.
+        expiry_leeway: seconds that a credential counts beyond its end, for clocks that differ.
+        expiry_grace: seconds from then on to renew it; deliveries go on.
+        failed_authentications: the last wrong credential of so many in a row closes the connection.
         bad_frames_per_minute: one more closes the connection.
-        commands_per_second: on average; 0 for no limit. At once it may be five times that.
+        rates: what it may send per second.
     """
 
     auth_timeout: float = 10.0
+    expiry_leeway: float = 5.0
+    expiry_grace: float = 10.0
     failed_authentications: int = 3
     bad_frames_per_minute: int = 20
-    commands_per_second: float = 1000.0
+    rates: Rates = field(default_factory=Rates)
 
 
 class Session:
@@ -95,7 +103,7 @@ class Session:
         deadline: when ``expire`` has something to say, or None.
     """
 
-    __slots__ = ("_bad_frames", "_failed", "_limits", "_minute", "_rate", "deadline", "id", "state")
+    __slots__ = ("_bad_frames", "_failed", "_limits", "_minute", "_throttle", "deadline", "id", "state")
 
     def __init__(
         self,
@@ -109,26 +117,31 @@ class Session:
         self.state = SessionState.AUTHENTICATED if authenticated else SessionState.UNAUTHENTICATED
         self.deadline = None if authenticated else now + limits.auth_timeout
         self._limits = limits
-        # Made with the first command: a session that only listens never needs it.
-        self._rate: RateLimit | None = None
+        self._throttle: Throttle | None = None
         self._failed = 0
         self._bad_frames = 0
         self._minute = now
 
     def receive(self, command: Command, now: float) -> Effect:
         """Decide what becomes of a decoded command."""
-        if self._limits.commands_per_second and not self._in_rate(now):
-            return self._too_fast(command.ref)
+        rates = self._limits.rates
+        if rates.limited:
+            throttle = self._throttle or self._begin(now)
+            if (verdict := throttle.judge(command, now, rates)) is not None:
+                return self._too_fast(verdict, command.ref)
         if type(command) is Ping:
             return Reply(Pong(ref=command.ref))
         if self.state is SessionState.AUTHENTICATED or type(command) is Authenticate:
             return command
+        if self.state is SessionState.EXPIRED:
+            return refusal(TokenExpired("the credential has run out: renew it with auth"), command.ref)
         return refusal(Unauthenticated("authenticate first"), command.ref)
 
     def refuse(self, error: GatewayError, ref: Reference, now: float) -> Reply | Close:
         """Decide what a frame that no codec could decode leads to."""
-        if not self._in_rate(now):
-            return self._too_fast(ref)
+        throttle = self._throttle or self._begin(now)
+        if (verdict := throttle.judge(None, now, self._limits.rates)) is not None:
+            return self._too_fast(verdict, ref)
         if isinstance(error, BadFrame):
             if now - self._minute >= 60:
                 self._minute = now
@@ -138,44 +151,71 @@ class Session:
                 return self._fatal(error, ref, CloseCode.BAD_FRAMES)
         return refusal(error, ref)
 
-    def admit(self) -> None:
-        """A credential was right."""
-        if self.state is SessionState.UNAUTHENTICATED:
-            self.state = SessionState.AUTHENTICATED
-        self.deadline = None
+    def admit(self, now: float, *, remaining: float | None = None) -> None:
+        """A credential was right, or right again.
+
+        Args:
+            now: the time.
+            remaining: seconds until it runs out, leeway not counted; None for one that never does.
+        """
+        if self.state is SessionState.CLOSED:
+            return
+        self.state = SessionState.AUTHENTICATED
+        self._failed = 0
+        self.deadline = None if remaining is None else now + remaining + self._limits.expiry_leeway
 
     def deny(self, error: GatewayError, ref: Reference) -> Reply | Close:
-        """A credential was wrong."""
-        self._failed += 1
+        """A credential was wrong, or is right and still may not be used here."""
+        if isinstance(error, SubjectBlocked):
+            return self._fatal(error, ref, CloseCode.BLOCKED)
+        if isinstance(error, TooMany):
+            return self._fatal(error, ref, CloseCode.TOO_MANY)
+        if not error.retry:
+            self._failed += 1
         if self._failed >= self._limits.failed_authentications:
             return self._fatal(error, ref, CloseCode.UNAUTHENTICATED)
         return refusal(error, ref)
 
-    def expire(self, now: float) -> Close | None:
+    def expire(self, now: float) -> Reply | Close | None:
         """What the passing of time leads to; to be asked at ``deadline``."""
-        if self.deadline is None or now < self.deadline or self.state is SessionState.CLOSED:
+        if self.deadline is None or now < self.deadline:
             return None
-        return self._fatal(Unauthenticated("no credential in time"), None, CloseCode.AUTH_TIMEOUT)
+        if self.state is SessionState.UNAUTHENTICATED:
+            error = Unauthenticated("no credential in time")
+            return self._fatal(error, None, CloseCode.AUTH_TIMEOUT, limit="auth_timeout")
+        expired = TokenExpired("the credential has run out")
+        if self.state is SessionState.EXPIRED:
+            return self._fatal(expired, None, CloseCode.UNAUTHENTICATED)
+        self.state = SessionState.EXPIRED
+        self.deadline = now + self._limits.expiry_grace
+        return refusal(expired, None)
 
     def close(self) -> None:
         """The connection has ended."""
         self.state = SessionState.CLOSED
         self.deadline = None
 
-    def _in_rate(self, now: float) -> bool:
-        rate = self._rate
-        if rate is None:
-            per_second = self._limits.commands_per_second
-            rate = self._rate = RateLimit(per_second, per_second * 5, now=now)
-        return rate.allow(now)
+    def _begin(self, now: float) -> Throttle:
+        self._throttle = Throttle(self._limits.rates, now=now)
+        return self._throttle
 
-    def _too_fast(self, ref: Reference) -> Reply:
-        limit = self._limits.commands_per_second
-        return refusal(RateLimited(f"more than {limit:g} commands per second"), ref)
+    def _too_fast(self, verdict: Verdict, ref: Reference) -> Reply | Close:
+        rates = self._limits.rates
+        if verdict is Verdict.FLOOD:
+            error = RateLimited(f"more than {rates.commands:g} commands per second, for too long")
+            return self._fatal(error, ref, CloseCode.RATE, limit=Verdict.COMMANDS.value)
+        text = {
+            Verdict.COMMANDS: f"more than {rates.commands:g} commands per second",
+            Verdict.PUBLISHES: f"more than {rates.publishes:g} publishes per second",
+            Verdict.PUBLISH_BYTES: f"more than {rates.publish_bytes:g} published bytes per second",
+        }[verdict]
+        return Reply(failure(RateLimited(text), ref), verdict.value)
 
-    def _fatal(self, error: GatewayError, ref: Reference, code: CloseCode) -> Close:
+    def _fatal(
+        self, error: GatewayError, ref: Reference, code: CloseCode, *, limit: str | None = None
+    ) -> Close:
         self.close()
-        return Close(code, str(error), failure(error, ref, fatal=True))
+        return Close(code, str(error), failure(error, ref, fatal=True), limit)
 
 
 def failure(error: GatewayError, ref: Reference, *, fatal: bool = False) -> Failure:

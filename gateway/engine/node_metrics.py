@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.engine.publishing import Publisher
+    from gateway.engine.refusals import Refusals
     from gateway.engine.sessions import Sessions, Upkeep
     from gateway.observability.metrics import Metrics
 
 
 def register_metrics(
-    metrics: Metrics, hub: Hub, publisher: Publisher, sessions: Sessions, upkeep: Upkeep
+    metrics: Metrics,
+    *,
+    hub: Hub,
+    publisher: Publisher,
+    sessions: Sessions,
+    upkeep: Upkeep,
+    refusals: Refusals,
 ) -> None:
     """Have ``metrics`` read these parts when it is scraped."""
     metrics.gauge("connections", "Open client connections.", lambda: sessions.statistics().open)
@@ -47,3 +54,9 @@ def register_metrics(
         lambda: {policy.value: count for policy, count in hub.statistics().dropped.items()},
     )
     metrics.gauge("event_loop_lag_seconds", "How late the event loop was last.", lambda: upkeep.lag)
+    metrics.counters(
+        "refused",
+        "Connections, commands and requests refused, by the limit or rule.",
+        "limit",
+        refusals.statistics,
+    )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.publication import Publication
 from gateway.core.topics import TopicLimits, parse_topic
-from gateway.errors import BadTopic, TooLarge
+from gateway.engine.refusals import Refusals
+from gateway.errors import BadTopic, NotPermitted, RateLimited, TooLarge
 
 if TYPE_CHECKING:
     import asyncio
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.bus.base import Bus
     from gateway.core.commands import Publish
     from gateway.core.idempotency import AnswerWindow
+    from gateway.core.rate import KeyedRates
 
 
 class Receipt(NamedTuple):
@@ -56,12 +58,16 @@ class Publisher:
         answers: AnswerWindow[Receipt],
         topic_limits: TopicLimits,
         message_bytes: int,
+        refusals: Refusals | None = None,
+        subject_rates: KeyedRates[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
         self._answers = answers
         self._topic_limits = topic_limits
         self._message_bytes = message_bytes
+        self._refusals = refusals or Refusals()
+        self._subject_rates = subject_rates
         self._clock = clock
         self._prefix = secrets.token_hex(5)
         self._numbers = count(1)
@@ -75,17 +81,24 @@ class Publisher:
 
         Raises:
             BadTopic: the topic is none, or is the gateway's own (``$…``).
+            NotPermitted: no grant of ``principal`` matches the topic.
             TooLarge: the body is over ``message_bytes``.
+            RateLimited: its subject publishes too fast.
             Conflict: the idempotency key was used for something else, or is in use right now.
             BusUnavailable: it may have been delivered all the same.
         """
         topic = parse_topic(command.topic, self._topic_limits)
         if topic[0] == "$":
             raise BadTopic(f"topic {topic[:128]!r}: topics that begin with '$' are the gateway's own")
+        if not principal.grants.may_publish(topic):
+            self._refusals.count("grant")
+            raise NotPermitted(f"no grant to publish to {topic[:128]!r}")
         body = command.data if command.data is not None else command.binary
         size = len(body) if body is not None else 0
         if size > self._message_bytes:
             raise TooLarge(f"a message may have {self._message_bytes} bytes, this one has {size}")
+        if self._subject_rates is not None and principal.subject is not None:
+            self._check_rate(self._subject_rates, principal.subject)
         if command.idempotency_key is not None:
             return self._submit_once(command, (principal.subject, command.idempotency_key), size)
         return self._hand_over(command, size)
@@ -98,6 +111,11 @@ class Publisher:
     def statistics(self) -> PublishStatistics:
         """A snapshot for metrics and tests."""
         return PublishStatistics(self._accepted, self._bytes, self._repeated)
+
+    def _check_rate(self, rates: KeyedRates[str], subject: str) -> None:
+        if not rates.allow(subject, self._clock()):
+            self._refusals.count("publishes_per_second_per_subject")
+            raise RateLimited("the subject publishes more per second than it may")
 
     def _hand_over(self, command: Publish, size: int) -> Receipt | asyncio.Future[Receipt]:
         publication = Publication(

@@ -18,9 +18,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.core.hub import Hub
+    from gateway.engine.refusals import Refusals
+    from gateway.errors import GatewayError
 
 _SLICE = 200
 """Sessions sent away before other work gets its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFacts:
+    """One connection, as administrators see it.
+
+    Attributes:
+        session: its name.
+        subject: whom it speaks for; None while anonymous.
+        peer: address and port it comes from.
+        transport: ``websocket``.
+        connected: milliseconds since 1970.
+        subscriptions: how many it holds.
+        waiting_messages: publications that wait because it takes no more.
+        waiting_bytes: what waits for it in all.
+    """
+
+    session: str
+    subject: str | None
+    peer: str
+    transport: str
+    connected: int
+    subscriptions: int
+    waiting_messages: int
+    waiting_bytes: int
 
 
 class ClientSession(Protocol):
@@ -29,6 +56,19 @@ class ClientSession(Protocol):
     @property
     def id(self) -> str:
         """The session's name."""
+        ...
+
+    @property
+    def subject(self) -> str | None:
+        """Whom it speaks for; None while it is anonymous."""
+        ...
+
+    def facts(self) -> ConnectionFacts:
+        """What administrators see of it."""
+        ...
+
+    def expel(self, code: CloseCode, error: GatewayError) -> None:
+        """Tell the client ``error`` and close."""
         ...
 
     def check(self, now: float) -> float:
@@ -63,13 +103,15 @@ class Sessions:
     """The register of sessions.
 
     Attributes:
+        open: the sessions by name; changed by this class alone.
         draining: the node takes no new session.
     """
 
-    def __init__(self, *, limit: int, clock: Callable[[], float]) -> None:
+    def __init__(self, *, limit: int, clock: Callable[[], float], refusals: Refusals) -> None:
         self._limit = limit
         self._clock = clock
-        self._open: dict[str, ClientSession] = {}
+        self._refusals = refusals
+        self.open: dict[str, ClientSession] = {}
         self._slots: dict[str, int] = {}
         self._wheel: Wheel[ClientSession] = Wheel(now=clock())
         self._opened = self._refused = 0
@@ -77,19 +119,28 @@ class Sessions:
 
     def check_room(self) -> None:
         """Raise ``Unavailable`` unless one more session may begin."""
-        if self.draining or len(self._open) >= self._limit:
+        if self.draining or len(self.open) >= self._limit:
             self._refused += 1
+            if not self.draining:
+                self._refusals.count("connections")
             raise Unavailable("the node drains" if self.draining else "the node has no room for a connection")
 
     def attach(self, session: ClientSession, *, check_at: float) -> None:
         """Take ``session`` in, to be checked at ``check_at`` (monotonic seconds)."""
         self._opened += 1
-        self._open[session.id] = session
+        self.open[session.id] = session
         self._slots[session.id] = self._wheel.schedule(session, check_at)
+
+    def check_by(self, session: ClientSession, at: float) -> None:
+        """Check ``session`` at ``at`` already, if that is earlier than planned; monotonic seconds."""
+        slot = self._slots.get(session.id)
+        if slot is not None and at < slot:
+            self._wheel.cancel(session, slot)
+            self._slots[session.id] = self._wheel.schedule(session, at)
 
     def detach(self, session: ClientSession) -> None:
         """Let ``session`` go; idempotent."""
-        if self._open.pop(session.id, None) is not None:
+        if self.open.pop(session.id, None) is not None:
             self._wheel.cancel(session, self._slots.pop(session.id))
 
     def check_due(self) -> None:
@@ -97,7 +148,7 @@ class Sessions:
         now = self._clock()
         for session in self._wheel.turn(now):
             again = session.check(now)
-            if session.id in self._open:
+            if session.id in self.open:
                 self._slots[session.id] = self._wheel.schedule(session, again)
 
     async def drain(self, seconds: float) -> None:
@@ -107,21 +158,21 @@ class Sessions:
         """
         self.draining = True
         with anyio.move_on_after(seconds):
-            sessions = list(self._open.values())
+            sessions = list(self.open.values())
             spread = min(len(sessions), 5000)
             for number, session in enumerate(sessions, start=1):
                 retry_after = random.randint(0, spread)  # noqa: S311 - jitter is no secret
                 session.send_away(GoAway("draining", retry_after), CloseCode.GOING_AWAY, "the node drains")
                 if number % _SLICE == 0:
                     await anyio.lowlevel.checkpoint()
-            while self._open:  # noqa: ASYNC110 - bounded by `seconds`; an event would cost every detach
+            while self.open:  # noqa: ASYNC110 - bounded by `seconds`; an event would cost every detach
                 await anyio.sleep(0.02)
-        for session in list(self._open.values()):
+        for session in list(self.open.values()):
             session.abort()
 
     def statistics(self) -> SessionStatistics:
         """A snapshot for metrics, health and tests."""
-        return SessionStatistics(len(self._open), self._opened, self._refused)
+        return SessionStatistics(len(self.open), self._opened, self._refused)
 
 
 class Upkeep:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from gateway.core.commands import Start, StartKind
 from gateway.core.events import CaughtUp, Event, Subscribed, Unsubscribed
 from gateway.core.topics import TopicLimits, parse_filter
-from gateway.errors import BadCommand
+from gateway.engine.refusals import Refusals
+from gateway.errors import BadCommand, NotPermitted, TooMany
 
 if TYPE_CHECKING:
     import asyncio
 
+    from gateway.auth.grants import Grants
     from gateway.bus.base import Bus
     from gateway.core.commands import Subscribe, Unsubscribe
     from gateway.core.hub import Hub
@@ -25,13 +27,18 @@ class Subscriber:
     counted before it is awaited, and a second subscriber awaits the same call.
     """
 
-    def __init__(self, hub: Hub, bus: Bus, *, topic_limits: TopicLimits) -> None:
+    def __init__(
+        self, hub: Hub, bus: Bus, *, topic_limits: TopicLimits, refusals: Refusals | None = None
+    ) -> None:
         self._hub = hub
         self._bus = bus
         self._topic_limits = topic_limits
+        self._refusals = refusals or Refusals()
         self._awaited: dict[str, asyncio.Future[None]] = {}
 
-    def subscribe(self, outbox: Outbox, command: Subscribe) -> list[Event] | asyncio.Future[list[Event]]:
+    def subscribe(
+        self, outbox: Outbox, command: Subscribe, grants: Grants
+    ) -> list[Event] | asyncio.Future[list[Event]]:
         """Subscribe ``outbox``.
 
         Returns:
@@ -39,17 +46,26 @@ class Subscriber:
 
         Raises:
             BadFilter: the filter is none.
+            NotPermitted: no one grant covers the filter.
             BadCommand: ``from`` asks for an offset, and not exactly one stream intersects the filter.
             TooMany: the connection holds as many subscriptions as it may.
             BusUnavailable: it can't be promised that nothing is missed.
         """
         topic_filter = parse_filter(command.filter, self._topic_limits)
+        if not grants.may_subscribe(topic_filter):
+            self._refusals.count("grant")
+            raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
         if command.start.kind is StartKind.OFFSET:
             raise BadCommand(
                 f"from: an offset needs exactly one stream under {topic_filter!r}, there is none"
             )
         events = _answer(command)
-        if self._hub.subscribe(outbox, topic_filter, command.overflow):
+        try:
+            first = self._hub.subscribe(outbox, topic_filter, command.overflow)
+        except TooMany:
+            self._refusals.count("subscriptions_per_connection")
+            raise
+        if first:
             self._ask_bus(outbox, topic_filter)
         awaited = self._awaited.get(topic_filter)
         return events if awaited is None else self._after(awaited, outbox, topic_filter, events)
@@ -65,6 +81,14 @@ class Subscriber:
         if self._hub.unsubscribe(outbox, topic_filter):
             self._bus.unsubscribe(topic_filter)
         return Unsubscribed(topic_filter, ref=command.ref)
+
+    def restrict(self, outbox: Outbox, grants: Grants) -> list[str]:
+        """End what ``grants`` don't cover, and return its filters."""
+        ended = [each for each in outbox.subscriptions if not grants.may_subscribe(each)]
+        for topic_filter in ended:
+            if self._hub.unsubscribe(outbox, topic_filter):
+                self._bus.unsubscribe(topic_filter)
+        return ended
 
     def end(self, outbox: Outbox) -> None:
         """``outbox``'s connection has gone, and its subscriptions with it; idempotent."""

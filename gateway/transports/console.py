@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse, Response
@@ -28,18 +28,13 @@ or install a wheel, which brings the console along.</p>
 """
 
 # Nothing but the gateway's own files runs or is shown, and no page may frame the console.
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'; object-src 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
 
 def console_routes(directory: Path = DIRECTORY) -> Sequence[BaseRoute]:
     """Return the routes that serve the console from ``directory``."""
     if (directory / "index.html").is_file():
-        files = _SecurityHeaders(StaticFiles(directory=directory, html=True))
+        files = _ContentSecurityPolicy(StaticFiles(directory=directory, html=True))
         # One route per entry: one for all would answer for the API's paths too, and for the wrong reason.
         names = sorted(entry.name + "/{rest:path}" * entry.is_dir() for entry in directory.iterdir())
         return [Route(f"/{name}", files, methods=["GET", "HEAD"], name=name) for name in ("", *names)]
@@ -47,18 +42,17 @@ def console_routes(directory: Path = DIRECTORY) -> Sequence[BaseRoute]:
 
 
 async def _missing(_request: Request) -> Response:
-    return HTMLResponse(_MISSING, headers=_HEADERS)
+    return HTMLResponse(_MISSING, headers={"Content-Security-Policy": _POLICY})
 
 
-class _SecurityHeaders:
+class _ContentSecurityPolicy:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
+        async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers: Any = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
+                MutableHeaders(scope=message)["Content-Security-Policy"] = _POLICY
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await self._app(scope, receive, send_with_policy)

@@ -38,11 +38,15 @@ class OriginPolicy:
     def check(self, host: str, origin: str | None) -> None:
         """Raise ``NotPermitted`` unless a request with these headers may change or read anything."""
         self.check_host(host)
-        if origin is None or origin.lower() in self._origins:
-            return
-        scheme, separator, authority = origin.lower().partition("://")
-        if not separator or scheme not in {"http", "https"} or authority != host.lower():
+        if origin is not None and not self.trusts(host, origin):
             raise NotPermitted(f"origin {origin[:128]!r} is not allowed: see origins.allow")
+
+    def trusts(self, host: str, origin: str) -> bool:
+        """Whether ``origin`` is that of ``host`` itself or an allowed one."""
+        if origin.lower() in self._origins:
+            return True
+        scheme, separator, authority = origin.lower().partition("://")
+        return bool(separator) and scheme in {"http", "https"} and authority == host.lower()
 
     def check_host(self, host: str) -> None:
         """Raise ``NotPermitted`` unless ``host`` is a name of the gateway."""

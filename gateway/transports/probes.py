@@ -9,16 +9,26 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.observability.metrics import CONTENT_TYPE
+from gateway.transports.proxies import is_local
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from starlette.requests import Request
 
     from gateway.observability.health import Health
     from gateway.observability.metrics import Metrics
 
 
-def probe_routes(health: Health, metrics: Metrics) -> list[Route]:
+def probe_routes(
+    health: Health, metrics: Metrics, *, administrator: Callable[[Request], Awaitable[object]]
+) -> list[Route]:
     """Return the routes that an orchestrator and a Prometheus server ask.
+
+    Args:
+        health: of the node.
+        metrics: of the node.
+        administrator: raises where a request is not an administrator's; metrics beyond this machine need one.
 
     Spec: docs/http.md, "Probes and metrics".
     """
@@ -38,7 +48,9 @@ def probe_routes(health: Health, metrics: Metrics) -> list[Route]:
             media_type="application/json",
         )
 
-    async def metrics_page(_request: Request) -> Response:
+    async def metrics_page(request: Request) -> Response:
+        if not is_local(request.scope):
+            await administrator(request)
         return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     return [

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.auth.principal import Authenticator
+    from gateway.auth.credentials import Credentials
     from gateway.codecs.gateway_v1 import GatewayV1
     from gateway.core.hub import Hub
     from gateway.core.outbox import OutboxLimits
     from gateway.core.session import SessionLimits
+    from gateway.engine.admission import Admission
+    from gateway.engine.authentication import Authentication
     from gateway.engine.delivery import Delivery
     from gateway.engine.publishing import Publisher
+    from gateway.engine.refusals import Refusals
     from gateway.engine.sessions import Sessions
     from gateway.engine.subscribing import Subscriber
     from gateway.observability.connection_log import ConnectionLog
@@ -26,6 +29,7 @@ class Services:
 
     Attributes:
         node: its name.
+        credentials: finds those of a handshake; None looks at none.
         limits: those that ``welcome`` announces.
         ping_interval: seconds of silence after which a client is pinged.
         pong_timeout: seconds it then has.
@@ -39,7 +43,10 @@ class Services:
     publisher: Publisher
     subscriber: Subscriber
     sessions: Sessions
-    authenticator: Authenticator
+    credentials: Credentials | None
+    admission: Admission
+    authentication: Authentication
+    refusals: Refusals
     log: ConnectionLog
     limits: Mapping[str, int]
     session_limits: SessionLimits

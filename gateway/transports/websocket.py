@@ -5,12 +5,12 @@ Spec: docs/protocol.md, "Handshake".
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from starlette.routing import WebSocketRoute
 
 from gateway.errors import BadCommand, GatewayError
+from gateway.transports.arrival import Arrival
 from gateway.transports.asgi_connection import AsgiConnection
 from gateway.transports.takeover import EXTENSION
 from gateway.transports.websocket_session import WebSocketSession
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.websockets import WebSocket
 
+    from gateway.auth.principal import Principal
     from gateway.transports.services import Services
     from gateway.transports.takeover import Connection, Takeover
 
@@ -44,28 +45,60 @@ def websocket_routes(
     """
 
     async def endpoint(websocket: WebSocket) -> None:
+        address, peer = _peer(websocket)
         try:
             services.sessions.check_room()
-            subprotocol = _choose(websocket.scope["subprotocols"])
+            place = services.admission.enter(address)
         except GatewayError as error:
             await websocket.send_denial_response(refuse(error))
             return
-        await websocket.accept(subprotocol)
-        session_id = secrets.token_hex(8)
+        kept = False
+        try:
+            try:
+                subprotocol = _choose(websocket.scope["subprotocols"])
+                principal = await _principal(services, websocket)
+                place.identify(principal.subject if principal is not None else None)
+            except GatewayError as error:
+                await websocket.send_denial_response(refuse(error))
+                return
+            await websocket.accept(subprotocol)
+            kept = True
+        finally:
+            # A client may go in the midst of it: the place must not stay taken.
+            if not kept:
+                place.leave()
+        await keep(websocket, Arrival(place, peer, principal))
+
+    async def keep(websocket: WebSocket, arrival: Arrival) -> None:
         takeover: Takeover | None = websocket.scope.get("extensions", {}).get(EXTENSION) if direct else None
         way = "asgi" if takeover is None else "direct"
-        services.log.opened(session_id, transport="websocket", way=way, peer=_peer(websocket))
+        subject = arrival.principal.subject if arrival.principal is not None else None
+        services.log.opened(
+            arrival.session, transport="websocket", way=way, peer=arrival.peer, subject=subject
+        )
 
         def make_session(connection: Connection) -> WebSocketSession:
-            return WebSocketSession(services, connection, session_id, None)
+            return WebSocketSession(services, connection, arrival)
 
-        if takeover is None:
-            connection = AsgiConnection(websocket, max_message=frame_bytes, clock=services.clock)
-            await connection.run(make_session)
-        else:
-            takeover.take_over(make_session, max_message=frame_bytes)
+        try:
+            if takeover is None:
+                connection = AsgiConnection(websocket, max_message=frame_bytes, clock=services.clock)
+                await connection.run(make_session)
+            else:
+                takeover.take_over(make_session, max_message=frame_bytes)
+        except BaseException:
+            # The client went before its session was made; leaving twice does nothing.
+            arrival.place.leave()
+            raise
 
     return [WebSocketRoute("/v1/ws", endpoint)]
+
+
+async def _principal(services: Services, websocket: WebSocket) -> Principal | None:
+    if services.credentials is None:
+        return None
+    token = services.credentials.find(websocket.scope)
+    return None if token is None else await services.authentication.authenticate(token)
 
 
 def _choose(offered: list[str]) -> str | None:
@@ -76,6 +109,6 @@ def _choose(offered: list[str]) -> str | None:
     return None
 
 
-def _peer(websocket: WebSocket) -> str:
+def _peer(websocket: WebSocket) -> tuple[str, str]:
     client = websocket.client
-    return f"{client.host}:{client.port}" if client is not None else "unknown"
+    return (client.host, f"{client.host}:{client.port}") if client is not None else ("", "unknown")

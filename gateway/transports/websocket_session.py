@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.auth.principal import ANONYMOUS, Principal
+from gateway.auth.grants import NOTHING
+from gateway.auth.principal import Principal
 from gateway.core.commands import (
     Acknowledge,
     Authenticate,
@@ -22,23 +23,29 @@ from gateway.core.commands import (
     Subscribe,
     Unsubscribe,
 )
-from gateway.core.events import Acked, Authenticated, Event, GoAway, Published, Welcome
-from gateway.core.outbox import Outbox
-from gateway.core.session import Close, CloseCode, Effect, Reply, Session, failure
-from gateway.errors import BadFrame, GatewayError, InternalError, NotFound
+from gateway.core.events import Acked, Event, GoAway, Published, Welcome
+from gateway.core.session import Close, CloseCode, Effect, Reply, Session, SessionState, failure
+from gateway.engine.authentication import answer
+from gateway.engine.sessions import ConnectionFacts
+from gateway.errors import BadFrame, GatewayError, InternalError, NotFound, NotPermitted
+from gateway.transports.way_out import WayOut
 
 if TYPE_CHECKING:
     from gateway.core.commands import Reference
     from gateway.engine.publishing import Receipt
+    from gateway.transports.arrival import Arrival
     from gateway.transports.services import Services
     from gateway.transports.takeover import Connection
 
 _TEXT = 1
+_NOBODY = Principal(grants=NOTHING)
+"""Who a connection is that has yet to authenticate."""
+
 _IN_FLIGHT = 256
 """Publishes of one connection that may await another node's answer; then it isn't read."""
 
 
-class WebSocketSession:
+class WebSocketSession(WayOut):
     """Glue between one connection, its session and its outbox; decides nothing.
 
     Attributes:
@@ -46,42 +53,56 @@ class WebSocketSession:
     """
 
     __slots__ = (
-        "_connection",
-        "_holds",
+        "_arrival",
         "_in_flight",
-        "_lane_held",
-        "_outbox",
         "_pinged_at",
-        "_services",
-        "_session",
         "_task",
         "principal",
     )
 
-    def __init__(
-        self, services: Services, connection: Connection, session_id: str, principal: Principal | None
-    ) -> None:
+    def __init__(self, services: Services, connection: Connection, arrival: Arrival) -> None:
         now = services.clock()
-        authenticated = principal is not None or not services.authenticator.required
-        self._services = services
-        self._connection = connection
-        self._session = Session(session_id, services.session_limits, authenticated=authenticated, now=now)
-        self._outbox = Outbox(connection, services.codec, services.outbox_limits)
-        self._holds = 0
+        principal = arrival.principal or services.authentication.anonymous
+        authenticated = principal is not None
+        super().__init__(
+            services,
+            connection,
+            Session(arrival.session, services.session_limits, authenticated=authenticated, now=now),
+        )
+        self._arrival = arrival
         self._in_flight = 0
-        self._lane_held = False
         self._pinged_at: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self.principal = principal or ANONYMOUS
+        self.principal = principal or _NOBODY
+        if principal is not None:
+            self._session.admit(now, remaining=services.authentication.remaining(principal))
         services.hub.attach(self._outbox)
-        deadline = self._session.deadline
-        services.sessions.attach(self, check_at=deadline or now + services.ping_interval)
-        self._send(Welcome(session_id, services.node, authenticated, services.limits))
+        services.sessions.attach(self, check_at=self._next_check(now + services.ping_interval))
+        self._send(Welcome(arrival.session, services.node, authenticated, services.limits))
 
     @property
     def id(self) -> str:
         """The session's name."""
         return self._session.id
+
+    @property
+    def subject(self) -> str | None:
+        """Whom the connection speaks for; None while it is anonymous."""
+        return self.principal.subject
+
+    def facts(self) -> ConnectionFacts:
+        """What administrators see of it."""
+        outbox, arrival = self._outbox, self._arrival
+        return ConnectionFacts(
+            session=arrival.session,
+            subject=self.subject,
+            peer=arrival.peer,
+            transport="websocket",
+            connected=arrival.connected,
+            subscriptions=len(outbox.subscriptions),
+            waiting_messages=outbox.waiting_messages,
+            waiting_bytes=outbox.waiting_bytes + self._connection.buffered_bytes(),
+        )
 
     # Called by the connection
 
@@ -118,6 +139,7 @@ class WebSocketSession:
         services = self._services
         services.subscriber.end(self._outbox)
         services.sessions.detach(self)
+        self._arrival.place.leave()
         self._session.close()
         if self._task is not None:
             self._task.cancel()
@@ -134,7 +156,7 @@ class WebSocketSession:
         services, connection = self._services, self._connection
         if (effect := self._session.expire(now)) is not None:
             self._carry_out(effect)
-            return now + services.ping_interval
+            return self._next_check(now + services.ping_interval)
         # Nothing can be asked of a client that can't be written to: `write_timeout` ends it.
         if not connection.writable:
             self._pinged_at = None
@@ -156,6 +178,11 @@ class WebSocketSession:
         self._services.delivery.flush_one(self._outbox)
         self._connection.close(code, reason)
 
+    def expel(self, code: CloseCode, error: GatewayError) -> None:
+        """Tell the client ``error`` and close."""
+        self._session.close()
+        self._carry_out(Close(code, str(error), failure(error, None, fatal=True)))
+
     def abort(self) -> None:
         """End at once."""
         self._connection.abort()
@@ -168,8 +195,12 @@ class WebSocketSession:
 
     def _carry_out(self, effect: Effect) -> None:
         if type(effect) is Reply:
+            if effect.limit is not None:
+                self._services.refusals.count(effect.limit)
             self._send(effect.event)
         elif type(effect) is Close:
+            if effect.limit is not None:
+                self._services.refusals.count(effect.limit)
             if effect.event is not None:
                 self._send(effect.event)
                 self._services.delivery.flush_one(self._outbox)
@@ -191,6 +222,9 @@ class WebSocketSession:
             case Authenticate():
                 self._authenticate(command)
             case Consume() | Release():
+                if not self.principal.grants.may_consume(command.stream, command.group):
+                    self._services.refusals.count("grant")
+                    raise NotPermitted("no grant to consume from this group")
                 raise NotFound(f"stream {command.stream!r} is not configured")
             case Acknowledge() | Reject() | Extend():
                 # A token that no lease bears has run out, whatever it once was.
@@ -218,20 +252,12 @@ class WebSocketSession:
         if self._in_flight == _IN_FLIGHT:
             self._release()
         self._in_flight -= 1
-        if future.cancelled():
-            return
-        error = future.exception()
-        if isinstance(error, GatewayError):
-            self._send(failure(error, ref))
-        elif error is not None:
-            self._services.log.failed(self._session.id, error)
-            self._send(failure(InternalError("internal error"), ref))
-        elif ref is not None:
+        if not self._failed(future, ref) and ref is not None:
             receipt = future.result()
             self._send(Published(receipt.id, receipt.stream, receipt.offset, ref=ref))
 
     def _subscribe(self, command: Subscribe) -> None:
-        events = self._services.subscriber.subscribe(self._outbox, command)
+        events = self._services.subscriber.subscribe(self._outbox, command, self.principal.grants)
         if isinstance(events, list):
             self._send_all(events)
         else:
@@ -239,15 +265,8 @@ class WebSocketSession:
             events.add_done_callback(lambda future: self._subscribed(future, command.ref))
 
     def _subscribed(self, future: asyncio.Future[list[Event]], ref: Reference) -> None:
-        if not future.cancelled():
-            error = future.exception()
-            if isinstance(error, GatewayError):
-                self._send(failure(error, ref))
-            elif error is not None:
-                self._services.log.failed(self._session.id, error)
-                self._send(failure(InternalError("internal error"), ref))
-            else:
-                self._send_all(future.result())
+        if not self._failed(future, ref):
+            self._send_all(future.result())
         self._release()
 
     def _authenticate(self, command: Authenticate) -> None:
@@ -256,38 +275,21 @@ class WebSocketSession:
         self._task = asyncio.get_running_loop().create_task(self._check_credential(command))
 
     async def _check_credential(self, command: Authenticate) -> None:
+        authentication, now = self._services.authentication, self._services.clock
+        former = self.principal if self._session.state is not SessionState.UNAUTHENTICATED else None
         try:
-            principal = await self._services.authenticator.authenticate(command.token)
+            principal = await authentication.authenticate(command.token)
+            ended = authentication.take_on(principal, former, self._outbox, self._arrival.place)
         except GatewayError as error:
             self._carry_out(self._session.deny(error, command.ref))
+        except Exception as error:  # noqa: BLE001 - the client must not wait for ever
+            self._tell(error, command.ref)
         else:
             self.principal = principal
-            self._session.admit()
-            self._send(Authenticated(principal.subject, principal.expires, ref=command.ref))
+            self._session.admit(now(), remaining=authentication.remaining(principal))
+            if self._session.deadline is not None:
+                self._services.sessions.check_by(self, self._session.deadline)
+            self._send_all([*ended, answer(principal, command)])
         finally:
             self._task = None
             self._release()
-
-    # Out, and reading on or not
-
-    def _send(self, event: Event) -> None:
-        outbox = self._outbox
-        self._services.delivery.send(outbox, event)
-        # Kept apart from `lane_full`: a gap told by the outbox itself can fill the lane as well.
-        if outbox.lane_full and not self._lane_held:
-            self._lane_held = True
-            self._hold()
-
-    def _send_all(self, events: list[Event]) -> None:
-        for event in events:
-            self._send(event)
-
-    def _hold(self) -> None:
-        self._holds += 1
-        if self._holds == 1:
-            self._connection.pause_reading()
-
-    def _release(self) -> None:
-        self._holds -= 1
-        if self._holds == 0:
-            self._connection.resume_reading()

@@ -46,7 +46,7 @@ ROOMS = {
     "client": room("core codecs", "anyio websockets"),
     "settings": room("core", "pydantic pydantic_core pydantic_settings"),
 }
-WIRING = {"app", "app_auth", "cli", "__main__"}  # the only code that sees everything
+WIRING = {"app", "app_arguments", "app_auth", "app_doors", "cli", "__main__"}  # the only code that sees all
 
 
 class Import(NamedTuple):

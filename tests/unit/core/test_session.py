@@ -5,7 +5,15 @@ import pytest
 from gateway.core.commands import Authenticate, Command, Ping, Publish, Subscribe, Unsubscribe
 from gateway.core.events import Failure, Pong
 from gateway.core.session import Close, CloseCode, Reply, Session, SessionLimits, SessionState
-from gateway.errors import BadCommand, BadFrame, Unauthenticated
+from gateway.core.throttle import Rates
+from gateway.errors import (
+    BadCommand,
+    BadFrame,
+    SubjectBlocked,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
 
 COMMANDS: list[Command] = [Subscribe("t"), Unsubscribe("t"), Publish("t", data=b"1")]
 
@@ -40,7 +48,7 @@ def test_before_authentication_auth_and_ping_pass() -> None:
 def test_admit_opens_the_session_and_ends_the_deadline() -> None:
     session = new_session(authenticated=False)
     assert session.deadline == 110.0
-    session.admit()
+    session.admit(105.0)
     assert session.state is SessionState.AUTHENTICATED
     assert session.deadline is None
     assert session.expire(1000.0) is None
@@ -91,7 +99,7 @@ def test_bad_commands_are_answered_without_end() -> None:
 
 
 def test_commands_beyond_the_rate_are_refused_until_time_has_passed() -> None:
-    session = new_session(limits=SessionLimits(commands_per_second=2))
+    session = new_session(limits=SessionLimits(rates=Rates(commands=2)))
     publish = Publish("t", data=b"1", ref="r")
     admitted = [session.receive(publish, 100.0) for _ in range(11)]
     assert admitted[:10] == [publish] * 10
@@ -103,11 +111,100 @@ def test_commands_beyond_the_rate_are_refused_until_time_has_passed() -> None:
 
 
 def test_what_can_not_be_decoded_counts_as_a_command_too() -> None:
-    session = new_session(limits=SessionLimits(commands_per_second=2))
+    session = new_session(limits=SessionLimits(rates=Rates(commands=2)))
     answers = [code_of(session.refuse(BadCommand("?"), 1, 100.0)) for _ in range(11)]
     assert answers == ["bad_command"] * 10 + ["rate_limited"]
 
 
 def test_no_rate_is_no_limit() -> None:
-    session = new_session(limits=SessionLimits(commands_per_second=0))
+    session = new_session(limits=SessionLimits(rates=Rates(commands=0)))
     assert all(session.receive(COMMANDS[0], 100.0) is COMMANDS[0] for _ in range(10_000))
+
+
+def test_a_client_that_floods_is_closed_with_4429() -> None:
+    session = new_session(limits=SessionLimits(rates=Rates(commands=2)))
+    effects = [session.receive(COMMANDS[0], 100.0) for _ in range(21)]
+    assert [code_of(effect) for effect in effects[10:20]] == ["rate_limited"] * 10
+    assert isinstance(effects[20], Close)
+    assert effects[20].code is CloseCode.RATE
+
+
+def test_a_client_that_slows_down_is_not_closed() -> None:
+    session = new_session(limits=SessionLimits(rates=Rates(commands=2)))
+    for quarter in range(400):
+        effect = session.receive(COMMANDS[0], 100.0 + quarter / 4)
+        assert not isinstance(effect, Close)
+
+
+def test_publishes_and_their_bytes_have_rates_of_their_own() -> None:
+    session = new_session(limits=SessionLimits(rates=Rates(commands=0, publishes=1)))
+    publish = Publish("t", data=b"1")
+    assert [session.receive(publish, 100.0) is publish for _ in range(6)] == [True] * 5 + [False]
+    assert session.receive(COMMANDS[0], 100.0) is COMMANDS[0]
+    session = new_session(limits=SessionLimits(rates=Rates(publish_bytes=10)))
+    large = Publish("t", binary=b"x" * 1000)
+    assert session.receive(large, 100.0) is large
+    effect = session.receive(publish, 101.0)
+    assert isinstance(effect, Reply)
+    assert (code_of(effect), effect.limit) == ("rate_limited", "publish_bytes_per_second")
+    assert session.receive(publish, 100.0 + 96.0) is publish
+
+
+def expired_session() -> Session:
+    session = new_session(authenticated=False)
+    session.admit(100.0, remaining=60.0)
+    assert session.expire(164.9) is None
+    assert code_of(session.expire(165.0)) == "token_expired"
+    return session
+
+
+def test_an_expired_session_may_only_renew_and_ping() -> None:
+    session = expired_session()
+    assert session.state is SessionState.EXPIRED
+    assert [code_of(session.receive(command, 166.0)) for command in COMMANDS] == ["token_expired"] * 3
+    authenticate = Authenticate("new")
+    assert session.receive(authenticate, 166.0) is authenticate
+    assert session.receive(Ping(), 166.0) == Reply(Pong())
+
+
+def test_without_renewal_the_grace_ends_in_4401() -> None:
+    session = expired_session()
+    assert session.expire(174.9) is None
+    effect = session.expire(175.0)
+    assert isinstance(effect, Close)
+    assert (effect.code, code_of(effect)) == (CloseCode.UNAUTHENTICATED, "token_expired")
+    assert session.expire(176.0) is None
+
+
+def test_renewal_in_the_grace_goes_on() -> None:
+    session = expired_session()
+    session.admit(170.0, remaining=60.0)
+    assert session.receive(COMMANDS[0], 171.0) is COMMANDS[0]
+    assert session.deadline == 235.0
+    session.admit(171.0)
+    assert session.deadline is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(SubjectBlocked("blocked"), CloseCode.BLOCKED), (TooMany("connections"), CloseCode.TOO_MANY)],
+)
+def test_some_credentials_end_the_connection_at_once(error, code) -> None:
+    effect = new_session(authenticated=False).deny(error, 1)
+    assert isinstance(effect, Close)
+    assert effect.code is code
+
+
+def test_wrong_credentials_count_only_in_a_row_and_only_when_wrong() -> None:
+    session = new_session(authenticated=False)
+    for _ in range(5):
+        assert isinstance(session.deny(Unavailable("no keys yet"), None), Reply)
+        assert isinstance(session.deny(Unauthenticated("wrong"), None), Reply)
+        session.admit(100.0)
+
+
+def test_a_closed_session_stays_closed() -> None:
+    session = new_session()
+    session.close()
+    session.admit(100.0, remaining=1.0)
+    assert (session.state, session.deadline) == (SessionState.CLOSED, None)

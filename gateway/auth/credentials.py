@@ -1,0 +1,105 @@
+"""The credential that a request carries: read from its head, or refused for where it is.
+
+One reading for every door, HTTP and the WebSocket handshake alike. In order: ``Authorization: Bearer``
+(RFC 6750, 2.1), a cookie, a query parameter where that is allowed.
+
+A browser adds cookies to requests that any page makes (cross-site request forgery, cross-site WebSocket
+hijacking). So a cookie counts only together with an ``Origin`` that is the gateway's own or allowed, or with
+``Sec-Fetch-Site: same-origin``, neither of which a page can forge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
+
+from gateway.errors import BadCommand, Unauthenticated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_PARAMETER: Final = "access_token"  # RFC 6750, 2.3
+_REFUSED: Final = frozenset({_PARAMETER, "token"})
+_SAME_ORIGIN: Final = "same-origin"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Where credentials may be.
+
+    Attributes:
+        trusted_origin: whether a request with this ``Host`` and ``Origin`` comes from a page that is allowed.
+        cookie: the cookie's name; empty for none.
+        token_in_url: whether ``?access_token=`` counts; else it is refused, and ``?token=`` with it.
+    """
+
+    trusted_origin: Callable[[str, str], bool]
+    cookie: str = ""
+    token_in_url: bool = False
+
+    def find(self, scope: Mapping[str, Any]) -> str | None:
+        """Return the token of an ASGI ``http`` or ``websocket`` scope, or None if it carries none.
+
+        Raises:
+            Unauthenticated: ``Authorization`` is not ``Bearer`` and a token.
+            BadCommand: a token is in the URL, where logs and histories keep it, and that is not allowed.
+        """
+        headers = _headers(scope["headers"])
+        in_url = self._from_url(scope.get("query_string", b""))
+        if (authorization := headers.get("authorization")) is not None:
+            return _bearer(authorization)
+        return self._from_cookie(headers) or in_url
+
+    def _from_url(self, query: bytes) -> str | None:
+        if b"token" not in query:
+            return None
+        parameters = dict(parse_qsl(query.decode("latin-1")))
+        if not self.token_in_url and not _REFUSED.isdisjoint(parameters):
+            raise BadCommand(
+                "a token in a URL ends up in logs: send it as 'Authorization: Bearer' or as the first auth "
+                "frame (auth.token_in_url allows it)"
+            )
+        return parameters.get(_PARAMETER) or None
+
+    def _from_cookie(self, headers: Mapping[str, str]) -> str | None:
+        if not self.cookie or self.cookie not in headers.get("cookie", ""):
+            return None
+        origin = headers.get("origin")
+        if origin is not None:
+            if not self.trusted_origin(headers.get("host", ""), origin):
+                return None
+        elif headers.get("sec-fetch-site") != _SAME_ORIGIN:
+            return None
+        return _cookie(headers["cookie"], self.cookie)
+
+
+def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        text = name.decode("latin-1").lower()
+        if text == "authorization" and text in headers:
+            raise Unauthenticated("there must be one Authorization header")
+        if text == "cookie" and text in headers:
+            headers[text] += "; " + value.decode("latin-1")
+        else:
+            headers.setdefault(text, value.decode("latin-1"))
+    return headers
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("the Authorization header must be 'Bearer' and a token")
+    return token.strip()
+
+
+def _cookie(header: str, name: str) -> str | None:
+    values = [
+        value.strip().strip('"')
+        for part in header.split(";")
+        for key, separator, value in [part.partition("=")]
+        if separator and key.strip() == name
+    ]
+    # Two of one name: one was planted, and there is no telling which.
+    return values[0] if len(values) == 1 and values[0] else None

@@ -1,0 +1,40 @@
+"""How often each limit refused, for one metric with a fixed set of labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LIMITS: Final = (
+    "connections",
+    "connections_per_address",
+    "connections_per_subject",
+    "connects_per_second_per_address",
+    "subscriptions_per_connection",
+    "commands_per_second",
+    "publishes_per_second",
+    "publish_bytes_per_second",
+    "publishes_per_second_per_subject",
+    "auth_timeout",
+    "credential",
+    "grant",
+    "block",
+)
+"""Settings by name; ``credential``: a wrong one, ``grant``: none for it, ``block``: of the subject."""
+
+
+class Refusals:
+    """Counts since the start. Labels never come from clients, so the metric can't be blown up."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(LIMITS, 0)
+
+    def count(self, limit: str) -> None:
+        """One more refusal by ``limit``, one of ``LIMITS``."""
+        self._counts[limit] += 1
+
+    def statistics(self) -> Mapping[str, int]:
+        """A snapshot for metrics and tests."""
+        return dict(self._counts)

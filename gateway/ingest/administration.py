@@ -1,0 +1,94 @@
+"""``/v1/connections`` and ``/v1/disconnect``: who is connected, and ending connections.
+
+Spec: docs/http.md, "Administration".
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.errors import BadCommand
+from gateway.ingest.bodies import read_body
+from gateway.ingest.receipts import json_answer
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.engine.administration import Administration
+    from gateway.ingest.credentials import RequestAuthenticator
+
+CONNECTIONS_PATH: Final = "/v1/connections"
+DISCONNECT_PATH: Final = "/v1/disconnect"
+MOST_PER_PAGE: Final = 1_000
+LONGEST_BLOCK_SECONDS: Final = 31 * 86_400
+
+_PER_PAGE: Final = 100
+_BODY_BYTES: Final = 4_096
+
+
+class _Disconnect(msgspec.Struct, forbid_unknown_fields=True):
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    block_seconds: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_BLOCK_SECONDS)] = 0
+
+
+_decoder: Final = msgspec.json.Decoder(_Disconnect)
+
+
+def administration_routes(administration: Administration, authenticate: RequestAuthenticator) -> list[Route]:
+    """Return the routes; ``authenticate`` must let administrators through alone."""
+    routes = AdministrationRoutes(administration, authenticate)
+    return [
+        Route(CONNECTIONS_PATH, routes.list_connections, methods=["GET"]),
+        Route(CONNECTIONS_PATH + "/{session}", routes.disconnect_session, methods=["DELETE"]),
+        Route(DISCONNECT_PATH, routes.disconnect_subject, methods=["POST"]),
+    ]
+
+
+class AdministrationRoutes:
+    """The endpoints; every error is raised as a ``GatewayError``."""
+
+    def __init__(self, administration: Administration, authenticate: RequestAuthenticator) -> None:
+        self._administration = administration
+        self._authenticate = authenticate
+
+    async def list_connections(self, request: Request) -> Response:
+        """Return one page of connections."""
+        await self._authenticate(request)
+        page = self._administration.connections(
+            limit=_limit(request.query_params.get("limit")), after=request.query_params.get("after", "")
+        )
+        return json_answer({"connections": [asdict(each) for each in page.connections], "next": page.next})
+
+    async def disconnect_session(self, request: Request) -> Response:
+        """End one connection."""
+        await self._authenticate(request)
+        self._administration.disconnect_session(request.path_params["session"])
+        return Response(status_code=204)
+
+    async def disconnect_subject(self, request: Request) -> Response:
+        """End all connections of a subject, and block it where that is asked."""
+        await self._authenticate(request)
+        asked = _decode(await read_body(request, limit=_BODY_BYTES))
+        until = self._administration.blocked_until(asked.block_seconds) if asked.block_seconds else None
+        ended = await self._administration.disconnect_subject(asked.subject, blocked_until=until)
+        return json_answer({"disconnected": ended, "blocked_until": until})
+
+
+def _decode(body: bytes) -> _Disconnect:
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadCommand(f"the body must be {{subject, block_seconds}}: {exc}") from exc
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return _PER_PAGE
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MOST_PER_PAGE):
+        raise BadCommand(f"limit {text[:32]!r} must be a number from 1 to {MOST_PER_PAGE}")
+    return int(text)

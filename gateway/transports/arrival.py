@@ -1,0 +1,31 @@
+"""A connection at the door: who it is, where it comes from, and the place that was taken for it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.auth.principal import Principal
+    from gateway.engine.admission import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A client whose handshake was accepted.
+
+    Attributes:
+        place: whoever keeps the connection leaves it when that ends.
+        peer: address and port it comes from, as a trusted proxy tells where there is one.
+        principal: of the handshake's credential; None without one.
+        session: the new session's name.
+        connected: milliseconds since 1970.
+    """
+
+    place: Place
+    peer: str
+    principal: Principal | None
+    session: str = field(default_factory=lambda: secrets.token_hex(8))
+    connected: int = field(default_factory=lambda: time.time_ns() // 1_000_000)

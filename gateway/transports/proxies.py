@@ -1,0 +1,86 @@
+"""The client's own address behind proxies that are trusted to tell it.
+
+``X-Forwarded-For`` is the client's to write; only what trusted proxies have appended to it says anything. So
+it is read from the right: the first address that no trusted proxy bears is the client's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_FORWARDED = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"})
+
+
+class TrustedProxies:
+    """ASGI middleware that puts the client's address into the scope."""
+
+    def __init__(self, app: ASGIApp, networks: Iterable[str]) -> None:
+        self._app = app
+        self._networks = [ipaddress.ip_network(network) for network in networks]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on as its client's."""
+        if scope["type"] in {"http", "websocket"} and scope.get("client") is not None:
+            host, port = scope["client"]
+            address = self.client_address(host, scope["headers"])
+            if address != host:
+                # The port is the proxy's, and says nothing of the client.
+                scope["client"] = (address, 0)
+            else:
+                scope["client"] = (host, port)
+        await self._app(scope, receive, send)
+
+    def client_address(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Return whose request it is that ``peer`` sent with ``headers``."""
+        client = _address(peer)
+        if client is None or not self._trusts(client):
+            return peer
+        for entry in reversed(_entries(headers)):
+            address = _address(entry)
+            if address is None:
+                break
+            client = address
+            if not self._trusts(address):
+                break
+        return str(client)
+
+    def _trusts(self, address: Address) -> bool:
+        return any(address in network for network in self._networks)
+
+
+def is_local(scope: Scope) -> bool:
+    """Whether the request was made on this machine, and not for somebody else by a proxy on it."""
+    client = scope.get("client")
+    address = _address(client[0]) if client is not None else None
+    if address is None or not address.is_loopback:
+        return False
+    return all(name.lower() not in _FORWARDED for name, _ in scope["headers"])
+
+
+def _entries(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
+    lines = [value.decode("latin-1") for name, value in headers if name.lower() == b"x-forwarded-for"]
+    return [entry.strip() for line in lines for entry in line.split(",")]
+
+
+def _address(text: str) -> Address | None:
+    """``1.2.3.4``, ``1.2.3.4:80``, ``::1``, ``[::1]`` or ``[::1]:80``; None for anything else."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,44 @@
+"""What every HTTP response tells browsers: nothing of it is a page to be framed, sniffed or run.
+
+A response that says more about one of these itself, as the console's do, keeps its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_NO_STORE: Final = (b"cache-control", b"no-store")
+
+
+class SecurityHeaders:
+    """ASGI middleware that adds them; what is under ``/v1`` and ``/metrics`` isn't kept by caches either."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        private = scope["path"].startswith(("/v1/", "/metrics"))
+        wanted = (*HEADERS, _NO_STORE) if private else HEADERS
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message["headers"])
+                present = {name.lower() for name, _ in headers}
+                message["headers"] = headers + [field for field in wanted if field[0] not in present]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
