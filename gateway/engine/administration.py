@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio.lowlevel
 
 from gateway.core.session import CloseCode
-from gateway.errors import NotFound, NotPermitted, SubjectBlocked
+from gateway.errors import NotFound, NotPermitted, SubjectBlocked, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,10 +110,11 @@ class GuardedAuthenticator:
         Raises:
             Unauthenticated: it is not right, or not any more.
             SubjectBlocked: it is right, and its subject is blocked.
+            Unavailable: it can't be told now.
         """
         try:
             principal = await self._inner.authenticate(token)
-        except Exception:
+        except Unauthenticated:
             self._refusals.count("credential")
             raise
         # After the await: a subject blocked while keys were fetched must not slip in.

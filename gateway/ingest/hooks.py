@@ -183,7 +183,9 @@ class HookPublishing:
             receipt = await self._publisher.publish(self._command(hook, delivery), principal)
             self._accepted[hook.name] += 1
             return receipt
-        key = hashlib.sha256(delivery.digest + name.encode()).digest()
+        # The subject, too: an answer that was granted to one must not be had by another who has no grant.
+        sender = (principal.subject or "").encode()
+        key = hashlib.sha256(delivery.digest + hashlib.sha256(sender).digest() + name.encode()).digest()
         memory = self._memories[hook.name]
         if (known := memory.answers.recall(key, key, now=self._clock())) is not None:
             self._repeated[hook.name] += 1

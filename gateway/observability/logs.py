@@ -32,6 +32,7 @@ _QUERY: Final = re.compile(
     re.IGNORECASE,
 )
 _SHORTEST_AUTHORIZATION: Final = len("basic 12345678")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _AUTHORIZATION: Final = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 
@@ -187,7 +188,21 @@ def _to_stream(handler: logging.StreamHandler[TextIO]) -> Callable[..., _StreamL
     return make
 
 
-def _console(*, colors: bool) -> structlog.dev.ConsoleRenderer:
-    return structlog.dev.ConsoleRenderer(
+def _console(*, colors: bool) -> Callable[[WrappedLogger, str, EventDict], str]:
+    render = structlog.dev.ConsoleRenderer(
         colors=colors, timestamp_key="time", exception_formatter=structlog.dev.plain_traceback
     )
+
+    def printable(logger: WrappedLogger, method: str, event_dict: EventDict) -> str:
+        # What clients write must neither begin a line of its own nor speak to the terminal; JSON escapes it.
+        safe = {
+            key: _CONTROL.sub(_escaped, value) if isinstance(value, str) and key != "exception" else value
+            for key, value in event_dict.items()
+        }
+        return str(render(logger, method, safe))
+
+    return printable
+
+
+def _escaped(control: re.Match[str]) -> str:
+    return control.group().encode("unicode_escape").decode()

@@ -14,6 +14,7 @@ from gateway.core.outbox import Outbox, OutboxLimits
 from gateway.core.publication import Publication
 from gateway.errors import Unauthenticated
 from gateway.settings import Limits, Settings
+from gateway.transports.arrival import Arrival
 from gateway.transports.websocket_session import WebSocketSession
 
 
@@ -56,7 +57,9 @@ class RecordingConnection:
 def connect(limits: Limits | None = None) -> tuple[Gateway, WebSocketSession, RecordingConnection]:
     gateway = Gateway(Settings(limits=limits or Limits()))
     connection = RecordingConnection()
-    return gateway, WebSocketSession(gateway._services(), connection, "s", None), connection
+    services = gateway._services()
+    arrival = Arrival(services.admission.enter("127.0.0.1"), "127.0.0.1:1", None)
+    return gateway, WebSocketSession(services, connection, arrival), connection
 
 
 def send(session: WebSocketSession, **command: object) -> None:
