@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.core.commands import Command
 
 _BURST_SECONDS = 5
+_REFUSED_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Verdict(Enum):
     COMMANDS = "commands_per_second"
     PUBLISHES = "publishes_per_second"
     PUBLISH_BYTES = "publish_bytes_per_second"
-    FLOOD = "flood"  # refused commands come as fast as admitted ones may: the client doesn't listen
+    FLOOD = "flood"  # a minute's worth of commands was refused: the client doesn't listen
 
 
 class Throttle:
@@ -71,7 +72,7 @@ class Throttle:
 
     def _refuse(self, now: float, rates: Rates) -> Verdict:
         if self._refusals is None:
-            self._refusals = RateLimit(rates.commands, rates.commands * _BURST_SECONDS, now=now)
+            self._refusals = RateLimit(rates.commands, rates.commands * _REFUSED_SECONDS, now=now)
         return Verdict.COMMANDS if self._refusals.allow(now) else Verdict.FLOOD
 
 

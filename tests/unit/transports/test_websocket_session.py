@@ -8,7 +8,6 @@ import orjson
 
 from gateway.app import Gateway
 from gateway.auth.principal import Principal
-from gateway.codecs.websocket_frames import iter_payloads
 from gateway.core.events import Pong
 from gateway.core.outbox import Outbox, OutboxLimits
 from gateway.core.publication import Publication
@@ -17,49 +16,18 @@ from gateway.settings import Limits, Settings
 from gateway.transports.arrival import Arrival
 from gateway.transports.websocket_session import WebSocketSession
 
-
-class RecordingConnection:
-    """Takes all that is written, and says when nothing more is to be read."""
-
-    writable = True
-    last_received = 0.0
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.reading = True
-        self.closed: tuple[int, str] | None = None
-
-    def write(self, frames: bytes) -> None:
-        self.written += frames
-
-    def buffered_bytes(self) -> int:
-        return 0
-
-    def close(self, code: int, reason: str = "") -> None:
-        self.closed = (code, reason)
-
-    def abort(self) -> None:
-        self.closed = (1006, "")
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-    def ping(self) -> None:
-        pass
-
-    def events(self) -> list[dict[str, object]]:
-        return [orjson.loads(payload) for payload in iter_payloads(self.written)]
+from .recording_connection import RecordingConnection
 
 
 def connect(limits: Limits | None = None) -> tuple[Gateway, WebSocketSession, RecordingConnection]:
     gateway = Gateway(Settings(limits=limits or Limits()))
-    connection = RecordingConnection()
-    services = gateway._services()
+    return gateway, *open_session(gateway)
+
+
+def open_session(gateway: Gateway) -> tuple[WebSocketSession, RecordingConnection]:
+    services, connection = gateway._services(), RecordingConnection()
     arrival = Arrival(services.admission.enter("127.0.0.1"), "127.0.0.1:1", None)
-    return gateway, WebSocketSession(services, connection, arrival), connection
+    return WebSocketSession(services, connection, arrival), connection
 
 
 def send(session: WebSocketSession, **command: object) -> None:
@@ -122,6 +90,7 @@ class OneToken:
     """Accepts ``right`` alone."""
 
     required = True
+    anonymous = None
 
     async def authenticate(self, token: str) -> Principal:
         if token != "right":
@@ -132,8 +101,7 @@ class OneToken:
 def connect_unauthenticated() -> tuple[WebSocketSession, RecordingConnection]:
     gateway = Gateway(Settings())
     gateway._authenticator = OneToken()
-    connection = RecordingConnection()
-    return WebSocketSession(gateway._services(), connection, "s", None), connection
+    return open_session(gateway)
 
 
 async def answered(connection: RecordingConnection, count: int) -> list[dict[str, object]]:

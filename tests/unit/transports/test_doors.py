@@ -1,0 +1,205 @@
+"""Which grant opens which door: every route and every op has a row, and a new one without a row fails.
+
+Spec: docs/http.md and docs/protocol.md, "Grants".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+import httpx2
+import orjson
+import pytest
+from starlette.routing import Route, WebSocketRoute
+
+from gateway.app import Gateway
+from gateway.auth.api_keys import new_key
+from gateway.core import commands
+from gateway.settings import Settings
+from gateway.transports.arrival import Arrival
+from gateway.transports.console import console_routes
+from gateway.transports.websocket_session import WebSocketSession
+
+from .recording_connection import RecordingConnection
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+GRANTS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "publish": {"publish": ["a/#"]},
+    "subscribe": {"subscribe": ["a/#"]},
+    "consume": {"consume": ["s/+"]},
+    "admin": {"admin": True},
+}
+ALL = frozenset(GRANTS)
+KEYS = {name: new_key() for name in GRANTS}
+HOOKS = (
+    {"name": "open", "scheme": "none", "topic": "a/hook"},
+    {"name": "other", "scheme": "none", "topic": "b/hook"},
+)
+
+
+class Door(NamedTuple):
+    """A request, who may make it, and what it then gets; ``public``: without a credential too."""
+
+    path: str
+    body: str = ""
+    allowed: frozenset[str] = frozenset()
+    status: int = 200
+    public: bool = False
+
+
+PUBLISHERS = frozenset({"publish"})
+ADMINISTRATORS = frozenset({"admin"})
+PUBLIC = {"allowed": ALL, "public": True}
+
+ROUTES: dict[tuple[str, str], Door] = {
+    ("POST", "/v1/topics/{topic:topic}"): Door("/v1/topics/a/b", "1", PUBLISHERS, 202),
+    ("POST", "/v1/publish"): Door("/v1/publish", '{"topic":"a/b","data":1}', PUBLISHERS),
+    ("POST", "/v1/hooks/{hook}"): Door("/v1/hooks/open", "1", PUBLISHERS, 202),
+    ("GET", "/v1/connections"): Door("/v1/connections", allowed=ADMINISTRATORS),
+    ("DELETE", "/v1/connections/{session}"): Door("/v1/connections/x", "", ADMINISTRATORS, 404),
+    ("POST", "/v1/disconnect"): Door("/v1/disconnect", '{"subject":"x"}', ADMINISTRATORS),
+    ("GET", "/metrics"): Door("/metrics", allowed=ADMINISTRATORS),
+    ("GET", "/livez"): Door("/livez", **PUBLIC),
+    ("GET", "/readyz"): Door("/readyz", **PUBLIC),
+    ("GET", "/openapi.json"): Door("/openapi.json", **PUBLIC),
+    ("GET", "/asyncapi.json"): Door("/asyncapi.json", **PUBLIC),
+}
+
+OPS: dict[type, tuple[dict[str, Any], frozenset[str], str]] = {
+    commands.Authenticate: ({"op": "auth", "token": "wrong"}, frozenset(), "unauthenticated"),
+    commands.Subscribe: ({"op": "subscribe", "filter": "a/+"}, frozenset({"subscribe"}), "subscribed"),
+    commands.Unsubscribe: ({"op": "unsubscribe", "filter": "a/+"}, ALL, "not_found"),
+    commands.Publish: ({"op": "publish", "topic": "a/b", "data": 1}, PUBLISHERS, "published"),
+    commands.Consume: ({"op": "consume", "stream": "s", "group": "g"}, frozenset({"consume"}), "not_found"),
+    commands.Release: ({"op": "release", "stream": "s", "group": "g"}, frozenset({"consume"}), "not_found"),
+    commands.Acknowledge: ({"op": "ack", "deliveries": ["t"]}, ALL, "acked"),
+    commands.Reject: ({"op": "nack", "deliveries": ["t"]}, ALL, "acked"),
+    commands.Extend: ({"op": "extend", "deliveries": ["t"], "by": 1}, ALL, "acked"),
+    commands.Ping: ({"op": "ping"}, ALL, "pong"),
+}
+"""The command, who may give it, and the op or code of the answer if so; ``auth`` is judged by its token."""
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    keys = [{"name": name, "hash": KEYS[name][1], **grants} for name, grants in GRANTS.items()]
+    gateway = Gateway(Settings(auth={"mode": "required", "api_keys": keys}, hooks=HOOKS))
+    async with gateway.asgi.router.lifespan_context(gateway.asgi):
+        yield gateway
+
+
+async def ask(gateway: Gateway, method: str, door: Door, key: str | None) -> httpx2.Response:
+    transport = httpx2.ASGITransport(gateway.asgi, client=("192.0.2.7", 1))
+    headers = {"content-type": "application/json"}
+    if key is not None:
+        headers["authorization"] = f"Bearer {key}"
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+        return await client.request(method, door.path, content=door.body, headers=headers)
+
+
+async def test_every_route_has_a_row(gateway: Gateway) -> None:
+    console = {route.path for route in console_routes() if isinstance(route, Route)}
+    found = set()
+    for route in gateway.asgi.routes:
+        if isinstance(route, WebSocketRoute):
+            assert route.path == "/v1/ws"
+        else:
+            assert isinstance(route, Route), route
+            if route.path not in console:
+                assert route.methods is not None
+                found |= {(method, route.path) for method in route.methods - {"HEAD"}}
+    assert found == set(ROUTES)
+
+
+def test_every_op_has_a_row() -> None:
+    assert set(OPS) == set(get_args(commands.Command))
+
+
+@pytest.mark.parametrize("who", [None, "wrong", *GRANTS])
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_a_route_opens_to_its_grant_alone(
+    gateway: Gateway, method: str, path: str, who: str | None
+) -> None:
+    door = ROUTES[method, path]
+    key = "gw_wrong" if who == "wrong" else KEYS[who][0] if who else None
+    response = await ask(gateway, method, door, key)
+    if door.public or who in door.allowed:
+        assert response.status_code == door.status
+        assert path != "/v1/publish" or "id" in response.json()["results"][0]
+    elif who in {None, "wrong"}:
+        assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+        assert response.headers["www-authenticate"] == "Bearer"
+    elif path == "/v1/publish":
+        assert response.status_code == 200
+        assert [result["code"] for result in response.json()["results"]] == ["forbidden"]
+    else:
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+
+
+def connect(gateway: Gateway) -> tuple[WebSocketSession, RecordingConnection]:
+    services = gateway._services()
+    connection = RecordingConnection()
+    arrival = Arrival(services.admission.enter("192.0.2.7"), "192.0.2.7:1", None)
+    return WebSocketSession(services, connection, arrival), connection
+
+
+async def say(session: WebSocketSession, **command: object) -> None:
+    session.message_received(1, orjson.dumps(command))
+    if session._task is not None:
+        await session._task
+    session._services.delivery.flush()
+
+
+@pytest.mark.parametrize("who", [None, *GRANTS])
+@pytest.mark.parametrize("op", OPS)
+async def test_an_op_is_granted_to_its_grant_alone(gateway: Gateway, op: type, who: str | None) -> None:
+    command, allowed, answer = OPS[op]
+    session, connection = connect(gateway)
+    if who is not None:
+        await say(session, op="auth", token=KEYS[who][0])
+        assert connection.events()[-1]["op"] == "authenticated"
+    await say(session, **command, ref=1)
+    replies = [event for event in connection.events() if event.get("ref") == 1]
+    session.connection_closed(1000, "")
+    assert len(replies) == 1
+    got = replies[0].get("code", replies[0]["op"])
+    if op is commands.Authenticate or (who is None and op is commands.Ping) or who in allowed:
+        assert got == answer
+    else:
+        assert got == ("unauthenticated" if who is None else "forbidden")
+
+
+@pytest.mark.parametrize(
+    "wide", ["a/#/x", "#", "+/b", "+/#", "$gateway/#", "b/#", "a", "a/", "A/b", "a/b/#", "a/+/b", "a/+"]
+)
+async def test_a_subscription_needs_a_grant_that_covers_it(gateway: Gateway, wide: str) -> None:
+    session, connection = connect(gateway)
+    await say(session, op="auth", token=KEYS["subscribe"][0])
+    await say(session, op="subscribe", filter=wide, ref=1)
+    reply = connection.events()[-1]
+    session.connection_closed(1000, "")
+    expected = {"a/#/x": "bad_filter", "a/": "subscribed", "a": "subscribed"}
+    granted = wide.startswith("a/") or wide == "a"
+    assert reply.get("code", reply["op"]) == expected.get(wide, "subscribed" if granted else "forbidden")
+
+
+async def test_one_forbidden_item_of_a_batch_fails_alone(gateway: Gateway) -> None:
+    items = b'[{"topic":"a/1","data":1},{"topic":"b/2","data":2},{"topic":"a/3","data":3}]'
+    response = await ask(gateway, "POST", Door("/v1/publish", items.decode()), KEYS["publish"][0])
+    assert [result.get("code", "ok") for result in response.json()["results"]] == ["ok", "forbidden", "ok"]
+
+
+async def test_a_hook_without_signature_publishes_only_what_its_sender_may(gateway: Gateway) -> None:
+    response = await ask(gateway, "POST", Door("/v1/hooks/other", "1"), KEYS["publish"][0])
+    assert response.status_code == 403
+
+
+async def test_metrics_are_free_on_this_machine_but_not_through_a_proxy_on_it(gateway: Gateway) -> None:
+    transport = httpx2.ASGITransport(gateway.asgi, client=("127.0.0.1", 1))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+        assert (await client.get("/metrics")).status_code == 200
+        for header in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"):
+            assert (await client.get("/metrics", headers={header: "127.0.0.1"})).status_code == 401
