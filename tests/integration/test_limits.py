@@ -1,0 +1,194 @@
+"""Limits of a real gateway: the refusal is cheap and exact, counted, and the neighbours notice nothing.
+
+Spec: docs/protocol.md, "Limits"; docs/security.md.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx2
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from .credentials import ENVIRONMENT, SETTINGS, bearer, client, token
+from .raw_client import command, raw_client
+
+if TYPE_CHECKING:
+    from .conftest import RunningGateway, StartGateway
+
+
+def counted(gateway: RunningGateway, limit: str) -> int:
+    """What the metric says of one limit."""
+    text = httpx2.get(f"{gateway.url}/metrics").text
+    found = re.search(rf'^gateway_refused_total{{limit="{limit}"}} (\d+)', text, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+async def refusal(gateway: RunningGateway, **headers: str) -> tuple[int, str | None, str]:
+    """Status, ``Retry-After`` and code of a handshake that is refused."""
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(gateway.ws_url, additional_headers=headers):
+            pass
+    response = refused.value.response
+    found = re.search(r'"code":"(\w+)"', (response.body or b"").decode())
+    return response.status_code, response.headers.get("Retry-After"), found[1] if found else ""
+
+
+@pytest.mark.parametrize("way", ["direct", "asgi"])
+async def test_one_address_may_have_so_many_connections(gateway_process, way) -> None:
+    settings = 'limits.connections_per_address = 3\nserver.trusted_proxies = ["127.0.0.1"]\n'
+    gateway = gateway_process(settings, way=way)
+    elsewhere = {"X-Forwarded-For": "192.0.2.7"}
+    async with AsyncExitStack() as open_ones:
+        for _ in range(3):
+            await open_ones.enter_async_context(client(gateway, headers=elsewhere))
+        for _ in range(5):
+            assert await refusal(gateway, **elsewhere) == (429, "1", "too_many")
+        # What a client writes before the proxy's own entry is nobody's word.
+        forged = {"X-Forwarded-For": "198.51.100.1, 192.0.2.7"}
+        assert (await refusal(gateway, **forged))[0] == 429
+        async with client(gateway, headers={"X-Forwarded-For": "192.0.2.8"}) as neighbour:
+            assert (await neighbour.say(op="ping"))["op"] == "pong"
+        assert counted(gateway, "connections_per_address") == 6
+    await gives_place_back(gateway, elsewhere)
+
+
+async def gives_place_back(gateway: RunningGateway, headers: dict[str, str]) -> None:
+    with anyio.fail_after(10):
+        for _ in range(3):  # each takes and gives back
+            while True:
+                try:
+                    async with client(gateway, headers=headers):
+                        break
+                except InvalidStatus:
+                    await anyio.sleep(0.05)
+
+
+async def test_without_trusted_proxies_a_header_changes_no_address(gateway_process) -> None:
+    gateway = gateway_process("limits.connections_per_address = 1\n")
+    async with client(gateway):
+        assert (await refusal(gateway, **{"X-Forwarded-For": "192.0.2.9"}))[0] == 429
+
+
+async def test_one_address_may_connect_so_often(gateway_process) -> None:
+    gateway = gateway_process("limits.connects_per_second_per_address = 1\n")
+    statuses = []
+    for _ in range(8):
+        try:
+            async with client(gateway):
+                statuses.append(101)
+        except InvalidStatus as refused:
+            statuses.append(refused.response.status_code)
+    assert statuses[:5] == [101] * 5
+    assert 429 in statuses
+    assert counted(gateway, "connects_per_second_per_address") == statuses.count(429)
+
+
+async def test_one_subject_may_have_so_many_connections(gateway_process) -> None:
+    gateway = gateway_process(SETTINGS + "limits.connections_per_subject = 2\n", ENVIRONMENT)
+    async with client(gateway, token("ann")) as first, client(gateway, token("ann")):
+        assert await refusal(gateway, **bearer(token("ann"))) == (429, "1", "too_many")
+        async with client(gateway) as third:
+            assert (await third.say(op="auth", token=token("ann")))["code"] == "too_many"
+            assert await third.closed() == 4413
+        async with client(gateway, token("bob")) as neighbour:
+            assert (await neighbour.say(op="ping"))["op"] == "pong"
+        # To renew is no further connection.
+        assert (await first.say(op="auth", token=token("ann")))["op"] == "authenticated"
+    assert counted(gateway, "connections_per_subject") == 2
+    async with client(gateway, token("ann")):
+        pass
+
+
+async def test_publishes_and_bytes_of_one_connection(gateway_process) -> None:
+    gateway = gateway_process("limits.publishes_per_second = 2\nlimits.publish_bytes_per_second = 1000\n")
+    async with client(gateway) as fast, client(gateway) as neighbour:
+        codes = [(await fast.say(op="publish", topic="t", data=1, ref=n)).get("code") for n in range(15)]
+        assert codes[:10] == [None] * 10
+        assert codes[-1] == "rate_limited"
+        assert (await fast.say(op="ping"))["op"] == "pong"
+        for number in range(5):
+            reply = await neighbour.say(op="publish", topic="t", data="x" * 990, ref=number)
+            assert reply["op"] == "published"
+        reply = await neighbour.say(op="publish", topic="t", data="x" * 900, ref=9)
+        assert reply["code"] == "rate_limited"
+    assert counted(gateway, "publishes_per_second") >= 1
+    assert counted(gateway, "publish_bytes_per_second") == 1
+
+
+async def test_publishes_of_one_subject_over_all_doors(gateway_process) -> None:
+    gateway = gateway_process(SETTINGS + "limits.publishes_per_second_per_subject = 2\n", ENVIRONMENT)
+    url = f"{gateway.url}/v1/topics/a/b"
+    async with client(gateway, token("ann")) as ann:
+        for number in range(10):
+            assert (await ann.say(op="publish", topic="a/b", data=1, ref=number))["op"] == "published"
+        refused = httpx2.post(url, headers=bearer(token("ann")))
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert refused.headers["Retry-After"] == "1"
+        assert httpx2.post(url, headers=bearer(token("bob"))).status_code == 202
+    assert counted(gateway, "publishes_per_second_per_subject") == 1
+
+
+async def test_a_storm_of_subscribing_ends_with_4429_and_spares_the_neighbours(gateway_process) -> None:
+    gateway = gateway_process("limits.commands_per_second = 100\n")
+    storm = b"".join(
+        command(op="subscribe", filter="s/+/#") + command(op="unsubscribe", filter="s/+/#")
+        for _ in range(4000)
+    )
+    async with client(gateway) as neighbour, raw_client(gateway) as stormy:
+        assert (await neighbour.say(op="subscribe", filter="n"))["op"] == "subscribed"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stormy.send_what_is_taken, storm, 1.0)
+            code = await stormy.close_code()
+            tasks.cancel_scope.cancel()
+        assert code == 4429
+        await neighbour.send(op="publish", topic="n", data=1)
+        assert (await neighbour.hear())["op"] == "message"
+    assert counted(gateway, "commands_per_second") > 5000
+
+
+async def test_idle_unauthenticated_connections_end_by_themselves(gateway_process) -> None:
+    settings = SETTINGS + 'limits.auth_timeout = "3s"\nlimits.head_timeout = "3s"\n'
+    gateway = gateway_process(settings, ENVIRONMENT)
+    async with client(gateway, token()) as neighbour, AsyncExitStack() as idle:
+        nobodies = []
+        for _ in range(20):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(50):
+                    tasks.start_soon(_open, gateway, idle, nobodies)
+        codes = [await nobody.close_code() for nobody in nobodies]
+        assert codes == [4409] * 1000
+        assert (await neighbour.say(op="ping"))["op"] == "pong"
+    assert counted(gateway, "auth_timeout") == 1000
+
+
+async def _open(gateway: RunningGateway, idle: AsyncExitStack, nobodies: list) -> None:
+    nobodies.append(await idle.enter_async_context(raw_client(gateway)))
+
+
+def test_a_full_node_refuses_with_503(gateway_process: StartGateway) -> None:
+    gateway = gateway_process("limits.connections = 1\n")
+
+    async def fill() -> None:
+        async with client(gateway):
+            assert await refusal(gateway) == (503, "1", "unavailable")
+
+    anyio.run(fill)
+    assert counted(gateway, "connections") == 1
+
+
+def test_the_size_of_requests_is_bounded(gateway_process: StartGateway) -> None:
+    gateway = gateway_process("")
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection.request("GET", "/livez", headers={"X-Long": "x" * 40_000})
+    assert connection.getresponse().status == 431
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection.request("GET", "/livez", headers={f"X-{number}": "x" for number in range(150)})
+    assert connection.getresponse().status == 431

@@ -1,0 +1,144 @@
+"""TLS by settings, on a real gateway: both protocols, renewal without a restart, wrong files.
+
+Spec: docs/security.md, "TLS".
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from websockets.asyncio.client import connect
+
+from .conftest import RunningGateway
+from .raw_client import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def make_certificate(directory: Path, name: str) -> None:
+    """Put a pair for 127.0.0.1 in place, each file in one step, as a renewing client does."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    for file, content in (
+        ("key.pem", pem),
+        ("certificate.pem", certificate.public_bytes(serialization.Encoding.PEM)),
+    ):
+        (directory / f"{file}.new").write_bytes(content)
+        os.replace(directory / f"{file}.new", directory / file)
+
+
+def trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def name_shown(gateway: RunningGateway) -> str:
+    """The name in the certificate that a new connection gets."""
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as plain,
+        trusting().wrap_socket(plain) as tls,
+    ):
+        encoded = tls.getpeercert(binary_form=True)
+    assert encoded is not None
+    certificate = x509.load_der_x509_certificate(encoded)
+    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
+def settings(directory: Path) -> str:
+    return f'server.tls_certificate = "{directory}/certificate.pem"\nserver.tls_key = "{directory}/key.pem"\n'
+
+
+async def test_both_protocols_over_tls_and_a_renewed_certificate(tls_gateway, tmp_path) -> None:
+    make_certificate(tmp_path, "first")
+    gateway = tls_gateway(settings(tmp_path))
+    https = f"https://127.0.0.1:{gateway.port}"
+    url = f"wss://127.0.0.1:{gateway.port}/v1/ws"
+    assert name_shown(gateway) == "first"
+    async with connect(url, ssl=trusting()) as old:
+        assert '"welcome"' in str(await old.recv())
+        await old.send('{"op":"subscribe","filter":"t"}')
+        assert '"subscribed"' in str(await old.recv())
+
+        (tmp_path / "key.pem").write_text("half a renewal")
+        make_certificate(tmp_path, "second")
+        await until(lambda: name_shown(gateway) == "second", 30)
+
+        async with httpx2.AsyncClient(verify=trusting()) as client:
+            response = await client.post(
+                f"https://127.0.0.1:{gateway.port}/v1/topics/t", content=b"x" * 60000
+            )
+            assert response.status_code == 202
+        assert len(str(await old.recv())) > 60000
+        await old.close()
+        assert old.close_code == 1000
+    assert https in gateway.output()
+
+
+def test_old_protocols_and_plain_http_get_nothing(tls_gateway, tmp_path) -> None:
+    make_certificate(tmp_path, "only")
+    gateway = tls_gateway(settings(tmp_path))
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as plain:
+        plain.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b"HTTP/1.1 200" not in plain.recv(4096)
+    context = trusting()
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as plain,
+        pytest.raises(ssl.SSLError),
+    ):
+        context.wrap_socket(plain)
+    assert name_shown(gateway) == "only"
+
+
+def test_wrong_files_end_it_before_it_listens(gateway_process, tmp_path) -> None:
+    make_certificate(tmp_path, "one")
+    (tmp_path / "key.pem").write_text("no key")
+    with pytest.raises(pytest.fail.Exception, match=r"(?s)ended with 2.*server.tls_key"):
+        gateway_process(settings(tmp_path))
+    with pytest.raises(pytest.fail.Exception, match=r"(?s)ended with 2.*nowhere"):
+        gateway_process('server.tls_certificate = "nowhere.pem"\nserver.tls_key = "nowhere.key"\n')
+
+
+@pytest.fixture
+def tls_gateway(gateway_process, monkeypatch):
+    """Starts a gateway whose readiness is asked over TLS."""
+
+    def ready(self: RunningGateway) -> int | None:
+        try:
+            return httpx2.get(f"https://127.0.0.1:{self.port}/readyz", verify=trusting()).status_code
+        except httpx2.TransportError:
+            return None
+
+    monkeypatch.setattr(RunningGateway, "_readiness", ready)
+    return gateway_process
