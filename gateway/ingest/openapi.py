@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from gateway.ingest.asyncapi import asyncapi_document
 from gateway.ingest.limits import IngestLimits
+from gateway.ingest.openapi_administration import administration_paths, administration_schemas
 from gateway.ingest.openapi_paths import paths
 from gateway.ingest.openapi_schemas import schemas
 
@@ -41,17 +42,18 @@ def openapi_document(limits: IngestLimits) -> dict[str, Any]:
             {"name": "publishing", "description": "Messages in, from anyone who can speak HTTP."},
             {"name": "webhooks", "description": "Messages in, from third parties that sign them."},
             {"name": "websocket", "description": "Messages out."},
+            {"name": "administration", "description": "Who is connected; needs the grant `admin`."},
             {"name": "operations", "description": "For orchestrators and monitoring."},
         ],
         "security": [{}, {"bearer": []}],
-        "paths": paths(limits),
+        "paths": {**paths(limits), **administration_paths()},
         "components": {
-            "schemas": schemas(limits),
+            "schemas": {**schemas(limits), **administration_schemas()},
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Any token is taken while authentication is off.",
+                    "description": "A token or an API key; not looked at while authentication is off.",
                 }
             },
         },

@@ -77,9 +77,9 @@ def _publish_to_topic(limits: IngestLimits) -> Schema:
             },
         },
         "responses": {
-            "201": _answer("Stored", "A stream stored it."),
-            "202": _answer("Live", "It was handed to the live fan-out."),
-            **_problems(400, 401, 403, 404, 409, 413, 429, 503),
+            "201": answer("Stored", "A stream stored it."),
+            "202": answer("Live", "It was handed to the live fan-out."),
+            **problems(400, 401, 403, 404, 409, 413, 429, 503),
         },
     }
 
@@ -121,7 +121,7 @@ def _publish_items(limits: IngestLimits) -> Schema:
                     }
                 },
             },
-            **_problems(400, 401, 403, 413, 429, 503),
+            **problems(400, 401, 403, 413, 429, 503),
         },
     }
 
@@ -156,10 +156,10 @@ def _receive_webhook(limits: IngestLimits) -> Schema:
             },
         },
         "responses": {
-            "200": _answer("Challenge", "A Slack URL verification; nothing was published."),
-            "201": _answer("Stored", "A stream stored it."),
-            "202": _answer("Live", "It was handed to the live fan-out."),
-            **_problems(400, 401, 403, 404, 413, 429, 503),
+            "200": answer("Challenge", "A Slack URL verification; nothing was published."),
+            "201": answer("Stored", "A stream stored it."),
+            "202": answer("Live", "It was handed to the live fan-out."),
+            **problems(400, 401, 403, 404, 413, 429, 503),
         },
     }
 
@@ -172,15 +172,15 @@ def _connect() -> Schema:
         "description": "Subprotocol `gateway.v1`; see `/asyncapi.json`.",
         "responses": {
             "101": {"description": "Switched to WebSocket."},
-            **_problems(400, 401, 403, 404, 426, 429, 503),
+            **problems(400, 401, 403, 404, 426, 429, 503),
         },
     }
 
 
 def _probe(name: str, summary: str, schema: str, *, unready: bool = False) -> Schema:
-    responses: Schema = {"200": _answer(schema, "Yes."), **_problems(400, 403)}
+    responses: Schema = {"200": answer(schema, "Yes."), **problems(400, 403)}
     if unready:
-        responses["503"] = {**_answer(schema, "No."), "headers": _RETRY_AFTER}
+        responses["503"] = {**answer(schema, "No."), "headers": _RETRY_AFTER}
     return {
         "operationId": name,
         "tags": ["operations"],
@@ -200,7 +200,7 @@ def _metrics() -> Schema:
                 "description": "The text exposition format.",
                 "content": {"text/plain": {"schema": {"type": "string"}}},
             },
-            **_problems(400, 401, 403),
+            **problems(400, 401, 403),
         },
     }
 
@@ -216,7 +216,7 @@ def _document(name: str, summary: str) -> Schema:
                 "description": "A JSON document.",
                 "content": {"application/json": {"schema": {"type": "object"}}},
             },
-            **_problems(400, 403),
+            **problems(400, 403),
         },
     }
 
@@ -226,7 +226,8 @@ _RETRY_AFTER: Schema = {
 }
 
 
-def _problems(*statuses: int) -> Schema:
+def problems(*statuses: int) -> Schema:
+    """The answers that refuse, by status."""
     return {str(status): _problem(status) for status in statuses}
 
 
@@ -240,7 +241,8 @@ def _problem(status: int) -> Schema:
     return response
 
 
-def _answer(schema: str, description: str) -> Schema:
+def answer(schema: str, description: str) -> Schema:
+    """An answer in JSON, by the name of its schema."""
     return {
         "description": description,
         "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},

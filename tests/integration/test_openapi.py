@@ -49,7 +49,13 @@ METHODS = {
     for path in openapi_document(IngestLimits())["paths"].values()
     for method, operation in path.items()
 }
-SUCCESSES = {"publishToTopic": 202, "publishItems": 200, "receiveWebhook": 202, "connect": 404}
+SUCCESSES = {
+    "publishToTopic": 202,
+    "publishItems": 200,
+    "receiveWebhook": 202,
+    "connect": 404,
+    "disconnectSession": 404,
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,130 @@
+"""The administration's part of ``/openapi.json``: paths and schemas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.ingest.administration import (
+    CONNECTIONS_PATH,
+    DISCONNECT_PATH,
+    LONGEST_BLOCK_SECONDS,
+    MOST_PER_PAGE,
+)
+from gateway.ingest.openapi_paths import answer, problems
+
+Schema = dict[str, Any]
+
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_TIME: Schema = {"type": "integer", "description": "Milliseconds since 1970."}
+
+
+def administration_paths() -> Schema:
+    """Return the paths, by which administrators see and end connections."""
+    return {
+        CONNECTIONS_PATH: {"get": _list_connections()},
+        CONNECTIONS_PATH + "/{session}": {"delete": _disconnect_session()},
+        DISCONNECT_PATH: {"post": _disconnect_subject()},
+    }
+
+
+def administration_schemas() -> Schema:
+    """Return the schemas that the paths refer to."""
+    connection = {
+        "session": {"type": "string"},
+        "subject": {"type": ["string", "null"], "description": "null while anonymous."},
+        "peer": {"type": "string", "description": "Address and port; a trusted proxy's word where one is."},
+        "transport": {"enum": ["websocket"]},
+        "connected": _TIME,
+        "subscriptions": _COUNT,
+        "waiting_messages": _COUNT,
+        "waiting_bytes": _COUNT,
+    }
+    page = {
+        "connections": {"type": "array", "items": {"$ref": "#/components/schemas/Connection"}},
+        "next": {"type": ["string", "null"], "description": "`after` of the next page; null: there is none."},
+    }
+    return {
+        "Connection": _closed(connection),
+        "Connections": _closed(page),
+        "Disconnected": _closed(
+            {"disconnected": _COUNT, "blocked_until": {**_TIME, "type": ["integer", "null"]}}
+        ),
+    }
+
+
+def _list_connections() -> Schema:
+    return {
+        "operationId": "listConnections",
+        "tags": ["administration"],
+        "summary": "Who is connected",
+        "description": "In the order of the sessions' names, a page at a time.",
+        "parameters": [
+            {
+                "name": "limit",
+                "in": "query",
+                "description": "Connections per page; 100 if not said.",
+                "schema": {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE},
+            },
+            {
+                "name": "after",
+                "in": "query",
+                "description": "`next` of the page before.",
+                "schema": {"type": "string"},
+            },
+        ],
+        "responses": {
+            "200": answer("Connections", "One page."),
+            **problems(400, 401, 403, 503),
+        },
+    }
+
+
+def _disconnect_session() -> Schema:
+    return {
+        "operationId": "disconnectSession",
+        "tags": ["administration"],
+        "summary": "End one connection",
+        "description": "It is closed with 4403.",
+        "parameters": [
+            {"name": "session", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        ],
+        "responses": {
+            "204": {"description": "It is being closed."},
+            **problems(400, 401, 403, 404, 503),
+        },
+    }
+
+
+def _disconnect_subject() -> Schema:
+    asked = {
+        "subject": {"type": "string", "minLength": 1, "maxLength": 1024},
+        "block_seconds": {"type": "number", "minimum": 0, "maximum": LONGEST_BLOCK_SECONDS},
+    }
+    return {
+        "operationId": "disconnectSubject",
+        "tags": ["administration"],
+        "summary": "End all connections of a subject, and block it where that is asked",
+        "description": "They are closed with 4403; while blocked, new ones and requests get 403.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {**_closed(asked), "required": ["subject"]},
+                    "example": {"subject": "ann", "block_seconds": 600},
+                }
+            },
+        },
+        "responses": {
+            "200": answer("Disconnected", "How many there were."),
+            **problems(400, 401, 403, 413, 429, 503),
+        },
+    }
+
+
+def _closed(properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
