@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from gateway import app_arguments as arguments
 from gateway import app_doors as doors
 from gateway.app_auth import build_authenticator
+from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.bus.local import LocalBus
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.block_list import BlockList
@@ -109,6 +110,8 @@ class Gateway:
             upkeep=self._upkeep,
             refusals=self._refusals,
         )
+        if isinstance(self._keys, CredentialAuthenticator):
+            doors.register_credential_metrics(self.metrics, self._keys)
         self.asgi = Starlette(
             routes=self._routes(),
             middleware=doors.middleware(settings, self._origins),

@@ -1,4 +1,4 @@
-"""What stands before and beside the routes: middleware, and the metrics of hooks."""
+"""What stands before and beside the routes: middleware, and the metrics of hooks and credentials."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gateway.transports.proxies import TrustedProxies
 from gateway.transports.security_headers import SecurityHeaders
 
 if TYPE_CHECKING:
+    from gateway.auth.authenticators import CredentialAuthenticator
     from gateway.ingest.hooks import HookPublishing
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
@@ -50,3 +51,29 @@ def register_hook_metrics(metrics: Metrics, hooks: HookPublishing) -> None:
     metrics.counters(
         "hook_refusals", "Webhook deliveries not verified.", "hook", lambda: hooks.statistics().unverified
     )
+
+
+def register_credential_metrics(metrics: Metrics, authenticator: CredentialAuthenticator) -> None:
+    """Have ``metrics`` tell how credentials fared, and how it stands with an issuer's keys."""
+    read = authenticator.statistics
+
+    def outcomes() -> dict[str, float]:
+        statistics = read()
+        return {
+            "accepted": statistics.accepted,
+            "refused": statistics.refused,
+            "expired": statistics.expired,
+        }
+
+    metrics.counters("credentials", "Credentials looked at.", "outcome", outcomes)
+    if read().jwks is None:
+        return
+
+    def of_issuer(name: str) -> float:
+        jwks = read().jwks
+        return float(getattr(jwks, name)) if jwks is not None else 0.0
+
+    metrics.gauge("jwks_keys", "The issuer's keys that are known.", lambda: of_issuer("keys"))
+    metrics.gauge("jwks_age_seconds", "Since its keys were fetched last.", lambda: of_issuer("age"))
+    metrics.counter("jwks_fetches", "Fetches of its keys.", lambda: of_issuer("fetches"))
+    metrics.counter("jwks_failures", "Fetches that failed.", lambda: of_issuer("failures"))

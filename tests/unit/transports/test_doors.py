@@ -203,3 +203,12 @@ async def test_metrics_are_free_on_this_machine_but_not_through_a_proxy_on_it(ga
         assert (await client.get("/metrics")).status_code == 200
         for header in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"):
             assert (await client.get("/metrics", headers={header: "127.0.0.1"})).status_code == 401
+
+
+async def test_the_metrics_tell_how_credentials_fared(gateway: Gateway) -> None:
+    await ask(gateway, "GET", Door("/v1/connections"), KEYS["admin"][0])
+    await ask(gateway, "GET", Door("/v1/connections"), "wrong")
+    text = (await ask(gateway, "GET", Door("/metrics"), KEYS["admin"][0])).text
+    assert 'gateway_credentials_total{outcome="accepted"} 2.0' in text
+    assert 'gateway_credentials_total{outcome="refused"} 1.0' in text
+    assert 'gateway_refused_total{limit="credential"} 1.0' in text
