@@ -8,12 +8,14 @@ bounded too, and their latency is paid once per piece instead of once per line.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
 
+from gateway.auth.claims import LEEWAY_SECONDS
 from gateway.codecs.publish_items import decode_publish_item
-from gateway.errors import GatewayError, TooLarge, Unavailable
+from gateway.errors import GatewayError, TokenExpired, TooLarge, Unavailable
 from gateway.ingest.batch import ITEMS_PER_TURN
 from gateway.ingest.receipts import failure_object
 
@@ -49,17 +51,27 @@ class LineStream:
     async def run(self, pieces: AsyncIterator[bytes]) -> dict[str, Any]:
         """Publish every line and return the summary that docs/http.md describes.
 
-        Publishing stops at the first line that finds the gateway unavailable. Lines that were on their
-        way behind it may have been published all the same: to repeat from there is at least once.
+        Publishing stops at the first line that finds the gateway unavailable, or the credential run out.
+        Lines that were on their way behind it may have been published all the same: to repeat from there
+        is at least once.
         """
         lines = LineSplitter(self._limits.line_bytes)
         async for piece in pieces:
-            await self._publish(lines.feed(piece))
+            if self._expired():
+                self._fail(self._line + 1, TokenExpired("the credential has run out"))
+                self._stopped_at = self._line + 1
+            else:
+                await self._publish(lines.feed(piece))
             if self.stopped:
                 break
         else:
             await self._publish(lines.finish())
         return self._summary()
+
+    def _expired(self) -> bool:
+        # A stream may last for ever, a credential may not.
+        expires = self._principal.expires
+        return expires is not None and time.time() >= expires / 1000 + LEEWAY_SECONDS
 
     async def _publish(self, lines: list[bytes | None]) -> None:
         for start in range(0, len(lines), ITEMS_PER_TURN):

@@ -114,7 +114,10 @@ def _lines_summary() -> Schema:
             "accepted": count,
             "failed": count,
             "errors": {"type": "array", "items": failed_line, "maxItems": ERRORS_REPORTED},
-            "stopped_at": {**line, "description": "The line at which the gateway was unavailable."},
+            "stopped_at": {
+                **line,
+                "description": "The line that found the gateway unavailable, or the credential expired.",
+            },
         },
         ["accepted", "failed", "errors"],
         "What became of a stream of lines.",
