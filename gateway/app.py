@@ -27,11 +27,13 @@ from gateway.engine.administration import Administration, GuardedAuthenticator
 from gateway.engine.admission import Admission
 from gateway.engine.authentication import Authentication
 from gateway.engine.delivery import Delivery
+from gateway.engine.garbage import GarbageCollection
 from gateway.engine.node_metrics import register_metrics
 from gateway.engine.publishing import Publisher, Receipt
 from gateway.engine.refusals import Refusals
-from gateway.engine.sessions import Sessions, Upkeep
+from gateway.engine.sessions import Sessions
 from gateway.engine.subscribing import Subscriber
+from gateway.engine.upkeep import Upkeep
 from gateway.ingest.administration import administration_routes
 from gateway.ingest.credentials import administrators, request_authenticator
 from gateway.ingest.hooks import HookPublishing
@@ -132,7 +134,11 @@ class Gateway:
         runner = GatewayServer(
             config, started=lambda: self._started(sockets[0].getsockname()), drain=self._drain
         )
-        runner.run(sockets=sockets)
+        garbage = self._upkeep.garbage = GarbageCollection(now=self._clock())
+        try:
+            runner.run(sockets=sockets)
+        finally:
+            garbage.end()
 
     def _uvicorn_config(self) -> uvicorn.Config:
         limits, certificate = self._settings.limits, self._certificate
@@ -157,6 +163,8 @@ class Gateway:
         )
 
     def _started(self, address: tuple[str, int]) -> None:
+        if self._upkeep.garbage is not None:
+            self._upkeep.garbage.begin()
         self.health.started = True
         server = self._settings.server
         host = f"[{address[0]}]" if ":" in address[0] else address[0]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.core.commands import Command
 
 _BURST_SECONDS = 5
-_REFUSED_SECONDS = 60
+_REFUSED_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Verdict(Enum):
     COMMANDS = "commands_per_second"
     PUBLISHES = "publishes_per_second"
     PUBLISH_BYTES = "publish_bytes_per_second"
-    FLOOD = "flood"  # a minute's worth of commands was refused: the client doesn't listen
+    FLOOD = "flood"  # ten minutes' worth of commands was refused: the client doesn't listen
 
 
 class Throttle:

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.engine.publishing import Publisher
     from gateway.engine.refusals import Refusals
-    from gateway.engine.sessions import Sessions, Upkeep
+    from gateway.engine.sessions import Sessions
+    from gateway.engine.upkeep import Upkeep
     from gateway.observability.metrics import Metrics
 
 

@@ -17,7 +17,6 @@ from gateway.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.hub import Hub
     from gateway.engine.refusals import Refusals
     from gateway.errors import GatewayError
 
@@ -173,31 +172,3 @@ class Sessions:
     def statistics(self) -> SessionStatistics:
         """A snapshot for metrics, health and tests."""
         return SessionStatistics(len(self.open), self._opened, self._refused)
-
-
-class Upkeep:
-    """What happens by the clock, once a second, for all sessions together.
-
-    Attributes:
-        lag: seconds by which the event loop was late at the last turn.
-    """
-
-    def __init__(
-        self, sessions: Sessions, hub: Hub, *, write_timeout: float, clock: Callable[[], float]
-    ) -> None:
-        self._sessions = sessions
-        self._hub = hub
-        self._write_timeout = write_timeout
-        self._clock = clock
-        self.lag = 0.0
-
-    async def run(self) -> None:
-        """Turn for ever."""
-        while True:
-            due = self._clock() + 1
-            await anyio.sleep(1)
-            now = self._clock()
-            self.lag = max(0.0, now - due)
-            self._sessions.check_due()
-            for outbox in self._hub.blocked_before(now - self._write_timeout):
-                outbox.sink.close(CloseCode.SLOW_CONSUMER, "slow consumer")

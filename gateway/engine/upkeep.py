@@ -1,0 +1,48 @@
+"""What a node does by the clock, once a second, for all its sessions together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from gateway.core.session import CloseCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.hub import Hub
+    from gateway.engine.garbage import GarbageCollection
+    from gateway.engine.sessions import Sessions
+
+
+class Upkeep:
+    """Looks after sessions that are due, connections that take nothing, and Python's garbage.
+
+    Attributes:
+        lag: seconds by which the event loop was late at the last turn.
+        garbage: set where the process is the gateway's own.
+    """
+
+    def __init__(
+        self, sessions: Sessions, hub: Hub, *, write_timeout: float, clock: Callable[[], float]
+    ) -> None:
+        self._sessions = sessions
+        self._hub = hub
+        self._write_timeout = write_timeout
+        self._clock = clock
+        self.lag = 0.0
+        self.garbage: GarbageCollection | None = None
+
+    async def run(self) -> None:
+        """Turn for ever."""
+        while True:
+            due = self._clock() + 1
+            await anyio.sleep(1)
+            now = self._clock()
+            self.lag = max(0.0, now - due)
+            self._sessions.check_due()
+            for outbox in self._hub.blocked_before(now - self._write_timeout):
+                outbox.sink.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+            if self.garbage is not None:
+                self.garbage.turn(now)
