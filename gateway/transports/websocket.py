@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
     from gateway.auth.principal import Principal
+    from gateway.engine.admission import Place
     from gateway.transports.services import Services
     from gateway.transports.takeover import Connection, Takeover
 
@@ -43,55 +44,80 @@ def websocket_routes(
         refuse: makes the HTTP answer of a refused handshake.
         direct: take connections over where the server offers it; False keeps every one the portable way.
     """
+    door = WebSocketDoor(services, frame_bytes=frame_bytes, refuse=refuse, direct=direct)
+    return [WebSocketRoute("/v1/ws", door.open)]
 
-    async def endpoint(websocket: WebSocket) -> None:
+
+class WebSocketDoor:
+    """Admits clients, or refuses them before the upgrade, and hands them to a session."""
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        frame_bytes: int,
+        refuse: Callable[[GatewayError], Response],
+        direct: bool,
+    ) -> None:
+        self._services = services
+        self._frame_bytes = frame_bytes
+        self._refuse = refuse
+        self._direct = direct
+
+    async def open(self, websocket: WebSocket) -> None:
+        """Answer the handshake, and keep the connection until it is taken over or ends."""
         address, peer = _peer(websocket)
+        place: Place | None = None
         try:
-            services.sessions.check_room()
-            place = services.admission.enter(address)
+            self._services.sessions.check_room()
+            place = self._services.admission.enter(address)
+            subprotocol, principal = await self._admit(websocket, place)
         except GatewayError as error:
-            await websocket.send_denial_response(refuse(error))
-            return
-        kept = False
-        try:
-            try:
-                subprotocol = _choose(websocket.scope["subprotocols"])
-                principal = await _principal(services, websocket)
-                place.identify(principal.subject if principal is not None else None)
-            except GatewayError as error:
-                await websocket.send_denial_response(refuse(error))
-                return
-            await websocket.accept(subprotocol)
-            kept = True
-        finally:
-            # A client may go in the midst of it: the place must not stay taken.
-            if not kept:
+            if place is not None:
                 place.leave()
-        await keep(websocket, Arrival(place, peer, principal))
-
-    async def keep(websocket: WebSocket, arrival: Arrival) -> None:
-        takeover: Takeover | None = websocket.scope.get("extensions", {}).get(EXTENSION) if direct else None
-        way = "asgi" if takeover is None else "direct"
-        subject = arrival.principal.subject if arrival.principal is not None else None
-        services.log.opened(
-            arrival.session, transport="websocket", way=way, peer=arrival.peer, subject=subject
-        )
-
-        def make_session(connection: Connection) -> WebSocketSession:
-            return WebSocketSession(services, connection, arrival)
-
-        try:
-            if takeover is None:
-                connection = AsgiConnection(websocket, max_message=frame_bytes, clock=services.clock)
-                await connection.run(make_session)
-            else:
-                takeover.take_over(make_session, max_message=frame_bytes)
+            await websocket.send_denial_response(self._refuse(error))
+            return
         except BaseException:
-            # The client went before its session was made; leaving twice does nothing.
+            if place is not None:
+                place.leave()
+            raise
+        await self._keep(websocket, subprotocol, Arrival(place, peer, principal))
+
+    async def _admit(self, websocket: WebSocket, place: Place) -> tuple[str | None, Principal | None]:
+        subprotocol = _choose(websocket.scope["subprotocols"])
+        principal = await _principal(self._services, websocket)
+        place.identify(principal.subject if principal is not None else None)
+        return subprotocol, principal
+
+    async def _keep(self, websocket: WebSocket, subprotocol: str | None, arrival: Arrival) -> None:
+        try:
+            await websocket.accept(subprotocol)
+            await self._hand_over(websocket, arrival)
+        except BaseException:
+            # The client went in the midst of it: its place must not stay taken. Leaving twice does nothing.
             arrival.place.leave()
             raise
 
-    return [WebSocketRoute("/v1/ws", endpoint)]
+    async def _hand_over(self, websocket: WebSocket, arrival: Arrival) -> None:
+        extensions = websocket.scope.get("extensions", {})
+        takeover: Takeover | None = extensions.get(EXTENSION) if self._direct else None
+        self._services.log.opened(
+            arrival.session,
+            transport="websocket",
+            way="asgi" if takeover is None else "direct",
+            peer=arrival.peer,
+            subject=arrival.principal.subject if arrival.principal is not None else None,
+        )
+
+        def make_session(connection: Connection) -> WebSocketSession:
+            return WebSocketSession(self._services, connection, arrival)
+
+        if takeover is not None:
+            takeover.take_over(make_session, max_message=self._frame_bytes)
+        else:
+            clock = self._services.clock
+            connection = AsgiConnection(websocket, max_message=self._frame_bytes, clock=clock)
+            await connection.run(make_session)
 
 
 async def _principal(services: Services, websocket: WebSocket) -> Principal | None:
