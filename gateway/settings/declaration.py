@@ -108,7 +108,7 @@ class Origins(Section):
     hosts: Annotated[Texts, AfterValidator(_hosts)] = Field(
         default=(),
         description="Names, without port, that a request's `Host` may carry besides those of loopback "
-        "and `server.host`, while there is no authentication.",
+        "and `server.host`. Once this is set it holds with authentication too; without, always.",
     )
 
 
