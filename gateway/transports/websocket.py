@@ -11,7 +11,7 @@ from starlette.routing import WebSocketRoute
 
 from gateway.errors import BadCommand, GatewayError
 from gateway.transports.arrival import Arrival
-from gateway.transports.asgi_connection import AsgiConnection
+from gateway.transports.asgi_sink import AsgiSink
 from gateway.transports.takeover import EXTENSION
 from gateway.transports.websocket_session import WebSocketSession
 
@@ -116,7 +116,7 @@ class WebSocketDoor:
             takeover.take_over(make_session, max_message=self._frame_bytes)
         else:
             clock = self._services.clock
-            connection = AsgiConnection(websocket, max_message=self._frame_bytes, clock=clock)
+            connection = AsgiSink(websocket, max_message=self._frame_bytes, clock=clock)
             await connection.run(make_session)
 
 

@@ -8,7 +8,7 @@ import anyio.lowlevel
 from starlette.websockets import WebSocketState
 
 from gateway.codecs.websocket_frames import server_frame
-from gateway.transports.asgi_connection import AsgiConnection
+from gateway.transports.asgi_sink import AsgiSink
 
 
 class Server:
@@ -47,7 +47,7 @@ class Session:
         self.closed = (code, reason)
 
 
-async def run(server: Server, connection: AsgiConnection) -> Session:
+async def run(server: Server, connection: AsgiSink) -> Session:
     session = Session()
     with anyio.fail_after(5):
         await connection.run(lambda _: session)
@@ -56,7 +56,7 @@ async def run(server: Server, connection: AsgiConnection) -> Session:
 
 async def test_what_was_written_goes_before_the_close() -> None:
     server = Server()
-    connection = AsgiConnection(server, max_message=1000, clock=time.monotonic)
+    connection = AsgiSink(server, max_message=1000, clock=time.monotonic)
 
     def last_words() -> None:
         if len(server.sent) == 1:
@@ -75,7 +75,7 @@ async def test_what_was_written_goes_before_the_close() -> None:
 async def test_a_busy_publisher_does_not_hold_up_the_close() -> None:
     """Whatever is written after ``close`` is dropped: else a connection lived on as long as its topic did."""
     server = Server()
-    connection = AsgiConnection(server, max_message=1000, clock=time.monotonic)
+    connection = AsgiSink(server, max_message=1000, clock=time.monotonic)
 
     def publish_more() -> None:
         if len(server.sent) == 3:
@@ -89,5 +89,5 @@ async def test_a_busy_publisher_does_not_hold_up_the_close() -> None:
     assert server.sent == ["one", "more", "more", (4408, "slow consumer")]
 
 
-async def write_first(connection: AsgiConnection) -> None:
+async def write_first(connection: AsgiSink) -> None:
     connection.write(server_frame(b"one"))

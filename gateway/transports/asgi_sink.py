@@ -27,8 +27,8 @@ _CLOSE_TIMEOUT = 10.0
 _TEXT, _BINARY = 1, 2
 
 
-class AsgiConnection:
-    """A session's connection that uses nothing but ``receive`` and ``send``: the ``AsgiSink``.
+class AsgiSink:
+    """A session's connection that uses nothing but ``receive`` and ``send``.
 
     Attributes:
         writable: no send is under way.
