@@ -37,7 +37,7 @@ class ManyFilters(Scenario):
     id = "F2"
     title = "1,000 subscribers, each on 20 filters of 2,000 topics and 200 wildcards; 200 topics at random"
     columns = (PER_CPU, PER_SECOND, MESSAGES_PER_CPU, P50, P99, SERVER_CPU, LOAD_CPU)
-    targets = (Target("W=512", "deliveries_per_cpu_second", 1_000_000),)
+    targets = (Target("W=1024", "deliveries_per_cpu_second", 1_000_000),)
 
     async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:
         choice = random.Random(1)
@@ -55,7 +55,7 @@ class ManyFilters(Scenario):
             )
             await warm_up(publisher)
             measurements = []
-            for window in (64, 512):
+            for window in (64, 512, 1024):
                 label = f"W={window}"
                 with no_garbage_collection(), bench.profiled(at.server, f"{peer.name}, {label}"):
                     figures, problems = await measured(
