@@ -207,13 +207,6 @@ class Outbox:
         self._lane_bytes = 0
         return b"".join(frames)
 
-    def take_pending(self) -> bytes:
-        """Remove and return this tick's bytes, for a direct connection."""
-        pending = self.pending
-        frames = pending[0] if len(pending) == 1 else b"".join(pending)
-        pending.clear()
-        return frames
-
     def governing(self, topic: str) -> Subscription | None:
         """The subscription whose policy decides over a publication on ``topic``, or None."""
         matching = [each for each in self.subscriptions.values() if matches(each.filter, topic)]

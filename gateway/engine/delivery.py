@@ -81,6 +81,10 @@ class Delivery:
 
 def _write(outboxes: list[Outbox]) -> None:
     for outbox in outboxes:
+        pending = outbox.pending
         # A connection that was blocked since it was touched is written when its transport takes again.
-        if outbox.direct and outbox.pending:
-            outbox.sink.write(outbox.take_pending())
+        if pending and outbox.direct:
+            frames = pending[0] if len(pending) == 1 else b"".join(pending)
+            # Before the write, which may call back that the connection is blocked.
+            pending.clear()
+            outbox.sink.write(frames)

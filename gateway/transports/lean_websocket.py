@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 _PING_FRAME = server_frame(b"", PING)
 
 
+def _discard(frames: bytes) -> None:
+    """What ``write`` does once nothing may be written any more."""
+
+
 class LeanWebSocketProtocol(asyncio.Protocol):
     """A taken-over connection; to its session a ``takeover.Connection``.
 
@@ -58,6 +62,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         "_transport",
         "last_received",
         "writable",
+        "write",
     )
 
     def __init__(
@@ -76,6 +81,8 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         self._policy = policy
         self._handler: SessionHandler | None = None
         self._head = head  # of the handshake's answer: goes out with the first frames, or on the next turn
+        # See `takeover.Connection`. One call per connection and tick: the transport's own where it can be.
+        self.write: Callable[[bytes], None] = self._write_behind_head if head else transport.write
         self._open = True
         self._delivering = True  # open, and neither paused nor about to go on after a pause
         self._paused = False
@@ -105,15 +112,8 @@ class LeanWebSocketProtocol(asyncio.Protocol):
 
     # Connection: what the session calls
 
-    def write(self, frames: bytes) -> None:
-        """See ``takeover.Connection``, here and below."""
-        if self._open:
-            if self._head:
-                frames, self._head = self._head + frames, b""
-            self._transport.write(frames)
-
     def buffered_bytes(self) -> int:
-        """How many bytes the transport holds."""
+        """See ``takeover.Connection``, here and below."""
         return self._transport.get_write_buffer_size()
 
     def close(self, code: int, reason: str = "") -> None:
@@ -282,8 +282,14 @@ class LeanWebSocketProtocol(asyncio.Protocol):
 
     # The end
 
+    def _write_behind_head(self, frames: bytes) -> None:
+        head, self._head = self._head, b""
+        self.write = self._transport.write
+        self._transport.write(head + frames)
+
     def _stop_session(self) -> None:
         self._open = self._delivering = False
+        self.write = _discard
         self._backlog = ()
         if self._timed:
             self._timed = False
@@ -293,6 +299,8 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         head, self._head = self._head, b""
         if head and not self._transport.is_closing():
             self._transport.write(head)
+        if self._open:
+            self.write = self._transport.write
 
     def _linger(self) -> None:
         if not self._transport.is_closing():

@@ -36,7 +36,8 @@ def write_all(hub: Hub, limit: int = 100) -> int:
     while outboxes := hub.take_writes(limit):
         for outbox in outboxes:
             if outbox.direct and outbox.pending:
-                outbox.sink.write(outbox.take_pending())
+                outbox.sink.write(b"".join(outbox.pending))
+                outbox.pending.clear()
                 writes += 1
     return writes
 
@@ -322,7 +323,8 @@ class HubModel(RuleBasedStateMachine):
     def write_a_slice(self, limit: int) -> None:
         for outbox in self.hub.take_writes(limit):
             if outbox.direct and outbox.pending:
-                outbox.sink.write(outbox.take_pending())
+                outbox.sink.write(b"".join(outbox.pending))
+                outbox.pending.clear()
 
     @rule()
     def write(self) -> None:
