@@ -13,8 +13,11 @@ import gc
 _FULL_SECONDS = 600.0
 """Between two walks over everything."""
 
-_YOUNG_OBJECTS = 20_000
-"""New objects after which the youngest are looked at: some 2 ms."""
+_YOUNG_OBJECTS = 10_000
+"""New objects after which the youngest are looked at: some 1 ms."""
+
+_YOUNG_WALKS = 2
+"""After so many of these walks the next also looks at what they left: some 3 ms."""
 
 _NEVER = 1 << 30
 
@@ -30,7 +33,7 @@ class GarbageCollection:
         """Take over: what there is now stays for good, and is not looked at again."""
         gc.collect()
         gc.freeze()
-        gc.set_threshold(_YOUNG_OBJECTS, _NEVER, _NEVER)
+        gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_WALKS, _NEVER)
 
     def turn(self, now: float) -> None:
         """Look at what has been made since the last turn; once in a while at everything since ``begin``."""
