@@ -1,6 +1,6 @@
 """The Python client: subscribe, publish, reconnect. See docs/client.md."""
 
-from gateway.client.backoff import Backoff
+from gateway.core.backoff import Backoff
 from gateway.client.client import Client, ClientStatistics
 from gateway.client.errors import ClientClosed, CommandTimeout, ConnectFailed, ConnectionLost
 from gateway.client.message import Message

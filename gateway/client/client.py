@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self, Unpack, overload
 import anyio
 
 from gateway.client.address import websocket_address
-from gateway.client.backoff import Backoff
+from gateway.core.backoff import Backoff
 from gateway.client.dialler import Dialler, Token
 from gateway.client.ending import Ending
 from gateway.client.errors import ClientClosed

@@ -18,7 +18,7 @@ from gateway.core.events import Event, Failure, Gap
 from gateway.errors import GatewayError, TokenExpired, TooLarge
 
 if TYPE_CHECKING:
-    from gateway.client.backoff import Backoff
+    from gateway.core.backoff import Backoff
     from gateway.client.connection import Connection
     from gateway.client.dialler import Dialler
     from gateway.client.ending import Ending

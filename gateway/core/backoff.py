@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt to connect."""
+"""How long to wait before the next attempt to connect: the client's, and a node's to its Redis."""
 
 from __future__ import annotations
 

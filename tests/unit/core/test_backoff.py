@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.client.backoff import Backoff
+from gateway.core.backoff import Backoff
 
 
 def test_the_ceiling_doubles_up_to_the_limit() -> None:
