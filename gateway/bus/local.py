@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.bus.base import BusStatistics
 from gateway.errors import BusUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.bus.base import Lost
     from gateway.core.publication import Publication
 
 
@@ -23,7 +25,7 @@ class LocalBus:
         # Publishing is delivering, without a call in between: it is made once per message.
         self.publish: Callable[[Publication], None] = _not_started
 
-    async def start(self, deliver: Callable[[Publication], None]) -> None:
+    async def start(self, deliver: Callable[[Publication], None], lost: Lost) -> None:  # noqa: ARG002 - loses none
         """Deliver to ``deliver`` from now on."""
         self.publish = deliver
 
@@ -34,5 +36,13 @@ class LocalBus:
     def subscribe(self, topic_filter: str) -> None:
         """Nothing to do: every publication of the gateway is made here."""
 
+    def hears(self, topic_filter: str) -> bool:  # noqa: ARG002 - the same of all
+        """Always."""
+        return True
+
     def unsubscribe(self, topic_filter: str) -> None:
         """Nothing to do."""
+
+    def statistics(self) -> BusStatistics:
+        """Nothing is counted here: the publisher and the hub count all there is."""
+        return BusStatistics()

@@ -1,10 +1,10 @@
 """The Python client: subscribe, publish, reconnect. See docs/client.md."""
 
-from gateway.core.backoff import Backoff
 from gateway.client.client import Client, ClientStatistics
 from gateway.client.errors import ClientClosed, CommandTimeout, ConnectFailed, ConnectionLost
 from gateway.client.message import Message
 from gateway.client.subscription import Subscription
+from gateway.core.backoff import Backoff
 from gateway.core.events import Gap, Published
 from gateway.errors import GatewayError
 

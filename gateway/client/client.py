@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, Self, Unpack, overload
 import anyio
 
 from gateway.client.address import websocket_address
-from gateway.core.backoff import Backoff
 from gateway.client.dialler import Dialler, Token
 from gateway.client.ending import Ending
 from gateway.client.errors import ClientClosed
@@ -18,6 +17,7 @@ from gateway.client.routes import Routes
 from gateway.client.subscription import Subscription
 from gateway.client.time_limit import time_limit
 from gateway.client.valve import Valve
+from gateway.core.backoff import Backoff
 from gateway.core.commands import Overflow, Ping
 from gateway.core.topics import parse_filter
 

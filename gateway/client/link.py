@@ -18,13 +18,13 @@ from gateway.core.events import Event, Failure, Gap
 from gateway.errors import GatewayError, TokenExpired, TooLarge
 
 if TYPE_CHECKING:
-    from gateway.core.backoff import Backoff
     from gateway.client.connection import Connection
     from gateway.client.dialler import Dialler
     from gateway.client.ending import Ending
     from gateway.client.replies import Answer
     from gateway.client.routes import Routes
     from gateway.client.valve import Valve
+    from gateway.core.backoff import Backoff
 
 log = logging.getLogger(__name__)
 

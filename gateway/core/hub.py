@@ -264,6 +264,11 @@ class Hub:
             elif outbox.dropped != dropped:
                 self._dropped[subscription.overflow] += outbox.dropped - dropped
 
+    def connections(self) -> list[tuple[Outbox, list[str]]]:
+        """Every connection that subscribes, with its filters; later replies come after what was delivered."""
+        self.settle()
+        return [(outbox, list(outbox.subscriptions)) for outbox in self._connections if outbox.subscriptions]
+
     def reply(self, outbox: Outbox, event: Event) -> None:
         """Send one event to one connection."""
         if outbox.reply(event):

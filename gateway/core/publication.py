@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class MessageEncoder(Protocol):
@@ -99,3 +99,44 @@ class Publication:
 
     def __repr__(self) -> str:
         return f"Publication(topic={self.topic!r}, id={self.id!r})"
+
+
+class FramedPublication(Publication):
+    """A publication that came from another node with its frame; subscribers of that format share it as it is.
+
+    What the frame says besides the topic is read only when something asks for it, another wire format for
+    instance: then the slots that are still empty are filled.
+    """
+
+    __slots__ = ("_read",)
+
+    def __init__(
+        self,
+        topic: str,
+        frame: bytes,
+        encoder: MessageEncoder,
+        read: Callable[[bytes], Publication],
+        *,
+        data: bytes | None,
+    ) -> None:
+        """Take ``frame``, in ``encoder``'s format; ``read`` understands it; ``data`` is a JSON body in it."""
+        self.topic = topic
+        self._encoder = encoder
+        self._frame = frame
+        self._others = None
+        self._read = read
+        if data is not None:
+            self.data = data
+            self.binary = None
+
+    def __getattr__(self, name: str) -> object:
+        """Called for what isn't there yet."""
+        if name not in _READ_LATER:
+            raise AttributeError(name)
+        whole = self._read(self._frame)
+        for each in _READ_LATER:
+            setattr(self, each, getattr(whole, each))
+        return getattr(self, name)
+
+
+_READ_LATER = frozenset(Publication.__slots__) - {"_encoder", "_frame", "_others", "topic"}

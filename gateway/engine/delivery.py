@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.core.events import Gap
 from gateway.core.session import CloseCode
+from gateway.core.topics import covers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.core.events import Event
     from gateway.core.hub import Hub
     from gateway.core.outbox import Outbox
@@ -42,6 +46,23 @@ class Delivery:
         self._hub.reply(outbox, event)
         if not self._scheduled:
             self._schedule()
+
+    def announce_loss(self, affects: Callable[[str], bool], dropped: int | None) -> None:
+        """Tell every connection that something between the nodes was lost, once, where it may concern it.
+
+        Args:
+            affects: whether a subscription with this filter may have missed something.
+            dropped: how many publications, on whatever topics; told to those alone who subscribe to
+                everything, since nobody knows on which topics they were. None: unknown.
+        """
+        affected: dict[str, bool] = {}
+        for outbox, filters in self._hub.connections():
+            for topic_filter in filters:
+                if topic_filter not in affected:
+                    affected[topic_filter] = affects(topic_filter)
+            if any(affected[topic_filter] for topic_filter in filters):
+                exact = any(covers(topic_filter, "#") for topic_filter in filters)
+                self.send(outbox, Gap("bus", dropped=dropped if exact else None))
 
     def flush(self) -> None:
         """Write everything now."""

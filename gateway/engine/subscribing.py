@@ -8,7 +8,7 @@ from gateway.core.commands import Start, StartKind
 from gateway.core.events import CaughtUp, Event, Subscribed, Unsubscribed
 from gateway.core.topics import TopicLimits, parse_filter
 from gateway.engine.refusals import Refusals
-from gateway.errors import BadCommand, NotPermitted, TooMany
+from gateway.errors import BadCommand, BusUnavailable, NotPermitted, TooMany
 
 if TYPE_CHECKING:
     import asyncio
@@ -60,6 +60,7 @@ class Subscriber:
                 f"from: an offset needs exactly one stream under {topic_filter!r}, there is none"
             )
         events = _answer(command)
+        known = topic_filter in outbox.subscriptions
         try:
             first = self._hub.subscribe(outbox, topic_filter, command.overflow)
         except TooMany:
@@ -68,6 +69,10 @@ class Subscriber:
         if first:
             self._ask_bus(outbox, topic_filter)
         awaited = self._awaited.get(topic_filter)
+        if awaited is None and not self._bus.hears(topic_filter):
+            if not known:
+                self._leave(outbox, topic_filter)
+            raise BusUnavailable("the way between the nodes is interrupted")
         return events if awaited is None else self._after(awaited, outbox, topic_filter, events)
 
     def unsubscribe(self, outbox: Outbox, command: Unsubscribe) -> Unsubscribed:
@@ -78,16 +83,14 @@ class Subscriber:
             NotFound: ``outbox`` isn't subscribed to it.
         """
         topic_filter = parse_filter(command.filter, self._topic_limits)
-        if self._hub.unsubscribe(outbox, topic_filter):
-            self._bus.unsubscribe(topic_filter)
+        self._leave(outbox, topic_filter)
         return Unsubscribed(topic_filter, ref=command.ref)
 
     def restrict(self, outbox: Outbox, grants: Grants) -> list[str]:
         """End what ``grants`` don't cover, and return its filters."""
         ended = [each for each in outbox.subscriptions if not grants.may_subscribe(each)]
         for topic_filter in ended:
-            if self._hub.unsubscribe(outbox, topic_filter):
-                self._bus.unsubscribe(topic_filter)
+            self._leave(outbox, topic_filter)
         return ended
 
     def end(self, outbox: Outbox) -> None:
@@ -103,7 +106,16 @@ class Subscriber:
             raise
         if asked is not None:
             self._awaited[topic_filter] = asked
-            asked.add_done_callback(lambda _: self._awaited.pop(topic_filter, None))
+            asked.add_done_callback(lambda _: self._answered(topic_filter, asked))
+
+    def _answered(self, topic_filter: str, asked: asyncio.Future[None]) -> None:
+        # The filter may have been given up and asked for again meanwhile.
+        if self._awaited.get(topic_filter) is asked:
+            del self._awaited[topic_filter]
+
+    def _leave(self, outbox: Outbox, topic_filter: str) -> None:
+        if self._hub.unsubscribe(outbox, topic_filter):
+            self._bus.unsubscribe(topic_filter)
 
     def _after(
         self, asked: asyncio.Future[None], outbox: Outbox, topic_filter: str, events: list[Event]
@@ -113,7 +125,7 @@ class Subscriber:
         def settle(future: asyncio.Future[None]) -> None:
             error = None if future.cancelled() else future.exception()
             if error is not None and topic_filter in outbox.subscriptions:
-                self._hub.unsubscribe(outbox, topic_filter)
+                self._leave(outbox, topic_filter)
             if answer.done():
                 return
             if error is not None:

@@ -1,0 +1,325 @@
+"""The bus of a gateway that is many nodes: live publications travel through Redis' publish and subscribe.
+
+A topic belongs to a partition, a partition is a channel, and a node listens to the partitions in which its
+clients have an interest. What a node publishes goes through Redis to all nodes, itself included, so that
+every subscriber sees a topic's publications in the order in which Redis took them.
+
+Turned down: patterns (``PSUBSCRIBE`` costs every publish of the whole server), a channel per topic (a
+subscription per topic and node), and redis-py's own pub/sub object (it reconnects in silence).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.bus.base import BusStatistics
+from gateway.bus.partitions import partition_of, partitions_of
+from gateway.bus.redis_inbox import Inbox
+from gateway.bus.redis_listening import ListenLink, Partition
+from gateway.bus.redis_publishing import Outgoing, PublishLink
+from gateway.bus.redis_servers import Address, servers_of
+from gateway.core.backoff import Backoff
+from gateway.errors import BusUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gateway.bus.base import Lost
+    from gateway.core.publication import MessageEncoder, Publication
+
+_CACHED_LEVELS = 65536
+_LOCATE_SECONDS = 5.0
+_LOCATE_PAUSE = 0.1
+
+_log = logging.getLogger("gateway.bus")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisLimits:
+    """Bounds of the bus.
+
+    Attributes:
+        timeout: seconds that a publish or subscribe waits for Redis.
+        beat: seconds between two heartbeats.
+        silence: seconds without any word from Redis after which a connection counts as lost.
+        backoff: the longest wait between two attempts to connect, in seconds.
+        publish_bytes: what may wait to be handed to Redis.
+        receive_bytes: what may wait to be fanned out.
+    """
+
+    timeout: float = 1.5
+    beat: float = 1.0
+    silence: float = 3.0
+    backoff: float = 2.0
+    publish_bytes: int = 16 * 1024 * 1024
+    receive_bytes: int = 32 * 1024 * 1024
+
+
+class RedisBus:
+    """Publishes to and listens to every node of the gateway."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        node: str,
+        encoder: MessageEncoder,
+        prefix: str = "gateway",
+        partitions: int = 64,
+        limits: RedisLimits | None = None,
+    ) -> None:
+        """Make the bus; nothing is opened yet.
+
+        Raises:
+            ValueError: ``url`` is none of ``servers_of``'s.
+        """
+        self._limits = limits = limits or RedisLimits()
+        self._servers = servers_of(url, timeout=limits.timeout)
+        self._node = node
+        self._encoder = encoder
+        self._channels = [f"{prefix}:live:{number}".encode() for number in range(partitions)]
+        self._beat_channel = f"{prefix}:beat:{node}".encode()
+        self._backoff = Backoff(first_seconds=0.05, limit_seconds=limits.backoff, random=random.random)
+        self._partitions = [Partition(number, channel) for number, channel in enumerate(self._channels)]
+        self._outgoing = Outgoing(
+            node, self._channels, encoder, limit_bytes=limits.publish_bytes, timeout=limits.timeout
+        )
+        self._inbox = Inbox(
+            partitions, encoder, limit_bytes=limits.receive_bytes, deliver=_nowhere, lost=self._tell
+        )
+        self._links: dict[Address, tuple[PublishLink, ListenLink, asyncio.Task[None]]] = {}
+        self._interests: dict[str, range] = {}
+        self._levels: dict[str, int] = {}
+        self._relocating = asyncio.Event()
+        self._lost: Lost | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._breaks = self._reconnects = 0
+
+    @property
+    def available(self) -> bool:
+        """Every server can be published to and is listened to."""
+        return bool(self._links) and all(
+            publishing.up and listening.up for publishing, listening, _ in self._links.values()
+        )
+
+    async def start(self, deliver: Callable[[Publication], None], lost: Lost) -> None:
+        """Begin; returns when Redis is there, or without it after the time limit of an answer."""
+        self._inbox.deliver = deliver
+        self._lost = lost
+        self._running = asyncio.create_task(self._run(), name="bus")
+        self._running.add_done_callback(_tell_failure)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.timeout):
+                while not self.available:  # noqa: ASYNC110 - once, at the start
+                    await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """End; what was not confirmed fails."""
+        if self._running is not None:
+            self._running.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._running
+        for publishing, _, _ in self._links.values():
+            publishing.stop()
+        self._links.clear()
+        for partition in self._partitions:
+            if partition.waiter is not None:
+                partition.give_up(partition.waiter)
+        self._inbox.close()
+
+    def publish(self, publication: Publication) -> asyncio.Future[None]:
+        """Hand ``publication`` to Redis, with everything else of this turn of the event loop."""
+        topic = publication.topic
+        level = topic.partition("/")[0]
+        number = self._levels.get(level)
+        if number is None:
+            if len(self._levels) >= _CACHED_LEVELS:
+                self._levels.clear()
+            number = self._levels[level] = partition_of(topic, len(self._partitions))
+        return self._outgoing.publish(publication, number)
+
+    def subscribe(self, topic_filter: str) -> asyncio.Future[None] | None:
+        """Listen to the partitions of ``topic_filter``; done when Redis has confirmed all of them."""
+        if self._running is None or self._running.done():
+            raise BusUnavailable("the gateway is not running")
+        numbers = partitions_of(topic_filter, len(self._partitions))
+        self.unsubscribe(topic_filter)
+        self._interests[topic_filter] = numbers
+        waiters = []
+        for number in numbers:
+            partition = self._partitions[number]
+            partition.interests += 1
+            if not partition.heard:
+                waiters.append(self._waiter(partition))
+        if not waiters:
+            return None
+        return self._all_of(waiters, topic_filter, numbers)
+
+    def hears(self, topic_filter: str) -> bool:
+        """Whether all partitions of ``topic_filter`` are listened to now."""
+        return all(
+            self._partitions[number].heard for number in partitions_of(topic_filter, len(self._partitions))
+        )
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Listen to its partitions a little longer, then no more unless another filter needs them."""
+        now = asyncio.get_running_loop().time()
+        for number in self._interests.pop(topic_filter, ()):
+            partition = self._partitions[number]
+            partition.interests -= 1
+            if not partition.interests:
+                partition.idle_since = now
+                partition.missed = False
+
+    def statistics(self) -> BusStatistics:
+        """A snapshot for metrics, health and tests."""
+        outgoing, inbox = self._outgoing, self._inbox
+        links = [link for pair in self._links.values() for link in pair[:2]]
+        return BusStatistics(
+            connected=self.available,
+            publications_out=outgoing.publications,
+            batches_out=outgoing.payloads,
+            publications_in=inbox.publications,
+            batches_in=inbox.payloads,
+            failed=outgoing.failed,
+            lost=inbox.lost,
+            breaks=self._breaks,
+            reconnects=self._reconnects + sum(max(0, link.connections - 1) for link in links),
+            waiting_bytes=outgoing.bytes,
+            unread_bytes=inbox.bytes,
+            partitions=sum(partition.heard for partition in self._partitions),
+        )
+
+    # Interests
+
+    def _waiter(self, partition: Partition) -> asyncio.Future[None]:
+        if partition.waiter is None:
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[None] = loop.create_future()
+            partition.waiter = waiter
+            timer = loop.call_later(self._limits.timeout, partition.give_up, waiter)
+            waiter.add_done_callback(lambda _: timer.cancel())
+            if partition.link is not None:
+                partition.link.want()
+        return partition.waiter
+
+    def _all_of(
+        self, waiters: list[asyncio.Future[None]], topic_filter: str, numbers: range
+    ) -> asyncio.Future[None]:
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        left = len(waiters)
+
+        def settle(waiter: asyncio.Future[None]) -> None:
+            nonlocal left
+            left -= 1
+            error = None if waiter.cancelled() else waiter.exception()
+            if answer.done():
+                return
+            if error is not None:
+                if self._interests.get(topic_filter) is numbers:
+                    self.unsubscribe(topic_filter)
+                answer.set_exception(BusUnavailable(str(error)))
+                answer.exception()
+            elif not left:
+                answer.set_result(None)
+
+        for waiter in waiters:
+            waiter.add_done_callback(settle)
+        return answer
+
+    # Losses
+
+    def _missed(self, partitions: Iterable[Partition]) -> None:
+        self._breaks += 1
+        self._inbox.miss(frozenset(partition.number for partition in partitions), None)
+
+    def _tell(self, numbers: frozenset[int], dropped: int | None) -> None:
+        count = len(self._partitions)
+        if self._lost is not None:
+            self._lost(
+                lambda topic_filter: not numbers.isdisjoint(partitions_of(topic_filter, count)), dropped
+            )
+
+    # Servers
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._relocating.clear()
+                try:
+                    located = await self._servers.locate(self._channels)
+                except BusUnavailable as exc:
+                    _log.debug("%s", exc)
+                else:
+                    self._arrange(located, tasks)
+                # At most ten times a second, however many connections fail.
+                await asyncio.sleep(_LOCATE_PAUSE)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOCATE_SECONDS):
+                        await self._relocating.wait()
+
+    def _arrange(self, located: Mapping[Address, list[int]], tasks: asyncio.TaskGroup) -> None:
+        for address, numbers in located.items():
+            if address not in self._links:
+                self._links[address] = self._open(address, tasks)
+            publishing, listening, _ = self._links[address]
+            for number in numbers:
+                publishing.adopt(self._outgoing.lanes[number])
+                listening.adopt(self._partitions[number])
+        for address in self._links.keys() - located.keys():
+            publishing, listening, task = self._links.pop(address)
+            for partition in list(listening.partitions):
+                listening.release(partition)
+            for lane in self._outgoing.lanes:
+                if lane.link is publishing:
+                    self._outgoing.give_up(lane, "no server of the cluster has it")
+                    lane.link = None
+            self._reconnects += publishing.connections + listening.connections
+            task.cancel()
+
+    def _open(
+        self, address: Address, tasks: asyncio.TaskGroup
+    ) -> tuple[PublishLink, ListenLink, asyncio.Task[None]]:
+        limits = self._limits
+        publishing = PublishLink(
+            self._servers,
+            address,
+            self._outgoing,
+            beat_channel=self._beat_channel,
+            beat_seconds=limits.beat,
+            backoff=self._backoff,
+            relocate=self._relocating.set,
+        )
+        listening = ListenLink(
+            self._servers,
+            address,
+            publishing,
+            self._inbox,
+            beat_channel=self._beat_channel,
+            beat_seconds=limits.beat,
+            silence_seconds=limits.silence,
+            backoff=self._backoff,
+            relocate=self._relocating.set,
+            missed=self._missed,
+        )
+        return publishing, listening, tasks.create_task(_both(publishing, listening))
+
+
+async def _both(publishing: PublishLink, listening: ListenLink) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(publishing.run())
+        tasks.create_task(listening.run())
+
+
+def _nowhere(publication: Publication) -> None:
+    """Stand in for a deliver until the start."""
+
+
+def _tell_failure(running: asyncio.Task[None]) -> None:
+    if not running.cancelled() and (error := running.exception()) is not None:
+        _log.error("the bus has failed", exc_info=error)

@@ -1,0 +1,153 @@
+"""Between the task that reads and the fan-out: a bounded queue of payloads, losses in their place."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from gateway.bus.payload import BadPayload, decode_head, decode_publications
+from gateway.bus.sequences import Sequences
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.publication import MessageEncoder, Publication
+
+_TURN_SECONDS = 0.005
+"""How long the fan-out may keep the event loop before other work gets its turn."""
+
+_WARN_SECONDS = 10.0
+
+_log = logging.getLogger("gateway.bus")
+
+
+class _Hole:
+    __slots__ = ("dropped", "partitions")
+
+    def __init__(self, partitions: frozenset[int], dropped: int | None) -> None:
+        self.partitions = partitions
+        self.dropped = dropped
+
+
+class Inbox:
+    """What was heard and is not fanned out yet.
+
+    Attributes:
+        bytes: of the payloads that wait.
+        publications: handed on.
+        payloads: heard.
+        lost: publications known to be missing.
+    """
+
+    def __init__(
+        self,
+        partitions: int,
+        encoder: MessageEncoder,
+        *,
+        limit_bytes: int,
+        deliver: Callable[[Publication], None],
+        lost: Callable[[frozenset[int], int | None], None],
+    ) -> None:
+        """Make it; ``lost`` is given the partitions and how many are missing, None: unknown."""
+        self._partitions = partitions
+        self._encoder = encoder
+        self._limit = limit_bytes
+        self.deliver = deliver
+        self._lost = lost
+        self._sequences = [Sequences() for _ in range(partitions)]
+        self._waiting: deque[tuple[int, bytes] | _Hole] = deque()
+        # The holes since the last payload, by partition: a flood that doesn't fit must not fill the memory
+        # with its holes.
+        self._holes: dict[frozenset[int], _Hole] = {}
+        self._warned = -math.inf
+        self._handle: asyncio.Handle | None = None
+        self.bytes = self.publications = self.payloads = self.lost = 0
+
+    def put(self, partition: int, payload: bytes) -> None:
+        """Take a payload; one that doesn't fit is counted as lost."""
+        self.payloads += 1
+        try:
+            head = decode_head(payload)
+        except BadPayload as exc:
+            self._warn(str(exc))
+            self.miss(frozenset((partition,)), None)
+            return
+        if head.partitions != self._partitions:
+            self._warn(f"it has {head.partitions} partitions, this node {self._partitions}")
+        missing = self._sequences[partition].observe(head.node, head.first, head.count)
+        if missing:
+            self.miss(frozenset((partition,)), missing)
+        if self.bytes + len(payload) > self._limit:
+            self.miss(frozenset((partition,)), head.count)
+            return
+        self.bytes += len(payload)
+        self._waiting.append((partition, payload))
+        self._holes.clear()
+        self._wake()
+
+    def forget(self, partition: int) -> None:
+        """This node stopped listening to ``partition`` for a while."""
+        self._sequences[partition].forget()
+
+    def close(self) -> None:
+        """Fan nothing out any more."""
+        self._waiting.clear()
+        self._holes.clear()
+        self.bytes = 0
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def miss(self, partitions: frozenset[int], dropped: int | None) -> None:
+        """Something of ``partitions`` did not come; it is told after what is here already."""
+        self.lost += dropped or 0
+        hole = self._holes.get(partitions)
+        if hole is None:
+            hole = self._holes[partitions] = _Hole(partitions, dropped)
+            self._waiting.append(hole)
+        elif hole.dropped is not None:
+            hole.dropped = None if dropped is None else hole.dropped + dropped
+        self._wake()
+
+    def _warn(self, problem: str) -> None:
+        now = perf_counter()
+        if now - self._warned >= _WARN_SECONDS:
+            self._warned = now
+            _log.warning("another node's publications can't be read: %s", problem)
+
+    def _wake(self) -> None:
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_soon(self._hand_on)
+
+    def _hand_on(self) -> None:
+        self._handle = None
+        until = perf_counter() + _TURN_SECONDS
+        waiting = self._waiting
+        try:
+            while waiting and perf_counter() < until:
+                self._hand_on_one(waiting.popleft())
+        finally:
+            if waiting:
+                self._wake()
+
+    def _hand_on_one(self, entry: tuple[int, bytes] | _Hole) -> None:
+        if isinstance(entry, _Hole):
+            if self._holes.get(entry.partitions) is entry:
+                del self._holes[entry.partitions]
+            self._lost(entry.partitions, entry.dropped)
+            return
+        partition, payload = entry
+        self.bytes -= len(payload)
+        deliver = self.deliver
+        number = 0
+        try:
+            for number, publication in enumerate(decode_publications(payload, self._encoder), start=1):  # noqa: B007
+                deliver(publication)
+        except BadPayload as exc:
+            self._warn(str(exc))
+            self._lost(frozenset((partition,)), None)
+        self.publications += number

@@ -1,0 +1,354 @@
+"""The way out: what this node publishes, gathered per partition while the last round trip is under way.
+
+A lane is a partition's queue. It has one payload on its way at a time, so a partition's publications arrive
+in the order in which they were accepted, also when a cluster moves the partition to another server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway.bus.payload import Head, encode_payload, encode_record
+from gateway.bus.redis_servers import Moved, Refused
+from gateway.errors import BusUnavailable, RateLimited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.bus.redis_servers import Address, Command, Servers, Wire
+    from gateway.core.backoff import Backoff
+    from gateway.core.publication import MessageEncoder, Publication
+
+_PAYLOAD_BYTES = 1024 * 1024
+"""A lane's batch takes no more; what is published beyond goes into the next one."""
+
+_log = logging.getLogger("gateway.bus")
+
+
+class Batch:
+    """Publications that travel together.
+
+    Attributes:
+        done: what their publishers wait for.
+        payload: their encoded form, once they were on their way.
+    """
+
+    __slots__ = ("bytes", "done", "opened", "payload", "records")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.records: list[bytes] = []
+        self.bytes = 0
+        self.done: asyncio.Future[None] = loop.create_future()
+        self.payload = b""
+        self.opened = loop.time()
+
+    def fail(self, reason: str) -> None:
+        """Tell the publishers that it can't be promised."""
+        if not self.done.done():
+            self.done.set_exception(BusUnavailable(reason))
+            # Publishers that have gone ask nobody: that is no record in the log.
+            self.done.exception()
+
+
+class Lane:
+    """One partition's way out.
+
+    Attributes:
+        link: the connection to the server that has the partition; None while that isn't known.
+        travelling: the batch that awaits its answer.
+        moved: a batch that a server refused because the partition is another one's.
+    """
+
+    __slots__ = ("batches", "channel", "link", "moved", "next", "number", "travelling")
+
+    def __init__(self, number: int, channel: bytes) -> None:
+        self.number = number
+        self.channel = channel
+        self.link: PublishLink | None = None
+        self.next = 0
+        self.batches: list[Batch] = []
+        self.travelling: Batch | None = None
+        self.moved: Batch | None = None
+
+
+class Outgoing:
+    """All lanes, and what waits in them.
+
+    Attributes:
+        bytes: waiting or on their way.
+        publications: confirmed.
+        payloads: confirmed.
+        failed: publications that were not confirmed.
+    """
+
+    def __init__(
+        self, node: str, channels: list[bytes], encoder: MessageEncoder, *, limit_bytes: int, timeout: float
+    ) -> None:
+        self.node = node
+        self.timeout = timeout
+        self.lanes = [Lane(number, channel) for number, channel in enumerate(channels)]
+        self._encoder = encoder
+        self._limit = limit_bytes
+        self.bytes = self.publications = self.payloads = self.failed = 0
+
+    def publish(self, publication: Publication, partition: int) -> asyncio.Future[None]:
+        """Queue ``publication``.
+
+        Raises:
+            BusUnavailable: its server is away, and has been for a while.
+            RateLimited: too much waits.
+        """
+        lane = self.lanes[partition]
+        link = lane.link
+        if link is None or not link.accepting:
+            raise BusUnavailable("Redis is away")
+        record = encode_record(publication, self._encoder)
+        size = len(record)
+        if self.bytes + size > self._limit:
+            raise RateLimited("more is published than Redis takes")
+        batches = lane.batches
+        if not batches or batches[-1].bytes + size > _PAYLOAD_BYTES:
+            batches.append(Batch(asyncio.get_running_loop()))
+            link.wake(lane)
+        batch = batches[-1]
+        batch.records.append(record)
+        batch.bytes += size
+        self.bytes += size
+        return batch.done
+
+    def take(self, lane: Lane) -> Batch | None:
+        """The batch of ``lane`` that goes next, encoded and numbered; None while one is on its way."""
+        if lane.travelling is not None:
+            return None
+        batch, lane.moved = lane.moved, None
+        if batch is None:
+            if not lane.batches:
+                return None
+            batch = lane.batches.pop(0)
+            count = len(batch.records)
+            head = Head(self.node, len(self.lanes), lane.next, count)
+            batch.payload = encode_payload(head, batch.records)
+            lane.next += count
+        lane.travelling = batch
+        return batch
+
+    def confirm(self, lane: Lane, batch: Batch) -> None:
+        """The server has taken ``batch``."""
+        lane.travelling = None
+        self.bytes -= batch.bytes
+        self.payloads += 1
+        self.publications += len(batch.records)
+        if not batch.done.done():
+            batch.done.set_result(None)
+
+    def refuse(self, lane: Lane, batch: Batch, reason: str) -> None:
+        """``batch`` was not confirmed, and won't be."""
+        if lane.travelling is batch:
+            lane.travelling = None
+        self.bytes -= batch.bytes
+        self.failed += len(batch.records)
+        batch.fail(reason)
+
+    def give_up(self, lane: Lane, reason: str) -> None:
+        """Let go of everything that waits in ``lane``, on its way or not."""
+        batches = [batch for batch in (lane.travelling, lane.moved, *lane.batches) if batch is not None]
+        lane.batches.clear()
+        lane.moved = None
+        for batch in batches:
+            self.refuse(lane, batch, reason)
+
+
+class PublishLink:
+    """The connection by which one server is published to.
+
+    Attributes:
+        up: it is open.
+        accepting: it is open, or was until a moment ago and may be again.
+        beats: heartbeats that the server has confirmed.
+        connections: made so far.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        address: Address,
+        outgoing: Outgoing,
+        *,
+        beat_channel: bytes,
+        beat_seconds: float,
+        backoff: Backoff,
+        relocate: Callable[[], None],
+    ) -> None:
+        self._servers = servers
+        self._address = address
+        self._outgoing = outgoing
+        self._beat: Command = ("PING",) if servers.sharded else ("PUBLISH", beat_channel, b"")
+        self._beat_seconds = beat_seconds
+        self._verb = "SPUBLISH" if servers.sharded else "PUBLISH"
+        self._backoff = backoff
+        self._relocate = relocate
+        self._work = asyncio.Event()
+        self._ready: dict[Lane, None] = {}
+        self._giving_up: asyncio.TimerHandle | None = None
+        self._asked_at: float | None = None
+        self.up = False
+        self.accepting = True
+        self.beats = 0
+        self.connections = 0
+
+    def wake(self, lane: Lane) -> None:
+        """``lane`` has something to send."""
+        self._ready[lane] = None
+        self._work.set()
+
+    def adopt(self, lane: Lane) -> None:
+        """``lane`` is this server's from now on."""
+        if lane.link is not None and lane.link is not self:
+            lane.link.release(lane)
+        lane.link = self
+        if lane.batches or lane.moved:
+            self.wake(lane)
+
+    def release(self, lane: Lane) -> None:
+        """``lane`` is another server's from now on."""
+        self._ready.pop(lane, None)
+
+    async def run(self) -> None:
+        """Keep the connection for ever."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        self._trouble(loop.time())
+        while True:
+            began = loop.time()
+            try:
+                await self._connected()
+            except BusUnavailable as exc:
+                failures = self._backoff.failures(failures, lived_seconds=loop.time() - began)
+                if failures == 1:
+                    _log.warning("publishing to Redis is interrupted: %s", exc)
+            self._relocate()
+            await asyncio.sleep(self._backoff.wait(failures))
+
+    def stop(self) -> None:
+        """Let go of what waits."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        self.accepting = False
+        self._fail_lanes("the node ends")
+
+    async def _connected(self) -> None:
+        wire = await self._servers.connect(self._address)
+        try:
+            self._recovered()
+            await self._serve(wire)
+        finally:
+            self.up = False
+            self._trouble(self._asked_at or asyncio.get_running_loop().time())
+            self._asked_at = None
+            await wire.close()
+
+    async def _serve(self, wire: Wire) -> None:
+        loop = asyncio.get_running_loop()
+        beat_due = loop.time()
+        while True:
+            if not self._ready:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(beat_due):
+                        await self._work.wait()
+            self._work.clear()
+            batches = self._take()
+            beat = loop.time() >= beat_due
+            if batches or beat:
+                self._asked_at = loop.time()
+                await self._exchange(wire, batches, beat=beat)
+                self._asked_at = None
+            if beat:
+                self.beats += 1
+                beat_due = loop.time() + self._beat_seconds
+
+    def _take(self) -> list[tuple[Lane, Batch]]:
+        ready, self._ready = self._ready, {}
+        taken = []
+        for lane in ready:
+            batch = self._outgoing.take(lane)
+            if batch is not None:
+                taken.append((lane, batch))
+        return taken
+
+    async def _exchange(self, wire: Wire, batches: list[tuple[Lane, Batch]], *, beat: bool) -> None:
+        commands: list[Command] = [(self._verb, lane.channel, batch.payload) for lane, batch in batches]
+        if beat:
+            commands.append(self._beat)
+        try:
+            async with asyncio.timeout(self._outgoing.timeout):
+                await wire.send(commands)
+                for lane, batch in batches:
+                    await self._settle(wire, lane, batch)
+                if beat:
+                    await wire.receive()
+        except TimeoutError:
+            raise BusUnavailable("Redis does not answer") from None
+        except Refused as exc:
+            raise BusUnavailable(f"Redis refuses a heartbeat: {exc}") from exc
+        finally:
+            for lane, batch in batches:
+                if lane.travelling is batch:
+                    self._outgoing.refuse(lane, batch, "Redis did not confirm it; it may have been delivered")
+                if lane.batches and lane.link is not None:
+                    lane.link.wake(lane)
+
+    async def _settle(self, wire: Wire, lane: Lane, batch: Batch) -> None:
+        try:
+            await wire.receive()
+        except Moved:
+            self._hold_moved(lane, batch)
+            return
+        except Refused as exc:
+            _log.warning("Redis refuses what is published: %s", exc)
+            self._outgoing.refuse(lane, batch, "Redis refuses what is published")
+            self._relocate()
+        else:
+            self._outgoing.confirm(lane, batch)
+
+    def _hold_moved(self, lane: Lane, batch: Batch) -> None:
+        # It was not delivered, for certain: it goes again, as it is, once the new server is known.
+        lane.travelling = None
+        lane.moved = batch
+        left = batch.opened + self._outgoing.timeout - asyncio.get_running_loop().time()
+        asyncio.get_running_loop().call_later(max(0.0, left), self._expire, lane, batch)
+        self._relocate()
+
+    def _expire(self, lane: Lane, batch: Batch) -> None:
+        if lane.moved is batch:
+            self._outgoing.give_up(lane, "no server of the cluster has it")
+
+    def _recovered(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+        self.connections += 1
+        self.up = self.accepting = True
+        if self.connections > 1:
+            _log.info("publishing to Redis again")
+        for lane in self._outgoing.lanes:
+            if lane.link is self and lane.batches:
+                self.wake(lane)
+
+    def _trouble(self, since: float) -> None:
+        """Publishers may wait for a new connection, but no longer than for any answer."""
+        if self._giving_up is None:
+            loop = asyncio.get_running_loop()
+            wait = min(self._outgoing.timeout, since + self._outgoing.timeout - loop.time())
+            self._giving_up = loop.call_later(max(0.0, wait), self._give_up)
+
+    def _give_up(self) -> None:
+        self.accepting = False
+        self._fail_lanes("Redis is away")
+
+    def _fail_lanes(self, reason: str) -> None:
+        for lane in self._outgoing.lanes:
+            if lane.link is self:
+                self._outgoing.give_up(lane, reason)

@@ -1,0 +1,315 @@
+"""Where the Redis servers are, and connections to them: one server, Sentinel, or Cluster.
+
+Of redis-py it is the connection that is used (addresses, TLS, login, parsing by hiredis), not its clients:
+those connect again and subscribe again in silence, and the bus has to know that it wasn't listening.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from urllib.parse import parse_qsl, urlencode
+
+from redis.asyncio import Connection
+from redis.asyncio.connection import parse_url
+from redis.crc import key_slot
+from redis.exceptions import MovedError, RedisError, ResponseError
+
+from gateway.errors import BusUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+Command: TypeAlias = "tuple[str | bytes, ...]"
+Reply: TypeAlias = Any
+
+_SEVERAL = re.compile(r"(rediss?)\+(sentinel|cluster)://(?:([^@/]*)@)?([^/?]+)(?:/([^?]*))?(?:\?(.*))?")
+
+_LOGIN = {"username", "password", "db"}
+
+
+class Address(NamedTuple):
+    """A server's host, empty for one that was named by its URL alone, and port."""
+
+    host: str
+    port: int
+
+
+class Refused(Exception):  # noqa: N818 - says what happened
+    """The server answered a command with an error."""
+
+
+class Moved(Refused):
+    """Another server of the cluster has this channel now."""
+
+
+class Wire:
+    """One open connection, by which commands go out and replies come in, in order."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def send(self, commands: Iterable[Command]) -> None:
+        """Write ``commands``; one task at a time.
+
+        Raises:
+            BusUnavailable: the connection is lost.
+        """
+        try:
+            await self._connection.send_packed_command(self._connection.pack_commands(commands))
+        except (RedisError, OSError) as exc:
+            raise BusUnavailable(f"Redis: {exc}") from exc
+
+    async def receive(self) -> Reply:
+        """The next reply or push, however long it takes; one task at a time.
+
+        Raises:
+            Refused: the reply is an error.
+            BusUnavailable: the connection is lost.
+        """
+        try:
+            return await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
+        except MovedError as exc:
+            raise Moved(str(exc)) from exc
+        except ResponseError as exc:
+            raise Refused(str(exc)) from exc
+        except (RedisError, OSError) as exc:
+            raise BusUnavailable(f"Redis: {exc}") from exc
+
+    async def call(self, *command: str) -> Reply:
+        """Send one command and return its reply.
+
+        Raises:
+            BusUnavailable: the connection is lost, or the reply is an error.
+        """
+        await self.send([command])
+        try:
+            return await self.receive()
+        except Refused as exc:
+            raise BusUnavailable(f"Redis refuses {command[0]}: {exc}") from exc
+
+    async def close(self) -> None:
+        """Let go of the connection at once."""
+        writer = self._connection._writer  # noqa: SLF001 - closing would wait for what a frozen server won't read
+        if writer is not None:
+            writer.transport.abort()
+        await self._connection.disconnect(nowait=True)
+
+
+class Servers(Protocol):
+    """All servers that one URL names."""
+
+    sharded: bool
+    """Channels belong to servers, as in a cluster, instead of being one server's affair."""
+
+    async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
+        """Which server has which of ``channels``, by their indexes.
+
+        Raises:
+            BusUnavailable: no server could be asked.
+        """
+        ...
+
+    async def connect(self, address: Address) -> Wire:
+        """Open a connection to a server of ``locate``.
+
+        Raises:
+            BusUnavailable: it can't be had, or the server is not what it was.
+        """
+        ...
+
+
+class SingleServer:
+    """One server, named by a ``redis:``, ``rediss:`` or ``unix:`` URL."""
+
+    sharded = False
+
+    def __init__(self, arguments: dict[str, Any], *, timeout: float) -> None:
+        self._arguments = arguments
+        self._timeout = timeout
+
+    async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
+        """Everything is on the one server."""
+        return {Address("", 0): list(range(len(channels)))}
+
+    async def connect(self, address: Address) -> Wire:  # noqa: ARG002 - there is only one
+        """Open a connection to it."""
+        return await _dial(self._arguments, self._timeout)
+
+
+class SentinelServers:
+    """Whatever server the sentinels call master."""
+
+    sharded = False
+
+    def __init__(
+        self, sentinels: list[Address], master: str, arguments: dict[str, Any], *, timeout: float
+    ) -> None:
+        self._sentinels = sentinels
+        self._master = master
+        self._timeout = timeout
+        special = {name: each for name, each in arguments.items() if name.startswith("sentinel_")}
+        self._arguments = {name: each for name, each in arguments.items() if name not in special}
+        shared = {name: self._arguments[name] for name in self._arguments if name not in _LOGIN}
+        self._sentinel_arguments = shared | {
+            name.removeprefix("sentinel_"): each for name, each in special.items()
+        }
+
+    async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
+        """Ask the sentinels one after another, the last that answered first."""
+        for sentinel in list(self._sentinels):
+            try:
+                async with asyncio.timeout(self._timeout):
+                    host, port = await self._ask(sentinel)
+            except (BusUnavailable, TimeoutError):
+                continue
+            self._sentinels.remove(sentinel)
+            self._sentinels.insert(0, sentinel)
+            return {Address(host, port): list(range(len(channels)))}
+        raise BusUnavailable(f"Redis: no sentinel knows the master {self._master!r}")
+
+    async def connect(self, address: Address) -> Wire:
+        """Open a connection to ``address``, if it says itself that it is the master."""
+        wire = await _dial(self._arguments | address._asdict(), self._timeout)
+        try:
+            async with asyncio.timeout(self._timeout):
+                role = (await wire.call("ROLE"))[0]
+        except (BusUnavailable, TimeoutError) as exc:
+            await wire.close()
+            raise BusUnavailable(f"Redis: {address.host}:{address.port} does not tell its role") from exc
+        if role != b"master":
+            await wire.close()
+            raise BusUnavailable(f"Redis: {address.host}:{address.port} is no master any more")
+        return wire
+
+    async def _ask(self, sentinel: Address) -> Address:
+        wire = await _dial(self._sentinel_arguments | sentinel._asdict(), self._timeout)
+        try:
+            answer = await wire.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
+        finally:
+            await wire.close()
+        if not answer:
+            raise BusUnavailable(f"Redis: the sentinel knows no master {self._master!r}")
+        return Address(answer[0].decode(), int(answer[1]))
+
+
+class ClusterServers:
+    """A cluster; any server of it tells of the others."""
+
+    sharded = True
+
+    def __init__(self, seeds: list[Address], arguments: dict[str, Any], *, timeout: float) -> None:
+        self._seeds = seeds
+        self._known: list[Address] = []
+        self._arguments = arguments
+        self._timeout = timeout
+
+    async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
+        """Ask the servers one after another, those first that answered last time."""
+        slots = [key_slot(channel) for channel in channels]
+        for server in dict.fromkeys([*self._known, *self._seeds]):
+            try:
+                async with asyncio.timeout(self._timeout):
+                    ranges = await self._ask(server)
+            except (BusUnavailable, TimeoutError):
+                continue
+            self._known = [server, *(owner for _, _, owner in ranges if owner != server)]
+            return _by_owner(slots, ranges)
+        raise BusUnavailable("Redis: no server of the cluster answers")
+
+    async def connect(self, address: Address) -> Wire:
+        """Open a connection to one of the servers."""
+        return await _dial(self._arguments | address._asdict(), self._timeout)
+
+    async def _ask(self, server: Address) -> list[tuple[int, int, Address]]:
+        wire = await _dial(self._arguments | server._asdict(), self._timeout)
+        try:
+            rows = await wire.call("CLUSTER", "SLOTS")
+        finally:
+            await wire.close()
+        # A server that does not know its own name leaves it empty: it is the one that was asked.
+        return [
+            (first, last, Address((owner[0] or b"").decode() or server.host, owner[1]))
+            for first, last, owner, *_ in rows
+        ]
+
+
+def servers_of(url: str, *, timeout: float) -> Servers:
+    """Read a Redis URL; opens nothing.
+
+    Args:
+        url: ``redis://``, ``rediss://``, ``unix://`` as in redis-py; ``redis+sentinel://h:p,h:p/master/db``;
+            ``redis+cluster://h:p,h:p``; each may carry ``user:password@`` and redis-py's query arguments.
+        timeout: seconds that connecting may take.
+
+    Raises:
+        ValueError: it is none of these. The text does not repeat the URL, which may hold a password.
+    """
+    if (match := _SEVERAL.fullmatch(url)) is None:
+        return SingleServer(_arguments(url), timeout=timeout)
+    scheme, kind, login, hosts, path, query = match.groups()
+    addresses = [_address(each, 26379 if kind == "sentinel" else 6379) for each in hosts.split(",")]
+    master, _, database = (path or "").partition("/")
+    sentinel = kind == "sentinel"
+    base = f"{scheme}://{login + '@' if login else ''}h/{database if sentinel else path or ''}"
+    arguments = _arguments(f"{base}?{urlencode(parse_qsl(query or ''))}")
+    if not sentinel:
+        if arguments.pop("db", 0):
+            raise ValueError("a Redis Cluster has only database 0")
+        return ClusterServers(addresses, arguments, timeout=timeout)
+    if not master:
+        raise ValueError("a Sentinel URL names the master: redis+sentinel://host:26379/mymaster")
+    return SentinelServers(addresses, master, arguments, timeout=timeout)
+
+
+def _arguments(url: str) -> dict[str, Any]:
+    try:
+        return dict(parse_url(url))
+    except ValueError as exc:
+        # redis-py's own message may quote a part of the URL.
+        raise ValueError("no Redis URL, as redis://host:6379/0") from exc
+
+
+def _address(text: str, port: int) -> Address:
+    host, colon, number = text.rpartition(":")
+    if not colon or number.endswith("]"):
+        return Address(text.strip("[]"), port)
+    if not number.isdecimal():
+        raise ValueError("a port of the Redis URL is no number")
+    return Address(host.strip("[]"), int(number))
+
+
+def _by_owner(slots: list[int], ranges: list[tuple[int, int, Address]]) -> dict[Address, list[int]]:
+    owned: dict[Address, list[int]] = {}
+    for index, slot in enumerate(slots):
+        owner = next((owner for first, last, owner in ranges if first <= slot <= last), None)
+        if owner is not None:
+            owned.setdefault(owner, []).append(index)
+    return owned
+
+
+async def _dial(arguments: Mapping[str, Any], timeout: float) -> Wire:  # noqa: ASYNC109 - a setting
+    given = dict(arguments)
+    kind = given.pop("connection_class", Connection)
+    fixed = {
+        "protocol": 2,  # the shapes of replies and pushes are RESP2's
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "driver_info": None,
+    }
+    connection = kind(**(given | fixed))
+    try:
+        async with asyncio.timeout(timeout):
+            await connection.connect()
+    except TimeoutError:
+        await connection.disconnect(nowait=True)
+        raise BusUnavailable("Redis does not answer") from None
+    except (RedisError, OSError) as exc:
+        await connection.disconnect(nowait=True)
+        raise BusUnavailable(f"Redis: {exc}") from exc
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return Wire(connection)
