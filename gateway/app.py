@@ -16,9 +16,8 @@ from starlette.applications import Starlette
 from gateway import app_arguments as arguments
 from gateway import app_doors as doors
 from gateway.app_auth import build_authenticator
+from gateway.app_bus import build_bus, watch_bus
 from gateway.auth.authenticators import CredentialAuthenticator
-from gateway.bus.local import LocalBus
-from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.block_list import BlockList
 from gateway.core.hub import Hub
 from gateway.core.idempotency import AnswerWindow
@@ -85,7 +84,8 @@ class Gateway:
         self.node = secrets.token_hex(4)
         self.health = Health()
         self.hub = Hub(arguments.hub_limits(limits))
-        self._bus = LocalBus()
+        self._codec = arguments.codec(limits)
+        self._bus = build_bus(settings.redis, node=self.node, codec=self._codec)
         self._delivery = Delivery(self.hub)
         self._refusals = Refusals()
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
@@ -114,6 +114,8 @@ class Gateway:
         )
         if isinstance(self._keys, CredentialAuthenticator):
             doors.register_credential_metrics(self.metrics, self._keys)
+        if settings.redis.url is not None:
+            watch_bus(self._bus, self.metrics, self.health)
         self.asgi = Starlette(
             routes=self._routes(),
             middleware=doors.middleware(settings, self._origins),
@@ -183,16 +185,19 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        await self._bus.start(self._delivery.deliver)
+        await self._bus.start(self._delivery.deliver, self._delivery.announce_loss)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._upkeep.run)
             tasks.start_soon(self._keys.run)
             if self._certificate is not None:
                 tasks.start_soon(self._certificate.watch)
             self.health.started = True
-            yield
-            tasks.cancel_scope.cancel()
-        await self._bus.stop()
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await self._bus.stop()
 
     def _publisher(self) -> Publisher:
         limits = self._settings.limits
@@ -233,15 +238,9 @@ class Gateway:
 
     def _services(self) -> Services:
         limits = self._settings.limits
-        message = arguments.message_limits(limits)
         return Services(
             node=self.node,
-            codec=GatewayV1(
-                message_bytes=message.message_bytes,
-                json_depth=message.json_depth,
-                header_entries=message.header_entries,
-                header_bytes=message.header_bytes,
-            ),
+            codec=self._codec,
             hub=self.hub,
             delivery=self._delivery,
             publisher=self.publisher,

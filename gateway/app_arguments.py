@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.auth.credentials import Credentials
+from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.codecs.publish_items import MessageLimits
 from gateway.core.hub import HubLimits
 from gateway.core.outbox import OutboxLimits
@@ -150,6 +151,17 @@ def message_limits(limits: Limits) -> MessageLimits:
         json_depth=limits.json_depth,
         header_entries=limits.headers_per_message,
         header_bytes=limits.header_bytes,
+    )
+
+
+def codec(limits: Limits) -> GatewayV1:
+    """The one codec that all connections and the bus share."""
+    message = message_limits(limits)
+    return GatewayV1(
+        message_bytes=message.message_bytes,
+        json_depth=message.json_depth,
+        header_entries=message.header_entries,
+        header_bytes=message.header_bytes,
     )
 
 

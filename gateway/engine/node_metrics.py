@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gateway.bus.base import Bus
     from gateway.core.hub import Hub
     from gateway.engine.publishing import Publisher
     from gateway.engine.refusals import Refusals
@@ -61,3 +62,24 @@ def register_metrics(
         "limit",
         refusals.statistics,
     )
+
+
+def register_bus_metrics(metrics: Metrics, bus: Bus) -> None:
+    """Have ``metrics`` read what goes on between the nodes."""
+    read = bus.statistics
+    metrics.gauge("bus_connected", "Whether all nodes can be reached.", lambda: read().connected)
+    metrics.gauge("bus_partitions", "Partitions listened to.", lambda: read().partitions)
+    metrics.gauge("bus_waiting_bytes", "Waiting to be handed to the bus.", lambda: read().waiting_bytes)
+    metrics.gauge("bus_unread_bytes", "Heard, waiting for the fan-out.", lambda: read().unread_bytes)
+    metrics.counter(
+        "bus_publications_out", "Publications the bus has taken.", lambda: read().publications_out
+    )
+    metrics.counter("bus_batches_out", "Payloads that carried them.", lambda: read().batches_out)
+    metrics.counter(
+        "bus_publications_in", "Publications heard, own included.", lambda: read().publications_in
+    )
+    metrics.counter("bus_batches_in", "Payloads that carried them.", lambda: read().batches_in)
+    metrics.counter("bus_failed", "Publications the bus did not confirm.", lambda: read().failed)
+    metrics.counter("bus_lost", "Publications known not to have come.", lambda: read().lost)
+    metrics.counter("bus_breaks", "Times that listening was interrupted.", lambda: read().breaks)
+    metrics.counter("bus_reconnects", "Connections made again.", lambda: read().reconnects)

@@ -11,13 +11,13 @@ from gateway.settings.auth import Auth
 from gateway.settings.hook import Hook
 from gateway.settings.limits import Limits
 from gateway.settings.loopback import is_loopback
+from gateway.settings.redis import Redis
 from gateway.settings.section import Section
 from gateway.settings.values import Count, Duration, Texts
 
 _NO_STREAMS: Final = "this version keeps no streams: every topic is live"
 
 LATER: Final = {
-    "redis": "this version is a single node, without Redis",
     "store": _NO_STREAMS,
     "streams": _NO_STREAMS,
 }
@@ -131,13 +131,18 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     auth: Auth = Auth()
     origins: Origins = Origins()
+    redis: Redis = Redis()
     hooks: tuple[Hook, ...] = ()
 
     def secret_texts(self) -> tuple[str, ...]:
         """Every secret there is, in clear: for masking logs."""
         keys = (secret for key in self.auth.keys for secret in (key.secret, key.private_key) if secret)
         hooks = (secret for hook in self.hooks for secret in hook.secret)
-        return tuple(secret.get_secret_value() for secret in (*keys, *hooks))
+        secrets = tuple(secret.get_secret_value() for secret in (*keys, *hooks))
+        # The password by itself too: it may be quoted without the URL around it.
+        url = self.redis.url.get_secret_value() if self.redis.url is not None else ""
+        password = url.partition("@")[0].rpartition(":")[2] if "@" in url else ""
+        return (*secrets, *([url, password] if password else []))
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -65,7 +65,9 @@ def _rule(detail: ErrorDetails, path: str) -> str:
 def _shown(detail: ErrorDetails, path: str) -> str:
     value = detail["input"]
     # A hash is none, but the key itself may stand in its place by mistake.
-    secret = not {"secret", "public_key", "private_key", "hash"}.isdisjoint(path.replace("[", ".").split("."))
+    secret = path == "redis.url" or not {"secret", "public_key", "private_key", "hash"}.isdisjoint(
+        path.replace("[", ".").split(".")
+    )
     # A whole table or list given as a text may hold a secret anywhere.
     whole = detail["type"] in {"model_type", "tuple_type", "dict_type"}
     if secret or whole or not isinstance(value, str | int | float):

@@ -82,7 +82,7 @@ def test_help_loads_neither_server_nor_client() -> None:
         ("serve", "--port", "x"),
         ("serve", "--port", "70000"),
         ("serve", "--host", "0.0.0.0"),
-        ("serve", "--redis", "redis://h"),
+        ("serve", "--redis", "http://h"),
         ("serve", "--workers", "2"),
         ("serve", "--config", "not-there"),
         ("check", "--config", "not-there"),

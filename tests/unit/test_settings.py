@@ -151,10 +151,25 @@ def test_what_is_not_there_yet_is_refused_in_environment_and_flags_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GATEWAY_STORE__URL", "memory:")
-    text = problems(redis__url="redis://u:secret@h")
+    text = problems(streams__name="orders")
     assert "GATEWAY_STORE__URL: store is not available" in text
-    assert "--redis__url: redis is not available" in text
-    assert "u:secret" not in text
+    assert "--streams__name: streams is not available" in text
+
+
+def test_a_redis_url_is_checked_but_never_repeated() -> None:
+    text = problems(redis__url="http://u:hidden@h")
+    assert "--redis__url: redis.url: is no Redis URL" in text
+    assert "hidden" not in text
+
+
+@pytest.mark.parametrize("url", ["redis://:hidden@h:1/0", "env:THE_URL"])
+def test_a_redis_url_may_be_a_secret_and_is_masked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_URL", "redis://:hidden@h:1/0")
+    loaded = read(flags={"redis.url": ("--redis", url)})
+    assert loaded.settings.redis.url is not None
+    assert loaded.settings.redis.url.get_secret_value() == "redis://:hidden@h:1/0"
+    assert "hidden" not in effective(loaded) + repr(loaded.settings)
+    assert "hidden" in loaded.settings.secret_texts()
 
 
 def test_variables_of_an_orchestrator_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
