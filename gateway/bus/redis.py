@@ -161,9 +161,14 @@ class RedisBus:
         return self._all_of(waiters, topic_filter, numbers)
 
     def hears(self, topic_filter: str) -> bool:
-        """Whether all partitions of ``topic_filter`` are listened to now."""
+        """Whether all partitions of ``topic_filter`` are listened to now.
+
+        A server that takes no publications is taken for frozen, before listening to it finds out.
+        """
+        lanes = self._outgoing.lanes
         return all(
-            self._partitions[number].heard for number in partitions_of(topic_filter, len(self._partitions))
+            self._partitions[number].heard and (link := lanes[number].link) is not None and link.accepting
+            for number in partitions_of(topic_filter, len(self._partitions))
         )
 
     def unsubscribe(self, topic_filter: str) -> None:

@@ -32,7 +32,8 @@ class Redis(Section):
     url: Annotated[SecretStr, BeforeValidator(_url), Shown("URL, or secret")] | None = Field(
         default=None,
         description="`redis://HOST:PORT/DB`, `rediss://…` (TLS), `unix://PATH`, "
-        "`redis+cluster://HOST:PORT,…`, `redis+sentinel://HOST:PORT,…/MASTER`. May carry `USER:PASSWORD@`; then better named as a secret.",
+        "`redis+cluster://HOST:PORT,…`, `redis+sentinel://HOST:PORT,…/MASTER`. May carry "
+        "`USER:PASSWORD@`; then better named as a secret.",
     )
     prefix: str = Field(
         default="gateway",

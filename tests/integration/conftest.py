@@ -19,9 +19,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from tests.redis_process import module_redis_server, redis_server
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+__all__ = ["module_redis_server", "redis_server"]
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 25.0  # drain_seconds, its two seconds of grace, and a busy machine

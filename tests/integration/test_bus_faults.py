@@ -1,0 +1,278 @@
+"""What becomes of live messages while something between the nodes is broken; real processes throughout.
+
+In every test the history is checked: who got what, against what was published and answered. Clients stay
+connected through all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+from websockets.asyncio.client import connect
+
+from gateway.bus.partitions import partition_of
+from tests.integration.history import ANSWER_SECONDS, SLACK_SECONDS, TOPICS, Subscriber, history
+from tests.redis_process import RunningRedis, redis_cluster, redis_servers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.conftest import RunningGateway, StartGateway
+
+RECOVERY_SECONDS = 2.0 + 1.5 + SLACK_SECONDS  # the longest wait, a connection's time, a busy machine
+
+
+@pytest.fixture(scope="module")
+def nodes(module_gateway_process: StartGateway, module_redis_server: RunningRedis) -> list[RunningGateway]:
+    return [module_gateway_process(settings_for(module_redis_server.url)) for _ in range(2)]
+
+
+@pytest.fixture
+def server(module_redis_server: RunningRedis) -> RunningRedis:
+    return module_redis_server
+
+
+def settings_for(url: str) -> str:
+    return f'[redis]\nurl = "{url}"\n[limits]\ncommands_per_second = 0\n'
+
+
+def no_gaps(_: Subscriber) -> bool:
+    return False
+
+
+async def status(node: RunningGateway) -> str:
+    async with httpx2.AsyncClient() as http:
+        answer = await http.get(f"{node.url}/readyz", timeout=10)
+    assert answer.status_code == 200
+    return str(answer.json()["status"])
+
+
+async def until_status(node: RunningGateway, wanted: str, seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while await status(node) != wanted:  # noqa: ASYNC110 - another process is asked
+            await asyncio.sleep(0.02)
+
+
+async def assert_unavailable(node: RunningGateway) -> None:
+    """Publishing and subscribing are refused in time, and say when to come back."""
+    async with httpx2.AsyncClient() as http:
+        began = time.monotonic()
+        answer = await http.post(f"{node.url}/v1/topics/red/x", content=b"1", timeout=10)
+        assert time.monotonic() - began < ANSWER_SECONDS + SLACK_SECONDS
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "unavailable"
+    assert int(answer.headers["retry-after"]) >= 1
+    async with connect(node.ws_url) as websocket:
+        await websocket.recv()
+        for topic_filter in ("#", "new/topic"):  # one that the node has an interest in, and one it hasn't
+            began = time.monotonic()
+            await websocket.send(json.dumps({"op": "subscribe", "filter": topic_filter, "ref": 1}))
+            reply = json.loads(await websocket.recv())
+            assert (reply["op"], reply["code"]) == ("error", "unavailable")
+            assert time.monotonic() - began < ANSWER_SECONDS + SLACK_SECONDS
+
+
+async def test_redis_killed_and_restarted(nodes: list[RunningGateway], server: RunningRedis) -> None:
+    async with history(nodes) as record:
+        await record.steady()
+        server.kill()
+        await until_status(nodes[0], "degraded")
+        await assert_unavailable(nodes[0])
+        server.start()
+        began = time.monotonic()
+        await record.steady()
+        assert time.monotonic() - began < RECOVERY_SECONDS
+        assert record.refused
+    assert all(len(each.gaps) == 1 for each in record.subscribers)
+    record.check()
+    await until_status(nodes[0], "ready")
+
+
+async def test_redis_frozen(nodes: list[RunningGateway], server: RunningRedis) -> None:
+    async with history(nodes) as record:
+        await record.steady()
+        server.freeze()
+        try:
+            await until_status(nodes[1], "degraded")
+            await assert_unavailable(nodes[1])
+            await asyncio.sleep(5)
+            used = cpu_seconds(nodes[1])
+            await asyncio.sleep(1)
+            assert cpu_seconds(nodes[1]) - used < 0.5, "busy while nothing can be done"
+        finally:
+            server.thaw()
+        began = time.monotonic()
+        await record.steady()
+        assert time.monotonic() - began < RECOVERY_SECONDS
+    assert all(each.gaps for each in record.subscribers)
+    record.check()
+
+
+async def test_redis_frozen_for_a_moment_loses_nothing(
+    nodes: list[RunningGateway], server: RunningRedis
+) -> None:
+    async with history(nodes) as record:
+        await record.steady()
+        server.freeze()
+        try:
+            await asyncio.sleep(0.7)
+        finally:
+            server.thaw()
+        await record.steady()
+    assert record.refused == 0
+    record.check(gaps=no_gaps)
+
+
+async def test_listening_connections_cut(nodes: list[RunningGateway], server: RunningRedis) -> None:
+    async with history(nodes) as record:
+        for _ in range(3):
+            await record.steady()
+            assert server.call("CLIENT", "KILL", "TYPE", "pubsub") == 2
+        await record.steady()
+    assert all(each.gaps for each in record.subscribers)
+    assert record.refused == 0
+    record.check()
+
+
+async def test_publishing_connections_cut_lose_nothing_that_was_answered(
+    nodes: list[RunningGateway], server: RunningRedis
+) -> None:
+    async with history(nodes) as record:
+        for _ in range(3):
+            await record.steady()
+            server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await record.steady()
+    for each in record.subscribers:
+        assert record.missing(each) == []
+    record.check()
+    async with asyncio.timeout(5):
+        while connections(server) != 2 * len(nodes) + 1:  # noqa: ASYNC110 - the test's own one goes late
+            await asyncio.sleep(0.05)
+
+
+async def test_output_buffer_limit(nodes: list[RunningGateway], server: RunningRedis) -> None:
+    """A node that doesn't read for a while is cut off by Redis; its subscribers hear of it, others don't."""
+    server.call("CONFIG", "SET", "client-output-buffer-limit", "pubsub 256kb 0 0")
+    slow, quick = nodes[1], nodes[0]
+    async with history([quick]) as others, history([slow]) as record:
+        await record.steady()
+        os.kill(slow.pid, signal.SIGSTOP)
+        try:
+            async with httpx2.AsyncClient() as http:
+                body = b'"' + b"x" * 60_000 + b'"'
+                async with asyncio.timeout(20):
+                    while "sub=1" in pubsub_clients(server) or len(pubsub_clients(server).splitlines()) > 1:
+                        await http.post(
+                            f"{quick.url}/v1/topics/red/big",
+                            content=body,
+                            headers={"content-type": "application/json"},
+                        )
+        finally:
+            os.kill(slow.pid, signal.SIGCONT)
+        await record.steady()
+        await others.steady()
+    assert all(each.gaps for each in record.subscribers)
+    record.slowest = 0.0  # it was stopped
+    record.check()
+    others.check(gaps=no_gaps)
+
+
+async def test_a_node_killed_and_restarted(nodes: list[RunningGateway], server: RunningRedis) -> None:
+    async with history(nodes[:1]) as record:
+        async with history(nodes[1:]) as doomed:
+            await doomed.steady()
+            nodes[1].kill()
+            await doomed.until(lambda: all(each.closed for each in doomed.subscribers))
+        await record.steady()
+        await asyncio.to_thread(nodes[1].start)
+        async with history(nodes[1:]) as again:
+            await again.steady()
+        record.answered |= doomed.answered | again.answered
+        await record.all_settled()
+    record.check(gaps=no_gaps)
+    again.check(gaps=no_gaps)
+
+
+async def test_failover_by_sentinel(gateway_process: StartGateway, tmp_path: Path) -> None:
+    with redis_servers(tmp_path, (), ()) as (master, replica):
+        replica.call("REPLICAOF", "127.0.0.1", str(master.port))
+        configuration = tmp_path / "sentinel.conf"
+        configuration.write_text(
+            f"sentinel monitor main 127.0.0.1 {master.port} 1\n"
+            "sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n"
+        )
+        sentinel = RunningRedis(tmp_path, options=(str(configuration), "--sentinel"))
+        try:
+            sentinel.start()
+            await asyncio.to_thread(wait_for_replica, sentinel)
+            url = f"redis+sentinel://{sentinel.address}/main"
+            nodes = [gateway_process(settings_for(url)) for _ in range(2)]
+            async with history(nodes) as record:
+                await record.steady()
+                master.kill()
+                await until_status(nodes[0], "degraded")
+                await record.steady()
+            assert all(each.gaps for each in record.subscribers)
+            record.check()
+        finally:
+            sentinel.kill()
+
+
+async def test_a_slot_moves_in_a_cluster(gateway_process: StartGateway, tmp_path: Path) -> None:
+    with redis_cluster(tmp_path) as servers:
+        url = "redis+cluster://" + servers[0].address
+        nodes = [gateway_process(settings_for(url)) for _ in range(2)]
+        async with history(nodes) as record:
+            await record.steady()
+            for topic in TOPICS[:2]:
+                move_slot(servers, f"gateway:live:{partition_of(topic, 64)}")
+                await record.steady()
+        record.check()
+        assert record.refused == 0
+        assert [await status(node) for node in nodes] == ["ready", "ready"]
+
+
+def move_slot(servers: list[RunningRedis], channel: str) -> None:
+    """Give the slot of ``channel`` to the next server; there are no keys to go with it."""
+    slot = str(servers[0].call("CLUSTER", "KEYSLOT", channel))
+    names = [str(server.call("CLUSTER", "MYID")) for server in servers]
+    owner = next(index for index, server in enumerate(servers) if owns(server, int(slot), names[index]))
+    target = (owner + 1) % len(servers)
+    servers[target].call("CLUSTER", "SETSLOT", slot, "IMPORTING", names[owner])
+    servers[owner].call("CLUSTER", "SETSLOT", slot, "MIGRATING", names[target])
+    for index in (target, owner, (owner + 2) % len(servers)):
+        servers[index].call("CLUSTER", "SETSLOT", slot, "NODE", names[target])
+
+
+def owns(server: RunningRedis, slot: int, name: str) -> bool:
+    rows: list[list[object]] = server.call("CLUSTER", "SLOTS")  # type: ignore[assignment]
+    return any(row[0] <= slot <= row[1] and row[2][2] == name for row in rows)  # type: ignore[operator,index]
+
+
+def wait_for_replica(sentinel: RunningRedis) -> None:
+    deadline = time.monotonic() + 15
+    while not sentinel.call("SENTINEL", "REPLICAS", "main"):
+        assert time.monotonic() < deadline, sentinel.log()
+        time.sleep(0.05)
+
+
+def pubsub_clients(server: RunningRedis) -> str:
+    return str(server.call("CLIENT", "LIST", "TYPE", "pubsub"))
+
+
+def connections(server: RunningRedis) -> int:
+    clients: dict[str, int] = server.call("INFO", "clients")  # type: ignore[assignment]
+    return int(clients["connected_clients"])
+
+
+def cpu_seconds(node: RunningGateway) -> float:
+    with open(f"/proc/{node.pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
