@@ -79,6 +79,8 @@ def decode_head(payload: bytes) -> Head:
         node = payload[_HEAD.size : _HEAD.size + length].decode()
     except (StructError, UnicodeDecodeError) as exc:
         raise BadPayload("payload cut short") from exc
+    if len(payload) < _HEAD.size + length:
+        raise BadPayload("payload cut short")
     return Head(node, partitions, first, count)
 
 
