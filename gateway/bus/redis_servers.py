@@ -295,7 +295,9 @@ async def _dial(arguments: Mapping[str, Any], timeout: float) -> Wire:  # noqa: 
     kind = given.pop("connection_class", Connection)
     fixed = {
         "protocol": 2,  # the shapes of replies and pushes are RESP2's
-        "socket_timeout": timeout,
+        # None: what is sent is then written at once, without a task in between that a time limit could end
+        # before; connecting has a limit below.
+        "socket_timeout": None,
         "socket_connect_timeout": timeout,
         "driver_info": None,
     }

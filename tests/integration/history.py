@@ -36,8 +36,10 @@ class Subscriber:
 
     async def subscribe(self, websocket: ClientConnection, topic_filter: str) -> None:
         await websocket.send(json.dumps({"op": "subscribe", "filter": topic_filter}))
-        while (frame := json.loads(await websocket.recv()))["op"] != "subscribed":
-            self._note(frame)
+        async with asyncio.timeout(10):
+            while (frame := json.loads(await websocket.recv()))["op"] != "subscribed":
+                assert frame["op"] != "error", frame
+                self._note(frame)
 
     async def run(self, websocket: ClientConnection) -> None:
         try:
