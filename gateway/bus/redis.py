@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from gateway.bus.base import BusStatistics
 from gateway.bus.partitions import partition_of, partitions_of
+from gateway.bus.pause import Pause
 from gateway.bus.redis_inbox import Inbox
 from gateway.bus.redis_listening import ListenLink, Partition
 from gateway.bus.redis_publishing import Outgoing, PublishLink
@@ -291,6 +292,7 @@ class RedisBus:
         self, address: Address, tasks: asyncio.TaskGroup
     ) -> tuple[PublishLink, ListenLink, asyncio.Task[None]]:
         limits = self._limits
+        publish_pause, listen_pause = Pause(), Pause()
         publishing = PublishLink(
             self._servers,
             address,
@@ -298,6 +300,8 @@ class RedisBus:
             beat_channel=self._beat_channel,
             beat_seconds=limits.beat,
             backoff=self._backoff,
+            pause=publish_pause,
+            other=listen_pause,
             relocate=self._relocating.set,
         )
         listening = ListenLink(
@@ -309,6 +313,8 @@ class RedisBus:
             beat_seconds=limits.beat,
             silence_seconds=limits.silence,
             backoff=self._backoff,
+            pause=listen_pause,
+            other=publish_pause,
             relocate=self._relocating.set,
             missed=self._missed,
         )

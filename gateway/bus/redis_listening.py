@@ -20,6 +20,7 @@ from gateway.errors import BusUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from gateway.bus.pause import Pause
     from gateway.bus.redis_inbox import Inbox
     from gateway.bus.redis_publishing import PublishLink
     from gateway.bus.redis_servers import Address, Command, Reply, Servers, Wire
@@ -111,6 +112,8 @@ class ListenLink:
         beat_seconds: float,
         silence_seconds: float,
         backoff: Backoff,
+        pause: Pause,
+        other: Pause,
         relocate: Callable[[], None],
         missed: Callable[[Iterable[Partition]], None],
     ) -> None:
@@ -123,6 +126,8 @@ class ListenLink:
         self._beat_seconds = beat_seconds
         self._silence_seconds = silence_seconds
         self._backoff = backoff
+        self._pause = pause
+        self._other = other
         self._relocate = relocate
         self._missed = missed
         self._verb = "SSUBSCRIBE" if servers.sharded else "SUBSCRIBE"
@@ -171,7 +176,7 @@ class ListenLink:
                 if failures == 1:
                     _log.warning("listening to Redis is interrupted: %s", group.exceptions[0])
             self._relocate()
-            await asyncio.sleep(self._backoff.wait(failures))
+            await self._pause.wait(self._backoff.wait(failures))
 
     async def _connected(self) -> None:
         wire = await self._servers.connect(self._address)
@@ -179,6 +184,7 @@ class ListenLink:
             self._heard_at = asyncio.get_running_loop().time()
             self._beats_heard = self._publishing.beats
             self.connections += 1
+            self._other.end()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(wire))
                 tasks.create_task(self._ask(wire))

@@ -18,6 +18,7 @@ from gateway.errors import BusUnavailable, RateLimited
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.bus.pause import Pause
     from gateway.bus.redis_servers import Address, Command, Servers, Wire
     from gateway.core.backoff import Backoff
     from gateway.core.publication import MessageEncoder, Publication
@@ -180,8 +181,11 @@ class PublishLink:
         beat_channel: bytes,
         beat_seconds: float,
         backoff: Backoff,
+        pause: Pause,
+        other: Pause,
         relocate: Callable[[], None],
     ) -> None:
+        """Make it; ``pause`` is its wait between attempts, ``other`` that of its listening counterpart."""
         self._servers = servers
         self._address = address
         self._outgoing = outgoing
@@ -190,6 +194,8 @@ class PublishLink:
         self._verb = "SPUBLISH" if servers.sharded else "PUBLISH"
         self._backoff = backoff
         self._relocate = relocate
+        self._pause = pause
+        self._other = other
         self._work = asyncio.Event()
         self._ready: dict[Lane, None] = {}
         self._giving_up: asyncio.TimerHandle | None = None
@@ -230,7 +236,7 @@ class PublishLink:
                 if failures == 1:
                     _log.warning("publishing to Redis is interrupted: %s", exc)
             self._relocate()
-            await asyncio.sleep(self._backoff.wait(failures))
+            await self._pause.wait(self._backoff.wait(failures))
 
     def stop(self) -> None:
         """Let go of what waits."""
@@ -331,6 +337,7 @@ class PublishLink:
             self._giving_up = None
         self.connections += 1
         self.up = self.accepting = True
+        self._other.end()
         if self.connections > 1:
             _log.info("publishing to Redis again")
         for lane in self._outgoing.lanes:

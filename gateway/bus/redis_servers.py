@@ -302,9 +302,12 @@ async def _dial(arguments: Mapping[str, Any], timeout: float) -> Wire:  # noqa: 
         "driver_info": None,
     }
     connection = kind(**(given | fixed))
+    wire = Wire(connection)
     try:
         async with asyncio.timeout(timeout):
             await connection.connect()
+            # The kernel accepts for a frozen server too: only an answer shows that it is there.
+            await wire.call("PING")
     except TimeoutError:
         await connection.disconnect(nowait=True)
         raise BusUnavailable("Redis does not answer") from None
@@ -314,4 +317,4 @@ async def _dial(arguments: Mapping[str, Any], timeout: float) -> Wire:  # noqa: 
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
-    return Wire(connection)
+    return wire

@@ -121,10 +121,12 @@ class Subscriber:
         self, asked: asyncio.Future[None], outbox: Outbox, topic_filter: str, events: list[Event]
     ) -> asyncio.Future[list[Event]]:
         answer: asyncio.Future[list[Event]] = asked.get_loop().create_future()
+        mine = outbox.subscriptions[topic_filter]
 
         def settle(future: asyncio.Future[None]) -> None:
             error = None if future.cancelled() else future.exception()
-            if error is not None and topic_filter in outbox.subscriptions:
+            # It may have been ended and asked for again meanwhile: that one has an answer of its own.
+            if error is not None and outbox.subscriptions.get(topic_filter) is mine:
                 self._leave(outbox, topic_filter)
             if answer.done():
                 return

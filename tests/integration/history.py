@@ -66,6 +66,7 @@ class History:
 
     subscribers: list[Subscriber] = field(default_factory=list)
     answered: dict[str, float] = field(default_factory=dict)
+    publishing: set[str] = field(default_factory=set)
     refused: int = 0
     slowest: float = 0.0
 
@@ -75,12 +76,13 @@ class History:
                 await asyncio.sleep(0.005)
 
     async def steady(self, count: int = 50) -> None:
-        """Wait until everyone has got ``count`` more that are published from now on."""
+        """Wait until everyone has got ``count`` more, and some of every publisher, from now on."""
         since = time.monotonic()
 
         def enough() -> bool:
             fresh = {each for each, sent in self.answered.items() if sent > since}
-            return all(
+            heard_of = {name: sum(each.startswith(f"{name}-") for each in fresh) for name in self.publishing}
+            return min(heard_of.values(), default=0) >= count / 10 and all(
                 len(fresh & each.received.keys()) >= count for each in self.subscribers if not each.closed
             )
 
@@ -118,6 +120,7 @@ class History:
 
 async def _publish(history: History, node: RunningGateway, name: str, pause: float) -> None:
     """Publish one message after the other until cancelled, each when the one before was answered."""
+    history.publishing.add(name)
     with suppress(ConnectionClosed, OSError):
         async with connect(node.ws_url) as websocket:
             await websocket.recv()
@@ -138,6 +141,7 @@ async def _publish(history: History, node: RunningGateway, name: str, pause: flo
                     assert reply["code"] == "unavailable", reply
                     history.refused += 1
                 await asyncio.sleep(pause)
+    history.publishing.discard(name)
 
 
 @asynccontextmanager
