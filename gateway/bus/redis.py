@@ -21,8 +21,9 @@ from gateway.bus.base import BusStatistics
 from gateway.bus.partitions import partition_of, partitions_of
 from gateway.bus.pause import Pause
 from gateway.bus.redis_inbox import Inbox
+from gateway.bus.redis_lanes import Outgoing
 from gateway.bus.redis_listening import ListenLink, Partition
-from gateway.bus.redis_publishing import Outgoing, PublishLink
+from gateway.bus.redis_publishing import PublishLink
 from gateway.bus.redis_servers import Address, servers_of
 from gateway.core.backoff import Backoff
 from gateway.errors import BusUnavailable
