@@ -1,4 +1,4 @@
-"""The way out: the connection by which one server is published to, and what becomes of batches on their way."""
+"""The way out: one server's connection to publish, and what becomes of the batches on their way."""
 
 from __future__ import annotations
 

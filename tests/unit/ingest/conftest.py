@@ -67,7 +67,7 @@ async def open_doors():
         published = [] if bus is None else bus.published
         if bus is None:
             bus = LocalBus()
-            await bus.start(published.append)
+            await bus.start(published.append, lambda affects, dropped: None)
         limits = limits or IngestLimits()
         publisher = Publisher(
             bus,

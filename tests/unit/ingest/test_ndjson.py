@@ -21,7 +21,7 @@ LINE = b'{"topic":"a","data":1}\n'
 
 async def test_a_stream_stops_when_its_credential_has_run_out(monkeypatch) -> None:
     bus = LocalBus()
-    await bus.start(lambda _publication: None)
+    await bus.start(lambda _publication: None, lambda affects, dropped: None)
     publisher = Publisher(
         bus, answers=AnswerWindow(seconds=1, entries=1), topic_limits=TopicLimits(), message_bytes=100
     )
