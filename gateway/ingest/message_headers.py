@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.codecs.publish_items import MessageLimits
 
 MESSAGE_HEADER_PREFIX: Final = "gateway-header-"
+_RAW_PREFIX: Final = MESSAGE_HEADER_PREFIX.encode()
 
 
 def label(headers: Headers, name: str) -> str | None:
@@ -36,9 +37,10 @@ def message_headers(headers: Headers, limits: MessageLimits) -> Mapping[str, str
     Raises:
         BadCommand: more of them, or more bytes, than ``limits`` allows; a header without a name.
     """
-    names = {name for name in headers if name.startswith(MESSAGE_HEADER_PREFIX)}
-    if not names:
+    # One look at the raw names: most requests carry none, and every text of a header is decoded anew.
+    if not any(name.startswith(_RAW_PREFIX) for name, _ in headers.raw):
         return None
+    names = {name for name in headers if name.startswith(MESSAGE_HEADER_PREFIX)}
     if len(names) > limits.header_entries:
         raise BadCommand(f"{limits.header_entries} Gateway-Header-* headers are the most")
     found = {}

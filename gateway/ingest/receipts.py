@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse
+import orjson
+from starlette.responses import Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from starlette.responses import Response
 
     from gateway.engine.publishing import Receipt
     from gateway.errors import GatewayError
@@ -34,4 +33,4 @@ def failure_object(error: GatewayError) -> dict[str, str | int | None]:
 
 def json_answer(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return ``value`` as ``application/json``."""
-    return JSONResponse(value, status, headers)
+    return Response(orjson.dumps(value), status, headers, media_type="application/json")
