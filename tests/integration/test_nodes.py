@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def nodes(module_gateway_process: StartGateway, module_redis_server: RunningRedis) -> list[RunningGateway]:
-    # So many partitions that hardly any two of the topics below share one.
+    # So many partitions that hardly any two of the topics below share one; a filter that takes them all
+    # then waits for 4096 confirmations, on a machine that may have other things to do.
     settings = (
-        f'[redis]\nurl = "{module_redis_server.url}"\npartitions = 4096\n[limits]\ncommands_per_second = 0\n'
+        f'[redis]\nurl = "{module_redis_server.url}"\npartitions = 4096\ntimeout = "10s"\n'
+        "[limits]\ncommands_per_second = 0\n"
     )
     return [module_gateway_process(settings) for _ in range(3)]
 
