@@ -46,7 +46,7 @@ from gateway.observability.metrics import Metrics
 from gateway.settings import read
 from gateway.transports.console import console_routes
 from gateway.transports.probes import probe_routes
-from gateway.transports.server import SHUTDOWN_SECONDS, GatewayServer, listen
+from gateway.transports.server import SHUTDOWN_SECONDS, GatewayServer, allow_open_files, listen
 from gateway.transports.services import Services
 from gateway.transports.uvicorn_http import http_protocol
 from gateway.transports.uvicorn_websocket import websocket_protocol
@@ -131,6 +131,7 @@ class Gateway:
             OSError: the address can't be listened on.
         """
         server = self._settings.server
+        allow_open_files()
         sockets = listen(server.host, server.port)
         config = self._uvicorn_config()
         runner = GatewayServer(

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Some tests hold thousands of connections; shells allow 1,024 files.
+_, _MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
 
 # A shared machine stalls now and then: a deadline per example would fail on its stalls, not on our code.
 settings.register_profile(

@@ -47,6 +47,16 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def allow_open_files() -> None:
+    """Let the process open as many files as it may: each connection is one, and shells allow 1,024."""
+    try:
+        import resource  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[str, int]]]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys(found))  # type: ignore[arg-type]  # inet and inet6 addresses begin alike
