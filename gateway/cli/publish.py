@@ -128,7 +128,7 @@ def _post(
 
 
 def _is_loopback(url: str) -> bool:
-    from gateway.client.address import is_loopback  # noqa: PLC0415 - as above
+    from gateway.core.loopback import is_loopback  # noqa: PLC0415 - as above
 
     try:
         return is_loopback(urlsplit(url).hostname or "")

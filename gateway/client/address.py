@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit, urlunsplit
 
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
@@ -27,16 +26,6 @@ def websocket_address(url: str) -> str:
     if not parts.hostname or parts.fragment:
         raise ValueError(f"gateway URL {url!r}: it needs a host and takes no fragment")
     return urlunsplit((SCHEMES[parts.scheme], parts.netloc, _path(parts.scheme, parts.path), parts.query, ""))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine by name or address: a proxy cannot reach it for us."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _path(scheme: str, path: str) -> str:

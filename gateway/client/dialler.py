@@ -12,11 +12,11 @@ import anyio
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from gateway.client.address import is_loopback
 from gateway.client.connection import Connection
 from gateway.client.errors import ConnectFailed
 from gateway.client.incoming import decode_frame
 from gateway.core.events import Welcome
+from gateway.core.loopback import is_loopback
 from gateway.errors import GatewayError, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ value is written is in `values`, where secrets come from in `secret`, what is re
 `loading`.
 """
 
+from gateway.core.loopback import is_loopback
 from gateway.settings.auth import Auth
 from gateway.settings.declaration import Origins, Server, Settings
 from gateway.settings.hook import Hook, HookScheme
 from gateway.settings.limits import Limits
 from gateway.settings.loading import Loaded, read
-from gateway.settings.loopback import is_loopback
 from gateway.settings.problems import InvalidSettings
 
 __all__ = [

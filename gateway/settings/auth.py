@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from gateway.settings.loopback import is_loopback
+from gateway.core.loopback import is_loopback
 from gateway.settings.secret import Secret
 from gateway.settings.section import Section
 from gateway.settings.values import Duration, Texts

@@ -7,10 +7,10 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.core.loopback import is_loopback
 from gateway.settings.auth import Auth
 from gateway.settings.hook import Hook
 from gateway.settings.limits import Limits
-from gateway.settings.loopback import is_loopback
 from gateway.settings.redis import Redis
 from gateway.settings.section import Section
 from gateway.settings.values import Count, Duration, Texts

@@ -9,10 +9,9 @@ Spec: docs/http.md, "Origins and hosts".
 
 from __future__ import annotations
 
-import ipaddress
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from gateway.core.loopback import is_loopback
 from gateway.errors import NotPermitted
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class OriginPolicy:
         if self._hosts is None:
             return
         name = _without_port(host.lower())
-        if name not in self._hosts and not _is_loopback(name):
+        if name not in self._hosts and not is_loopback(name):
             raise NotPermitted(f"host {host[:128]!r} is not allowed: see origins.hosts")
 
 
@@ -99,13 +98,3 @@ def _without_port(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.rpartition(":")[0] if ":" in host else host
-
-
-@lru_cache(maxsize=256)
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False

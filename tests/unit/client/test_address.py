@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.client.address import is_loopback, websocket_address
+from gateway.client.address import websocket_address
+from gateway.core.loopback import is_loopback
 
 
 @pytest.mark.parametrize(
