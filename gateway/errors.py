@@ -19,6 +19,7 @@ GatewayError
 │   ├── Unavailable             unavailable      retry later
 │   │   ├── BusUnavailable
 │   │   └── StreamUnavailable
+│   │       └── StoreFull                        507 over HTTP
 │   └── InternalError           internal
 └── OutboxClosed                never on the wire: the subscriber has already gone
 
@@ -158,6 +159,12 @@ class BusUnavailable(Unavailable):
 
 class StreamUnavailable(Unavailable):
     """The store of a stream does not answer."""
+
+
+class StoreFull(StreamUnavailable):
+    """The store has no room for more; nothing of it was kept."""
+
+    http_status = 507
 
 
 class OutboxClosed(GatewayError):

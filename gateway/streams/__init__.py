@@ -1,0 +1,1 @@
+"""Durable logs of publications: one interface, several stores."""

@@ -1,0 +1,194 @@
+"""What keeps streams: append-only logs of publications with consecutive offsets.
+
+A log is the only source of order. Publishers append to it; every node with an interest reads it from where
+it left off, so a wake-up that is lost or comes twice does no harm. Whatever a store is made of, it promises:
+
+* offsets are consecutive from 1 and never reused within an epoch;
+* an append is answered only once it is kept, as durably as the store is configured;
+* an append with an idempotency key takes effect once within the stream's dedupe window, in one atomic step;
+* a publication's ``time`` is the store's and never goes back within a log;
+* what has been trimmed is always the oldest.
+
+Spec: docs/streams.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gateway.core.commands import Position
+    from gateway.core.publication import Publication
+    from gateway.core.streams import Bounds, Page
+
+
+@dataclass(frozen=True, slots=True)
+class Dedupe:
+    """What makes an append effective once.
+
+    Attributes:
+        key: the publisher and the idempotency key, in one text of the caller's making.
+        fingerprint: a digest of topic and body; the same key with another one is a conflict.
+    """
+
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of an append: the first answer, where ``repeated``.
+
+    Attributes:
+        id: the publication's label.
+        offset: its number in the stream.
+        repeated: an earlier append with the same key had done it already.
+    """
+
+    id: str
+    offset: int
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatistics:
+    """What one log holds and has done, for people and metrics.
+
+    Attributes:
+        bounds: epoch, first and last offset.
+        bytes: what it holds, as the retention limit counts.
+        first_time: milliseconds since 1970 of the oldest publication kept, or None where there is none.
+        last_time: the same of the newest.
+    """
+
+    bounds: Bounds
+    bytes: int
+    first_time: int | None
+    last_time: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """Counts since the start, and sizes now, of this node's door to the store.
+
+    Attributes:
+        connected: appending and reading are possible.
+        appended: publications kept.
+        repeated: appends that an idempotency key showed to be repeats.
+        failed: appends that could not be confirmed.
+        commits: transactions or calls that carried the appends.
+        read: publications read.
+        waiting: appends not yet answered.
+        waiting_bytes: of their bodies.
+        epochs_raised: times that this node found a log shorter than it had seen it.
+    """
+
+    connected: bool = True
+    appended: int = 0
+    repeated: int = 0
+    failed: int = 0
+    commits: int = 0
+    read: int = 0
+    waiting: int = 0
+    waiting_bytes: int = 0
+    epochs_raised: int = 0
+
+
+class Store(Protocol):
+    """All configured streams' logs, as one node uses them. Everything runs on one event loop."""
+
+    async def start(self) -> None:
+        """Open, making what isn't there yet.
+
+        Returns once usable; a store that is away (Redis) starts all the same and reports it by its
+        statistics and by refusing.
+
+        Raises:
+            OSError: what is there can't be opened or isn't a store (``StoreUnusable`` says why).
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Finish what was accepted, and let go of everything that was opened; bounded in time."""
+        ...
+
+    def append(
+        self, stream: str, publication: Publication, dedupe: Dedupe | None = None
+    ) -> asyncio.Future[Appended]:
+        """Keep ``publication`` at the end of ``stream``'s log; calls of one tick share a transaction.
+
+        The store sets ``stream``, ``offset`` and ``time`` of the publication, which the caller gives up.
+
+        Returns:
+            A future, done once it is kept. Cancelling it does not undo anything.
+
+        Raises:
+            RateLimited: at once, where more waits to be appended than may.
+            Conflict: from the future: the key was used with another fingerprint.
+            StreamUnavailable: from the future or at once; it may have been kept all the same.
+            StoreFull: from the future: there is no room; nothing was kept.
+        """
+        ...
+
+    async def read(
+        self, stream: str, after: int, *, messages: int, size: int = 1024 * 1024, wait: float = 0.0
+    ) -> Page:
+        """Read on behind offset ``after``.
+
+        Never raises the epoch. Starts with the oldest publication kept where ``after`` is before it, and is
+        empty where ``after`` is the log's end or beyond.
+
+        Args:
+            stream: a configured stream.
+            after: the last offset already had; 0 for none.
+            messages: how many publications at most.
+            size: about how many bytes at most; one publication at least is read.
+            wait: where there is nothing yet, seconds to wait for something; returns early with an empty page
+                when the log's epoch or bounds have changed so that waiting on would be wrong.
+
+        Raises:
+            StreamUnavailable: the store can't be reached.
+        """
+        ...
+
+    async def bounds(self, stream: str) -> Bounds:
+        """The log's epoch, first and last offset now.
+
+        Raises:
+            StreamUnavailable: the store can't be reached.
+        """
+        ...
+
+    async def before(self, stream: str, time: int) -> int:
+        """The offset before the first publication kept whose time is ``time`` (ms since 1970) or later.
+
+        Raises:
+            StreamUnavailable: the store can't be reached.
+        """
+        ...
+
+    async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
+        """Begin a new epoch if the log is still of ``seen``'s epoch and ends before its offset.
+
+        For a node that has itself read ``seen`` from the store: what it saw has been lost since. Never to be
+        called with what a client says.
+
+        Raises:
+            StreamUnavailable: the store can't be reached.
+        """
+        ...
+
+    async def describe(self, stream: str) -> StreamStatistics:
+        """What the log holds, for people.
+
+        Raises:
+            StreamUnavailable: the store can't be reached.
+        """
+        ...
+
+    def statistics(self) -> StoreStatistics:
+        """A snapshot for metrics, health and tests."""
+        ...

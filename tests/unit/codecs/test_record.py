@@ -1,0 +1,54 @@
+"""A stored publication comes back as it was."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.codecs.record import BadRecord, decode_record, encode_record
+from gateway.core.publication import Publication
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+optional_texts = st.none() | texts
+bodies = st.tuples(st.binary(max_size=100), st.booleans())
+FIELDS = ("topic", "id", "time", "data", "binary", "content_type", "headers", "key", "stream", "offset")
+
+
+@given(
+    topic=texts,
+    label=texts,
+    body=bodies,
+    content_type=optional_texts,
+    headers=st.none() | st.dictionaries(texts, texts, max_size=3),
+    key=optional_texts,
+)
+def test_comes_back(
+    topic: str,
+    label: str,
+    body: tuple[bytes, bool],
+    content_type: str | None,
+    headers: dict[str, str] | None,
+    key: str | None,
+) -> None:
+    data, binary = (body[0], None) if body[1] else (None, body[0])
+    record = encode_record(Publication(topic, label, 1, data, binary, content_type, headers, key))
+    found = decode_record(record, "orders", 7, 1234)
+    expected = (topic, label, 1234, data, binary, content_type, headers, key, "orders", 7)
+    assert tuple(getattr(found, name) for name in FIELDS) == expected
+
+
+@given(st.binary(max_size=60))
+def test_anything_else_is_refused(record: bytes) -> None:
+    try:
+        decode_record(record, "orders", 1, 1)
+    except BadRecord:
+        return
+    assert record[:1] == b"\1"
+
+
+def test_a_record_cut_short_is_refused() -> None:
+    record = encode_record(Publication("a", "1", 0, b"{}"))
+    for length in range(len(record)):
+        with pytest.raises(BadRecord):
+            decode_record(record[:length], "orders", 1, 1)
