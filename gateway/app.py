@@ -53,6 +53,7 @@ from gateway.transports.uvicorn_websocket import websocket_protocol
 from gateway.transports.websocket import websocket_routes
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator
 
     from starlette.routing import BaseRoute
@@ -70,8 +71,13 @@ class Gateway:
         health: what the probes say.
     """
 
-    def __init__(self, settings: Settings, *, direct: bool = True) -> None:
-        """Build a node; ``direct=False`` keeps its WebSockets the portable ASGI way.
+    def __init__(self, settings: Settings, *, direct: bool = True, worker: int | None = None) -> None:
+        """Build a node.
+
+        Args:
+            settings: all of them.
+            direct: False keeps its WebSockets the portable ASGI way.
+            worker: which of several that share a port it is, from 1: for log and metrics.
 
         Raises:
             ValueError: what a setting names (a key, a certificate, a template) breaks a rule.
@@ -80,6 +86,8 @@ class Gateway:
         self._settings = settings
         self._clock = time.monotonic
         self._log = structlog.stdlib.get_logger("gateway")
+        if worker is not None:
+            self._log = self._log.bind(worker=worker)
         self._direct = direct
         self.node = secrets.token_hex(4)
         self.health = Health()
@@ -103,7 +111,7 @@ class Gateway:
         )
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = arguments.certificate(settings)
-        self.metrics = Metrics()
+        self.metrics = Metrics({} if worker is None else {"worker": str(worker)})
         register_metrics(
             self.metrics,
             hub=self.hub,
@@ -124,15 +132,18 @@ class Gateway:
         )
         self.asgi.router.redirect_slashes = False
 
-    def run(self) -> None:
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
+
+        Args:
+            sockets: to listen on; those of ``server.host`` and ``server.port`` if None.
 
         Raises:
             OSError: the address can't be listened on.
         """
-        server = self._settings.server
         allow_open_files()
-        sockets = listen(server.host, server.port)
+        if sockets is None:
+            sockets = listen(self._settings.server.host, self._settings.server.port)
         config = self._uvicorn_config()
         runner = GatewayServer(
             config, started=lambda: self._started(sockets[0].getsockname()), drain=self._drain
@@ -261,9 +272,9 @@ class Gateway:
         )
 
 
-def build(settings: Settings) -> Gateway:
+def build(settings: Settings, *, worker: int | None = None) -> Gateway:
     """Build one node from ``settings``; nothing runs yet."""
-    return Gateway(settings)
+    return Gateway(settings, worker=worker)
 
 
 def create_app() -> Starlette:
@@ -285,9 +296,14 @@ def serve(settings: Settings) -> None:
         OSError: the address can't be listened on.
         ValueError: a hook's topic template or secret breaks a rule, or a key, grant or certificate does.
     """
+    configure(settings)
+    build(settings).run()
+
+
+def configure(settings: Settings) -> None:
+    """Configure the log of the process."""
     configure_logs(
         level=settings.server.log_level, form=settings.server.log_format, secrets=settings.secret_texts()
     )
     # Uvicorn tells of every handshake with its query string, where a token may be; we have our own record.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    build(settings).run()

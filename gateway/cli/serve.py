@@ -30,7 +30,7 @@ def serve(
     redis: Annotated[
         str | None, typer.Option(metavar="URL", help="Redis that joins nodes to one gateway.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; only 1 for now.", show_default="1")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes, one per core.", show_default="1")] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond loopback although anyone may then publish.")
     ] = False,
@@ -50,19 +50,24 @@ def serve(
         },
     )
     verify(loaded.settings)
-    from gateway import app  # noqa: PLC0415 - the server's libraries take a while; other commands do without
+    from gateway import app, app_workers  # noqa: PLC0415 - as below
 
+    server = loaded.settings.server
     try:
+        if server.workers > 1:
+            raise typer.Exit(app_workers.serve(loaded.settings))
         app.serve(loaded.settings)
     except OSError as exc:
-        fail(f"can't listen on {loaded.settings.server.host}: {exc}", ExitCode.REFUSED)
+        fail(f"can't listen on {server.host}: {exc}", ExitCode.REFUSED)
 
 
 def verify(settings: "Settings") -> None:
     """Build every part once, without running it: a template is parsed by the part that uses it."""
-    from gateway import app  # noqa: PLC0415 - as above
+    # The server's libraries take a while; other commands do without.
+    from gateway import app, app_workers  # noqa: PLC0415
 
     try:
+        app_workers.check(settings)
         app.build(settings)
     except ValueError as exc:
         fail(f"settings: {exc}", ExitCode.USAGE)

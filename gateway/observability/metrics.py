@@ -31,10 +31,27 @@ class _Readings(Collector):
         return [family() for family in self.families]
 
 
+class _Labelled(Collector):
+    """What ``registry`` collects, each sample with ``labels`` besides its own."""
+
+    def __init__(self, registry: CollectorRegistry, labels: Mapping[str, str]) -> None:
+        self._registry = registry
+        self._labels = labels
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._registry.collect():
+            family.samples = [
+                sample._replace(labels={**self._labels, **sample.labels}) for sample in family.samples
+            ]
+            yield family
+
+
 class Metrics:
     """One node's metrics: parts register what is to be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Mapping[str, str] | None = None) -> None:
+        """Begin with those of the process; every sample gets ``labels``."""
+        self._labels = labels or {}
         self._registry = CollectorRegistry()
         self._readings = _Readings()
         self._registry.register(self._readings)
@@ -75,4 +92,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """The exposition in Prometheus' text format, of type ``CONTENT_TYPE``."""
-        return generate_latest(self._registry)
+        if not self._labels:
+            return generate_latest(self._registry)
+        labelled = CollectorRegistry()
+        labelled.register(_Labelled(self._registry, self._labels))
+        return generate_latest(labelled)

@@ -41,12 +41,6 @@ def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(value.lower() for value in values)
 
 
-def _workers(value: int) -> int:
-    if value > 1:
-        raise ValueError("must be 1: processes share no memory, so none would hear what another publishes")
-    return value
-
-
 def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         try:
@@ -71,8 +65,10 @@ class Server(Section):
         description="How long clients have to leave after SIGTERM or SIGINT. "
         "The process ends within this and 2 s.",
     )
-    workers: Annotated[Count, AfterValidator(_workers)] = Field(
-        default=1, description="Processes. Only 1 for now, since processes share no memory."
+    workers: Annotated[Count, Field(le=256)] = Field(
+        default=1,
+        description="Processes that share the port, each a node that uses one core. `redis.url` joins them; "
+        "without it a private server that comes with `fanout-gateway[embedded]`.",
     )
     tls_certificate: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,

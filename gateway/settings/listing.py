@@ -21,7 +21,7 @@ _INTRODUCTION: Final = """\
 
 Nothing needs to be configured. What is can be given in four places; the first that names a setting wins:
 
-1. a flag of `gateway serve`: `--host`, `--port`, `--workers`, `--insecure`
+1. a flag of `gateway serve`: `--host`, `--port`, `--redis`, `--workers`, `--insecure`
 2. the environment: `GATEWAY_<SECTION>__<NAME>`, such as `GATEWAY_LIMITS__MESSAGE_BYTES=128KiB`; lists as
    comma-separated texts or a JSON array; lists of tables as a whole in one JSON array: `[[hooks]]` in
    `GATEWAY_HOOKS`, `[[auth.keys]]` in `GATEWAY_AUTH__KEYS`

@@ -24,16 +24,25 @@ SHUTDOWN_SECONDS = 1.5
 """What is left for HTTP requests and close handshakes once the drain is over."""
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
     """Return listening sockets on every address of ``host``; connections inherit their options.
+
+    Args:
+        host: name or address.
+        port: 0 takes any free one, the same for all addresses.
+        shared: other processes of the user that also say so may listen there too.
 
     Raises:
         OSError: an address can't be listened on.
     """
     sockets: list[socket.socket] = []
     try:
-        for family, _, _, _, address in _addresses(host, port):
-            listener = socket.create_server((address[0], port), family=family, backlog=_BACKLOG)
+        for family, address in _addresses(host, port):
+            # Shared, Linux gives each new connection to one of the sockets, evenly. From a single socket that
+            # processes inherit, whoever wakes first takes what there is: of a burst two thirds.
+            listener = socket.create_server(
+                (address, port), family=family, backlog=_BACKLOG, reuse_port=shared
+            )
             sockets.append(listener)
             # With port 0 the first address chooses for all.
             port = port or listener.getsockname()[1]
@@ -47,6 +56,42 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def reserve(host: str, port: int) -> list[socket.socket]:
+    """Return bound sockets that keep a port, without listening, for those who ``listen`` to it ``shared``.
+
+    Raises:
+        OSError: somebody listens there already, or the address is none of this machine's.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in _addresses(host, port):
+            if port:
+                # Sharing would let a second gateway of the same user take half of the first one's clients.
+                _bound(family, address, port, shared=False).close()
+            sockets.append(_bound(family, address, port, shared=True))
+            port = port or sockets[0].getsockname()[1]
+    except OSError:
+        for each in sockets:
+            each.close()
+        raise
+    return sockets
+
+
+def _bound(family: int, address: str, port: int, *, shared: bool) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((address, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
 def allow_open_files() -> None:
     """Let the process open as many files as it may: each connection is one, and shells allow 1,024."""
     try:
@@ -57,9 +102,9 @@ def allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+def _addresses(host: str, port: int) -> list[tuple[int, str]]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys(found))  # type: ignore[arg-type]  # inet and inet6 addresses begin alike
+    return list(dict.fromkeys((int(family), str(address[0])) for family, _, _, _, address in found))
 
 
 def _set(listener: socket.socket, option: str, value: int) -> None:

