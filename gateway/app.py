@@ -71,13 +71,8 @@ class Gateway:
         health: what the probes say.
     """
 
-    def __init__(self, settings: Settings, *, direct: bool = True, worker: int | None = None) -> None:
-        """Build a node.
-
-        Args:
-            settings: all of them.
-            direct: False keeps its WebSockets the portable ASGI way.
-            worker: which of several that share a port it is, from 1: for log and metrics.
+    def __init__(self, settings: Settings, *, direct: bool = True) -> None:
+        """Build a node; ``direct=False`` keeps its WebSockets the portable ASGI way.
 
         Raises:
             ValueError: what a setting names (a key, a certificate, a template) breaks a rule.
@@ -86,8 +81,6 @@ class Gateway:
         self._settings = settings
         self._clock = time.monotonic
         self._log = structlog.stdlib.get_logger("gateway")
-        if worker is not None:
-            self._log = self._log.bind(worker=worker)
         self._direct = direct
         self.node = secrets.token_hex(4)
         self.health = Health()
@@ -111,7 +104,7 @@ class Gateway:
         )
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = arguments.certificate(settings)
-        self.metrics = Metrics({} if worker is None else {"worker": str(worker)})
+        self.metrics = Metrics()
         register_metrics(
             self.metrics,
             hub=self.hub,
@@ -272,9 +265,9 @@ class Gateway:
         )
 
 
-def build(settings: Settings, *, worker: int | None = None) -> Gateway:
+def build(settings: Settings) -> Gateway:
     """Build one node from ``settings``; nothing runs yet."""
-    return Gateway(settings, worker=worker)
+    return Gateway(settings)
 
 
 def create_app() -> Starlette:
@@ -300,10 +293,13 @@ def serve(settings: Settings) -> None:
     build(settings).run()
 
 
-def configure(settings: Settings) -> None:
-    """Configure the log of the process."""
+def configure(settings: Settings, *, worker: int | None = None) -> None:
+    """Configure the log of the process; of several that are one gateway, ``worker`` tells which it is."""
     configure_logs(
-        level=settings.server.log_level, form=settings.server.log_format, secrets=settings.secret_texts()
+        level=settings.server.log_level,
+        form=settings.server.log_format,
+        secrets=settings.secret_texts(),
+        fields={} if worker is None else {"worker": worker},
     )
     # Uvicorn tells of every handshake with its query string, where a token may be; we have our own record.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -79,7 +79,9 @@ def _worker(number: int, settings: Settings, port: int, embedded: EmbeddedServer
     def run(restarts: int) -> int:
         if embedded is not None:
             embedded.wait()
-        node = app.build(settings, worker=number)
+        app.configure(settings, worker=number)
+        node = app.build(settings)
+        node.metrics.label("worker", str(number))
         node.metrics.counter("worker_restarts", "Times that this worker was started again.", lambda: restarts)
         try:
             node.run(listen(settings.server.host, port, shared=True))

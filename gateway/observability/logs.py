@@ -19,7 +19,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -42,6 +42,7 @@ def configure_logs(
     form: Literal["auto", "json", "console"] = "auto",
     secrets: Iterable[str] = (),
     stream: TextIO | None = None,
+    fields: Mapping[str, object] | None = None,
 ) -> None:
     """Route every record of the process to ``stream`` (stderr); the last call wins.
 
@@ -53,13 +54,15 @@ def configure_logs(
         secrets: texts that are written as ``***`` wherever they occur; those under 4 characters are left out,
             since masking them would tear up every record.
         stream: where to write.
+        fields: what every record says besides its own.
     """
     stream = stream or sys.stderr
     terminal = stream.isatty()
     pretty = form == "console" or (form == "auto" and terminal)
     handler = logging.StreamHandler(stream)
     masking = Masking(secrets)
-    handler.setFormatter(_formatter(_console(colors=terminal) if pretty else _json_line, masking))
+    shared = _shared(fields or {})
+    handler.setFormatter(_formatter(_console(colors=terminal) if pretty else _json_line, masking, shared))
     threshold = logging.getLevelNamesMapping()[level.upper()]
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -70,7 +73,7 @@ def configure_logs(
         logger.propagate = True
     last: list[Processor] = [structlog.processors.format_exc_info, masking, _json_line]
     structlog.configure(
-        processors=[*_shared(), *([ProcessorFormatter.wrap_for_formatter] if pretty else last)],
+        processors=[*shared, *([ProcessorFormatter.wrap_for_formatter] if pretty else last)],
         logger_factory=structlog.stdlib.LoggerFactory() if pretty else _to_stream(handler),
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         cache_logger_on_first_use=True,
@@ -122,8 +125,12 @@ class Masking:
         return self.text(repr(value))
 
 
-def _shared() -> list[Processor]:
+def _shared(fields: Mapping[str, object]) -> list[Processor]:
+    def with_fields(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+        return {**fields, **event_dict}
+
     return [
+        *([with_fields] if fields else []),
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
@@ -132,10 +139,10 @@ def _shared() -> list[Processor]:
 
 
 def _formatter(
-    renderer: Callable[[WrappedLogger, str, EventDict], str], masking: Masking
+    renderer: Callable[[WrappedLogger, str, EventDict], str], masking: Masking, shared: list[Processor]
 ) -> ProcessorFormatter:
     return ProcessorFormatter(
-        foreign_pre_chain=_shared(),
+        foreign_pre_chain=shared,
         processors=[
             ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,

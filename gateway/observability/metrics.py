@@ -49,15 +49,18 @@ class _Labelled(Collector):
 class Metrics:
     """One node's metrics: parts register what is to be read."""
 
-    def __init__(self, labels: Mapping[str, str] | None = None) -> None:
-        """Begin with those of the process; every sample gets ``labels``."""
-        self._labels = labels or {}
+    def __init__(self) -> None:
+        self._labels: dict[str, str] = {}
         self._registry = CollectorRegistry()
         self._readings = _Readings()
         self._registry.register(self._readings)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
+
+    def label(self, name: str, value: str) -> None:
+        """Have every sample carry one more label: of several nodes at one address, which this is."""
+        self._labels[name] = value
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Add a value that goes up and down."""

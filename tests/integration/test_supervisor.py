@@ -1,0 +1,159 @@
+"""What keeps workers running, with small programs in their place.
+
+Spec: docs/operations.md, "Workers".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .process_tree import children, wait_for, wait_until_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PROGRAM = """
+import logging, os, signal, sys, time
+from gateway.core.backoff import Backoff
+from gateway.workers.restart import RestartPolicy
+from gateway.workers.supervisor import Job, Supervisor
+
+logging.basicConfig(level="INFO", format="%(message)s")
+
+def say(text):
+    os.write(1, f"{text}\\n".encode())
+
+def drains(restarts):
+    def leave(*_):
+        say("drained")
+        os._exit(0)
+    signal.signal(signal.SIGTERM, leave)
+    say("up")
+    while True:
+        signal.pause()
+
+def hangs(restarts):
+    signal.signal(signal.SIGTERM, lambda *_: say("told"))
+    say("up")
+    while True:
+        signal.pause()
+
+def rests(restarts):
+    say(f"below {os.getpid()}")
+    while True:
+        signal.pause()
+
+def dies(restarts):
+    say(f"died {restarts}")
+    return 7
+
+def fails(restarts):
+    raise RuntimeError("out of luck")
+
+jobs = [Job(name, globals()[name]) for name in sys.argv[2:]]
+below = Job("rests", rests) if sys.argv[1] == "below" else None
+quick = Backoff(first_seconds=0.01, limit_seconds=0.01, stable_seconds=60)
+policy = RestartPolicy(ends=3, backoff=quick)
+sys.exit(Supervisor(jobs, foundation=below, stop_seconds=0.5, policy=policy).run())
+"""
+
+
+class Running:
+    """The program, and what it says."""
+
+    def __init__(self, directory: Path, *jobs: str) -> None:
+        self.output = directory / "output"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, *jobs], stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            )
+
+    def said(self) -> str:
+        return self.output.read_text("utf-8")
+
+    def ends_with(self, code: int) -> None:
+        assert self.process.wait(20) == code, self.said()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[object]:
+    running: list[Running] = []
+
+    def begin(*jobs: str) -> Running:
+        running.append(Running(tmp_path, *jobs))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_are_told_to_stop_and_what_they_stand_on_goes_last(start, number: signal.Signals) -> None:
+    program = start("below", "drains", "drains")
+    wait_for(lambda: program.said().count("up") == 2 and "below" in program.said())
+    family = children(program.process.pid)
+    assert len(family) == 3
+    program.process.send_signal(number)
+    # SIGINT is passed on as it is, and these programs know SIGTERM only: it ends them, which is no failure.
+    program.ends_with(0)
+    assert program.said().count("drained") == (2 if number == signal.SIGTERM else 0)
+    wait_until_gone(family)
+
+
+def test_a_worker_that_hangs_is_killed_and_that_is_a_failure(start) -> None:
+    program = start("-", "hangs", "drains")
+    wait_for(lambda: program.said().count("up") == 2)
+    family = children(program.process.pid)
+    program.process.terminate()
+    program.ends_with(1)
+    assert "did not end in time" in program.said()
+    assert "drained" in program.said()
+    wait_until_gone(family)
+
+
+def test_what_dies_again_and_again_is_given_up_and_the_others_drain(start) -> None:
+    program = start("below", "drains", "dies")
+    program.ends_with(1)
+    said = program.said()
+    assert [f"died {number}" in said for number in range(4)] == [True, True, True, False]
+    assert "dies (process" in said
+    assert "ended with 7, again soon after a start: giving up" in said
+
+
+def test_what_raises_is_told_with_its_traceback(start) -> None:
+    program = start("-", "fails")
+    program.ends_with(1)
+    assert program.said().count("RuntimeError: out of luck") == 3
+
+
+def test_what_a_worker_stands_on_is_started_again_and_given_up_too(start) -> None:
+    program = start("below", "drains")
+    for count in range(1, 4):
+        wait_for(lambda count=count: program.said().count("below") == count and "up" in program.said())
+        below = int(re.findall(r"below (\d+)", program.said())[-1])
+        assert below in children(program.process.pid)
+        os.kill(below, signal.SIGKILL)
+    program.ends_with(1)
+    assert "rests (process" in program.said()
+    assert "drained" in program.said()
+
+
+def test_nothing_outlives_the_supervisor(start) -> None:
+    program = start("below", "drains", "hangs")
+    wait_for(lambda: program.said().count("up") == 2 and "below" in program.said())
+    family = children(program.process.pid)
+    program.process.kill()
+    wait_until_gone(family)
+    assert "drained" in program.said()
+    assert "told" in program.said()
