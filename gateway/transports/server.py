@@ -57,7 +57,7 @@ def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]
 
 
 def reserve(host: str, port: int) -> list[socket.socket]:
-    """Return bound sockets that keep a port, without listening, for those who ``listen`` to it ``shared``.
+    """Return bound sockets that hold a port, without listening, for those who ``listen`` there ``shared``.
 
     Raises:
         OSError: somebody listens there already, or the address is none of this machine's.

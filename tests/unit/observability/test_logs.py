@@ -52,6 +52,14 @@ def test_the_records_of_libraries_go_the_same_way(stream: io.StringIO) -> None:
     assert (record["event"], record["level"], record["logger"]) == ("going away", "warning", "uvicorn.error")
 
 
+def test_every_record_carries_the_fields_of_its_process(stream: io.StringIO) -> None:
+    configure_logs(stream=stream, fields={"worker": 2})
+    structlog.get_logger("a").info("one", count=3)
+    logging.getLogger("b").info("two")
+    assert [(record["event"], record["worker"]) for record in records(stream)] == [("one", 2), ("two", 2)]
+    assert list(records(stream)[0]) == ["time", "level", "logger", "event", "worker", "count"]
+
+
 def test_less_severe_records_are_left_out(stream: io.StringIO) -> None:
     configure_logs(stream=stream, level="warning")
     structlog.get_logger("a").info("no")

@@ -1,0 +1,52 @@
+"""Who may listen on a port with whom; on loopback, without a connection."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from gateway.transports.server import listen, reserve
+
+
+def close(*groups: list[socket.socket]) -> None:
+    for group in groups:
+        for each in group:
+            each.close()
+
+
+def test_those_who_share_listen_on_a_reserved_port_together() -> None:
+    reserved = reserve("127.0.0.1", 0)
+    port = reserved[0].getsockname()[1]
+    one, other = (listen("127.0.0.1", port, shared=True) for _ in range(2))
+    assert {each.getsockname()[1] for each in (*one, *other)} == {port}
+    close(reserved, one, other)
+
+
+def test_a_reserved_port_takes_no_connection() -> None:
+    reserved = reserve("127.0.0.1", 0)
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(reserved[0].getsockname()):
+        pass
+    close(reserved)
+
+
+def test_who_does_not_share_can_not_listen_there_too() -> None:
+    reserved = reserve("127.0.0.1", 0)
+    port = reserved[0].getsockname()[1]
+    listening = listen("127.0.0.1", port, shared=True)
+    with pytest.raises(OSError, match="in use"):
+        listen("127.0.0.1", port)
+    close(reserved, listening)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_somebody_listens_on_is_not_reserved(shared: bool) -> None:
+    listening = listen("127.0.0.1", 0, shared=shared)
+    with pytest.raises(OSError, match="in use"):
+        reserve("127.0.0.1", listening[0].getsockname()[1])
+    close(listening)
+
+
+def test_what_is_no_address_of_this_machine_is_not_reserved() -> None:
+    with pytest.raises(OSError, match="assign"):
+        reserve("192.0.2.1", 0)
