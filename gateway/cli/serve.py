@@ -51,12 +51,15 @@ def serve(
     )
     verify(loaded.settings)
     from gateway import app, app_workers  # noqa: PLC0415 - as below
+    from gateway.bus.embedded_server import NoEmbeddedServer  # noqa: PLC0415 - as below
 
     server = loaded.settings.server
     try:
         if server.workers > 1:
             raise typer.Exit(app_workers.serve(loaded.settings))
         app.serve(loaded.settings)
+    except NoEmbeddedServer as exc:
+        fail(str(exc), ExitCode.REFUSED)
     except OSError as exc:
         fail(f"can't listen on {server.host}: {exc}", ExitCode.REFUSED)
 

