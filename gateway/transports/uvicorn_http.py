@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.transports.admission import WebSocketAdmission
 from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
 from gateway.transports.handshake import RequestRefused, answered, asks_for_websocket, read_handshake
-from gateway.transports.server_context import Wait, context_of, half_close
+from gateway.transports.http_requests import RequestSequence
+from gateway.transports.server_context import Wait, half_close
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,7 +56,7 @@ class _Refusal(Exception):  # noqa: N818 - leaves the parser's callback, never t
     """The head breaks a bound."""
 
 
-class GatewayHttpProtocol(HttpToolsProtocol):
+class GatewayHttpProtocol(RequestSequence):
     """One HTTP/1.1 connection under uvicorn, until it becomes a WebSocket."""
 
     limits: ClassVar[HeadLimits] = HeadLimits()
@@ -69,7 +69,6 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._context = context_of(server_state, self.loop)
         self._heads = self._context.deadlines(Wait.HEAD, self.limits.head_seconds)
         self._upgrading = False  # the request is for a WebSocket
         self._handshake: Handshake | None = None
@@ -98,9 +97,6 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._unset_keepalive_if_required()
-        if self._idle() and self not in self._heads:
-            # Not left to the parser: it takes empty lines before a request for no request at all.
-            self._heads.start(self, self._head_late)
         self._fresh = len(data) if self._idle() and not self._begun else 0
         self._unaccounted += len(data)
         try:
@@ -112,9 +108,9 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         else:
             if self._unaccounted > self.limits.head_bytes:
                 self._refuse(RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
-
-    def _idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+            elif (self._begun or self._idle()) and self not in self._heads:
+                # Not left to the parser: it takes empty lines before a request for no request at all.
+                self._heads.start(self, self._head_late)
 
     # The parser's callbacks
 
@@ -125,8 +121,6 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._upgrading = False
         self._head_bytes = 0
         self._unaccounted, self._fresh = self._fresh, 0
-        if self not in self._heads:
-            self._heads.start(self, self._head_late)
 
     def on_url(self, url: bytes) -> None:
         """A part of the request target."""
@@ -135,10 +129,13 @@ class GatewayHttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or one field of a trailer."""
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
         if len(self.headers) > self.limits.headers:
             self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        self._count(len(name) + len(value) + len(b": \r\n"))
+        self._count(len(name) + len(value) + 4)  # ": " and the line's end
 
     def on_headers_complete(self) -> None:
         """A complete head."""
@@ -152,7 +149,10 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         ):
             self._upgrading = True
             self._read_handshake()
-        super().on_headers_complete()
+            # Uvicorn's own way to upgrade reads it.
+            self.scope["method"] = self.parser.get_method().decode("ascii")
+        else:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body."""

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway.transports.uvicorn_http import GatewayHttpProtocol
@@ -21,12 +21,20 @@ WEBSOCKET_METHODS = """
     resume_writing run_asgi send shutdown stop_keepalive
 """
 HTTP_ATTRIBUTES = """
-    app_state config connections cycle flow headers parser pipeline server_state transport ws_protocol_class
+    access_log access_logger app app_state config connections cycle expect_100_continue flow headers
+    limit_concurrency logger parser pipeline root_path scope server_state tasks timeout_keep_alive transport
+    ws_protocol_class
 """
 HTTP_METHODS = """
-    _should_upgrade _unset_keepalive_if_required _unsupported_upgrade_warning connection_lost connection_made
-    data_received handle_websocket_upgrade on_body on_header on_headers_complete on_message_begin
-    on_message_complete on_url
+    _should_upgrade _start_asgi_task _unset_keepalive_if_required _unsupported_upgrade_warning
+    connection_lost connection_made data_received handle_websocket_upgrade on_body on_header
+    on_headers_complete on_message_begin on_message_complete on_response_complete on_url
+    timeout_keep_alive_handler
+"""
+CYCLE_ATTRIBUTES = """
+    access_log access_logger chunked_encoding default_headers disconnected expected_content_length flow
+    keep_alive message_event on_response response_complete response_started scope transport
+    waiting_for_100_continue
 """
 
 
@@ -45,6 +53,13 @@ def test_what_is_used_of_uvicorns_classes_is_there() -> None:
     assert [name for name in WEBSOCKET_METHODS.split() if not hasattr(WebSocketsSansIOProtocol, name)] == []
     assert [name for name in HTTP_METHODS.split() if not hasattr(HttpToolsProtocol, name)] == []
     assert isinstance(websocket.connections, set)
+
+
+def test_what_is_used_of_uvicorns_cycle_is_there() -> None:
+    arguments = dict.fromkeys(list(inspect.signature(RequestResponseCycle.__init__).parameters)[1:])
+    cycle = RequestResponseCycle(**arguments)  # type: ignore[arg-type]
+
+    assert [name for name in CYCLE_ATTRIBUTES.split() if name not in vars(cycle)] == []
 
 
 def test_an_asgi_task_ends_with_closing_what_it_believes_to_be_the_transport() -> None:
