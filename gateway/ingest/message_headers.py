@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.codecs.publish_items import LABEL_CHARACTERS
 from gateway.errors import BadCommand
+from gateway.ingest.raw_headers import all_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.datastructures import Headers
+    from starlette.requests import Request
 
     from gateway.codecs.publish_items import MessageLimits
 
@@ -18,9 +19,9 @@ MESSAGE_HEADER_PREFIX: Final = "gateway-header-"
 _RAW_PREFIX: Final = MESSAGE_HEADER_PREFIX.encode()
 
 
-def label(headers: Headers, name: str) -> str | None:
+def label(request: Request, name: str) -> str | None:
     """Return the header ``name``, None if absent; raises ``BadCommand`` unless it is one short text."""
-    values = _values(headers, name)
+    values = _values(request, name)
     if not values:
         return None
     value = values[0]
@@ -29,7 +30,7 @@ def label(headers: Headers, name: str) -> str | None:
     return value
 
 
-def message_headers(headers: Headers, limits: MessageLimits) -> Mapping[str, str] | None:
+def message_headers(request: Request, limits: MessageLimits) -> Mapping[str, str] | None:
     """Return the ``Gateway-Header-*`` headers without their prefix, in lower case; None if there are none.
 
     A repeated header is one value, joined with a comma (RFC 9110, 5.3).
@@ -37,10 +38,9 @@ def message_headers(headers: Headers, limits: MessageLimits) -> Mapping[str, str
     Raises:
         BadCommand: more of them, or more bytes, than ``limits`` allows; a header without a name.
     """
-    # One look at the raw names: most requests carry none, and every text of a header is decoded anew.
-    if not any(name.startswith(_RAW_PREFIX) for name, _ in headers.raw):
+    names = {name.decode("latin-1") for name, _ in request.scope["headers"] if name.startswith(_RAW_PREFIX)}
+    if not names:
         return None
-    names = {name for name in headers if name.startswith(MESSAGE_HEADER_PREFIX)}
     if len(names) > limits.header_entries:
         raise BadCommand(f"{limits.header_entries} Gateway-Header-* headers are the most")
     found = {}
@@ -48,16 +48,16 @@ def message_headers(headers: Headers, limits: MessageLimits) -> Mapping[str, str
         short = name.removeprefix(MESSAGE_HEADER_PREFIX)
         if not short:
             raise BadCommand("Gateway-Header-: the header has no name")
-        found[short] = ", ".join(_values(headers, name))
+        found[short] = ", ".join(_values(request, name))
     if sum(len(name) + len(value.encode()) for name, value in found.items()) > limits.header_bytes:
         raise BadCommand(f"Gateway-Header-* headers: {limits.header_bytes} bytes are the most together")
     return found
 
 
-def _values(headers: Headers, name: str) -> list[str]:
+def _values(request: Request, name: str) -> list[str]:
     """All values of one header as text; HTTP gives bytes, and UTF-8 is what senders mean by them."""
     try:
-        values = [value.encode("latin-1").decode() for value in headers.getlist(name)]
+        values = [value.decode() for value in all_values(request, name.encode("latin-1"))]
     except UnicodeDecodeError:
         raise BadCommand(f"{name}: the value is not UTF-8") from None
     for value in values:

@@ -5,12 +5,16 @@ A response that says more about one of these itself, as the console's do, keeps 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HEADERS: Final = (
+Field: TypeAlias = tuple[bytes, bytes]
+
+HEADERS: Final[Sequence[Field]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
@@ -19,12 +23,33 @@ HEADERS: Final = (
 )
 # Answers of the API are data, which no browser takes for a page as long as it may not guess; each header
 # costs a publish over HTTP a per cent.
-API_HEADERS: Final = (
+API_HEADERS: Final[Sequence[Field]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 )
+
+
+class _Fields:
+    """Headers that an answer gets, each unless it says something of that name itself."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self._fields = fields
+        self._names = frozenset(name for name, _ in fields)
+
+    def added_to(self, headers: Iterable[Field]) -> list[Field]:
+        answer = list(headers)
+        present = [name for name, _ in answer]
+        if self._names.isdisjoint(present):
+            answer += self._fields
+        else:
+            answer += [field for field in self._fields if field[0] not in present]
+        return answer
+
+
+_PAGES: Final = _Fields(HEADERS)
+_DATA: Final = _Fields(API_HEADERS)
 
 
 class SecurityHeaders:
@@ -38,13 +63,11 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wanted = API_HEADERS if scope["path"].startswith(("/v1/", "/metrics")) else HEADERS
+        wanted = _DATA if scope["path"].startswith(("/v1/", "/metrics")) else _PAGES
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = list(message["headers"])
-                present = {name.lower() for name, _ in headers}
-                message["headers"] = headers + [field for field in wanted if field[0] not in present]
+                message["headers"] = wanted.added_to(message["headers"])
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
