@@ -85,6 +85,7 @@ class Hub:
         self._run_bytes = 0
         self._tick_bytes = 0
         self._tick_messages = 0
+        self._taken_bytes = self._taken_messages = 0  # the tick's, before the last `take_writes`
         self._writes = WriteQueue()
         self._overflowed: list[Outbox] = []
         self._connections: set[Outbox] = set()
@@ -288,9 +289,16 @@ class Hub:
         """
         self.settle()
         taken = self._writes.take(limit)
+        self._taken_bytes, self._taken_messages = self._tick_bytes, self._tick_messages
         if not self._writes:
             self._tick_bytes = self._tick_messages = 0
         return taken
+
+    def put_back(self, outboxes: list[Outbox]) -> None:
+        """Give back what ``take_writes`` has just returned and was not written: the tick goes on."""
+        if outboxes:
+            self._writes.put_back(outboxes)
+            self._tick_bytes, self._tick_messages = self._taken_bytes, self._taken_messages
 
     def take_overflowed(self) -> list[Outbox]:
         """Remove and return the slow consumers whose policy is to disconnect."""

@@ -8,7 +8,6 @@ Only writes are ordered here; the order of each connection's frames is fixed whe
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,24 +21,43 @@ class WriteQueue:
         fresh: those touched since the last slice; the hub appends to it directly, once per connection.
     """
 
-    __slots__ = ("_earlier", "fresh")
+    __slots__ = ("_earlier", "_waiting", "fresh")
 
     def __init__(self) -> None:
         self.fresh: list[Outbox] = []
-        self._earlier: deque[Outbox] = deque()
+        # Each from its end: so a fan-out to very many is never walked but for the part that is taken.
+        self._earlier: deque[list[Outbox]] = deque()
+        self._waiting = 0  # in all of these together
 
     def __len__(self) -> int:
-        return len(self.fresh) + len(self._earlier)
+        return len(self.fresh) + self._waiting
 
     def take(self, limit: int) -> list[Outbox]:
         """Remove and return at most ``limit`` connections, shared between the earlier and the fresh."""
         earlier, fresh = self._earlier, self.fresh
-        if not earlier and len(fresh) <= limit:
-            self.fresh = []
-            return fresh
-        share = max(limit - len(earlier), limit // 2)
-        taken = fresh[:share]
-        taken += [earlier.popleft() for _ in range(min(limit - len(taken), len(earlier)))]
-        earlier.extend(islice(fresh, share, None))
         self.fresh = []
+        if not earlier and len(fresh) <= limit:
+            return fresh
+        fresh.reverse()
+        taken = _pop(fresh, max(limit - self._waiting, limit // 2))
+        self._waiting += len(fresh) + len(taken)
+        if fresh:
+            earlier.append(fresh)
+        while earlier and len(taken) < limit:
+            taken += _pop(earlier[0], limit - len(taken))
+            if not earlier[0]:
+                earlier.popleft()
+        self._waiting -= len(taken)
         return taken
+
+    def put_back(self, outboxes: list[Outbox]) -> None:
+        """Have ``outboxes``, taken and not written, be the first of the earlier ones."""
+        self._earlier.appendleft(outboxes[::-1])
+        self._waiting += len(outboxes)
+
+
+def _pop(outboxes: list[Outbox], count: int) -> list[Outbox]:
+    """Remove at most ``count`` from the end; the last comes first."""
+    taken = outboxes[: -count - 1 : -1]
+    del outboxes[len(outboxes) - len(taken) :]
+    return taken

@@ -272,6 +272,20 @@ def test_slices_share_between_a_large_fan_out_and_a_small_conversation() -> None
     assert hub.unwritten == 0
 
 
+def test_a_tick_goes_on_while_something_of_it_is_unwritten() -> None:
+    hub = Hub(HubLimits(tick_messages=3))
+    crowd = [connect(hub, "news") for _ in range(4)]
+    assert not hub.deliver(publication("news"))
+    assert not hub.deliver(publication("news"))
+    hub.put_back(hub.take_writes(4)[1:])
+    assert hub.unwritten == 3
+    assert hub.deliver(publication("news"))
+
+    write_all(hub)
+    assert not hub.deliver(publication("news"))
+    assert [len(ids(outbox)) for outbox in crowd[1:]] == [3, 3, 3]
+
+
 class HubModel(RuleBasedStateMachine):
     """The hub against a list per connection: everyone gets all that it matches, in order, once."""
 
@@ -319,9 +333,11 @@ class HubModel(RuleBasedStateMachine):
         if self.hub.deliver(publication(topic, str(self.number))):
             write_all(self.hub)
 
-    @rule(limit=st.integers(1, 4))
-    def write_a_slice(self, limit: int) -> None:
-        for outbox in self.hub.take_writes(limit):
+    @rule(limit=st.integers(1, 4), in_time=st.integers(0, 4))
+    def write_a_slice(self, limit: int, in_time: int) -> None:
+        outboxes = self.hub.take_writes(limit)
+        self.hub.put_back(outboxes[in_time:])
+        for outbox in outboxes[:in_time]:
             if outbox.direct and outbox.pending:
                 outbox.sink.write(b"".join(outbox.pending))
                 outbox.pending.clear()

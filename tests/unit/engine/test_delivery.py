@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gateway.core.events import Pong
+from gateway.core.hub import Hub
+from gateway.core.outbox import Outbox, OutboxLimits
+from gateway.core.publication import Publication
+from gateway.engine.delivery import Delivery
+
+if TYPE_CHECKING:
+    from gateway.core.events import Event
+
+
+class Words:
+    """A wire format of words."""
+
+    def encode_message(self, publication: Publication) -> bytes:
+        return publication.id.encode() + b" "
+
+    def encode(self, event: Event) -> bytes:
+        return type(event).__name__.encode() + b" "
+
+
+class Written:
+    """A sink that keeps what it was given, and takes its time for it."""
+
+    def __init__(self, order: list[Written], seconds: float) -> None:
+        self.frames = b""
+        self._order = order
+        self._seconds = seconds
+
+    def write(self, frames: bytes) -> None:
+        self._order.append(self)
+        self.frames += frames
+        until = monotonic() + self._seconds
+        while monotonic() < until:
+            pass
+
+    def close(self, code: int, reason: str = "") -> None:
+        raise AssertionError(reason)
+
+
+class Node:
+    """A hub with a crowd and a chat, and what was written in which order."""
+
+    def __init__(self, count: int, *, seconds: float = 0.0) -> None:
+        self.hub = Hub()
+        self.delivery = Delivery(self.hub)
+        self.order: list[Written] = []
+        self.codec = Words()
+        self.crowd = [self.connect("news", seconds) for _ in range(count)]
+        self.chat = self.connect("chat", 0.0)
+
+    def connect(self, topic_filter: str, seconds: float) -> Outbox:
+        outbox = Outbox(Written(self.order, seconds), self.codec, OutboxLimits())
+        self.hub.attach(outbox)
+        self.hub.subscribe(outbox, topic_filter)
+        return outbox
+
+    def publish(self, topic: str, name: str) -> None:
+        self.delivery.deliver(Publication(topic, name, 0, b"1"))
+
+    async def finish(self) -> None:
+        while self.hub.unwritten:  # noqa: ASYNC110 - each of the loop's turns writes a slice
+            await asyncio.sleep(0)
+
+
+def written(outbox: Outbox) -> bytes:
+    assert isinstance(outbox.sink, Written)
+    return outbox.sink.frames
+
+
+async def test_what_was_due_before_a_large_fan_out_does_not_wait_for_it() -> None:
+    node = Node(5000)
+    node.delivery.send(node.chat, Pong())
+    node.publish("news", "one")
+    await asyncio.sleep(0)
+
+    assert written(node.chat) == b"Pong "
+    assert len(node.order) < 100
+    await node.finish()
+    assert [written(each) for each in node.crowd] == [b"one "] * 5000
+
+
+async def test_writes_that_take_long_leave_turns_to_others() -> None:
+    node = Node(150, seconds=0.001)
+    node.publish("news", "one")
+    await asyncio.sleep(0)
+    assert 0 < len(node.order) < 150
+    node.publish("chat", "two")
+    node.publish("news", "three")
+    await asyncio.sleep(0)
+
+    assert written(node.chat) == b"two "
+    assert node.hub.unwritten
+    await node.finish()
+    assert {written(each) for each in node.crowd} == {b"one three "}
+    assert node.order[-1] is not node.chat.sink
+
+
+async def test_a_flush_writes_everything_at_once() -> None:
+    node = Node(1000)
+    node.publish("news", "one")
+    node.delivery.flush()
+
+    assert [written(each) for each in node.crowd] == [b"one "] * 1000
+    assert node.hub.unwritten == 0
