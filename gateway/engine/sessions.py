@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.errors import GatewayError
 
 _SLICE = 200
-"""Sessions sent away before other work gets its turn."""
+"""Sessions looked at, or sent away, before other work gets its turn: some 2 ms of system calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +142,21 @@ class Sessions:
         if self.open.pop(session.id, None) is not None:
             self._wheel.cancel(session, self._slots.pop(session.id))
 
-    def check_due(self) -> None:
-        """Look at every session that is due."""
+    async def check_due(self) -> None:
+        """Look at every session that is due, a slice per turn of the event loop.
+
+        Those that were connected within one second are pinged within one second, too.
+        """
         now = self._clock()
-        for session in self._wheel.turn(now):
-            again = session.check(now)
+        for number, session in enumerate(self._wheel.turn(now), start=1):
+            # It may have ended while others had their turn.
             if session.id in self.open:
-                self._slots[session.id] = self._wheel.schedule(session, again)
+                again = session.check(now)
+                if session.id in self.open:
+                    self._slots[session.id] = self._wheel.schedule(session, again)
+            if number % _SLICE == 0:
+                await anyio.lowlevel.checkpoint()
+                now = self._clock()
 
     async def drain(self, seconds: float) -> None:
         """Send every session away, and abort those that are still there after ``seconds``.

@@ -41,7 +41,7 @@ class Upkeep:
             await anyio.sleep(1)
             now = self._clock()
             self.lag = max(0.0, now - due)
-            self._sessions.check_due()
+            await self._sessions.check_due()
             for outbox in self._hub.blocked_before(now - self._write_timeout):
                 outbox.sink.close(CloseCode.SLOW_CONSUMER, "slow consumer")
             if self.garbage is not None:
