@@ -13,11 +13,11 @@ import gc
 _FULL_SECONDS = 600.0
 """Between two walks over everything."""
 
-_YOUNG_OBJECTS = 10_000
-"""New objects after which the youngest are looked at: some 1 ms."""
+_YOUNG_OBJECTS = 4_000
+"""New objects after which the youngest are looked at: some 1 ms during connects."""
 
 _YOUNG_WALKS = 2
-"""After so many of these walks the next also looks at what they left: some 3 ms."""
+"""After so many of these walks the next also looks at what they left: some 4 ms during connects."""
 
 _NEVER = 1 << 30
 
