@@ -8,16 +8,15 @@ server. Prints ``ready``, then, at its end, one JSON object: ``pings`` and ``cha
 from __future__ import annotations
 
 import json
-import os
 import select
 import sys
 import time
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from benchmarks.load.client_frames import client_frame
 from benchmarks.load.dialling import connected_socket, upgrade_request
+from benchmarks.machine import take_priority
 from benchmarks.payload import END, Payloads
 from benchmarks.peers.gateway import Gateway
 
@@ -110,15 +109,6 @@ def _read_until(connection: socket.socket, marker: bytes) -> None:
         if not more:
             raise ConnectionError(f"refused: {data[:200]!r}")
         data += more
-
-
-def take_priority() -> None:
-    """Go before the load that shares the core, as far as the system allows."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except OSError:
-        with suppress(OSError):
-            os.nice(-10)
 
 
 def main(port: int, seconds: float) -> None:
