@@ -35,6 +35,8 @@ class Subscriber:
         self._topic_limits = topic_limits
         self._refusals = refusals or Refusals()
         self._awaited: dict[str, asyncio.Future[None]] = {}
+        # Answers that wait for the bus: what ends a subscription must be able to answer first.
+        self._unanswered: dict[tuple[Outbox, str], list[asyncio.Future[list[Event]]]] = {}
 
     def subscribe(
         self, outbox: Outbox, command: Subscribe, grants: Grants
@@ -87,10 +89,16 @@ class Subscriber:
         return Unsubscribed(topic_filter, ref=command.ref)
 
     def restrict(self, outbox: Outbox, grants: Grants) -> list[str]:
-        """End what ``grants`` don't cover, and return its filters."""
+        """End what ``grants`` don't cover, and return its filters.
+
+        A subscription that has yet to be confirmed is refused: it must not seem to begin after its end.
+        """
         ended = [each for each in outbox.subscriptions if not grants.may_subscribe(each)]
         for topic_filter in ended:
             self._leave(outbox, topic_filter)
+            for answer in self._unanswered.pop((outbox, topic_filter), ()):
+                if not answer.done():
+                    answer.set_exception(NotPermitted(f"no grant covers {topic_filter[:128]!r} any more"))
         return ended
 
     def end(self, outbox: Outbox) -> None:
@@ -122,12 +130,14 @@ class Subscriber:
     ) -> asyncio.Future[list[Event]]:
         answer: asyncio.Future[list[Event]] = asked.get_loop().create_future()
         mine = outbox.subscriptions[topic_filter]
+        self._unanswered.setdefault((outbox, topic_filter), []).append(answer)
 
         def settle(future: asyncio.Future[None]) -> None:
             error = None if future.cancelled() else future.exception()
             # It may have been ended and asked for again meanwhile: that one has an answer of its own.
             if error is not None and outbox.subscriptions.get(topic_filter) is mine:
                 self._leave(outbox, topic_filter)
+            self._no_longer_waits(answer, (outbox, topic_filter))
             if answer.done():
                 return
             if error is not None:
@@ -139,6 +149,13 @@ class Subscriber:
 
         asked.add_done_callback(settle)
         return answer
+
+    def _no_longer_waits(self, answer: asyncio.Future[list[Event]], key: tuple[Outbox, str]) -> None:
+        waiting = self._unanswered.get(key, [])
+        if answer in waiting:
+            waiting.remove(answer)
+            if not waiting:
+                del self._unanswered[key]
 
 
 def _answer(command: Subscribe) -> list[Event]:

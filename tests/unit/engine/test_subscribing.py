@@ -1,0 +1,78 @@
+"""What a subscriber is answered while the bus has yet to confirm."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.auth.grants import EVERYTHING, NOTHING, Grants
+from gateway.codecs.gateway_v1 import GatewayV1
+from gateway.core.commands import Subscribe
+from gateway.core.events import Subscribed
+from gateway.core.hub import Hub
+from gateway.core.outbox import Outbox, OutboxLimits
+from gateway.core.topics import TopicLimits
+from gateway.engine.subscribing import Subscriber
+from gateway.errors import NotPermitted
+
+
+class SlowBus:
+    """Confirms an interest when the test says so; a real one can't be made to wait."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, asyncio.Future[None]] = {}
+
+    def subscribe(self, topic_filter):
+        self.asked[topic_filter] = asyncio.get_running_loop().create_future()
+        return self.asked[topic_filter]
+
+    def unsubscribe(self, topic_filter):
+        pass
+
+    def hears(self, topic_filter):
+        return True
+
+
+class Client:
+    def __init__(self) -> None:
+        self.bus, self.hub = SlowBus(), Hub()
+        self.subscriber = Subscriber(self.hub, self.bus, topic_limits=TopicLimits())
+        self.outbox = Outbox(None, GatewayV1(), OutboxLimits())
+        self.hub.attach(self.outbox)
+
+    def subscribe(self, topic_filter: str, grants: Grants = EVERYTHING):
+        return self.subscriber.subscribe(self.outbox, Subscribe(topic_filter), grants)
+
+
+async def test_a_subscription_that_new_grants_end_is_never_confirmed() -> None:
+    client = Client()
+    answer = client.subscribe("a/b")
+    other = client.subscribe("a/c")
+    assert client.subscriber.restrict(client.outbox, Grants(subscribe=("a/c",))) == ["a/b"]
+    for asked in client.bus.asked.values():
+        asked.set_result(None)
+    with pytest.raises(NotPermitted, match="a/b"):
+        await answer
+    assert await other == [Subscribed("a/c")]
+    assert list(client.outbox.subscriptions) == ["a/c"]
+
+
+async def test_the_same_filter_can_be_asked_for_again_meanwhile() -> None:
+    client = Client()
+    first = client.subscribe("a/b")
+    client.subscriber.restrict(client.outbox, NOTHING)
+    again = client.subscribe("a/b")
+    client.bus.asked["a/b"].set_result(None)
+    with pytest.raises(NotPermitted):
+        await first
+    assert await again == [Subscribed("a/b")]
+
+
+async def test_new_grants_after_the_confirmation_change_no_answer() -> None:
+    client = Client()
+    answer = client.subscribe("a/b")
+    client.bus.asked["a/b"].set_result(None)
+    assert await answer == [Subscribed("a/b")]
+    assert client.subscriber.restrict(client.outbox, NOTHING) == ["a/b"]
+    assert client.outbox.subscriptions == {}
