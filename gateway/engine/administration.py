@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Authenticator, Principal
     from gateway.core.block_list import BlockList
+    from gateway.core.facts import ConnectionFacts
     from gateway.engine.refusals import Refusals
-    from gateway.engine.sessions import ConnectionFacts, Sessions
+    from gateway.engine.sessions import Sessions
 
 
 _SLICE = 200

@@ -17,36 +17,12 @@ from gateway.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.core.facts import ConnectionFacts
     from gateway.engine.refusals import Refusals
     from gateway.errors import GatewayError
 
 _SLICE = 200
 """Sessions looked at, or sent away, before other work gets its turn: some 2 ms of system calls."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionFacts:
-    """One connection, as administrators see it.
-
-    Attributes:
-        session: its name.
-        subject: whom it speaks for; None while anonymous.
-        peer: address and port it comes from.
-        transport: ``websocket``.
-        connected: milliseconds since 1970.
-        subscriptions: how many it holds.
-        waiting_messages: publications that wait because it takes no more.
-        waiting_bytes: what waits for it in all.
-    """
-
-    session: str
-    subject: str | None
-    peer: str
-    transport: str
-    connected: int
-    subscriptions: int
-    waiting_messages: int
-    waiting_bytes: int
 
 
 class ClientSession(Protocol):

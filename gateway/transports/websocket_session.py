@@ -24,9 +24,9 @@ from gateway.core.commands import (
     Unsubscribe,
 )
 from gateway.core.events import Acked, Event, GoAway, Published, Welcome
+from gateway.core.facts import ConnectionFacts
 from gateway.core.session import Close, CloseCode, Effect, Reply, Session, SessionState, failure
 from gateway.engine.authentication import answer
-from gateway.engine.sessions import ConnectionFacts
 from gateway.errors import BadFrame, GatewayError, InternalError, NotFound, NotPermitted
 from gateway.transports.way_out import WayOut
 
