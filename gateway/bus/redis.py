@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.bus.base import BusStatistics
-from gateway.bus.partitions import partition_of, partitions_of
+from gateway.bus.partitions import CONTROL_PARTITIONS, partition_of, partitions_of
 from gateway.bus.pause import Pause
 from gateway.bus.redis_inbox import Inbox
 from gateway.bus.redis_lanes import Outgoing
@@ -84,7 +84,9 @@ class RedisBus:
         self._servers = servers_of(url, timeout=limits.timeout)
         self._node = node
         self._encoder = encoder
+        self._live = partitions
         self._channels = [f"{prefix}:live:{number}".encode() for number in range(partitions)]
+        self._channels += [f"{prefix}:control:{number}".encode() for number in range(CONTROL_PARTITIONS)]
         self._beat_channel = f"{prefix}:beat:{node}".encode()
         self._backoff = Backoff(first_seconds=0.05, limit_seconds=limits.backoff, random=random.random)
         self._partitions = [Partition(number, channel) for number, channel in enumerate(self._channels)]
@@ -92,7 +94,7 @@ class RedisBus:
             node, self._channels, encoder, limit_bytes=limits.publish_bytes, timeout=limits.timeout
         )
         self._inbox = Inbox(
-            partitions, encoder, limit_bytes=limits.receive_bytes, deliver=_nowhere, lost=self._tell
+            len(self._channels), encoder, limit_bytes=limits.receive_bytes, deliver=_nowhere, lost=self._tell
         )
         self._links: dict[Address, tuple[PublishLink, ListenLink, asyncio.Task[None]]] = {}
         self._interests: dict[str, range] = {}
@@ -142,14 +144,14 @@ class RedisBus:
         if number is None:
             if len(self._levels) >= _CACHED_LEVELS:
                 self._levels.clear()
-            number = self._levels[level] = partition_of(topic, len(self._partitions))
+            number = self._levels[level] = partition_of(topic, self._live)
         return self._outgoing.publish(publication, number)
 
     def subscribe(self, topic_filter: str) -> asyncio.Future[None] | None:
         """Listen to the partitions of ``topic_filter``; done when Redis has confirmed all of them."""
         if self._running is None or self._running.done():
             raise BusUnavailable("the gateway is not running")
-        numbers = partitions_of(topic_filter, len(self._partitions))
+        numbers = partitions_of(topic_filter, self._live)
         self.unsubscribe(topic_filter)
         self._interests[topic_filter] = numbers
         waiters = []
@@ -170,7 +172,7 @@ class RedisBus:
         lanes = self._outgoing.lanes
         return all(
             self._partitions[number].heard and (link := lanes[number].link) is not None and link.accepting
-            for number in partitions_of(topic_filter, len(self._partitions))
+            for number in partitions_of(topic_filter, self._live)
         )
 
     def unsubscribe(self, topic_filter: str) -> None:
@@ -199,7 +201,7 @@ class RedisBus:
             reconnects=self._reconnects + sum(max(0, link.connections - 1) for link in links),
             waiting_bytes=outgoing.bytes,
             unread_bytes=inbox.bytes,
-            partitions=sum(partition.heard for partition in self._partitions),
+            partitions=sum(partition.heard for partition in self._partitions[: self._live]),
         )
 
     # Interests
@@ -246,7 +248,7 @@ class RedisBus:
         self._inbox.miss(frozenset(partition.number for partition in partitions), None)
 
     def _tell(self, numbers: frozenset[int], dropped: int | None) -> None:
-        count = len(self._partitions)
+        count = self._live
         if self._lost is not None:
             self._lost(
                 lambda topic_filter: not numbers.isdisjoint(partitions_of(topic_filter, count)), dropped

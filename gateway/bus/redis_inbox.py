@@ -9,6 +9,7 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.bus.partitions import CONTROL_PARTITIONS
 from gateway.bus.payload import BadPayload, decode_head, decode_publications
 from gateway.bus.sequences import Sequences
 
@@ -77,7 +78,8 @@ class Inbox:
             self.miss(frozenset((partition,)), None)
             return
         if head.partitions != self._partitions:
-            self._warn(f"it has {head.partitions} partitions, this node {self._partitions}")
+            own = CONTROL_PARTITIONS
+            self._warn(f"it has {head.partitions - own} partitions, this node {self._partitions - own}")
         missing = self._sequences[partition].observe(head.node, head.first, head.count)
         if missing:
             self.miss(frozenset((partition,)), missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.commands import Start, StartKind
+from gateway.core.control import is_control
 from gateway.core.events import CaughtUp, Event, Subscribed, Unsubscribed
 from gateway.core.topics import TopicLimits, parse_filter
 from gateway.engine.refusals import Refusals
@@ -48,13 +49,13 @@ class Subscriber:
 
         Raises:
             BadFilter: the filter is none.
-            NotPermitted: no one grant covers the filter.
+            NotPermitted: no one grant covers the filter, or it is about what nodes tell each other.
             BadCommand: ``from`` asks for an offset, and not exactly one stream intersects the filter.
             TooMany: the connection holds as many subscriptions as it may.
             BusUnavailable: it can't be promised that nothing is missed.
         """
         topic_filter = parse_filter(command.filter, self._topic_limits)
-        if not grants.may_subscribe(topic_filter):
+        if is_control(topic_filter) or not grants.may_subscribe(topic_filter):
             self._refusals.count("grant")
             raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
         if command.start.kind is StartKind.OFFSET:

@@ -69,6 +69,14 @@ async def test_the_same_filter_can_be_asked_for_again_meanwhile() -> None:
     assert await again == [Subscribed("a/b")]
 
 
+@pytest.mark.parametrize("topic_filter", ["$gateway/nodes", "$gateway/#", "$gateway-ab/told", "$gateway"])
+def test_what_nodes_tell_each_other_is_for_no_client(topic_filter: str) -> None:
+    client = Client()
+    with pytest.raises(NotPermitted):
+        client.subscribe(topic_filter)
+    assert client.bus.asked == client.outbox.subscriptions == {}
+
+
 async def test_new_grants_after_the_confirmation_change_no_answer() -> None:
     client = Client()
     answer = client.subscribe("a/b")
