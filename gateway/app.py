@@ -17,6 +17,7 @@ from gateway import app_arguments as arguments
 from gateway import app_doors as doors
 from gateway.app_auth import build_authenticator
 from gateway.app_bus import build_bus, watch_bus
+from gateway.app_cluster import build_administration, build_cluster, divert, facts_of
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.core.block_list import BlockList
 from gateway.core.hub import Hub
@@ -27,7 +28,7 @@ from gateway.engine.admission import Admission
 from gateway.engine.authentication import Authentication
 from gateway.engine.delivery import Delivery
 from gateway.engine.garbage import GarbageCollection
-from gateway.engine.node_metrics import register_metrics
+from gateway.engine.node_metrics import register_cluster_metrics, register_metrics
 from gateway.engine.publishing import Publisher, Receipt
 from gateway.engine.refusals import Refusals
 from gateway.engine.sessions import Sessions
@@ -100,7 +101,15 @@ class Gateway:
         self._blocks = BlockList()
         self._keys = build_authenticator(settings.auth)
         self._authenticator = GuardedAuthenticator(
-            self._keys, self._blocks, self._refusals, wall_clock=time.time
+            self._keys, self._blocks, self._refusals, clock=self._clock
+        )
+        facts = facts_of(self.node, sessions=self._sessions, hub=self.hub)
+        local = Administration(self._sessions)
+        self._cluster = None
+        if settings.redis.url is not None:
+            self._cluster = build_cluster(self._bus, local, self._blocks, facts=facts, clock=self._clock)
+        self._administration = build_administration(
+            local, self._cluster, self._blocks, facts=facts, clock=self._clock
         )
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = arguments.certificate(settings)
@@ -115,8 +124,9 @@ class Gateway:
         )
         if isinstance(self._keys, CredentialAuthenticator):
             doors.register_credential_metrics(self.metrics, self._keys)
-        if settings.redis.url is not None:
+        if self._cluster is not None:
             watch_bus(self._bus, self.metrics, self.health)
+            register_cluster_metrics(self.metrics, self._cluster)
         self.asgi = Starlette(
             routes=self._routes(),
             middleware=doors.middleware(settings, self._origins),
@@ -190,10 +200,15 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        await self._bus.start(self._delivery.deliver, self._delivery.announce_loss)
+        cluster, deliver = self._cluster, self._delivery.deliver
+        await self._bus.start(
+            deliver if cluster is None else divert(cluster, deliver), self._delivery.announce_loss
+        )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._upkeep.run)
             tasks.start_soon(self._keys.run)
+            if cluster is not None:
+                tasks.start_soon(cluster.run)
             if self._certificate is not None:
                 tasks.start_soon(self._certificate.watch)
             self.health.started = True
@@ -202,6 +217,8 @@ class Gateway:
             finally:
                 tasks.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):
+                    if cluster is not None:
+                        await cluster.leave()
                     await self._bus.stop()
 
     def _publisher(self) -> Publisher:
@@ -226,11 +243,10 @@ class Gateway:
         administrator = administrators(authenticate)
         hooks = HookPublishing(arguments.hooks(settings), self.publisher, authenticate, limits=ingest_limits)
         doors.register_hook_metrics(self.metrics, hooks)
-        administration = Administration(self._sessions, self._blocks, wall_clock=time.time)
         routes: list[BaseRoute] = [
             *rest_routes(publisher=self.publisher, authenticate=authenticate, limits=ingest_limits),
             *hooks.routes(),
-            *administration_routes(administration, administrator),
+            *administration_routes(self._administration, administrator),
             *websocket_routes(
                 self._services(), frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),

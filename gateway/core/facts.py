@@ -28,3 +28,24 @@ class ConnectionFacts:
     subscriptions: int
     waiting_messages: int
     waiting_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One node, as it tells of itself.
+
+    Attributes:
+        node: its name, new with each start.
+        name: of the host or container it runs on.
+        version: of the gateway.
+        started: milliseconds since 1970, by its own clock.
+        connections: open ones.
+        subscriptions: of all its connections.
+    """
+
+    node: str
+    name: str
+    version: str
+    started: int
+    connections: int
+    subscriptions: int

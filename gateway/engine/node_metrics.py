@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.bus.base import Bus
     from gateway.core.hub import Hub
+    from gateway.engine.cluster import Cluster
     from gateway.engine.publishing import Publisher
     from gateway.engine.refusals import Refusals
     from gateway.engine.sessions import Sessions
@@ -83,3 +84,21 @@ def register_bus_metrics(metrics: Metrics, bus: Bus) -> None:
     metrics.counter("bus_lost", "Publications known not to have come.", lambda: read().lost)
     metrics.counter("bus_breaks", "Times that listening was interrupted.", lambda: read().breaks)
     metrics.counter("bus_reconnects", "Connections made again.", lambda: read().reconnects)
+
+
+def register_cluster_metrics(metrics: Metrics, cluster: Cluster) -> None:
+    """Have ``metrics`` read how it stands with the other nodes."""
+    read = cluster.statistics
+    metrics.gauge("nodes", "Nodes heard of, this one included.", lambda: read().nodes)
+    metrics.counter("questions", "Questions to the other nodes.", lambda: read().questions)
+    metrics.counter(
+        "questions_unanswered", "Answers to them that did not come in time.", lambda: read().unanswered
+    )
+    metrics.counter(
+        "control_unreadable",
+        "Messages of other nodes that could not be understood.",
+        lambda: read().unreadable,
+    )
+    metrics.counter(
+        "control_dropped", "Questions and nodes for which there was no room.", lambda: read().dropped
+    )

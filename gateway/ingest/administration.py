@@ -1,4 +1,4 @@
-"""``/v1/connections`` and ``/v1/disconnect``: who is connected, and ending connections.
+"""``/v1/nodes``, ``/v1/connections`` and ``/v1/disconnect``: who is there, and ending connections.
 
 Spec: docs/http.md, "Administration".
 """
@@ -12,6 +12,8 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.core.block_list import LONGEST_BLOCK_SECONDS, LONGEST_SUBJECT
+from gateway.core.control import LONGEST_NAME, MOST_PER_PAGE
 from gateway.errors import BadCommand
 from gateway.ingest.bodies import read_body
 from gateway.ingest.receipts import json_answer
@@ -19,30 +21,32 @@ from gateway.ingest.receipts import json_answer
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.engine.administration import Administration
+    from gateway.engine.cluster_administration import ClusterAdministration
     from gateway.ingest.credentials import RequestAuthenticator
 
+NODES_PATH: Final = "/v1/nodes"
 CONNECTIONS_PATH: Final = "/v1/connections"
 DISCONNECT_PATH: Final = "/v1/disconnect"
-MOST_PER_PAGE: Final = 1_000
-LONGEST_BLOCK_SECONDS: Final = 31 * 86_400
 
 _PER_PAGE: Final = 100
 _BODY_BYTES: Final = 4_096
 
 
 class _Disconnect(msgspec.Struct, forbid_unknown_fields=True):
-    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_SUBJECT)]
     block_seconds: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_BLOCK_SECONDS)] = 0
 
 
 _decoder: Final = msgspec.json.Decoder(_Disconnect)
 
 
-def administration_routes(administration: Administration, authenticate: RequestAuthenticator) -> list[Route]:
+def administration_routes(
+    administration: ClusterAdministration, authenticate: RequestAuthenticator
+) -> list[Route]:
     """Return the routes; ``authenticate`` must let administrators through alone."""
     routes = AdministrationRoutes(administration, authenticate)
     return [
+        Route(NODES_PATH, routes.list_nodes, methods=["GET"]),
         Route(CONNECTIONS_PATH, routes.list_connections, methods=["GET"]),
         Route(CONNECTIONS_PATH + "/{session}", routes.disconnect_session, methods=["DELETE"]),
         Route(DISCONNECT_PATH, routes.disconnect_subject, methods=["POST"]),
@@ -52,31 +56,47 @@ def administration_routes(administration: Administration, authenticate: RequestA
 class AdministrationRoutes:
     """The endpoints; every error is raised as a ``GatewayError``."""
 
-    def __init__(self, administration: Administration, authenticate: RequestAuthenticator) -> None:
+    def __init__(self, administration: ClusterAdministration, authenticate: RequestAuthenticator) -> None:
         self._administration = administration
         self._authenticate = authenticate
 
-    async def list_connections(self, request: Request) -> Response:
-        """Return one page of connections."""
+    async def list_nodes(self, request: Request) -> Response:
+        """Return all nodes."""
         await self._authenticate(request)
-        page = self._administration.connections(
-            limit=_limit(request.query_params.get("limit")), after=request.query_params.get("after", "")
+        nodes = self._administration.nodes()
+        listed = [asdict(nodes.own) | {"silent_seconds": 0.0}]
+        listed += [
+            asdict(member.facts) | {"silent_seconds": round(max(0.0, nodes.now - member.heard), 3)}
+            for member in nodes.others
+        ]
+        listed.sort(key=lambda each: each["node"])
+        return json_answer({"nodes": listed, "complete": nodes.complete})
+
+    async def list_connections(self, request: Request) -> Response:
+        """Return one page of all nodes' connections."""
+        await self._authenticate(request)
+        page, reach = await self._administration.connections(
+            limit=_limit(request.query_params.get("limit")),
+            # Names are no longer, so what is behind makes no difference.
+            after=request.query_params.get("after", "")[:LONGEST_NAME],
         )
-        return json_answer({"connections": [asdict(each) for each in page.connections], "next": page.next})
+        connections = [asdict(facts) | {"node": node} for node, facts in page.connections]
+        return json_answer({"connections": connections, "next": page.next, **asdict(reach)})
 
     async def disconnect_session(self, request: Request) -> Response:
         """End one connection."""
         await self._authenticate(request)
-        self._administration.disconnect_session(request.path_params["session"])
+        await self._administration.disconnect_session(request.path_params["session"])
         return Response(status_code=204)
 
     async def disconnect_subject(self, request: Request) -> Response:
         """End all connections of a subject, and block it where that is asked."""
         await self._authenticate(request)
         asked = _decode(await read_body(request, limit=_BODY_BYTES))
-        until = self._administration.blocked_until(asked.block_seconds) if asked.block_seconds else None
-        ended = await self._administration.disconnect_subject(asked.subject, blocked_until=until)
-        return json_answer({"disconnected": ended, "blocked_until": until})
+        done = await self._administration.disconnect_subject(asked.subject, block_seconds=asked.block_seconds)
+        return json_answer(
+            {"disconnected": done.disconnected, "blocked_until": done.blocked_until, **asdict(done.reach)}
+        )
 
 
 def _decode(body: bytes) -> _Disconnect:

@@ -42,7 +42,7 @@ def openapi_document(limits: IngestLimits) -> dict[str, Any]:
             {"name": "publishing", "description": "Messages in, from anyone who can speak HTTP."},
             {"name": "webhooks", "description": "Messages in, from third parties that sign them."},
             {"name": "websocket", "description": "Messages out."},
-            {"name": "administration", "description": "Who is connected; needs the grant `admin`."},
+            {"name": "administration", "description": "Who is there; needs the grant `admin`."},
             {"name": "operations", "description": "For orchestrators and monitoring."},
         ],
         "security": [{}, {"bearer": []}],

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.ingest.administration import (
-    CONNECTIONS_PATH,
-    DISCONNECT_PATH,
-    LONGEST_BLOCK_SECONDS,
-    MOST_PER_PAGE,
-)
+from gateway.core.block_list import LONGEST_BLOCK_SECONDS, LONGEST_SUBJECT
+from gateway.core.control import MOST_PER_PAGE
+from gateway.ingest.administration import CONNECTIONS_PATH, DISCONNECT_PATH, NODES_PATH
 from gateway.ingest.openapi_paths import answer, problems
 
 Schema = dict[str, Any]
@@ -17,10 +14,25 @@ Schema = dict[str, Any]
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _TIME: Schema = {"type": "integer", "description": "Milliseconds since 1970."}
 
+_NODE: Schema = {"type": "string", "minLength": 1}
+_REACH: Schema = {
+    "nodes": {"type": "array", "items": _NODE, "description": "Those that have done it."},
+    "missing": {
+        "type": "array",
+        "items": _NODE,
+        "description": "Those that have not, or not said so in time.",
+    },
+    "complete": {
+        "type": "boolean",
+        "description": "No node is missing, and there is none that the one asked may not know of.",
+    },
+}
+
 
 def administration_paths() -> Schema:
-    """Return the paths, by which administrators see and end connections."""
+    """Return the paths by which administrators see nodes, and see and end connections."""
     return {
+        NODES_PATH: {"get": _list_nodes()},
         CONNECTIONS_PATH: {"get": _list_connections()},
         CONNECTIONS_PATH + "/{session}": {"delete": _disconnect_session()},
         DISCONNECT_PATH: {"post": _disconnect_subject()},
@@ -29,7 +41,21 @@ def administration_paths() -> Schema:
 
 def administration_schemas() -> Schema:
     """Return the schemas that the paths refer to."""
+    node = {
+        "node": {**_NODE, "description": "The node's name, new with each start."},
+        "name": {"type": "string", "description": "Of the host or container."},
+        "version": {"type": "string"},
+        "started": {**_TIME, "description": "Milliseconds since 1970, by the node's own clock."},
+        "connections": _COUNT,
+        "subscriptions": _COUNT,
+        "silent_seconds": {
+            "type": "number",
+            "minimum": 0,
+            "description": "Since the node that answers heard of it last.",
+        },
+    }
     connection = {
+        "node": {**_NODE, "description": "Where it is."},
         "session": {"type": "string"},
         "subject": {"type": ["string", "null"], "description": "null while anonymous."},
         "peer": {"type": "string", "description": "Address and port; a trusted proxy's word where one is."},
@@ -42,13 +68,34 @@ def administration_schemas() -> Schema:
     page = {
         "connections": {"type": "array", "items": {"$ref": "#/components/schemas/Connection"}},
         "next": {"type": ["string", "null"], "description": "`after` of the next page; null: there is none."},
+        **_REACH,
     }
     return {
+        "Node": _closed(node),
+        "Nodes": _closed(
+            {
+                "nodes": {"type": "array", "items": {"$ref": "#/components/schemas/Node"}},
+                "complete": {
+                    "type": "boolean",
+                    "description": "false: there may be nodes that this one has not heard of.",
+                },
+            }
+        ),
         "Connection": _closed(connection),
         "Connections": _closed(page),
         "Disconnected": _closed(
-            {"disconnected": _COUNT, "blocked_until": {**_TIME, "type": ["integer", "null"]}}
+            {"disconnected": _COUNT, "blocked_until": {**_TIME, "type": ["integer", "null"]}, **_REACH}
         ),
+    }
+
+
+def _list_nodes() -> Schema:
+    return {
+        "operationId": "listNodes",
+        "tags": ["administration"],
+        "summary": "The nodes of the gateway",
+        "description": "Those that have been heard of lately, the one that answers among them.",
+        "responses": {"200": answer("Nodes", "All of them."), **problems(400, 401, 403, 503)},
     }
 
 
@@ -57,7 +104,10 @@ def _list_connections() -> Schema:
         "operationId": "listConnections",
         "tags": ["administration"],
         "summary": "Who is connected",
-        "description": "In the order of the sessions' names, a page at a time.",
+        "description": (
+            "Of all nodes, in the order of the sessions' names, a page at a time. A page may have fewer than "
+            "`limit` and still a `next`."
+        ),
         "parameters": [
             {
                 "name": "limit",
@@ -84,7 +134,10 @@ def _disconnect_session() -> Schema:
         "operationId": "disconnectSession",
         "tags": ["administration"],
         "summary": "End one connection",
-        "description": "It is closed with 4403.",
+        "description": (
+            "It is closed with 4403, on whichever node it is. 503: it is on none of the nodes that have "
+            "answered, and some have not."
+        ),
         "parameters": [
             {"name": "session", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         ],
@@ -97,14 +150,17 @@ def _disconnect_session() -> Schema:
 
 def _disconnect_subject() -> Schema:
     asked = {
-        "subject": {"type": "string", "minLength": 1, "maxLength": 1024},
+        "subject": {"type": "string", "minLength": 1, "maxLength": LONGEST_SUBJECT},
         "block_seconds": {"type": "number", "minimum": 0, "maximum": LONGEST_BLOCK_SECONDS},
     }
     return {
         "operationId": "disconnectSubject",
         "tags": ["administration"],
         "summary": "End all connections of a subject, and block it where that is asked",
-        "description": "They are closed with 4403; while blocked, new ones and requests get 403.",
+        "description": (
+            "On all nodes. They are closed with 4403; while blocked, new ones and requests get 403. A node "
+            "in `missing` learns the block as soon as it can be reached."
+        ),
         "requestBody": {
             "required": True,
             "content": {

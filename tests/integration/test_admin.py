@@ -34,6 +34,27 @@ def publish(gateway: RunningGateway, subject: str) -> int:
     return httpx2.post(f"{gateway.url}/v1/topics/a/b", headers=bearer(token(subject))).status_code
 
 
+def alone(gateway: RunningGateway) -> dict[str, Any]:
+    """What every answer says where there is one node."""
+    (node,) = ask(gateway, "GET", "/v1/nodes").json()["nodes"]
+    return {"nodes": [node["node"]], "missing": [], "complete": True}
+
+
+async def test_a_node_alone_lists_itself(gateway) -> None:
+    before = time.time() * 1000
+    async with client(gateway, token("ann")) as ann:
+        await ann.say(op="subscribe", filter="a/x")
+        answer = ask(gateway, "GET", "/v1/nodes").json()
+        (node,) = answer["nodes"]
+        assert answer["complete"] is True
+        assert (node["node"], node["silent_seconds"]) == (ann.welcome["node"], 0)
+        assert node["connections"] >= 1
+        assert node["subscriptions"] >= 1
+        assert before - 60_000 < node["started"] < time.time() * 1000
+        assert node["name"]
+        assert node["version"]
+
+
 async def test_connections_are_listed_with_their_facts(gateway) -> None:
     before = time.time() * 1000
     async with client(gateway, token("ann")) as ann, client(gateway):
@@ -46,7 +67,9 @@ async def test_connections_are_listed_with_their_facts(gateway) -> None:
         assert before - 1000 < found["connected"] < time.time() * 1000 + 1000
         assert (found["waiting_messages"], found["waiting_bytes"]) == (0, 0)
         assert {each["subject"] for each in facts.values()} >= {"ann", None}
+        assert found["node"] == ann.welcome["node"]
         assert answer["next"] is None
+        assert answer.items() >= alone(gateway).items()
 
 
 async def test_pages_hold_each_connection_once(gateway) -> None:
@@ -90,7 +113,7 @@ async def test_a_subject_is_disconnected_everywhere_and_may_come_back(gateway) -
         client(gateway, token("ann")) as neighbour,
     ):
         answer = ask(gateway, "POST", "/v1/disconnect", json={"subject": "eve"})
-        assert answer.json() == {"disconnected": 2, "blocked_until": None}
+        assert answer.json() == {"disconnected": 2, "blocked_until": None} | alone(gateway)
         assert [await one.closed(), await two.closed()] == [4403, 4403]
         assert (await neighbour.say(op="ping"))["op"] == "pong"
     async with client(gateway, token("eve")) as again:

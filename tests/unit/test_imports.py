@@ -49,7 +49,17 @@ ROOMS = {
     "settings": room("core", "pydantic pydantic_core pydantic_settings"),
 }
 # The only code that sees everything.
-WIRING = {"app", "app_arguments", "app_auth", "app_bus", "app_doors", "app_workers", "cli", "__main__"}
+WIRING = {
+    "app",
+    "app_arguments",
+    "app_auth",
+    "app_bus",
+    "app_cluster",
+    "app_doors",
+    "app_workers",
+    "cli",
+    "__main__",
+}
 
 
 class Import(NamedTuple):

@@ -1,0 +1,81 @@
+"""Makes the node one of many: who it is, how it hears the others, and how administration reaches them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from gateway.codecs.control_v1 import ControlV1
+from gateway.core.control import LONGEST_HOST
+from gateway.core.facts import NodeFacts
+from gateway.core.membership import Membership
+from gateway.engine.cluster import Cluster
+from gateway.engine.cluster_administration import ClusterAdministration
+from gateway.engine.control_link import ControlLink
+from gateway.engine.peers import NoPeers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.bus.base import Bus
+    from gateway.core.block_list import BlockList
+    from gateway.core.hub import Hub
+    from gateway.core.publication import Publication
+    from gateway.engine.administration import Administration
+    from gateway.engine.sessions import Sessions
+
+
+def facts_of(node: str, *, sessions: Sessions, hub: Hub) -> Callable[[], NodeFacts]:
+    """Return what tells about this node; it begins now."""
+    name = socket.gethostname()[:LONGEST_HOST]
+    release = version("fanout-gateway")
+    started = int(time.time() * 1000)
+
+    def facts() -> NodeFacts:
+        return NodeFacts(node, name, release, started, len(sessions.open), hub.statistics().subscriptions)
+
+    return facts
+
+
+def build_cluster(
+    bus: Bus,
+    administration: Administration,
+    blocks: BlockList,
+    *,
+    facts: Callable[[], NodeFacts],
+    clock: Callable[[], float],
+) -> Cluster:
+    """Build the node's view of the others; start its ``run`` once the bus has started."""
+    link = ControlLink(bus, ControlV1(), node=facts().node)
+    return Cluster(link, Membership(), administration, blocks, facts=facts, clock=clock)
+
+
+def build_administration(
+    local: Administration,
+    cluster: Cluster | None,
+    blocks: BlockList,
+    *,
+    facts: Callable[[], NodeFacts],
+    clock: Callable[[], float],
+) -> ClusterAdministration:
+    """Build the administration of all nodes; without a ``cluster`` this one is all there are."""
+    peers = NoPeers() if cluster is None else cluster
+    return ClusterAdministration(local, peers, blocks, facts=facts, clock=clock, wall_clock=time.time)
+
+
+def divert(cluster: Cluster, deliver: Callable[[Publication], None]) -> Callable[[Publication], None]:
+    """Return what gives ``cluster`` what nodes tell each other, and ``deliver`` everything else.
+
+    Clients can publish to no topic that begins with ``$``, so one look at the first character is enough.
+    """
+    receive = cluster.receive
+
+    def sort_out(publication: Publication) -> None:
+        if publication.topic[0] == "$":
+            receive(publication)
+        else:
+            deliver(publication)
+
+    return sort_out

@@ -1,0 +1,208 @@
+"""Administration asked of one node reaches every node: real processes that share a Redis.
+
+Spec: docs/http.md, "Administration".
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+
+from gateway.core.membership import Rhythm
+from gateway.engine.cluster import ANSWER_SECONDS
+
+from .credentials import ENVIRONMENT, SETTINGS, bearer, client, token
+from .raw_client import until
+
+if TYPE_CHECKING:
+    from tests.redis_process import RunningRedis
+
+    from .conftest import RunningGateway, StartGateway
+
+SLACK_SECONDS = 3.0
+"""A busy machine."""
+
+
+@pytest.fixture(scope="module")
+def start_node(module_gateway_process: StartGateway, module_redis_server: RunningRedis):
+    def start() -> RunningGateway:
+        settings = f'{SETTINGS}\n[redis]\nurl = "{module_redis_server.url}"\n'
+        return module_gateway_process(settings, ENVIRONMENT)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def nodes(start_node) -> list[RunningGateway]:
+    return [start_node() for _ in range(3)]
+
+
+@pytest.fixture
+async def settled(nodes) -> list[RunningGateway]:
+    """The three nodes, once each knows exactly the others."""
+    await until(lambda: all(knows(node, 3) for node in nodes), seconds=15)
+    return nodes
+
+
+def ask(node: RunningGateway, method: str, path: str, **how: Any) -> httpx2.Response:
+    return httpx2.request(
+        method, node.url + path, headers=bearer(token("root", admin=True)), timeout=20, **how
+    )
+
+
+def list_nodes(node: RunningGateway) -> dict[str, Any]:
+    return ask(node, "GET", "/v1/nodes").json()
+
+
+def knows(node: RunningGateway, count: int) -> bool:
+    answer = list_nodes(node)
+    return answer["complete"] and len(answer["nodes"]) == count
+
+
+def name_of(node: RunningGateway) -> str:
+    """The node that hears of itself now is the one that answers."""
+    return next(each["node"] for each in list_nodes(node)["nodes"] if each["silent_seconds"] == 0)
+
+
+def disconnect(node: RunningGateway, subject: str, seconds: float = 0) -> dict[str, Any]:
+    answer = ask(node, "POST", "/v1/disconnect", json={"subject": subject, "block_seconds": seconds})
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def publish(node: RunningGateway, subject: str) -> int:
+    return httpx2.post(f"{node.url}/v1/topics/a/b", headers=bearer(token(subject)), timeout=20).status_code
+
+
+async def test_every_node_lists_every_node(settled) -> None:
+    async with client(settled[1], token("ann")) as ann:
+        await ann.say(op="subscribe", filter="a/x")
+        names = {name_of(node) for node in settled}
+        assert len(names) == 3
+
+        def seen_from_everywhere() -> bool:
+            found = [{each["node"]: each for each in list_nodes(node)["nodes"]} for node in settled]
+            assert all(each.keys() == names for each in found)
+            return all(each[ann.welcome["node"]]["subscriptions"] == 1 for each in found)
+
+        # The figures of others are those of their last heartbeat.
+        await until(seen_from_everywhere, seconds=Rhythm().beat + SLACK_SECONDS)
+    assert settled[0].metric("gateway_nodes") == 3
+
+
+async def test_connections_of_all_nodes_are_listed_in_pages(settled) -> None:
+    async with AsyncExitStack() as stack:
+        opened = {}
+        for node in settled * 3:
+            welcome = (await stack.enter_async_context(client(node, token("p")))).welcome
+            opened[welcome["session"]] = welcome["node"]
+        seen: list[tuple[str, str]] = []
+        after = ""
+        while after is not None:
+            answer = ask(settled[0], "GET", "/v1/connections", params={"limit": 2, "after": after}).json()
+            assert len(answer["nodes"]) == 3
+            assert (answer["missing"], answer["complete"]) == ([], True)
+            seen += [(each["session"], each["node"]) for each in answer["connections"]]
+            after = answer["next"]
+        assert seen == sorted(set(seen))
+        assert opened.items() <= dict(seen).items()
+
+
+async def test_a_connection_is_ended_on_whichever_node_it_is(settled) -> None:
+    async with client(settled[2], token("ann")) as ann, client(settled[2], token("ann")) as other:
+        path = f"/v1/connections/{ann.welcome['session']}"
+        assert ask(settled[0], "DELETE", path).status_code == 204
+        assert (await ann.hear())["code"] == "forbidden"
+        assert await ann.closed() == 4403
+        assert (await other.say(op="ping"))["op"] == "pong"
+        await until(lambda: ask(settled[0], "DELETE", path).status_code == 404)
+
+
+async def test_a_subject_is_disconnected_on_every_node_and_blocked_there(settled) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(client(node, token("eve"))) for node in settled]
+        neighbour = await stack.enter_async_context(client(settled[1], token("ann")))
+        answer = disconnect(settled[0], "eve", 600)
+        assert answer["disconnected"] == 3
+        assert len(answer["nodes"]) == 3
+        assert (answer["missing"], answer["complete"]) == ([], True)
+        assert [await each.closed() for each in clients] == [4403] * 3
+        assert (await neighbour.say(op="ping"))["op"] == "pong"
+    assert [publish(node, "eve") for node in settled] == [403] * 3
+    # The last word counts, on whichever node it is said.
+    disconnect(settled[2], "eve", 0.1)
+    for node in settled:
+        await until(lambda n=node: publish(n, "eve") != 403)
+
+
+async def test_a_node_that_starts_later_learns_the_blocks_and_one_that_is_killed_goes(
+    settled, start_node
+) -> None:
+    disconnect(settled[0], "mallory", 600)
+    late = start_node()
+    await until(lambda: publish(late, "mallory") == 403)
+    await until(lambda: all(knows(node, 4) for node in settled), seconds=10)
+    name = name_of(late)
+
+    killed = time.monotonic()
+    late.kill()
+    # For a moment nobody can know: what is asked is answered in time, and says who has not answered.
+    answer = ask(settled[0], "GET", "/v1/connections").json()
+    assert time.monotonic() - killed < ANSWER_SECONDS + SLACK_SECONDS
+    assert (answer["missing"], answer["complete"]) == ([name], False)
+    assert settled[0].metric("gateway_questions_unanswered_total") >= 1
+    unknown = ask(settled[0], "DELETE", "/v1/connections/0123456789abcdef")
+    assert (unknown.status_code, unknown.json()["code"]) == (503, "unavailable")
+    assert name in unknown.json()["detail"]
+
+    bound = Rhythm().silence + SLACK_SECONDS - (time.monotonic() - killed)
+    await until(lambda: all(knows(node, 3) for node in settled), seconds=bound)
+    assert disconnect(settled[0], "nobody") == {
+        "disconnected": 0,
+        "blocked_until": None,
+        "nodes": sorted(name_of(node) for node in settled),
+        "missing": [],
+        "complete": True,
+    }
+
+
+async def test_a_node_that_is_stopped_takes_its_leave(settled, start_node) -> None:
+    leaving = start_node()
+    await until(lambda: all(knows(node, 4) for node in settled), seconds=10)
+    leaving.stop()
+    assert all(knows(node, 3) for node in settled)
+
+
+async def test_nodes_do_not_tell_clients_what_they_tell_each_other(settled) -> None:
+    async with client(settled[0], token("root", admin=True, subscribe=["$gateway/#", "#"])) as curious:
+        for topic_filter in ("$gateway/nodes", "$gateway/#", f"$gateway-{curious.welcome['node']}/#"):
+            assert (await curious.say(op="subscribe", filter=topic_filter))["code"] == "forbidden"
+        assert (await curious.say(op="publish", topic="$gateway/nodes", data=1))["code"] == "bad_topic"
+        assert (await curious.say(op="subscribe", filter="#"))["op"] == "subscribed"
+        # Several heartbeats and an answered question later it has heard of nothing.
+        assert disconnect(settled[1], "nobody")["complete"] is True
+        assert (await curious.say(op="ping"))["op"] == "pong"
+
+
+async def test_while_redis_is_away_a_node_acts_by_itself_and_says_so(
+    settled, module_redis_server: RunningRedis
+) -> None:
+    others = sorted(name_of(node) for node in settled[1:])
+    async with client(settled[0], token("trent")) as here, client(settled[1], token("trent")) as there:
+        module_redis_server.kill()
+        await until(lambda: settled[0].metric("gateway_bus_connected") == 0)
+        answer = disconnect(settled[0], "trent", 600)
+        assert (answer["disconnected"], answer["complete"]) == (1, False)
+        assert (answer["nodes"], answer["missing"]) == ([name_of(settled[0])], others)
+        assert await here.closed() == 4403
+        assert (await there.say(op="ping"))["op"] == "pong"
+        assert [publish(node, "trent") == 403 for node in settled[:2]] == [True, False]
+        module_redis_server.start()
+        # The others learn the block once they can, and end whom it concerns.
+        assert await there.closed() == 4403
+    for node in settled:
+        await until(lambda n=node: publish(n, "trent") == 403)

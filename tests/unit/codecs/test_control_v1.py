@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.codecs.control_v1 import MOST_BYTES, ControlV1
+from gateway.core.block_list import LONGEST_BLOCK_SECONDS, Block
+from gateway.core.control import (
+    BadControl,
+    Beat,
+    Blocks,
+    Connections,
+    Control,
+    Ended,
+    EndSession,
+    EndSubject,
+    Farewell,
+    ListBlocks,
+    ListConnections,
+    Refused,
+)
+from gateway.core.facts import ConnectionFacts, NodeFacts
+
+CODEC = ControlV1()
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+NAME = st.text("abcdef0123456789", min_size=1, max_size=64)
+COUNT = st.integers(0, 2**53)
+SECONDS = st.floats(0, LONGEST_BLOCK_SECONDS)
+BLOCK = st.builds(Block, TEXT.filter(bool), st.integers(1, 2**53 - 1), NAME, SECONDS, SECONDS)
+CONNECTION = st.builds(
+    ConnectionFacts, NAME, st.none() | TEXT, TEXT, st.just("websocket"), COUNT, COUNT, COUNT, COUNT
+)
+
+
+def page(build, items, name):
+    ordered = sorted({name(each): each for each in items}.items())
+    return build(tuple(each for _, each in ordered), ordered[-1][0] if ordered else None)
+
+
+BODY = st.one_of(
+    st.builds(Beat, st.builds(NodeFacts, NAME, TEXT, TEXT, COUNT, COUNT, COUNT), NAME, st.booleans()),
+    st.just(Farewell()),
+    st.builds(ListConnections, st.integers(1, 1000), TEXT),
+    st.lists(CONNECTION, max_size=4).map(lambda all_: page(Connections, all_, lambda each: each.session)),
+    st.builds(EndSession, NAME),
+    BLOCK.map(lambda block: EndSubject(block.subject, block)),
+    st.builds(EndSubject, TEXT, st.none()),
+    st.builds(Ended, COUNT),
+    st.builds(ListBlocks, TEXT),
+    st.lists(BLOCK, max_size=4).map(lambda all_: page(Blocks, all_, lambda each: each.subject)),
+    st.builds(Refused, TEXT),
+)
+MESSAGE = st.builds(Control, NAME, st.just("") | NAME, BODY)
+
+
+@given(MESSAGE)
+def test_every_message_comes_back_as_it_was(message) -> None:
+    assert CODEC.decode(CODEC.encode(message)) == message
+
+
+def sent(**changes: object) -> bytes:
+    message = {"v": 1, "node": "ab", "id": "", "kind": "ended", "body": {"count": 1}}
+    return json.dumps({key: value for key, value in (message | changes).items() if value is not ...}).encode()
+
+
+def test_the_message_that_is_broken_below_is_right_as_it_is() -> None:
+    assert CODEC.decode(sent()) == Control("ab", "", Ended(1))
+
+
+BLOCK_SHAPE = {"subject": "eve", "number": 1, "node": "ab", "seconds": 1, "kept_seconds": 1}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b"null",
+        sent()[:-1],
+        sent(v=2),
+        sent(v="1"),
+        sent(v=...),
+        sent(more=1),
+        sent(node=""),
+        sent(node="a/b"),
+        sent(node="+"),
+        sent(node="x" * 65),
+        sent(id="x" * 65),
+        sent(kind="nothing"),
+        sent(kind="beat"),
+        sent(body=None),
+        sent(body={"count": "1"}),
+        sent(body={"count": 1.5}),
+        sent(kind="list_connections", body={"limit": 0, "after": ""}),
+        sent(kind="list_connections", body={"limit": 1001, "after": ""}),
+        sent(kind="end_session", body={"session": "a/b"}),
+        sent(kind="end_subject", body={"subject": "ann", "block": BLOCK_SHAPE}),
+        sent(kind="end_subject", body={"subject": "eve", "block": BLOCK_SHAPE | {"seconds": 1e300}}),
+        sent(kind="end_subject", body={"subject": "eve", "block": BLOCK_SHAPE | {"number": -1}}),
+        sent(kind="blocks", body={"blocks": [BLOCK_SHAPE, BLOCK_SHAPE], "next": None}),
+        sent(kind="blocks", body={"blocks": [], "next": "further"}),
+        sent(kind="connections", body={"connections": [], "next": "further"}),
+        sent(kind="refused", body={"reason": "\ud800"}),
+        b'{"v":1,"node":"ab","id":"","kind":"refused","body":{"reason":"\xff"}}',
+        b'{"v":1,"node":"ab","id":"","kind":"ended","body":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        sent(kind="refused", body={"reason": "x" * MOST_BYTES}),
+    ],
+)
+def test_what_no_node_says_is_refused(broken) -> None:
+    with pytest.raises(BadControl):
+        CODEC.decode(broken)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused(noise) -> None:
+    with pytest.raises(BadControl):
+        CODEC.decode(noise)
+
+
+def test_what_is_too_large_is_not_sent() -> None:
+    with pytest.raises(BadControl, match="bytes"):
+        CODEC.encode(Control("ab", "", Refused("x" * MOST_BYTES)))
+
+
+def test_what_is_no_text_is_not_sent() -> None:
+    with pytest.raises(BadControl, match="surrogate"):
+        CODEC.encode(Control("ab", "", Refused("\ud800")))
