@@ -164,6 +164,14 @@ def knows(server: RunningRedis, nodes: int) -> bool:
     return len(slots) == nodes  # type: ignore[arg-type]
 
 
+def owns(server: RunningRedis, channel: str) -> bool:
+    """Whether the cluster's ``server`` has the slot of ``channel``."""
+    slot = int(str(server.call("CLUSTER", "KEYSLOT", channel)))
+    name = server.call("CLUSTER", "MYID")
+    rows: list[list[object]] = server.call("CLUSTER", "SLOTS")  # type: ignore[assignment]
+    return any(row[0] <= slot <= row[1] and row[2][2] == name for row in rows)  # type: ignore[operator,index]
+
+
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RunningRedis]:
     """A server that ends with the test."""

@@ -7,7 +7,6 @@ connected through all of it.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -15,18 +14,22 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
-from websockets.asyncio.client import connect
 
-from gateway.bus.partitions import partition_of
-from tests.integration.history import ANSWER_SECONDS, SLACK_SECONDS, TOPICS, Subscriber, history
-from tests.redis_process import RunningRedis, redis_cluster, redis_servers
+from tests.integration.history import TOPICS, history, no_gaps
+from tests.integration.outage import (
+    RECOVERY_SECONDS,
+    assert_unavailable,
+    partition_channel,
+    settings_for,
+    status,
+    until_status,
+)
+from tests.redis_process import RunningRedis, owns, redis_cluster, redis_servers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.integration.conftest import RunningGateway, StartGateway
-
-RECOVERY_SECONDS = 2.0 + 1.5 + SLACK_SECONDS  # the longest wait, a connection's time, a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -37,46 +40,6 @@ def nodes(module_gateway_process: StartGateway, module_redis_server: RunningRedi
 @pytest.fixture
 def server(module_redis_server: RunningRedis) -> RunningRedis:
     return module_redis_server
-
-
-def settings_for(url: str) -> str:
-    return f'[redis]\nurl = "{url}"\n[limits]\ncommands_per_second = 0\n'
-
-
-def no_gaps(_: Subscriber) -> bool:
-    return False
-
-
-async def status(node: RunningGateway) -> str:
-    async with httpx2.AsyncClient() as http:
-        answer = await http.get(f"{node.url}/readyz", timeout=10)
-    assert answer.status_code == 200
-    return str(answer.json()["status"])
-
-
-async def until_status(node: RunningGateway, wanted: str, seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while await status(node) != wanted:  # noqa: ASYNC110 - another process is asked
-            await asyncio.sleep(0.02)
-
-
-async def assert_unavailable(node: RunningGateway) -> None:
-    """Publishing and subscribing are refused in time, and say when to come back."""
-    async with httpx2.AsyncClient() as http:
-        began = time.monotonic()
-        answer = await http.post(f"{node.url}/v1/topics/red/x", content=b"1", timeout=10)
-        assert time.monotonic() - began < ANSWER_SECONDS + SLACK_SECONDS
-    assert answer.status_code == 503
-    assert answer.json()["code"] == "unavailable"
-    assert int(answer.headers["retry-after"]) >= 1
-    async with connect(node.ws_url) as websocket:
-        await websocket.recv()
-        for topic_filter in ("#", "new/topic"):  # one that the node has an interest in, and one it hasn't
-            began = time.monotonic()
-            await websocket.send(json.dumps({"op": "subscribe", "filter": topic_filter, "ref": 1}))
-            reply = json.loads(await websocket.recv())
-            assert (reply["op"], reply["code"]) == ("error", "unavailable")
-            assert time.monotonic() - began < ANSWER_SECONDS + SLACK_SECONDS
 
 
 async def test_redis_killed_and_restarted(nodes: list[RunningGateway], server: RunningRedis) -> None:
@@ -93,26 +56,6 @@ async def test_redis_killed_and_restarted(nodes: list[RunningGateway], server: R
     assert all(len(each.gaps) == 1 for each in record.subscribers)
     record.check()
     await until_status(nodes[0], "ready")
-
-
-async def test_redis_frozen(nodes: list[RunningGateway], server: RunningRedis) -> None:
-    async with history(nodes) as record:
-        await record.steady()
-        server.freeze()
-        try:
-            await until_status(nodes[1], "degraded")
-            await assert_unavailable(nodes[1])
-            await asyncio.sleep(5)
-            used = cpu_seconds(nodes[1])
-            await asyncio.sleep(1)
-            assert cpu_seconds(nodes[1]) - used < 0.5, "busy while nothing can be done"
-        finally:
-            server.thaw()
-        began = time.monotonic()
-        await record.steady()
-        assert time.monotonic() - began < RECOVERY_SECONDS
-    assert all(each.gaps for each in record.subscribers)
-    record.check()
 
 
 async def test_redis_frozen_for_a_moment_loses_nothing(
@@ -232,7 +175,7 @@ async def test_a_slot_moves_in_a_cluster(gateway_process: StartGateway, tmp_path
         async with history(nodes) as record:
             await record.steady()
             for topic in TOPICS[:2]:
-                move_slot(servers, f"gateway:live:{partition_of(topic, 64)}")
+                move_slot(servers, partition_channel(topic))
                 await record.steady()
         record.check()
         assert record.refused == 0
@@ -243,17 +186,12 @@ def move_slot(servers: list[RunningRedis], channel: str) -> None:
     """Give the slot of ``channel`` to the next server; there are no keys to go with it."""
     slot = str(servers[0].call("CLUSTER", "KEYSLOT", channel))
     names = [str(server.call("CLUSTER", "MYID")) for server in servers]
-    owner = next(index for index, server in enumerate(servers) if owns(server, int(slot), names[index]))
+    owner = next(index for index, server in enumerate(servers) if owns(server, channel))
     target = (owner + 1) % len(servers)
     servers[target].call("CLUSTER", "SETSLOT", slot, "IMPORTING", names[owner])
     servers[owner].call("CLUSTER", "SETSLOT", slot, "MIGRATING", names[target])
     for index in (target, owner, (owner + 2) % len(servers)):
         servers[index].call("CLUSTER", "SETSLOT", slot, "NODE", names[target])
-
-
-def owns(server: RunningRedis, slot: int, name: str) -> bool:
-    rows: list[list[object]] = server.call("CLUSTER", "SLOTS")  # type: ignore[assignment]
-    return any(row[0] <= slot <= row[1] and row[2][2] == name for row in rows)  # type: ignore[operator,index]
 
 
 def wait_for_replica(sentinel: RunningRedis) -> None:
@@ -270,9 +208,3 @@ def pubsub_clients(server: RunningRedis) -> str:
 def connections(server: RunningRedis) -> int:
     clients: dict[str, int] = server.call("INFO", "clients")  # type: ignore[assignment]
     return int(clients["connected_clients"])
-
-
-def cpu_seconds(node: RunningGateway) -> float:
-    with open(f"/proc/{node.pid}/stat", encoding="ascii") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
