@@ -12,6 +12,7 @@ from benchmarks.scenarios.idle_connections import IdleConnections
 from benchmarks.scenarios.index import Index
 from benchmarks.scenarios.many_filters import ManyFilters
 from benchmarks.scenarios.no_fan_out import NoFanOut
+from benchmarks.scenarios.node_to_node import NodeToNode
 from benchmarks.scenarios.publishing import Publishing
 from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
 
@@ -34,5 +35,6 @@ SCENARIOS: dict[str, type[Scenario]] = {
         Burst,
         Everybody,
         BusToBus,
+        NodeToNode,
     )
 }

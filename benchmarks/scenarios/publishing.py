@@ -135,7 +135,9 @@ async def _keep_posting(
         raise RuntimeError(f"{refused} requests refused, {answered} answered: {posters[0].body[:200]!r}")
 
 
-async def post_lines(at: Running, publisher: Publisher, seconds: float) -> None:
+async def post_lines(
+    at: Running, publisher: Publisher, seconds: float, *, in_flight: int = IN_FLIGHT
+) -> None:
     """One endless request, a line a message."""
     poster = await Poster.open(at.ports.websocket)
     poster.transport.write(chunked_request("/v1/publish", "application/x-ndjson"))
@@ -143,7 +145,9 @@ async def post_lines(at: Running, publisher: Publisher, seconds: float) -> None:
     def lines(count: int) -> bytes:
         return chunk(b"".join(_item(publisher.payloads) + b"\n" for _ in range(count)))
 
-    await _keep_streaming(publisher, lambda count: poster.transport.write(lines(count)), seconds)
+    await _keep_streaming(
+        publisher, lambda count: poster.transport.write(lines(count)), seconds, in_flight=in_flight
+    )
     poster.transport.write(chunk(b""))
     await poster.answer(1)
     poster.transport.abort()
@@ -157,10 +161,12 @@ async def write_frames(at: Running, publisher: Publisher, seconds: float) -> Non
     await _keep_streaming(publisher, publisher.send, seconds)
 
 
-async def _keep_streaming(publisher: Publisher, write: Callable[[int], None], seconds: float) -> None:
-    """Have at most ``IN_FLIGHT`` messages in flight, written by the quarter: nobody waits for long."""
+async def _keep_streaming(
+    publisher: Publisher, write: Callable[[int], None], seconds: float, *, in_flight: int = IN_FLIGHT
+) -> None:
+    """Have at most ``in_flight`` messages in flight, written by the quarter: nobody waits for long."""
     deadline = time.monotonic() + seconds
-    quarter, receivers = IN_FLIGHT // 4, publisher.receivers[0]
+    quarter, receivers = in_flight // 4, publisher.receivers[0]
     while time.monotonic() < deadline:
         write(quarter)
         publisher.expected = (publisher.payloads.sent - 3 * quarter) * receivers
