@@ -13,6 +13,7 @@ from benchmarks.scenarios.index import Index
 from benchmarks.scenarios.many_filters import ManyFilters
 from benchmarks.scenarios.no_fan_out import NoFanOut
 from benchmarks.scenarios.node_to_node import NodeToNode
+from benchmarks.scenarios.one_redis import OneRedis
 from benchmarks.scenarios.publishing import Publishing
 from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
 
@@ -36,5 +37,6 @@ SCENARIOS: dict[str, type[Scenario]] = {
         Everybody,
         BusToBus,
         NodeToNode,
+        OneRedis,
     )
 }

@@ -42,6 +42,14 @@ def test_other_ways_to_publish_and_subscribe_are_complete_too(tmp_path: Path, sc
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_nodes_are_measured_next_to_programs_without_a_gateway(tmp_path: Path) -> None:
+    ended = bench(tmp_path, "B1", "B2", "B3", "--peers", "gateway,redis-py,redis")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for scenario in ("B1", "B2", "B3"):
+        records = json.loads((tmp_path / f"{scenario}.json").read_text())["records"]
+        assert all(record["measurement"]["figures"] for record in records)
+
+
 def test_an_unknown_scenario_is_refused(tmp_path: Path) -> None:
     ended = bench(tmp_path, "F99")
     assert ended.returncode == 2
