@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio.lowlevel
+
 from benchmarks.bench import Running, no_garbage_collection
 from benchmarks.load.checking import same_stream
 from benchmarks.load.crowd import Crowd
@@ -109,9 +111,14 @@ async def _nodes(peer: Peer, *, several: bool) -> AsyncIterator[tuple[Nodes, Run
     with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as ending:
         nodes = Nodes(peer, Path(name), ending, several=several)
         crowd = Crowd()
-        ending.callback(crowd.close)
-        await dial_many(peer, nodes.second_ports.websocket, [[TOPIC]], crowd=crowd, recorded=frozenset([0]))
-        yield nodes, Running(peer, nodes.first, nodes.first_ports, crowd)
+        try:
+            port = nodes.second_ports.websocket
+            await dial_many(peer, port, [[TOPIC]], crowd=crowd, recorded=frozenset([0]))
+            yield nodes, Running(peer, nodes.first, nodes.first_ports, crowd)
+        finally:
+            crowd.close()
+            # Let the connections end: a node that stops would wait for them.
+            await anyio.lowlevel.checkpoint()
 
 
 async def _measure(peer: Peer, seconds: float, name: str) -> list[Measurement]:
