@@ -75,15 +75,13 @@ async def test_half_a_minute_without_redis(gateway_process: StartGateway, tmp_pa
         redis_cluster(tmp_path) as shards,
         slow_link(reached.port) as link,
     ):
-
-        def pair(*urls: str) -> list[RunningGateway]:
-            return [gateway_process(settings_for(url)) for url in urls]
-
-        alone = pair(frozen.url, frozen.url)
-        linked = pair(reached.url, link.url)
+        cluster = "redis+cluster://" + shards[0].address
+        urls = [frozen.url, frozen.url, reached.url, link.url, cluster, cluster]
+        starting = (asyncio.to_thread(gateway_process, settings_for(url)) for url in urls)
+        nodes = await asyncio.gather(*starting)
+        alone, linked, sharded = nodes[:2], nodes[2:4], nodes[4:]
         # The other two go on: only topics whose partition the frozen one has are refused.
         shard = next(each for each in shards if owns(each, partition_channel("red/x")))
-        sharded = pair(*["redis+cluster://" + shards[0].address] * 2)
         _, one_sided, _ = await asyncio.gather(
             outage(alone, alone, frozen.freeze, frozen.thaw),
             outage(linked, linked[1:], link.stall, link.heal),
