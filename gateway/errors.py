@@ -21,6 +21,7 @@ GatewayError
 │   │   └── StreamUnavailable
 │   │       └── StoreFull                        507 over HTTP
 │   └── InternalError           internal
+├── StoreUnusable               never on the wire: the gateway can't start with this store
 └── OutboxClosed                never on the wire: the subscriber has already gone
 
 ``code`` and ``http_status`` are the wire's (docs/protocol.md and docs/http.md, "Errors").
@@ -165,6 +166,10 @@ class StoreFull(StreamUnavailable):
     """The store has no room for more; nothing of it was kept."""
 
     http_status = 507
+
+
+class StoreUnusable(GatewayError):
+    """A store of streams can't be opened, isn't one, or is another process' to use; says which file."""
 
 
 class OutboxClosed(GatewayError):

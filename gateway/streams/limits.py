@@ -1,0 +1,33 @@
+"""What a store of this node may hold in memory, and how long it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """Bounds of the stores that this process owns by itself.
+
+    Attributes:
+        waiting_messages: appends that may wait to be kept; more are refused with ``RateLimited``.
+        waiting_bytes: of their records.
+        transaction_messages: appends that one transaction takes at most.
+        transaction_bytes: of their records.
+        timeout: seconds after which an append or a read that is not done fails with ``StreamUnavailable``.
+        recent_messages: the newest publications of each stream that are kept at hand for readers.
+        recent_bytes: of their records.
+        dedupe_keys: idempotency keys that a stream remembers at most; one more is refused with
+            ``RateLimited`` until the oldest has left the dedupe window.
+        sweep_seconds: how often what is too old is let go where nobody appends.
+    """
+
+    waiting_messages: int = 32768
+    waiting_bytes: int = 32 * 1024 * 1024
+    transaction_messages: int = 4096
+    transaction_bytes: int = 4 * 1024 * 1024
+    timeout: float = 1.5
+    recent_messages: int = 4096
+    recent_bytes: int = 4 * 1024 * 1024
+    dedupe_keys: int = 5_000_000
+    sweep_seconds: float = 1.0

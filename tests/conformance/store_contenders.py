@@ -1,0 +1,96 @@
+"""The stores that the suites run over, each made with an empty place of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.core.publication import Publication
+from gateway.core.streams import StreamConfiguration
+from gateway.streams.limits import StoreLimits
+from gateway.streams.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    import pytest
+
+    from gateway.core.streams import Page
+    from gateway.streams.base import Store
+
+LIMITS = StoreLimits(sweep_seconds=0.01)
+
+
+@dataclass
+class Clock:
+    """Milliseconds since 1970, as a test wants them."""
+
+    now: int = 1_700_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+    async def advance(self, seconds: float) -> None:
+        self.now += round(seconds * 1000)
+
+
+@dataclass
+class Contender:
+    """One store.
+
+    Attributes:
+        make: a store that isn't started yet; with ``durable``, each one finds what the last one kept.
+        pass_time: let seconds pass, by moving the store's clock or by waiting.
+        durable: the store outlives its stop.
+        began: the time (ms since 1970) that stands still unless it is passed; None: time goes on by itself.
+    """
+
+    make: Callable[[Iterable[StreamConfiguration]], Store]
+    pass_time: Callable[[float], Awaitable[None]] = asyncio.sleep
+    durable: bool = True
+    began: int | None = None
+
+    @asynccontextmanager
+    async def running(self, *configurations: StreamConfiguration) -> AsyncIterator[Store]:
+        """A started store of ``configurations``, or of one stream ``s``."""
+        store = self.make(configurations or [StreamConfiguration("s", "s/#")])
+        await store.start()
+        try:
+            yield store
+        finally:
+            await store.stop()
+
+
+def memory(request: pytest.FixtureRequest) -> Contender:
+    clock = Clock()
+    return Contender(
+        lambda configurations: MemoryStore(configurations, limits=LIMITS, clock=clock),
+        clock.advance,
+        durable=False,
+        began=clock.now,
+    )
+
+
+CONTENDERS: dict[str, Callable[[pytest.FixtureRequest], Contender]] = {"memory": memory}
+"""Each makes a contender whose place is empty, at every call; the request gives it fixtures."""
+
+
+def message(number: int, body: bytes | None = None) -> Publication:
+    return Publication("s/t", f"m{number}", 0, b"%d" % number if body is None else body)
+
+
+def ids(page: Page) -> list[str]:
+    return [each.id for each in page.publications]
+
+
+def offsets(page: Page) -> list[int | None]:
+    return [each.offset for each in page.publications]
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what a store does by itself, and fail after a while."""
+    async with asyncio.timeout(10):
+        while not await condition():  # noqa: ASYNC110 - what it waits for has no event
+            await asyncio.sleep(0.002)
