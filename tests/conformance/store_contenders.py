@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from gateway.core.publication import Publication
 from gateway.core.streams import StreamConfiguration
 from gateway.streams.limits import StoreLimits
 from gateway.streams.memory import MemoryStore
+from gateway.streams.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from gateway.core.streams import Page
     from gateway.streams.base import Store
 
-LIMITS = StoreLimits(sweep_seconds=0.01)
+# Few publications at hand, so that pages come from wherever a store keeps them as well.
+LIMITS = StoreLimits(sweep_seconds=0.01, recent_messages=8)
 
 
 @dataclass
@@ -73,7 +76,17 @@ def memory(request: pytest.FixtureRequest) -> Contender:
     )
 
 
-CONTENDERS: dict[str, Callable[[pytest.FixtureRequest], Contender]] = {"memory": memory}
+def sqlite(request: pytest.FixtureRequest) -> Contender:
+    clock = Clock()
+    path = request.getfixturevalue("tmp_path") / secrets.token_hex(4) / "streams.db"
+    return Contender(
+        lambda configurations: SqliteStore(path, configurations, limits=LIMITS, clock=clock),
+        clock.advance,
+        began=clock.now,
+    )
+
+
+CONTENDERS: dict[str, Callable[[pytest.FixtureRequest], Contender]] = {"memory": memory, "sqlite": sqlite}
 """Each makes a contender whose place is empty, at every call; the request gives it fixtures."""
 
 
