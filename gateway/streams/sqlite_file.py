@@ -1,8 +1,8 @@
 """The database of streams as a file: made, checked, locked, opened; and what its errors mean.
 
-Tables: ``store`` has one row that names the store and its file; ``stream`` has what is known of each log;
-``log_N`` holds the publications of the stream with that number, one table each, so that appending is always
-at the end of a tree and trimming at its beginning; ``dedupe`` holds the idempotency keys.
+Tables: ``store`` has one row, which says what start of a gateway wrote it last; ``stream`` has what is known
+of each log; ``log_N`` holds the publications of the stream with that number, one table each, so that
+appending is always at the end of a tree and trimming at its beginning; ``dedupe`` holds the idempotency keys.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SCHEMA_VERSION = 1
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
-CREATE TABLE store (token TEXT NOT NULL, file INTEGER NOT NULL);
-INSERT INTO store VALUES ('', 0);
+CREATE TABLE store (token TEXT NOT NULL);
+INSERT INTO store VALUES ('');
 CREATE TABLE stream (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -117,6 +117,11 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     )
 
 
+def write_ahead_log(path: Path) -> Path:
+    """Where SQLite keeps what is not in the database itself yet."""
+    return path.with_name(path.name + "-wal")
+
+
 def make_log(connection: sqlite3.Connection, number: int) -> None:
     """Make the table of the stream of that number."""
     connection.execute(_LOG.format(number))
@@ -135,7 +140,8 @@ def _make(path: Path) -> None:
     """Make the file and the directories above it; what they hold is nobody else's to read."""
     try:
         missing = [each for each in path.parents if not each.exists()]
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in reversed(missing):
+            each.mkdir(mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as exc:
         raise StoreUnusable(f"{path}: {exc.strerror}") from exc

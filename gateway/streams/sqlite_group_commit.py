@@ -75,8 +75,9 @@ class GroupCommit:
         try:
             self._take_opened(await self._worker.run(partial(self._writer.open, {})))
         except BaseException:
-            self._worker.run(self._writer.close)
+            closing = self._worker.run(self._writer.close)
             self._worker.stop()
+            await asyncio.wait([closing], timeout=_STOP_SECONDS)
             raise
         self._connected = True
 

@@ -6,9 +6,9 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.streams.sqlite_file import make_log
+from gateway.streams.sqlite_file import make_log, write_ahead_log
 from gateway.streams.sqlite_logs import Log, load
-from gateway.streams.sqlite_seen import Seen, boot_id, doubt
+from gateway.streams.sqlite_seen import Seen, boot_id, doubt, file_number
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,13 +62,12 @@ def take_over(
         OSError: the note can't be written.
         sqlite3.Error: the database can't be written.
     """
-    token, file = connection.execute("SELECT token, file FROM store").fetchone()
-    own_file = path.stat().st_ino
+    (token,) = connection.execute("SELECT token FROM store").fetchone()
+    file = file_number(path)
     seen, ends = seen_file.read(), _ends(connection)
     reason = None
     if token:  # a database that has just been made has nothing to be doubted
-        moved = None if file == own_file else "it lies in another file than the one that was written last"
-        reason = doubt(seen, token, ends) or moved or _shorter(answered, ends)
+        reason = doubt(seen, token, ends, file) or _shorter(answered, ends)
     new_token = secrets.token_hex(8)
     if token and seen is not None and reason is None:
         # The note goes first: a crash before the database knows its token must not look like an old copy.
@@ -78,12 +77,29 @@ def take_over(
     if reason is not None:
         raised = _begin_epochs(connection)
         _log.warning("%s: %s: all streams (%d) begin a new epoch", path, reason, raised)
-    connection.execute("UPDATE store SET token = ?, file = ?", (new_token, own_file))
+    connection.execute("UPDATE store SET token = ?", (new_token,))
     logs = {each.name: _load_or_make(connection, each, most_keys) for each in configurations}
     connection.execute("COMMIT")
-    seen_file.write(Seen(new_token, _ends(connection), None, boot_id(), synchronous == "full"))
+    log = file_number(write_ahead_log(path))
+    seen_file.write(Seen(new_token, _ends(connection), file, log, None, boot_id(), synchronous == "full"))
     bounds = {name: log.bounds for name, log in logs.items()}
     return Opened(bounds, {name: log.number for name, log in logs.items()}, new_token, raised), logs
+
+
+def set_foreign_log_aside(path: Path, seen: Seen | None) -> None:
+    """Keep SQLite from applying the write-ahead log of a database that was replaced to the one in its place.
+
+    After a crash the log holds what was written last. Where an older copy was put over the database, and the
+    log was forgotten, the two together would make a damaged database.
+
+    Raises:
+        OSError: it can't be moved.
+    """
+    log = write_ahead_log(path)
+    if seen is not None and seen.log == file_number(log) != 0 and seen.file != file_number(path):
+        aside = log.with_name(log.name + ".old")
+        log.replace(aside)
+        _log.warning("%s isn't the log of the database that is there now: it is %s from now on", log, aside)
 
 
 def new_epoch() -> str:

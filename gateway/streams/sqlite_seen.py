@@ -1,9 +1,9 @@
 """What is noted beside a database of streams, so that an old copy in its place is found out.
 
 A database can't tell that it is an old copy of itself. So a small file beside it says what was answered to
-publishers last, and which start of a gateway wrote it; the database says which start that was too, and
-which file it lies in. If the two don't agree as the database is opened, offsets may be about to be given
-out a second time, and every stream begins a new epoch.
+publishers last, in which file it was kept, and which start of a gateway wrote that; the database says which
+start it was too. If the two don't agree as the database is opened, offsets may be about to be given out a
+second time, and every stream begins a new epoch.
 
 What can't be found out: the database and the note put back together, in the same files, as a snapshot of a
 whole volume does; and a copy put back into the same file that was made in the last seconds before a crash,
@@ -35,31 +35,38 @@ class Seen:
 
     Attributes:
         token: of the start of a gateway that wrote it.
+        ends: of every log, as far as the note has caught up.
+        file: which file the database is, whatever its name: its inode.
+        log: which file SQLite's write-ahead log beside it is.
         previous: the token before, while a start is under way that has yet to reach the database.
         boot: of which start of the machine; empty where it can't be told.
         safe: what was answered survives a stop of the machine.
-        ends: of every log, as far as the note has caught up.
     """
 
     token: str
     ends: Mapping[str, End]
+    file: int = 0
+    log: int = 0
     previous: str | None = None
     boot: str = ""
     safe: bool = False
 
 
-def doubt(seen: Seen | None, token: str, ends: Mapping[str, End]) -> str | None:
+def doubt(seen: Seen | None, token: str, ends: Mapping[str, End], file: int) -> str | None:
     """Why a database may be another than the one that was closed last; None: it is the same.
 
     Args:
         seen: the note, or None where there is none that can be read.
         token: the database's.
         ends: of the database's logs.
+        file: which file the database is.
     """
     if seen is None:
         return "there is no note of what was answered last"
     if token not in {seen.token, seen.previous}:
         return "it isn't the one that was written last"
+    if seen.file != file:
+        return "it lies in another file than the one that was written last"
     for stream, end in seen.ends.items():
         found = ends.get(stream)
         if found is None or found[0] != end[0] or found[1] < end[1]:
@@ -89,8 +96,15 @@ class SeenFile:
         try:
             fields = json.loads(self.path.read_text("utf-8"))
             ends = {str(name): (str(epoch), int(last)) for name, (epoch, last) in fields["ends"].items()}
-            previous = fields["previous"]
-            return Seen(str(fields["token"]), ends, previous, str(fields["boot"]), bool(fields["safe"]))
+            return Seen(
+                str(fields["token"]),
+                ends,
+                int(fields["file"]),
+                int(fields["log"]),
+                fields["previous"],
+                str(fields["boot"]),
+                bool(fields["safe"]),
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -141,6 +155,14 @@ class SeenFile:
         new.replace(self.path)
         sync_directory(self.path.parent)
         self._current = seen
+
+
+def file_number(path: Path) -> int:
+    """Which file ``path`` is, its inode; 0 where there is none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def sync_directory(directory: Path) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.errors import StoreUnusable, StreamUnavailable
 from gateway.streams.sqlite_file import lock, open_to_write, what_failed
 from gateway.streams.sqlite_logs import TRIM_STEP, Log
-from gateway.streams.sqlite_opening import new_epoch, take_over
+from gateway.streams.sqlite_opening import new_epoch, set_foreign_log_aside, take_over
+from gateway.streams.sqlite_seen import file_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -96,7 +97,7 @@ class Writer:
         self._failed_at = time.monotonic()
         if self._lock is None:
             self._lock = lock(self._path)
-        connection = open_to_write(self._path, self._synchronous)
+        connection = self._open_database()
         try:
             opened, self._logs = take_over(
                 connection,
@@ -107,7 +108,6 @@ class Writer:
                 seen_file=self._seen,
                 answered=answered,
             )
-            self._file = self._path.stat().st_ino
         except (sqlite3.Error, OSError) as exc:
             connection.close()
             raise StoreUnusable(f"{self._path}: {exc}") from exc
@@ -154,7 +154,7 @@ class Writer:
         """
         connection = self._require()
         try:
-            connection.execute("UPDATE store SET file = file")
+            connection.execute("UPDATE store SET token = token")
         except sqlite3.Error as exc:
             raise self._give_up(exc) from exc
 
@@ -186,6 +186,15 @@ class Writer:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _open_database(self) -> sqlite3.Connection:
+        try:
+            set_foreign_log_aside(self._path, self._seen.read())
+        except OSError as exc:
+            raise StoreUnusable(f"{self._path}: {exc.strerror}") from exc
+        connection = open_to_write(self._path, self._synchronous)
+        self._file = file_number(self._path)
+        return connection
 
     def _require(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -236,11 +245,7 @@ class Writer:
 
     def _check_file(self) -> None:
         """Find out whether the database still lies where it should."""
-        try:
-            same = self._path.stat().st_ino == self._file
-        except OSError:
-            same = False
-        if not same:
+        if file_number(self._path) != self._file:
             self._close_database()
             raise StreamUnavailable(f"{self._path} was removed or replaced")
 
