@@ -14,7 +14,7 @@ from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.errors import StoreUnusable, StreamUnavailable
+from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
 from gateway.streams.sqlite_file import lock, open_to_write, what_failed
 from gateway.streams.sqlite_logs import TRIM_STEP, Log
 from gateway.streams.sqlite_opening import new_epoch, set_foreign_log_aside, take_over
@@ -235,10 +235,13 @@ class Writer:
         """Undo the transaction; after anything but a full disk, close the database as well."""
         error = what_failed(exc)
         connection = self._require()
-        if error.http_status == 507:
+        if isinstance(error, StoreFull):
             with suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+                # On a small disk it may be SQLite's own log that takes the room.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if not connection.in_transaction:
                 return error
         self._close_database()
         return error
