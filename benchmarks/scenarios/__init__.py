@@ -12,6 +12,7 @@ from benchmarks.scenarios.index import Index
 from benchmarks.scenarios.many_filters import ManyFilters
 from benchmarks.scenarios.no_fan_out import NoFanOut
 from benchmarks.scenarios.publishing import Publishing
+from benchmarks.scenarios.store_appends import StoreAppends
 from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
 
 if TYPE_CHECKING:
@@ -32,5 +33,6 @@ SCENARIOS: dict[str, type[Scenario]] = {
         Index,
         Burst,
         Everybody,
+        StoreAppends,
     )
 }

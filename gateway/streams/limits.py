@@ -12,7 +12,8 @@ class StoreLimits:
     Attributes:
         waiting_messages: appends that may wait to be kept; more are refused with ``RateLimited``.
         waiting_bytes: of their records.
-        transaction_messages: appends that one transaction takes at most.
+        transaction_messages: appends that one transaction takes at most; all of them are answered in one
+            turn of the event loop.
         transaction_bytes: of their records.
         timeout: seconds after which an append or a read that is not done fails with ``StreamUnavailable``.
         recent_messages: the newest publications of each stream that are kept at hand for readers.
@@ -24,7 +25,7 @@ class StoreLimits:
 
     waiting_messages: int = 32768
     waiting_bytes: int = 32 * 1024 * 1024
-    transaction_messages: int = 4096
+    transaction_messages: int = 1024
     transaction_bytes: int = 4 * 1024 * 1024
     timeout: float = 1.5
     recent_messages: int = 4096

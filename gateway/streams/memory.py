@@ -94,7 +94,7 @@ class MemoryStore:
         self._clock = clock
         self._logs = {each.name: _Log(each) for each in configurations}
         self._sweeping: asyncio.Task[None] | None = None
-        self._appended = self._repeated = self._failed = self._read = self._raised = 0
+        self._appended = self._repeated = self._read = self._raised = 0
 
     async def start(self) -> None:
         """Begin to let go of what is too old."""
@@ -120,7 +120,6 @@ class MemoryStore:
         try:
             answer.set_result(self._append(self._logs[stream], stream, publication, dedupe))
         except Conflict as conflict:
-            self._failed += 1
             answer.set_exception(conflict)
         return answer
 
@@ -167,7 +166,6 @@ class MemoryStore:
             connected=self._sweeping is not None,
             appended=self._appended,
             repeated=self._repeated,
-            failed=self._failed,
             commits=self._appended,
             read=self._read,
             epochs_raised=self._raised,

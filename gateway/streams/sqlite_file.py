@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
@@ -142,9 +143,14 @@ def _make(path: Path) -> None:
         missing = [each for each in path.parents if not each.exists()]
         for each in reversed(missing):
             each.mkdir(mode=0o700, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # Never opened where it is there already: closing it would drop the locks that SQLite holds on it for
+        # this process (POSIX locks belong to the process and the file, not to whoever opened it).
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as exc:
         raise StoreUnusable(f"{path}: {exc.strerror}") from exc
+    if path.is_dir():
+        raise StoreUnusable(f"{path}: Is a directory")
     # A power cut must not lose a new directory with everything that was answered in it.
     for each in missing:
         sync_directory(each.parent)

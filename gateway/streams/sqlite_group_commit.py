@@ -59,7 +59,7 @@ class GroupCommit:
         self._queue = AppendQueue(limits)
         self._worker: Worker | None = None
         self._expiry: asyncio.TimerHandle | None = None
-        self._busy = self._sweep_due = self._connected = False
+        self._busy = self._sweep_due = self._connected = self._closing = False
         self._idle = asyncio.Event()
         self._appended = self._repeated = self._failed = self._commits = self._raised = 0
         self.numbers: Mapping[str, int] = {}
@@ -88,7 +88,7 @@ class GroupCommit:
             note: tell the next start that nothing is missing.
         """
         assert self._worker is not None
-        self._connected = False
+        self._closing, self._connected = True, False
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 while self._busy:
@@ -97,7 +97,7 @@ class GroupCommit:
         self._failed += self._queue.abandon("the store of streams was closed")
         if self._expiry is not None:
             self._expiry.cancel()
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, StreamUnavailable):
             async with asyncio.timeout(_STOP_SECONDS):
                 await self._worker.run(partial(self._writer.close, note=note))
         self._worker.stop()
@@ -168,7 +168,7 @@ class GroupCommit:
     def _hand_over(self) -> None:
         """Give the writing thread its next job; ``_busy`` until there is none."""
         assert self._worker is not None
-        if not self._queue and not self._sweep_due:
+        if not self._queue and (self._closing or not self._sweep_due):
             self._busy = False
             self._idle.set()
         elif not self._writer.is_open:
@@ -242,7 +242,7 @@ class GroupCommit:
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)
             else:
-                self._failed += waiting.fail(answer)
+                waiting.fail(answer)
         if kept:
             self._commits += 1
             self._take_success()
@@ -257,7 +257,7 @@ class GroupCommit:
             self._failed += each.fail(told)
 
     def _take_success(self) -> None:
-        if not self._connected and self._worker is not None:
+        if not self._connected and not self._closing:
             self._connected = True
             _log.warning("streams can be stored again")
 

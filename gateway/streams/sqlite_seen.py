@@ -125,15 +125,16 @@ class SeenFile:
         """
         self.write(replace(seen, token=token, previous=previous))
 
-    def finish(self, ends: Mapping[str, End]) -> None:
-        """Note that the database was closed, with everything on the disk.
+    def finish(self, ends: Mapping[str, End], *, on_disk: bool) -> None:
+        """Note how far the logs came until the database was closed, and whether all of it is on the disk.
 
         Raises:
             OSError: it can't be written.
         """
         with self._lock:
             if self._current is not None:
-                self._replace(replace(self._current, ends={**self._current.ends, **ends}, safe=True))
+                seen, all_ends = self._current, {**self._current.ends, **ends}
+                self._replace(replace(seen, ends=all_ends, safe=seen.safe or on_disk))
 
     def update(self, token: str, ends: Mapping[str, End]) -> None:
         """Note how far the logs have come, unless another start has taken over.

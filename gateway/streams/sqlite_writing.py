@@ -179,10 +179,11 @@ class Writer:
         """Close; with ``note`` the next start knows that nothing is missing."""
         ends = {name: (log.epoch, log.last) for name, log in self._logs.items()}
         note = note and self._connection is not None
+        on_disk = note and self._everything_on_disk()
         self._close_database()
         if note:
             with suppress(OSError):
-                self._seen.finish(ends)
+                self._seen.finish(ends, on_disk=on_disk)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -251,6 +252,14 @@ class Writer:
         if file_number(self._path) != self._file:
             self._close_database()
             raise StreamUnavailable(f"{self._path} was removed or replaced")
+
+    def _everything_on_disk(self) -> bool:
+        """Bring SQLite's log into the database, with an fsync of both; whether that worked."""
+        try:
+            busy, _, _ = self._require().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            return False
+        return not busy
 
     def _close_database(self) -> None:
         if self._connection is not None:

@@ -126,3 +126,17 @@ def test_errors_say_whether_there_is_no_room() -> None:
     assert type(what_failed(error(sqlite3.SQLITE_IOERR_FSYNC))) is StreamUnavailable
     assert "it went wrong" in str(what_failed(error(sqlite3.SQLITE_IOERR_FSYNC)))
     assert type(what_failed(KeyError("x"))) is StreamUnavailable
+
+
+def test_a_refused_attempt_does_not_open_the_door_to_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "streams.db"
+    with closing(lock(path)):
+        with pytest.raises(StoreUnusable):
+            lock(path)
+        context = multiprocessing.get_context("spawn")
+        ready = context.Event()
+        other = context.Process(target=hold, args=(path, ready))
+        other.start()
+        other.join(30)
+        assert other.exitcode == 1
+        assert not ready.is_set()

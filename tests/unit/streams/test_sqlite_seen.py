@@ -68,13 +68,14 @@ def test_a_note_follows_its_own_start_alone(tmp_path: Path) -> None:
     assert note.read() == replace(SEEN, token="u", previous="t")
 
 
-def test_closing_makes_what_was_answered_safe(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_closing_makes_safe_what_is_on_the_disk(tmp_path: Path, on_disk: bool) -> None:
     note = SeenFile(tmp_path / "seen")
-    note.finish({"s": ("e", 9)})
+    note.finish({"s": ("e", 9)}, on_disk=on_disk)
     assert note.read() is None
     note.write(replace(SEEN, safe=False))
-    note.finish({"s": ("e", 9)})
-    assert note.read() == replace(SEEN, ends={"s": ("e", 9)}, safe=True)
+    note.finish({"s": ("e", 9)}, on_disk=on_disk)
+    assert note.read() == replace(SEEN, ends={"s": ("e", 9)}, safe=on_disk)
 
 
 @pytest.mark.parametrize(
