@@ -9,10 +9,10 @@ from benchmarks.scenarios.fan_out import FanOut, FanOutLarge, FanOutWildcards
 from benchmarks.scenarios.fixed_rate import FixedRate
 from benchmarks.scenarios.idle_connections import IdleConnections
 from benchmarks.scenarios.index import Index
+from benchmarks.scenarios.local_store import LocalStore
 from benchmarks.scenarios.many_filters import ManyFilters
 from benchmarks.scenarios.no_fan_out import NoFanOut
 from benchmarks.scenarios.publishing import Publishing
-from benchmarks.scenarios.store_appends import StoreAppends
 from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
 
 if TYPE_CHECKING:
@@ -33,6 +33,6 @@ SCENARIOS: dict[str, type[Scenario]] = {
         Index,
         Burst,
         Everybody,
-        StoreAppends,
+        LocalStore,
     )
 }

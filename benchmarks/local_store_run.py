@@ -1,4 +1,4 @@
-"""A store of streams by itself: ``python -m benchmarks.store_run KIND SECONDS PUBLISHERS``.
+"""A store of streams by itself: ``python -m benchmarks.local_store_run KIND SECONDS PUBLISHERS``.
 
 Prints its figures as JSON. Each publisher waits for the answer to its append before it makes the next.
 """

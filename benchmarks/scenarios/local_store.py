@@ -25,7 +25,7 @@ KINDS = {
 }
 
 
-class StoreAppends(Scenario):
+class LocalStore(Scenario):
     id = "S1"
     title = (
         "Appends of 256 bytes to a store of streams, 100 publishers that each wait for the answer; no network"
@@ -49,7 +49,7 @@ class StoreAppends(Scenario):
     async def _measure(self, kind: str, bench: Bench) -> Measurement:
         arguments = [kind, str(bench.seconds), str(bench.count(PUBLISHERS))]
         process = await asyncio.create_subprocess_exec(
-            *("taskset", "--cpu-list", str(server_cpu()), sys.executable, "-m", "benchmarks.store_run"),
+            *("taskset", "--cpu-list", str(server_cpu()), sys.executable, "-m", "benchmarks.local_store_run"),
             *arguments,
             stdout=asyncio.subprocess.PIPE,
             cwd=Path(__file__).parents[2],
