@@ -40,13 +40,18 @@ def free_ports() -> Ports:
 
 
 class ServerProcess:
-    """A started server; CPU time and memory are those of the process and all its children."""
+    """A started server; CPU time and memory are those of the process and all its children.
 
-    def __init__(self, command: list[str], *, directory: Path, environment: dict[str, str]) -> None:
+    It runs on the servers' core, or on ``cpus``, a list as ``taskset`` takes it.
+    """
+
+    def __init__(
+        self, command: list[str], *, directory: Path, environment: dict[str, str], cpus: str | None = None
+    ) -> None:
         self._log = directory / "server.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                ["taskset", "--cpu-list", str(server_cpu()), *command],
+                ["taskset", "--cpu-list", cpus or str(server_cpu()), *command],
                 cwd=directory,
                 env=os.environ | environment,
                 stdin=subprocess.DEVNULL,
@@ -57,6 +62,10 @@ class ServerProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process.poll() is not None
 
     def wait_until_listening(self, *ports: int) -> None:
         """Return when every port accepts connections.

@@ -9,6 +9,7 @@ from benchmarks.peers.floor import Floor
 from benchmarks.peers.gateway import Gateway
 from benchmarks.peers.mosquitto import Mosquitto
 from benchmarks.peers.nats import Nats
+from benchmarks.peers.redis_server import Redis, RedisAsyncio, RedisPy
 from benchmarks.peers.starlette_loop import StarletteLoop
 from benchmarks.peers.uwebsockets import UWebSockets
 
@@ -16,5 +17,17 @@ if TYPE_CHECKING:
     from benchmarks.peers.base import Peer
 
 PEERS: dict[str, type[Peer]] = {
-    peer.name: peer for peer in (Gateway, Nats, UWebSockets, Mosquitto, Broadcast, StarletteLoop, Floor)
+    peer.name: peer
+    for peer in (
+        Gateway,
+        Nats,
+        UWebSockets,
+        Mosquitto,
+        Broadcast,
+        StarletteLoop,
+        Floor,
+        RedisPy,
+        RedisAsyncio,
+        Redis,
+    )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.scenarios.bus_to_bus import BusToBus
 from benchmarks.scenarios.busy_neighbours import Burst, Everybody
 from benchmarks.scenarios.fan_out import FanOut, FanOutLarge, FanOutWildcards
 from benchmarks.scenarios.fixed_rate import FixedRate
@@ -34,5 +35,6 @@ SCENARIOS: dict[str, type[Scenario]] = {
         Burst,
         Everybody,
         LocalStore,
+        BusToBus,
     )
 }
