@@ -17,6 +17,7 @@ GatewayError
 │   └── RateLimited             rate_limited     retry later
 ├── ServerError                 our fault
 │   ├── Unavailable             unavailable      retry later
+│   │   ├── RedisUnavailable         inside only: bus and store say what it means
 │   │   ├── BusUnavailable
 │   │   └── StreamUnavailable
 │   │       └── StoreFull                        507 over HTTP
@@ -152,6 +153,10 @@ class Unavailable(ServerError):
     code = "unavailable"
     http_status = 503
     retry = True
+
+
+class RedisUnavailable(Unavailable):
+    """A Redis server can't be reached, or its connection is lost."""
 
 
 class BusUnavailable(Unavailable):
