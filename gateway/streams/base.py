@@ -139,8 +139,9 @@ class Store(Protocol):
     ) -> Page:
         """Read on behind offset ``after``.
 
-        Never raises the epoch. Starts with the oldest publication kept where ``after`` is before it, and is
-        empty where ``after`` is the log's end or beyond; beyond it there is no waiting either.
+        Never raises the epoch for what the caller says. Starts with the oldest publication kept where
+        ``after`` is before it, and is empty where ``after`` is the log's end or beyond; beyond it there is
+        no waiting either.
 
         Args:
             stream: a configured stream.

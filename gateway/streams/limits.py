@@ -32,3 +32,28 @@ class StoreLimits:
     recent_bytes: int = 4 * 1024 * 1024
     dedupe_keys: int = 5_000_000
     sweep_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RedisStoreLimits:
+    """Bounds of this node's door to the store.
+
+    Attributes:
+        timeout: seconds that an append, a read or a connection waits for Redis.
+        waiting_messages: appends not yet answered.
+        waiting_bytes: of their records.
+        beat: seconds between two heartbeats of a connection that has nothing to do.
+        silence: seconds without any word from Redis after which listening counts as interrupted.
+        backoff: the longest wait between two attempts to connect, in seconds.
+        replicas: how many replicas must have an append before it is answered; 0 leaves it to Redis.
+        tidy: how often, at most, a stream that nobody appends to is looked through for what is too old.
+    """
+
+    timeout: float = 1.5
+    waiting_messages: int = 32768
+    waiting_bytes: int = 32 * 1024 * 1024
+    beat: float = 1.0
+    silence: float = 3.0
+    backoff: float = 2.0
+    replicas: int = 0
+    tidy: float = 1.0
