@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from gateway.core.publication import Publication
 from gateway.core.streams import StreamConfiguration
-from gateway.streams.limits import StoreLimits
+from gateway.streams.limits import RedisStoreLimits, StoreLimits
 from gateway.streams.memory import MemoryStore
+from gateway.streams.redis import RedisStore
 from gateway.streams.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -86,7 +87,26 @@ def sqlite(request: pytest.FixtureRequest) -> Contender:
     )
 
 
-CONTENDERS: dict[str, Callable[[pytest.FixtureRequest], Contender]] = {"memory": memory, "sqlite": sqlite}
+def redis(kind: str) -> Callable[[pytest.FixtureRequest], Contender]:
+    """One of the kinds that the fixture ``servers`` knows; every contender has a prefix of its own."""
+
+    def contender(request: pytest.FixtureRequest) -> Contender:
+        url = request.getfixturevalue("servers")(kind)
+        prefix = secrets.token_hex(4)
+        return Contender(
+            lambda configurations: RedisStore(
+                url, configurations, prefix=prefix, limits=RedisStoreLimits(tidy=0.05)
+            )
+        )
+
+    return contender
+
+
+CONTENDERS: dict[str, Callable[[pytest.FixtureRequest], Contender]] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    **{kind: redis(kind) for kind in ("redis", "valkey", "redis-cluster")},
+}
 """Each makes a contender whose place is empty, at every call; the request gives it fixtures."""
 
 
