@@ -14,6 +14,7 @@ from benchmarks.scenarios.local_store import LocalStore
 from benchmarks.scenarios.many_filters import ManyFilters
 from benchmarks.scenarios.no_fan_out import NoFanOut
 from benchmarks.scenarios.publishing import Publishing
+from benchmarks.scenarios.redis_appends import RedisAppends
 from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         Burst,
         Everybody,
         LocalStore,
+        RedisAppends,
         BusToBus,
     )
 }
