@@ -17,6 +17,7 @@ from gateway import app_arguments as arguments
 from gateway import app_doors as doors
 from gateway.app_auth import build_authenticator
 from gateway.app_bus import build_bus, watch_bus
+from gateway.app_streams import build_streams, stream_routes, watch_streams
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.core.block_list import BlockList
 from gateway.core.hub import Hub
@@ -86,6 +87,7 @@ class Gateway:
         self.hub = Hub(arguments.hub_limits(limits))
         self._codec = arguments.codec(limits)
         self._bus = build_bus(settings.redis, node=self.node, codec=self._codec)
+        self._streams = build_streams(settings)
         self._delivery = Delivery(self.hub)
         self._refusals = Refusals()
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
@@ -116,6 +118,7 @@ class Gateway:
             doors.register_credential_metrics(self.metrics, self._keys)
         if settings.redis.url is not None:
             watch_bus(self._bus, self.metrics, self.health)
+        watch_streams(self._streams, self.metrics, self.health)
         self.asgi = Starlette(
             routes=self._routes(),
             middleware=doors.middleware(settings, self._origins),
@@ -181,24 +184,26 @@ class Gateway:
 
     async def _drain(self) -> None:
         self.health.draining = True
+        self._streams.reader.end()
         self._log.info("draining", connections=self._sessions.statistics().open)
         await self._sessions.drain(self._settings.server.drain_seconds)
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        await self._bus.start(self._delivery.deliver, self._delivery.announce_loss)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._upkeep.run)
-            tasks.start_soon(self._keys.run)
-            if self._certificate is not None:
-                tasks.start_soon(self._certificate.watch)
-            self.health.started = True
-            try:
-                yield
-            finally:
-                tasks.cancel_scope.cancel()
-                with anyio.CancelScope(shield=True):
-                    await self._bus.stop()
+        async with self._streams.running():
+            await self._bus.start(self._delivery.deliver, self._delivery.announce_loss)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._upkeep.run)
+                tasks.start_soon(self._keys.run)
+                if self._certificate is not None:
+                    tasks.start_soon(self._certificate.watch)
+                self.health.started = True
+                try:
+                    yield
+                finally:
+                    tasks.cancel_scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        await self._bus.stop()
 
     def _publisher(self) -> Publisher:
         limits = self._settings.limits
@@ -213,6 +218,7 @@ class Gateway:
             message_bytes=limits.message_bytes,
             refusals=self._refusals,
             subject_rates=KeyedRates(per_second, 5 * per_second) if per_second else None,
+            appender=self._streams.appender,
         )
 
     def _routes(self) -> list[BaseRoute]:
@@ -227,6 +233,12 @@ class Gateway:
             *rest_routes(publisher=self.publisher, authenticate=authenticate, limits=ingest_limits),
             *hooks.routes(),
             *administration_routes(administration, administrator),
+            *stream_routes(
+                self._streams,
+                authenticate=authenticate,
+                administrator=administrator,
+                topic_limits=arguments.topic_limits(limits),
+            ),
             *websocket_routes(
                 self._services(), frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),

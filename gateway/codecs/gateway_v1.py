@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.core.events import Event
     from gateway.core.publication import Publication
 
-__all__ = ["GatewayV1", "decode_publish_item"]
+__all__ = ["GatewayV1", "decode_publish_item", "encode_object"]
 
 _dumps = orjson.dumps
 
@@ -80,6 +80,11 @@ class GatewayV1:
         """The complete frame that gives ``publication`` as history to one subscription alone."""
         head = b'{"op":"message","filter":' + _dumps(topic_filter) + b',"topic":'
         return server_frame(head + _publication_fields(publication))
+
+
+def encode_object(publication: Publication) -> bytes:
+    """``publication`` as a JSON object with the fields of a ``message``, but without ``op`` and frame."""
+    return b'{"topic":' + _publication_fields(publication)
 
 
 def _publication_fields(publication: Publication) -> bytes:

@@ -46,7 +46,7 @@ ROOMS = {
     "settings": room("core", "pydantic pydantic_core pydantic_settings"),
 }
 # The only code that sees everything.
-WIRING = {"app", "app_arguments", "app_auth", "app_bus", "app_doors", "cli", "__main__"}
+WIRING = {"app", "app_arguments", "app_auth", "app_bus", "app_doors", "app_streams", "cli", "__main__"}
 
 
 class Import(NamedTuple):

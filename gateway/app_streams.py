@@ -1,0 +1,125 @@
+"""Builds what keeps streams: the store that is chosen, and the parts that write, read and describe it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from gateway.engine.appending import Appender
+from gateway.engine.reading import StreamReader
+from gateway.engine.stream_metrics import register_stream_metrics
+from gateway.engine.stream_overview import StreamOverview
+from gateway.ingest.streams import StreamRoutes
+from gateway.settings.store import MEMORY, store_url
+from gateway.settings.stream import stream_map
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.routing import Route
+
+    from gateway.core.streams import StreamMap
+    from gateway.core.topics import TopicLimits
+    from gateway.ingest.credentials import RequestAuthenticator
+    from gateway.observability.health import Health
+    from gateway.observability.metrics import Metrics
+    from gateway.settings import Settings
+    from gateway.streams.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class StreamParts:
+    """The parts of a node that deal with streams.
+
+    Attributes:
+        map: which streams there are.
+        store: what keeps them; None where there are none, and then nothing is opened.
+        appender: the way in; None as above.
+        reader: for those who read without a subscription.
+        overview: what there is to say about each.
+    """
+
+    map: StreamMap
+    store: Store | None
+    appender: Appender | None
+    reader: StreamReader
+    overview: StreamOverview
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the store open.
+
+        Raises:
+            OSError: what is there can't be opened, or isn't a store.
+        """
+        if self.store is None:
+            yield
+            return
+        await self.store.start()
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.store.stop()
+
+
+def build_streams(settings: Settings) -> StreamParts:
+    """Build the parts; nothing is opened yet.
+
+    Raises:
+        ValueError: ``redis.url`` is none that can be used.
+    """
+    streams = stream_map(settings.streams)
+    store = _build_store(settings, streams) if len(streams) else None
+    return StreamParts(
+        streams,
+        store,
+        None if store is None else Appender(store, streams),
+        StreamReader(store, streams),
+        StreamOverview(store, streams),
+    )
+
+
+def watch_streams(parts: StreamParts, metrics: Metrics, health: Health) -> None:
+    """Show in metrics and readiness how it stands with the streams, if there are any."""
+    store, appender = parts.store, parts.appender
+    if store is None or appender is None:
+        return
+    register_stream_metrics(metrics, store=store, appender=appender, overview=parts.overview)
+    health.parts["store"] = lambda: store.statistics().connected
+
+
+def stream_routes(
+    parts: StreamParts,
+    *,
+    authenticate: RequestAuthenticator,
+    administrator: RequestAuthenticator,
+    topic_limits: TopicLimits,
+) -> list[Route]:
+    """The routes that read and describe streams."""
+    return StreamRoutes(
+        parts.map,
+        overview=parts.overview,
+        reader=parts.reader,
+        authenticate=authenticate,
+        administrator=administrator,
+        topic_limits=topic_limits,
+    ).routes()
+
+
+def _build_store(settings: Settings, streams: StreamMap) -> Store:
+    from gateway.streams.limits import StoreLimits  # noqa: PLC0415 - a node without streams loads no store
+
+    store = settings.store
+    url = store_url(store, joined=settings.redis.url is not None)
+    limits = StoreLimits(
+        waiting_messages=store.waiting_messages, waiting_bytes=store.waiting_bytes, timeout=store.timeout
+    )
+    if url == MEMORY:
+        from gateway.streams.memory import MemoryStore  # noqa: PLC0415 - as above
+
+        return MemoryStore(streams, limits=limits)
+    raise ValueError(f"store.url: {url!r}: this version keeps streams in memory only")
