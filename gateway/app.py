@@ -132,13 +132,17 @@ class Gateway:
 
         Raises:
             OSError: the address can't be listened on.
+            StoreUnusable: the streams that are kept can't be opened.
         """
         server = self._settings.server
         allow_open_files()
         sockets = listen(server.host, server.port)
         config = self._uvicorn_config()
         runner = GatewayServer(
-            config, started=lambda: self._started(sockets[0].getsockname()), drain=self._drain
+            config,
+            prepare=self._streams.open,
+            started=lambda: self._started(sockets[0].getsockname()),
+            drain=self._drain,
         )
         garbage = self._upkeep.garbage = GarbageCollection(now=self._clock())
         try:
@@ -295,6 +299,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         OSError: the address can't be listened on.
+        StoreUnusable: the streams that are kept can't be opened.
         ValueError: a hook's topic template or secret breaks a rule, or a key, grant or certificate does.
     """
     configure_logs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,7 +13,7 @@ from gateway.engine.reading import StreamReader
 from gateway.engine.stream_metrics import register_stream_metrics
 from gateway.engine.stream_overview import StreamOverview
 from gateway.ingest.streams import StreamRoutes
-from gateway.settings.store import MEMORY, store_url
+from gateway.settings.store import MEMORY, SQLITE, store_url
 from gateway.settings.stream import stream_map
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.streams.base import Store
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StreamParts:
     """The parts of a node that deal with streams.
 
@@ -47,23 +47,33 @@ class StreamParts:
     appender: Appender | None
     reader: StreamReader
     overview: StreamOverview
+    _opened: bool = field(default=False, init=False)
+
+    async def open(self) -> None:
+        """Open the store, unless that is done.
+
+        Raises:
+            StoreUnusable: what is there can't be opened, isn't a store, or is another process'.
+        """
+        if self.store is not None and not self._opened:
+            await self.store.start()
+            self._opened = True
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the store open.
 
         Raises:
-            OSError: what is there can't be opened, or isn't a store.
+            StoreUnusable: as ``open``.
         """
-        if self.store is None:
-            yield
-            return
-        await self.store.start()
+        await self.open()
         try:
             yield
         finally:
-            with anyio.CancelScope(shield=True):
-                await self.store.stop()
+            if self.store is not None:
+                with anyio.CancelScope(shield=True):
+                    self._opened = False
+                    await self.store.stop()
 
 
 def build_streams(settings: Settings) -> StreamParts:
@@ -122,4 +132,8 @@ def _build_store(settings: Settings, streams: StreamMap) -> Store:
         from gateway.streams.memory import MemoryStore  # noqa: PLC0415 - as above
 
         return MemoryStore(streams, limits=limits)
-    raise ValueError(f"store.url: {url!r}: this version keeps streams in memory only")
+    if url.startswith(SQLITE):
+        from gateway.streams.sqlite import SqliteStore  # noqa: PLC0415 - as above
+
+        return SqliteStore(url.removeprefix(SQLITE), streams, synchronous=store.synchronous, limits=limits)
+    raise ValueError(f"store.url: {url!r}: this version keeps streams in a file or in memory only")

@@ -51,9 +51,12 @@ def serve(
     )
     verify(loaded.settings)
     from gateway import app  # noqa: PLC0415 - the server's libraries take a while; other commands do without
+    from gateway.errors import StoreUnusable  # noqa: PLC0415 - as above
 
     try:
         app.serve(loaded.settings)
+    except StoreUnusable as exc:
+        fail(f"streams: {exc}", ExitCode.REFUSED)
     except OSError as exc:
         fail(f"can't listen on {loaded.settings.server.host}: {exc}", ExitCode.REFUSED)
 
