@@ -98,7 +98,9 @@ def watch_streams(parts: StreamParts, metrics: Metrics, health: Health) -> None:
     store, appender = parts.store, parts.appender
     if store is None or appender is None:
         return
-    register_stream_metrics(metrics, store=store, appender=appender, overview=parts.overview)
+    register_stream_metrics(
+        metrics, store=store, appender=appender, reader=parts.reader, overview=parts.overview
+    )
     health.parts["store"] = lambda: store.statistics().connected
 
 

@@ -129,6 +129,11 @@ class StreamReader:
         return None
 
     @property
+    def waiting(self) -> int:
+        """How many wait for something new."""
+        return len(self._waiting)
+
+    @property
     def ending(self) -> bool:
         """Whether nobody may wait any more."""
         return self._ending

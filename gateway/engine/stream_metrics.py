@@ -12,17 +12,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.engine.appending import Appender
+    from gateway.engine.reading import StreamReader
     from gateway.engine.stream_overview import StreamOverview
     from gateway.observability.metrics import Metrics
     from gateway.streams.base import Store, StreamStatistics
 
 
 def register_stream_metrics(
-    metrics: Metrics, *, store: Store, appender: Appender, overview: StreamOverview
+    metrics: Metrics,
+    *,
+    store: Store,
+    appender: Appender,
+    reader: StreamReader,
+    overview: StreamOverview,
 ) -> None:
     """Have ``metrics`` read these parts when it is scraped."""
     metrics.look_first(overview.refresh)
     _register_store(metrics, store)
+    metrics.gauge("store_readers_waiting", "Long polls that wait.", lambda: reader.waiting)
     counts = appender.statistics
     metrics.counters(
         "stream_appended", "Publications stored, by stream.", "stream", lambda: counts().appended
