@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -50,7 +51,8 @@ class StreamOverview:
         """
         if name not in self._streams or self._store is None:
             raise NotFound(f"no stream {name[:64]!r} is configured")
-        return StreamFacts(self._streams[name], await self._store.describe(name))
+        statistics = self._latest[name] = await self._store.describe(name)
+        return StreamFacts(self._streams[name], statistics)
 
     async def describe_all(self) -> list[StreamFacts]:
         """Describe all streams, in configured order.
@@ -64,15 +66,11 @@ class StreamOverview:
         """Look at all streams again, unless that was done a moment ago; gives up after a moment."""
         if self._clock() - self._refreshed < REFRESH_SECONDS:
             return
-        with anyio.move_on_after(REFRESH_SECONDS):
-            try:
-                for facts in await self.describe_all():
-                    self._latest[facts.configuration.name] = facts.statistics
-            except StreamUnavailable:
-                # What was known last is still the best there is to show; another metric tells why.
-                pass
+        # Where the store is away, what was known last is the best there is to show; another metric tells why.
+        with anyio.move_on_after(REFRESH_SECONDS), suppress(StreamUnavailable):
+            await self.describe_all()
         self._refreshed = self._clock()
 
     def latest(self) -> Mapping[str, StreamStatistics]:
-        """What ``refresh`` found last, by name; empty until the store has answered once."""
+        """What was found last, by name; without those that were never looked at."""
         return self._latest
