@@ -96,7 +96,7 @@ class Reader:
         """Go on with a page of the store that begins at the reader's position or before it.
 
         Returns:
-            Frames to be written, up to about ``room`` bytes; None if the page did not bring the reader on: the
+            Frames to be written, up to about ``room`` bytes; None if the page brought nothing: the
             tail has to move first.
         """
         frames: list[bytes] = []

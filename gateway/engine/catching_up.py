@@ -1,8 +1,8 @@
 """Serves those who are behind their streams: no task per reader, a bounded number of reads in flight.
 
 Readers that can go on stand in one queue and are served in turn, each a slice at a time, so that live
-traffic and the other readers aren't kept waiting. A reader whose connection takes no more leaves the queue until it is
-direct again. One that needs a page of the store shares the read with all that need the same page.
+traffic and the other readers aren't kept waiting. A reader whose connection takes no more leaves the queue
+until it is direct again. One that needs a page of the store shares the read with all that need the same page.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ class Subscriber:
 
         Returns:
             The events to answer with, in order, to be sent at once; or a future of them, where the bus or a
-            store is awaited. Where a stream is concerned, the future is empty: the events have been sent then, in
-            one step with the subscription's beginning.
+            store is awaited. Where a stream is concerned, the future is empty: the events have been sent
+            then, in one step with the subscription's beginning.
 
         Raises:
             BadFilter: the filter is none.

@@ -1,0 +1,259 @@
+"""Whatever happens to logs, store and connections: no gap untold, no repeat, stream order, bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import wraps
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from gateway.auth.grants import EVERYTHING
+from gateway.bus.local import LocalBus
+from gateway.core.commands import START_NEW, Overflow, Position, Start, StartKind, Subscribe, Unsubscribe
+from gateway.core.hub import Hub, HubLimits
+from gateway.core.publication import Publication
+from gateway.core.streams import StreamConfiguration, StreamMap
+from gateway.core.topics import TopicLimits
+from gateway.engine.delivery import Delivery
+from gateway.engine.stream_reading import StreamReading
+from gateway.engine.subscribing import Subscriber
+from gateway.engine.upkeep import Upkeep
+from gateway.errors import BadCommand, StreamUnavailable
+
+from .model_client import ModelClient
+from .model_store import ModelStore
+from .virtual_time import VirtualTimeLoop
+
+STREAMS = ("s", "t")
+TOPICS = ("s/a", "s/b", "s", "t/a", "t/b", "live/a")
+FILTERS = ("s/#", "s/a", "+/a", "#", "t/+", "live/#")
+STARTS = (
+    START_NEW,
+    Start(StartKind.EARLIEST),
+    Start(StartKind.LAST, 3),
+    Start(StartKind.LAST, 12),
+    Start(StartKind.OFFSET, 4),
+    Start(StartKind.TIME, 9),
+)
+
+
+def in_loop(method):
+    """Have a rule run as the loop's only work, up to where it awaits something."""
+
+    @wraps(method)
+    def run(self, **drawn):
+        self.loop.run_until_complete(method(self, **drawn))
+
+    return run
+
+
+class ReadingModel(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = VirtualTimeLoop()
+        asyncio.set_event_loop(self.loop)
+        self.number = 0
+        self.clients: list[ModelClient] = []
+        self.kept: list[dict[str, dict[str, Position]]] = [{}, {}]
+
+    @initialize(
+        latency=st.sampled_from([0.0, 0.01]), filters=st.tuples(*[st.sampled_from(["#", "s/#", "+/a"])] * 2)
+    )
+    @in_loop
+    async def build(self, latency: float, filters: tuple[str, ...]) -> None:
+        self.store = ModelStore(*STREAMS)
+        self.store.latency = latency
+        self.hub = Hub(HubLimits(cached_topics=3, cached_targets=6, tick_messages=8))
+        self.delivery = Delivery(self.hub)
+        streams = StreamMap(StreamConfiguration(name, f"{name}/#") for name in STREAMS)
+        self.reading = StreamReading(streams, self.store, self.hub, self.delivery, reads=2, window_messages=5)
+        self.bus = LocalBus()
+        self.upkeep = Upkeep(None, self.hub, write_timeout=5.0, stalled_timeout=1e9, clock=self.loop.time)
+        self.subscriber = Subscriber(self.hub, self.bus, topic_limits=TopicLimits(), streams=self.reading)
+        self.running = self.loop.create_task(self.reading.run())
+        await self.bus.start(self.delivery.deliver, self.delivery.announce_loss)
+        await asyncio.sleep(0)
+        for _ in self.kept:
+            self.connect()
+        for client, topic_filter in zip(self.clients, filters, strict=True):
+            await self.ask(client, Subscribe(topic_filter))
+
+    def connect(self) -> None:
+        self.clients.append(ModelClient(self.store, self.hub, self.loop.time))
+
+    # The logs
+
+    @rule(topics=st.lists(st.sampled_from(TOPICS), min_size=1, max_size=12))
+    @in_loop
+    async def publish(self, topics: list[str]) -> None:
+        for topic in topics:
+            self.number += 1
+            publication = Publication(topic, str(self.number), time=self.number, data=b"1")
+            name = topic.split("/")[0]
+            if name in STREAMS:
+                self.store.logs[name].append(publication)
+            else:
+                self.bus.publish(publication)
+        self.store.notify()
+
+    @rule(name=st.sampled_from(STREAMS), count=st.integers(1, 15))
+    @in_loop
+    async def trim(self, name: str, count: int) -> None:
+        self.store.logs[name].trim(count)
+        self.store.notify()
+
+    @rule(name=st.sampled_from(STREAMS), count=st.integers(0, 3))
+    @in_loop
+    async def fail_over(self, name: str, count: int) -> None:
+        log = self.store.logs[name]
+        log.lose_end(count)
+        log.begin_again()
+        self.store.notify()
+
+    @precondition(lambda self: hasattr(self, "store"))
+    @rule()
+    @in_loop
+    async def go_away(self) -> None:
+        self.store.away = not self.store.away
+        self.store.notify()
+
+    # The clients
+
+    @rule(
+        which=st.integers(0, 1),
+        topic_filter=st.sampled_from(FILTERS),
+        start=st.sampled_from(STARTS),
+        resume=st.booleans(),
+        overflow=st.sampled_from([Overflow.SPILL] * 3 + [Overflow.DROP_OLDEST]),
+    )
+    @in_loop
+    async def subscribe(
+        self, which: int, topic_filter: str, start: Start, resume: bool, overflow: Overflow
+    ) -> None:
+        positions = self.kept[which].get(topic_filter) if resume else None
+        await self.ask(self.clients[which], Subscribe(topic_filter, positions, start, overflow))
+
+    async def ask(self, client: ModelClient, command: Subscribe) -> None:
+        # Which publications a policy drops is the outbox's model; here everything that streams hold must come.
+        if command.filter != "live/#":
+            command = replace(command, overflow=Overflow.SPILL)
+        expected = client.asked[command.filter]
+        expected.append((not command.resume and command.start == START_NEW, command.resume or {}))
+        try:
+            answer = self.subscriber.subscribe(client.outbox, command, EVERYTHING)
+            if isinstance(answer, list):
+                for event in answer:
+                    self.delivery.send(client.outbox, event)
+            else:
+                await answer
+        except (BadCommand, StreamUnavailable):
+            expected.pop()
+        assert len(client.outbox.subscriptions) >= len(client.held)
+
+    @rule(which=st.integers(0, 1), topic_filter=st.sampled_from(FILTERS))
+    @in_loop
+    async def unsubscribe(self, which: int, topic_filter: str) -> None:
+        client = self.clients[which]
+        if topic_filter in client.outbox.subscriptions:
+            self.keep(which)
+            self.delivery.flush_one(client.outbox)
+            client.asked[topic_filter].clear()
+            self.subscriber.unsubscribe(client.outbox, Unsubscribe(topic_filter))
+            client.held.pop(topic_filter, None)
+
+    def keep(self, which: int) -> None:
+        for topic_filter, held in self.clients[which].held.items():
+            # After a new epoch nothing is known before the first publication has come.
+            self.kept[which][topic_filter] = {
+                name: position for name, position in held.positions.items() if name not in held.renewed
+            }
+
+    @rule(which=st.integers(0, 1))
+    @in_loop
+    async def reconnect(self, which: int) -> None:
+        self.connect_again(which)
+        for topic_filter, positions in self.kept[which].items():
+            await self.ask(self.clients[which], Subscribe(topic_filter, positions))
+
+    def connect_again(self, which: int) -> None:
+        self.keep(which)
+        client = self.clients[which]
+        self.subscriber.end(client.outbox)
+        self.clients[which] = ModelClient(self.store, self.hub, self.loop.time)
+
+    @rule(which=st.integers(0, 1), room=st.one_of(st.just(0), st.integers(1, 600)))
+    @in_loop
+    async def read_slowly(self, which: int, room: int) -> None:
+        client = self.clients[which]
+        client.room = room
+        if room == 0:
+            self.hub.block(client.outbox, 0, now=self.loop.time())
+
+    @rule(which=st.integers(0, 1))
+    @in_loop
+    async def read_on(self, which: int) -> None:
+        client = self.clients[which]
+        if client.outbox.blocked_since is not None:
+            client.room = None if client.room is None else 100
+            self.delivery.resume(client.outbox)
+
+    @rule()
+    @in_loop
+    async def look_after_stuck_connections(self) -> None:
+        self.upkeep.close_stuck(self.loop.time())
+        for which, client in enumerate(self.clients):
+            if client.closed is not None:
+                self.connect_again(which)
+
+    # Time
+
+    @rule(turns=st.integers(1, 12))
+    @in_loop
+    async def turn(self, turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    @rule(seconds=st.sampled_from([0.005, 0.2, 6.0, 60.0]))
+    @in_loop
+    async def pass_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    @precondition(lambda self: self.clients)
+    @rule()
+    @in_loop
+    async def come_to_rest(self) -> None:
+        self.store.away = False
+        self.store.notify()
+        for client in self.clients:
+            client.room = None
+            if client.outbox.blocked_since is not None:
+                self.delivery.resume(client.outbox)
+        await asyncio.sleep(60)
+        for client in self.clients:
+            client.check_complete()
+            assert client.outbox.spill is None
+            assert not client.outbox.parked
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        for client in self.clients:
+            assert client.outbox.waiting_messages <= 6
+            assert not self.running.done(), "a task of the read side has ended"
+        if self.clients:
+            statistics = self.reading.catching_up.statistics()
+            assert statistics.reading <= 2 + len(FILTERS) * len(self.clients)
+
+    def teardown(self) -> None:
+        if self.clients:
+            self.come_to_rest()
+            self.running.cancel()
+            self.loop.run_until_complete(asyncio.wait([self.running]))
+        self.loop.close()
+        asyncio.set_event_loop(None)
+
+
+TestReadingModel = ReadingModel.TestCase
+TestReadingModel.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
