@@ -269,8 +269,10 @@ class Hub:
         return behind
 
     def _offer(self, behind: list[Outbox], batch: Batch, targets: Targets) -> None:
+        # The list may have been found before the run that it follows was settled and left some behind.
+        left = () if batch.path is None else batch.path.behind
         for outbox in behind:
-            if outbox.closed:
+            if outbox.closed or outbox in left:
                 continue
             subscription = targets.governing(outbox)
             if batch.path is not None and subscription.overflow is Overflow.SPILL:

@@ -55,7 +55,10 @@ class ReadingModel(RuleBasedStateMachine):
         super().__init__()
         self.loop = VirtualTimeLoop()
         asyncio.set_event_loop(self.loop)
-        self.number = 0
+        # What a client finds wrong in a callback would only be logged.
+        self.wrong: list[BaseException] = []
+        self.loop.set_exception_handler(lambda _, context: self.wrong.append(context.get("exception")))
+        self.number = self.failovers = 0
         self.clients: list[ModelClient] = []
         self.kept: list[dict[str, dict[str, Position]]] = [{}, {}]
 
@@ -86,18 +89,44 @@ class ReadingModel(RuleBasedStateMachine):
 
     # The logs
 
-    @rule(topics=st.lists(st.sampled_from(TOPICS), min_size=1, max_size=12))
+    @rule(topics=st.lists(st.sampled_from(TOPICS), min_size=1, max_size=12), turns=st.integers(0, 8))
     @in_loop
-    async def publish(self, topics: list[str]) -> None:
+    async def publish(self, topics: list[str], turns: int) -> None:
+        self.append(topics)
+        await self.turns(turns)
+
+    @rule(
+        which=st.integers(0, 1),
+        before=st.lists(st.sampled_from(TOPICS), max_size=4),
+        topics=st.lists(st.sampled_from(TOPICS), min_size=4, max_size=16),
+    )
+    @in_loop
+    async def overflow(self, which: int, before: list[str], topics: list[str]) -> None:
+        self.append(before)
+        await self.turns(8)
+        self.hub.block(self.clients[which].outbox, 0, now=self.loop.time())
+        self.append(topics)
+        await self.turns(8)
+
+    def append(self, topics: list[str]) -> None:
         for topic in topics:
             self.number += 1
             publication = Publication(topic, str(self.number), time=self.number, data=b"1")
             name = topic.split("/")[0]
             if name in STREAMS:
-                self.store.logs[name].append(publication)
+                log = self.store.logs[name]
+                # As a store's append does, that is told what its node has seen.
+                if self.seen(name) > log.last:
+                    log.begin_again()
+                log.append(publication)
             else:
                 self.bus.publish(publication)
         self.store.notify()
+
+    def seen(self, name: str) -> int:
+        tail = self.reading.tails._tails[name]
+        same = tail.path.window is not None and tail.path.window.epoch == self.store.logs[name].epoch
+        return tail.seen if same else 0
 
     @rule(name=st.sampled_from(STREAMS), count=st.integers(1, 15))
     @in_loop
@@ -105,12 +134,18 @@ class ReadingModel(RuleBasedStateMachine):
         self.store.logs[name].trim(count)
         self.store.notify()
 
-    @rule(name=st.sampled_from(STREAMS), count=st.integers(0, 3))
+    @precondition(lambda self: self.number > 10)
+    @rule(name=st.sampled_from(STREAMS), count=st.integers(0, 3), silent=st.booleans())
     @in_loop
-    async def fail_over(self, name: str, count: int) -> None:
+    async def fail_over(self, name: str, count: int, silent: bool) -> None:
+        if self.failovers == 2:
+            return
+        self.failovers += 1
         log = self.store.logs[name]
         log.lose_end(count)
-        log.begin_again()
+        # Where nothing says so, only a node that has seen more can tell.
+        if not silent or self.seen(name) <= log.last:
+            log.begin_again()
         self.store.notify()
 
     @precondition(lambda self: hasattr(self, "store"))
@@ -213,8 +248,11 @@ class ReadingModel(RuleBasedStateMachine):
     @rule(turns=st.integers(1, 12))
     @in_loop
     async def turn(self, turns: int) -> None:
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await self.turns(turns)
+
+    async def turns(self, count: int) -> None:
+        for _ in range(count):
+            await asyncio.sleep(self.store.latency)
 
     @rule(seconds=st.sampled_from([0.005, 0.2, 6.0, 60.0]))
     @in_loop
@@ -239,6 +277,8 @@ class ReadingModel(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_bounded(self) -> None:
+        if self.wrong:
+            raise self.wrong[0]
         for client in self.clients:
             assert client.outbox.waiting_messages <= 6
             assert not self.running.done(), "a task of the read side has ended"
@@ -247,8 +287,10 @@ class ReadingModel(RuleBasedStateMachine):
             assert statistics.reading <= 2 + len(FILTERS) * len(self.clients)
 
     def teardown(self) -> None:
-        if self.clients:
+        if self.clients and not self.wrong:
             self.come_to_rest()
+            self.memory_is_bounded()
+        if self.clients:
             self.running.cancel()
             self.loop.run_until_complete(asyncio.wait([self.running]))
         self.loop.close()
