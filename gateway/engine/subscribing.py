@@ -9,9 +9,9 @@ from gateway.core.commands import StartKind
 from gateway.core.events import CaughtUp, Event, Subscribed, Unsubscribed
 from gateway.core.topics import TopicLimits, parse_filter
 from gateway.engine.answers import Answer, Answers
+from gateway.engine.following import asks_history, recovered
 from gateway.engine.interests import Interests
 from gateway.engine.refusals import Refusals
-from gateway.engine.stream_reading import asks_history, recovered
 from gateway.errors import BadCommand, BusUnavailable, GatewayError, NotPermitted, TooMany
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.core.outbox import Outbox
     from gateway.core.stream_path import StreamPath
     from gateway.core.subscription import Subscription
-    from gateway.engine.stream_reading import StreamReading
+    from gateway.engine.following import Following
 
 
 class Subscriber:
@@ -40,13 +40,13 @@ class Subscriber:
         *,
         topic_limits: TopicLimits,
         refusals: Refusals | None = None,
-        streams: StreamReading | None = None,
+        following: Following | None = None,
     ) -> None:
         self._hub = hub
         self._topic_limits = topic_limits
         self._refusals = refusals or Refusals()
-        self._streams = streams
-        self._tails = None if streams is None else streams.tails
+        self._following = following
+        self._tails = None if following is None else following.tails
         self._interests = Interests(bus, self._tails)
         self._answers = Answers()
 
@@ -172,7 +172,7 @@ class Subscriber:
     def _subscribe_to_streams(
         self, outbox: Outbox, command: Subscribe, paths: tuple[StreamPath, ...]
     ) -> list[Event] | Answer:
-        assert self._streams is not None
+        assert self._following is not None
         topic_filter = command.filter
         earlier = outbox.subscriptions.get(topic_filter)
         # An earlier one stays as it is until the new one can begin.
@@ -183,15 +183,17 @@ class Subscriber:
             if self._interests.awaited(topic_filter) is None:
                 if not self._interests.heard(topic_filter):
                     raise BusUnavailable("the way between the nodes is interrupted")
-                beginnings = self._streams.nearby(command, paths)
+                beginnings = self._following.nearby(command, paths)
                 if beginnings is not None:
-                    return self._streams.confirm(outbox, command, beginnings)
+                    return self._following.confirm(outbox, command, beginnings)
         except GatewayError:
             if earlier is None:
                 self._undo(outbox, topic_filter, mine)
             raise
         answer = self._answers.wait(outbox, topic_filter)
-        self._streams.background.start(self._subscribe_later, outbox, command, mine, earlier is None, answer)
+        self._following.background.start(
+            self._subscribe_later, outbox, command, mine, earlier is None, answer
+        )
         return answer
 
     async def _subscribe_later(
@@ -202,12 +204,12 @@ class Subscriber:
         new: bool,
         answer: Answer,
     ) -> None:
-        assert self._streams is not None
+        assert self._following is not None
         topic_filter = command.filter
         try:
             if (asked := self._interests.awaited(topic_filter)) is not None:
                 await asyncio.shield(asked)  # others await it too
-            beginnings = await self._streams.beginnings(command, mine.paths)
+            beginnings = await self._following.beginnings(command, mine.paths)
         except GatewayError as error:
             if new:
                 self._undo(outbox, topic_filter, mine)
@@ -216,5 +218,5 @@ class Subscriber:
         if answer.done() or outbox.subscriptions.get(topic_filter) is not mine:
             self._answers.give(outbox, topic_filter, answer, None)
             return
-        self._streams.send(outbox, self._streams.confirm(outbox, command, beginnings))
+        self._following.send(outbox, self._following.confirm(outbox, command, beginnings))
         self._answers.give(outbox, topic_filter, answer, [])

@@ -178,4 +178,4 @@ class ModelClient:
                 self.check_none_kept_out(held, name, position, log.last + 1)
 
     def intersects(self, topic_filter: str, name: str) -> bool:
-        return topic_filter.split("/")[0] in ("#", "+", name) and topic_filter != "+"
+        return topic_filter.split("/", maxsplit=1)[0] in ("#", "+", name) and topic_filter != "+"

@@ -18,7 +18,7 @@ from gateway.core.publication import Publication
 from gateway.core.streams import StreamConfiguration, StreamMap
 from gateway.core.topics import TopicLimits
 from gateway.engine.delivery import Delivery
-from gateway.engine.stream_reading import StreamReading
+from gateway.engine.following import Following
 from gateway.engine.subscribing import Subscriber
 from gateway.engine.upkeep import Upkeep
 from gateway.errors import BadCommand, StreamUnavailable
@@ -50,7 +50,7 @@ def in_loop(method):
     return run
 
 
-class ReadingModel(RuleBasedStateMachine):
+class FollowingModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualTimeLoop()
@@ -72,11 +72,11 @@ class ReadingModel(RuleBasedStateMachine):
         self.hub = Hub(HubLimits(cached_topics=3, cached_targets=6, tick_messages=8))
         self.delivery = Delivery(self.hub)
         streams = StreamMap(StreamConfiguration(name, f"{name}/#") for name in STREAMS)
-        self.reading = StreamReading(streams, self.store, self.hub, self.delivery, reads=2, window_messages=5)
+        self.following = Following(streams, self.store, self.hub, self.delivery, reads=2, window_messages=5)
         self.bus = LocalBus()
         self.upkeep = Upkeep(None, self.hub, write_timeout=5.0, stalled_timeout=1e9, clock=self.loop.time)
-        self.subscriber = Subscriber(self.hub, self.bus, topic_limits=TopicLimits(), streams=self.reading)
-        self.running = self.loop.create_task(self.reading.run())
+        self.subscriber = Subscriber(self.hub, self.bus, topic_limits=TopicLimits(), following=self.following)
+        self.running = self.loop.create_task(self.following.run())
         await self.bus.start(self.delivery.deliver, self.delivery.announce_loss)
         await asyncio.sleep(0)
         for _ in self.kept:
@@ -124,7 +124,7 @@ class ReadingModel(RuleBasedStateMachine):
         self.store.notify()
 
     def seen(self, name: str) -> int:
-        tail = self.reading.tails._tails[name]
+        tail = self.following.tails._tails[name]
         same = tail.path.window is not None and tail.path.window.epoch == self.store.logs[name].epoch
         return tail.seen if same else 0
 
@@ -172,7 +172,7 @@ class ReadingModel(RuleBasedStateMachine):
         await self.ask(self.clients[which], Subscribe(topic_filter, positions, start, overflow))
 
     async def ask(self, client: ModelClient, command: Subscribe) -> None:
-        # Which publications a policy drops is the outbox's model; here everything that streams hold must come.
+        # What a policy drops is the outbox's model; here everything that streams hold must come.
         if command.filter != "live/#":
             command = replace(command, overflow=Overflow.SPILL)
         expected = client.asked[command.filter]
@@ -283,7 +283,7 @@ class ReadingModel(RuleBasedStateMachine):
             assert client.outbox.waiting_messages <= 6
             assert not self.running.done(), "a task of the read side has ended"
         if self.clients:
-            statistics = self.reading.catching_up.statistics()
+            statistics = self.following.catching_up.statistics()
             assert statistics.reading <= 2 + len(FILTERS) * len(self.clients)
 
     def teardown(self) -> None:
@@ -297,5 +297,5 @@ class ReadingModel(RuleBasedStateMachine):
         asyncio.set_event_loop(None)
 
 
-TestReadingModel = ReadingModel.TestCase
-TestReadingModel.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestFollowingModel = FollowingModel.TestCase
+TestFollowingModel.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)

@@ -1,4 +1,4 @@
-"""The read side of streams, wired: tails, readers, and where subscriptions begin."""
+"""How a node follows streams: tails, readers behind them, and where subscriptions begin."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gateway.streams.base import Store
 
 
-class StreamReading:
-    """All that reads streams on this node.
+class Following:
+    """All that reads streams for this node's subscriptions.
 
     Attributes:
         tails: one per stream that somebody follows.
