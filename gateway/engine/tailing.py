@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -40,6 +41,21 @@ _LINGER_SECONDS = 30.0
 _REMEMBERED_FILTERS = 65536
 
 
+@dataclass(frozen=True, slots=True)
+class TailStatistics:
+    """Counts since the start, and sizes now.
+
+    Attributes:
+        followed: streams with a tail.
+        failing: those of them whose last read failed.
+        interrupted: times that a tail could not go on without a gap.
+    """
+
+    followed: int
+    failing: int
+    interrupted: int
+
+
 class _Tail:
     """One stream's tail, and how many filters want it."""
 
@@ -53,11 +69,7 @@ class _Tail:
 
 
 class Tails:
-    """The tails of this node, one per stream at most.
-
-    Attributes:
-        interrupted: times that a tail could not go on without a gap.
-    """
+    """The tails of this node, one per stream at most."""
 
     def __init__(
         self,
@@ -103,7 +115,7 @@ class Tails:
         self._tails = {each.name: _Tail(StreamPath(each)) for each in streams}
         self._under: dict[str, tuple[StreamPath, ...]] = {}
         self._asked: dict[str, asyncio.Future[Bounds]] = {}
-        self.interrupted = 0
+        self._interrupted = 0
 
     def __contains__(self, stream: object) -> bool:
         return stream in self._tails
@@ -176,6 +188,12 @@ class Tails:
         tail = self._tails[path.stream]
         if path.window is not None and path.window.epoch == bounds.epoch:
             tail.seen = max(tail.seen, bounds.last)
+
+    def statistics(self) -> TailStatistics:
+        """A snapshot for metrics, health and tests."""
+        followed = [each for each in self._tails.values() if each.path.window is not None]
+        failing = sum(each.error is not None for each in followed)
+        return TailStatistics(len(followed), failing, self._interrupted)
 
     async def _ask_bounds(self, path: StreamPath, answer: asyncio.Future[Bounds]) -> None:
         try:
@@ -268,7 +286,7 @@ class Tails:
         tail.seen = bounds.last
 
     def _interrupt(self, path: StreamPath) -> None:
-        self.interrupted += 1
+        self._interrupted += 1
         for reader in self._hub.interrupt(path):
             self._begin(reader)
 
