@@ -237,7 +237,8 @@ class Tails:
         failures = 0
         while tail.interests or self._clock() - tail.left_at < self._linger:
             try:
-                page = await self._read(tail)
+                # After a failure the first answer must come at once: until then subscribers are refused.
+                page = await self._read(tail, wait=0.0 if failures else _WAIT_SECONDS)
             except StreamUnavailable as error:
                 failures += 1
                 tail.error = error
@@ -250,10 +251,10 @@ class Tails:
             await anyio.lowlevel.checkpoint()
         tail.path.window = None
 
-    async def _read(self, tail: _Tail) -> Page | None:
+    async def _read(self, tail: _Tail, *, wait: float) -> Page | None:
         """The next page, or None where the log has had to begin a new epoch."""
         window = tail.path.tail
-        page = await self._store.read(window.stream, window.last, messages=_PAGE, wait=_WAIT_SECONDS)
+        page = await self._store.read(window.stream, window.last, messages=_PAGE, wait=wait)
         if page.bounds.epoch != window.epoch or page.bounds.last >= tail.seen:
             return page
         # What this node has read is gone. If its offsets were given to others, nobody would notice.

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
+async def until(condition) -> None:
+    """Let everything else run until ``condition`` holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is awaited has no event of its own
+            await asyncio.sleep(0)
+
+
 class Reading:
     """One connection, and all that it was sent."""
 
@@ -58,9 +65,7 @@ class Reading:
         return self.frames.pop(at)
 
     async def until(self, condition) -> None:
-        async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - nothing tells when a client has received
-                await asyncio.sleep(0)
+        await until(condition)
 
     async def ids(self, count: int) -> list[str]:
         """The labels of the messages so far, once there are ``count``."""

@@ -79,7 +79,7 @@ class ModelStore:
         if wait and after == log.last:
             try:
                 async with asyncio.timeout(wait):
-                    while log.bounds == before:
+                    while log.bounds == before and not self.away:
                         await self.changed.wait()
             except TimeoutError:
                 pass
