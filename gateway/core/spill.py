@@ -16,22 +16,36 @@ if TYPE_CHECKING:
     from gateway.core.membership import Membership
     from gateway.core.outbox import Outbox
     from gateway.core.stream_path import StreamPath
+    from gateway.core.subscription import Subscription
 
 
-def standing(outbox: Outbox, path: StreamPath, *, waiting: bool) -> Position:
-    """The position before what a live subscription of ``outbox`` gets next of a stream.
+def begin_live(
+    outbox: Outbox, subscription: Subscription, earlier: Subscription | None = None
+) -> dict[StreamPath, Position]:
+    """The positions before what ``subscription``, live from now on, gets of its streams.
 
     Args:
-        outbox: an attached connection.
-        path: a stream with a tail.
-        waiting: what waits for the connection is for this subscription too.
+        outbox: its connection.
+        subscription: has just joined; all of its streams are followed.
+        earlier: the live one that it replaced: what waits for that comes to this one.
     """
-    spill = outbox.spill
-    position = None if spill is None else spill.positions.get(path)
+    positions = {path: _standing(outbox, path, earlier) for path in subscription.paths}
+    if any(outbox.first_waiting(path) is not None for path in positions):
+        subscription.since = positions
+    return positions
+
+
+def _standing(outbox: Outbox, path: StreamPath, earlier: Subscription | None) -> Position:
+    position = None if outbox.spill is None else outbox.spill.positions.get(path)
     if position is None:
         position = Position(path.tail.epoch, path.tail.last)
-    first = outbox.first_waiting(path) if waiting else None
-    return position if first is None else Position(position.epoch, first - 1)
+    first = None if earlier is None else outbox.first_waiting(path)
+    if earlier is None or first is None:
+        return position
+    # Some of what waits may be for other subscriptions, from before the earlier one began.
+    since = None if earlier.since is None else earlier.since.get(path)
+    begun = since.offset if since is not None and since.epoch == position.epoch else 0
+    return Position(position.epoch, max(first - 1, begun))
 
 
 class Spills:

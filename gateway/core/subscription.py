@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.core.catchup import HistoryReader
+    from gateway.core.commands import Position
     from gateway.core.stream_path import StreamPath
 
 # docs/protocol.md, "Overflow": the subscription that loses least governs. What no stream holds cannot
@@ -34,10 +35,11 @@ class Subscription:
         paths: the streams of which the filter may match something.
         live: it is in the live path; until then it waits for its streams, or ``reader`` reads its history.
         reader: who reads its history, or None.
+        since: where it began in its streams, if publications waited for its connection then, or None.
         dropped: publications lost that no ``gap`` has told yet.
     """
 
-    __slots__ = ("dropped", "filter", "live", "overflow", "paths", "reader")
+    __slots__ = ("dropped", "filter", "live", "overflow", "paths", "reader", "since")
 
     def __init__(
         self, topic_filter: str, overflow: Overflow, paths: tuple[StreamPath, ...] = (), *, live: bool = True
@@ -47,6 +49,7 @@ class Subscription:
         self.paths = paths
         self.live = live
         self.reader: HistoryReader | None = None
+        self.since: dict[StreamPath, Position] | None = None
         self.dropped = 0
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from gateway.core.beginning import Beginning, nearby, resume_at, start_at
 from gateway.core.catchup import HistoryReader
 from gateway.core.commands import START_NEW, Position, Start, StartKind
 from gateway.core.events import Event, Subscribed
-from gateway.core.spill import standing
+from gateway.core.spill import begin_live
 from gateway.engine.background import Background
 from gateway.engine.catching_up import CatchingUp
 from gateway.engine.tailing import Tails
@@ -120,14 +120,15 @@ class Following:
         """
         history = asks_history(command)
         subscription = outbox.subscriptions[command.filter]
-        paths, was_live = subscription.paths, subscription.live
-        if was_live or subscription.reader is not None:
+        paths, earlier = subscription.paths, subscription if subscription.live else None
+        if earlier is not None or subscription.reader is not None:
             self._hub.subscribe(outbox, command.filter, command.overflow, paths, live=not history)
             subscription = outbox.subscriptions[command.filter]
         elif not history:
             self._hub.join(outbox, subscription)
         if not history:
-            positions = {path.stream: standing(outbox, path, waiting=was_live) for path in paths}
+            begun_live = begin_live(outbox, subscription, earlier)
+            positions = {path.stream: position for path, position in begun_live.items()}
             return [Subscribed(command.filter, positions, ref=command.ref)]
         begun = {path: beginnings.get(path) or Beginning(_tail_position(path)) for path in paths}
         reader = HistoryReader(outbox, subscription, {path: each.position for path, each in begun.items()})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from gateway.core.commands import Overflow, Position
 from gateway.core.hub import Hub
 from gateway.core.outbox import Outbox
-from gateway.core.spill import standing
+from gateway.core.spill import begin_live
 from gateway.core.stream_path import StreamPath
+from gateway.core.subscription import Subscription
 
 from .streaming import bring, captured, connection, drain, labels, stream_path, written
 from .wire import publication
@@ -137,7 +138,7 @@ def test_a_new_subscription_is_read_for_too() -> None:
     drain(hub, outbox)
     assert labels(reader.step(1).frames) == ["s4"]
     hub.subscribe(outbox, "s/b", Overflow.SPILL, (path,))
-    assert standing(outbox, path, waiting=False) == Position("e1", 4)
+    assert begin_live(outbox, outbox.subscriptions["s/b"]) == {path: Position("e1", 4)}
     assert labels(reader.step(10_000).frames) == ["s5", "s6"]
 
 
@@ -165,13 +166,33 @@ def test_replaced_options_keep_the_place_of_what_waits() -> None:
     path = stream_path(last=7)
     hub = Hub()
     outbox = connection(hub)
-    hub.subscribe(outbox, "s/#", Overflow.SPILL, (path,))
+    earlier = subscribed(hub, outbox, "s/#", path)
     hub.block(outbox, 0, now=0.0)
     bring(hub, path, captured(8), captured(9))
-    hub.subscribe(outbox, "s/#", Overflow.SPILL, (path,))
-    assert standing(outbox, path, waiting=True) == Position("e1", 7)
     # Another subscription gets nothing of what waits.
-    assert standing(outbox, path, waiting=False) == Position("e1", 9)
+    assert begin_live(outbox, subscribed(hub, outbox, "s/a", path)) == {path: Position("e1", 9)}
+    assert begin_live(outbox, subscribed(hub, outbox, "s/#", path), earlier) == {path: Position("e1", 7)}
+
+
+def test_replaced_options_do_not_go_back_before_the_subscription_began() -> None:
+    path = stream_path(last=7)
+    hub = Hub()
+    outbox = connection(hub)
+    subscribed(hub, outbox, "s/a", path)
+    hub.block(outbox, 0, now=0.0)
+    bring(hub, path, captured(8, "s/a"), captured(9, "s/b"))
+    earlier = subscribed(hub, outbox, "s/#", path)
+    assert begin_live(outbox, earlier) == {path: Position("e1", 9)}
+    bring(hub, path, captured(10))
+    for _ in range(2):
+        again = subscribed(hub, outbox, "s/#", path)
+        assert begin_live(outbox, again, earlier) == {path: Position("e1", 9)}
+        earlier = again
+
+
+def subscribed(hub: Hub, outbox: Outbox, topic_filter: str, path: StreamPath) -> Subscription:
+    hub.subscribe(outbox, topic_filter, Overflow.SPILL, (path,))
+    return outbox.subscriptions[topic_filter]
 
 
 def test_a_stuck_connection_keeps_its_positions_only() -> None:
