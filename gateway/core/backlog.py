@@ -197,7 +197,10 @@ class Backlog:
                 continue
             for index in range(entry.first, entry.last):
                 heir = successor(entry.batch.publications[index].topic, entry.batch)
-                if heir is not None:
+                if heir is not None and heir.live and entry.batch.filter is not None:
+                    # A frame for it alone might repeat one for all that waits, now that it is live.
+                    self._lose(heir, 1)
+                elif heir is not None:
                     self._queue(entry.batch, index, index + 1, heir)
         for marker in markers:
             if marker.subscription is subscription:

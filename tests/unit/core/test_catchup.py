@@ -82,6 +82,32 @@ def test_live_topics_wait_for_a_reader_that_takes_nothing_and_stay_its_own() -> 
     assert written(hub, outbox) == [{"id": "1"}]
 
 
+def test_what_waited_for_a_reader_is_counted_where_its_subscription_becomes_live_instead() -> None:
+    path = stream_path()
+    hub, reader = reading((path, 0), topic_filter="#")
+    outbox = reader.outbox
+    hub.subscribe(outbox, "t/#")
+    hub.block(outbox, 0, now=0.0)
+    hub.deliver(publication("t/a", "1"))
+    hub.subscribe(outbox, "#", Overflow.SPILL, (path,))
+    drain(hub, outbox)
+    assert written(hub, outbox) == [
+        {"op": "gap", "reason": "overflow", "dropped": 1, "filter": "#"},
+        {"id": "1"},
+    ]
+
+
+def test_what_waited_for_a_reader_stays_for_the_next_one() -> None:
+    path = stream_path()
+    hub, reader = reading((path, 0), topic_filter="#")
+    outbox = reader.outbox
+    hub.block(outbox, 0, now=0.0)
+    hub.deliver(publication("t/a", "1"))
+    hub.subscribe(outbox, "#", Overflow.SPILL, (path,), live=False)
+    drain(hub, outbox)
+    assert written(hub, outbox) == [{"id": "1", "filter": "#"}]
+
+
 def test_it_joins_in_one_step_without_gap_or_repeat() -> None:
     path = stream_path()
     hub, reader = reading((path, 0))
