@@ -91,7 +91,13 @@ class Gateway:
         self._delivery = Delivery(self.hub)
         self._refusals = Refusals()
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
-        self._upkeep = Upkeep(self._sessions, self.hub, write_timeout=limits.write_timeout, clock=self._clock)
+        self._upkeep = Upkeep(
+            self._sessions,
+            self.hub,
+            write_timeout=limits.write_timeout,
+            stalled_timeout=limits.stalled_timeout,
+            clock=self._clock,
+        )
         self.health.lag = lambda: self._upkeep.lag
         self.publisher = self._publisher()
         self._subscriber = Subscriber(
