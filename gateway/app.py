@@ -89,6 +89,7 @@ class Gateway:
         self._bus = build_bus(settings.redis, node=self.node, codec=self._codec)
         self._streams = build_streams(settings)
         self._delivery = Delivery(self.hub)
+        self._following = self._streams.follow(self.hub, self._delivery)
         self._refusals = Refusals()
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
         self._upkeep = Upkeep(
@@ -101,7 +102,11 @@ class Gateway:
         self.health.lag = lambda: self._upkeep.lag
         self.publisher = self._publisher()
         self._subscriber = Subscriber(
-            self.hub, self._bus, topic_limits=arguments.topic_limits(limits), refusals=self._refusals
+            self.hub,
+            self._bus,
+            topic_limits=arguments.topic_limits(limits),
+            refusals=self._refusals,
+            following=self._following,
         )
         self._origins = arguments.origin_policy(settings)
         self._blocks = BlockList()
@@ -124,7 +129,7 @@ class Gateway:
             doors.register_credential_metrics(self.metrics, self._keys)
         if settings.redis.url is not None:
             watch_bus(self._bus, self.metrics, self.health)
-        watch_streams(self._streams, self.metrics, self.health)
+        watch_streams(self._streams, self.metrics, self.health, hub=self.hub, following=self._following)
         self.asgi = Starlette(
             routes=self._routes(),
             middleware=doors.middleware(settings, self._origins),
@@ -205,6 +210,8 @@ class Gateway:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._upkeep.run)
                 tasks.start_soon(self._keys.run)
+                if self._following is not None:
+                    tasks.start_soon(self._following.run)
                 if self._certificate is not None:
                     tasks.start_soon(self._certificate.watch)
                 self.health.started = True

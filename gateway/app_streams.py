@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from gateway.engine.appending import Appender
+from gateway.engine.following import Following
+from gateway.engine.following_metrics import register_following_metrics
 from gateway.engine.reading import StreamReader
 from gateway.engine.stream_metrics import register_stream_metrics
 from gateway.engine.stream_overview import StreamOverview
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
 
     from starlette.routing import Route
 
+    from gateway.core.hub import Hub
     from gateway.core.streams import StreamMap
     from gateway.core.topics import TopicLimits
+    from gateway.engine.delivery import Delivery
     from gateway.ingest.credentials import RequestAuthenticator
     from gateway.observability.health import Health
     from gateway.observability.metrics import Metrics
@@ -59,6 +63,10 @@ class StreamParts:
             await self.store.start()
             self._opened = True
 
+    def follow(self, hub: Hub, delivery: Delivery) -> Following | None:
+        """Make what reads streams for the subscriptions of ``hub``; None where there are no streams."""
+        return None if self.store is None else Following(self.map, self.store, hub, delivery)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the store open.
@@ -93,11 +101,14 @@ def build_streams(settings: Settings) -> StreamParts:
     )
 
 
-def watch_streams(parts: StreamParts, metrics: Metrics, health: Health) -> None:
+def watch_streams(
+    parts: StreamParts, metrics: Metrics, health: Health, *, hub: Hub, following: Following | None
+) -> None:
     """Show in metrics and readiness how it stands with the streams, if there are any."""
     store, appender = parts.store, parts.appender
-    if store is None or appender is None:
+    if store is None or appender is None or following is None:
         return
+    register_following_metrics(metrics, hub=hub, following=following)
     register_stream_metrics(
         metrics, store=store, appender=appender, reader=parts.reader, overview=parts.overview
     )
