@@ -18,6 +18,7 @@ from gateway import app_doors as doors
 from gateway.app_auth import build_authenticator
 from gateway.app_bus import build_bus, watch_bus
 from gateway.app_cluster import build_administration, build_cluster, divert, facts_of
+from gateway.app_streams import build_streams, stream_routes, watch_streams
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.core.block_list import BlockList
 from gateway.core.hub import Hub
@@ -55,7 +56,8 @@ from gateway.transports.websocket import websocket_routes
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from typing import Any
 
     from starlette.routing import BaseRoute
 
@@ -88,14 +90,26 @@ class Gateway:
         self.hub = Hub(arguments.hub_limits(limits))
         self._codec = arguments.codec(limits)
         self._bus = build_bus(settings.redis, node=self.node, codec=self._codec)
+        self._streams = build_streams(settings)
         self._delivery = Delivery(self.hub)
+        self._following = self._streams.follow(self.hub, self._delivery)
         self._refusals = Refusals()
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
-        self._upkeep = Upkeep(self._sessions, self.hub, write_timeout=limits.write_timeout, clock=self._clock)
+        self._upkeep = Upkeep(
+            self._sessions,
+            self.hub,
+            write_timeout=limits.write_timeout,
+            stalled_timeout=limits.stalled_timeout,
+            clock=self._clock,
+        )
         self.health.lag = lambda: self._upkeep.lag
         self.publisher = self._publisher()
         self._subscriber = Subscriber(
-            self.hub, self._bus, topic_limits=arguments.topic_limits(limits), refusals=self._refusals
+            self.hub,
+            self._bus,
+            topic_limits=arguments.topic_limits(limits),
+            refusals=self._refusals,
+            following=self._following,
         )
         self._origins = arguments.origin_policy(settings)
         self._blocks = BlockList()
@@ -127,6 +141,7 @@ class Gateway:
         if self._cluster is not None:
             watch_bus(self._bus, self.metrics, self.health)
             register_cluster_metrics(self.metrics, self._cluster)
+        watch_streams(self._streams, self.metrics, self.health, hub=self.hub, following=self._following)
         self.asgi = Starlette(
             routes=self._routes(),
             middleware=doors.middleware(settings, self._origins),
@@ -143,13 +158,17 @@ class Gateway:
 
         Raises:
             OSError: the address can't be listened on.
+            StoreUnusable: the streams that are kept can't be opened.
         """
         allow_open_files()
         if sockets is None:
             sockets = listen(self._settings.server.host, self._settings.server.port)
         config = self._uvicorn_config()
         runner = GatewayServer(
-            config, started=lambda: self._started(sockets[0].getsockname()), drain=self._drain
+            config,
+            prepare=self._streams.open,
+            started=lambda: self._started(sockets[0].getsockname()),
+            drain=self._drain,
         )
         garbage = self._upkeep.garbage = GarbageCollection(now=self._clock())
         try:
@@ -195,31 +214,40 @@ class Gateway:
 
     async def _drain(self) -> None:
         self.health.draining = True
+        self._streams.reader.end()
         self._log.info("draining", connections=self._sessions.statistics().open)
         await self._sessions.drain(self._settings.server.drain_seconds)
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         cluster, deliver = self._cluster, self._delivery.deliver
-        await self._bus.start(
-            deliver if cluster is None else divert(cluster, deliver), self._delivery.announce_loss
-        )
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._upkeep.run)
-            tasks.start_soon(self._keys.run)
-            if cluster is not None:
-                tasks.start_soon(cluster.run)
-            if self._certificate is not None:
-                tasks.start_soon(self._certificate.watch)
-            self.health.started = True
-            try:
-                yield
-            finally:
-                tasks.cancel_scope.cancel()
-                with anyio.CancelScope(shield=True):
-                    if cluster is not None:
-                        await cluster.leave()
-                    await self._bus.stop()
+        async with self._streams.running():
+            await self._bus.start(
+                deliver if cluster is None else divert(cluster, deliver), self._delivery.announce_loss
+            )
+            async with anyio.create_task_group() as tasks:
+                for run in self._tasks():
+                    tasks.start_soon(run)
+                self.health.started = True
+                try:
+                    yield
+                finally:
+                    tasks.cancel_scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        if cluster is not None:
+                            await cluster.leave()
+                        await self._bus.stop()
+
+    def _tasks(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs as long as the node does."""
+        tasks: list[Callable[[], Coroutine[Any, Any, None]]] = [self._upkeep.run, self._keys.run]
+        if self._cluster is not None:
+            tasks.append(self._cluster.run)
+        if self._following is not None:
+            tasks.append(self._following.run)
+        if self._certificate is not None:
+            tasks.append(self._certificate.watch)
+        return tasks
 
     def _publisher(self) -> Publisher:
         limits = self._settings.limits
@@ -234,6 +262,7 @@ class Gateway:
             message_bytes=limits.message_bytes,
             refusals=self._refusals,
             subject_rates=KeyedRates(per_second, 5 * per_second) if per_second else None,
+            appender=self._streams.appender,
         )
 
     def _routes(self) -> list[BaseRoute]:
@@ -247,6 +276,12 @@ class Gateway:
             *rest_routes(publisher=self.publisher, authenticate=authenticate, limits=ingest_limits),
             *hooks.routes(),
             *administration_routes(self._administration, administrator),
+            *stream_routes(
+                self._streams,
+                authenticate=authenticate,
+                administrator=administrator,
+                topic_limits=arguments.topic_limits(limits),
+            ),
             *websocket_routes(
                 self._services(), frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),
@@ -303,6 +338,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         OSError: the address can't be listened on.
+        StoreUnusable: the streams that are kept can't be opened.
         ValueError: a hook's topic template or secret breaks a rule, or a key, grant or certificate does.
     """
     configure(settings)

@@ -17,10 +17,12 @@ GatewayError
 │   └── RateLimited             rate_limited     retry later
 ├── ServerError                 our fault
 │   ├── Unavailable             unavailable      retry later
+│   │   ├── RedisUnavailable         inside only: bus and store say what it means
 │   │   ├── BusUnavailable
 │   │   └── StreamUnavailable
 │   │       └── StoreFull                        507 over HTTP
 │   └── InternalError           internal
+├── StoreUnusable               never on the wire: the gateway can't start with this store
 └── OutboxClosed                never on the wire: the subscriber has already gone
 
 ``code`` and ``http_status`` are the wire's (docs/protocol.md and docs/http.md, "Errors").
@@ -153,6 +155,10 @@ class Unavailable(ServerError):
     retry = True
 
 
+class RedisUnavailable(Unavailable):
+    """A Redis server can't be reached, or its connection is lost."""
+
+
 class BusUnavailable(Unavailable):
     """The bus between the nodes does not answer."""
 
@@ -165,6 +171,10 @@ class StoreFull(StreamUnavailable):
     """The store has no room for more; nothing of it was kept."""
 
     http_status = 507
+
+
+class StoreUnusable(GatewayError):
+    """A store of streams can't be opened, isn't one, or is another process' to use; says which file."""
 
 
 class OutboxClosed(GatewayError):

@@ -10,11 +10,13 @@ from benchmarks.scenarios.fan_out import FanOut, FanOutLarge, FanOutWildcards
 from benchmarks.scenarios.fixed_rate import FixedRate
 from benchmarks.scenarios.idle_connections import IdleConnections
 from benchmarks.scenarios.index import Index
+from benchmarks.scenarios.local_store import LocalStore
 from benchmarks.scenarios.many_filters import ManyFilters
 from benchmarks.scenarios.no_fan_out import NoFanOut
 from benchmarks.scenarios.node_to_node import NodeToNode
 from benchmarks.scenarios.one_redis import OneRedis
 from benchmarks.scenarios.publishing import Publishing
+from benchmarks.scenarios.redis_appends import RedisAppends
 from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
 
 if TYPE_CHECKING:
@@ -38,5 +40,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         BusToBus,
         NodeToNode,
         OneRedis,
+        LocalStore,
+        RedisAppends,
     )
 }

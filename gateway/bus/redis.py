@@ -24,9 +24,9 @@ from gateway.bus.redis_inbox import Inbox
 from gateway.bus.redis_lanes import Outgoing
 from gateway.bus.redis_listening import ListenLink, Partition
 from gateway.bus.redis_publishing import PublishLink
-from gateway.bus.redis_servers import Address, servers_of
 from gateway.core.backoff import Backoff
-from gateway.errors import BusUnavailable
+from gateway.errors import BusUnavailable, RedisUnavailable
+from gateway.redis.servers import Address, servers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -262,7 +262,7 @@ class RedisBus:
                 self._relocating.clear()
                 try:
                     located = await self._servers.locate(self._channels)
-                except BusUnavailable as exc:
+                except RedisUnavailable as exc:
                     _log.debug("%s", exc)
                 else:
                     self._arrange(located, tasks)

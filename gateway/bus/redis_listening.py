@@ -14,8 +14,8 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gateway.bus.redis_servers import Moved, Refused
-from gateway.errors import BusUnavailable
+from gateway.errors import BusUnavailable, Unavailable
+from gateway.redis.wire import Moved, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from gateway.bus.pause import Pause
     from gateway.bus.redis_inbox import Inbox
     from gateway.bus.redis_publishing import PublishLink
-    from gateway.bus.redis_servers import Address, Command, Reply, Servers, Wire
     from gateway.core.backoff import Backoff
+    from gateway.redis.servers import Address, Servers
+    from gateway.redis.wire import Command, Reply, Wire
 
 LINGER_SECONDS = 10.0
 """How long a partition is listened to after the last interest in it: interests come back."""
@@ -171,7 +172,7 @@ class ListenLink:
             began = loop.time()
             try:
                 await self._connected()
-            except* BusUnavailable as group:
+            except* Unavailable as group:
                 failures = self._backoff.failures(failures, lived_seconds=loop.time() - began)
                 if failures == 1:
                     _log.warning("listening to Redis is interrupted: %s", group.exceptions[0])

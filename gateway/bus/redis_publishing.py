@@ -7,16 +7,17 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gateway.bus.redis_servers import Moved, Refused
-from gateway.errors import BusUnavailable
+from gateway.errors import BusUnavailable, Unavailable
+from gateway.redis.wire import Moved, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.bus.pause import Pause
     from gateway.bus.redis_lanes import Batch, Lane, Outgoing
-    from gateway.bus.redis_servers import Address, Command, Servers, Wire
     from gateway.core.backoff import Backoff
+    from gateway.redis.servers import Address, Servers
+    from gateway.redis.wire import Command, Wire
 
 _log = logging.getLogger("gateway.bus")
 
@@ -90,7 +91,7 @@ class PublishLink:
             began = loop.time()
             try:
                 await self._connected()
-            except BusUnavailable as exc:
+            except Unavailable as exc:
                 failures = self._backoff.failures(failures, lived_seconds=loop.time() - began)
                 if failures == 1:
                     _log.warning("publishing to Redis is interrupted: %s", exc)

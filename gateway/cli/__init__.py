@@ -13,6 +13,7 @@ from gateway.cli.check import check
 from gateway.cli.key import key
 from gateway.cli.publish import publish
 from gateway.cli.serve import serve
+from gateway.cli.streams import streams
 from gateway.cli.subscribe import subscribe
 from gateway.cli.token import token
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its frames are for people, a server's log is not; locals hold secrets
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (serve, check, publish, subscribe, token):
+for _command in (serve, check, publish, subscribe, streams, token):
     app.command()(_command)
 app.add_typer(key, name="key")
 

@@ -2,22 +2,20 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gateway.cli.asking import ask, read, refused
 from gateway.cli.exits import ExitCode, fail
 from gateway.cli.target import DEFAULT_URL, TokenVariable, Url, token_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import httpx2
+    from collections.abc import Iterator
 
     from gateway.cli.body import Item
 
-_SECONDS: Final = 15.0
+_PATH: Final = "/v1/publish"
 
 
 def publish(
@@ -65,9 +63,11 @@ def publish(
                 "--lines reads stdin, and takes neither data nor --file, --id, --idempotency-key",
                 ExitCode.USAGE,
             )
-        _report_lines(_post(url, token, _encoded_lines(item), "application/x-ndjson"))
+        encoded = _encoded_lines(item)
+        _report_lines(ask(url, _PATH, token, content=encoded, content_type="application/x-ndjson"))
     else:
-        _report(_post(url, token, _encoded(item, _body(data, file)), "application/json"))
+        content = _encoded(item, _body(data, file))
+        _report(ask(url, _PATH, token, content=content, content_type="application/json"))
 
 
 def _headers(pairs: list[str]) -> dict[str, str]:
@@ -108,46 +108,16 @@ def _encoded_lines(item: "Item") -> "Iterator[bytes]":
             yield _encoded(item, body) + b"\n"
 
 
-def _post(
-    url: str, token: str | None, content: "bytes | Iterator[bytes]", content_type: str
-) -> "httpx2.Response":
-    import httpx2  # noqa: PLC0415 - keeps `gateway --help` quick
-
-    headers = {"content-type": content_type}
-    if token is not None:
-        headers["authorization"] = f"Bearer {token}"
-    address = url.rstrip("/") + "/v1/publish"
-    try:
-        # A proxy can't reach this machine's loopback for us.
-        with httpx2.Client(timeout=_SECONDS, trust_env=not _is_loopback(url)) as client:
-            return client.post(address, content=content, headers=headers)
-    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
-        fail(f"--url {url!r}: give it as http://HOST:PORT or https://HOST", ExitCode.USAGE)
-    except httpx2.TransportError as exc:
-        fail(f"no gateway answers at {url}: {exc or type(exc).__name__}", ExitCode.UNAVAILABLE)
-
-
-def _is_loopback(url: str) -> bool:
-    from gateway.core.loopback import is_loopback  # noqa: PLC0415 - as above
-
-    try:
-        return is_loopback(urlsplit(url).hostname or "")
-    except ValueError:
-        return False
-
-
-def _report(response: "httpx2.Response") -> None:
-    answer = _answer(response)
-    result = _read(lambda: answer["results"][0])
+def _report(answer: Any) -> None:  # noqa: ANN401 - JSON
+    result = read(lambda: answer["results"][0])
     if "id" not in result:
-        _refused(str(result.get("code")), str(result.get("reason")))
+        refused(str(result.get("code")), str(result.get("reason")))
     sys.stdout.write(f"{result['id']}\n")
 
 
-def _report_lines(response: "httpx2.Response") -> None:
-    answer = _answer(response)
-    accepted, failed = _read(lambda: (int(answer["accepted"]), int(answer["failed"])))
-    errors = _read(lambda: list(answer.get("errors", ())))
+def _report_lines(answer: Any) -> None:  # noqa: ANN401 - JSON
+    accepted, failed = read(lambda: (int(answer["accepted"]), int(answer["failed"])))
+    errors = read(lambda: list(answer.get("errors", ())))
     for error in errors:
         sys.stderr.write(f"gateway: line {error.get('line')}: {error.get('code')}: {error.get('reason')}\n")
     sys.stdout.write(f"{accepted} accepted, {failed} failed\n")
@@ -155,30 +125,3 @@ def _report_lines(response: "httpx2.Response") -> None:
         raise typer.Exit(ExitCode.UNAVAILABLE)
     if failed:
         raise typer.Exit(ExitCode.REFUSED)
-
-
-def _answer(response: "httpx2.Response") -> Any:  # noqa: ANN401 - JSON
-    if response.status_code != 200:
-        _refuse(response)
-    return _read(response.json)
-
-
-def _refuse(response: "httpx2.Response") -> NoReturn:
-    try:
-        problem = response.json()
-        code, reason = str(problem["code"]), str(problem["detail"])
-    except (ValueError, KeyError, TypeError):
-        code, reason = f"HTTP {response.status_code}", response.reason_phrase
-    # 502 and 504 are a proxy's, before a gateway that doesn't answer.
-    _refused("unavailable" if response.status_code in {502, 503, 504} else code, reason)
-
-
-def _read(take: "Callable[[], Any]") -> Any:  # noqa: ANN401 - JSON
-    try:
-        return take()
-    except (ValueError, LookupError, TypeError, AttributeError):
-        fail("the answer is not a gateway's; is --url right?", ExitCode.REFUSED)
-
-
-def _refused(code: str, reason: str) -> NoReturn:
-    fail(f"{code}: {reason}", ExitCode.UNAVAILABLE if code == "unavailable" else ExitCode.REFUSED)

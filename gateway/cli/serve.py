@@ -52,6 +52,7 @@ def serve(
     verify(loaded.settings)
     from gateway import app, app_workers  # noqa: PLC0415 - as below
     from gateway.bus.embedded_server import NoEmbeddedServer  # noqa: PLC0415 - as below
+    from gateway.errors import StoreUnusable  # noqa: PLC0415 - as below
 
     server = loaded.settings.server
     try:
@@ -60,6 +61,8 @@ def serve(
         app.serve(loaded.settings)
     except NoEmbeddedServer as exc:
         fail(str(exc), ExitCode.REFUSED)
+    except StoreUnusable as exc:
+        fail(f"streams: {exc}", ExitCode.REFUSED)
     except OSError as exc:
         fail(f"can't listen on {server.host}: {exc}", ExitCode.REFUSED)
 

@@ -21,7 +21,7 @@ from gateway.codecs.publish_items import (
     decode_publish_item,
     explain,
 )
-from gateway.codecs.websocket_frames import server_frame
+from gateway.codecs.websocket_frames import payload_start, server_frame
 from gateway.errors import ClientError
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from gateway.core.events import Event
     from gateway.core.publication import Publication
 
-__all__ = ["GatewayV1", "decode_publish_item"]
+__all__ = ["GatewayV1", "decode_publish_item", "encode_object"]
 
 _dumps = orjson.dumps
+_MESSAGE = b'{"op":"message","topic":'
 
 
 class GatewayV1:
@@ -74,12 +75,21 @@ class GatewayV1:
 
     def encode_message(self, publication: Publication) -> bytes:
         """The complete frame for every live subscriber of ``publication``."""
-        return server_frame(b'{"op":"message","topic":' + _publication_fields(publication))
+        return server_frame(_MESSAGE + _publication_fields(publication))
 
     def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
         """The complete frame that gives ``publication`` as history to one subscription alone."""
-        head = b'{"op":"message","filter":' + _dumps(topic_filter) + b',"topic":'
-        return server_frame(head + _publication_fields(publication))
+        # Many read the same history: the frame for all is made once, and this one differs in its head only.
+        frame = publication.frame(self)
+        start = payload_start(frame) + len(_MESSAGE)
+        return server_frame(
+            b'{"op":"message","filter":' + _dumps(topic_filter) + b',"topic":' + frame[start:]
+        )
+
+
+def encode_object(publication: Publication) -> bytes:
+    """``publication`` as a JSON object with the fields of a ``message``, but without ``op`` and frame."""
+    return b'{"topic":' + _publication_fields(publication)
 
 
 def _publication_fields(publication: Publication) -> bytes:

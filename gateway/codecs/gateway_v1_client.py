@@ -170,9 +170,10 @@ class _Gap(Struct, tag_field="op", tag="gap"):
     stream: str | None = None
     first: int | None = field(name="from", default=None)
     last: int | None = field(name="to", default=None)
+    epoch: str | None = None
 
     def event(self) -> Gap:
-        return Gap(self.reason, self.filter, self.dropped, self.stream, self.first, self.last)
+        return Gap(self.reason, self.filter, self.dropped, self.stream, self.first, self.last, self.epoch)
 
 
 class _GoAway(Struct, tag_field="op", tag="goaway"):

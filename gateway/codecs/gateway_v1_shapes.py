@@ -56,7 +56,7 @@ class _PositionShape(msgspec.Struct, forbid_unknown_fields=True):
     offset: Count
 
 
-class _StartShape(msgspec.Struct, forbid_unknown_fields=True):
+class StartShape(msgspec.Struct, forbid_unknown_fields=True):
     """``from`` as an object: exactly one of its fields."""
 
     offset: Positive | None = None
@@ -64,6 +64,11 @@ class _StartShape(msgspec.Struct, forbid_unknown_fields=True):
     last: Positive | None = None
 
     def start(self) -> Start:
+        """Where to begin.
+
+        Raises:
+            BadCommand: none or several of the fields are there.
+        """
         given = [
             (name, value) for name in self.__struct_fields__ if (value := getattr(self, name)) is not None
         ]
@@ -84,7 +89,7 @@ class _AuthFrame(msgspec.Struct, tag_field="op", tag="auth", forbid_unknown_fiel
 class _SubscribeFrame(msgspec.Struct, tag_field="op", tag="subscribe", forbid_unknown_fields=True):
     filter: str
     resume: dict[Label, _PositionShape] | None = None
-    start: Literal["new", "earliest"] | _StartShape | None = msgspec.field(name="from", default=None)
+    start: Literal["new", "earliest"] | StartShape | None = msgspec.field(name="from", default=None)
     overflow: Overflow | None = None
     ref: Ref = None
 
@@ -103,7 +108,7 @@ class _SubscribeFrame(msgspec.Struct, tag_field="op", tag="subscribe", forbid_un
     def _start(self) -> Start:
         if self.start is None:
             return START_NEW
-        return self.start.start() if isinstance(self.start, _StartShape) else Start(StartKind(self.start))
+        return self.start.start() if isinstance(self.start, StartShape) else Start(StartKind(self.start))
 
 
 class _UnsubscribeFrame(msgspec.Struct, tag_field="op", tag="unsubscribe", forbid_unknown_fields=True):

@@ -31,6 +31,12 @@ def server_frame(payload: bytes, opcode: int = TEXT) -> bytes:
     return _HEAD_64(_FINAL | opcode, 127, size) + payload
 
 
+def payload_start(frame: bytes) -> int:
+    """Where the payload begins in a frame that ``server_frame`` made."""
+    length = frame[1]
+    return 2 if length < 126 else 4 if length == 126 else 10
+
+
 def iter_payloads(frames: bytes) -> Iterator[bytes]:
     """Split what ``server_frame`` made, one or many joined, into payloads again, in order.
 

@@ -8,6 +8,9 @@ A policy drops only what it governs. Where it governs nothing that waits, the ne
 Publications come and wait in batches that all connections share. A connection that lags far behind a busy
 topic then costs a few operations per batch, not per message: it must not slow the others down.
 
+What a stream holds and ``spill`` governs is never dropped: as much of it waits as there is room for, and the
+caller reads the rest from the stream later.
+
 A gap of ``drop_newest`` lies behind what waits, so it waits there too, as a marker; the gaps of the
 other policies lie before everything that is left, and are told first.
 """
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.core.batch import Batch
+    from gateway.core.stream_path import StreamPath
     from gateway.core.subscription import Subscription
 
 
@@ -115,6 +119,45 @@ class Backlog:
             self._queue_what_fits(batch, subscription, messages, room)
         return Offer.DROPPED if self.dropped > lost_before else Offer.QUEUED
 
+    def hold(self, batch: Batch, subscription: Subscription, *, messages: int, room: int) -> int:
+        """Queue as much of a stream's ``batch`` as there is room for, from its front; drop nothing.
+
+        Returns:
+            How many of its publications wait now.
+        """
+        fit = min(len(batch), messages - self.messages)
+        if fit > 0:
+            fit = batch.within(0, fit, room - self.bytes)
+        if fit > 0:
+            self._queue(batch, 0, fit, subscription)
+        return max(fit, 0)
+
+    def let_go(self) -> dict[StreamPath, int] | None:
+        """Let go of all that waits, if all of it can be read from its streams again.
+
+        Returns:
+            The offset of the first publication that waited, by stream; None, and nothing is let go, where
+            something waits that no stream holds or that another policy than ``spill`` governs.
+        """
+        first: dict[StreamPath, int] = {}
+        for entry in self._entries.values():
+            if isinstance(entry, _Marker) or not _spills(entry.batch, entry.subscription):
+                return None
+            assert entry.batch.path is not None
+            offset = entry.batch.publications[entry.first].offset
+            assert offset is not None
+            first.setdefault(entry.batch.path, offset)
+        self._entries.clear()
+        self.messages = self.bytes = 0
+        return first
+
+    def first_waiting(self, path: StreamPath) -> int | None:
+        """The offset of the first publication of a stream that waits, or None."""
+        for entry in self._entries.values():
+            if isinstance(entry, _Segment) and entry.batch.path is path:
+                return entry.batch.publications[entry.first].offset
+        return None
+
     def take(self, budget: int, encode: Callable[[Gap], bytes]) -> list[bytes]:
         """Remove and return the next frames, about ``budget`` bytes of them and at least one; gaps first."""
         frames = [encode(gap) for gap in self._take_gaps()]
@@ -131,13 +174,13 @@ class Backlog:
         return frames
 
     def forget(
-        self, subscription: Subscription, successor: Callable[[str], Subscription | None]
+        self, subscription: Subscription, successor: Callable[[str, Batch], Subscription | None]
     ) -> Iterator[Gap]:
         """Let go of what only ``subscription`` wanted, and yield the gaps of it that were still to tell.
 
         Args:
             subscription: the one that has ended; it governs nothing from now on.
-            successor: gives, for a topic, the subscription that governs it now, or None.
+            successor: gives, for a topic and its batch, the subscription that governs it now, or None.
         """
         before = list(self._entries.values())
         self._entries.clear()
@@ -153,8 +196,11 @@ class Backlog:
                 self._queue(entry.batch, entry.first, entry.last, entry.subscription)
                 continue
             for index in range(entry.first, entry.last):
-                heir = successor(entry.batch.publications[index].topic)
-                if heir is not None:
+                heir = successor(entry.batch.publications[index].topic, entry.batch)
+                if heir is not None and heir.live and entry.batch.filter is not None:
+                    # A frame for it alone might repeat one for all that waits, now that it is live.
+                    self._lose(heir, 1)
+                elif heir is not None:
                     self._queue(entry.batch, index, index + 1, heir)
         for marker in markers:
             if marker.subscription is subscription:
@@ -175,6 +221,8 @@ class Backlog:
         self.messages += last - first
         self.bytes += batch.size(first, last)
         policy = subscription.overflow
+        if _spills(batch, subscription):
+            return
         if policy is Overflow.DROP_OLDEST or policy is Overflow.SPILL:
             self._oldest.append(number)
         elif policy is Overflow.LATEST:
@@ -279,6 +327,10 @@ class Backlog:
         elif self._oldest and self._oldest[0] == number:
             self._oldest.popleft()
         return batch.part(first, until)
+
+
+def _spills(batch: Batch, subscription: Subscription) -> bool:
+    return batch.path is not None and subscription.overflow is Overflow.SPILL
 
 
 def _overflow_gap(subscription: Subscription, dropped: int) -> Gap:

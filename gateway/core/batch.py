@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.publication import MessageEncoder, Publication
+    from gateway.core.outbox import Encoder
+    from gateway.core.publication import Publication
+    from gateway.core.stream_path import StreamPath
 
 
 class Batch:
@@ -22,13 +24,28 @@ class Batch:
         publications: what was accepted.
         frames: each one's frame.
         joined: all frames as one.
+        path: the stream that captured them all, or None: they are live.
+        filter: the one subscription that they are for, or None: for every live one that matches.
     """
 
-    __slots__ = ("_ends", "frames", "joined", "publications")
+    __slots__ = ("_ends", "filter", "frames", "joined", "path", "publications")
 
-    def __init__(self, publications: Sequence[Publication], encoder: MessageEncoder) -> None:
+    def __init__(
+        self,
+        publications: Sequence[Publication],
+        encoder: Encoder,
+        path: StreamPath | None = None,
+        *,
+        topic_filter: str | None = None,
+    ) -> None:
         self.publications = publications
-        self.frames = [publication.frame(encoder) for publication in publications]
+        self.path = path
+        self.filter = topic_filter
+        self.frames = (
+            [publication.frame(encoder) for publication in publications]
+            if topic_filter is None
+            else [encoder.encode_history(publication, topic_filter) for publication in publications]
+        )
         self.joined = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
         self._ends: list[int] | None = None
 

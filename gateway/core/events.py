@@ -84,7 +84,10 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Publications this client will not get, or may not have got."""
+    """Publications this client will not get, or may not have got.
+
+    ``first`` and ``last``: the offsets that are missing, inclusive; ``epoch``: the stream's new one.
+    """
 
     reason: str
     filter: str | None = None
@@ -92,6 +95,7 @@ class Gap:
     stream: str | None = None
     first: int | None = None
     last: int | None = None
+    epoch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,76 +1,38 @@
-"""Which connections subscribe to what; fans a publication out to their outboxes.
+"""Fans a publication out to the outboxes of all that subscribe to its topic.
 
 The costs decide the shape. A topic's targets are a flat tuple per wire format, kept as long as no
 subscription changes it, so a publication costs two dictionary look-ups to match. Consecutive
 publications with the same targets form a run; when it ends its frames are joined once and the shared
 bytes appended once to every target. Bounds are accounted per tick for all connections together, which is
 an upper bound for each of them; only connections that are not writable are looked at one by one.
+
+What a stream captured comes another way in, ``deliver_captured``, and goes to target lists of its own: live
+topics pay nothing for streams.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.core.backlog import Offer
 from gateway.core.batch import Batch
 from gateway.core.commands import Overflow
+from gateway.core.hub_facts import HubLimits, HubStatistics
+from gateway.core.spill import Spills
 from gateway.core.subscription import Subscription
-from gateway.core.targets import Interest, TargetLists, Targets
-from gateway.core.trie import FilterIndex
+from gateway.core.subscriptions import Subscriptions
 from gateway.core.write_queue import WriteQueue
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
+    from gateway.core.catchup import HistoryReader, SpillReader
     from gateway.core.events import Event
-    from gateway.core.outbox import Outbox
+    from gateway.core.outbox import Encoder, Outbox
     from gateway.core.publication import Publication
+    from gateway.core.stream_path import StreamPath
+    from gateway.core.targets import Targets
 
-
-@dataclass(frozen=True, slots=True)
-class HubLimits:
-    """Bounds of the hub.
-
-    Attributes:
-        subscriptions: per connection.
-        cached_topics: topics whose matching filters are remembered.
-        cached_targets: connections in remembered target lists, all lists together.
-        tick_bytes: what a connection may be given in one tick before it is written.
-        tick_messages: the same in messages.
-    """
-
-    subscriptions: int = 1000
-    cached_topics: int = 65536
-    cached_targets: int = 4_000_000
-    tick_bytes: int = 256 * 1024
-    tick_messages: int = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class HubStatistics:
-    """Counts since the start, and sizes now.
-
-    Attributes:
-        connections: attached outboxes.
-        subscriptions: of all connections.
-        filters: distinct ones.
-        published: publications fanned out.
-        unmatched: those of them that nobody subscribed to.
-        delivered: publications times the connections that were given them, even if lost later.
-        dropped: by policy, publications that a connection lost.
-        blocked: connections that can't be written now.
-        unwritten: connections with bytes of this tick.
-    """
-
-    connections: int
-    subscriptions: int
-    filters: int
-    published: int
-    unmatched: int
-    delivered: int
-    dropped: dict[Overflow, int]
-    blocked: int
-    unwritten: int
+__all__ = ["Hub", "HubLimits", "HubStatistics"]
 
 
 class Hub:
@@ -78,8 +40,12 @@ class Hub:
 
     def __init__(self, limits: HubLimits | None = None) -> None:
         self._limits = limits or HubLimits()
-        self._index: FilterIndex[Interest] = FilterIndex(cached_topics=self._limits.cached_topics)
-        self._targets = TargetLists(self._limits.cached_targets)
+        self._subscriptions = Subscriptions(
+            cached_topics=self._limits.cached_topics, cached_targets=self._limits.cached_targets
+        )
+        self._match = self._subscriptions.match
+        self._targets = self._subscriptions.lists
+        self._spills = Spills(self._subscriptions)
         self._run: list[Publication] = []
         self._run_targets: Targets | None = None
         self._run_bytes = 0
@@ -90,7 +56,6 @@ class Hub:
         self._overflowed: list[Outbox] = []
         self._connections: set[Outbox] = set()
         self._blocked: dict[Outbox, None] = {}
-        self._subscriptions = 0
         self._published = self._unmatched = self._delivered = 0
         self._dropped = dict.fromkeys(Overflow, 0)
 
@@ -111,18 +76,31 @@ class Hub:
         self.settle()
         self._connections.discard(outbox)
         self._blocked.pop(outbox, None)
-        ended = [each for each in list(outbox.subscriptions) if self._leave(outbox, each)]
+        self._spills.forget(outbox)
+        for subscription in outbox.subscriptions.values():
+            _end_reader(subscription)
+        ended = [each for each in list(outbox.subscriptions) if self._subscriptions.remove(outbox, each)]
         outbox.subscriptions.clear()
         outbox.close()
         return ended
 
-    def subscribe(self, outbox: Outbox, topic_filter: str, overflow: Overflow = Overflow.SPILL) -> bool:
+    def subscribe(
+        self,
+        outbox: Outbox,
+        topic_filter: str,
+        overflow: Overflow = Overflow.SPILL,
+        paths: tuple[StreamPath, ...] = (),
+        *,
+        live: bool = True,
+    ) -> bool:
         """Add a subscription, or replace the options of the one with the same filter.
 
         Args:
             outbox: an attached connection.
             topic_filter: already parsed.
             overflow: what it loses first when the connection can't take more.
+            paths: the streams of which the filter may match something; all of them followed, where ``live``.
+            live: it gets publications from now on; otherwise from ``read`` and ``join`` on.
 
         Returns:
             Whether this is the node's first interest in the filter.
@@ -134,19 +112,11 @@ class Hub:
         old = outbox.subscriptions.get(topic_filter)
         if old is None and len(outbox.subscriptions) >= self._limits.subscriptions:
             raise TooMany(f"a connection may hold {self._limits.subscriptions} subscriptions")
-        subscription = Subscription(topic_filter, overflow)
-        outbox.subscriptions[topic_filter] = subscription
-        interest = self._index.get(topic_filter)
-        first = interest is None
-        if interest is None:
-            interest = Interest(topic_filter)
-            self._index.insert(topic_filter, interest)
-        interest.members[outbox] = subscription
+        first = self._subscriptions.add(outbox, Subscription(topic_filter, overflow, paths, live=live))
         if old is not None:
+            _end_reader(old)
             outbox.release(old)
-        else:
-            self._subscriptions += 1
-            self._targets.forget(interest)
+        self._spills.subscriptions_changed(outbox)
         return first
 
     def unsubscribe(self, outbox: Outbox, topic_filter: str) -> bool:
@@ -162,20 +132,49 @@ class Hub:
             raise NotFound(f"not subscribed to {topic_filter!r}")
         self.settle()
         subscription = outbox.subscriptions.pop(topic_filter)
-        last = self._leave(outbox, topic_filter)
+        _end_reader(subscription)
+        last = self._subscriptions.remove(outbox, topic_filter)
         outbox.release(subscription)
+        self._spills.subscriptions_changed(outbox)
         return last
 
-    def _leave(self, outbox: Outbox, topic_filter: str) -> bool:
-        interest = self._index.get(topic_filter)
-        assert interest is not None
-        del interest.members[outbox]
-        self._subscriptions -= 1
-        self._targets.forget(interest)
-        if interest.members:
-            return False
-        self._index.remove(topic_filter)
-        return True
+    # Streams
+
+    def read(self, reader: HistoryReader) -> None:
+        """A subscription that isn't live has its history read; what is live comes to it with its filter."""
+        self.settle()
+        reader.subscription.reader = reader
+        self._subscriptions.move(reader.outbox, reader.subscription)
+
+    def join(self, outbox: Outbox, subscription: Subscription) -> None:
+        """A subscription is live from now on; where it has a reader, that has ended."""
+        self.settle()
+        _end_reader(subscription)
+        subscription.live = True
+        self._subscriptions.move(outbox, subscription)
+        self._spills.subscriptions_changed(outbox)
+
+    def rejoin(self, outbox: Outbox, path: StreamPath) -> None:
+        """A connection that was behind stands where the stream's tail does, and is live on it again."""
+        self.settle()
+        self._spills.rejoin(outbox, path)
+
+    def interrupt(self, path: StreamPath) -> list[SpillReader]:
+        """The stream's tail lost the thread: everyone reads on from where it was, before it restarts.
+
+        Returns:
+            The readers that can begin now; the others are parked.
+        """
+        self.settle()
+        return self._spills.leave_all(path)
+
+    def let_go(self, outbox: Outbox) -> bool:
+        """Whether a connection that takes nothing may stay, since streams hold all that waits for it.
+
+        Then it keeps its positions only.
+        """
+        self.settle()
+        return self._spills.let_go(outbox)
 
     # Fan-out
 
@@ -186,13 +185,28 @@ class Hub:
             True when this tick has grown to its bound: the caller must then write everything now.
         """
         self._published += 1
-        interests = self._index.match(publication.topic)
+        interests = self._match(publication.topic)
         if not interests:
             self._unmatched += 1
             return False
         targets = self._targets.recall(interests) or self._targets.make(interests)
         if (lone := targets.lone) is not None and lone.direct:
             return self._append_to_one(lone, publication)
+        return self._extend_run(publication, targets)
+
+    def deliver_captured(self, publication: Publication, path: StreamPath) -> bool:
+        """As ``deliver``, for what the tail of a stream brings: to all that are not behind on it."""
+        self._published += 1
+        interests = self._match(publication.topic)
+        if not interests:
+            self._unmatched += 1
+            return False
+        targets = self._subscriptions.targets(interests, path)
+        if (lone := targets.lone) is not None and lone.direct:
+            return self._append_to_one(lone, publication)
+        return self._extend_run(publication, targets)
+
+    def _extend_run(self, publication: Publication, targets: Targets) -> bool:
         if targets is not self._run_targets:
             self.settle()
             self._run_targets = targets
@@ -236,7 +250,9 @@ class Hub:
             self._tick_bytes += len(joined)
             behind = self._append(outboxes, joined)
             if behind:
-                self._offer(behind, Batch(run, encoder), targets)
+                self._offer(behind, Batch(run, encoder, targets.path), targets)
+        if targets.aside:
+            self._give_aside(targets.aside, run)
         self._delivered += len(run) * targets.count
 
     def _append(self, outboxes: tuple[Outbox, ...], joined: bytes) -> list[Outbox]:
@@ -254,16 +270,37 @@ class Hub:
         return behind
 
     def _offer(self, behind: list[Outbox], batch: Batch, targets: Targets) -> None:
+        # The list may have been found before the run that it follows was settled and left some behind.
+        left = () if batch.path is None else batch.path.behind
         for outbox in behind:
-            if outbox.closed:
+            if outbox.closed or outbox in left:
                 continue
             subscription = targets.governing(outbox)
-            dropped = outbox.dropped
-            if outbox.offer(batch, subscription) is Offer.OVERFLOWED:
-                self._dropped[subscription.overflow] += len(batch)
-                self._overflowed.append(outbox)
-            elif outbox.dropped != dropped:
-                self._dropped[subscription.overflow] += outbox.dropped - dropped
+            if batch.path is not None and subscription.overflow is Overflow.SPILL:
+                queued = outbox.hold(batch, subscription)
+                if queued < len(batch):
+                    self._spills.leave(outbox, batch.path, (batch.publications[queued].offset or 0) - 1)
+            else:
+                self._offer_one(outbox, batch, subscription)
+
+    def _offer_one(self, outbox: Outbox, batch: Batch, subscription: Subscription) -> None:
+        dropped = outbox.dropped
+        if outbox.offer(batch, subscription) is Offer.OVERFLOWED:
+            self._dropped[subscription.overflow] += len(batch)
+            self._overflowed.append(outbox)
+        elif outbox.dropped != dropped:
+            self._dropped[subscription.overflow] += outbox.dropped - dropped
+
+    def _give_aside(self, aside: tuple[tuple[Outbox, Subscription], ...], run: list[Publication]) -> None:
+        batches: dict[tuple[Encoder, str], Batch] = {}
+        for outbox, subscription in aside:
+            key = (outbox.encoder, subscription.filter)
+            batch = batches.get(key)
+            if batch is None:
+                batch = batches[key] = Batch(run, outbox.encoder, topic_filter=subscription.filter)
+            for behind in self._append((outbox,), batch.joined):
+                if not outbox.closed:
+                    self._offer_one(behind, batch, subscription)
 
     def connections(self) -> list[tuple[Outbox, list[str]]]:
         """Every connection that subscribes, with its filters; later replies come after what was delivered."""
@@ -330,12 +367,20 @@ class Hub:
         """A snapshot for metrics, health and tests."""
         return HubStatistics(
             connections=len(self._connections),
-            subscriptions=self._subscriptions,
-            filters=len(self._index),
+            subscriptions=self._subscriptions.subscriptions,
+            filters=self._subscriptions.filters,
             published=self._published,
             unmatched=self._unmatched,
             delivered=self._delivered,
             dropped=dict(self._dropped),
             blocked=len(self._blocked),
             unwritten=len(self._writes),
+            spilled=self._spills.spilled,
+            behind=len(self._spills),
         )
+
+
+def _end_reader(subscription: Subscription) -> None:
+    if subscription.reader is not None:
+        subscription.reader.ended = True
+        subscription.reader = None

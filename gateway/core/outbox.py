@@ -21,8 +21,10 @@ from gateway.errors import OutboxClosed
 
 if TYPE_CHECKING:
     from gateway.core.batch import Batch
+    from gateway.core.catchup import Reader, SpillReader
     from gateway.core.events import Event
     from gateway.core.publication import Publication
+    from gateway.core.stream_path import StreamPath
 
 
 class Encoder(Protocol):
@@ -34,6 +36,10 @@ class Encoder(Protocol):
 
     def encode_message(self, publication: Publication) -> bytes:
         """Return the frame of ``publication``, the same for all its subscribers."""
+        ...
+
+    def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
+        """Return the frame that gives ``publication`` as history to one subscription alone."""
         ...
 
 
@@ -75,6 +81,8 @@ class Outbox:
         direct: nothing waits and the transport takes more.
         closed: the connection has ended; nothing more is taken.
         blocked_since: when the transport stopped taking, on the caller's clock, or None.
+        spill: reads on for the live subscriptions in streams that have overflowed, or None.
+        parked: readers that go on once the connection is direct again; None while there is none.
     """
 
     __slots__ = (
@@ -87,8 +95,10 @@ class Outbox:
         "closed",
         "direct",
         "encoder",
+        "parked",
         "pending",
         "sink",
+        "spill",
         "subscriptions",
     )
 
@@ -100,6 +110,8 @@ class Outbox:
         self.direct = True
         self.closed = False
         self.blocked_since: float | None = None
+        self.spill: SpillReader | None = None
+        self.parked: list[Reader] | None = None
         self._limits = limits
         # The slow state is made when it is needed: most connections never are slow.
         self._backlog: Backlog | None = None
@@ -169,16 +181,35 @@ class Outbox:
 
         Spec: docs/protocol.md, "Overflow".
         """
+        backlog = self._waiting(subscription)
+        return backlog.offer(batch, subscription, messages=self._limits.messages, room=self._room())
+
+    def hold(self, batch: Batch, subscription: Subscription) -> int:
+        """Queue as much of a stream's ``batch`` as there is room for; return how many of its publications.
+
+        Raises:
+            OutboxClosed: the connection has already gone.
+        """
+        backlog = self._waiting(subscription)
+        return backlog.hold(batch, subscription, messages=self._limits.messages, room=self._room())
+
+    def let_go(self) -> dict[StreamPath, int] | None:
+        """Let go of the publications that wait, if streams hold all of them; see ``Backlog.let_go``."""
+        return {} if self._backlog is None else self._backlog.let_go()
+
+    def first_waiting(self, path: StreamPath) -> int | None:
+        """The offset of the first publication of a stream that waits, or None."""
+        return None if self._backlog is None else self._backlog.first_waiting(path)
+
+    def _waiting(self, subscription: Subscription) -> Backlog:
         if self.closed:
             raise OutboxClosed(subscription.filter)
         if self._backlog is None:
             self._backlog = Backlog()
-        return self._backlog.offer(
-            batch,
-            subscription,
-            messages=self._limits.messages,
-            room=self._limits.bytes - self._held - sum(map(len, self.pending)),
-        )
+        return self._backlog
+
+    def _room(self) -> int:
+        return self._limits.bytes - self._held - sum(map(len, self.pending))
 
     def take(self, budget: int) -> bytes:
         """Remove and return what goes next, about ``budget`` bytes; empty when the way is direct again.
@@ -207,10 +238,17 @@ class Outbox:
         self._lane_bytes = 0
         return b"".join(frames)
 
-    def governing(self, topic: str) -> Subscription | None:
-        """The subscription whose policy decides over a publication on ``topic``, or None."""
-        matching = [each for each in self.subscriptions.values() if matches(each.filter, topic)]
-        return governing(matching) if matching else None
+    def governing(self, topic: str, batch: Batch | None = None) -> Subscription | None:
+        """The subscription whose policy decides over a publication on ``topic``, or None.
+
+        A ``batch`` that it waits in tells whether a stream captured it, or whether one subscription alone
+        gets it.
+        """
+        if batch is not None and batch.filter is not None:
+            return self.subscriptions.get(batch.filter)
+        matching = [each for each in self.subscriptions.values() if each.live and matches(each.filter, topic)]
+        captured = batch is not None and batch.path is not None
+        return governing(matching, captured=captured) if matching else None
 
     def release(self, subscription: Subscription) -> None:
         """Let go of what waits for ``subscription`` alone; its untold gaps go ahead of its last reply."""
@@ -226,3 +264,4 @@ class Outbox:
         self._lane = None
         self._backlog = None
         self._lane_bytes = self._held = 0
+        self.spill = self.parked = None

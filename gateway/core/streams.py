@@ -24,7 +24,8 @@ class StreamConfiguration:
         name: unique; a letter, digit, ``.``, ``_`` or ``-`` each.
         filter: the topics whose publications it captures.
         max_messages: how many publications are kept at most.
-        max_bytes: how many bytes of them are kept at most, as their store counts.
+        max_bytes: how many bytes of them are kept at most: body, topic, headers and a few more each
+            (the record of codecs/record.py), without what a store spends on its own order.
         max_age: seconds that a publication is kept at most.
         dedupe_window: seconds that an idempotency key is remembered.
     """

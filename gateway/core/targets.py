@@ -1,13 +1,14 @@
 """Who gets a publication: one flat list of connections per set of filters that match together.
 
 A list is made when a publication first needs it and kept until a subscription changes one of its filters,
-so joining a crowded filter costs no more than joining an empty one.
+so joining a crowded filter costs no more than joining an empty one. A stream's publications have lists of
+their own, without the connections that are behind on it, so that live topics pay nothing for streams.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.core.subscription import Subscription, governing
 
@@ -15,22 +16,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.core.outbox import Encoder, Outbox
+    from gateway.core.stream_path import StreamPath
 
 
 class Interest:
     """A filter's subscribers.
 
     Attributes:
-        members: each connection's subscription with this filter.
+        paths: the streams of which the filter may match something.
+        members: each connection's subscription with this filter, where that is live.
+        apart: the same where it isn't live yet; None while there is none.
         users: the target lists that they are part of.
     """
 
-    __slots__ = ("filter", "members", "users")
+    __slots__ = ("apart", "filter", "members", "paths", "users")
 
-    def __init__(self, topic_filter: str) -> None:
+    def __init__(self, topic_filter: str, paths: tuple[StreamPath, ...] = ()) -> None:
         self.filter = topic_filter
+        self.paths = paths
         self.members: dict[Outbox, Subscription] = {}
+        self.apart: dict[Outbox, Subscription] | None = None
         self.users: set[Targets] = set()
+
+    @property
+    def is_empty(self) -> bool:
+        """Nobody subscribes with this filter."""
+        return not self.members and not self.apart
+
+    def place(self, outbox: Outbox, subscription: Subscription) -> None:
+        """Keep ``subscription`` where it belongs, in place of the one that ``outbox`` had here."""
+        self.remove(outbox)
+        if subscription.live:
+            self.members[outbox] = subscription
+        else:
+            if self.apart is None:
+                self.apart = {}
+            self.apart[outbox] = subscription
+
+    def remove(self, outbox: Outbox) -> None:
+        """Let go of ``outbox``'s subscription, if there is one."""
+        self.members.pop(outbox, None)
+        if self.apart is not None:
+            self.apart.pop(outbox, None)
+            if not self.apart:
+                self.apart = None
+
+
+Key: TypeAlias = "tuple[Interest, ...] | tuple[StreamPath, tuple[Interest, ...]]"
+"""What a list is kept under: the interests that match, and the stream where one captures the topic."""
 
 
 class Targets:
@@ -38,33 +71,42 @@ class Targets:
 
     Attributes:
         interests: those that match.
+        path: the stream that captures the publications, or None.
+        key: what the list is kept under.
         groups: the connections of each wire format.
+        aside: subscriptions that read their history: what is live comes to each of them with its filter.
         count: all of them.
-        lone: the connection, where there is only one.
+        lone: the connection, where there is only one, and nothing is aside.
     """
 
-    __slots__ = ("count", "groups", "interests", "lone")
+    __slots__ = ("aside", "count", "groups", "interests", "key", "lone", "path")
 
-    def __init__(self, interests: tuple[Interest, ...]) -> None:
+    def __init__(self, interests: tuple[Interest, ...], path: StreamPath | None = None) -> None:
         self.interests = interests
+        self.path = path
+        self.key: Key = interests if path is None else (path, interests)
         outboxes: Iterable[Outbox] = (
             interests[0].members
             if len(interests) == 1
             else dict.fromkeys(outbox for interest in interests for outbox in interest.members)
         )
+        if path is not None and path.behind:
+            outboxes = [outbox for outbox in outboxes if outbox not in path.behind]
         by_encoder: dict[Encoder, list[Outbox]] = {}
         for outbox in outboxes:
             by_encoder.setdefault(outbox.encoder, []).append(outbox)
         self.groups = tuple((encoder, tuple(group)) for encoder, group in by_encoder.items())
-        self.count = sum(len(group) for _, group in self.groups)
-        self.lone = self.groups[0][1][0] if self.count == 1 else None
+        self.aside = () if path is not None else _aside(interests)
+        self.count = sum(len(group) for _, group in self.groups) + len(self.aside)
+        self.lone = self.groups[0][1][0] if self.count == 1 and not self.aside else None
 
     def governing(self, outbox: Outbox) -> Subscription:
-        """The subscription of ``outbox`` whose policy decides."""
+        """The live subscription of ``outbox`` whose policy decides."""
         if len(self.interests) == 1:
             return self.interests[0].members[outbox]
         return governing(
-            interest.members[outbox] for interest in self.interests if outbox in interest.members
+            (interest.members[outbox] for interest in self.interests if outbox in interest.members),
+            captured=self.path is not None,
         )
 
 
@@ -77,19 +119,19 @@ class TargetLists:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lists: OrderedDict[tuple[Interest, ...], Targets] = OrderedDict()
+        self._lists: OrderedDict[Key, Targets] = OrderedDict()
         self.recall = self._lists.get
         self.references = 0
 
     def __len__(self) -> int:
         return len(self._lists)
 
-    def make(self, interests: tuple[Interest, ...]) -> Targets:
+    def make(self, interests: tuple[Interest, ...], path: StreamPath | None = None) -> Targets:
         """Make the list for ``interests``, for which ``recall`` found none."""
-        targets = Targets(interests)
+        targets = Targets(interests, path)
         while self._lists and self.references + targets.count > self._limit:
             self._drop(next(iter(self._lists.values())))
-        self._lists[interests] = targets
+        self._lists[targets.key] = targets
         self.references += targets.count
         for interest in interests:
             interest.users.add(targets)
@@ -100,8 +142,23 @@ class TargetLists:
         for targets in tuple(interest.users):
             self._drop(targets)
 
+    def forget_path(self, interest: Interest, path: StreamPath) -> None:
+        """A member of ``interest`` fell behind on ``path`` or is level again."""
+        for targets in [each for each in interest.users if each.path is path]:
+            self._drop(targets)
+
     def _drop(self, targets: Targets) -> None:
-        del self._lists[targets.interests]
+        del self._lists[targets.key]
         self.references -= targets.count
         for interest in targets.interests:
             interest.users.discard(targets)
+
+
+def _aside(interests: tuple[Interest, ...]) -> tuple[tuple[Outbox, Subscription], ...]:
+    return tuple(
+        (outbox, subscription)
+        for interest in interests
+        if interest.apart is not None
+        for outbox, subscription in interest.apart.items()
+        if subscription.reader is not None
+    )

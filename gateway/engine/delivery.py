@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.core.outbox import Outbox
     from gateway.core.publication import Publication
+    from gateway.core.stream_path import StreamPath
 
 _SLICE = 256
 """Connections written before other work gets its turn, where they are written fast enough."""
@@ -35,11 +36,16 @@ _DRAIN_BYTES = 64 * 1024
 
 
 class Delivery:
-    """The one path in for every publication, and the only place that writes to sinks."""
+    """The one path in for every publication, and the only place that writes to sinks.
+
+    Attributes:
+        resumed: called for a connection that is direct again and for which readers are parked.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._scheduled = False
+        self.resumed: Callable[[Outbox], None] | None = None
 
     def deliver(self, publication: Publication) -> None:
         """Fan ``publication`` out; it is written at the end of this turn of the event loop."""
@@ -47,6 +53,18 @@ class Delivery:
             self.flush()
         elif not self._scheduled:
             self._schedule()
+
+    def deliver_captured(self, publication: Publication, path: StreamPath) -> None:
+        """As ``deliver``, for what the tail of a stream brings."""
+        if self._hub.deliver_captured(publication, path):
+            self.flush()
+        elif not self._scheduled:
+            self._schedule()
+
+    def give(self, outbox: Outbox, frames: list[bytes]) -> None:
+        """Write ``frames`` to one direct connection now, behind what it was given before."""
+        outbox.pending += frames
+        _write([outbox])
 
     def send(self, outbox: Outbox, event: Event) -> None:
         """Send one event to one connection, in order with what it was given before."""
@@ -93,6 +111,8 @@ class Delivery:
         self._hub.unblock(outbox)
         while outbox.blocked_since is None and (frames := outbox.take(_DRAIN_BYTES)):
             outbox.sink.write(frames)
+        if outbox.direct and outbox.parked and self.resumed is not None:
+            self.resumed(outbox)
 
     def _schedule(self) -> None:
         self._scheduled = True

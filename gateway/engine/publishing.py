@@ -1,4 +1,4 @@
-"""The use case publish: whatever the door, one set of checks and one way to the bus."""
+"""The use case publish: whatever the door, one set of checks, then the way to the bus or into a stream."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import secrets
 import time
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.core.publication import Publication
 from gateway.core.topics import TopicLimits, parse_topic
+from gateway.engine.appending import Receipt
 from gateway.engine.refusals import Refusals
 from gateway.errors import BadTopic, NotPermitted, RateLimited, TooLarge
+from gateway.streams.base import Dedupe
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,14 +25,9 @@ if TYPE_CHECKING:
     from gateway.core.commands import Publish
     from gateway.core.idempotency import AnswerWindow
     from gateway.core.rate import KeyedRates
+    from gateway.engine.appending import Appender
 
-
-class Receipt(NamedTuple):
-    """What a publisher is told: ``stream`` and ``offset`` where the publication was stored."""
-
-    id: str
-    stream: str | None = None
-    offset: int | None = None
+__all__ = ["PublishStatistics", "Publisher", "Receipt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class PublishStatistics:
     """Counts since the start.
 
     Attributes:
-        accepted: publications handed to the bus.
+        accepted: publications handed to the bus, or stored in a stream.
         bytes: of their bodies.
         repeated: publishes that an idempotency key showed to be repeats.
     """
@@ -60,14 +57,17 @@ class Publisher:
         message_bytes: int,
         refusals: Refusals | None = None,
         subject_rates: KeyedRates[str] | None = None,
+        appender: Appender | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Publish to ``bus``, and what a stream captures through ``appender``; None: there are no streams."""
         self._bus = bus
         self._answers = answers
         self._topic_limits = topic_limits
         self._message_bytes = message_bytes
         self._refusals = refusals or Refusals()
         self._subject_rates = subject_rates
+        self._appender = appender
         self._clock = clock
         self._prefix = secrets.token_hex(5)
         self._numbers = count(1)
@@ -77,15 +77,17 @@ class Publisher:
         """Accept one publication; synchronous wherever the bus is.
 
         Returns:
-            The receipt, or a future of it where another node's answer is awaited.
+            The receipt, or a future of it where another node's answer, or a store's, is awaited.
 
         Raises:
             BadTopic: the topic is none, or is the gateway's own (``$…``).
             NotPermitted: no grant of ``principal`` matches the topic.
             TooLarge: the body is over ``message_bytes``.
-            RateLimited: its subject publishes too fast.
+            RateLimited: its subject publishes too fast, or more waits to be stored than may.
             Conflict: the idempotency key was used for something else, or is in use right now.
             BusUnavailable: it may have been delivered all the same.
+            StreamUnavailable: it may have been stored all the same.
+            StoreFull: it was not stored.
         """
         topic = parse_topic(command.topic, self._topic_limits)
         if topic[0] == "$":
@@ -99,27 +101,8 @@ class Publisher:
             raise TooLarge(f"a message may have {self._message_bytes} bytes, this one has {size}")
         if self._subject_rates is not None and principal.subject is not None:
             self._check_rate(self._subject_rates, principal.subject)
-        if command.idempotency_key is not None:
-            return self._submit_once(command, (principal.subject, command.idempotency_key), size)
-        return self._hand_over(command, size)
-
-    async def publish(self, command: Publish, principal: Principal) -> Receipt:
-        """Like ``submit``, awaited."""
-        receipt = self.submit(command, principal)
-        return receipt if isinstance(receipt, Receipt) else await receipt
-
-    def statistics(self) -> PublishStatistics:
-        """A snapshot for metrics and tests."""
-        return PublishStatistics(self._accepted, self._bytes, self._repeated)
-
-    def _check_rate(self, rates: KeyedRates[str], subject: str) -> None:
-        if not rates.allow(subject, self._clock()):
-            self._refusals.count("publishes_per_second_per_subject")
-            raise RateLimited("the subject publishes more per second than it may")
-
-    def _hand_over(self, command: Publish, size: int) -> Receipt | asyncio.Future[Receipt]:
         publication = Publication(
-            command.topic,
+            topic,
             command.id or f"{self._prefix}-{next(self._numbers):x}",
             time.time_ns() // 1_000_000,
             command.data,
@@ -128,6 +111,29 @@ class Publisher:
             command.headers,
             command.key,
         )
+        if self._appender is not None and (stream := self._appender.capturing(topic)) is not None:
+            dedupe = None if command.idempotency_key is None else _dedupe(command, principal.subject)
+            return self._appender.append(stream, publication, dedupe, size)
+        if command.idempotency_key is not None:
+            return self._submit_once(command, publication, (principal.subject, command.idempotency_key), size)
+        return self._hand_over(publication, size)
+
+    async def publish(self, command: Publish, principal: Principal) -> Receipt:
+        """Like ``submit``, awaited."""
+        receipt = self.submit(command, principal)
+        return receipt if isinstance(receipt, Receipt) else await receipt
+
+    def statistics(self) -> PublishStatistics:
+        """A snapshot for metrics and tests."""
+        appended, size, repeated = (0, 0, 0) if self._appender is None else self._appender.totals()
+        return PublishStatistics(self._accepted + appended, self._bytes + size, self._repeated + repeated)
+
+    def _check_rate(self, rates: KeyedRates[str], subject: str) -> None:
+        if not rates.allow(subject, self._clock()):
+            self._refusals.count("publishes_per_second_per_subject")
+            raise RateLimited("the subject publishes more per second than it may")
+
+    def _hand_over(self, publication: Publication, size: int) -> Receipt | asyncio.Future[Receipt]:
         handed_over = self._bus.publish(publication)
         self._accepted += 1
         self._bytes += size
@@ -135,7 +141,7 @@ class Publisher:
         return receipt if handed_over is None else _after(handed_over, receipt)
 
     def _submit_once(
-        self, command: Publish, key: tuple[str | None, str], size: int
+        self, command: Publish, publication: Publication, key: tuple[str | None, str], size: int
     ) -> Receipt | asyncio.Future[Receipt]:
         fingerprint = _fingerprint(command)
         first = self._answers.reserve(key, fingerprint, now=self._clock())
@@ -143,7 +149,7 @@ class Publisher:
             self._repeated += 1
             return first
         try:
-            receipt = self._hand_over(command, size)
+            receipt = self._hand_over(publication, size)
         except BaseException:
             self._answers.release(key)
             raise
@@ -175,6 +181,12 @@ def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Recei
 
     done.add_done_callback(settle)
     return answer
+
+
+def _dedupe(command: Publish, subject: str | None) -> Dedupe:
+    # The subject's length keeps two of them from sharing a key, whatever both are made of.
+    publisher = "" if subject is None else f"{len(subject)}:{subject}"
+    return Dedupe(f"{publisher}/{command.idempotency_key}", _fingerprint(command))
 
 
 def _fingerprint(command: Publish) -> bytes:

@@ -2,50 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.core.commands import Start, StartKind
+from gateway.core.commands import StartKind
 from gateway.core.control import is_control
 from gateway.core.events import CaughtUp, Event, Subscribed, Unsubscribed
 from gateway.core.topics import TopicLimits, parse_filter
+from gateway.engine.answers import Answer, Answers
+from gateway.engine.following import asks_history, recovered
+from gateway.engine.interests import Interests
 from gateway.engine.refusals import Refusals
-from gateway.errors import BadCommand, BusUnavailable, NotPermitted, TooMany
+from gateway.errors import BadCommand, BusUnavailable, GatewayError, NotPermitted, TooMany
 
 if TYPE_CHECKING:
-    import asyncio
-
     from gateway.auth.grants import Grants
     from gateway.bus.base import Bus
     from gateway.core.commands import Subscribe, Unsubscribe
     from gateway.core.hub import Hub
     from gateway.core.outbox import Outbox
+    from gateway.core.stream_path import StreamPath
+    from gateway.core.subscription import Subscription
+    from gateway.engine.following import Following
 
 
 class Subscriber:
     """Carries subscriptions out for all transports.
 
     The hub is joined before the bus is asked, so that nothing is missed in between; a node's interest is
-    counted before it is awaited, and a second subscriber awaits the same call.
+    counted before it is awaited, and a second subscriber awaits the same call. Where a filter may match
+    something of a stream, the subscription is counted at once too, and begins in one step with its answer.
     """
 
     def __init__(
-        self, hub: Hub, bus: Bus, *, topic_limits: TopicLimits, refusals: Refusals | None = None
+        self,
+        hub: Hub,
+        bus: Bus,
+        *,
+        topic_limits: TopicLimits,
+        refusals: Refusals | None = None,
+        following: Following | None = None,
     ) -> None:
         self._hub = hub
-        self._bus = bus
         self._topic_limits = topic_limits
         self._refusals = refusals or Refusals()
-        self._awaited: dict[str, asyncio.Future[None]] = {}
-        # Answers that wait for the bus: what ends a subscription must be able to answer first.
-        self._unanswered: dict[tuple[Outbox, str], list[asyncio.Future[list[Event]]]] = {}
+        self._following = following
+        self._tails = None if following is None else following.tails
+        self._interests = Interests(bus, self._tails)
+        self._answers = Answers()
 
-    def subscribe(
-        self, outbox: Outbox, command: Subscribe, grants: Grants
-    ) -> list[Event] | asyncio.Future[list[Event]]:
+    def subscribe(self, outbox: Outbox, command: Subscribe, grants: Grants) -> list[Event] | Answer:
         """Subscribe ``outbox``.
 
         Returns:
-            The events to answer with, in order, or a future of them where the bus is awaited.
+            The events to answer with, in order, to be sent at once; or a future of them, where the bus or a
+            store is awaited. Where a stream is concerned, the future is empty: the events have been sent
+            then, in one step with the subscription's beginning.
 
         Raises:
             BadFilter: the filter is none.
@@ -53,26 +65,25 @@ class Subscriber:
             BadCommand: ``from`` asks for an offset, and not exactly one stream intersects the filter.
             TooMany: the connection holds as many subscriptions as it may.
             BusUnavailable: it can't be promised that nothing is missed.
+            StreamUnavailable: the same, of a stream.
         """
         topic_filter = parse_filter(command.filter, self._topic_limits)
         if is_control(topic_filter) or not grants.may_subscribe(topic_filter):
             self._refusals.count("grant")
             raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
-        if command.start.kind is StartKind.OFFSET:
+        paths = self._interests.paths(topic_filter)
+        if command.start.kind is StartKind.OFFSET and len(paths) != 1:
+            found = ", ".join(repr(path.stream) for path in paths[:3]) or "none"
             raise BadCommand(
-                f"from: an offset needs exactly one stream under {topic_filter!r}, there is none"
+                f"from: an offset needs exactly one stream under {topic_filter!r}, there is {found}"
             )
-        events = _answer(command)
+        if paths:
+            return self._subscribe_to_streams(outbox, command, paths)
+        events = self._answer(command)
         known = topic_filter in outbox.subscriptions
-        try:
-            first = self._hub.subscribe(outbox, topic_filter, command.overflow)
-        except TooMany:
-            self._refusals.count("subscriptions_per_connection")
-            raise
-        if first:
-            self._ask_bus(outbox, topic_filter)
-        awaited = self._awaited.get(topic_filter)
-        if awaited is None and not self._bus.hears(topic_filter):
+        self._join(outbox, command)
+        awaited = self._interests.awaited(topic_filter)
+        if awaited is None and not self._interests.heard(topic_filter):
             if not known:
                 self._leave(outbox, topic_filter)
             raise BusUnavailable("the way between the nodes is interrupted")
@@ -97,72 +108,116 @@ class Subscriber:
         ended = [each for each in outbox.subscriptions if not grants.may_subscribe(each)]
         for topic_filter in ended:
             self._leave(outbox, topic_filter)
-            for answer in self._unanswered.pop((outbox, topic_filter), ()):
-                if not answer.done():
-                    answer.set_exception(NotPermitted(f"no grant covers {topic_filter[:128]!r} any more"))
+            error = NotPermitted(f"no grant covers {topic_filter[:128]!r} any more")
+            self._answers.refuse(outbox, topic_filter, error)
         return ended
 
     def end(self, outbox: Outbox) -> None:
         """``outbox``'s connection has gone, and its subscriptions with it; idempotent."""
         for topic_filter in self._hub.detach(outbox):
-            self._bus.unsubscribe(topic_filter)
+            self._interests.leave(topic_filter)
 
-    def _ask_bus(self, outbox: Outbox, topic_filter: str) -> None:
+    # Live topics
+
+    def _join(self, outbox: Outbox, command: Subscribe, paths: tuple[StreamPath, ...] = ()) -> None:
+        """Take the subscription into the hub; of streams it gets nothing yet."""
         try:
-            asked = self._bus.subscribe(topic_filter)
-        except BaseException:
-            self._hub.unsubscribe(outbox, topic_filter)
+            first = self._hub.subscribe(outbox, command.filter, command.overflow, paths, live=not paths)
+        except TooMany:
+            self._refusals.count("subscriptions_per_connection")
             raise
-        if asked is not None:
-            self._awaited[topic_filter] = asked
-            asked.add_done_callback(lambda _: self._answered(topic_filter, asked))
-
-    def _answered(self, topic_filter: str, asked: asyncio.Future[None]) -> None:
-        # The filter may have been given up and asked for again meanwhile.
-        if self._awaited.get(topic_filter) is asked:
-            del self._awaited[topic_filter]
+        if first:
+            try:
+                self._interests.enter(command.filter)
+            except BaseException:
+                self._hub.unsubscribe(outbox, command.filter)
+                raise
 
     def _leave(self, outbox: Outbox, topic_filter: str) -> None:
         if self._hub.unsubscribe(outbox, topic_filter):
-            self._bus.unsubscribe(topic_filter)
+            self._interests.leave(topic_filter)
+
+    def _undo(self, outbox: Outbox, topic_filter: str, mine: Subscription) -> None:
+        # It may have been ended and asked for again meanwhile: that one has an answer of its own.
+        if outbox.subscriptions.get(topic_filter) is mine:
+            self._leave(outbox, topic_filter)
+
+    def _answer(self, command: Subscribe) -> list[Event]:
+        """The answer where no stream is concerned."""
+        had = recovered(command, self._tails, found=True)
+        events: list[Event] = [Subscribed(command.filter, recovered=had, ref=command.ref)]
+        if asks_history(command):
+            events.append(CaughtUp(command.filter))
+        return events
 
     def _after(
         self, asked: asyncio.Future[None], outbox: Outbox, topic_filter: str, events: list[Event]
-    ) -> asyncio.Future[list[Event]]:
-        answer: asyncio.Future[list[Event]] = asked.get_loop().create_future()
+    ) -> Answer:
+        answer = self._answers.wait(outbox, topic_filter)
         mine = outbox.subscriptions[topic_filter]
-        self._unanswered.setdefault((outbox, topic_filter), []).append(answer)
 
         def settle(future: asyncio.Future[None]) -> None:
             error = None if future.cancelled() else future.exception()
-            # It may have been ended and asked for again meanwhile: that one has an answer of its own.
-            if error is not None and outbox.subscriptions.get(topic_filter) is mine:
-                self._leave(outbox, topic_filter)
-            self._no_longer_waits(answer, (outbox, topic_filter))
-            if answer.done():
-                return
             if error is not None:
-                answer.set_exception(error)
-            elif future.cancelled():
-                answer.cancel()
+                self._undo(outbox, topic_filter, mine)
+                self._answers.fail(outbox, topic_filter, answer, error)
             else:
-                answer.set_result(events)
+                given = None if future.cancelled() else events
+                self._answers.give(outbox, topic_filter, answer, given)
 
         asked.add_done_callback(settle)
         return answer
 
-    def _no_longer_waits(self, answer: asyncio.Future[list[Event]], key: tuple[Outbox, str]) -> None:
-        waiting = self._unanswered.get(key, [])
-        if answer in waiting:
-            waiting.remove(answer)
-            if not waiting:
-                del self._unanswered[key]
+    # Streams
 
+    def _subscribe_to_streams(
+        self, outbox: Outbox, command: Subscribe, paths: tuple[StreamPath, ...]
+    ) -> list[Event] | Answer:
+        assert self._following is not None
+        topic_filter = command.filter
+        earlier = outbox.subscriptions.get(topic_filter)
+        # An earlier one stays as it is until the new one can begin.
+        if earlier is None:
+            self._join(outbox, command, paths)
+        mine = outbox.subscriptions[topic_filter]
+        try:
+            if self._interests.awaited(topic_filter) is None:
+                if not self._interests.heard(topic_filter):
+                    raise BusUnavailable("the way between the nodes is interrupted")
+                beginnings = self._following.nearby(command, paths)
+                if beginnings is not None:
+                    return self._following.confirm(outbox, command, beginnings)
+        except GatewayError:
+            if earlier is None:
+                self._undo(outbox, topic_filter, mine)
+            raise
+        answer = self._answers.wait(outbox, topic_filter)
+        self._following.background.start(
+            self._subscribe_later, outbox, command, mine, earlier is None, answer
+        )
+        return answer
 
-def _answer(command: Subscribe) -> list[Event]:
-    # No stream holds anything yet: what a client names in `resume` can't be had.
-    recovered = False if command.resume else None
-    events: list[Event] = [Subscribed(command.filter, recovered=recovered, ref=command.ref)]
-    if command.start != Start(StartKind.NEW):
-        events.append(CaughtUp(command.filter))
-    return events
+    async def _subscribe_later(
+        self,
+        outbox: Outbox,
+        command: Subscribe,
+        mine: Subscription,
+        new: bool,
+        answer: Answer,
+    ) -> None:
+        assert self._following is not None
+        topic_filter = command.filter
+        try:
+            if (asked := self._interests.awaited(topic_filter)) is not None:
+                await asyncio.shield(asked)  # others await it too
+            beginnings = await self._following.beginnings(command, mine.paths)
+        except GatewayError as error:
+            if new:
+                self._undo(outbox, topic_filter, mine)
+            self._answers.fail(outbox, topic_filter, answer, error)
+            return
+        if answer.done() or outbox.subscriptions.get(topic_filter) is not mine:
+            self._answers.give(outbox, topic_filter, answer, None)
+            return
+        self._following.send(outbox, self._following.confirm(outbox, command, beginnings))
+        self._answers.give(outbox, topic_filter, answer, [])

@@ -25,11 +25,27 @@ class Upkeep:
     """
 
     def __init__(
-        self, sessions: Sessions, hub: Hub, *, write_timeout: float, clock: Callable[[], float]
+        self,
+        sessions: Sessions,
+        hub: Hub,
+        *,
+        write_timeout: float,
+        stalled_timeout: float,
+        clock: Callable[[], float],
     ) -> None:
+        """Look after ``sessions`` and ``hub``.
+
+        Args:
+            sessions: to be checked when they are due.
+            hub: knows the connections that take nothing.
+            write_timeout: seconds that one may take nothing.
+            stalled_timeout: the same where streams hold all that it waits for; at least ``write_timeout``.
+            clock: monotonic seconds.
+        """
         self._sessions = sessions
         self._hub = hub
         self._write_timeout = write_timeout
+        self._stalled_timeout = stalled_timeout
         self._clock = clock
         self.lag = 0.0
         self.garbage: GarbageCollection | None = None
@@ -42,7 +58,17 @@ class Upkeep:
             now = self._clock()
             self.lag = max(0.0, now - due)
             await self._sessions.check_due()
-            for outbox in self._hub.blocked_before(now - self._write_timeout):
-                outbox.sink.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+            self.close_stuck(now)
             if self.garbage is not None:
                 self.garbage.turn(now)
+
+    def close_stuck(self, now: float) -> None:
+        """Close the connections that have taken nothing for too long.
+
+        Spec: docs/protocol.md, "Overflow".
+        """
+        for outbox in self._hub.blocked_before(now - self._write_timeout):
+            since = outbox.blocked_since
+            stalled = since is not None and since < now - self._stalled_timeout
+            if stalled or not self._hub.let_go(outbox):
+                outbox.sink.close(CloseCode.SLOW_CONSUMER, "slow consumer")

@@ -119,6 +119,7 @@ def _events() -> Schema:
         "filter": _FILTER,
         "dropped": nullable_count,
         "stream": _TEXT,
+        "epoch": _TEXT,
         "from": count,
         "to": count,
     }

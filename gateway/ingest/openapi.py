@@ -18,6 +18,7 @@ from gateway.ingest.limits import IngestLimits
 from gateway.ingest.openapi_administration import administration_paths, administration_schemas
 from gateway.ingest.openapi_paths import paths
 from gateway.ingest.openapi_schemas import schemas
+from gateway.ingest.openapi_streams import stream_paths, stream_schemas
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -42,13 +43,14 @@ def openapi_document(limits: IngestLimits) -> dict[str, Any]:
             {"name": "publishing", "description": "Messages in, from anyone who can speak HTTP."},
             {"name": "webhooks", "description": "Messages in, from third parties that sign them."},
             {"name": "websocket", "description": "Messages out."},
+            {"name": "streams", "description": "Messages that are kept, to be read again."},
             {"name": "administration", "description": "Who is there; needs the grant `admin`."},
             {"name": "operations", "description": "For orchestrators and monitoring."},
         ],
         "security": [{}, {"bearer": []}],
-        "paths": {**paths(limits), **administration_paths()},
+        "paths": {**paths(limits), **stream_paths(), **administration_paths()},
         "components": {
-            "schemas": {**schemas(limits), **administration_schemas()},
+            "schemas": {**schemas(limits), **stream_schemas(), **administration_schemas()},
             "securitySchemes": {
                 "bearer": {
                     "type": "http",

@@ -25,6 +25,7 @@ _REASONS = {
     429: "Too much at once; try again later.",
     431: "The request's head is too large.",
     503: "It can't be done now; try again later.",
+    507: "The store of streams has no room; nothing was stored.",
 }
 
 
@@ -79,7 +80,7 @@ def _publish_to_topic(limits: IngestLimits) -> Schema:
         "responses": {
             "201": answer("Stored", "A stream stored it."),
             "202": answer("Live", "It was handed to the live fan-out."),
-            **problems(400, 401, 403, 404, 409, 413, 429, 503),
+            **problems(400, 401, 403, 404, 409, 413, 429, 503, 507),
         },
     }
 
@@ -159,7 +160,7 @@ def _receive_webhook(limits: IngestLimits) -> Schema:
             "200": answer("Challenge", "A Slack URL verification; nothing was published."),
             "201": answer("Stored", "A stream stored it."),
             "202": answer("Live", "It was handed to the live fan-out."),
-            **problems(400, 401, 403, 404, 413, 429, 503),
+            **problems(400, 401, 403, 404, 413, 429, 503, 507),
         },
     }
 

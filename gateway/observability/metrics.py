@@ -16,7 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from prometheus_client import Metric
 
@@ -53,6 +53,7 @@ class Metrics:
         self._labels: dict[str, str] = {}
         self._registry = CollectorRegistry()
         self._readings = _Readings()
+        self._looks: list[Callable[[], Awaitable[None]]] = []
         self._registry.register(self._readings)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -92,6 +93,27 @@ class Metrics:
             return metric
 
         self._readings.families.append(family)
+
+    def gauges(self, name: str, meaning: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Add values that a label tells apart, as ``counters`` does."""
+
+        def family() -> Metric:
+            metric = GaugeMetricFamily(f"gateway_{name}", meaning, labels=[label])
+            for value, number in read().items():
+                metric.add_metric([value], number)
+            return metric
+
+        self._readings.families.append(family)
+
+    def look_first(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Await ``look``, which is bounded in time and doesn't fail, before each scrape."""
+        self._looks.append(look)
+
+    async def scrape(self) -> bytes:
+        """What ``render`` gives once everything that must be looked at has been."""
+        for look in self._looks:
+            await look()
+        return self.render()
 
     def render(self) -> bytes:
         """The exposition in Prometheus' text format, of type ``CONTENT_TYPE``."""

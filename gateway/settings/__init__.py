@@ -1,8 +1,8 @@
 """Settings: file, environment and flags → one frozen object, checked once, at start.
 
-Every name, type, default and meaning is declared once, in `declaration`, `auth`, `limits` and `hook`. How a
-value is written is in `values`, where secrets come from in `secret`, what is read and which source wins in
-`loading`.
+Every name, type, default and meaning is declared once, in `declaration` and a module for each larger
+section. How a value is written is in `values`, where secrets come from in `secret`, what is read and which
+source wins in `loading`.
 """
 
 from gateway.core.loopback import is_loopback
@@ -12,6 +12,8 @@ from gateway.settings.hook import Hook, HookScheme
 from gateway.settings.limits import Limits
 from gateway.settings.loading import Loaded, read
 from gateway.settings.problems import InvalidSettings
+from gateway.settings.store import Store
+from gateway.settings.stream import Stream
 
 __all__ = [
     "Auth",
@@ -23,6 +25,8 @@ __all__ = [
     "Origins",
     "Server",
     "Settings",
+    "Store",
+    "Stream",
     "is_loopback",
     "read",
 ]

@@ -8,18 +8,18 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.core.loopback import is_loopback
+from gateway.core.topics import TopicLimits
 from gateway.settings.auth import Auth
 from gateway.settings.hook import Hook
 from gateway.settings.limits import Limits
 from gateway.settings.redis import Redis
 from gateway.settings.section import Section
+from gateway.settings.store import Store, store_problems
+from gateway.settings.stream import Stream, stream_problems
 from gateway.settings.values import Count, Duration, Texts
 
-_NO_STREAMS: Final = "this version keeps no streams: every topic is live"
-
 LATER: Final = {
-    "store": _NO_STREAMS,
-    "streams": _NO_STREAMS,
+    "streams.groups": "this version has no consumer groups: every subscriber gets every message",
 }
 """Keys whose feature isn't there yet, with the reason: refused, for to ignore one would promise it."""
 
@@ -128,6 +128,8 @@ class Settings(BaseSettings):
     auth: Auth = Auth()
     origins: Origins = Origins()
     redis: Redis = Redis()
+    store: Store = Store()
+    streams: tuple[Stream, ...] = ()
     hooks: tuple[Hook, ...] = ()
 
     def secret_texts(self) -> tuple[str, ...]:
@@ -154,6 +156,14 @@ class Settings(BaseSettings):
         names = [hook.name for hook in self.hooks]
         twice = sorted({name for name in names if names.count(name) > 1})
         problems += [f"hooks: two have the name {name!r}" for name in twice]
+        problems += store_problems(
+            self.store,
+            joined=self.redis.url is not None,
+            workers=self.server.workers,
+            streams=len(self.streams),
+        )
+        limits = TopicLimits(bytes=self.limits.topic_bytes, levels=self.limits.topic_levels)
+        problems += stream_problems(self.streams, limits, self.limits.message_bytes)
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -23,8 +23,8 @@ Nothing needs to be configured. What is can be given in four places; the first t
 
 1. a flag of `gateway serve`: `--host`, `--port`, `--redis`, `--workers`, `--insecure`
 2. the environment: `GATEWAY_<SECTION>__<NAME>`, such as `GATEWAY_LIMITS__MESSAGE_BYTES=128KiB`; lists as
-   comma-separated texts or a JSON array; lists of tables as a whole in one JSON array: `[[hooks]]` in
-   `GATEWAY_HOOKS`, `[[auth.keys]]` in `GATEWAY_AUTH__KEYS`
+   comma-separated texts or a JSON array; lists of tables as a whole in one JSON array: `[[streams]]`
+   in `GATEWAY_STREAMS`, `[[auth.keys]]` in `GATEWAY_AUTH__KEYS`
 3. a TOML file: `--config FILE`, or `GATEWAY_CONFIG`, or `gateway.toml` in the working directory
 4. the defaults below
 
@@ -57,6 +57,11 @@ audience = "gateway"
 
 [origins]
 allow = ["https://app.example"]
+
+[[streams]]
+name = "orders"
+filter = "orders/#"
+max_age = "30d"
 
 [[hooks]]
 name = "github"

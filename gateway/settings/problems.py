@@ -1,6 +1,7 @@
 """What is wrong with settings, in words that name key, source, value and rule, but never a secret."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,7 @@ from gateway.settings.declaration import LATER, Settings
 from gateway.settings.section import section_in
 
 _LONGEST_VALUE: Final = 60
+_INDEX: Final = re.compile(r"\[\d+\]")
 
 
 class InvalidSettings(Exception):  # noqa: N818 - says what happened; settings are no error class of the wire
@@ -27,8 +29,9 @@ class InvalidSettings(Exception):  # noqa: N818 - says what happened; settings a
 
 def unknown_key(path: str) -> str:
     """Say why ``path`` (``section`` or ``section.key``) is refused, and what may have been meant."""
+    name = _INDEX.sub("", path)
     for key, reason in LATER.items():
-        if path == key or path.startswith(f"{key}."):
+        if name == key or name.startswith(f"{key}."):
             return f"{key} is not available: {reason}"
     section, _, key = path.rpartition(".")
     model = _model_of(section)

@@ -107,7 +107,7 @@ class Store(Protocol):
         statistics and by refusing.
 
         Raises:
-            OSError: what is there can't be opened or isn't a store (``StoreUnusable`` says why).
+            StoreUnusable: what is there can't be opened, isn't a store, or is another process'.
         """
         ...
 
@@ -126,7 +126,8 @@ class Store(Protocol):
             A future, done once it is kept. Cancelling it does not undo anything.
 
         Raises:
-            RateLimited: at once, where more waits to be appended than may.
+            RateLimited: at once or from the future, where more waits to be appended, or more idempotency
+                keys are remembered, than may be.
             Conflict: from the future: the key was used with another fingerprint.
             StreamUnavailable: from the future or at once; it may have been kept all the same.
             StoreFull: from the future: there is no room; nothing was kept.
@@ -138,8 +139,9 @@ class Store(Protocol):
     ) -> Page:
         """Read on behind offset ``after``.
 
-        Never raises the epoch. Starts with the oldest publication kept where ``after`` is before it, and is
-        empty where ``after`` is the log's end or beyond.
+        Never raises the epoch for what the caller says. Starts with the oldest publication kept where
+        ``after`` is before it, and is empty where ``after`` is the log's end or beyond; beyond it there is
+        no waiting either.
 
         Args:
             stream: a configured stream.
@@ -150,7 +152,7 @@ class Store(Protocol):
                 when the log's epoch or bounds have changed so that waiting on would be wrong.
 
         Raises:
-            StreamUnavailable: the store can't be reached.
+            StreamUnavailable: the store can't be reached, or stopped meanwhile.
         """
         ...
 

@@ -9,7 +9,7 @@ from gateway.transports.server_context import half_close
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.transports.deadlines import Deadlines
+    from gateway.engine.deadlines import Deadlines
 
 
 class BoundedTransport:

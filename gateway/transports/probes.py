@@ -51,7 +51,7 @@ def probe_routes(
     async def metrics_page(request: Request) -> Response:
         if not is_local(request.scope):
             await administrator(request)
-        return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+        return Response(await metrics.scrape(), headers={"Content-Type": CONTENT_TYPE})
 
     return [
         Route("/livez", livez, methods=["GET"]),

@@ -117,14 +117,23 @@ class GatewayServer(uvicorn.Server):
     """Drains before it shuts down, and ends normally after SIGTERM and SIGINT."""
 
     def __init__(
-        self, config: uvicorn.Config, *, started: Callable[[], None], drain: Callable[[], Awaitable[None]]
+        self,
+        config: uvicorn.Config,
+        *,
+        prepare: Callable[[], Awaitable[None]],
+        started: Callable[[], None],
+        drain: Callable[[], Awaitable[None]],
     ) -> None:
+        """Run ``config``; what ``prepare`` raises ends the server before it begins, and ``run`` raises it."""
         super().__init__(config)
+        self._prepare = prepare
         self._on_started = started
         self._drain = drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start uvicorn, then say so."""
+        """Prepare, start uvicorn, then say so."""
+        # Not in the application's lifespan: uvicorn would log a stack trace where a sentence says it all.
+        await self._prepare()
         await super().startup(sockets)
         self._on_started()
 

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from gateway.transports.deadlines import Deadlines
+from gateway.engine.deadlines import Deadlines
 
 if TYPE_CHECKING:
     import asyncio

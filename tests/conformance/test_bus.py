@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,10 +15,9 @@ from gateway.bus.redis import RedisBus, RedisLimits
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.publication import Publication
 from gateway.errors import BusUnavailable
-from tests.redis_process import redis_cluster, redis_servers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from gateway.bus.base import Bus
 
@@ -77,24 +75,6 @@ def redis_gateway(url: str) -> Gateway:
         return RedisBus(url, node=secrets.token_hex(4), encoder=CODEC, prefix=prefix, limits=RedisLimits())
 
     return Gateway(make, 3)
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """Gives the URL of what is asked for; each is started once."""
-    with ExitStack() as stack:
-
-        @cache
-        def url(kind: str) -> str:
-            make, _, cluster = kind.partition("-")
-            directory = tmp_path_factory.mktemp(kind)
-            if not cluster:
-                (server,) = stack.enter_context(redis_servers(directory, (), make=make))
-                return server.url
-            parts = stack.enter_context(redis_cluster(directory, make))
-            return "redis+cluster://" + ",".join(server.address for server in parts)
-
-        yield url
 
 
 @pytest.fixture(params=["local", "valkey", "redis", "valkey-cluster", "redis-cluster"])

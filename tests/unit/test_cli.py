@@ -40,11 +40,11 @@ def message(data: object, content_type: str | None = None, topic: str = "t") -> 
 
 def test_help_lists_the_commands_and_the_exit_codes() -> None:
     text = run("--help").output
-    for word in ("serve", "check", "publish", "subscribe", "Exit codes", "130"):
+    for word in ("serve", "check", "publish", "subscribe", "streams", "Exit codes", "130"):
         assert word in text
 
 
-@pytest.mark.parametrize("command", ["serve", "check", "publish", "subscribe"])
+@pytest.mark.parametrize("command", ["serve", "check", "publish", "subscribe", "streams"])
 def test_every_command_has_help(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0

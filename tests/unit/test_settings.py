@@ -143,17 +143,13 @@ def test_a_flag_is_named() -> None:
 @pytest.mark.parametrize("path", LATER)
 def test_what_is_not_there_yet_is_refused_not_ignored(path: str) -> None:
     section, _, key = path.partition(".")
-    text = f"[{section}]\n{key} = 'x'\n" if key else f"[{section}]\nurl = 'x'\n"
-    assert f"{path} is not available: {LATER[path]}" in problems(text)
+    assert f"{path} is not available: {LATER[path]}" in problems(f"[[{section}]]\n{key} = 'x'\n")
 
 
-def test_what_is_not_there_yet_is_refused_in_environment_and_flags_too(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("GATEWAY_STORE__URL", "memory:")
-    text = problems(streams__name="orders")
-    assert "GATEWAY_STORE__URL: store is not available" in text
-    assert "--streams__name: streams is not available" in text
+def test_what_is_not_there_yet_is_refused_in_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = '[{"name": "a", "filter": "a", "groups": [{"name": "b"}]}]'
+    monkeypatch.setenv("GATEWAY_STREAMS", groups)
+    assert "GATEWAY_STREAMS: streams.groups is not available" in problems()
 
 
 def test_a_redis_url_is_checked_but_never_repeated() -> None:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from gateway.bus.embedded_server import EmbeddedServer, NoEmbeddedServer
-from gateway.bus.redis_servers import SingleServer, servers_of
+from gateway.redis.servers import SingleServer, servers_of
 
 
 @pytest.fixture

@@ -25,6 +25,10 @@ class LineEncoder:
     def encode_message(self, publication: Publication) -> bytes:
         return json.dumps({"topic": publication.topic, "id": publication.id}).encode() + b"\n"
 
+    def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
+        fields = {"topic": publication.topic, "id": publication.id, "filter": topic_filter}
+        return json.dumps(fields).encode() + b"\n"
+
 
 class RecordingSink:
     """Keeps what it was given."""

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.core.facts import ConnectionFacts
 from gateway.engine.refusals import Refusals
-from gateway.engine.sessions import ConnectionFacts, Sessions
+from gateway.engine.sessions import Sessions
 
 COUNT = 1000
 

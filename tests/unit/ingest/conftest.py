@@ -13,7 +13,9 @@ from gateway.auth.credentials import Credentials
 from gateway.auth.principal import AcceptEveryone
 from gateway.bus.local import LocalBus
 from gateway.core.idempotency import AnswerWindow
+from gateway.core.streams import StreamConfiguration, StreamMap
 from gateway.core.topics import TopicLimits
+from gateway.engine.appending import Appender
 from gateway.engine.publishing import Publisher
 from gateway.errors import BusUnavailable
 from gateway.ingest.credentials import request_authenticator
@@ -23,6 +25,7 @@ from gateway.ingest.problems import exception_handlers
 from gateway.ingest.rest import rest_routes
 
 NOW = 1_700_000_000.0
+CAPTURED = StreamMap([StreamConfiguration("s", "captured/#")])
 
 
 class RemoteBus:
@@ -63,7 +66,7 @@ class Doors:
 async def open_doors():
     clients = []
 
-    async def open_them(*, limits=None, hooks=(), bus=None, now=lambda: NOW, **memory) -> Doors:
+    async def open_them(*, limits=None, hooks=(), bus=None, store=None, now=lambda: NOW, **memory) -> Doors:
         published = [] if bus is None else bus.published
         if bus is None:
             bus = LocalBus()
@@ -74,6 +77,7 @@ async def open_doors():
             answers=AnswerWindow(seconds=60, entries=100),
             topic_limits=TopicLimits(),
             message_bytes=limits.message.message_bytes,
+            appender=None if store is None else Appender(store, CAPTURED),
         )
         authenticate = request_authenticator(AcceptEveryone(), Credentials(lambda _host, _origin: False))
         hook_door = HookPublishing(

@@ -51,6 +51,7 @@ class Door(NamedTuple):
 
 
 PUBLISHERS = frozenset({"publish"})
+SUBSCRIBERS = frozenset({"subscribe"})
 ADMINISTRATORS = frozenset({"admin"})
 PUBLIC = {"allowed": ALL, "public": True}
 
@@ -62,6 +63,9 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/v1/connections"): Door("/v1/connections", allowed=ADMINISTRATORS),
     ("DELETE", "/v1/connections/{session}"): Door("/v1/connections/x", "", ADMINISTRATORS, 404),
     ("POST", "/v1/disconnect"): Door("/v1/disconnect", '{"subject":"x"}', ADMINISTRATORS),
+    ("GET", "/v1/streams"): Door("/v1/streams", allowed=ADMINISTRATORS),
+    ("GET", "/v1/streams/{stream}"): Door("/v1/streams/kept", allowed=ADMINISTRATORS),
+    ("GET", "/v1/streams/{stream}/messages"): Door("/v1/streams/kept/messages", allowed=SUBSCRIBERS),
     ("GET", "/metrics"): Door("/metrics", allowed=ADMINISTRATORS),
     ("GET", "/livez"): Door("/livez", **PUBLIC),
     ("GET", "/readyz"): Door("/readyz", **PUBLIC),
@@ -87,7 +91,15 @@ OPS: dict[type, tuple[dict[str, Any], frozenset[str], str]] = {
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     keys = [{"name": name, "hash": KEYS[name][1], **grants} for name, grants in GRANTS.items()]
-    gateway = Gateway(Settings(auth={"mode": "required", "api_keys": keys}, hooks=HOOKS))
+    streams = [{"name": "kept", "filter": "a/kept/it/#"}]
+    gateway = Gateway(
+        Settings(
+            auth={"mode": "required", "api_keys": keys},
+            hooks=HOOKS,
+            store={"url": "memory:"},
+            streams=streams,
+        )
+    )
     async with gateway.asgi.router.lifespan_context(gateway.asgi):
         yield gateway
 
@@ -196,6 +208,27 @@ async def test_one_forbidden_item_of_a_batch_fails_alone(gateway: Gateway) -> No
 async def test_a_hook_without_signature_publishes_only_what_its_sender_may(gateway: Gateway) -> None:
     response = await ask(gateway, "POST", Door("/v1/hooks/other", "1"), KEYS["publish"][0])
     assert response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status"),
+    [
+        ("a/kept/it/b", 200),
+        ("a/#", 200),
+        ("#", 403),
+        ("+/kept/#", 403),
+        ("b/#", 403),
+        ("a/#/x", 400),
+        ("a/b", 400),
+    ],
+)
+async def test_reading_a_stream_needs_a_grant_that_covers_the_filter(
+    gateway: Gateway, wanted: str, status: int
+) -> None:
+    door = Door(f"/v1/streams/kept/messages?filter={wanted.replace('#', '%23').replace('+', '%2B')}")
+    response = await ask(gateway, "GET", door, KEYS["subscribe"][0])
+    assert response.status_code == status, response.text
+    assert response.json().get("code") == {200: None, 400: "bad_filter", 403: "forbidden"}[status]
 
 
 async def test_metrics_are_free_on_this_machine_but_not_through_a_proxy_on_it(gateway: Gateway) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.bus.redis_servers import (
+from gateway.redis.servers import (
     Address,
     ClusterServers,
     SentinelServers,

@@ -1,29 +1,22 @@
-"""Where the Redis servers are, and connections to them: one server, Sentinel, or Cluster.
-
-Of redis-py it is the connection that is used (addresses, TLS, login, parsing by hiredis), not its clients:
-those connect again and subscribe again in silence, and the bus has to know that it wasn't listening.
-"""
+"""Where the Redis servers are: one server, Sentinel, or Cluster."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlencode
 
-from redis.asyncio import Connection
 from redis.asyncio.connection import parse_url
 from redis.crc import key_slot
-from redis.exceptions import MovedError, RedisError, ResponseError
 
-from gateway.errors import BusUnavailable
+from gateway.errors import RedisUnavailable
+from gateway.redis.wire import dial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-Command: TypeAlias = "tuple[str | bytes, ...]"
-Reply: TypeAlias = Any
+    from gateway.redis.wire import Wire
 
 _SEVERAL = re.compile(r"(rediss?)\+(sentinel|cluster)://(?:([^@/]*)@)?([^/?]+)(?:/([^?]*))?(?:\?(.*))?")
 
@@ -37,78 +30,17 @@ class Address(NamedTuple):
     port: int
 
 
-class Refused(Exception):  # noqa: N818 - says what happened
-    """The server answered a command with an error."""
-
-
-class Moved(Refused):
-    """Another server of the cluster has this channel now."""
-
-
-class Wire:
-    """One open connection, by which commands go out and replies come in, in order."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def send(self, commands: Iterable[Command]) -> None:
-        """Write ``commands``; one task at a time.
-
-        Raises:
-            BusUnavailable: the connection is lost.
-        """
-        try:
-            await self._connection.send_packed_command(self._connection.pack_commands(commands))
-        except (RedisError, OSError) as exc:
-            raise BusUnavailable(f"Redis: {exc}") from exc
-
-    async def receive(self) -> Reply:
-        """The next reply or push, however long it takes; one task at a time.
-
-        Raises:
-            Refused: the reply is an error.
-            BusUnavailable: the connection is lost.
-        """
-        try:
-            return await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
-        except MovedError as exc:
-            raise Moved(str(exc)) from exc
-        except ResponseError as exc:
-            raise Refused(str(exc)) from exc
-        except (RedisError, OSError) as exc:
-            raise BusUnavailable(f"Redis: {exc}") from exc
-
-    async def call(self, *command: str) -> Reply:
-        """Send one command and return its reply.
-
-        Raises:
-            BusUnavailable: the connection is lost, or the reply is an error.
-        """
-        await self.send([command])
-        try:
-            return await self.receive()
-        except Refused as exc:
-            raise BusUnavailable(f"Redis refuses {command[0]}: {exc}") from exc
-
-    async def close(self) -> None:
-        """Let go of the connection at once."""
-        writer = self._connection._writer  # noqa: SLF001 - closing would wait for what a frozen server won't read
-        if writer is not None:
-            writer.transport.abort()
-        await self._connection.disconnect(nowait=True)
-
-
 class Servers(Protocol):
     """All servers that one URL names."""
 
     sharded: bool
-    """Channels belong to servers, as in a cluster, instead of being one server's affair."""
+    """Keys and channels belong to servers, as in a cluster, instead of being one server's affair."""
 
     async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
-        """Which server has which of ``channels``, by their indexes.
+        """Which server has which of ``channels`` (or keys), by their indexes.
 
         Raises:
-            BusUnavailable: no server could be asked.
+            RedisUnavailable: no server could be asked.
         """
         ...
 
@@ -116,7 +48,7 @@ class Servers(Protocol):
         """Open a connection to a server of ``locate``.
 
         Raises:
-            BusUnavailable: it can't be had, or the server is not what it was.
+            RedisUnavailable: it can't be had, or the server is not what it was.
         """
         ...
 
@@ -136,7 +68,7 @@ class SingleServer:
 
     async def connect(self, address: Address) -> Wire:  # noqa: ARG002 - there is only one
         """Open a connection to it."""
-        return await _dial(self._arguments, self._timeout)
+        return await dial(self._arguments, self._timeout)
 
 
 class SentinelServers:
@@ -163,35 +95,35 @@ class SentinelServers:
             try:
                 async with asyncio.timeout(self._timeout):
                     host, port = await self._ask(sentinel)
-            except (BusUnavailable, TimeoutError):
+            except (RedisUnavailable, TimeoutError):
                 continue
             self._sentinels.remove(sentinel)
             self._sentinels.insert(0, sentinel)
             return {Address(host, port): list(range(len(channels)))}
-        raise BusUnavailable(f"Redis: no sentinel knows the master {self._master!r}")
+        raise RedisUnavailable(f"Redis: no sentinel knows the master {self._master!r}")
 
     async def connect(self, address: Address) -> Wire:
         """Open a connection to ``address``, if it says itself that it is the master."""
-        wire = await _dial(self._arguments | address._asdict(), self._timeout)
+        wire = await dial(self._arguments | address._asdict(), self._timeout)
         try:
             async with asyncio.timeout(self._timeout):
                 role = (await wire.call("ROLE"))[0]
-        except (BusUnavailable, TimeoutError) as exc:
+        except (RedisUnavailable, TimeoutError) as exc:
             await wire.close()
-            raise BusUnavailable(f"Redis: {address.host}:{address.port} does not tell its role") from exc
+            raise RedisUnavailable(f"Redis: {address.host}:{address.port} does not tell its role") from exc
         if role != b"master":
             await wire.close()
-            raise BusUnavailable(f"Redis: {address.host}:{address.port} is no master any more")
+            raise RedisUnavailable(f"Redis: {address.host}:{address.port} is no master any more")
         return wire
 
     async def _ask(self, sentinel: Address) -> Address:
-        wire = await _dial(self._sentinel_arguments | sentinel._asdict(), self._timeout)
+        wire = await dial(self._sentinel_arguments | sentinel._asdict(), self._timeout)
         try:
             answer = await wire.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
         finally:
             await wire.close()
         if not answer:
-            raise BusUnavailable(f"Redis: the sentinel knows no master {self._master!r}")
+            raise RedisUnavailable(f"Redis: the sentinel knows no master {self._master!r}")
         return Address(answer[0].decode(), int(answer[1]))
 
 
@@ -213,18 +145,18 @@ class ClusterServers:
             try:
                 async with asyncio.timeout(self._timeout):
                     ranges = await self._ask(server)
-            except (BusUnavailable, TimeoutError):
+            except (RedisUnavailable, TimeoutError):
                 continue
             self._known = [server, *(owner for _, _, owner in ranges if owner != server)]
             return _by_owner(slots, ranges)
-        raise BusUnavailable("Redis: no server of the cluster answers")
+        raise RedisUnavailable("Redis: no server of the cluster answers")
 
     async def connect(self, address: Address) -> Wire:
         """Open a connection to one of the servers."""
-        return await _dial(self._arguments | address._asdict(), self._timeout)
+        return await dial(self._arguments | address._asdict(), self._timeout)
 
     async def _ask(self, server: Address) -> list[tuple[int, int, Address]]:
-        wire = await _dial(self._arguments | server._asdict(), self._timeout)
+        wire = await dial(self._arguments | server._asdict(), self._timeout)
         try:
             rows = await wire.call("CLUSTER", "SLOTS")
         finally:
@@ -288,33 +220,3 @@ def _by_owner(slots: list[int], ranges: list[tuple[int, int, Address]]) -> dict[
         if owner is not None:
             owned.setdefault(owner, []).append(index)
     return owned
-
-
-async def _dial(arguments: Mapping[str, Any], timeout: float) -> Wire:  # noqa: ASYNC109 - a setting
-    given = dict(arguments)
-    kind = given.pop("connection_class", Connection)
-    fixed = {
-        "protocol": 2,  # the shapes of replies and pushes are RESP2's
-        # None: what is sent is then written at once, without a task in between that a time limit could end
-        # before; connecting has a limit below.
-        "socket_timeout": None,
-        "socket_connect_timeout": timeout,
-        "driver_info": None,
-    }
-    connection = kind(**(given | fixed))
-    wire = Wire(connection)
-    try:
-        async with asyncio.timeout(timeout):
-            await connection.connect()
-            # The kernel accepts for a frozen server too: only an answer shows that it is there.
-            await wire.call("PING")
-    except TimeoutError:
-        await connection.disconnect(nowait=True)
-        raise BusUnavailable("Redis does not answer") from None
-    except (RedisError, OSError) as exc:
-        await connection.disconnect(nowait=True)
-        raise BusUnavailable(f"Redis: {exc}") from exc
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    return wire

@@ -1,4 +1,4 @@
-"""Deadlines of one length for many connections, on one timer of the event loop.
+"""Deadlines of one length for many owners, on one timer of the event loop.
 
 All are equally long, so the order in which they were started is the order in which they end: a dictionary
 is the whole queue, and starting or stopping one costs a dictionary operation, not a timer handle.

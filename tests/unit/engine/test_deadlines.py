@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.transports.deadlines import Deadlines
+from gateway.engine.deadlines import Deadlines
 from gateway.transports.server_context import LimitedLog
 
 if TYPE_CHECKING:

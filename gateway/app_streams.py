@@ -1,0 +1,171 @@
+"""Builds what keeps streams: the store that is chosen, and the parts that write, read and describe it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from gateway.engine.appending import Appender
+from gateway.engine.following import Following
+from gateway.engine.following_metrics import register_following_metrics
+from gateway.engine.reading import StreamReader
+from gateway.engine.stream_metrics import register_stream_metrics
+from gateway.engine.stream_overview import StreamOverview
+from gateway.ingest.streams import StreamRoutes
+from gateway.settings.store import MEMORY, REDIS, SQLITE, store_url
+from gateway.settings.stream import stream_map
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.routing import Route
+
+    from gateway.core.hub import Hub
+    from gateway.core.streams import StreamMap
+    from gateway.core.topics import TopicLimits
+    from gateway.engine.delivery import Delivery
+    from gateway.ingest.credentials import RequestAuthenticator
+    from gateway.observability.health import Health
+    from gateway.observability.metrics import Metrics
+    from gateway.settings import Settings
+    from gateway.streams.base import Store
+
+
+@dataclass(slots=True)
+class StreamParts:
+    """The parts of a node that deal with streams.
+
+    Attributes:
+        map: which streams there are.
+        store: what keeps them; None where there are none, and then nothing is opened.
+        appender: the way in; None as above.
+        reader: for those who read without a subscription.
+        overview: what there is to say about each.
+    """
+
+    map: StreamMap
+    store: Store | None
+    appender: Appender | None
+    reader: StreamReader
+    overview: StreamOverview
+    _opened: bool = field(default=False, init=False)
+
+    async def open(self) -> None:
+        """Open the store, unless that is done.
+
+        Raises:
+            StoreUnusable: what is there can't be opened, isn't a store, or is another process'.
+        """
+        if self.store is not None and not self._opened:
+            await self.store.start()
+            self._opened = True
+
+    def follow(self, hub: Hub, delivery: Delivery) -> Following | None:
+        """Make what reads streams for the subscriptions of ``hub``; None where there are no streams."""
+        return None if self.store is None else Following(self.map, self.store, hub, delivery)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the store open.
+
+        Raises:
+            StoreUnusable: as ``open``.
+        """
+        await self.open()
+        try:
+            yield
+        finally:
+            if self.store is not None:
+                with anyio.CancelScope(shield=True):
+                    self._opened = False
+                    await self.store.stop()
+
+
+def build_streams(settings: Settings) -> StreamParts:
+    """Build the parts; nothing is opened yet.
+
+    Raises:
+        ValueError: ``redis.url`` is none that can be used.
+    """
+    streams = stream_map(settings.streams)
+    store = _build_store(settings, streams) if len(streams) else None
+    return StreamParts(
+        streams,
+        store,
+        None if store is None else Appender(store, streams),
+        StreamReader(store, streams),
+        StreamOverview(store, streams),
+    )
+
+
+def watch_streams(
+    parts: StreamParts, metrics: Metrics, health: Health, *, hub: Hub, following: Following | None
+) -> None:
+    """Show in metrics and readiness how it stands with the streams, if there are any."""
+    store, appender = parts.store, parts.appender
+    if store is None or appender is None or following is None:
+        return
+    register_following_metrics(metrics, hub=hub, following=following)
+    register_stream_metrics(
+        metrics, store=store, appender=appender, reader=parts.reader, overview=parts.overview
+    )
+    health.parts["store"] = lambda: store.statistics().connected
+
+
+def stream_routes(
+    parts: StreamParts,
+    *,
+    authenticate: RequestAuthenticator,
+    administrator: RequestAuthenticator,
+    topic_limits: TopicLimits,
+) -> list[Route]:
+    """The routes that read and describe streams."""
+    return StreamRoutes(
+        parts.map,
+        overview=parts.overview,
+        reader=parts.reader,
+        authenticate=authenticate,
+        administrator=administrator,
+        topic_limits=topic_limits,
+    ).routes()
+
+
+def _build_store(settings: Settings, streams: StreamMap) -> Store:
+    from gateway.streams.limits import StoreLimits  # noqa: PLC0415 - a node without streams loads no store
+
+    store = settings.store
+    url = store_url(store, joined=settings.redis.url is not None)
+    if url == REDIS:
+        return _build_redis_store(settings, streams)
+    limits = StoreLimits(
+        waiting_messages=store.waiting_messages, waiting_bytes=store.waiting_bytes, timeout=store.timeout
+    )
+    if url == MEMORY:
+        from gateway.streams.memory import MemoryStore  # noqa: PLC0415 - as above
+
+        return MemoryStore(streams, limits=limits)
+    from gateway.streams.sqlite import SqliteStore  # noqa: PLC0415 - as above
+
+    return SqliteStore(url.removeprefix(SQLITE), streams, synchronous=store.synchronous, limits=limits)
+
+
+def _build_redis_store(settings: Settings, streams: StreamMap) -> Store:
+    from gateway.streams.limits import RedisStoreLimits  # noqa: PLC0415 - as above
+    from gateway.streams.redis import RedisStore  # noqa: PLC0415 - a second and 40 MB, for many nodes only
+
+    store, redis = settings.store, settings.redis
+    assert redis.url is not None, "the settings' own check"
+    limits = RedisStoreLimits(
+        timeout=store.timeout,
+        waiting_messages=store.waiting_messages,
+        waiting_bytes=store.waiting_bytes,
+        beat=min(1.0, redis.silence_timeout / 3),
+        silence=redis.silence_timeout,
+    )
+    try:
+        return RedisStore(redis.url.get_secret_value(), streams, prefix=redis.prefix, limits=limits)
+    except ValueError as exc:
+        raise ValueError(f"redis.url: {exc}") from exc

@@ -1,0 +1,88 @@
+"""Asking a gateway over HTTP, for commands that need no socket: its answer, or one line that says why not."""
+
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from urllib.parse import urlsplit
+
+from gateway.cli.exits import ExitCode, fail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import httpx2
+
+_SECONDS: Final = 15.0
+
+
+def ask(
+    url: str,
+    path: str,
+    token: str | None,
+    *,
+    content: "bytes | Iterator[bytes] | None" = None,
+    content_type: str | None = None,
+) -> Any:  # noqa: ANN401 - JSON
+    """Return the JSON that the gateway at ``url`` answers; posts ``content``, or gets where there is none.
+
+    Ends the command where no gateway answers, or one refuses.
+    """
+    response = _send(url, path, token, content, content_type)
+    if response.status_code != 200:
+        _refuse(response)
+    return read(response.json)
+
+
+def read(take: "Callable[[], Any]") -> Any:  # noqa: ANN401 - JSON
+    """Return what ``take`` finds in an answer, or end: the answer is not a gateway's."""
+    try:
+        return take()
+    except (ValueError, LookupError, TypeError, AttributeError):
+        fail("the answer is not a gateway's; is --url right?", ExitCode.REFUSED)
+
+
+def refused(code: str, reason: str) -> NoReturn:
+    """End with what the gateway said."""
+    fail(f"{code}: {reason}", ExitCode.UNAVAILABLE if code == "unavailable" else ExitCode.REFUSED)
+
+
+def _send(
+    url: str,
+    path: str,
+    token: str | None,
+    content: "bytes | Iterator[bytes] | None",
+    content_type: str | None,
+) -> "httpx2.Response":
+    import httpx2  # noqa: PLC0415 - keeps `gateway --help` quick
+
+    headers = {} if content_type is None else {"content-type": content_type}
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    address = url.rstrip("/") + path
+    try:
+        # A proxy can't reach this machine's loopback for us.
+        with httpx2.Client(timeout=_SECONDS, trust_env=not _is_loopback(url)) as client:
+            return client.request(
+                "GET" if content is None else "POST", address, content=content, headers=headers
+            )
+    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
+        fail(f"--url {url!r}: give it as http://HOST:PORT or https://HOST", ExitCode.USAGE)
+    except httpx2.TransportError as exc:
+        fail(f"no gateway answers at {url}: {exc or type(exc).__name__}", ExitCode.UNAVAILABLE)
+
+
+def _is_loopback(url: str) -> bool:
+    from gateway.core.loopback import is_loopback  # noqa: PLC0415 - as above
+
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
+def _refuse(response: "httpx2.Response") -> NoReturn:
+    try:
+        problem = response.json()
+        code, reason = str(problem["code"]), str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        code, reason = f"HTTP {response.status_code}", response.reason_phrase
+    # 502 and 504 are a proxy's, before a gateway that doesn't answer.
+    refused("unavailable" if response.status_code in {502, 503, 504} else code, reason)

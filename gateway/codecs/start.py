@@ -1,0 +1,46 @@
+"""Where to begin in a stream, as a text: a query parameter, or an option of the command line.
+
+Spec: docs/http.md, "Reading a stream".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from gateway.codecs.gateway_v1_shapes import LARGEST_INTEGER, StartShape
+from gateway.core.commands import Start, StartKind
+from gateway.errors import BadCommand
+
+_NUMBERED: Final = re.compile(r"(?:(time|last):)?([0-9]{1,16})", re.ASCII)
+_decoder: Final = msgspec.json.Decoder(StartShape)
+
+
+def decode_start(text: str) -> Start:
+    """Read ``new``, ``earliest``, ``<offset>``, ``time:<ms>``, ``last:<n>``, or the protocol's JSON object.
+
+    Raises:
+        BadCommand: none of them, or a number out of range.
+    """
+    if text in {"new", "earliest"}:
+        return Start(StartKind(text))
+    if text.startswith("{"):
+        return _from_object(text)
+    if (match := _NUMBERED.fullmatch(text)) is not None:
+        kind = StartKind(match[1] or "offset")
+        least = 0 if kind is StartKind.TIME else 1
+        if least <= (value := int(match[2])) <= LARGEST_INTEGER:
+            return Start(kind, value)
+    raise BadCommand(
+        f"from {text[:64]!r}: it is 'earliest', 'new', an offset from 1, 'time:<ms>', 'last:<n>', "
+        "or an object as in the protocol"
+    )
+
+
+def _from_object(text: str) -> Start:
+    try:
+        return _decoder.decode(text).start()
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as exc:
+        raise BadCommand(f"from {text[:64]!r}: {exc}") from exc

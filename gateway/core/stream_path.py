@@ -1,0 +1,56 @@
+"""One stream's way through the hub: its tail's window, and which connections are behind it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from gateway.core.selection import Selection
+
+if TYPE_CHECKING:
+    from gateway.core.outbox import Outbox
+    from gateway.core.streams import StreamConfiguration
+    from gateway.core.tail_window import TailWindow
+    from gateway.core.targets import Interest
+
+_SELECTIONS = 128
+
+
+class StreamPath:
+    """A stream, as far as this node follows it.
+
+    Attributes:
+        stream: its name.
+        filter: the topics that it captures.
+        window: what its tail gave the hub last; None while nobody follows the stream.
+        interests: the subscribed filters that may match something of it.
+        behind: connections out of the live path, that read on from a position of their own.
+    """
+
+    __slots__ = ("_selections", "behind", "filter", "interests", "stream", "window")
+
+    def __init__(self, configuration: StreamConfiguration) -> None:
+        self.stream = configuration.name
+        self.filter = configuration.filter
+        self.window: TailWindow | None = None
+        self.interests: dict[Interest, None] = {}
+        self.behind: set[Outbox] = set()
+        self._selections: OrderedDict[tuple[str, ...], Selection] = OrderedDict()
+
+    @property
+    def tail(self) -> TailWindow:
+        """The window, where somebody follows the stream."""
+        assert self.window is not None, f"nothing tails {self.stream!r}"
+        return self.window
+
+    def selection(self, filters: tuple[str, ...]) -> Selection:
+        """What ``filters`` want of the stream; readers with the same filters share what has been matched."""
+        found = self._selections.get(filters)
+        if found is None:
+            if len(self._selections) >= _SELECTIONS:
+                self._selections.popitem(last=False)
+            found = self._selections[filters] = Selection(filters, self.filter)
+        return found
+
+    def __repr__(self) -> str:
+        return f"StreamPath({self.stream!r})"

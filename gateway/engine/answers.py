@@ -1,0 +1,54 @@
+"""Answers to subscribe commands that wait for the bus or a store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from gateway.core.events import Event
+    from gateway.core.outbox import Outbox
+    from gateway.errors import GatewayError
+
+Answer: TypeAlias = "asyncio.Future[list[Event]]"
+
+
+class Answers:
+    """Those still to be given: what ends a subscription must be able to refuse it first."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[Outbox, str], list[Answer]] = {}
+
+    def wait(self, outbox: Outbox, topic_filter: str) -> Answer:
+        """Promise an answer to ``outbox``, about ``topic_filter``."""
+        answer: Answer = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault((outbox, topic_filter), []).append(answer)
+        return answer
+
+    def refuse(self, outbox: Outbox, topic_filter: str, error: GatewayError) -> None:
+        """Answer with ``error`` what is still to be answered about ``topic_filter``."""
+        for answer in self._waiting.pop((outbox, topic_filter), ()):
+            if not answer.done():
+                answer.set_exception(error)
+
+    def give(self, outbox: Outbox, topic_filter: str, answer: Answer, given: list[Event] | None) -> None:
+        """Answer with these events, or not at all, unless it was refused meanwhile."""
+        self._let_go(outbox, topic_filter, answer)
+        if not answer.done():
+            if given is None:
+                answer.cancel()
+            else:
+                answer.set_result(given)
+
+    def fail(self, outbox: Outbox, topic_filter: str, answer: Answer, error: BaseException) -> None:
+        """Answer with ``error``, unless it was refused meanwhile."""
+        self._let_go(outbox, topic_filter, answer)
+        if not answer.done():
+            answer.set_exception(error)
+
+    def _let_go(self, outbox: Outbox, topic_filter: str, answer: Answer) -> None:
+        waiting = self._waiting.get((outbox, topic_filter), [])
+        if answer in waiting:
+            waiting.remove(answer)
+            if not waiting:
+                del self._waiting[outbox, topic_filter]

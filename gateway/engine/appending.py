@@ -1,0 +1,158 @@
+"""The way into streams: what they capture goes to the store, and is answered once it is kept.
+
+A store keeps what many publishers bring in one go, so an append is a future: nothing here waits, and
+a publisher may have many of them under way. Each is answered within ``ANSWER_SECONDS``, whatever the store
+does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.engine.deadlines import Deadlines
+from gateway.errors import Conflict, GatewayError, StreamUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.core.publication import Publication
+    from gateway.core.streams import StreamMap
+    from gateway.streams.base import Appended, Dedupe, Store
+
+ANSWER_SECONDS: Final = 1.9
+"""A publish is answered within two seconds; what is left is for the way back."""
+
+
+class Receipt(NamedTuple):
+    """What a publisher is told: ``stream`` and ``offset`` where the publication was stored."""
+
+    id: str
+    stream: str | None = None
+    offset: int | None = None
+
+
+@dataclass(slots=True)
+class _Counts:
+    appended: int = 0
+    bytes: int = 0
+    repeated: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AppendStatistics:
+    """Counts since the start, each by the stream's name.
+
+    Attributes:
+        appended: publications that this node had stored.
+        repeated: those that an idempotency key showed to be repeats.
+        failed: those that could not be confirmed: the store is away, full, too slow, or too much waits.
+    """
+
+    appended: Mapping[str, int] = field(default_factory=dict)
+    repeated: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+
+
+class Appender:
+    """Stores publications for all doors.
+
+    Attributes:
+        capturing: the name of the stream that captures a topic, or None where it is live.
+    """
+
+    def __init__(self, store: Store, streams: StreamMap, *, seconds: float = ANSWER_SECONDS) -> None:
+        """Append to ``store``; what isn't kept after ``seconds`` is answered ``unavailable``."""
+        self.capturing = streams.capturing
+        self._store = store
+        self._seconds = seconds
+        self._deadlines: Deadlines | None = None
+        self._counts = {each.name: _Counts() for each in streams}
+
+    def append(
+        self, stream: str, publication: Publication, dedupe: Dedupe | None, size: int
+    ) -> Receipt | asyncio.Future[Receipt]:
+        """Store ``publication``, whose body has ``size`` bytes; it is the store's from now on.
+
+        Raises:
+            RateLimited: more waits to be stored than may.
+            Conflict: the idempotency key was used with another topic or body.
+            StoreFull: there is no room; it was not kept.
+            StreamUnavailable: it may have been kept all the same.
+        """
+        try:
+            kept = self._store.append(stream, publication, dedupe)
+            if kept.done():
+                return self._receipt(stream, size, kept)
+        except GatewayError as error:
+            self._count_failure(stream, error)
+            raise
+        answer: asyncio.Future[Receipt] = kept.get_loop().create_future()
+        if self._deadlines is None:
+            self._deadlines = Deadlines(answer.get_loop(), self._seconds)
+        self._deadlines.start(answer, partial(self._give_up, answer, stream))
+        kept.add_done_callback(partial(self._settle, answer, stream, size))
+        return answer
+
+    def statistics(self) -> AppendStatistics:
+        """A snapshot for metrics and tests."""
+        counts = self._counts.items()
+        return AppendStatistics(
+            {name: each.appended for name, each in counts},
+            {name: each.repeated for name, each in counts},
+            {name: each.failed for name, each in counts},
+        )
+
+    def totals(self) -> tuple[int, int, int]:
+        """Publications stored, bytes of their bodies, and repeats, of all streams together."""
+        counts = self._counts.values()
+        return (
+            sum(each.appended for each in counts),
+            sum(each.bytes for each in counts),
+            sum(each.repeated for each in counts),
+        )
+
+    def _receipt(self, stream: str, size: int, kept: asyncio.Future[Appended]) -> Receipt:
+        """What to answer, counted; raises what the store did."""
+        try:
+            appended = kept.result()
+        except asyncio.CancelledError:
+            raise StreamUnavailable("the store of streams has ended") from None
+        counts = self._counts[stream]
+        if appended.repeated:
+            counts.repeated += 1
+        else:
+            counts.appended += 1
+            counts.bytes += size
+        return Receipt(appended.id, stream, appended.offset)
+
+    def _settle(
+        self, answer: asyncio.Future[Receipt], stream: str, size: int, kept: asyncio.Future[Appended]
+    ) -> None:
+        if self._deadlines is not None:
+            self._deadlines.stop(answer)
+        try:
+            receipt = self._receipt(stream, size, kept)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the publisher must not wait for it
+            self._fail(answer, stream, error)
+        else:
+            if not answer.done():
+                answer.set_result(receipt)
+
+    def _give_up(self, answer: asyncio.Future[Receipt], stream: str) -> None:
+        self._fail(answer, stream, StreamUnavailable(f"stream {stream!r} was not written to in time"))
+
+    def _fail(self, answer: asyncio.Future[Receipt], stream: str, error: Exception) -> None:
+        if answer.done():
+            return
+        self._count_failure(stream, error)
+        answer.set_exception(error)
+        # Whoever asked may have gone; then nobody looks, and the event loop would log it as forgotten.
+        answer.exception()
+
+    def _count_failure(self, stream: str, error: Exception) -> None:
+        if not isinstance(error, Conflict):
+            self._counts[stream].failed += 1

@@ -1,0 +1,277 @@
+"""Serves those who are behind their streams: no task per reader, a bounded number of reads in flight.
+
+Readers that can go on stand in one queue and are served in turn, each a slice at a time, so that live
+traffic and the other readers aren't kept waiting. A reader whose connection takes no more leaves the queue
+until it is direct again. One that needs a page of the store shares the read with all that need the same page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from gateway.core.backoff import Backoff
+from gateway.core.catchup import HistoryReader
+from gateway.core.events import CaughtUp
+from gateway.errors import StreamUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.catchup import Reader, Step
+    from gateway.core.hub import Hub
+    from gateway.core.outbox import Outbox
+    from gateway.core.stream_path import StreamPath
+    from gateway.core.streams import Bounds, Page
+    from gateway.engine.background import Background
+    from gateway.engine.delivery import Delivery
+    from gateway.streams.base import Store
+
+_TURN_SECONDS = 0.002
+_SLICE_BYTES = 64 * 1024
+_PAGE = 512
+_PAGE_BYTES = 256 * 1024
+_KEPT_PAGES = 16
+_AHEAD = Backoff(first_seconds=0.05, limit_seconds=1.0)
+_Key = tuple["StreamPath", str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUpStatistics:
+    """Counts since the start, and sizes now.
+
+    Attributes:
+        ready: readers that could go on at once.
+        reading: reads of the store in flight or wanted.
+        caught_up: subscriptions that have had their history.
+        pages: read from the store.
+        failed: reads that failed, and were tried again.
+    """
+
+    ready: int
+    reading: int
+    caught_up: int
+    pages: int
+    failed: int
+
+
+class _Fetch:
+    """A read of the store, and who needs it; ``page`` is there once it has come."""
+
+    __slots__ = ("key", "page", "readers")
+
+    def __init__(self, key: _Key) -> None:
+        self.key = key
+        self.page: Page | None = None
+        self.readers: set[Reader] = set()
+
+
+class CatchingUp:
+    """All readers of this node."""
+
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        delivery: Delivery,
+        background: Background,
+        *,
+        reads: int = 16,
+        saw: Callable[[StreamPath, Bounds], None] = lambda _path, _bounds: None,
+        backoff: Backoff | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Read from ``store``.
+
+        Args:
+            store: has the pages.
+            hub: readers join it.
+            delivery: writes what they give, and says when a connection is direct again.
+            background: the parent of the reads' tasks.
+            reads: reads in flight at most, and pages held for readers at most.
+            saw: told of the bounds that were read.
+            backoff: how long to wait after failures of the store.
+            clock: monotonic seconds.
+        """
+        self._store = store
+        self._hub = hub
+        self._delivery = delivery
+        self._background = background
+        self._reads = reads
+        self._saw = saw
+        self._backoff = backoff or Backoff(first_seconds=0.1, limit_seconds=2.0)
+        self._clock = clock
+        self._ready: deque[Reader] = deque()
+        self._scheduled = False
+        self._fetches: dict[_Key, _Fetch] = {}
+        self._wanted: deque[_Fetch] = deque()
+        self._running = 0
+        self._awaits: dict[Reader, _Fetch] = {}
+        self._pages: OrderedDict[_Key, Page] = OrderedDict()
+        self._caught_up = self._pages_read = self._failed = 0
+        delivery.resumed = self.wake
+
+    def begin(self, reader: Reader) -> None:
+        """``reader`` can go on: it is served in its turn."""
+        self._ready.append(reader)
+        self._schedule()
+
+    def wake(self, outbox: Outbox) -> None:
+        """``outbox`` is direct again: its parked readers go on."""
+        parked, outbox.parked = outbox.parked, None
+        for reader in parked or ():
+            self.begin(reader)
+
+    def statistics(self) -> CatchUpStatistics:
+        """A snapshot for metrics, health and tests."""
+        return CatchUpStatistics(
+            len(self._ready), len(self._fetches), self._caught_up, self._pages_read, self._failed
+        )
+
+    # Turns
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        end = self._clock() + _TURN_SECONDS
+        while self._ready:
+            self._serve(self._ready.popleft())
+            if self._clock() >= end:
+                break
+        if self._ready:
+            self._schedule()
+
+    def _serve(self, reader: Reader) -> None:
+        fetch = self._awaits.pop(reader, None)
+        if not reader.ended and not reader.outbox.direct:
+            reader.park()
+        elif not reader.ended and fetch is not None and fetch.page is not None:
+            self._take(reader, fetch.key[0], fetch.page)
+        elif not reader.ended:
+            self._step(reader)
+        if fetch is not None:
+            self._leave_fetch(reader, fetch)
+
+    def _take(self, reader: Reader, path: StreamPath, page: Page) -> None:
+        frames = reader.take(path, page, _SLICE_BYTES)
+        if frames is None:
+            self._later(reader)
+            return
+        reader.delays = 0
+        self._delivery.give(reader.outbox, frames)
+        self._ready.append(reader)
+
+    def _step(self, reader: Reader) -> None:
+        step = reader.step(_SLICE_BYTES)
+        outbox = reader.outbox
+        if step.frames:
+            self._delivery.give(outbox, step.frames)
+        if reader.ended or (step.level and self._join(reader, step)):
+            return
+        if step.frames:
+            reader.delays = 0
+            self._ready.append(reader)
+        elif step.needed is not None:
+            self._need(reader, *step.needed)
+        elif outbox.spill is not None and outbox.spill is not reader:
+            # The connection's own arrears come first; whoever ends them wakes the others.
+            reader.park()
+        else:
+            self._later(reader)
+
+    def _join(self, reader: Reader, step: Step) -> bool:
+        """Have what is level join the live path; return whether the reader is done."""
+        if isinstance(reader, HistoryReader):
+            if not reader.may_join(step):
+                return False
+            self._hub.join(reader.outbox, reader.subscription)
+            self._delivery.send(reader.outbox, CaughtUp(reader.subscription.filter))
+            self._caught_up += 1
+            return True
+        for path in step.level:
+            self._hub.rejoin(reader.outbox, path)
+        if reader.ended and reader.outbox.direct:
+            self.wake(reader.outbox)
+        return reader.ended
+
+    def _later(self, reader: Reader) -> None:
+        """The reader is ahead of the tail, or they differ in epoch: the tail will move."""
+        reader.delays += 1
+        asyncio.get_running_loop().call_later(_AHEAD.ceiling(reader.delays), self.begin, reader)
+
+    # Pages
+
+    def _need(self, reader: Reader, path: StreamPath, after: int) -> None:
+        key = (path, reader.positions[path].epoch, after)
+        page = self._kept(key)
+        if page is not None:
+            self._take(reader, path, page)
+            return
+        fetch = self._fetches.get(key)
+        if fetch is None:
+            fetch = self._fetches[key] = _Fetch(key)
+            self._wanted.append(fetch)
+        self._awaits[reader] = fetch
+        fetch.readers.add(reader)
+        if fetch.page is not None:
+            self.begin(reader)
+        self._start_fetches()
+
+    def _kept(self, key: _Key) -> Page | None:
+        path, epoch, after = key
+        if epoch != path.tail.epoch:
+            return None
+        for (kept_path, kept_epoch, begin), page in self._pages.items():
+            if kept_path is path and kept_epoch == epoch and begin <= after < begin + len(page.publications):
+                return page
+        return None
+
+    def _start_fetches(self) -> None:
+        while self._wanted and self._running < self._reads:
+            self._running += 1
+            self._background.start(self._fetch, self._wanted.popleft())
+
+    async def _fetch(self, fetch: _Fetch) -> None:
+        path, _, after = fetch.key
+        failures = 0
+        while True:
+            try:
+                page = await self._store.read(path.stream, after, messages=_PAGE, size=_PAGE_BYTES)
+            except StreamUnavailable:
+                failures += 1
+                self._failed += 1
+                await anyio.sleep(self._backoff.wait(failures))
+            else:
+                break
+        self._pages_read += 1
+        self._saw(path, page.bounds)
+        fetch.page = page
+        for reader in list(fetch.readers):
+            self.begin(reader)
+
+    def _leave_fetch(self, reader: Reader, fetch: _Fetch) -> None:
+        """``reader`` has had its page; the last one makes room for another read."""
+        fetch.readers.discard(reader)
+        if fetch.readers or fetch.page is None:
+            return
+        del self._fetches[fetch.key]
+        self._keep(fetch.key, fetch.page)
+        self._running -= 1
+        self._start_fetches()
+
+    def _keep(self, key: _Key, page: Page) -> None:
+        path, _, _ = key
+        first = page.publications[0].offset if page.publications else None
+        if first is not None:
+            self._pages[path, page.bounds.epoch, first - 1] = page
+        while len(self._pages) > _KEPT_PAGES:
+            self._pages.popitem(last=False)

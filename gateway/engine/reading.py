@@ -1,0 +1,242 @@
+"""The use case of reading a stream without a subscription: one page, or waiting a while for one.
+
+A page is bounded in what it holds and in what is looked at for it: a filter that matches little returns
+early, with the place to go on from. Nothing is kept between two calls; the reader has the position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.lowlevel
+
+from gateway.core.commands import Start, StartKind
+from gateway.core.topics import covers, matches
+from gateway.errors import NotFound, TooMany
+
+if TYPE_CHECKING:
+    from gateway.core.publication import Publication
+    from gateway.core.streams import Bounds, Page, StreamMap
+    from gateway.streams.base import Store
+
+PAGE_BYTES: Final = 1024 * 1024
+SCANNED: Final = 10_000
+"""How many publications are looked at for one page."""
+MOST_WAITING: Final = 10_000
+"""How many readers of a node may wait for something new at once."""
+
+_PER_READ: Final = 1_000
+_EARLIEST: Final = Start(StartKind.EARLIEST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is to be read.
+
+    Attributes:
+        stream: a configured stream.
+        filter: which of its topics; a parsed filter.
+        start: where to begin.
+        epoch: with an offset to start from: the epoch in which the reader got it.
+        limit: how many publications at most.
+        wait: seconds to wait where there is nothing yet.
+    """
+
+    stream: str
+    filter: str
+    start: Start = _EARLIEST
+    epoch: str | None = None
+    limit: int = 100
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What can't be had any more.
+
+    Attributes:
+        reason: ``trimmed``: offsets ``first`` to ``last`` have gone; ``epoch``: the log is another one.
+    """
+
+    reason: str
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was read.
+
+    Attributes:
+        bounds: of the log, as the last look at it found them.
+        publications: those that match, in stream order.
+        next: the offset to go on from.
+        missed: what is missing before the first publication, if anything is.
+    """
+
+    bounds: Bounds
+    next: int
+    missed: Missed | None = None
+    publications: list[Publication] = field(default_factory=list)
+
+
+class StreamReader:
+    """Reads streams for all doors that have no subscription."""
+
+    def __init__(self, store: Store | None, streams: StreamMap, *, most_waiting: int = MOST_WAITING) -> None:
+        """Read from ``store``; None where no stream is configured."""
+        self._store = store
+        self._streams = streams
+        self._most_waiting = most_waiting
+        self._waiting: set[anyio.CancelScope] = set()
+        self._ending = False
+
+    async def read(self, query: Query) -> Reading:
+        """Read what ``query`` asks for.
+
+        Raises:
+            NotFound: there is no such stream.
+            TooMany: as many readers wait as may.
+            StreamUnavailable: the store can't be reached.
+        """
+        if query.stream not in self._streams or self._store is None:
+            raise NotFound(f"no stream {query.stream[:64]!r} is configured")
+        if query.wait > 0 and len(self._waiting) >= self._most_waiting:
+            raise TooMany(f"{self._most_waiting} readers wait for streams already")
+        return await _Scan(query, self._store, self).run(self._streams[query.stream].filter)
+
+    def end(self) -> None:
+        """Let readers wait no longer: the node is about to end."""
+        self._ending = True
+        for scope in self._waiting:
+            scope.cancel()
+
+    async def read_or_wait(
+        self, store: Store, stream: str, after: int, *, messages: int, wait: float
+    ) -> Page | None:
+        """One page behind ``after``; None where the node ended before there was one."""
+        if wait <= 0 or self._ending:
+            return await store.read(stream, after, messages=messages, size=PAGE_BYTES)
+        with anyio.CancelScope() as scope:
+            self._waiting.add(scope)
+            try:
+                return await store.read(stream, after, messages=messages, size=PAGE_BYTES, wait=wait)
+            finally:
+                self._waiting.discard(scope)
+        return None
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for something new."""
+        return len(self._waiting)
+
+    @property
+    def ending(self) -> bool:
+        """Whether nobody may wait any more."""
+        return self._ending
+
+
+class _Scan:
+    """One query's way through a log."""
+
+    def __init__(self, query: Query, store: Store, reader: StreamReader) -> None:
+        self._query = query
+        self._store = store
+        self._reader = reader
+        self._after = 0
+        self._left = SCANNED
+        self._size = 0
+        self._topics: dict[str, bool] = {}
+
+    async def run(self, captured: str) -> Reading:
+        query = self._query
+        deadline = asyncio.get_running_loop().time() + query.wait
+        every = covers(query.filter, captured)
+        bounds = await self._store.bounds(query.stream)
+        missed = await self._begin(bounds)
+        reading = Reading(bounds, self._after + 1, missed)
+        while self._left > 0:
+            wait = 0.0 if reading.publications else deadline - asyncio.get_running_loop().time()
+            page = await self._reader.read_or_wait(
+                self._store, query.stream, self._after, messages=min(_PER_READ, self._left), wait=wait
+            )
+            if page is None or not self._fits(reading, page):
+                break
+            self._take(reading, page, every=every)
+            level = self._after >= page.bounds.last
+            if self._full(reading) or (level and (reading.publications or wait <= 0 or self._reader.ending)):
+                break
+            await anyio.lowlevel.checkpoint()
+        return reading
+
+    async def _begin(self, bounds: Bounds) -> Missed | None:
+        """Set where to begin; return what is missing there."""
+        query, start = self._query, self._query.start
+        oldest = bounds.first - 1
+        if start.kind is StartKind.OFFSET:
+            wanted = start.value - 1
+            if query.epoch is not None and (query.epoch != bounds.epoch or wanted > bounds.last):
+                self._after = oldest
+                return Missed("epoch")
+            self._after = min(max(oldest, wanted), bounds.last)
+            return Missed("trimmed", start.value, oldest) if wanted < oldest else None
+        if start.kind is StartKind.NEW:
+            self._after = bounds.last
+        elif start.kind is StartKind.LAST:
+            self._after = max(oldest, bounds.last - start.value)
+        elif start.kind is StartKind.TIME:
+            self._after = max(oldest, await self._store.before(query.stream, start.value))
+        else:
+            self._after = oldest
+        return None
+
+    def _fits(self, reading: Reading, page: Page) -> bool:
+        """Whether ``page`` goes on where the reading is; what is lost is told if nothing stands before it."""
+        bounds = page.bounds
+        changed = bounds.epoch != reading.bounds.epoch
+        if not changed and bounds.first <= self._after + 1:
+            return bounds.last >= self._after
+        if reading.publications or reading.missed is not None:
+            # Told to whoever goes on from here.
+            return False
+        if changed:
+            reading.missed = Missed("epoch")
+        elif self._left < SCANNED or self._query.start.kind in {StartKind.OFFSET, StartKind.NEW}:
+            # The others asked for what there is, not for a place.
+            reading.missed = Missed("trimmed", self._after + 1, bounds.first - 1)
+        reading.bounds = bounds
+        self._after = bounds.first - 1
+        reading.next = bounds.first
+        return True
+
+    def _take(self, reading: Reading, page: Page, *, every: bool) -> None:
+        reading.bounds = page.bounds
+        for publication in page.publications:
+            offset = publication.offset
+            assert offset is not None, "a store numbers what it keeps"
+            if offset <= self._after:
+                continue
+            if offset != self._after + 1:
+                # What was read before the log changed: read again from where it begins now.
+                break
+            self._after = offset
+            self._left -= 1
+            if every or self._matches(publication.topic):
+                reading.publications.append(publication)
+                body = publication.data if publication.data is not None else publication.binary
+                self._size += len(body or b"") + len(publication.topic)
+            if self._full(reading):
+                break
+        reading.next = self._after + 1
+
+    def _full(self, reading: Reading) -> bool:
+        return self._left <= 0 or len(reading.publications) >= self._query.limit or self._size >= PAGE_BYTES
+
+    def _matches(self, topic: str) -> bool:
+        found = self._topics.get(topic)
+        if found is None:
+            found = self._topics[topic] = matches(self._query.filter, topic)
+        return found

@@ -1,0 +1,59 @@
+"""What wakes the readers that wait at the end of a log."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+
+class Bell:
+    """Rings when a log has moved on, or when nobody can say whether it has.
+
+    Attributes:
+        rings: how often it has rung; a reader looks before it reads, so that no ring is missed.
+        waiting: readers that wait now.
+        left: when the last of them left, in the event loop's time.
+    """
+
+    __slots__ = ("_epoch", "_last", "_waiters", "left", "rings")
+
+    def __init__(self) -> None:
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._epoch = ""
+        self._last = 0
+        self.rings = 0
+        self.left = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """How many readers wait."""
+        return len(self._waiters)
+
+    def tell(self, epoch: str, last: int) -> None:
+        """Ring if a log that ends with ``last`` is news."""
+        if epoch != self._epoch or last > self._last:
+            self._epoch, self._last = epoch, last
+            self.ring()
+
+    def ring(self) -> None:
+        """Wake everybody."""
+        self.rings += 1
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    async def wait(self, rings: int, seconds: float) -> None:
+        """Wait for the ring after the first ``rings``, but no longer than ``seconds``."""
+        if self.rings != rings:
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await waiter
+        finally:
+            self._waiters.discard(waiter)
+            self.left = loop.time()

@@ -1,0 +1,110 @@
+"""One log as the event loop of the process that owns it knows it: bounds, newest publications, readers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.core.streams import Bounds, Page
+from gateway.errors import StreamUnavailable
+from gateway.streams.recent import Recent
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.core.publication import Publication
+
+
+class LocalLog:
+    """What a store that has a log for itself tells readers without asking anything slow.
+
+    The publications that were appended are the very ones that readers get: no copy, no decoding, and a
+    frame that was encoded for one subscriber serves all.
+    """
+
+    __slots__ = ("_readers", "epoch", "first", "open", "recent")
+
+    def __init__(self, epoch: str = "", first: int = 1, last: int = 0) -> None:
+        self.epoch = epoch
+        self.first = first
+        self.recent = Recent(last)
+        self.open = True
+        self._readers: set[asyncio.Future[None]] = set()
+
+    @property
+    def bounds(self) -> Bounds:
+        """The log's epoch, first and last offset."""
+        return Bounds(self.epoch, self.first, self.recent.last)
+
+    def extend(self, publications: Sequence[Publication], sizes: Sequence[int]) -> None:
+        """Take what has been kept behind the last offset, and wake the readers that wait for it."""
+        for publication, size in zip(publications, sizes, strict=True):
+            self.recent.push(publication, size)
+        self._wake()
+
+    def trim(self, first: int) -> None:
+        """Note that ``first`` is the oldest offset from now on."""
+        if first > self.first:
+            self.first = first
+            self.recent.drop(max(0, first - self.recent.first))
+
+    def restart(self, bounds: Bounds) -> None:
+        """Begin again with what the log turned out to hold; readers that wait find out."""
+        if bounds != self.bounds:
+            self.epoch = bounds.epoch
+            self.first = bounds.first
+            self.recent = Recent(bounds.last)
+            self._wake()
+
+    def begin_epoch(self, epoch: str) -> None:
+        """Go on as another life of the log, behind its own end."""
+        self.epoch = epoch
+        self._wake()
+
+    def close(self) -> None:
+        """Let go of the readers that wait; nothing is read any more."""
+        self.open = False
+        self._wake()
+
+    def page(self, after: int, messages: int, size: int) -> Page | None:
+        """What is behind ``after``; None where it is kept but not at hand."""
+        if after >= self.recent.last:
+            return Page(self.bounds, ())
+        found = self.recent.after(max(after, self.first - 1), messages, size)
+        return None if found is None else Page(self.bounds, found)
+
+    async def read(self, read: Callable[[], Page | Awaitable[Page]], after: int, wait: float) -> Page:
+        """The page that ``read`` gives now, or up to ``wait`` seconds later, if there is none yet.
+
+        Raises:
+            StreamUnavailable: the store stops.
+        """
+        page = await self._take(read)
+        # Beyond the end nothing is worth waiting for: what the reader had seen is lost.
+        if page.publications or wait <= 0 or after != page.bounds.last:
+            return page
+        await self._changed(wait)
+        return await self._take(read)
+
+    async def _take(self, read: Callable[[], Page | Awaitable[Page]]) -> Page:
+        if not self.open:
+            raise StreamUnavailable("the store of streams is closed")
+        page = read()
+        return page if isinstance(page, Page) else await page
+
+    async def _changed(self, seconds: float) -> None:
+        reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._readers.add(reader)
+        try:
+            async with asyncio.timeout(seconds):
+                await reader
+        except TimeoutError:
+            pass
+        finally:
+            self._readers.discard(reader)
+
+    def _wake(self) -> None:
+        for reader in self._readers:
+            if not reader.done():
+                reader.set_result(None)
+        self._readers.clear()

@@ -1,0 +1,112 @@
+"""A log's newest publications, held in memory: consecutive, found by their offsets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.publication import Publication
+from gateway.core.retention import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_COMPACT_FROM = 64
+_GONE = Publication("", "", 0)
+
+
+class Recent:
+    """The publications ``first``..``last`` of one log; bounds are its owner's business.
+
+    A list with a growing head: any place is found at once, and what has left is cut off when it is half
+    of the list, so that leaving costs little too. A deque would have to walk to its middle.
+    """
+
+    __slots__ = ("_head", "_publications", "_sizes", "bytes", "last")
+
+    def __init__(self, last: int = 0) -> None:
+        """Begin with nothing, behind offset ``last``."""
+        self._publications: list[Publication] = []
+        self._sizes: list[int] = []
+        self._head = 0
+        self.bytes = 0
+        self.last = last
+
+    def __len__(self) -> int:
+        return len(self._publications) - self._head
+
+    @property
+    def first(self) -> int:
+        """The oldest offset held; one more than ``last`` where nothing is."""
+        return self.last + 1 - len(self)
+
+    def push(self, publication: Publication, size: int) -> None:
+        """Add the publication of offset ``last + 1``, whose record has ``size`` bytes."""
+        self._publications.append(publication)
+        self._sizes.append(size)
+        self.bytes += size
+        self.last += 1
+
+    def drop(self, count: int) -> None:
+        """Let go of the oldest ``count``, or of all."""
+        head = self._head
+        end = min(head + count, len(self._publications))
+        self.bytes -= sum(self._sizes[head:end])
+        self._publications[head:end] = [_GONE] * (end - head)
+        self._head = end
+        if end >= _COMPACT_FROM and end * 2 >= len(self._publications):
+            del self._publications[:end]
+            del self._sizes[:end]
+            self._head = 0
+
+    def bound(self, messages: int, size: int) -> None:
+        """Let go of the oldest until no more than ``messages`` and ``size`` bytes are held."""
+        excess = max(0, len(self) - messages)
+        left = self.bytes - sum(self._sizes[self._head : self._head + excess])
+        while left > size:
+            left -= self._sizes[self._head + excess]
+            excess += 1
+        if excess:
+            self.drop(excess)
+
+    def after(self, offset: int, messages: int, size: int) -> list[Publication] | None:
+        """At most ``messages`` publications behind ``offset``, and about ``size`` bytes, one at least.
+
+        Returns:
+            None where the one behind ``offset`` isn't held any more.
+        """
+        start = self._head + offset + 1 - self.first
+        if start < self._head:
+            return None
+        end = min(len(self._publications), start + messages)
+        if self.bytes > size:
+            end = self._within(start, end, size)
+        return self._publications[start:end]
+
+    def oldest(self) -> Iterator[Kept]:
+        """What is held, from the oldest on, as retention looks at it."""
+        for at in range(self._head, len(self._publications)):
+            yield Kept(self._sizes[at], self._publications[at].time)
+
+    def times(self) -> tuple[int, int] | None:
+        """The times (ms since 1970) of the oldest and the newest publication held."""
+        if not len(self):
+            return None
+        return self._publications[self._head].time, self._publications[-1].time
+
+    def before(self, time: int) -> int:
+        """The offset before the first publication held whose time is ``time`` or later."""
+        low, high = self._head, len(self._publications)
+        while low < high:
+            middle = (low + high) // 2
+            if self._publications[middle].time < time:
+                low = middle + 1
+            else:
+                high = middle
+        return self.first - 1 + low - self._head
+
+    def _within(self, start: int, end: int, size: int) -> int:
+        for at in range(start, end):
+            size -= self._sizes[at]
+            if size <= 0:
+                return at + 1 if size == 0 or at == start else at
+        return end

@@ -1,0 +1,240 @@
+"""What Redis does in one step for a stream: append, read, look.
+
+A stream is three keys with one hash tag, so that a cluster keeps them together:
+
+* ``{prefix:stream:NAME}:log``, a Redis stream. The publication with offset 7 has the id ``7-0`` and two
+  fields: ``h``, its header, and ``r``, its record. The header holds the time, the bytes of all records before
+  it since the log began, and a random word of the call that appended it. Differences of the bytes before make
+  a range's size known by looking at its ends, so trimming and paging need no counters that could be wrong.
+* ``{prefix:stream:NAME}:meta``, a hash: epoch, last offset, time, bytes so far. It says what the log does not
+  when it is empty, and is a second witness: where the two disagree, one of them was lost or restored.
+* ``{prefix:stream:NAME}:once:DIGEST``, one key per idempotency key, which expires with the dedupe window.
+
+An epoch is ``NUMBER-WORD``; the number grows, so that of two epochs it is clear which came first, also after
+a failover to a server that had not heard of the second. Every call says what its node has seen of the log
+last: epoch, offset and header. A log that contradicts it has lost something, and begins a new epoch before
+anything else is done; its offsets go on behind its own end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.core.streams import Bounds
+
+if TYPE_CHECKING:
+    from gateway.redis.wire import Reply
+
+# KEYS: log, meta, channel. ARGV: epoch, offset and header seen last; a random word; PUBLISH or SPUBLISH.
+_SETTLE = """
+local log, meta, channel = KEYS[1], KEYS[2], KEYS[3]
+local seen_epoch, seen_offset, seen_header = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local word, publish = ARGV[4], ARGV[5]
+
+local function text(number) return string.format('%.0f', number) end
+local function id(offset) return text(offset) .. '-0' end
+local function leading(string_) return tonumber(string.match(string_, '^%d+')) or 0 end
+local function at(offset) return redis.call('XRANGE', log, id(offset), id(offset))[1] end
+local function time_of(entry) return leading(entry[2][2]) end
+local function before(entry) return tonumber(string.match(entry[2][2], '^%d+ (%d+)')) end
+
+local first, last, oldest, newest = 1, 0, false, false
+if redis.call('EXISTS', log) == 1 then
+  local info, named = redis.call('XINFO', 'STREAM', log), {}
+  for place = 1, #info, 2 do named[info[place]] = info[place + 1] end
+  oldest, newest = named['first-entry'], named['last-entry']
+  last = leading(named['last-generated-id'])
+  first = oldest and leading(oldest[1]) or last + 1
+end
+local known = redis.call('HMGET', meta, 'epoch', 'last', 'time', 'total')
+local epoch, time, total = known[1] or '', tonumber(known[3] or 0), tonumber(known[4] or 0)
+if newest then
+  time = math.max(time, time_of(newest))
+  total = before(newest) + #newest[2][4]
+end
+local header = newest and newest[2][2] or ''
+
+local function contradicted()
+  if epoch == '' or tonumber(known[2]) ~= last then return true end
+  if seen_epoch == '' then return false end
+  if seen_epoch ~= epoch then return leading(seen_epoch) >= leading(epoch) end
+  if seen_offset > last then return true end
+  if seen_header == '' or seen_offset < first then return false end
+  if seen_offset == last then return header ~= seen_header end
+  local entry = at(seen_offset)
+  return not entry or entry[2][2] ~= seen_header
+end
+
+local function note()
+  redis.call('HSET', meta, 'epoch', epoch, 'last', text(last), 'time', text(time), 'total', text(total))
+end
+local function announce() redis.call(publish, channel, epoch .. ' ' .. text(last)) end
+
+local raised = 0
+if contradicted() then
+  if known[1] or last > 0 or seen_epoch ~= '' then raised = 1 end
+  epoch = text(math.max(leading(epoch), leading(seen_epoch)) + 1) .. '-' .. word
+  note()
+  announce()
+end
+"""
+
+# ARGV also: most messages, bytes, ms of age, dedupe window in ms, how many to trim at most; then for each
+# publication its record and either '' or '=' with a fingerprint, and its id, with one more of KEYS.
+_APPEND = """
+local messages, size, age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local window, step = ARGV[9], tonumber(ARGV[10])
+local clock = redis.call('TIME')
+time = math.max(time, clock[1] * 1000 + math.floor(clock[2] / 1000))
+
+local stem, tail = text(time) .. ' ', ' ' .. word
+local answers, place, key, before_this = {}, 11, 4, last
+while place <= #ARGV do
+  local record, once, name, label, answer = ARGV[place], ARGV[place + 1], nil, nil, nil
+  place = place + 2
+  if once ~= '' then
+    name, label, key, place = KEYS[key], ARGV[place], key + 1, place + 1
+    local kept = redis.call('GET', name)
+    if kept then
+      local was = cmsgpack.unpack(kept)
+      answer = was[1] == once and {tonumber(was[2]), was[3]} or -1
+    end
+  end
+  if not answer then
+    last = last + 1
+    header = stem .. text(total) .. tail
+    redis.call('XADD', log, id(last), 'h', header, 'r', record)
+    total = total + #record
+    if name then
+      redis.call('SET', name, cmsgpack.pack({once, text(last), label}), 'PX', window)
+    end
+    answer = last
+  end
+  answers[#answers + 1] = answer
+end
+
+-- The newest publication goes for its age alone: those who follow the log must get to see it.
+local function gone(offset)
+  local entry = at(offset)
+  if not entry then return true end
+  return time_of(entry) < time - age
+    or (offset < last and (last - offset >= messages or total - before(entry) > size))
+end
+local keep, limit = first, math.min(last + 1, first + step)
+if keep < limit and gone(keep) then
+  local low, high, stride = keep, keep + 1, 1
+  while high < limit and gone(high) do
+    low, stride = high, stride * 2
+    high = math.min(limit, high + stride)
+  end
+  while high - low > 1 do
+    local middle = math.floor((low + high) / 2)
+    if gone(middle) then low = middle else high = middle end
+  end
+  keep = high
+  redis.call('XTRIM', log, 'MINID', id(keep))
+end
+local more = keep > first and keep == limit and keep <= last and 1 or 0
+first = keep
+if #answers > 0 then note() end
+if last > before_this then announce() end
+return {epoch, first, last, header, raised, time, more, unpack(answers)}
+"""
+
+# ARGV also: the offset to read behind, how many messages, how many bytes.
+_READ = """
+local begin, messages, size = math.max(tonumber(ARGV[6]) + 1, first), tonumber(ARGV[7]), tonumber(ARGV[8])
+local reply = {epoch, first, last, header, raised}
+if begin > last then return reply end
+local stop = math.min(last, begin + messages - 1)
+local opening = at(begin)
+local from = opening and before(opening) or 0
+-- Whether all up to offset, without its own bytes, are within the size.
+local function fits(offset)
+  local entry = at(offset)
+  return not entry or before(entry) - from < size
+end
+if stop > begin and not fits(stop) then
+  local low, high = begin, stop
+  while high - low > 1 do
+    local middle = math.floor((low + high) / 2)
+    if fits(middle) then low = middle else high = middle end
+  end
+  stop = low
+end
+for _, entry in ipairs(redis.call('XRANGE', log, id(begin), id(stop))) do
+  reply[#reply + 1] = entry[1]
+  reply[#reply + 1] = entry[2][2]
+  reply[#reply + 1] = entry[2][4]
+end
+return reply
+"""
+
+# ARGV also: a time in ms.
+_LOOK = """
+local time_sought = tonumber(ARGV[6])
+local low, high = first, last + 1
+while low < high do
+  local middle = math.floor((low + high) / 2)
+  local entry = at(middle)
+  if entry and time_of(entry) >= time_sought then high = middle else low = middle + 1 end
+end
+local bytes = oldest and total - before(oldest) or 0
+return {epoch, first, last, header, raised, bytes, oldest and time_of(oldest) or -1,
+  newest and time_of(newest) or -1, low - 1}
+"""
+
+
+class Script(NamedTuple):
+    """A script's text, and the digest by which a server that has seen it knows it."""
+
+    text: str
+    digest: str
+
+
+def _script(body: str) -> Script:
+    text = _SETTLE + body
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+APPEND = _script(_APPEND)
+READ = _script(_READ)
+LOOK = _script(_LOOK)
+
+
+class Head(NamedTuple):
+    """What every script's answer begins with.
+
+    Attributes:
+        bounds: of the log once the script was through.
+        header: of its last publication, or empty.
+        raised: the script began a new epoch of a log that there was.
+    """
+
+    bounds: Bounds
+    header: bytes
+    raised: bool
+
+
+def head_of(reply: Reply) -> Head:
+    """Read the beginning of ``reply``."""
+    epoch, first, last, header, raised = reply[:5]
+    return Head(Bounds(epoch.decode(), first, last), header, bool(raised))
+
+
+class Keys:
+    """The names of one stream's keys, and of the channel on which its appends are announced."""
+
+    __slots__ = ("_tag", "channel", "log", "meta")
+
+    def __init__(self, prefix: str, stream: str) -> None:
+        self._tag = f"{{{prefix}:stream:{stream}}}"
+        self.log = f"{self._tag}:log".encode()
+        self.meta = f"{self._tag}:meta".encode()
+        self.channel = f"{self._tag}:news".encode()
+
+    def once(self, key: str) -> bytes:
+        """The name for an idempotency key: a digest, since names hold neither subjects nor endless texts."""
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        return f"{self._tag}:once:{digest}".encode()

@@ -1,0 +1,129 @@
+"""The stores that the suites run over, each made with an empty place of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.core.publication import Publication
+from gateway.core.streams import StreamConfiguration
+from gateway.streams.limits import RedisStoreLimits, StoreLimits
+from gateway.streams.memory import MemoryStore
+from gateway.streams.redis import RedisStore
+from gateway.streams.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    import pytest
+
+    from gateway.core.streams import Page
+    from gateway.streams.base import Store
+
+# Few publications at hand, so that pages come from wherever a store keeps them as well.
+LIMITS = StoreLimits(sweep_seconds=0.01, recent_messages=8)
+
+
+@dataclass
+class Clock:
+    """Milliseconds since 1970, as a test wants them."""
+
+    now: int = 1_700_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+    async def advance(self, seconds: float) -> None:
+        self.now += round(seconds * 1000)
+
+
+@dataclass
+class Contender:
+    """One store.
+
+    Attributes:
+        make: a store that isn't started yet; with ``durable``, each one finds what the last one kept.
+        pass_time: let seconds pass, by moving the store's clock or by waiting.
+        durable: the store outlives its stop.
+        began: the time (ms since 1970) that stands still unless it is passed; None: time goes on by itself.
+    """
+
+    make: Callable[[Iterable[StreamConfiguration]], Store]
+    pass_time: Callable[[float], Awaitable[None]] = asyncio.sleep
+    durable: bool = True
+    began: int | None = None
+
+    @asynccontextmanager
+    async def running(self, *configurations: StreamConfiguration) -> AsyncIterator[Store]:
+        """A started store of ``configurations``, or of one stream ``s``."""
+        store = self.make(configurations or [StreamConfiguration("s", "s/#")])
+        await store.start()
+        try:
+            yield store
+        finally:
+            await store.stop()
+
+
+def memory(request: pytest.FixtureRequest) -> Contender:
+    clock = Clock()
+    return Contender(
+        lambda configurations: MemoryStore(configurations, limits=LIMITS, clock=clock),
+        clock.advance,
+        durable=False,
+        began=clock.now,
+    )
+
+
+def sqlite(request: pytest.FixtureRequest) -> Contender:
+    clock = Clock()
+    path = request.getfixturevalue("tmp_path") / secrets.token_hex(4) / "streams.db"
+    return Contender(
+        lambda configurations: SqliteStore(path, configurations, limits=LIMITS, clock=clock),
+        clock.advance,
+        began=clock.now,
+    )
+
+
+def redis(kind: str) -> Callable[[pytest.FixtureRequest], Contender]:
+    """One of the kinds that the fixture ``servers`` knows; every contender has a prefix of its own."""
+
+    def contender(request: pytest.FixtureRequest) -> Contender:
+        url = request.getfixturevalue("servers")(kind)
+        prefix = secrets.token_hex(4)
+        return Contender(
+            lambda configurations: RedisStore(
+                url, configurations, prefix=prefix, limits=RedisStoreLimits(tidy=0.05)
+            )
+        )
+
+    return contender
+
+
+CONTENDERS: dict[str, Callable[[pytest.FixtureRequest], Contender]] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    **{kind: redis(kind) for kind in ("redis", "valkey", "redis-cluster")},
+}
+"""Each makes a contender whose place is empty, at every call; the request gives it fixtures."""
+
+
+def message(number: int, body: bytes | None = None) -> Publication:
+    return Publication("s/t", f"m{number}", 0, b"%d" % number if body is None else body)
+
+
+def ids(page: Page) -> list[str]:
+    return [each.id for each in page.publications]
+
+
+def offsets(page: Page) -> list[int | None]:
+    return [each.offset for each in page.publications]
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what a store does by itself, and fail after a while."""
+    async with asyncio.timeout(10):
+        while not await condition():  # noqa: ASYNC110 - what it waits for has no event
+            await asyncio.sleep(0.002)

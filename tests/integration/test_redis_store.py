@@ -1,0 +1,306 @@
+"""Streams in a real Redis: what it may do to a log, and what a node makes of that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.core.commands import Position
+from gateway.core.streams import StreamConfiguration
+from gateway.errors import RateLimited, StoreFull, StreamUnavailable
+from gateway.streams.base import Appended, Dedupe
+from gateway.streams.redis import RedisStore
+from tests.integration.store_in_redis import (
+    fill,
+    labels,
+    message,
+    no_task_left,
+    page_of,
+    prefix,
+    running,
+    until,
+)
+from tests.redis_process import redis_servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.redis_process import RunningRedis
+
+__all__ = ["no_task_left", "prefix"]
+
+
+@pytest.fixture
+def server(module_redis_server: RunningRedis) -> Iterator[RunningRedis]:
+    yield module_redis_server
+    for option, value in (("maxmemory", "0"), ("maxmemory-policy", "noeviction")):
+        module_redis_server.call("CONFIG", "SET", option, value)
+
+
+async def connections(server: RunningRedis) -> int:
+    clients: dict[str, int] = await asyncio.to_thread(server.call, "INFO", "clients")  # type: ignore[assignment]
+    return int(clients["connected_clients"])
+
+
+# What is lost in Redis
+
+
+async def test_a_log_that_is_gone_begins_a_new_epoch(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        await fill(store, *range(5))
+        old = await store.bounds("s")
+        server.call("DEL", f"{{{prefix}:stream:s}}:log", f"{{{prefix}:stream:s}}:meta")
+        assert await fill(store, "new") == [Appended("new", 1)]
+        bounds = await store.bounds("s")
+        assert bounds.last == 1
+        assert bounds.epoch != old.epoch
+        assert store.statistics().epochs_raised == 1
+
+
+@pytest.mark.parametrize("lost", ["log", "meta"])
+async def test_a_log_that_is_lost_in_part_begins_a_new_epoch_for_all_nodes(
+    server: RunningRedis, prefix: str, lost: str
+) -> None:
+    async with running(server.url, prefix) as store:
+        await fill(store, *range(5))
+        old = await store.bounds("s")
+    server.call("DEL", f"{{{prefix}:stream:s}}:{lost}")
+    async with running(server.url, prefix) as fresh:
+        page = await page_of(fresh)
+        assert page.bounds.epoch != old.epoch
+        assert labels(page) == ([] if lost == "log" else ["0", "1", "2", "3", "4"])
+        (answer,) = await fill(fresh, "new")
+        assert answer.offset == page.bounds.last + 1
+        assert (await fresh.describe("s")).bounds.epoch == page.bounds.epoch
+
+
+async def test_a_log_with_another_end_is_another_log(server: RunningRedis, prefix: str) -> None:
+    """A node that had seen nothing goes on from an old copy, beyond what another node had seen."""
+    async with running(server.url, prefix) as witness:
+        await fill(witness, *range(5))
+        old = await page_of(witness)
+        copies = {key: dump(server, f"{{{prefix}:stream:s}}:{key}") for key in ("log", "meta")}
+        await fill(witness, "a", "b")
+        for key, copy in copies.items():
+            restore(server, f"{{{prefix}:stream:s}}:{key}", copy)
+        async with running(server.url, prefix) as unaware:
+            answers = await fill(unaware, "x", "y", "z")
+            assert [each.offset for each in answers] == [6, 7, 8]
+            assert (await unaware.bounds("s")).epoch == old.bounds.epoch
+            page = await page_of(witness)
+            assert page.bounds.epoch != old.bounds.epoch
+            assert labels(page)[5:] == ["x", "y", "z"]
+            assert (await unaware.bounds("s")).epoch == page.bounds.epoch
+
+
+async def test_an_epoch_that_was_raised_is_not_forgotten(server: RunningRedis, prefix: str) -> None:
+    """An old copy is of an epoch before the one that a node has seen: offsets there were given twice."""
+    async with running(server.url, prefix) as store:
+        await fill(store, *range(5))
+        first = await store.bounds("s")
+        copy = dump(server, f"{{{prefix}:stream:s}}:meta")
+        second = await store.raise_epoch("s", Position(first.epoch, 9))
+        restore(server, f"{{{prefix}:stream:s}}:meta", copy)
+        third = await store.bounds("s")
+        assert len({first.epoch, second.epoch, third.epoch}) == 3
+        assert int(third.epoch.partition("-")[0]) > int(second.epoch.partition("-")[0])
+
+
+async def test_a_page_stops_before_what_somebody_removed(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        await fill(store, *range(1, 6))
+        server.call("XDEL", f"{{{prefix}:stream:s}}:log", "3-0")
+        assert labels(await page_of(store)) == ["1", "2"]
+        with pytest.raises(StreamUnavailable, match="offset 3 of stream 's' is missing"):
+            await page_of(store, 2)
+        assert labels(await page_of(store, 3)) == ["4", "5"]
+
+
+async def test_what_is_no_record_is_told(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        await fill(store, 1)
+        bounds = await store.bounds("s")
+    server.call("XADD", f"{{{prefix}:stream:s}}:log", "2-0", "h", "5 0 x", "r", "?")
+    async with running(server.url, prefix) as store:
+        assert (await store.bounds("s")).epoch != bounds.epoch
+        with pytest.raises(StreamUnavailable, match="can't be read"):
+            await page_of(store, 1)
+
+
+def dump(server: RunningRedis, key: str) -> str:
+    """Copy a key aside, whatever it is."""
+    server.call("COPY", key, f"{key}:copy", "REPLACE")
+    return f"{key}:copy"
+
+
+def restore(server: RunningRedis, key: str, copy: str) -> None:
+    server.call("COPY", copy, key, "REPLACE")
+
+
+# What Redis refuses
+
+
+async def test_a_full_redis_keeps_nothing_and_takes_again_when_there_is_room(
+    server: RunningRedis, prefix: str
+) -> None:
+    async with running(server.url, prefix) as store:
+        await fill(store, "before")
+        server.call("CONFIG", "SET", "maxmemory", "1mb")
+        answers = await asyncio.gather(
+            *(store.append("s", message(number)) for number in range(3)), return_exceptions=True
+        )
+        assert {type(each) for each in answers} == {StoreFull}
+        assert labels(await page_of(store)) == ["before"]
+        server.call("CONFIG", "SET", "maxmemory", "0")
+        assert await fill(store, "after") == [Appended("after", 2)]
+        assert store.statistics().failed == 3
+
+
+async def test_a_server_that_is_no_master_keeps_nothing(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        await fill(store, "before")
+        server.call("REPLICAOF", "127.0.0.1", "1")
+        try:
+            with pytest.raises(StreamUnavailable):
+                await store.append("s", message("lost"))
+        finally:
+            server.call("REPLICAOF", "NO", "ONE")
+        await until(lambda: store.available)
+        assert await fill(store, "after") == [Appended("after", 2)]
+
+
+async def test_a_log_of_another_type_is_refused(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        server.call("SET", f"{{{prefix}:stream:s}}:log", "x")
+        with pytest.raises(StreamUnavailable, match="WRONGTYPE"):
+            await store.append("s", message(1))
+        with pytest.raises(StreamUnavailable, match="WRONGTYPE"):
+            await store.bounds("s")
+        server.call("DEL", f"{{{prefix}:stream:s}}:log")
+        await fill(store, 1)
+
+
+async def test_scripts_that_the_server_forgets_are_sent_again(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        for number in range(1, 4):
+            server.call("SCRIPT", "FLUSH")
+            assert await fill(store, number) == [Appended(str(number), number)]
+        assert labels(await page_of(store)) == ["1", "2", "3"]
+
+
+async def test_without_enough_replicas_nothing_is_confirmed(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix, replicas=1) as store:
+        with pytest.raises(StreamUnavailable, match="may have been kept"):
+            await store.append("s", message(1), Dedupe("k", b"f"))
+    async with running(server.url, prefix) as store:
+        again = await store.append("s", message(2), Dedupe("k", b"f"))
+        assert again == Appended("1", 1, repeated=True)
+
+
+async def test_with_enough_replicas_it_is(server: RunningRedis, prefix: str, tmp_path: Path) -> None:
+    with redis_servers(tmp_path, ()) as (replica,):
+        server.call("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+        replica.call("REPLICAOF", "127.0.0.1", str(server.port))
+        async with running(server.url, prefix, replicas=1, timeout=5) as store:
+            await until(lambda: "'online'" in str(server.call("INFO", "replication")))
+            await fill(store, *range(10))
+            assert replica.call("XLEN", f"{{{prefix}:stream:s}}:log") == 10
+
+
+async def test_a_redis_that_may_throw_streams_away_is_warned_of(
+    server: RunningRedis, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    with caplog.at_level(logging.WARNING, "gateway.streams"):
+        async with running(server.url, prefix) as store:
+            assert store.evicting == "allkeys-lru"
+    assert "maxmemory-policy is allkeys-lru" in caplog.text
+    server.call("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+    async with running(server.url, prefix) as store:
+        assert store.evicting is None
+
+
+# What waits
+
+
+async def test_a_reader_hears_what_another_node_appends(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as reader, running(server.url, prefix) as writer:
+        for number in range(1, 21):
+            reading = asyncio.create_task(reader.read("s", number - 1, messages=10, wait=30))
+            await fill(writer, number)
+            async with asyncio.timeout(5):
+                assert labels(await reading) == [str(number)]
+
+
+async def test_a_reader_hears_it_although_its_connections_are_cut(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as reader, running(server.url, prefix) as writer:
+        for number in range(1, 6):
+            reading = asyncio.create_task(reader.read("s", number - 1, messages=10, wait=30))
+            server.call("CLIENT", "KILL", "TYPE", "pubsub")
+            server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        await writer.append("s", message(number), Dedupe(str(number), b"f"))
+                    except StreamUnavailable:
+                        continue
+                    break
+                try:
+                    page = await reading
+                except StreamUnavailable:
+                    page = await page_of(reader, number - 1)
+            assert labels(page) == [str(number)]
+        assert (await page_of(reader)).bounds.last == 5
+
+
+async def test_a_hundred_readers_take_no_more_connections(server: RunningRedis, prefix: str) -> None:
+    names = [StreamConfiguration(f"s{number}", f"s{number}/#") for number in range(100)]
+    before = await connections(server)
+    async with running(server.url, prefix, *names) as store:
+        readers = [asyncio.create_task(store.read(each.name, 0, messages=10, wait=30)) for each in names]
+        for each in names:
+            await store.append(each.name, message(each.name))
+        async with asyncio.timeout(5):
+            pages = await asyncio.gather(*readers)
+        assert [labels(page) for page in pages] == [[each.name] for each in names]
+        assert await connections(server) == before + 3
+
+
+async def test_more_than_may_wait_is_refused(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix, waiting_messages=3) as store:
+        waiting = [store.append("s", message(number)) for number in range(3)]
+        with pytest.raises(RateLimited):
+            store.append("s", message(4))
+        await asyncio.gather(*waiting)
+        await fill(store, 4)
+    async with running(server.url, prefix, waiting_bytes=100) as store:
+        waiting = [store.append("s", message(1)) for _ in range(4)]
+        with pytest.raises(RateLimited):
+            store.append("s", message("x" * 60))
+        assert store.statistics().waiting_bytes <= 100
+        await asyncio.gather(*waiting)
+
+
+async def test_a_batch_larger_than_one_call_keeps_its_order(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        answers = await fill(store, *range(2000))
+        assert [each.offset for each in answers] == list(range(1, 2001))
+        assert labels(await page_of(store)) == [str(number) for number in range(2000)]
+
+
+async def test_a_bound_that_was_lowered_is_reached_in_steps(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix, StreamConfiguration("s", "s/#")) as store:
+        for first in range(0, 50_000, 10_000):
+            await fill(store, *range(first, first + 10_000))
+    async with running(server.url, prefix, StreamConfiguration("s", "s/#", max_messages=10)) as store:
+        await fill(store, "last")
+        await asyncio.wait_for(first_offset(store, 49_992), 5)
+
+
+async def first_offset(store: RedisStore, wanted: int) -> None:
+    while (await store.bounds("s")).first != wanted:
+        pass

@@ -1,0 +1,83 @@
+"""Subscriptions to streams of a real gateway: live, with history, resumed after a kill, on several nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+from anyio import to_thread
+from websockets.asyncio.client import ClientConnection, connect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.redis_process import RunningRedis
+
+    from .conftest import RunningGateway, StartGateway
+
+STREAM = '[limits]\ncommands_per_second = 0\n[[streams]]\nname = "orders"\nfilter = "orders/#"\n'
+
+
+@asynccontextmanager
+async def client(node: RunningGateway) -> AsyncIterator[ClientConnection]:
+    async with connect(node.ws_url) as websocket:
+        await take(websocket)
+        yield websocket
+
+
+async def take(websocket: ClientConnection) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        answer: dict[str, Any] = json.loads(await websocket.recv())
+        return answer
+
+
+async def say(websocket: ClientConnection, **command: Any) -> dict[str, Any]:
+    await websocket.send(json.dumps(command | {"ref": 1}))
+    return await take(websocket)
+
+
+async def publish(node: RunningGateway, count: int) -> list[int]:
+    async with httpx2.AsyncClient(timeout=10) as http:
+        items = [{"topic": "orders/a", "data": number} for number in range(count)]
+        results = (await http.post(f"{node.url}/v1/publish", json=items)).json()["results"]
+    return [result["offset"] for result in results]
+
+
+async def offsets(websocket: ClientConnection, count: int) -> list[int]:
+    return [(await take(websocket))["offset"] for _ in range(count)]
+
+
+async def test_live_and_history_meet_and_outlive_a_kill(gateway_process: StartGateway) -> None:
+    node = gateway_process(STREAM)
+    async with client(node) as live:
+        subscribed = await say(live, op="subscribe", filter="orders/#")
+        epoch = subscribed["positions"]["orders"]["epoch"]
+        assert subscribed["positions"] == {"orders": {"epoch": epoch, "offset": 0}}
+        assert await publish(node, 5) == [1, 2, 3, 4, 5]
+        assert await offsets(live, 5) == [1, 2, 3, 4, 5]
+    await to_thread.run_sync(node.kill)
+    await to_thread.run_sync(node.start)
+    async with client(node) as back:
+        position = {"orders": {"epoch": epoch, "offset": 2}}
+        subscribed = await say(back, op="subscribe", filter="orders/#", resume=position)
+        assert (subscribed["recovered"], subscribed["positions"]) == (True, position)
+        assert await offsets(back, 3) == [3, 4, 5]
+        assert await take(back) == {"op": "caught_up", "filter": "orders/#"}
+        await publish(node, 2)
+        assert await offsets(back, 2) == [6, 7]
+
+
+async def test_every_node_delivers_what_any_node_stores(
+    gateway_process: StartGateway, redis_server: RunningRedis
+) -> None:
+    settings = f'[redis]\nurl = "{redis_server.url}"\n{STREAM}'
+    one, other = gateway_process(settings), gateway_process(settings)
+    async with client(one) as here, client(other) as there:
+        for websocket in (here, there):
+            assert (await say(websocket, op="subscribe", filter="#"))["op"] == "subscribed"
+        stored = await publish(one, 20) + await publish(other, 20)
+        assert await offsets(here, 40) == stored
+        assert await offsets(there, 40) == stored

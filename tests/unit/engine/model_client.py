@@ -1,0 +1,181 @@
+"""A client that believes docs/protocol.md to the letter, and says at once what breaks it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gateway.codecs.gateway_v1_events import event_fields
+from gateway.core.commands import Position
+from gateway.core.outbox import Outbox, OutboxLimits
+from gateway.core.topics import matches
+
+if TYPE_CHECKING:
+    from gateway.core.events import Event
+    from gateway.core.hub import Hub
+    from gateway.core.publication import Publication
+
+    from .model_store import ModelStore
+
+
+class ModelEncoder:
+    """Every frame is a JSON line with the protocol's own fields."""
+
+    def encode(self, event: Event) -> bytes:
+        return json.dumps(event_fields(event)).encode() + b"\n"
+
+    def encode_message(self, publication: Publication) -> bytes:
+        return self.encode_history(publication, None)
+
+    def encode_history(self, publication: Publication, topic_filter: str | None) -> bytes:
+        fields: dict[str, Any] = {"op": "message", "topic": publication.topic, "id": publication.id}
+        if publication.stream is not None:
+            fields |= {"stream": publication.stream, "offset": publication.offset}
+        if topic_filter is not None:
+            fields["filter"] = topic_filter
+        return json.dumps(fields).encode() + b"\n"
+
+
+ENCODER = ModelEncoder()
+
+
+@dataclass
+class Held:
+    """A subscription as its client knows it."""
+
+    filter: str
+    live: bool
+    began: dict[str, Position]
+    positions: dict[str, Position]
+    got: set[tuple[str, str, int]] = field(default_factory=set)
+    got_live: list[str] = field(default_factory=list)
+    renewed: set[str] = field(default_factory=set)
+
+
+class ModelClient:
+    """One connection: the sink of its outbox, and what has come out of it."""
+
+    def __init__(self, store: ModelStore, hub: Hub, clock: Any) -> None:
+        self.store, self.hub, self.clock = store, hub, clock
+        self.outbox = Outbox(self, ENCODER, OutboxLimits(messages=6, bytes=2000))
+        hub.attach(self.outbox)
+        self.held: dict[str, Held] = {}
+        self.room: int | None = None
+        self.closed: int | None = None
+        # Per filter, whether the next `subscribed` is that of a live one, and what it resumes.
+        self.asked: dict[str, deque[tuple[bool, dict[str, Position]]]] = defaultdict(deque)
+
+    # The sink
+
+    def write(self, frames: bytes) -> None:
+        for line in frames.splitlines():
+            self.receive(json.loads(line))
+        if self.room is not None:
+            self.room -= len(frames)
+            if self.room <= 0:
+                self.hub.block(self.outbox, 0, now=self.clock())
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = code
+
+    # The client
+
+    def receive(self, frame: dict[str, Any]) -> None:
+        getattr(self, f"on_{frame['op']}")(frame)
+
+    def on_subscribed(self, frame: dict[str, Any]) -> None:
+        positions = {name: Position(**at) for name, at in frame["positions"].items()}
+        earlier = self.held.get(frame["filter"])
+        live, resumed = self.asked[frame["filter"]].popleft()
+        assert set(positions) == {name for name in self.store.logs if self.intersects(frame["filter"], name)}
+        for name, position in positions.items():
+            asked = resumed.get(name)
+            if asked is not None and frame["recovered"]:
+                assert position == asked
+        self.held[frame["filter"]] = Held(frame["filter"], live, dict(positions), positions)
+        if earlier is not None and earlier.live and live:
+            # Replaced options: what it had, it does not get again, and nothing is passed over.
+            for name, position in positions.items():
+                self.check_between(earlier, name, position)
+                self.held[frame["filter"]].got = earlier.got
+
+    def on_caught_up(self, frame: dict[str, Any]) -> None:
+        held = self.held[frame["filter"]]
+        assert not held.live
+        held.live = True
+
+    def on_gap(self, frame: dict[str, Any]) -> None:
+        if frame["reason"] == "overflow":
+            return
+        held, name = self.held[frame["filter"]], frame["stream"]
+        if frame["reason"] == "epoch":
+            held.positions[name] = Position(frame["epoch"], 0)
+            held.renewed.add(name)
+            return
+        position = held.positions[name]
+        assert frame["from"] <= frame["to"]
+        self.check_none_kept_out(held, name, position, frame["from"])
+        held.positions[name] = Position(position.epoch, max(position.offset, frame["to"]))
+
+    def on_message(self, frame: dict[str, Any]) -> None:
+        if "filter" in frame:
+            held = self.held.get(frame["filter"])
+            # Frames may still be on their way when a subscription ends.
+            if held is None:
+                return
+            assert not held.live or "stream" not in frame, "history after caught_up"
+            self.take(held, frame)
+            return
+        for held in self.held.values():
+            if held.live and matches(held.filter, frame["topic"]):
+                self.take(held, frame)
+
+    def take(self, held: Held, frame: dict[str, Any]) -> None:
+        assert matches(held.filter, frame["topic"])
+        if "stream" not in frame:
+            assert frame["id"] not in held.got_live, "repeat of a live publication"
+            held.got_live.append(frame["id"])
+            return
+        name, offset = frame["stream"], frame["offset"]
+        position = held.positions[name]
+        mark = (name, position.epoch, offset)
+        assert mark not in held.got, f"repeat of {mark} for {held.filter}"
+        if offset <= position.offset:
+            # For the connection's other subscriptions, from before this one began.
+            assert offset <= held.began[name].offset, f"out of order: {mark} after {position}"
+            return
+        self.check_none_kept_out(held, name, position, offset)
+        held.got.add(mark)
+        held.positions[name] = Position(position.epoch, offset)
+        held.renewed.discard(name)
+
+    def check_none_kept_out(self, held: Held, name: str, position: Position, offset: int) -> None:
+        """Nothing between ``position`` and ``offset`` was for it."""
+        log = self.store.logs[name]
+        begin = max(position.offset + 1, log.first) if name in held.renewed else position.offset + 1
+        missed = [
+            each
+            for each in range(begin, offset)
+            if (publication := log.ever.get(position.epoch, {}).get(each)) is not None
+            and matches(held.filter, publication.topic)
+        ]
+        assert not missed, f"untold gap of {name} {missed} in {held.filter}"
+
+    def check_between(self, earlier: Held, name: str, position: Position) -> None:
+        had = earlier.positions[name]
+        if had.epoch == position.epoch and had.offset < position.offset:
+            self.check_none_kept_out(earlier, name, had, position.offset + 1)
+
+    def check_complete(self) -> None:
+        """Everything that is kept has come."""
+        for held in self.held.values():
+            assert held.live, f"{held.filter} never caught up"
+            for name, position in held.positions.items():
+                log = self.store.logs[name]
+                assert position.epoch == log.epoch, f"{held.filter} was never told of {log.epoch}"
+                self.check_none_kept_out(held, name, position, log.last + 1)
+
+    def intersects(self, topic_filter: str, name: str) -> bool:
+        return topic_filter.split("/", maxsplit=1)[0] in ("#", "+", name) and topic_filter != "+"

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import asyncio
+
+from gateway.core.commands import Start, StartKind
+from gateway.core.streams import Page
+from gateway.errors import StreamUnavailable
+
+from .following_world import World, world
+
+EARLIEST = Start(StartKind.EARLIEST)
+
+
+def watched(node: World) -> dict[str, int]:
+    """Count the store's reads for readers, and how many there are at once."""
+    read, counts = node.store.read, {"now": 0, "most": 0, "failures": 0}
+
+    async def counted(stream: str, after: int, *, messages: int, size: int = 0, wait: float = 0.0) -> Page:
+        if wait:
+            return await read(stream, after, messages=messages, wait=wait)
+        counts["now"] += 1
+        counts["most"] = max(counts["most"], counts["now"])
+        try:
+            await asyncio.sleep(0)
+            if counts["failures"]:
+                counts["failures"] -= 1
+                raise StreamUnavailable("away")
+            return await read(stream, after, messages=messages)
+        finally:
+            counts["now"] -= 1
+
+    node.store.read = counted
+    return counts
+
+
+async def test_reads_in_flight_are_bounded() -> None:
+    async with world(reads=3, window_messages=1) as node:
+        counts = watched(node)
+        node.append(60)
+        clients = [node.client() for _ in range(20)]
+        starts = [Start(StartKind.OFFSET, number + 1) for number in range(20)]
+        await asyncio.gather(
+            *(client.subscribe("s/#", start) for client, start in zip(clients, starts, strict=True))
+        )
+        for number, client in enumerate(clients):
+            assert await client.ids(60 - number) == [f"s{each}" for each in range(number + 1, 61)]
+        assert 1 <= counts["most"] <= 3
+        statistics = node.following.catching_up.statistics()
+        assert (statistics.ready, statistics.reading, statistics.caught_up) == (0, 0, 20)
+
+
+async def test_a_read_that_fails_is_only_a_delay() -> None:
+    async with world(window_messages=1) as node:
+        counts = watched(node)
+        node.append(20)
+        counts["failures"] = 2
+        client = node.client()
+        await client.subscribe("s/#", EARLIEST)
+        assert len(await client.ids(20)) == 20
+        assert node.following.catching_up.statistics().failed == 2
+
+
+async def test_nothing_is_held_for_a_reader_that_takes_nothing() -> None:
+    async with world(window_messages=1) as node:
+        node.append(50)
+        client = node.client()
+        await client.subscribe("s/#", EARLIEST)
+        node.hub.block(client.outbox, 0, now=0.0)
+        await client.until(lambda: client.outbox.parked)
+        got = len(client.messages())
+        node.append(50)
+        await client.until(lambda: node.following.catching_up.statistics().reading == 0)
+        assert (len(client.messages()), client.outbox.waiting_bytes) == (got, 0)
+        node.delivery.resume(client.outbox)
+        assert await client.ids(100) == [f"s{number}" for number in range(1, 101)]
+
+
+async def test_a_reader_whose_connection_ends_is_let_go() -> None:
+    async with world(window_messages=1) as node:
+        node.append(50)
+        client = node.client()
+        await client.subscribe("s/#", EARLIEST)
+        node.subscriber.end(client.outbox)
+        await client.until(lambda: node.following.catching_up.statistics().reading == 0)
+        await client.until(lambda: node.following.catching_up.statistics().ready == 0)
+        assert node.following.catching_up.statistics().caught_up == 0
+
+
+async def test_a_live_subscription_does_not_wait_for_one_that_reads() -> None:
+    async with world(window_messages=1) as node:
+        node.append(500)
+        client = node.client()
+        await client.subscribe("s/#")
+        await client.subscribe("s/a", EARLIEST)
+        node.append(1)
+        await client.until(lambda: any("filter" not in frame for frame in client.messages()))
+        await client.until(client.other)
+        history = [frame["id"] for frame in client.messages() if "filter" in frame]
+        live = [frame["id"] for frame in client.messages() if "filter" not in frame]
+        assert live == ["s501"]
+        assert history == [f"s{number}" for number in range(1, 502)]

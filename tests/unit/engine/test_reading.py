@@ -1,0 +1,241 @@
+"""Reading pages of a stream, over a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.commands import Position, Start, StartKind
+from gateway.core.publication import Publication
+from gateway.core.streams import StreamConfiguration, StreamMap
+from gateway.engine import reading
+from gateway.engine.reading import Missed, Query, Reading, StreamReader
+from gateway.errors import NotFound, StreamUnavailable, TooMany
+from gateway.streams.memory import MemoryStore
+
+EARLIEST = Start(StartKind.EARLIEST)
+NEW = Start(StartKind.NEW)
+STREAMS = StreamMap([StreamConfiguration("s", "s/#")])
+SHORT = StreamMap([StreamConfiguration("s", "s/#", max_messages=3)])
+
+
+class Log:
+    """A store with one stream, and a way to fill it and to read it."""
+
+    def __init__(self, streams: StreamMap = STREAMS, *, most_waiting: int = 100) -> None:
+        self.now = 1_000
+        self.store = MemoryStore(streams, clock=lambda: self.now)
+        self.reader = StreamReader(self.store, streams, most_waiting=most_waiting)
+
+    async def append(self, *topics: str) -> None:
+        for topic in topics:
+            await self.store.append("s", Publication(topic, "m", 0, b"1"))
+
+    async def read(self, start: Start | int = EARLIEST, topic_filter: str = "s/#", **how: object) -> Reading:
+        start = Start(StartKind.OFFSET, start) if isinstance(start, int) else start
+        return await self.reader.read(Query(stream="s", filter=topic_filter, start=start, **how))  # type: ignore[arg-type]  # keywords of the test's
+
+
+@pytest.fixture
+async def log() -> AsyncIterator[Log]:
+    made = Log()
+    await made.store.start()
+    yield made
+    await made.store.stop()
+
+
+@pytest.fixture
+async def short() -> AsyncIterator[Log]:
+    """It keeps three of the five publications it was given: 3, 4 and 5."""
+    made = Log(SHORT)
+    await made.store.start()
+    await made.append(*["s/a"] * 5)
+    yield made
+    await made.store.stop()
+
+
+def offsets(reading: Reading) -> list[int | None]:
+    return [each.offset for each in reading.publications]
+
+
+async def test_an_empty_stream_has_nothing_and_begins_at_one(log: Log) -> None:
+    reading = await log.read()
+    assert (offsets(reading), reading.next, reading.missed) == ([], 1, None)
+    assert (reading.bounds.first, reading.bounds.last) == (1, 0)
+
+
+async def test_pages_follow_one_another(log: Log) -> None:
+    await log.append(*["s/a"] * 5)
+    first = await log.read(limit=2)
+    second = await log.read(first.next, epoch=first.bounds.epoch, limit=2)
+    third = await log.read(second.next, epoch=first.bounds.epoch, limit=2)
+    assert [offsets(page) for page in (first, second, third)] == [[1, 2], [3, 4], [5]]
+    assert third.next == 6
+    assert offsets(await log.read(third.next)) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "expected", "missed"),
+    [
+        (EARLIEST, [3, 4, 5], None),
+        (NEW, [], None),
+        (Start(StartKind.OFFSET, 1), [3, 4, 5], Missed("trimmed", 1, 2)),
+        (Start(StartKind.OFFSET, 3), [3, 4, 5], None),
+        (Start(StartKind.OFFSET, 5), [5], None),
+        (Start(StartKind.OFFSET, 6), [], None),
+        (Start(StartKind.OFFSET, 99), [], None),
+        (Start(StartKind.LAST, 2), [4, 5], None),
+        (Start(StartKind.LAST, 99), [3, 4, 5], None),
+        (Start(StartKind.TIME, 0), [3, 4, 5], None),
+        (Start(StartKind.TIME, 9_999), [], None),
+    ],
+)
+async def test_where_reading_begins(
+    short: Log, start: Start, expected: list[int], missed: Missed | None
+) -> None:
+    reading = await short.read(start)
+    assert (offsets(reading), reading.missed) == (expected, missed)
+    assert reading.next == 6
+
+
+async def test_reading_begins_at_a_time(log: Log) -> None:
+    for log.now in (1_000, 2_000, 2_000, 3_000):
+        await log.append("s/a")
+    assert offsets(await log.read(Start(StartKind.TIME, 2_000))) == [2, 3, 4]
+    assert offsets(await log.read(Start(StartKind.TIME, 2_001))) == [4]
+
+
+async def test_only_what_matches_is_given_but_the_rest_is_passed(log: Log) -> None:
+    await log.append("s/a", "s/b", "s/a", "s/b")
+    reading = await log.read(topic_filter="s/a")
+    assert (offsets(reading), reading.next) == ([1, 3], 5)
+    assert (offsets(await log.read(topic_filter="s/a", limit=1)), reading.next) == ([1], 5)
+    assert offsets(await log.read(topic_filter="#")) == [1, 2, 3, 4]
+
+
+async def test_a_filter_that_matches_little_returns_early(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SCANNED", 3)
+    await log.append(*["s/a"] * 7, "s/b")
+    first = await log.read(topic_filter="s/b", wait=30)
+    second = await log.read(first.next, "s/b")
+    third = await log.read(second.next, "s/b")
+    assert [(offsets(page), page.next) for page in (first, second, third)] == [([], 4), ([], 7), ([8], 9)]
+
+
+async def test_a_page_ends_before_it_grows_too_large(log: Log) -> None:
+    for _ in range(40):
+        await log.store.append("s", Publication("s/a", "m", 0, None, b"x" * 65_536))
+    first = await log.read(limit=1000)
+    assert 16 <= len(first.publications) <= 17
+    assert first.next == len(first.publications) + 1
+
+
+async def test_another_epoch_is_told_and_read_from_its_beginning(short: Log) -> None:
+    reading = await short.read(6, epoch="another")
+    assert (offsets(reading), reading.missed) == ([3, 4, 5], Missed("epoch"))
+
+
+async def test_an_offset_beyond_the_end_of_its_epoch_is_another_log(short: Log) -> None:
+    epoch = (await short.read()).bounds.epoch
+    reading = await short.read(7, epoch=epoch)
+    assert (offsets(reading), reading.missed) == ([3, 4, 5], Missed("epoch"))
+    reading = await short.read(6, epoch=epoch)
+    assert (offsets(reading), reading.missed) == ([], None)
+
+
+async def test_waiting_ends_with_the_first_message_that_matches(log: Log) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(log.append, "s/b", "s/a")
+        with anyio.fail_after(5):
+            found = await log.read(NEW, "s/a", wait=30)
+    assert (offsets(found), found.next) == ([2], 3)
+
+
+async def test_waiting_ends_with_the_time(log: Log) -> None:
+    await log.append("s/a")
+    found = await log.read(NEW, wait=0.01)
+    assert (offsets(found), found.next) == ([], 2)
+
+
+async def test_who_waits_is_told_of_a_new_epoch(log: Log) -> None:
+    await log.append("s/a")
+    old = (await log.read()).bounds.epoch
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(log.store.raise_epoch, "s", Position(old, 9))
+        with anyio.fail_after(5):
+            found = await log.read(NEW, wait=30)
+    assert (offsets(found), found.missed) == ([1], Missed("epoch"))
+    assert found.bounds.epoch != old
+
+
+async def test_nobody_waits_when_the_node_ends(log: Log) -> None:
+    async with anyio.create_task_group() as tasks:
+
+        async def end() -> None:
+            await asyncio.sleep(0)
+            log.reader.end()
+
+        tasks.start_soon(end)
+        with anyio.fail_after(5):
+            found = await log.read(NEW, wait=30)
+            assert (offsets(found), found.next) == ([], 1)
+            assert offsets(await log.read(NEW, wait=30)) == []
+
+
+async def test_no_more_may_wait_than_that() -> None:
+    log = Log(most_waiting=1)
+    await log.store.start()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: log.read(NEW, wait=30))
+            await asyncio.sleep(0)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(TooMany):
+                await log.read(NEW, wait=30)
+            assert offsets(await log.read()) == []
+            await log.append("s/a")
+    await log.store.stop()
+
+
+async def test_unknown_streams_and_stores_that_are_away_are_told_apart(log: Log) -> None:
+    with pytest.raises(NotFound):
+        await log.reader.read(Query(stream="other", filter="s/#"))
+    with pytest.raises(NotFound):
+        await StreamReader(None, StreamMap()).read(Query(stream="s", filter="s/#"))
+    await log.store.stop()
+    with pytest.raises(StreamUnavailable):
+        await log.read()
+
+
+@given(
+    topics=st.lists(st.sampled_from(["s/a", "s/b", "s/a/c"]), max_size=40),
+    kept=st.integers(1, 50),
+    limit=st.integers(1, 9),
+    topic_filter=st.sampled_from(["s/#", "s/a", "s/+", "#"]),
+)
+def test_pages_together_are_what_the_stream_keeps(
+    topics: list[str], kept: int, limit: int, topic_filter: str
+) -> None:
+    async def collected() -> list[int | None]:
+        streams = StreamMap([StreamConfiguration("s", "s/#", max_messages=kept)])
+        log = Log(streams)
+        await log.store.start()
+        await log.append(*topics)
+        found, page = [], await log.read(EARLIEST, topic_filter, limit=limit)
+        while page.publications:
+            found += offsets(page)
+            assert len(page.publications) <= limit
+            page = await log.read(page.next, topic_filter, limit=limit, epoch=page.bounds.epoch)
+            assert page.missed is None
+        await log.store.stop()
+        return found
+
+    fits = {"s/#": {"s/a", "s/b", "s/a/c"}, "s/a": {"s/a"}, "s/+": {"s/a", "s/b"}}
+    fits["#"] = fits["s/#"]
+    expected = [number for number, topic in enumerate(topics, 1) if topic in fits[topic_filter]]
+    assert asyncio.run(collected()) == [number for number in expected if number > len(topics) - kept]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.core.streams import Bounds
+from gateway.errors import StreamUnavailable
+
+from .following_world import until, world
+
+
+async def test_a_tail_gives_the_hub_what_the_log_brings_and_keeps_the_newest() -> None:
+    async with world(window_messages=4) as node:
+        client = node.client()
+        await client.subscribe("s/#")
+        node.append(30)
+        assert await client.ids(30) == [f"s{number}" for number in range(1, 31)]
+        (path,) = node.following.tails.paths("s/a")
+        assert (path.tail.last, len(path.tail)) == (30, 4)
+
+
+async def test_a_log_trimmed_past_the_tail_is_told_and_gone_on_from() -> None:
+    async with world() as node:
+        client = node.client()
+        await client.subscribe("s/#")
+        node.store.away = True
+        node.append(9)
+        node.store.logs["s"].trim(6)
+        node.store.away = False
+        assert await client.ids(3) == ["s7", "s8", "s9"]
+        assert [(gap["reason"], gap["from"], gap["to"], gap["dropped"]) for gap in client.other()] == [
+            ("trimmed", 1, 6, 6)
+        ]
+        assert node.following.tails.statistics().interrupted == 1
+        node.append(1)
+        await client.ids(4)
+        assert node.hub.statistics().behind == 0
+
+
+async def test_a_log_trimmed_to_nothing_past_the_tail_is_told_too() -> None:
+    async with world() as node:
+        client = node.client()
+        await client.subscribe("s/#")
+        node.store.away = True
+        node.append(9)
+        node.store.logs["s"].trim(9)
+        node.store.away = False
+        await client.until(client.other)
+        assert [(gap["from"], gap["to"]) for gap in client.other()] == [(1, 9)]
+
+
+async def test_those_who_ask_for_bounds_at_once_share_the_answer() -> None:
+    async with world() as node:
+        tails, calls = node.following.tails, 0
+        ask = node.store.bounds
+
+        async def counted(stream: str) -> Bounds:
+            nonlocal calls
+            calls += 1
+            return await ask(stream)
+
+        node.store.bounds = counted
+        (path,) = tails.paths("s")
+        answers = await asyncio.gather(*(tails.bounds(path) for _ in range(5)))
+        assert (len(set(answers)), calls) == (1, 1)
+        node.store.away = True
+        with pytest.raises(StreamUnavailable):
+            await tails.bounds(path)
+
+
+async def test_what_anyone_read_of_the_end_counts_as_seen() -> None:
+    async with world() as node:
+        await node.client().subscribe("s/#")
+        (path,) = node.following.tails.paths("s/#")
+        node.following.tails.saw(path, Bounds("s1", 1, 5))
+        node.following.tails.saw(path, Bounds("other", 1, 50))
+        node.append(1)
+        await until(lambda: path.tail.epoch == "s2")
+        assert list(path.tail.former) == ["s1"]
+
+
+async def test_a_failing_tail_is_counted() -> None:
+    async with world("s", "t") as node:
+        client = node.client()
+        await client.subscribe("#")
+        node.store.away = True
+        node.store.notify()
+        await client.until(lambda: node.following.tails.statistics().failing == 2)
+        assert node.following.tails.statistics().followed == 2
+        node.store.away = False
+        await client.until(lambda: node.following.tails.statistics().failing == 0)
