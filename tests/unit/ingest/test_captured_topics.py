@@ -121,11 +121,7 @@ async def test_lines_stop_where_the_store_was_unavailable(open_doors, error):
         store.waiting[2].set_exception(error)
         store.keep(3)
 
-    async def pieces():
-        yield b"".join(line(number) for number in range(4))
-        yield line(4)
-
-    response = await answered(doors, store, 4, settle, pieces())
+    response = await answered(doors, store, 4, settle, b"".join(line(number) for number in range(4)))
     summary = response.json()
     assert (summary["accepted"], summary["failed"], summary["stopped_at"]) == (2, 2, 3)
     errors = [(each["line"], each["code"]) for each in summary["errors"]]
