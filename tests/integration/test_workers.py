@@ -149,8 +149,15 @@ async def test_killed_workers_are_replaced_and_their_clients_come_back(gateway: 
 
 
 def replaced(gateway: RunningGateway, victim: int) -> None:
-    """Wait until there are two workers again."""
+    """Wait until there are two workers again, and both listen."""
     wait_for(lambda: len(set(workers(gateway)) - {victim}) == 2)
+    wait_for(lambda: listening(gateway.port) == 2)
+
+
+def listening(port: int) -> int:
+    """How many sockets listen on ``port`` of loopback."""
+    lines = Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]
+    return sum(fields[1] == f"0100007F:{port:04X}" and fields[3] == "0A" for fields in map(str.split, lines))
 
 
 async def next_message(subscription: Any, gateway: RunningGateway) -> None:
