@@ -10,6 +10,7 @@ from benchmarks.peers.gateway import Gateway
 from benchmarks.peers.mosquitto import Mosquitto
 from benchmarks.peers.nats import Nats
 from benchmarks.peers.redis_server import Redis, RedisAsyncio, RedisPy
+from benchmarks.peers.sqlite_loop import SqliteLoop
 from benchmarks.peers.starlette_loop import StarletteLoop
 from benchmarks.peers.uwebsockets import UWebSockets
 
@@ -25,6 +26,7 @@ PEERS: dict[str, type[Peer]] = {
         Mosquitto,
         Broadcast,
         StarletteLoop,
+        SqliteLoop,
         Floor,
         RedisPy,
         RedisAsyncio,

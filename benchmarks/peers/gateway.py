@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ class Gateway(Peer):
     feed_path = "/v1/ws"
     suffix = 1
     reply = b'"op":"subscribed"'
+    tables = ""
 
     def install(self) -> str:
         return package_version("fanout-gateway", "uvicorn", "uvloop", "websockets", "starlette")
@@ -40,9 +42,20 @@ class Gateway(Peer):
         limits = "\n".join(f"{name} = {value}" for name, value in (SETTINGS | dict(settings)).items())
         config = directory / "gateway.toml"
         config.write_text(
-            f'[server]\nport = {ports.websocket}\nlog_level = "warning"\n[limits]\n{limits}\n', "utf-8"
+            f'[server]\nport = {ports.websocket}\nlog_level = "warning"\n[limits]\n{limits}\n{self.tables}',
+            "utf-8",
         )
         return Start([sys.executable, "-m", "gateway", "serve", "--config", str(config)])
+
+    def with_streams(self, **filters: str) -> Gateway:
+        """The same with a SQLite store, its defaults, and streams by their names, each with its filter."""
+        other = copy.copy(self)
+        # A message more than is ever stored here, so that nothing is let go of.
+        other.tables = "".join(
+            f'[[streams]]\nname = "{name}"\nfilter = "{topic_filter}"\nmax_messages = 100_000_000\n'
+            for name, topic_filter in filters.items()
+        )
+        return other
 
     def subscribe(self, filters: Sequence[str]) -> bytes:
         commands = ({"op": "subscribe", "filter": topic_filter} for topic_filter in filters)

@@ -17,6 +17,8 @@ from benchmarks.scenarios.node_to_node import NodeToNode
 from benchmarks.scenarios.one_redis import OneRedis
 from benchmarks.scenarios.publishing import Publishing
 from benchmarks.scenarios.redis_appends import RedisAppends
+from benchmarks.scenarios.replay import Replay
+from benchmarks.scenarios.storm import Storm
 from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
 
 if TYPE_CHECKING:
@@ -42,5 +44,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         OneRedis,
         LocalStore,
         RedisAppends,
+        Replay,
+        Storm,
     )
 }

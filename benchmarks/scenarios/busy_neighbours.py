@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import no_garbage_collection, running
+from benchmarks.load.chat import QUIET_SECONDS, Chat, Heard, milliseconds
 from benchmarks.load.checking import same_stream
 from benchmarks.load.dialling import dial_many
-from benchmarks.load.fanout import Publisher, at_rate, measured, percentiles, warm_up
-from benchmarks.machine import connections_possible, load_cpu, take_priority
+from benchmarks.load.fanout import Publisher, at_rate, measured, warm_up
+from benchmarks.machine import connections_possible, take_priority
 from benchmarks.measurement import Column, Measurement, Target
 from benchmarks.scenarios.base import (
     LOAD_CPU,
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from benchmarks.peers.base import Peer
 
 CONNECTIONS = 15_000
-QUIET_SECONDS = 2.0
 BURST_SECONDS = 1.0
 DEFAULT_PINGS = {"ping_interval": '"25s"'}
 
@@ -77,44 +74,27 @@ class Burst(Scenario):
                 begin, said = await _chat_beside(publisher, bench.seconds)
             problems = same_stream(at.crowd.subscribers, range(1, publisher.payloads.sent + 1))
             problems += publisher.feed.problems()
-            if said["missing"]:
-                problems.append(f"{said['missing']} chat messages did not arrive")
+            problems += said.problems()
             figures = {
-                **_milliseconds(said["pings"], "quiet", until=begin),
-                **_milliseconds(said["pings"], "stall", since=begin),
-                **_milliseconds(said["chats"], "chat", since=begin),
+                **milliseconds(said.pings, "quiet", until=begin),
+                **milliseconds(said.pings, "stall", since=begin),
+                **milliseconds(said.chats, "chat", since=begin),
                 "connections": len(at.crowd.subscribers),
             }
             publisher.close()
             return [Measurement("burst", figures, problems)]
 
 
-async def _chat_beside(publisher: Publisher, seconds: float) -> tuple[int, dict[str, list[tuple[int, int]]]]:
+async def _chat_beside(publisher: Publisher, seconds: float) -> tuple[int, Heard]:
     """Let the chat run; publish to all once a second; return when that began (ns) and what the chat saw."""
-    module = [sys.executable, "-m", "benchmarks.load.chatter", str(publisher.running.ports.websocket)]
-    chatter = await asyncio.create_subprocess_exec(
-        *("taskset", "--cpu-list", str(load_cpu()), *module, str(QUIET_SECONDS + seconds)),
-        stdout=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-        limit=1 << 26,
-    )
-    assert chatter.stdout is not None
-    await chatter.stdout.readline()
+    chat = await Chat.start(publisher.running.ports.websocket, QUIET_SECONDS + seconds)
     await asyncio.sleep(QUIET_SECONDS)
     begin = time.monotonic_ns()
     for _ in range(max(1, int(seconds / BURST_SECONDS) - 1)):
         publisher.send(1)
         await asyncio.sleep(BURST_SECONDS)
         await publisher.arrival()
-    printed, _ = await chatter.communicate()
-    return begin, json.loads(printed)
-
-
-def _milliseconds(
-    seen: list[tuple[int, int]], prefix: str, *, since: int = 0, until: int | None = None
-) -> dict[str, float]:
-    chosen = (took / 1e6 for sent, took in seen if sent >= since and (until is None or sent < until))
-    return percentiles(sorted(chosen), prefix)
+    return begin, await chat.heard()
 
 
 class Everybody(Scenario):

@@ -36,10 +36,17 @@ def test_a_fan_out_is_complete_and_in_order_at_the_gateway_and_at_the_floor(tmp_
     assert "Every subscriber got every message" in (tmp_path / "F1.md").read_text()
 
 
-@pytest.mark.parametrize("scenario", ["F2", "F7", "S1"])
+@pytest.mark.parametrize("scenario", ["F2", "F7", "S1", "S4"])
 def test_other_scenarios_are_complete_too(tmp_path: Path, scenario: str) -> None:
     ended = bench(tmp_path, scenario, "--peers", "gateway")
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_a_replay_is_complete_and_in_order_at_the_gateway_and_at_a_plain_loop(tmp_path: Path) -> None:
+    ended = bench(tmp_path, "S3")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    records = json.loads((tmp_path / "S3.json").read_text())["records"]
+    assert {record["peer"] for record in records} == {"gateway", "sqlite-loop"}
 
 
 def test_nodes_are_measured_next_to_programs_without_a_gateway(tmp_path: Path) -> None:
