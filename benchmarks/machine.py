@@ -38,6 +38,17 @@ def take_priority(pid: int = 0) -> None:
             os.setpriority(os.PRIO_PROCESS, pid, -10)
 
 
+def prefer(pid: int) -> None:
+    """Have all threads of process ``pid`` go before other processes, as far as the system allows.
+
+    Other than by ``take_priority`` they share their core as they always do, so that a busy one doesn't keep
+    its neighbours from working.
+    """
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), -10)
+
+
 def raise_file_limit() -> int:
     """Allow as many open files as the hard limit does, children too; return that number."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

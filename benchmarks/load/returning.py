@@ -56,7 +56,8 @@ class Returning(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.caught_up.done():
-            self.caught_up.set_exception(ConnectionError(f"lost before it had caught up: {exc}"))
+            got = f"{len(self._stream)} bytes, at last {bytes(self._stream[-200:])!r}"
+            self.caught_up.set_exception(ConnectionError(f"lost before it had caught up: {exc}; {got}"))
 
     @property
     def recovered(self) -> bool:
