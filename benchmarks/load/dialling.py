@@ -85,15 +85,25 @@ def upgrade_request(port: int, path: str, subprotocol: str | None) -> bytes:
     ).encode()
 
 
-def connected_socket(port: int, number: int = 0) -> socket.socket:
-    """A connected socket; ``number`` counts connections and chooses the source address."""
-    connection = socket.socket()
+def bound_socket(number: int = 0) -> socket.socket:
+    """A socket to connect from; ``number`` counts connections and chooses the source address."""
+    bound = socket.socket()
     try:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect, so each address has all of them.
         with suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_IP, 24, 1)
-        connection.bind((f"127.0.0.{2 + number // PER_ADDRESS}", 0))
+            bound.setsockopt(socket.IPPROTO_IP, 24, 1)
+        bound.bind((f"127.0.0.{2 + number // PER_ADDRESS}", 0))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def connected_socket(port: int, number: int = 0) -> socket.socket:
+    """A connected socket; ``number`` as for ``bound_socket``."""
+    connection = bound_socket(number)
+    try:
         connection.connect(("127.0.0.1", port))
         connection.setblocking(False)
     except BaseException:

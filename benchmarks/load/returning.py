@@ -9,7 +9,7 @@ from zlib import crc32
 
 from benchmarks import payload
 from benchmarks.load.client_frames import client_frame
-from benchmarks.load.dialling import PER_ADDRESS, upgrade_request
+from benchmarks.load.dialling import bound_socket, upgrade_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,17 +80,16 @@ async def come_back(at: Running, command: bytes, count: int, *, within: float) -
         TimeoutError: one hasn't caught up in time.
     """
     request = upgrade_request(at.ports.websocket, at.peer.path, at.peer.subprotocol)
-    begin = time.monotonic()
+    loop, begin = asyncio.get_running_loop(), time.monotonic()
 
     async def one(number: int) -> Returning:
         await asyncio.sleep(begin + within * number / count - time.monotonic())
         client = Returning(request, client_frame(command))
-        await asyncio.get_running_loop().create_connection(
-            lambda: client,
-            "127.0.0.1",
-            at.ports.websocket,
-            local_addr=(f"127.0.0.{2 + number // PER_ADDRESS}", 0),
-        )
+        connection = bound_socket(number)
+        connection.setblocking(False)
+        # Not blocking: where the gateway is late to accept, only this client waits.
+        await loop.sock_connect(connection, ("127.0.0.1", at.ports.websocket))
+        await loop.create_connection(lambda: client, sock=connection)
         await client.caught_up
         return client
 
