@@ -13,7 +13,7 @@ from benchmarks.load.chat import QUIET_SECONDS, Chat, milliseconds
 from benchmarks.load.fanout import Usage, percentiles
 from benchmarks.load.filling import fill
 from benchmarks.load.returning import Returning, come_back, wrong
-from benchmarks.machine import connections_possible, prefer
+from benchmarks.machine import connections_possible, prefer, take_priority
 from benchmarks.measurement import Column, Measurement, Target
 from benchmarks.peers.gateway import Gateway
 from benchmarks.scenarios.base import LOAD_CPU, SERVER_CPU, Scenario
@@ -64,9 +64,9 @@ class Storm(Scenario):
         async with running(peer.with_streams(**VARIANTS[variant])) as at:
             await fill(at, TOPIC, STORED)
             command = json.dumps({"op": "subscribe", "filter": FILTER, "resume": await _positions(at)})
-            # As in F9: what is asked is how long the gateway stops, not when it gets its core back. But it
-            # works in several threads here.
-            prefer(at.server.pid)
+            # As in F9: what is asked is how long the gateway stops, not when it gets its core back. But with
+            # real-time priority it would keep the kernel from finishing the store's writes on that core.
+            (prefer if "chat" in VARIANTS[variant] else take_priority)(at.server.pid)
             chat = await Chat.start(at.ports.websocket, QUIET_SECONDS + WITHIN_SECONDS + bench.seconds)
             await asyncio.sleep(QUIET_SECONDS)
             with no_garbage_collection(), bench.profiled(at.server, f"{peer.name}, {variant}"):
