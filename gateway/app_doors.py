@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gateway.ingest.hooks import HookPublishing
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
-    from gateway.transports.services import Services
     from gateway.transports.origins import OriginPolicy
+    from gateway.transports.services import Services
 
 
 def middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
@@ -54,6 +54,7 @@ def event_routes(services: Services, metrics: Metrics) -> list[Route]:
         "event_streams_resumed", "Those of clients that came back with an id.", lambda: read().resumed
     )
     metrics.counter("event_ids_unreadable", "Their ids that could not be read.", lambda: read().unreadable)
+    return door.routes()
 
 
 def register_hook_metrics(metrics: Metrics, hooks: HookPublishing) -> None:

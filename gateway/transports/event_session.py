@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.core.facts import ConnectionFacts
 from gateway.core.events import Event, GoAway, Welcome
+from gateway.core.facts import ConnectionFacts
 from gateway.core.outbox import Outbox
 from gateway.core.session import Close, CloseCode, Reply, Session, failure
 from gateway.errors import Unavailable
