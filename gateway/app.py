@@ -283,7 +283,7 @@ class Gateway:
                 administrator=administrator,
                 topic_limits=arguments.topic_limits(limits),
             ),
-            *doors.event_routes(services, self.metrics),
+            *doors.event_routes(services, self.metrics, direct=self._direct),
             *websocket_routes(
                 services, frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),

@@ -44,9 +44,9 @@ def middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
     return layers
 
 
-def event_routes(services: Services, metrics: Metrics) -> list[Route]:
+def event_routes(services: Services, metrics: Metrics, *, direct: bool) -> list[Route]:
     """The route of server-sent events; ``metrics`` tells how it stands with their clients."""
-    door = EventDoor(services)
+    door = EventDoor(services, direct=direct)
     read = door.statistics
     metrics.gauge("event_streams", "Open responses of server-sent events.", lambda: read().open)
     metrics.counter("event_streams_opened", "Such responses since the start.", lambda: read().opened)

@@ -26,12 +26,11 @@ class AsgiEventBody:
         writable: no send is under way.
     """
 
-    def __init__(self, receive: Receive, send: Send, handler: BodyHandler, *, first: bytes) -> None:
-        """Begin with ``first``, sent together with what the handler writes first."""
+    def __init__(self, receive: Receive, send: Send, handler: BodyHandler) -> None:
         self._receive = receive
         self._send = send
         self._handler = handler
-        self._text = first
+        self._text = b""
         self._wake = anyio.Event()
         self._finishing = False
         self._tasks: TaskGroup | None = None
@@ -66,14 +65,17 @@ class AsgiEventBody:
 
     async def run(self) -> None:
         """Write until the client has gone or the response has been finished."""
-        async with anyio.create_task_group() as self._tasks:
-            self._tasks.start_soon(self._write)
-            if self._finishing:
-                self._tasks.start_soon(self._end_in_time)
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
-            self._tasks.cancel_scope.cancel()
-        self._tasks = None
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._write)
+                if self._finishing:
+                    self._tasks.start_soon(self._end_in_time)
+                while (await self._receive())["type"] != "http.disconnect":
+                    pass
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self._tasks = None
+            self._handler.connection_closed()
 
     async def _write(self) -> None:
         try:

@@ -16,7 +16,7 @@ from gateway.core.session import Close, CloseCode, Reply, Session, failure
 from gateway.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from gateway.auth.principal import Principal
     from gateway.codecs.server_sent_events import ServerSentEvents
@@ -26,11 +26,18 @@ if TYPE_CHECKING:
     from gateway.transports.event_sink import Body, EventSink
     from gateway.transports.services import Services
 
+_BY_CLIENT = 1006
+"""What the log says where the client has gone: server-sent events have no codes, and no goodbye."""
+
 
 class EventSession:
-    """Glue between one response, its session and its outbox; decides nothing."""
+    """Glue between one response, its session and its outbox; decides nothing.
 
-    __slots__ = ("_arrival", "_begun", "_outbox", "_principal", "_services", "_session", "_sink")
+    Attributes:
+        arrival: who came, and from where.
+    """
+
+    __slots__ = ("_ended", "_outbox", "_principal", "_services", "_session", "_sink", "arrival")
 
     def __init__(
         self,
@@ -44,10 +51,10 @@ class EventSession:
         """Take the client in; what comes for it waits, within its bounds, until the response begins."""
         now = services.clock()
         self._services = services
-        self._arrival = arrival
+        self.arrival = arrival
         self._principal = principal
         self._sink = sink
-        self._begun = False
+        self._ended: Callable[[], None] | None = None
         self._session = Session(arrival.session, services.session_limits, authenticated=True, now=now)
         self._session.admit(now, remaining=services.authentication.remaining(principal))
         self._outbox = Outbox(sink, encoder, services.outbox_limits)
@@ -68,7 +75,7 @@ class EventSession:
 
     def facts(self) -> ConnectionFacts:
         """What administrators see of it."""
-        outbox, arrival = self._outbox, self._arrival
+        outbox, arrival = self._outbox, self.arrival
         return ConnectionFacts(
             session=arrival.session,
             subject=self.subject,
@@ -106,22 +113,24 @@ class EventSession:
         for answer in awaited:
             self._send_all(answer.result())
 
-    def begin(self, body: Body) -> None:
-        """The response has begun: write what waits, and what comes from now on."""
-        self._begun = True
+    def begin(self, body: Body, *, ended: Callable[[], None]) -> None:
+        """The response has begun: write what waits, and what comes from now on; call ``ended`` at its end."""
+        self._ended = ended
         self._sink.begin(body)
         self._services.delivery.resume(self._outbox)
 
-    def connection_closed(self, code: int, reason: str) -> None:
+    def connection_closed(self) -> None:
         """The response has ended, or will never begin; idempotent."""
         services = self._services
         services.subscriber.end(self._outbox)
         services.sessions.detach(self)
-        self._arrival.place.leave()
+        self.arrival.place.leave()
         self._session.close()
-        if self._begun:
-            self._begun = False
+        if self._ended is not None:
+            code, reason = self._sink.end or (_BY_CLIENT, "")
             services.log.closed(self._session.id, code=code, reason=reason)
+            ended, self._ended = self._ended, None
+            ended()
 
     # Called by the body
 

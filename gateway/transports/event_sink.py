@@ -17,8 +17,8 @@ class BodyHandler(Protocol):
         """The body takes no more, or takes again."""
         ...
 
-    def connection_closed(self, code: int, reason: str) -> None:
-        """The end, exactly once; 1006 where nothing of ours ended it."""
+    def connection_closed(self) -> None:
+        """The end, exactly once."""
         ...
 
     def drain(self) -> None:
@@ -68,6 +68,8 @@ class EventSink:
     def begin(self, body: Body) -> None:
         """The response has begun."""
         self._body = body
+        if self.end is not None:
+            body.finish()
 
     @property
     def writable(self) -> bool:

@@ -22,6 +22,7 @@ from gateway.transports.asgi_event_body import AsgiEventBody
 from gateway.transports.event_queries import EventQuery
 from gateway.transports.event_session import EventSession
 from gateway.transports.event_sink import EventSink
+from gateway.transports.response_takeover import EXTENSION
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Principal
     from gateway.core.commands import Subscribe
+    from gateway.transports.response_takeover import ResponseTakeover
     from gateway.transports.services import Services
 
 EVENTS_PATH: Final = "/v1/events"
@@ -63,8 +65,10 @@ class EventStatistics:
 class EventDoor:
     """Admits clients, or refuses them before the response begins, and hands them to a session."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, direct: bool = True) -> None:
+        """Serve with ``services``; ``direct=False`` keeps every response the portable way."""
         self._services = services
+        self._direct = direct
         self._encoder = ServerSentEvents(services.codec)
         self._open = self._opened = self._resumed = self._unreadable = 0
 
@@ -92,36 +96,50 @@ class EventDoor:
                 return _Headers()
             peer = f"{client.host}:{client.port}" if client is not None else "unknown"
             arrival = Arrival(place, peer, principal)
-            session, sink = self._session(arrival, principal, subscriptions)
+            session = self._session(arrival, principal, subscriptions)
         except BaseException:
             place.leave()
             raise
         try:
             await session.subscribe(subscriptions)
         except BaseException:
-            session.connection_closed(1006, "")
+            session.connection_closed()
             raise
         self._resumed += query.resumes
         self._unreadable += query.resumes and query.point is None
-        return EventResponse(self, session, sink, arrival)
+        return EventResponse(self, session)
 
-    async def keep(
-        self, session: EventSession, sink: EventSink, arrival: Arrival, receive: Receive, send: Send
-    ) -> None:
-        """Write the response until it ends."""
-        services = self._services
-        self._open += 1
-        self._opened += 1
-        subject = session.subject
-        services.log.opened(arrival.session, transport="sse", way="asgi", peer=arrival.peer, subject=subject)
+    async def keep(self, session: EventSession, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write the response until it is taken over or ends."""
+        takeover: ResponseTakeover | None = None
+        if self._direct:
+            takeover = scope.get("extensions", {}).get(EXTENSION)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-            body = AsgiEventBody(receive, send, session, first=_first_line())
-            session.begin(body)
-            await body.run()
-        finally:
-            self._open -= 1
-            session.connection_closed(*(sink.end or (1006, "")))
+            await send({"type": "http.response.body", "body": _first_line(), "more_body": True})
+            body = None if takeover is None else takeover.take_over_response(session)
+            self._begin(session, "asgi" if body is None else "direct")
+            if body is None:
+                portable = AsgiEventBody(receive, send, session)
+                session.begin(portable, ended=self._ended)
+                await portable.run()
+            else:
+                session.begin(body, ended=self._ended)
+        except BaseException:
+            session.abort()
+            session.connection_closed()
+            raise
+
+    def _begin(self, session: EventSession, way: str) -> None:
+        self._open += 1
+        self._opened += 1
+        arrival = session.arrival
+        self._services.log.opened(
+            arrival.session, transport="sse", way=way, peer=arrival.peer, subject=session.subject
+        )
+
+    def _ended(self) -> None:
+        self._open -= 1
 
     async def _principal(self, request: Request) -> Principal:
         services = self._services
@@ -143,26 +161,24 @@ class EventDoor:
 
     def _session(
         self, arrival: Arrival, principal: Principal, subscriptions: list[Subscribe]
-    ) -> tuple[EventSession, EventSink]:
+    ) -> EventSession:
         replaying = [each.filter for each in subscriptions if asks_history(each)]
         point = ResumePoint([each.filter for each in subscriptions], replaying=replaying)
         sink = EventSink(EventWriter(point))
-        return EventSession(self._services, self._encoder, sink, arrival=arrival, principal=principal), sink
+        return EventSession(self._services, self._encoder, sink, arrival=arrival, principal=principal)
 
 
 class EventResponse(Response):
     """A response whose session stands, ready to begin."""
 
-    def __init__(self, door: EventDoor, session: EventSession, sink: EventSink, arrival: Arrival) -> None:
+    def __init__(self, door: EventDoor, session: EventSession) -> None:
         super().__init__()
         self._door = door
         self._session = session
-        self._sink = sink
-        self._arrival = arrival
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """Write it until it ends."""
-        await self._door.keep(self._session, self._sink, self._arrival, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write it until it is taken over or ends."""
+        await self._door.keep(self._session, scope, receive, send)
 
 
 class _Headers(Response):
