@@ -272,6 +272,7 @@ class Gateway:
         administrator = administrators(authenticate)
         hooks = HookPublishing(arguments.hooks(settings), self.publisher, authenticate, limits=ingest_limits)
         doors.register_hook_metrics(self.metrics, hooks)
+        services = self._services()
         routes: list[BaseRoute] = [
             *rest_routes(publisher=self.publisher, authenticate=authenticate, limits=ingest_limits),
             *hooks.routes(),
@@ -282,8 +283,9 @@ class Gateway:
                 administrator=administrator,
                 topic_limits=arguments.topic_limits(limits),
             ),
+            *doors.event_routes(services, self.metrics, direct=self._direct),
             *websocket_routes(
-                self._services(), frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
+                services, frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),
             *probe_routes(self.health, self.metrics, administrator=administrator),
             *openapi_routes(ingest_limits),

@@ -8,16 +8,20 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from gateway.ingest.problems import problem_of
+from gateway.transports.events import EventDoor
 from gateway.transports.origins import OriginGuard
 from gateway.transports.proxies import TrustedProxies
 from gateway.transports.security_headers import SecurityHeaders
 
 if TYPE_CHECKING:
+    from starlette.routing import Route
+
     from gateway.auth.authenticators import CredentialAuthenticator
     from gateway.ingest.hooks import HookPublishing
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
     from gateway.transports.origins import OriginPolicy
+    from gateway.transports.services import Services
 
 
 def middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
@@ -38,6 +42,19 @@ def middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
             )
         )
     return layers
+
+
+def event_routes(services: Services, metrics: Metrics, *, direct: bool) -> list[Route]:
+    """The route of server-sent events; ``metrics`` tells how it stands with their clients."""
+    door = EventDoor(services, direct=direct)
+    read = door.statistics
+    metrics.gauge("event_streams", "Open responses of server-sent events.", lambda: read().open)
+    metrics.counter("event_streams_opened", "Such responses since the start.", lambda: read().opened)
+    metrics.counter(
+        "event_streams_resumed", "Those of clients that came back with an id.", lambda: read().resumed
+    )
+    metrics.counter("event_ids_unreadable", "Their ids that could not be read.", lambda: read().unreadable)
+    return door.routes()
 
 
 def register_hook_metrics(metrics: Metrics, hooks: HookPublishing) -> None:

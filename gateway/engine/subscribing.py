@@ -89,6 +89,14 @@ class Subscriber:
             raise BusUnavailable("the way between the nodes is interrupted")
         return events if awaited is None else self._after(awaited, outbox, topic_filter, events)
 
+    def streams(self, text: str) -> tuple[str, ...]:
+        """The names of the streams of which the filter ``text`` may match something.
+
+        Raises:
+            BadFilter: it is none.
+        """
+        return tuple(path.stream for path in self._interests.paths(parse_filter(text, self._topic_limits)))
+
     def unsubscribe(self, outbox: Outbox, command: Unsubscribe) -> Unsubscribed:
         """End one subscription.
 

@@ -19,7 +19,7 @@ import httptools
 from gateway.transports.admission import WebSocketAdmission
 from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
 from gateway.transports.handshake import RequestRefused, answered, asks_for_websocket, read_handshake
-from gateway.transports.http_requests import RequestSequence
+from gateway.transports.response_takeover import LastingResponses
 from gateway.transports.server_context import Wait, half_close
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class _Refusal(Exception):  # noqa: N818 - leaves the parser's callback, never t
     """The head breaks a bound."""
 
 
-class GatewayHttpProtocol(RequestSequence):
+class GatewayHttpProtocol(LastingResponses):
     """One HTTP/1.1 connection under uvicorn, until it becomes a WebSocket."""
 
     limits: ClassVar[HeadLimits] = HeadLimits()
@@ -186,6 +186,10 @@ class GatewayHttpProtocol(RequestSequence):
         # Not in what is raised: the parser catches that, and it holds the frames that it came through.
         self._refusal = RequestRefused(status, reason, fields)
         raise _Refusal
+
+    def _let_go(self) -> None:
+        self._heads.stop(self)
+        super()._let_go()
 
     # Refusing
 

@@ -1,0 +1,160 @@
+"""The wire format of ``/v1/events``: the pushes of ``gateway.v1`` as server-sent events.
+
+An event's name is the push's ``op`` and its data the same JSON. Only the ``id`` differs from one connection
+to the next, since it tells where all of that connection's subscriptions stand. So a publication is encoded
+once, without it, behind a small header of our own that says what the event changes; ``EventWriter``, one per
+connection, reads the header, leaves it out, and adds the id.
+
+Spec: WHATWG HTML, 9.2 "Server-sent events"; docs/http.md, "Server-sent events".
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from struct import Struct
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import orjson
+
+from gateway.codecs.event_ids import encode_event_id
+from gateway.codecs.gateway_v1_events import event_fields
+from gateway.codecs.websocket_frames import payload_start
+from gateway.core.commands import Position
+from gateway.core.events import CaughtUp, Gap, GoAway, Subscribed
+
+if TYPE_CHECKING:
+    from gateway.codecs.gateway_v1 import GatewayV1
+    from gateway.core.events import Event
+    from gateway.core.publication import Publication
+    from gateway.core.resume_point import ResumePoint
+
+KEEPALIVE: Final = b":\n\n"
+"""A comment: every client passes over it."""
+
+_HEAD: Final = Struct("!BIIHQ")
+_HEAD_BYTES: Final = _HEAD.size
+
+
+class _Change(IntEnum):
+    """What an event changes of where the connection's subscriptions stand."""
+
+    NOTHING = 0
+    LIVE = 1
+    HISTORY = 2
+    BEGUN = 3
+    CAUGHT_UP = 4
+    EPOCH = 5
+
+
+class ServerSentEvents:
+    """The codec, shared by all connections; equal only to itself."""
+
+    name: ClassVar[str] = "server-sent events"
+
+    def __init__(self, codec: GatewayV1) -> None:
+        """Take the JSON from ``codec``: what that has encoded already is not encoded again."""
+        self._codec = codec
+
+    def encode(self, event: Event) -> bytes:
+        """The frame that tells ``event``."""
+        fields = event_fields(event)
+        text = _event(fields["op"], orjson.dumps(fields))
+        match event:
+            case Subscribed():
+                positions = orjson.dumps(fields["positions"])
+                return _frame(_Change.BEGUN, text, positions, event.filter.encode())
+            case CaughtUp():
+                return _frame(_Change.CAUGHT_UP, text, topic_filter=event.filter.encode())
+            case Gap(reason="trimmed", filter=str(topic_filter), stream=str(stream), last=int(last)):
+                return _frame(_Change.HISTORY, text, stream.encode(), topic_filter.encode(), last)
+            case Gap(reason="epoch", filter=str(topic_filter), stream=str(stream), epoch=str(epoch)):
+                return _frame(_Change.EPOCH, text, orjson.dumps([stream, epoch]), topic_filter.encode())
+            case GoAway():
+                return _frame(_Change.NOTHING, text + retry(event.retry_after))
+        return _frame(_Change.NOTHING, text)
+
+    def encode_message(self, publication: Publication) -> bytes:
+        """The frame for every live subscriber of ``publication``."""
+        frame = publication.frame(self._codec)
+        text = _event("message", _one_line(frame[payload_start(frame) :]))
+        if publication.stream is None:
+            return _frame(_Change.NOTHING, text)
+        return _frame(_Change.LIVE, text, publication.stream.encode(), offset=publication.offset or 0)
+
+    def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
+        """The frame that gives ``publication`` as history to one subscription alone."""
+        frame = self._codec.encode_history(publication, topic_filter)
+        text = _event("message", _one_line(frame[payload_start(frame) :]))
+        stream = (publication.stream or "").encode()
+        change = _Change.HISTORY if stream else _Change.NOTHING
+        return _frame(change, text, stream, topic_filter.encode(), publication.offset or 0)
+
+
+class EventWriter:
+    """Makes the frames of one connection what goes over the wire, in order.
+
+    Attributes:
+        point: where the connection's subscriptions stand; moves with what is written.
+    """
+
+    __slots__ = ("point",)
+
+    def __init__(self, point: ResumePoint) -> None:
+        self.point = point
+
+    def write(self, frames: bytes) -> bytes:
+        """Return the events of ``frames``, which may be many, with their ids."""
+        events: list[bytes] = []
+        at = 0
+        while at < len(frames):
+            change, size, first, second, offset = _HEAD.unpack_from(frames, at)
+            at += _HEAD_BYTES
+            end = at + first + second + size
+            events.append(frames[at + first + second : end])
+            if change != _Change.NOTHING:
+                about = frames[at : at + first]
+                self._follow(change, about, frames[at + first : at + first + second], offset)
+                if self.point.complete and (event_id := encode_event_id(self.point)):
+                    events.append(b"id: %b\n" % event_id)
+            events.append(b"\n")
+            at = end
+        return b"".join(events)
+
+    def _follow(self, change: int, about: bytes, topic_filter: bytes, offset: int) -> None:
+        point = self.point
+        if change == _Change.LIVE:
+            point.move(about.decode(), offset)
+        elif change == _Change.HISTORY:
+            point.move_one(topic_filter.decode(), about.decode(), offset)
+        elif change == _Change.CAUGHT_UP:
+            point.catch_up(topic_filter.decode())
+        elif change == _Change.BEGUN:
+            positions = {name: Position(**its) for name, its in orjson.loads(about).items()}
+            point.begin(topic_filter.decode(), positions)
+        else:
+            stream, epoch = orjson.loads(about)
+            point.renew(topic_filter.decode(), stream, epoch)
+
+
+def retry(milliseconds: int) -> bytes:
+    """The line that tells a client how long to wait before it comes back."""
+    return b"retry: %d\n" % milliseconds
+
+
+def _frame(
+    change: _Change, text: bytes, about: bytes = b"", topic_filter: bytes = b"", offset: int = 0
+) -> bytes:
+    head = _HEAD.pack(change, len(text), len(about), len(topic_filter), offset)
+    return head + about + topic_filter + text
+
+
+def _event(name: str, data: bytes) -> bytes:
+    return b"event: %b\ndata: %b\n" % (name.encode(), data)
+
+
+def _one_line(json: bytes) -> bytes:
+    # A body is embedded as it was published. In valid JSON a raw line end is white space between tokens; here
+    # it would end the field.
+    if b"\n" in json or b"\r" in json:
+        return json.replace(b"\r", b" ").replace(b"\n", b" ")
+    return json

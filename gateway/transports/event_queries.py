@@ -1,0 +1,80 @@
+"""What a request for ``/v1/events`` asks for.
+
+Spec: docs/http.md, "Server-sent events".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.codecs.event_ids import decode_event_id
+from gateway.codecs.start import decode_start
+from gateway.core.commands import START_NEW, Overflow, Position, Start, Subscribe
+from gateway.errors import BadCommand
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.core.resume_point import ResumePoint
+
+MOST_FILTERS: Final = 100
+
+# No stream can have this name: the engine then says what is true, that not all could be had.
+_UNKNOWN: Final = {"?": Position("", 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """One request.
+
+    Attributes:
+        filters: the topic filters, each once, not parsed yet.
+        start: where to begin in streams of which no position is known.
+        overflow: the policy of all of its subscriptions.
+        resumes: whether the client comes back.
+        point: from where; None where it can't be read.
+    """
+
+    filters: tuple[str, ...]
+    start: Start
+    overflow: Overflow
+    resumes: bool
+    point: ResumePoint | None
+
+    @classmethod
+    def read(cls, request: Request) -> EventQuery:
+        """Read the query and ``Last-Event-ID``.
+
+        Raises:
+            BadCommand: no filter, too many, or a parameter without a meaning.
+        """
+        parameters = request.query_params
+        filters = tuple(dict.fromkeys(parameters.getlist("filter")))
+        if not 1 <= len(filters) <= MOST_FILTERS:
+            raise BadCommand(f"there must be 1 to {MOST_FILTERS} parameters 'filter', not {len(filters)}")
+        start, overflow = parameters.get("from"), parameters.get("overflow", Overflow.SPILL.value)
+        # What a browser sends by itself is newer than what its page put into the address.
+        last = request.headers.get("last-event-id") or parameters.get("last_event_id", "")
+        return cls(
+            filters,
+            START_NEW if start is None else decode_start(start),
+            _overflow(overflow),
+            bool(last),
+            decode_event_id(last) if last else None,
+        )
+
+    def subscribe(self, topic_filter: str, *, streams: bool) -> Subscribe:
+        """The command for one of the filters; ``streams``: whether it may match something of one."""
+        resume = None
+        if self.resumes and streams:
+            resume = _UNKNOWN if self.point is None else self.point.of(topic_filter) or None
+        return Subscribe(topic_filter, resume, self.start, self.overflow)
+
+
+def _overflow(text: str) -> Overflow:
+    try:
+        return Overflow(text)
+    except ValueError:
+        known = ", ".join(each.value for each in Overflow)
+        raise BadCommand(f"overflow {text[:32]!r} must be one of {known}") from None
