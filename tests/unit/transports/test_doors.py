@@ -66,6 +66,8 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/v1/streams"): Door("/v1/streams", allowed=ADMINISTRATORS),
     ("GET", "/v1/streams/{stream}"): Door("/v1/streams/kept", allowed=ADMINISTRATORS),
     ("GET", "/v1/streams/{stream}/messages"): Door("/v1/streams/kept/messages", allowed=SUBSCRIBERS),
+    # A response that went on would have no end here: what the stream is asked for can't be had.
+    ("GET", "/v1/events"): Door("/v1/events?filter=a/b&from=5", allowed=SUBSCRIBERS, status=400),
     ("GET", "/metrics"): Door("/metrics", allowed=ADMINISTRATORS),
     ("GET", "/livez"): Door("/livez", **PUBLIC),
     ("GET", "/readyz"): Door("/readyz", **PUBLIC),
