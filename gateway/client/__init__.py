@@ -5,6 +5,7 @@ from gateway.client.errors import ClientClosed, CommandTimeout, ConnectFailed, C
 from gateway.client.message import Message
 from gateway.client.subscription import Subscription
 from gateway.core.backoff import Backoff
+from gateway.core.commands import Position
 from gateway.core.events import Gap, Published
 from gateway.errors import GatewayError
 
@@ -19,6 +20,7 @@ __all__ = [
     "Gap",
     "GatewayError",
     "Message",
+    "Position",
     "Published",
     "Subscription",
 ]

@@ -12,6 +12,7 @@ from gateway.client.dialler import Dialler, Token
 from gateway.client.ending import Ending
 from gateway.client.errors import ClientClosed
 from gateway.client.link import Link
+from gateway.client.positions import Beginning, ResumeFrom, StartFrom, parse_positions, parse_start
 from gateway.client.publishing import ANY_SIZE, Publishing, PublishOptions
 from gateway.client.routes import Routes
 from gateway.client.subscription import Subscription
@@ -159,8 +160,11 @@ class Client:
         topic_filter: str,
         *,
         gaps: Literal[False] = False,
+        start: StartFrom = ...,
+        resume: ResumeFrom | None = ...,
         overflow: Overflow | OverflowName = ...,
         on_gap: Callable[[Gap], None] | None = ...,
+        on_caught_up: Callable[[], None] | None = ...,
         buffer: int = ...,
         reserve: int | None = ...,
     ) -> Subscription[Message]: ...
@@ -170,8 +174,11 @@ class Client:
         topic_filter: str,
         *,
         gaps: Literal[True],
+        start: StartFrom = ...,
+        resume: ResumeFrom | None = ...,
         overflow: Overflow | OverflowName = ...,
         on_gap: None = ...,
+        on_caught_up: Callable[[], None] | None = ...,
         buffer: int = ...,
         reserve: int | None = ...,
     ) -> Subscription[Message | Gap]: ...
@@ -180,8 +187,11 @@ class Client:
         topic_filter: str,
         *,
         gaps: bool = False,
+        start: StartFrom = "new",
+        resume: ResumeFrom | None = None,
         overflow: Overflow | OverflowName = Overflow.SPILL,
         on_gap: Callable[[Gap], None] | None = None,
+        on_caught_up: Callable[[], None] | None = None,
         buffer: int = 1000,
         reserve: int | None = None,
     ) -> Subscription[Message] | Subscription[Message | Gap]:
@@ -190,16 +200,21 @@ class Client:
         Args:
             topic_filter: may hold ``+`` for one level and end with ``#`` for the rest.
             gaps: yield ``Gap``s too, each where the messages are missing.
+            start: where to begin in streams (the wire's ``from``): ``"new"``, ``"earliest"``, or one of
+                ``{"offset": n}``, ``{"time": milliseconds}`` and ``{"last": n}``.
+            resume: ``positions`` of an earlier subscription, to go on behind; ``start`` is for other streams.
             overflow: what the gateway drops when this client is too slow; of two subscriptions to the same
                 filter the later one's holds for both.
             on_gap: called for each gap where they are not yielded, instead of a log record; must not wait.
+            on_caught_up: called once the loop has given out all the history asked for; must not wait.
             buffer: messages that wait here for a slow loop, before the client stops reading from the gateway.
             reserve: how many more are kept when it must read on, since a command waits for its reply, before
                 the oldest are dropped and counted in a gap; nine times ``buffer`` if not given.
 
         Raises:
-            BadFilter: it breaks the grammar. While iterating, the gateway's other refusals.
-            ValueError: an overflow policy that doesn't exist.
+            BadFilter: it breaks the grammar. While iterating, the gateway's other refusals, and ``Conflict``
+                where two subscriptions have one filter and one of them asks for history.
+            ValueError: an overflow policy that doesn't exist, a ``start`` or ``resume`` that is none.
         """
         return Subscription(
             self._link,
@@ -207,8 +222,10 @@ class Client:
             self._valve,
             parse_filter(topic_filter, ANY_SIZE),
             overflow=Overflow(overflow),
+            beginning=Beginning(parse_start(start), parse_positions(resume)),
             gaps=gaps,
             on_gap=on_gap,
+            on_caught_up=on_caught_up,
             buffer=buffer,
             reserve=9 * buffer if reserve is None else reserve,
             timeout=self._timeout,

@@ -13,8 +13,8 @@ from gateway.client import ending
 from gateway.client.errors import ClientClosed, ConnectionLost
 from gateway.client.incoming import Incoming
 from gateway.client.routes import Leave, Route
-from gateway.core.commands import Authenticate, Subscribe, Unsubscribe
-from gateway.core.events import Event, Failure, Gap
+from gateway.core.commands import Authenticate, Unsubscribe
+from gateway.core.events import CaughtUp, Event, Failure, Gap, Subscribed
 from gateway.errors import GatewayError, TokenExpired, TooLarge
 
 if TYPE_CHECKING:
@@ -189,14 +189,16 @@ class Link:
     async def _subscribe(self, connection: Connection, route: Route) -> None:
         ref = connection.replies.expect(lambda answer: self._subscribed(route, answer))
         try:
-            await connection.send(Subscribe(route.filter, overflow=route.overflow, ref=ref))
+            await connection.send(route.ask(ref))
         except TooLarge as error:
             connection.replies.forget(ref)
             self._routes.refuse(route, error)
 
     def _subscribed(self, route: Route, answer: Answer) -> None:
-        if not isinstance(answer, GatewayError):
-            self._routes.confirm(route)
+        if isinstance(answer, Subscribed):
+            self._routes.confirm(route, answer)
+        elif not isinstance(answer, GatewayError):
+            log.warning("the gateway answered a subscribe with %r", answer)
         elif not isinstance(answer, ConnectionLost) and self._routes.refuse(route, answer):
             self._postponed.append(route)
             self._ask_again_at = min(self._ask_again_at, anyio.current_time() + ASK_AGAIN_SECONDS)
@@ -229,6 +231,9 @@ class Link:
             case Gap():
                 self.gaps += 1
                 self._routes.gap(event)
+            case CaughtUp(filter=topic_filter):
+                if self._routes.caught_up(topic_filter):
+                    self._changed.set()
             case Failure():
                 self._failed(event)
             case _:

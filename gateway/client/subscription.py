@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 import anyio
 
 from gateway.client.mailbox import Mailbox, MailboxClosed
+from gateway.client.positions import Beginning, PositionFields, Positions
 from gateway.client.time_limit import time_limit
-from gateway.core.events import Gap
+from gateway.core.events import CaughtUp, Gap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from types import TracebackType
 
     from gateway.client.link import Link
-    from gateway.client.message import Message
     from gateway.client.routes import Route, Routes
     from gateway.client.valve import Valve
     from gateway.core.commands import Overflow
@@ -45,8 +45,10 @@ class Subscription(Generic[Item_co]):
         topic_filter: str,
         *,
         overflow: Overflow,
+        beginning: Beginning,
         gaps: bool,
         on_gap: Callable[[Gap], None] | None,
+        on_caught_up: Callable[[], None] | None,
         buffer: int,
         reserve: int,
         timeout: float,
@@ -55,6 +57,10 @@ class Subscription(Generic[Item_co]):
         self._link = link
         self._routes = routes
         self._overflow = overflow
+        self._beginning = beginning
+        self._taken = Positions(beginning.resume)
+        self._caught_up = not beginning.asks_history
+        self._on_caught_up = on_caught_up
         self._gaps = gaps
         self._on_gap = on_gap or self._log_gap
         self._valve = valve
@@ -62,6 +68,20 @@ class Subscription(Generic[Item_co]):
         self._reserve = reserve
         self._timeout = timeout
         self._joined: tuple[Route, Mailbox] | None = None
+
+    @property
+    def positions(self) -> dict[str, PositionFields]:
+        """Per stream where the last message was that the loop has given out, to be kept for ``resume``.
+
+        JSON has it as it is. Keep it once that message has been dealt with: nothing is skipped then.
+        """
+        current = self._taken.current()
+        return {stream: {"epoch": at.epoch, "offset": at.offset} for stream, at in current.items()}
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the loop has given out all the history that was asked for; True where none was."""
+        return self._caught_up
 
     async def __aenter__(self) -> Self:
         if self._joined is not None:
@@ -104,17 +124,30 @@ class Subscription(Generic[Item_co]):
 
     async def _next(self, mailbox: Mailbox) -> Item_co:
         while True:
-            item: Message | Gap = await mailbox.take()
-            if isinstance(item, Gap) and not self._gaps:
+            item = await mailbox.take()
+            if isinstance(item, CaughtUp):
+                self._catch_up()
+            elif isinstance(item, Gap) and not self._gaps:
                 self._on_gap(item)
             else:
                 return cast("Item_co", item)
 
+    def _catch_up(self) -> None:
+        # Only the first time: it comes again after a reconnect.
+        if not self._caught_up:
+            self._caught_up = True
+            if self._on_caught_up is not None:
+                self._on_caught_up()
+
     async def _join(self) -> tuple[Route, Mailbox]:
         if self._link.failure is not None:
             raise self._link.failure
-        mailbox = Mailbox(self.filter, self._valve, size=self._size, reserve=self._reserve)
-        route = self._routes.attach(self.filter, mailbox, overflow=self._overflow)
+        self._taken = Positions(self._beginning.resume)
+        self._caught_up = not self._beginning.asks_history
+        mailbox = Mailbox(
+            self.filter, self._valve, size=self._size, reserve=self._reserve, positions=self._taken
+        )
+        route = self._routes.attach(self.filter, mailbox, overflow=self._overflow, beginning=self._beginning)
         self._link.changed()
         try:
             with time_limit(self._timeout, f"subscribe to {self.filter!r}"):

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from gateway.client.mailbox import Item, Mailbox, MailboxClosed
 from gateway.client.message import Message
+from gateway.client.positions import Began
 from gateway.client.valve import Valve
-from gateway.core.events import Gap
+from gateway.core.commands import Position
+from gateway.core.events import CaughtUp, Gap
 from gateway.errors import NotPermitted
 
 
@@ -114,8 +116,42 @@ def test_nothing_vanishes_uncounted(size: int, reserve: int, steps: list[bool]) 
                     assert item.dropped
                     seen += item.dropped
                 else:
+                    assert isinstance(item, Message)
                     assert item.data == seen
                     seen += 1
         assert seen == put
 
     anyio.run(run)
+
+
+def stored(offset: int) -> Message:
+    return Message("t", str(offset), 0, offset, None, {}, None, "s", offset)
+
+
+async def test_positions_are_those_of_what_was_taken() -> None:
+    box = mailbox(Valve())
+    box.begin(Began({"s": Position("e", 4)}, None))
+    assert box.positions.current() == {"s": Position("e", 4)}
+    box.put(stored(5))
+    box.begin(Began({"s": Position("e", 6)}, recovered=True))
+    box.put(stored(7))
+    assert box.positions.current() == {"s": Position("e", 4)}
+    for offset in (5, 7):
+        assert await box.take() == stored(offset)
+        assert box.positions.current() == {"s": Position("e", offset)}
+
+
+async def test_marks_outlive_what_is_dropped_around_them() -> None:
+    box = mailbox(Valve(), size=2, reserve=1)
+    box.begin(Began({"s": Position("e", 0)}, recovered=False))
+    box.put(stored(1))
+    box.put(CaughtUp("t"))
+    for offset in range(2, 6):
+        box.put(stored(offset))
+    assert [await box.take() for _ in range(4)] == [
+        Gap("client", filter="t", dropped=3),
+        CaughtUp("t"),
+        stored(4),
+        stored(5),
+    ]
+    assert box.positions.current() == {"s": Position("e", 5)}

@@ -8,11 +8,12 @@ from gateway.client.message import Message
 from gateway.client.routes import Leave, Route, Routes
 from gateway.client.valve import Valve
 from gateway.core.commands import Overflow
-from gateway.core.events import Gap
+from gateway.core.events import Gap, Subscribed
 from gateway.core.topics import matches
 from gateway.errors import BadFilter, Unavailable
 
 SPILL = Overflow.SPILL
+SUBSCRIBED = Subscribed("t")
 
 
 def message(topic: str) -> Message:
@@ -32,13 +33,15 @@ def sent(routes: Routes) -> list[str]:
     steps = []
     while (step := routes.next_step()) is not None:
         steps.append(("-" if isinstance(step, Leave) else "+") + step.filter)
+        if isinstance(step, Route):
+            step.ask(1)
     return steps
 
 
 def live(routes: Routes, topic_filter: str, box: Mailbox) -> Route:
     route = routes.attach(topic_filter, box, overflow=SPILL)
     sent(routes)
-    routes.confirm(route)
+    routes.confirm(route, SUBSCRIBED)
     return route
 
 
@@ -65,7 +68,7 @@ def test_nothing_is_delivered_before_the_gateway_has_confirmed() -> None:
     assert routes.deliver(message("a"), None) == 0
     assert not route.settled.is_set()
     sent(routes)
-    routes.confirm(route)
+    routes.confirm(route, SUBSCRIBED)
     assert route.settled.is_set()
     assert routes.deliver(message("a"), None) == 1
 
@@ -99,10 +102,10 @@ def test_leaving_and_coming_back_is_seen_in_that_order() -> None:
     old = live(routes, "a", one)
     routes.detach(old, one)
     new = routes.attach("a", two, overflow=SPILL)
-    routes.confirm(old)
+    routes.confirm(old, SUBSCRIBED)
     assert routes.deliver(message("a"), None) == 0
     assert sent(routes) == ["-a", "+a"]
-    routes.confirm(new)
+    routes.confirm(new, SUBSCRIBED)
     assert routes.deliver(message("a"), None) == 1
     assert len(one) == 0
 
@@ -122,7 +125,7 @@ def test_a_reconnect_asks_again_and_tells_those_who_were_live() -> None:
     routes.disconnected()
     assert routes.deliver(message("a"), None) == 0
     assert sent(routes) == ["+a"]
-    routes.confirm(route)
+    routes.confirm(route, SUBSCRIBED)
     routes.deliver(message("a"), None)
     assert held(old) == [Gap("reconnect", filter="a"), message("a")]
     assert held(new) == [message("a")]
