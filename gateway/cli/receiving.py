@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+    from gateway.cli.beginning import PositionFile
+    from gateway.client.positions import PositionFields, StartFrom
     from gateway.core.commands import Overflow
 
 _WAITING: Final = 1000
@@ -35,10 +37,21 @@ class Request:
     url: str
     token: str | None
     filters: tuple[str, ...]
+    start: StartFrom
+    positions: PositionFile | None
     overflow: Overflow
     count: int | None
     seconds: float | None
     terminal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Printed:
+    """A message to print, and where its filter's messages go on behind it; None where nobody keeps that."""
+
+    message: Message
+    filter: str
+    positions: dict[str, PositionFields] | None
 
 
 async def receive(request: Request) -> bool:
@@ -46,6 +59,7 @@ async def receive(request: Request) -> bool:
 
     Raises:
         GatewayError: the gateway refused, or can't be reached at first.
+        PositionsNotKept: the position file can't be written.
         BrokenPipeError: the reader of stdout has gone.
         ValueError: the URL is none.
     """
@@ -57,7 +71,7 @@ async def receive(request: Request) -> bool:
 
 
 async def _receive(request: Request) -> bool:
-    incoming, messages = anyio.create_memory_object_stream[Message](_WAITING)
+    incoming, messages = anyio.create_memory_object_stream[_Printed](_WAITING)
     complete = request.count is None
     with incoming, messages, anyio.move_on_after(request.seconds):
         async with Client(request.url, token=request.token) as client, anyio.create_task_group() as group:
@@ -69,20 +83,30 @@ async def _receive(request: Request) -> bool:
 
 
 async def _subscribe(
-    client: Client, request: Request, index: int, incoming: MemoryObjectSendStream[Message]
+    client: Client, request: Request, index: int, incoming: MemoryObjectSendStream[_Printed]
 ) -> None:
     topic_filter, earlier = request.filters[index], request.filters[:index]
-    async with client.subscribe(topic_filter, overflow=request.overflow, gaps=True) as subscription:
+    kept = request.positions
+    async with client.subscribe(
+        topic_filter,
+        start=request.start,
+        resume=None if kept is None else kept.positions(topic_filter),
+        overflow=request.overflow,
+        gaps=True,
+    ) as subscription:
+        if kept is not None:
+            kept.keep({topic_filter: subscription.positions})
         sys.stderr.write(f"subscribed to {topic_filter!r}\n")
         async for item in subscription:
             if isinstance(item, Gap):
                 sys.stderr.write(f"{show.describe(item)}\n")
             # Filters may overlap; the first that matches prints the message.
             elif not any(matches(other, item.topic) for other in earlier):
-                await incoming.send(item)
+                positions = None if kept is None else subscription.positions
+                await incoming.send(_Printed(item, topic_filter, positions))
 
 
-async def _write(messages: MemoryObjectReceiveStream[Message], request: Request) -> bool:
+async def _write(messages: MemoryObjectReceiveStream[_Printed], request: Request) -> bool:
     write = _terminal_writer() if request.terminal else _write_lines
     shown = 0
     while request.count is None or shown < request.count:
@@ -90,9 +114,16 @@ async def _write(messages: MemoryObjectReceiveStream[Message], request: Request)
         most = _BATCH if request.count is None else min(_BATCH, request.count - shown)
         while len(batch) < most and messages.statistics().current_buffer_used:
             batch.append(messages.receive_nowait())
-        await to_thread.run_sync(write, batch, abandon_on_cancel=True)
+        await to_thread.run_sync(_print, batch, write, request.positions, abandon_on_cancel=True)
         shown += len(batch)
     return True
+
+
+def _print(batch: list[_Printed], write: Callable[[list[Message]], None], kept: PositionFile | None) -> None:
+    write([printed.message for printed in batch])
+    # Kept after the messages are out: a run that is killed in between repeats them, and skips none.
+    if kept is not None:
+        kept.keep({printed.filter: printed.positions for printed in batch if printed.positions is not None})
 
 
 def _write_lines(batch: list[Message]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.cli.beginning import FROM_HELP, PositionFile, PositionsNotKept, parse_from
 from gateway.cli.exits import ExitCode, fail
 from gateway.cli.target import DEFAULT_URL, TokenVariable, Url, token_from
 from gateway.core.commands import Overflow
@@ -19,6 +20,15 @@ def subscribe(
         list[str], typer.Argument(metavar="FILTER", help="Topic filters, such as 'orders/#'.")
     ],
     *,
+    start: Annotated[str, typer.Option("--from", metavar="START", help=FROM_HELP)] = "new",
+    position_file: Annotated[
+        str | None,
+        typer.Option(
+            "--position-file",
+            metavar="FILE",
+            help="Go on where the last run ended, as kept in FILE; --from is for what it doesn't name.",
+        ),
+    ] = None,
     count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many messages.")] = None,
     timeout: Annotated[
         float | None,
@@ -38,10 +48,19 @@ def subscribe(
     """
     from gateway.cli.receiving import Request  # noqa: PLC0415 - keeps `gateway --help` quick
 
+    try:
+        began = parse_from(start)
+        positions = PositionFile(position_file) if position_file is not None else None
+    except ValueError as exc:
+        fail(str(exc), ExitCode.USAGE)
+    except PositionsNotKept as exc:
+        fail(f"--position-file: {exc}", ExitCode.USAGE)
     request = Request(
         url=url,
         token=token_from(token_env),
         filters=tuple(dict.fromkeys(filters)),
+        start=began,
+        positions=positions,
         overflow=overflow,
         count=count,
         seconds=timeout,
@@ -66,6 +85,8 @@ def _run(request: "Request") -> None:
         fail(f"{request.url}: {exc}", ExitCode.UNAVAILABLE)
     except GatewayError as exc:
         fail(f"{exc.code}: {exc}", ExitCode.REFUSED)
+    except PositionsNotKept as exc:
+        fail(f"--position-file: {exc}", ExitCode.REFUSED)
     except ValueError as exc:  # the URL
         fail(f"--url: {exc}", ExitCode.USAGE)
     if not complete:
