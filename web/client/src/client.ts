@@ -12,6 +12,7 @@ import { Credentials, type Token } from "./credentials.js";
 import { Emitter } from "./emitter.js";
 import { GatewayError, toGatewayError } from "./errors.js";
 import { Inbox, type InboxOptions } from "./inbox.js";
+import type { Beginning } from "./positions.js";
 import { type PublishOptions, type Receipt, publishCommand } from "./publishing.js";
 import { Registry, type WireOptions } from "./registry.js";
 import type { ClientEvents, ClientState, StateChange } from "./state.js";
@@ -26,7 +27,8 @@ export interface ClientOptions extends Partial<Timings> {
   readonly WebSocket?: WebSocketConstructor;
 }
 
-export interface SubscribeOptions extends InboxOptions, WireOptions {}
+/** `from` and `resume` say where to begin in streams, `resume` in those that it names. */
+export interface SubscribeOptions extends InboxOptions, WireOptions, Beginning {}
 
 // docs/protocol.md, "Close codes": coming back with the same would end the same.
 const FINAL_CODES: ReadonlySet<number> = new Set([4400, UNAUTHENTICATED, 4403, 4413]);
@@ -113,14 +115,17 @@ export class Client extends Emitter<ClientEvents> {
    * missed. Connects if that has not been done, and waits while the connection is away. Several callers may
    * subscribe to the same filter; the gateway's options are then those of the latest that gave any.
    *
-   * @throws GatewayError `bad_filter`, `forbidden`, `too_many`, …
+   * One with `from` or `resume` has its filter alone, since history can't be shared.
+   *
+   * @throws GatewayError `bad_filter`, `forbidden`, `too_many`, `conflict`, …
    */
   async subscribe(filter: string, options: SubscribeOptions = {}): Promise<Subscription> {
     if (this.state === "idle") this.connect().catch(() => undefined); // the registry tells the caller
     if (this.state === "closed") throw new GatewayError("closed", "the client was closed");
     const inbox = new Inbox(filter, options, (gap) => this.emit("gap", gap));
     try {
-      await this.#registry.add(inbox, present("overflow", options.overflow));
+      const beginning = { ...present("from", options.from), ...present("resume", options.resume) };
+      await this.#registry.add(inbox, present("overflow", options.overflow), beginning);
     } catch (error) {
       await this.#registry.remove(inbox).catch(() => undefined);
       throw error;
@@ -175,7 +180,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#moveTo("connected");
     if (this.#connection !== connection) return; // a listener closed the client
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();
-    this.#registry.attach((command) => connection.request(command));
+    this.#registry.attach((command, onReply) => connection.request(command, onReply));
   }
 
   #pushed(frame: ServerFrame): void {
@@ -188,6 +193,9 @@ export class Client extends Emitter<ClientEvents> {
       }
       case "gap":
         this.#registry.tell(toGap(frame));
+        return;
+      case "caught_up":
+        this.#registry.caughtUp(String(frame["filter"]));
         return;
       case "goaway":
         this.#goAway(frame);

@@ -84,8 +84,11 @@ export class Connection {
     this.#timer = setTimeout(() => this.close(ABNORMAL, "no connection in time"), timings.connectTimeout);
   }
 
-  /** Sends a command and resolves with its reply; rejects with `GatewayError` if it is refused, late or lost. */
-  request(command: CommandFrame): Promise<ServerFrame> {
+  /**
+   * Sends a command and resolves with its reply; rejects with `GatewayError` if it is refused, late or lost.
+   * `onReply` gets the reply before the next frame is looked at, which a promise can't promise.
+   */
+  request(command: CommandFrame, onReply?: (reply: ServerFrame) => void): Promise<ServerFrame> {
     return new Promise((resolve, reject) => {
       if (this.#pending.size >= PENDING_COMMANDS) {
         reject(new GatewayError("rate_limited", `${PENDING_COMMANDS} commands await their replies`));
@@ -101,7 +104,11 @@ export class Connection {
         this.#pending.delete(ref);
         reject(new GatewayError("timeout", `no reply to ${command.op} in ${this.timings.commandTimeout} ms`));
       }, this.timings.commandTimeout);
-      this.#pending.set(ref, { resolve, reject, timer });
+      const answered = (reply: ServerFrame): void => {
+        onReply?.(reply);
+        resolve(reply);
+      };
+      this.#pending.set(ref, { resolve: answered, reject, timer });
     });
   }
 

@@ -6,11 +6,12 @@
  */
 import { GatewayError, toGatewayError } from "./errors.js";
 import type { Inbox } from "./inbox.js";
+import { type Beginning, Received, asksHistory } from "./positions.js";
 import { matches } from "./topics.js";
 import type { CommandFrame, Gap, Message, Overflow, ServerFrame } from "./wire.js";
 
-/** The connection as the registry needs it: sends a command, resolves with its reply. */
-export type Request = (command: CommandFrame) => Promise<ServerFrame>;
+/** The connection as the registry needs it: sends a command, resolves with its reply; `onReply` has it first. */
+export type Request = (command: CommandFrame, onReply?: (reply: ServerFrame) => void) => Promise<ServerFrame>;
 
 export interface WireOptions {
   readonly overflow?: Overflow;
@@ -26,6 +27,13 @@ interface Shared {
   /** It was live on a connection that is gone: there is a gap to tell once it is live again. */
   missed: boolean;
   attempt: number;
+  readonly received: Received;
+  /** Its only caller began somewhere in history, where no other could join. */
+  readonly alone: boolean;
+  /** It gets history: only messages that name its filter are for it. */
+  catchingUp: boolean;
+  /** Its options changed meanwhile: asked for once it has caught up. */
+  changed: boolean;
 }
 
 interface Waiter {
@@ -47,21 +55,27 @@ export class Registry {
   ) {}
 
   /** Adds `inbox` to its filter; resolves once the gateway has confirmed it, however many connections that takes. */
-  add(inbox: Inbox, options: WireOptions): Promise<void> {
+  add(inbox: Inbox, options: WireOptions, beginning: Beginning = {}): Promise<void> {
     let shared = this.#shared.get(inbox.filter);
     const known = shared !== undefined;
+    if (shared !== undefined && (shared.alone || asksHistory(beginning))) {
+      const reason = `'${inbox.filter}' is subscribed to already, and history can't be shared`;
+      return Promise.reject(new GatewayError("conflict", reason));
+    }
     if (shared === undefined) {
-      shared = newShared(inbox.filter);
+      shared = newShared(inbox.filter, beginning);
       this.#shared.set(inbox.filter, shared);
       this.#routes.clear();
     }
     shared.inboxes.add(inbox);
+    if (shared.live && known) inbox.begin(shared.received.positions);
     const changed = options.overflow !== undefined && options.overflow !== shared.options.overflow;
     if (changed) shared.options = options;
     if (known && shared.live && !changed) return Promise.resolve();
     const { waiters } = shared;
     const confirmed = new Promise<void>((resolve, reject) => waiters.add({ resolve, reject }));
-    if (!known || changed) void this.#establish(shared);
+    if (changed && shared.catchingUp) shared.changed = true; // asked for now, it would end the history
+    else if (!known || changed) void this.#establish(shared);
     return confirmed;
   }
 
@@ -92,7 +106,7 @@ export class Registry {
     this.#request = null;
     for (const shared of this.#shared.values()) {
       shared.missed ||= shared.live;
-      shared.live = false;
+      shared.live = shared.catchingUp = shared.changed = false;
       shared.attempt += 1;
     }
   }
@@ -107,17 +121,31 @@ export class Registry {
   deliver(message: Message, filter: string | null): void {
     const targets = filter === null ? this.#route(message.topic) : [this.#shared.get(filter)];
     for (const shared of targets) {
-      if (shared?.live === true) {
-        for (const inbox of shared.inboxes) inbox.offer(message);
-      }
+      if (shared?.live !== true) continue;
+      if (filter === null && (shared.catchingUp || shared.received.has(message))) continue;
+      const position = shared.received.pass(message);
+      for (const inbox of shared.inboxes) inbox.offer(message, position);
     }
+  }
+
+  /** The gateway has given all of a filter's history. */
+  caughtUp(filter: string): void {
+    const shared = this.#shared.get(filter);
+    if (shared?.live !== true) return;
+    shared.catchingUp = false;
+    if (shared.alone) for (const inbox of shared.inboxes) inbox.catchUp();
+    if (!shared.changed) return;
+    shared.changed = false;
+    void this.#establish(shared);
   }
 
   /** Tells a gap to the filter that it names, or to all. */
   tell(gap: Gap): void {
     const targets = gap.filter === undefined ? this.#shared.values() : [this.#shared.get(gap.filter)];
     for (const shared of targets) {
-      for (const inbox of shared?.inboxes ?? []) inbox.tell(gap);
+      if (gap.filter !== undefined) shared?.received.passGap(gap);
+      const position = gap.stream === undefined ? null : (shared?.received.at(gap.stream) ?? null);
+      for (const inbox of shared?.inboxes ?? []) inbox.tell(gap, position);
     }
     this.onGap(gap);
   }
@@ -135,23 +163,31 @@ export class Registry {
     const request = this.#request;
     if (request === null) return;
     const attempt = ++shared.attempt;
-    let failure: GatewayError | null = null;
-    try {
-      await request({ op: "subscribe", filter: shared.filter, ...shared.options });
-    } catch (thrown) {
-      failure = toGatewayError(thrown, "internal");
-    }
+    // Once it is live only its options can change: it goes on where it is.
+    const beginning = shared.live ? {} : shared.received.beginning;
+    if (!shared.live) shared.catchingUp = asksHistory(beginning);
+    const command = { op: "subscribe", filter: shared.filter, ...beginning, ...shared.options };
     // The connection was lost meanwhile, or a later attempt is under way: that one decides.
-    if (attempt !== shared.attempt || this.#shared.get(shared.filter) !== shared) return;
-    if (failure === null) this.#confirm(shared);
-    else this.#refuse(shared, failure);
+    const decides = (): boolean => attempt === shared.attempt && this.#shared.get(shared.filter) === shared;
+    try {
+      await request(command, (reply) => {
+        if (decides()) this.#confirm(shared, reply);
+      });
+    } catch (thrown) {
+      if (decides()) this.#refuse(shared, toGatewayError(thrown, "internal"));
+    }
   }
 
-  #confirm(shared: Shared): void {
-    shared.live = true;
+  #confirm(shared: Shared, reply: ServerFrame): void {
+    if (!shared.live) {
+      shared.live = true;
+      shared.received.begin(reply);
+      for (const inbox of shared.inboxes) inbox.begin(shared.received.positions);
+    }
     settle(shared, null);
     if (!shared.missed) return;
     shared.missed = false;
+    if (reply["recovered"] === true) return;
     this.tell({ reason: "reconnect", filter: shared.filter, dropped: null });
   }
 
@@ -183,7 +219,7 @@ export class Registry {
   }
 }
 
-function newShared(filter: string): Shared {
+function newShared(filter: string, beginning: Beginning): Shared {
   return {
     filter,
     inboxes: new Set(),
@@ -192,6 +228,10 @@ function newShared(filter: string): Shared {
     live: false,
     missed: false,
     attempt: 0,
+    received: new Received(beginning),
+    alone: asksHistory(beginning),
+    catchingUp: false,
+    changed: false,
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Inbox } from "./inbox.js";
+import type { Positions } from "./positions.js";
 import type { Message } from "./wire.js";
 
 /**
@@ -26,6 +27,19 @@ export class Subscription implements AsyncIterable<Message> {
   /** How many messages wait to be read. */
   get buffered(): number {
     return this.#inbox.buffered;
+  }
+
+  /**
+   * By stream where the last message was that the program was given, to be kept once it has been dealt with, and
+   * used as `resume`. What waits in the buffer doesn't count.
+   */
+  get positions(): Positions {
+    return this.#inbox.positions;
+  }
+
+  /** Whether the program was given all the history that it asked for; true where it asked for none. */
+  get caughtUp(): boolean {
+    return this.#inbox.caughtUp;
   }
 
   /** Ends this interest; the gateway is told when no other caller shares the filter. */

@@ -26,7 +26,7 @@ export interface Message {
 export interface Gap {
   /**
    * `overflow`, `trimmed`, `epoch`, `bus`: told by the gateway. `reconnect`: live messages may have been published
-   * while the connection was away. `buffer`: this program took its messages too slowly from the iterator.
+   * while the connection was away; not told where streams were resumed in full. `buffer`: this program took its messages too slowly from the iterator.
    */
   readonly reason: "overflow" | "trimmed" | "epoch" | "bus" | "reconnect" | "buffer" | (string & {});
   /** The subscription it belongs to; absent when it concerns the whole connection. */
@@ -37,6 +37,8 @@ export interface Gap {
   /** The missing offsets, both included. */
   readonly from?: number;
   readonly to?: number;
+  /** With `epoch`: the stream's new one. */
+  readonly epoch?: string;
 }
 
 /** The gateway's word that it will close this connection, and when to come back. */
@@ -99,6 +101,7 @@ export function toGap(frame: ServerFrame): Gap {
     ...present("stream", frame["stream"]),
     ...present("from", frame["from"]),
     ...present("to", frame["to"]),
+    ...present("epoch", frame["epoch"]),
   };
 }
 
