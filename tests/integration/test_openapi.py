@@ -55,6 +55,7 @@ METHODS = {
     operation["operationId"]: method
     for path in openapi_document(IngestLimits())["paths"].values()
     for method, operation in path.items()
+    if operation["operationId"] != "listen"  # an answer without end: tests/integration/test_event_streams.py
 }
 SUCCESSES = {
     "publishToTopic": 202,
