@@ -59,7 +59,7 @@ def administration_schemas() -> Schema:
         "session": {"type": "string"},
         "subject": {"type": ["string", "null"], "description": "null while anonymous."},
         "peer": {"type": "string", "description": "Address and port; a trusted proxy's word where one is."},
-        "transport": {"enum": ["websocket"]},
+        "transport": {"enum": ["websocket", "sse"]},
         "connected": _TIME,
         "subscriptions": _COUNT,
         "waiting_messages": _COUNT,

@@ -91,9 +91,6 @@ class EventDoor:
             place.identify(principal.subject)
             query = EventQuery.read(request)
             subscriptions = self._subscriptions(query)
-            if request.method == "HEAD":
-                place.leave()
-                return _Headers()
             peer = f"{client.host}:{client.port}" if client is not None else "unknown"
             arrival = Arrival(place, peer, principal)
             session = self._session(arrival, principal, subscriptions)
@@ -105,6 +102,9 @@ class EventDoor:
         except BaseException:
             session.connection_closed()
             raise
+        if request.method == "HEAD":
+            session.connection_closed()
+            return _Headers()
         self._resumed += query.resumes
         self._unreadable += query.resumes and query.point is None
         return EventResponse(self, session)

@@ -33,7 +33,7 @@ HTTP_METHODS = """
 """
 CYCLE_ATTRIBUTES = """
     access_log access_logger chunked_encoding default_headers disconnected expected_content_length flow
-    keep_alive message_event on_response response_complete response_started scope transport
+    keep_alive message_event more_body on_response response_complete response_started scope transport
     waiting_for_100_continue
 """
 

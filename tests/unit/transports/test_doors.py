@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
+import anyio
 import httpx2
 import orjson
 import pytest
@@ -41,13 +42,17 @@ HOOKS = (
 
 
 class Door(NamedTuple):
-    """A request, who may make it, and what it then gets; ``public``: without a credential too."""
+    """A request, who may make it, and what it then gets.
+
+    ``public``: without a credential too. ``endless``: GET's answer has no end, so HEAD's is looked at.
+    """
 
     path: str
     body: str = ""
     allowed: frozenset[str] = frozenset()
     status: int = 200
     public: bool = False
+    endless: bool = False
 
 
 PUBLISHERS = frozenset({"publish"})
@@ -66,8 +71,7 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/v1/streams"): Door("/v1/streams", allowed=ADMINISTRATORS),
     ("GET", "/v1/streams/{stream}"): Door("/v1/streams/kept", allowed=ADMINISTRATORS),
     ("GET", "/v1/streams/{stream}/messages"): Door("/v1/streams/kept/messages", allowed=SUBSCRIBERS),
-    # A response that went on would have no end here: what the stream is asked for can't be had.
-    ("GET", "/v1/events"): Door("/v1/events?filter=a/b&from=5", allowed=SUBSCRIBERS, status=400),
+    ("GET", "/v1/events"): Door("/v1/events?filter=a/%2B", allowed=SUBSCRIBERS, endless=True),
     ("GET", "/metrics"): Door("/metrics", allowed=ADMINISTRATORS),
     ("GET", "/livez"): Door("/livez", **PUBLIC),
     ("GET", "/readyz"): Door("/readyz", **PUBLIC),
@@ -140,7 +144,9 @@ async def test_a_route_opens_to_its_grant_alone(
 ) -> None:
     door = ROUTES[method, path]
     key = "gw_wrong" if who == "wrong" else KEYS[who][0] if who else None
-    response = await ask(gateway, method, door, key)
+    with anyio.fail_after(10):
+        asked = "HEAD" if door.endless and who in door.allowed else method
+        response = await ask(gateway, asked, door, key)
     if door.public or who in door.allowed:
         assert response.status_code == door.status
         assert path != "/v1/publish" or "id" in response.json()["results"][0]
