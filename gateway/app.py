@@ -162,7 +162,10 @@ class Gateway:
         """
         allow_open_files()
         if sockets is None:
-            sockets = listen(self._settings.server.host, self._settings.server.port)
+            server = self._settings.server
+            sockets = listen(
+                server.host, server.port, dead_peer_seconds=arguments.dead_peer_seconds(self._settings)
+            )
         config = self._uvicorn_config()
         runner = GatewayServer(
             config,

@@ -17,6 +17,7 @@ from gateway.ingest.hooks import Hook
 from gateway.ingest.limits import IngestLimits
 from gateway.transports.connection_policy import ConnectionPolicy
 from gateway.transports.origins import OriginPolicy
+from gateway.transports.server import DEAD_PEER_SECONDS
 from gateway.transports.tls import Certificate
 from gateway.transports.uvicorn_http import HeadLimits
 
@@ -186,3 +187,10 @@ def announced(limits: Limits) -> dict[str, int]:
         "subscriptions_per_connection": limits.subscriptions_per_connection,
         "commands_per_second": int(limits.commands_per_second),
     }
+
+
+def dead_peer_seconds(settings: Settings) -> float:
+    """How long a connection's data may be left untaken before the kernel cuts it."""
+    # Longer than those may stay who only wait for streams, and whom the gateway itself closes then.
+    patience = settings.limits.stalled_timeout if settings.streams else settings.limits.write_timeout
+    return DEAD_PEER_SECONDS + patience

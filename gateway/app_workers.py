@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import SecretStr
 
 from gateway import app
+from gateway import app_arguments as arguments
 from gateway.bus.embedded_server import EmbeddedServer, NoEmbeddedServer, find_program
 from gateway.transports.server import listen, reserve
 from gateway.workers.offspring import replace
@@ -84,7 +85,14 @@ def _worker(number: int, settings: Settings, port: int, embedded: EmbeddedServer
         node.metrics.label("worker", str(number))
         node.metrics.counter("worker_restarts", "Times that this worker was started again.", lambda: restarts)
         try:
-            node.run(listen(settings.server.host, port, shared=True))
+            node.run(
+                listen(
+                    settings.server.host,
+                    port,
+                    shared=True,
+                    dead_peer_seconds=arguments.dead_peer_seconds(settings),
+                )
+            )
         finally:
             if embedded is not None and os.getppid() != parent:
                 embedded.end()

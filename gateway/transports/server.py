@@ -17,20 +17,25 @@ _BACKLOG = 4096
 # Left alone the kernel hides 4 MB per client that doesn't read, and no bound of ours could hold.
 _UNSENT_BYTES = 16 * 1024
 
-# A peer whose kernel is silent is dead; one that doesn't read still answers the probes.
-_DEAD_PEER_MILLISECONDS = 30_000
+DEAD_PEER_SECONDS = 30.0
+"""After so long without an answer from its kernel a peer is dead."""
 
 SHUTDOWN_SECONDS = 1.5
 """What is left for HTTP requests and close handshakes once the drain is over."""
 
 
-def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
+def listen(
+    host: str, port: int, *, shared: bool = False, dead_peer_seconds: float = DEAD_PEER_SECONDS
+) -> list[socket.socket]:
     """Return listening sockets on every address of ``host``; connections inherit their options.
 
     Args:
         host: name or address.
         port: 0 takes any free one, the same for all addresses.
         shared: other processes of the user that also say so may listen there too.
+        dead_peer_seconds: a connection whose data is not taken for so long is cut by the kernel. Linux cuts
+            those too whose peer answers and just doesn't read, so it must not be less than a slow consumer
+            may stay.
 
     Raises:
         OSError: an address can't be listened on.
@@ -47,7 +52,7 @@ def listen(host: str, port: int, *, shared: bool = False) -> list[socket.socket]
             # With port 0 the first address chooses for all.
             port = port or listener.getsockname()[1]
             _set(listener, "TCP_NOTSENT_LOWAT", _UNSENT_BYTES)
-            _set(listener, "TCP_USER_TIMEOUT", _DEAD_PEER_MILLISECONDS)
+            _set(listener, "TCP_USER_TIMEOUT", int(dead_peer_seconds * 1000))
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError:
         for listener in sockets:

@@ -6,6 +6,8 @@ import socket
 
 import pytest
 
+from gateway.app_arguments import dead_peer_seconds
+from gateway.settings import Settings
 from gateway.transports.server import listen, reserve
 
 
@@ -50,3 +52,14 @@ def test_what_somebody_listens_on_is_not_reserved(shared: bool) -> None:
 def test_what_is_no_address_of_this_machine_is_not_reserved() -> None:
     with pytest.raises(OSError, match="assign"):
         reserve("192.0.2.1", 0)
+
+
+def test_the_kernel_is_more_patient_than_the_gateway() -> None:
+    """Linux cuts a peer that answers and doesn't read, too: it must not be quicker than our own limits."""
+    live = Settings(limits={"write_timeout": 45.0})
+    kept = Settings(streams=[{"name": "s", "filter": "s/#"}], limits={"stalled_timeout": 600.0})
+    for settings, patience in ((live, 45), (kept, 600)):
+        (listener,) = listen("127.0.0.1", 0, dead_peer_seconds=dead_peer_seconds(settings))
+        with listener:
+            untaken = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert untaken == (patience + 30) * 1000
