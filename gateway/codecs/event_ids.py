@@ -20,6 +20,9 @@ from gateway.core.resume_point import ResumePoint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+MOST_FILTERS: Final = 100
+"""Subscriptions of one connection that an id speaks of."""
+
 LONGEST_ID: Final = 8000
 """Bytes of an id at most: with the header's name it fits the 8 KiB that proxies take as one header."""
 

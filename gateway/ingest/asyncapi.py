@@ -41,7 +41,10 @@ def asyncapi_document(limits: IngestLimits) -> Schema:
         "info": {
             "title": "Fanout Gateway, protocol gateway.v1",
             "version": version("fanout-gateway"),
-            "description": "One JSON object in each text frame, always with `op`.",
+            "description": (
+                "One JSON object in each text frame, always with `op`. `/v1/events` sends the same pushes as "
+                "server-sent events; see `/openapi.json`."
+            ),
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",

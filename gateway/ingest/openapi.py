@@ -16,6 +16,7 @@ from starlette.routing import Route
 from gateway.ingest.asyncapi import asyncapi_document
 from gateway.ingest.limits import IngestLimits
 from gateway.ingest.openapi_administration import administration_paths, administration_schemas
+from gateway.ingest.openapi_events import event_paths
 from gateway.ingest.openapi_paths import paths
 from gateway.ingest.openapi_schemas import schemas
 from gateway.ingest.openapi_streams import stream_paths, stream_schemas
@@ -31,7 +32,7 @@ def openapi_document(limits: IngestLimits) -> dict[str, Any]:
         "info": {
             "title": "Fanout Gateway",
             "version": version("fanout-gateway"),
-            "summary": "Publish over HTTP, fan out over WebSockets.",
+            "summary": "Publish over HTTP, fan out over WebSockets and server-sent events.",
             "description": (
                 "Errors are RFC 9457 problems with a stable `code`. The WebSocket protocol behind `/v1/ws` "
                 "is described in `/asyncapi.json`."
@@ -43,12 +44,13 @@ def openapi_document(limits: IngestLimits) -> dict[str, Any]:
             {"name": "publishing", "description": "Messages in, from anyone who can speak HTTP."},
             {"name": "webhooks", "description": "Messages in, from third parties that sign them."},
             {"name": "websocket", "description": "Messages out."},
+            {"name": "events", "description": "Messages out, for clients that only listen."},
             {"name": "streams", "description": "Messages that are kept, to be read again."},
             {"name": "administration", "description": "Who is there; needs the grant `admin`."},
             {"name": "operations", "description": "For orchestrators and monitoring."},
         ],
         "security": [{}, {"bearer": []}],
-        "paths": {**paths(limits), **stream_paths(), **administration_paths()},
+        "paths": {**paths(limits), **event_paths(), **stream_paths(), **administration_paths()},
         "components": {
             "schemas": {**schemas(limits), **stream_schemas(), **administration_schemas()},
             "securitySchemes": {

@@ -35,7 +35,6 @@ def stream_paths() -> Schema:
         STREAMS_PATH: {"get": _list_streams()},
         STREAMS_PATH + "/{stream}": {"get": _describe_stream()},
         STREAMS_PATH + "/{stream}/messages": {"get": _read_messages()},
-        "/v1/events": {"get": _listen()},
     }
 
 
@@ -179,47 +178,6 @@ def _read_messages() -> Schema:
         "responses": {
             "200": answer("StreamPage", "One page."),
             **problems(400, 401, 403, 404, 429, 503),
-        },
-    }
-
-
-def _listen() -> Schema:
-    event_id: Schema = {"type": "string", "maxLength": 8000}
-    return {
-        "operationId": "listen",
-        "tags": ["streams"],
-        "summary": "Subscribe by server-sent events",
-        "description": (
-            "An endless response. Events are named as the WebSocket's pushes, with the same data; see "
-            "`/asyncapi.json`. Needs the grant `subscribe` for every filter."
-        ),
-        "parameters": [
-            {
-                **_parameter("filter", "Topic filters.", {"type": "array", "items": {"type": "string"}}),
-                "required": True,
-            },
-            _parameter(
-                "from",
-                "Where to begin in streams; `new` if not said.",
-                {"type": "string"},
-            ),
-            _parameter(
-                "overflow",
-                "What gives way when the client is too slow; `spill` if not said.",
-                {"enum": ["spill", "drop_oldest", "drop_newest", "latest", "disconnect"]},
-            ),
-            _parameter("last_event_id", "As the header, which wins.", event_id),
-            {
-                **_parameter("Last-Event-ID", "The `id` of the last event had: goes on behind it.", event_id),
-                "in": "header",
-            },
-        ],
-        "responses": {
-            "200": {
-                "description": "Events.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            },
-            **problems(400, 401, 403, 429, 503),
         },
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.codecs.event_ids import decode_event_id
+from gateway.codecs.event_ids import MOST_FILTERS, decode_event_id
 from gateway.codecs.start import decode_start
 from gateway.core.commands import START_NEW, Overflow, Position, Start, Subscribe
 from gateway.errors import BadCommand
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.core.resume_point import ResumePoint
-
-MOST_FILTERS: Final = 100
 
 # No stream can have this name: the engine then says what is true, that not all could be had.
 _UNKNOWN: Final = {"?": Position("", 0)}

@@ -1,7 +1,7 @@
 /** A real gateway in a process of its own, to be killed and started again. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,9 +19,10 @@ export class GatewayProcess {
     private readonly directory: string,
   ) {}
 
-  /** Starts a gateway on a free port, in an empty directory, with nothing configured. */
-  static async start(): Promise<GatewayProcess> {
+  /** Starts a gateway on a free port, in an empty directory, with these settings (TOML) and no others. */
+  static async start(settings = ""): Promise<GatewayProcess> {
     const gateway = new GatewayProcess(await freePort(), await mkdtemp(join(tmpdir(), "gateway-browser-")));
+    await writeFile(join(gateway.directory, "gateway.toml"), settings);
     await gateway.run();
     return gateway;
   }
@@ -35,6 +36,7 @@ export class GatewayProcess {
     const [program = INSTALLED, ...first] = (process.env["GATEWAY_COMMAND"] ?? INSTALLED).split(" ");
     const child = spawn(program, [...first, "serve", "--port", String(this.port)], {
       cwd: this.directory,
+      env: { ...process.env, GATEWAY_CONFIG: join(this.directory, "gateway.toml") },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;
