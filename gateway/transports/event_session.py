@@ -128,7 +128,7 @@ class EventSession:
         self._session.close()
         if self._ended is not None:
             code, reason = self._sink.end or (_BY_CLIENT, "")
-            services.log.closed(self._session.id, code=code, reason=reason)
+            services.log.closed(self._session.id, code=int(code), reason=reason)
             ended, self._ended = self._ended, None
             ended()
 
