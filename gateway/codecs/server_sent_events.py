@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from struct import Struct
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 import orjson
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 KEEPALIVE: Final = b":\n\n"
 """A comment: every client passes over it."""
+
+_REMEMBERED: Final = 8
+_REMEMBERED_BYTES: Final = 64 * 1024
 
 _HEAD: Final = Struct("!BIIHQ")
 _HEAD_BYTES: Final = _HEAD.size
@@ -90,6 +93,33 @@ class ServerSentEvents:
         return _frame(change, text, stream, topic_filter.encode(), publication.offset or 0)
 
 
+class RecentEvents:
+    """What was written last, for clients that stand where another one stood and get the same.
+
+    Most clients of a stream do: they differ in no more than when they came. Ids then cost one of them what
+    they would cost all.
+    """
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[bytes, bytes], _Written] = {}
+
+    def get(self, frames: bytes, event_id: bytes) -> _Written | None:
+        """What became of ``frames`` for a client whose id was ``event_id``."""
+        return self._written.get((frames, event_id))
+
+    def put(self, frames: bytes, event_id: bytes, written: _Written) -> None:
+        """Remember it for a while, in place of the oldest."""
+        while len(self._written) >= _REMEMBERED:
+            del self._written[next(iter(self._written))]
+        self._written[frames, event_id] = written
+
+
+class _Written(NamedTuple):
+    text: bytes
+    shared: dict[str, Position]
+    event_id: bytes
+
+
 class EventWriter:
     """Makes the frames of one connection what goes over the wire, in order.
 
@@ -97,13 +127,32 @@ class EventWriter:
         point: where the connection's subscriptions stand; moves with what is written.
     """
 
-    __slots__ = ("point",)
+    __slots__ = ("_id", "_recent", "point")
 
-    def __init__(self, point: ResumePoint) -> None:
+    def __init__(self, point: ResumePoint, recent: RecentEvents) -> None:
+        """Write for a client that stands at ``point``; ``recent`` is shared by all clients."""
         self.point = point
+        self._recent = recent
+        self._id = b""
 
     def write(self, frames: bytes) -> bytes:
         """Return the events of ``frames``, which may be many, with their ids."""
+        point = self.point
+        if len(frames) > _REMEMBERED_BYTES or point.apart or not point.complete:
+            return self._write(frames)
+        # Nobody stands apart: the id says all that there is to know.
+        before = self._id
+        written = self._recent.get(frames, before)
+        if written is None:
+            text = self._write(frames)
+            if not point.apart:
+                self._recent.put(frames, before, _Written(text, dict(point.shared), self._id))
+            return text
+        point.shared = dict(written.shared)
+        self._id = written.event_id
+        return written.text
+
+    def _write(self, frames: bytes) -> bytes:
         events: list[bytes] = []
         at = 0
         while at < len(frames):
@@ -114,8 +163,10 @@ class EventWriter:
             if change != _Change.NOTHING:
                 about = frames[at : at + first]
                 self._follow(change, about, frames[at + first : at + first + second], offset)
-                if self.point.complete and (event_id := encode_event_id(self.point)):
-                    events.append(b"id: %b\n" % event_id)
+                if self.point.complete:
+                    self._id = encode_event_id(self.point)
+                    if self._id:
+                        events.append(b"id: %b\n" % self._id)
             events.append(b"\n")
             at = end
         return b"".join(events)

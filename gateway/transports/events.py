@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.codecs.event_ids import LONGEST_ID, largest_id
-from gateway.codecs.server_sent_events import EventWriter, ServerSentEvents, retry
+from gateway.codecs.server_sent_events import EventWriter, RecentEvents, ServerSentEvents, retry
 from gateway.core.resume_point import ResumePoint
 from gateway.engine.following import asks_history
 from gateway.errors import BadCommand, Unauthenticated
@@ -70,6 +70,7 @@ class EventDoor:
         self._services = services
         self._direct = direct
         self._encoder = ServerSentEvents(services.codec)
+        self._recent = RecentEvents()
         self._open = self._opened = self._resumed = self._unreadable = 0
 
     def routes(self) -> list[Route]:
@@ -164,7 +165,7 @@ class EventDoor:
     ) -> EventSession:
         replaying = [each.filter for each in subscriptions if asks_history(each)]
         point = ResumePoint([each.filter for each in subscriptions], replaying=replaying)
-        sink = EventSink(EventWriter(point))
+        sink = EventSink(EventWriter(point, self._recent))
         return EventSession(self._services, self._encoder, sink, arrival=arrival, principal=principal)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.codecs.event_ids import decode_event_id
 from gateway.codecs.gateway_v1 import GatewayV1
-from gateway.codecs.server_sent_events import KEEPALIVE, EventWriter, ServerSentEvents, retry
+from gateway.codecs.server_sent_events import KEEPALIVE, EventWriter, RecentEvents, ServerSentEvents, retry
 from gateway.codecs.websocket_frames import iter_payloads
 from gateway.core.commands import Position
 from gateway.core.events import CaughtUp, Event, Failure, Gap, GoAway, Subscribed, Welcome
@@ -24,7 +24,9 @@ CODEC = ServerSentEvents(GATEWAY_V1)
 
 
 def written(*frames: bytes, point: ResumePoint | None = None) -> list[ServerSentEvent]:
-    return EventStreamReader().feed(EventWriter(point or ResumePoint()).write(b"".join(frames)))
+    return EventStreamReader().feed(
+        EventWriter(point or ResumePoint(), RecentEvents()).write(b"".join(frames))
+    )
 
 
 def in_websocket(frame: bytes) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def test_a_publication_is_encoded_once_for_all_clients() -> None:
 
 def test_goaway_tells_when_to_come_back() -> None:
     reader = EventStreamReader()
-    reader.feed(EventWriter(ResumePoint()).write(CODEC.encode(GoAway("draining", 1234))))
+    reader.feed(EventWriter(ResumePoint(), RecentEvents()).write(CODEC.encode(GoAway("draining", 1234))))
     assert reader.retry == 1234
 
 
@@ -125,7 +127,7 @@ def test_ids_tell_subscriptions_apart_that_have_yet_to_catch_up() -> None:
 
 
 def test_without_streams_there_is_no_id() -> None:
-    text = EventWriter(ResumePoint(["a"])).write(
+    text = EventWriter(ResumePoint(["a"]), RecentEvents()).write(
         CODEC.encode(Subscribed("a")) + Publication("a", "1", 0, b"1").frame(CODEC)
     )
     assert b"id:" not in text
@@ -135,3 +137,31 @@ def test_comments_and_retry_dispatch_nothing() -> None:
     reader = EventStreamReader()
     assert reader.feed(KEEPALIVE + retry(5) + b"\n") == []
     assert (reader.comments, reader.retry) == (1, 5)
+
+
+@given(st.data())
+def test_clients_that_share_what_was_written_get_what_they_would_get_alone(data: st.DataObject) -> None:
+    """A law: for each of several clients, in whatever order they are written."""
+    recent = RecentEvents()
+    filters = [["a"], ["a", "b"]]
+    pairs = [
+        (EventWriter(ResumePoint(each), recent), EventWriter(ResumePoint(each), RecentEvents()))
+        for each in (*filters, *filters)
+    ]
+    begun = {"s": Position("e", 0), "t": Position("e", 0)}
+    for together, alone in pairs:
+        for topic_filter in ("a", "b"):
+            frame = CODEC.encode(Subscribed(topic_filter, begun))
+            assert together.write(frame) == alone.write(frame)
+    frames = [
+        *[stored(offset, stream).frame(CODEC) for stream in ("s", "t") for offset in (1, 2, 3)],
+        Publication("live", "1", 0, b"1").frame(CODEC),
+        CODEC.encode(Gap("trimmed", filter="a", stream="s", first=1, last=2)),
+        CODEC.encode(Gap("epoch", filter="b", stream="t", epoch="f")),
+    ]
+    for _ in range(data.draw(st.integers(1, 12))):
+        together, alone = data.draw(st.sampled_from(pairs))
+        some = b"".join(data.draw(st.lists(st.sampled_from(frames), max_size=3)))
+        assert together.write(some) == alone.write(some)
+        assert together.point.shared == alone.point.shared
+        assert together.point.apart == alone.point.apart

@@ -7,7 +7,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.auth.grants import EVERYTHING
 from gateway.auth.principal import Principal
-from gateway.codecs.server_sent_events import EventWriter, ServerSentEvents
+from gateway.codecs.server_sent_events import EventWriter, RecentEvents, ServerSentEvents
 from gateway.core.commands import Publish, Subscribe
 from gateway.core.events import GoAway
 from gateway.core.resume_point import ResumePoint
@@ -32,7 +32,7 @@ class Client:
         self.session = EventSession(
             self.services,
             ServerSentEvents(self.services.codec),
-            EventSink(EventWriter(ResumePoint(["a"]))),
+            EventSink(EventWriter(ResumePoint(["a"]), RecentEvents())),
             arrival=Arrival(self.services.admission.enter("127.0.0.1"), "127.0.0.1:1", None),
             principal=Principal("ann", expires, EVERYTHING),
         )
