@@ -45,8 +45,10 @@ async def test_reads_in_flight_are_bounded() -> None:
         for number, client in enumerate(clients):
             assert await client.ids(60 - number) == [f"s{each}" for each in range(number + 1, 61)]
         assert 1 <= counts["most"] <= 3
+        # A turn may end between a reader's last message and its joining the live path.
+        await clients[0].until(lambda: node.following.catching_up.statistics().caught_up == 20)
         statistics = node.following.catching_up.statistics()
-        assert (statistics.ready, statistics.reading, statistics.caught_up) == (0, 0, 20)
+        assert (statistics.ready, statistics.reading) == (0, 0)
 
 
 async def test_a_read_that_fails_is_only_a_delay() -> None:
