@@ -1,0 +1,183 @@
+"""What the log says of Redis connections that are interrupted, and of a bus or store that has failed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from gateway.bus.pause import Pause
+from gateway.bus.redis import RedisBus
+from gateway.bus.redis_inbox import Inbox
+from gateway.bus.redis_lanes import Outgoing
+from gateway.bus.redis_listening import ListenLink as BusListenLink
+from gateway.bus.redis_publishing import PublishLink
+from gateway.codecs.gateway_v1 import GatewayV1
+from gateway.core.backoff import Backoff
+from gateway.errors import RedisUnavailable
+from gateway.redis.servers import Address
+from gateway.streams.redis import RedisStore
+from gateway.streams.redis_link import CallLink
+from gateway.streams.redis_listening import ListenLink as StreamListenLink
+from tests.unit.engine.virtual_time import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+CODEC = GatewayV1()
+BACKOFF = Backoff(first_seconds=0.5, limit_seconds=0.5, random=lambda: 1.0)
+ADDRESS = Address("h", 1)
+
+
+class Refusing:
+    """Servers to which nothing connects."""
+
+    sharded = False
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    async def connect(self, address: Address) -> Any:
+        self.attempts += 1
+        raise RedisUnavailable("Redis: away")
+
+
+class Cutting(Refusing):
+    """Servers, and connections to them, that are lost at the first word."""
+
+    async def connect(self, address: Address) -> Any:
+        self.attempts += 1
+        return self
+
+    async def send(self, commands: object) -> None:
+        pass
+
+    async def receive(self) -> NoReturn:
+        raise RedisUnavailable("Redis: away")
+
+    async def call(self, *command: str) -> NoReturn:
+        raise RedisUnavailable("Redis: away")
+
+    async def close(self) -> None:
+        pass
+
+
+def publishing(servers: Any, relocate: Callable[[], None]) -> PublishLink:
+    return PublishLink(
+        servers,
+        ADDRESS,
+        Outgoing("n", [b"c"], CODEC, limit_bytes=1000, timeout=1.5),
+        beat_channel=b"beat",
+        beat_seconds=1.0,
+        backoff=BACKOFF,
+        pause=Pause(),
+        other=Pause(),
+        relocate=relocate,
+    )
+
+
+def bus_listening(servers: Any, relocate: Callable[[], None]) -> BusListenLink:
+    return BusListenLink(
+        servers,
+        ADDRESS,
+        publishing(servers, relocate),
+        Inbox(1, CODEC, limit_bytes=1000, deliver=print, lost=print),
+        beat_channel=b"beat",
+        beat_seconds=1.0,
+        silence_seconds=3.0,
+        backoff=BACKOFF,
+        pause=Pause(),
+        other=Pause(),
+        relocate=relocate,
+        missed=print,
+    )
+
+
+def stream_listening(servers: Any, relocate: Callable[[], None]) -> StreamListenLink:
+    return StreamListenLink(
+        servers, ADDRESS, beat_seconds=1.0, silence_seconds=3.0, backoff=BACKOFF, relocate=relocate
+    )
+
+
+def calling(servers: Any, relocate: Callable[[], None]) -> CallLink:
+    return CallLink(
+        servers,
+        ADDRESS,
+        purpose="appending to",
+        timeout=1.5,
+        beat_seconds=1.0,
+        backoff=BACKOFF,
+        relocate=relocate,
+    )
+
+
+async def during(seconds: float, running: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(running)
+    ended, _ = await asyncio.wait([task], timeout=seconds)
+    assert not ended
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("kind", [Refusing, Cutting])
+@pytest.mark.parametrize(
+    ("open_link", "logger", "what"),
+    [
+        (publishing, "gateway.bus", "publishing to Redis"),
+        (bus_listening, "gateway.bus", "listening to Redis"),
+        (stream_listening, "gateway.streams", "listening to streams in Redis"),
+        (calling, "gateway.streams", "appending to streams in Redis"),
+    ],
+)
+def test_the_first_of_several_failures_is_told_and_each_makes_servers_be_looked_for(
+    kind: type[Refusing], open_link: Any, logger: str, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers, relocated = kind(), 0
+
+    def relocate() -> None:
+        nonlocal relocated
+        relocated += 1
+
+    async def scenario() -> None:
+        await during(4.25, open_link(servers, relocate).run())
+
+    with caplog.at_level(logging.WARNING), asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(scenario())
+    assert caplog.record_tuples == [(logger, logging.WARNING, f"{what} is interrupted: Redis: away")]
+    assert relocated == servers.attempts >= 3
+
+
+class Broken:
+    """Servers with a bug."""
+
+    sharded = False
+
+    async def locate(self, channels: object) -> NoReturn:
+        raise ZeroDivisionError
+
+
+def test_a_bus_that_has_failed_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        bus = RedisBus("redis://h", node="n", encoder=CODEC)
+        bus._servers = Broken()  # type: ignore[assignment]
+        await bus.start(lambda publication: None, lambda matches, dropped: None)
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(scenario())
+    assert caplog.record_tuples == [("gateway.bus", logging.ERROR, "the bus has failed")]
+    assert caplog.records[0].exc_info is not None
+
+
+def test_a_store_that_has_failed_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        store = RedisStore("redis://h", [])
+        store._routes._servers = Broken()  # type: ignore[assignment]
+        await store.start()
+        await asyncio.wait([store._running])  # type: ignore[list-item]
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(scenario())
+    assert caplog.record_tuples == [("gateway.streams", logging.ERROR, "the store of streams has failed")]
+    assert caplog.records[0].exc_info is not None
