@@ -14,7 +14,8 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gateway.errors import BusUnavailable, Unavailable
+from gateway.errors import BusUnavailable
+from gateway.redis.keeping import keep_connected
 from gateway.redis.wire import Moved, Refused
 
 if TYPE_CHECKING:
@@ -166,18 +167,14 @@ class ListenLink:
 
     async def run(self) -> None:
         """Keep the connection for ever."""
-        loop = asyncio.get_running_loop()
-        failures = 0
-        while True:
-            began = loop.time()
-            try:
-                await self._connected()
-            except* Unavailable as group:
-                failures = self._backoff.failures(failures, lived_seconds=loop.time() - began)
-                if failures == 1:
-                    _log.warning("listening to Redis is interrupted: %s", group.exceptions[0])
-            self._relocate()
-            await self._pause.wait(self._backoff.wait(failures))
+        await keep_connected(
+            self._connected,
+            self._backoff,
+            relocate=self._relocate,
+            log=_log,
+            what="listening to Redis",
+            wait=self._pause.wait,
+        )
 
     async def _connected(self) -> None:
         wire = await self._servers.connect(self._address)

