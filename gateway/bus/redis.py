@@ -25,7 +25,9 @@ from gateway.bus.redis_lanes import Outgoing
 from gateway.bus.redis_listening import ListenLink, Partition
 from gateway.bus.redis_publishing import PublishLink
 from gateway.core.backoff import Backoff
-from gateway.errors import BusUnavailable, RedisUnavailable
+from gateway.errors import BusUnavailable
+from gateway.redis.keeping import keep_all
+from gateway.redis.locating import keep_located
 from gateway.redis.servers import Address, servers_of
 
 if TYPE_CHECKING:
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from gateway.core.publication import MessageEncoder, Publication
 
 _CACHED_LEVELS = 65536
-_LOCATE_SECONDS = 5.0
-_LOCATE_PAUSE = 0.1
 
 _log = logging.getLogger("gateway.bus")
 
@@ -257,20 +257,9 @@ class RedisBus:
     # Servers
 
     async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._relocating.clear()
-                try:
-                    located = await self._servers.locate(self._channels)
-                except RedisUnavailable as exc:
-                    _log.debug("%s", exc)
-                else:
-                    self._arrange(located, tasks)
-                # At most ten times a second, however many connections fail.
-                await asyncio.sleep(_LOCATE_PAUSE)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOCATE_SECONDS):
-                        await self._relocating.wait()
+        await keep_located(
+            self._servers, self._channels, self._arrange, relocating=self._relocating, log=_log
+        )
 
     def _arrange(self, located: Mapping[Address, list[int]], tasks: asyncio.TaskGroup) -> None:
         for address, numbers in located.items():
@@ -321,13 +310,7 @@ class RedisBus:
             relocate=self._relocating.set,
             missed=self._missed,
         )
-        return publishing, listening, tasks.create_task(_both(publishing, listening))
-
-
-async def _both(publishing: PublishLink, listening: ListenLink) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(publishing.run())
-        tasks.create_task(listening.run())
+        return publishing, listening, tasks.create_task(keep_all(publishing.run, listening.run))
 
 
 def _nowhere(publication: Publication) -> None:

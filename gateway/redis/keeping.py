@@ -1,15 +1,15 @@
-"""What a node does for ever for the sake of its Redis: keep connections."""
+"""Connections to Redis that are kept for ever."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Unavailable
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from gateway.core.backoff import Backoff
 
@@ -48,3 +48,10 @@ async def keep_connected(
                 log.warning("%s is interrupted: %s", what, group.exceptions[0])
         relocate()
         await wait(backoff.wait(failures))
+
+
+async def keep_all(*keep: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Keep several connections at once; when the keeping of one fails, that of all ends."""
+    async with asyncio.TaskGroup() as tasks:
+        for each in keep:
+            tasks.create_task(each())

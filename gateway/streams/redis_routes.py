@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.core.backoff import Backoff
 from gateway.errors import RedisUnavailable
+from gateway.redis.keeping import keep_all
+from gateway.redis.locating import keep_located
 from gateway.redis.wire import Refused
 from gateway.streams.redis_link import CallLink
 from gateway.streams.redis_listening import ListenLink
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from gateway.redis.wire import Wire
     from gateway.streams.limits import RedisStoreLimits
     from gateway.streams.redis_log import Log
-
-_LOCATE_SECONDS = 5.0
-_LOCATE_PAUSE = 0.1
 
 _logger = logging.getLogger("gateway.streams")
 
@@ -60,20 +58,7 @@ class Routes:
     async def run(self) -> None:
         """Connect, and look again when a server may have changed its part."""
         keys = [log.keys.log for log in self._logs]
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._relocating.clear()
-                try:
-                    located = await self._servers.locate(keys)
-                except RedisUnavailable as exc:
-                    _logger.debug("%s", exc)
-                else:
-                    self._arrange(located, tasks)
-                # At most ten times a second, however many connections fail.
-                await asyncio.sleep(_LOCATE_PAUSE)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOCATE_SECONDS):
-                        await self._relocating.wait()
+        await keep_located(self._servers, keys, self._arrange, relocating=self._relocating, log=_logger)
 
     def close(self) -> None:
         """Forget all servers, once ``run`` has ended; readers that wait find out."""
@@ -109,7 +94,7 @@ class Routes:
             backoff=self._backoff,
             relocate=self._relocating.set,
         )
-        task = tasks.create_task(_run_all(appending, reading, listening))
+        task = tasks.create_task(keep_all(appending.run, reading.run, listening.run))
         return _Links(appending, reading, listening, task)
 
     def _call_link(self, address: Address, *, appending: bool) -> CallLink:
@@ -144,9 +129,3 @@ class Routes:
                 "streams need noeviction",
                 policy,
             )
-
-
-async def _run_all(*links: CallLink | ListenLink) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for link in links:
-            tasks.create_task(link.run())

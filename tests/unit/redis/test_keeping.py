@@ -10,7 +10,7 @@ import pytest
 
 from gateway.core.backoff import Backoff
 from gateway.errors import BusUnavailable, RedisUnavailable, StreamUnavailable
-from gateway.redis.keeping import keep_connected
+from gateway.redis.keeping import keep_all, keep_connected
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -155,3 +155,46 @@ def test_the_wait_is_a_sleep_unless_another_one_is_given() -> None:
         assert loop.time() - began == pytest.approx(1.5)
 
     virtually(scenario)
+
+
+async def for_ever(running: set[str], name: str) -> None:
+    running.add(name)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        running.discard(name)
+
+
+async def test_all_are_kept_at_a_time_and_end_together() -> None:
+    running: set[str] = set()
+    keeping = asyncio.create_task(keep_all(lambda: for_ever(running, "a"), lambda: for_ever(running, "b")))
+    async with asyncio.timeout(5):
+        while running != {"a", "b"}:  # noqa: ASYNC110 - turns of the loop are what is waited for
+            await asyncio.sleep(0)
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    assert keeping.cancelled()
+    assert running == set()
+
+
+async def test_when_one_fails_all_end() -> None:
+    running: set[str] = set()
+
+    async def fail() -> None:
+        while not running:  # noqa: ASYNC110 - turns of the loop are what is waited for
+            await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await keep_all(lambda: for_ever(running, "a"), fail)
+    assert raised.group_contains(ZeroDivisionError)
+    assert running == set()
+
+
+async def test_nothing_begins_when_it_is_cancelled_before() -> None:
+    running: set[str] = set()
+    keeping = asyncio.create_task(keep_all(lambda: for_ever(running, "a")))
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    assert keeping.cancelled()
+    assert running == set()

@@ -1,0 +1,53 @@
+"""Knowing which Redis server has what, for ever: servers fail over, and a cluster's slots move."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway.errors import RedisUnavailable
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.redis.servers import Address, Servers
+
+_LOCATE_SECONDS = 5.0
+_LOCATE_PAUSE = 0.1
+
+
+async def keep_located(
+    servers: Servers,
+    keys: Sequence[bytes],
+    arrange: Callable[[Mapping[Address, list[int]], asyncio.TaskGroup], None],
+    *,
+    relocating: asyncio.Event,
+    log: logging.Logger,
+) -> None:
+    """Ask which server has which of ``keys``, again and again, for ever.
+
+    Args:
+        servers: are asked.
+        keys: or channels.
+        arrange: called with each answer, as ``Servers.locate`` gives it, and with the group that owns the
+            tasks of all servers: when one of them fails, everything ends.
+        relocating: set by whoever has a reason to ask again at once; else they are asked now and then.
+        log: is told, at its debug level, that no server could be asked.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            # Before asking: a reason that comes up meanwhile is one to ask once more.
+            relocating.clear()
+            try:
+                located = await servers.locate(keys)
+            except RedisUnavailable as exc:
+                log.debug("%s", exc)
+            else:
+                arrange(located, tasks)
+            # At most ten times a second, however many connections fail.
+            await asyncio.sleep(_LOCATE_PAUSE)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOCATE_SECONDS):
+                    await relocating.wait()

@@ -1,0 +1,172 @@
+"""Which server has what: asked again in time, at once for a reason, and never in a hurry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.errors import RedisUnavailable
+from gateway.redis.locating import keep_located
+from gateway.redis.servers import Address
+from tests.unit.engine.virtual_time import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+LOG = logging.getLogger("gateway.test")
+KEYS = [b"a", b"b"]
+
+
+class Servers:
+    """Says when it was asked; answers after a while, the last answer again and again."""
+
+    sharded = False
+
+    def __init__(self, *answers: Mapping[Address, list[int]] | Exception, takes: float = 0.0) -> None:
+        self.answers = list(answers) or [{}]
+        self.takes = takes
+        self.asked: list[float] = []
+
+    async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
+        assert channels is KEYS
+        self.asked.append(round(asyncio.get_running_loop().time() - BEGINNING, 3))
+        await asyncio.sleep(self.takes)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def connect(self, address: Address) -> Any:
+        raise AssertionError("nothing is connected here")
+
+
+BEGINNING = 1000.0
+"""The virtual loop's first moment."""
+
+
+class Kept:
+    """A keeping under way, and the answers that it has brought."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.answers: list[Mapping[Address, list[int]]] = []
+        self.relocating = asyncio.Event()
+        self.tasks: asyncio.TaskGroup | None = None
+        self.task = asyncio.create_task(
+            keep_located(servers, KEYS, self.arrange, relocating=self.relocating, log=LOG)
+        )
+
+    def arrange(self, located: Mapping[Address, list[int]], tasks: asyncio.TaskGroup) -> None:
+        self.answers.append(located)
+        self.tasks = tasks
+
+    async def end(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+def virtually(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(scenario())
+
+
+def test_servers_are_asked_now_and_then_without_a_reason() -> None:
+    one, two = {Address("h", 1): [0, 1]}, {Address("h", 1): [0], Address("h", 2): [1]}
+    servers = Servers(one, two)
+
+    async def scenario() -> None:
+        kept = Kept(servers)
+        await asyncio.sleep(11)
+        assert servers.asked == [0.0, 5.1, 10.2]
+        assert kept.answers == [one, two, two]
+        await kept.end()
+
+    virtually(scenario)
+
+
+def test_a_reason_makes_servers_be_asked_at_once() -> None:
+    servers = Servers()
+
+    async def scenario() -> None:
+        kept = Kept(servers)
+        await asyncio.sleep(2)
+        kept.relocating.set()
+        await asyncio.sleep(1)
+        assert servers.asked == [0.0, 2.0]
+        await kept.end()
+
+    virtually(scenario)
+
+
+def test_servers_are_asked_ten_times_a_second_at_most() -> None:
+    servers = Servers()
+
+    async def scenario() -> None:
+        kept = Kept(servers)
+        for _ in range(950):
+            kept.relocating.set()
+            await asyncio.sleep(0.001)
+        assert servers.asked == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+        await kept.end()
+
+    virtually(scenario)
+
+
+def test_a_reason_that_comes_up_while_servers_are_asked_is_not_lost() -> None:
+    servers = Servers(takes=1.0)
+
+    async def scenario() -> None:
+        kept = Kept(servers)
+        await asyncio.sleep(0.5)
+        kept.relocating.set()
+        await asyncio.sleep(2)
+        assert servers.asked == [0.0, 1.1]
+        await kept.end()
+
+    virtually(scenario)
+
+
+def test_without_an_answer_all_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    located = {Address("h", 1): [0, 1]}
+    servers = Servers(located, RedisUnavailable("Redis: nobody answers"), located)
+
+    async def scenario() -> None:
+        kept = Kept(servers)
+        await asyncio.sleep(11)
+        assert len(servers.asked) == 3
+        assert kept.answers == [located, located]
+        await kept.end()
+
+    with caplog.at_level(logging.DEBUG, LOG.name):
+        virtually(scenario)
+    assert [each for each in caplog.record_tuples if each[0] == LOG.name] == [
+        (LOG.name, logging.DEBUG, "Redis: nobody answers")
+    ]
+
+
+def test_a_server_whose_task_fails_ends_everything() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def scenario() -> None:
+        kept = Kept(Servers())
+        await asyncio.sleep(1)
+        assert kept.tasks is not None
+        kept.tasks.create_task(fail())
+        with pytest.raises(ExceptionGroup) as raised:
+            await kept.task
+        assert raised.group_contains(ZeroDivisionError)
+
+    virtually(scenario)
+
+
+def test_what_is_no_unavailability_ends_everything() -> None:
+    async def scenario() -> None:
+        kept = Kept(Servers(ZeroDivisionError()))
+        with pytest.raises(ExceptionGroup) as raised:
+            await kept.task
+        assert raised.group_contains(ZeroDivisionError)
+
+    virtually(scenario)
