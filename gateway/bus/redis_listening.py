@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BusUnavailable
 from gateway.redis.keeping import keep_connected
-from gateway.redis.wire import Moved, Refused
+from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, Moved, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -253,7 +253,7 @@ class ListenLink:
             except Refused as exc:
                 raise BusUnavailable(f"Redis refuses to be listened to: {exc}") from exc
             self._heard_at = loop.time()
-            if type(reply) is list and reply[0] in _MESSAGES:
+            if type(reply) is list and reply[0] in MESSAGES:
                 partition = by_channel.get(reply[1])
                 if partition is not None:
                     put(partition.number, reply[2])
@@ -271,12 +271,12 @@ class ListenLink:
     def _noted(self, reply: Reply) -> None:
         if type(reply) is not list or (partition := self._by_channel.get(reply[1])) is None:
             return  # an answer to PING, or about the channel of the heartbeat
-        if reply[0] in _SUBSCRIBED:
+        if reply[0] in SUBSCRIBED:
             if partition.asked:
                 self._inbox.forget(partition.number)
                 partition.confirmed()
                 self._complete()
-        elif reply[0] in _UNSUBSCRIBED:
+        elif reply[0] in UNSUBSCRIBED:
             if partition.leaving:
                 partition.leaving -= 1
             else:
@@ -298,8 +298,3 @@ class ListenLink:
             for partition in missed:
                 partition.missed = False
             self._missed(missed)
-
-
-_MESSAGES = frozenset({b"message", b"smessage"})
-_SUBSCRIBED = frozenset({b"subscribe", b"ssubscribe"})
-_UNSUBSCRIBED = frozenset({b"unsubscribe", b"sunsubscribe"})

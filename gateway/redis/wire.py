@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 Command: TypeAlias = "tuple[str | bytes | int, ...]"
 Reply: TypeAlias = Any
 
+MESSAGES = frozenset({b"message", b"smessage"})
+"""First words of pushes that bring what was published; the second is the channel, as in all pushes."""
+SUBSCRIBED = frozenset({b"subscribe", b"ssubscribe"})
+"""First words of pushes that confirm a subscription."""
+UNSUBSCRIBED = frozenset({b"unsubscribe", b"sunsubscribe"})
+"""First words of pushes that tell the end of one, asked for or not."""
+
 
 class Refused(Exception):  # noqa: N818 - says what happened
     """The server answered a command with an error.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_connected
-from gateway.redis.wire import Moved, Refused
+from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, Moved, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,15 +147,15 @@ class ListenLink:
 
     def _take(self, reply: Reply) -> None:
         kind, channel, *content = reply
-        if kind in _MESSAGES:
+        if kind in MESSAGES:
             if (log := self._wanted.get(channel)) is not None:
                 epoch, _, last = content[0].partition(b" ")
                 log.bell.tell(epoch.decode(), int(last))
-        elif kind in _SUBSCRIBED:
+        elif kind in SUBSCRIBED:
             if channel in self._wanted:
                 self._heard.add(channel)
                 self._ring(channel)
-        elif kind in _UNSUBSCRIBED and channel in self._wanted:
+        elif kind in UNSUBSCRIBED and channel in self._wanted:
             # The server let it go by itself: the log is another one's now.
             self._asked.discard(channel)
             self._heard.discard(channel)
@@ -165,8 +165,3 @@ class ListenLink:
     def _ring(self, channel: bytes) -> None:
         if (log := self._wanted.get(channel)) is not None:
             log.bell.ring()
-
-
-_MESSAGES = frozenset({b"message", b"smessage"})
-_SUBSCRIBED = frozenset({b"subscribe", b"ssubscribe"})
-_UNSUBSCRIBED = frozenset({b"unsubscribe", b"sunsubscribe"})
