@@ -15,6 +15,7 @@ import logging
 import random
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.bus.base import BusStatistics
@@ -27,6 +28,7 @@ from gateway.bus.redis_publishing import PublishLink
 from gateway.core.backoff import Backoff
 from gateway.errors import BusUnavailable
 from gateway.redis.keeping import keep_all
+from gateway.redis.lifetime import tell_failure, wait_until
 from gateway.redis.locating import keep_located
 from gateway.redis.servers import Address, servers_of
 
@@ -116,11 +118,8 @@ class RedisBus:
         self._inbox.deliver = deliver
         self._lost = lost
         self._running = asyncio.create_task(self._run(), name="bus")
-        self._running.add_done_callback(_tell_failure)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.timeout):
-                while not self.available:  # noqa: ASYNC110 - once, at the start
-                    await asyncio.sleep(0.005)
+        self._running.add_done_callback(partial(tell_failure, _log, "the bus"))
+        await wait_until(lambda: self.available, self._limits.timeout)
 
     async def stop(self) -> None:
         """End; what was not confirmed fails."""
@@ -315,8 +314,3 @@ class RedisBus:
 
 def _nowhere(publication: Publication) -> None:
     """Stand in for a deliver until the start."""
-
-
-def _tell_failure(running: asyncio.Task[None]) -> None:
-    if not running.cancelled() and (error := running.exception()) is not None:
-        _log.error("the bus has failed", exc_info=error)

@@ -19,9 +19,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamUnavailable
+from gateway.redis.lifetime import tell_failure, wait_until
 from gateway.redis.servers import servers_of
 from gateway.streams.base import StoreStatistics
 from gateway.streams.limits import RedisStoreLimits
@@ -94,21 +96,15 @@ class RedisStore:
     async def start(self) -> None:
         """Begin; returns when Redis is there, or without it after the time limit of an answer."""
         self._running = asyncio.create_task(self._run(), name="store")
-        self._running.add_done_callback(_tell_failure)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.timeout):
-                while not self.available:  # noqa: ASYNC110 - once, at the start
-                    await asyncio.sleep(0.005)
+        self._running.add_done_callback(partial(tell_failure, _logger, "the store of streams"))
+        await wait_until(lambda: self.available, self._limits.timeout)
 
     async def stop(self) -> None:
         """End, once what was accepted is answered or its time is up."""
         running, self._running = self._running, None
         if running is None:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.timeout):
-                while any(not lane.idle for lane in self._lanes.values()):  # noqa: ASYNC110 - once, at the end
-                    await asyncio.sleep(0.005)
+        await wait_until(lambda: all(lane.idle for lane in self._lanes.values()), self._limits.timeout)
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
@@ -202,8 +198,3 @@ class RedisStore:
             raise StreamUnavailable("the store of streams is closed")
         log = self._lanes[stream].log
         return await Look(log, self._publish, timeout=self._limits.timeout, time=time, seen=seen).answer()
-
-
-def _tell_failure(running: asyncio.Task[None]) -> None:
-    if not running.cancelled() and (error := running.exception()) is not None:
-        _logger.error("the store of streams has failed", exc_info=error)
