@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -125,8 +124,7 @@ class RedisBus:
         """End; what was not confirmed fails."""
         if self._running is not None:
             self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+            await asyncio.wait([self._running])
         for publishing, _, _ in self._links.values():
             publishing.stop()
         self._links.clear()

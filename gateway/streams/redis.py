@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -106,8 +105,7 @@ class RedisStore:
             return
         await wait_until(lambda: all(lane.idle for lane in self._lanes.values()), self._limits.timeout)
         running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+        await asyncio.wait([running])
         for lane in self._lanes.values():
             lane.give_up("the node ends")
         self._routes.close()

@@ -16,7 +16,9 @@ from gateway.bus.redis_listening import ListenLink as BusListenLink
 from gateway.bus.redis_publishing import PublishLink
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.backoff import Backoff
-from gateway.errors import RedisUnavailable
+from gateway.core.publication import Publication
+from gateway.core.streams import StreamConfiguration
+from gateway.errors import BusUnavailable, RedisUnavailable, StreamUnavailable
 from gateway.redis.servers import Address
 from gateway.streams.redis import RedisStore
 from gateway.streams.redis_link import CallLink
@@ -158,11 +160,14 @@ class Broken:
         raise ZeroDivisionError
 
 
-def test_a_bus_that_has_failed_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bus_that_has_failed_says_so_and_can_be_stopped(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         bus = RedisBus("redis://h", node="n", encoder=CODEC)
         bus._servers = Broken()  # type: ignore[assignment]
         await bus.start(lambda publication: None, lambda matches, dropped: None)
+        with pytest.raises(BusUnavailable):
+            bus.publish(Publication("a", "1", time=1, data=b"1"))
+        await bus.stop()
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(scenario())
@@ -170,13 +175,16 @@ def test_a_bus_that_has_failed_says_so(caplog: pytest.LogCaptureFixture) -> None
     assert caplog.records[0].exc_info is not None
 
 
-def test_a_store_that_has_failed_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_has_failed_says_so_and_can_be_stopped(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
-        store = RedisStore("redis://h", [])
+        store = RedisStore("redis://h", [StreamConfiguration("s", "#")])
         store._routes._servers = Broken()  # type: ignore[assignment]
         await store.start()
         assert store._running is not None
         await asyncio.wait([store._running])
+        with pytest.raises(StreamUnavailable):
+            store.append("s", Publication("a", "1", time=1, data=b"1"))
+        await store.stop()
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(scenario())
