@@ -6,31 +6,26 @@ Spec: docs/protocol.md, which also says what no schema can.
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.commands import Overflow
+from gateway.ingest.json_schema import ANY_TEXT, BASE64, COUNT, HEADERS, POSITIVE, TEXT, TIME, Schema
 from gateway.ingest.openapi_schemas import error_codes
 
 if TYPE_CHECKING:
     from gateway.ingest.limits import IngestLimits
 
-Schema = dict[str, Any]
-
-_TEXT: Final[Schema] = {"type": "string"}
 _FILTER: Final[Schema] = {
-    "type": "string",
-    "minLength": 1,
+    **TEXT,
     "description": "A topic filter: `+` is one level, `#` at the end is the rest.",
 }
-_TOPIC: Final[Schema] = {"type": "string", "minLength": 1, "description": "A topic, without wildcards."}
-_TIME: Final[Schema] = {"type": "integer", "description": "Milliseconds since 1970."}
+_TOPIC: Final[Schema] = {**TEXT, "description": "A topic, without wildcards."}
 _POSITION: Final[Schema] = {
     "type": "object",
-    "properties": {"epoch": _TEXT, "offset": {"type": "integer", "minimum": 0}},
+    "properties": {"epoch": ANY_TEXT, "offset": COUNT},
     "required": ["epoch", "offset"],
 }
 _POSITIONS: Final[Schema] = {"type": "object", "additionalProperties": _POSITION}
-_HEADERS: Final[Schema] = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
 def asyncapi_document(limits: IngestLimits) -> Schema:
@@ -79,12 +74,12 @@ def _commands(limits: IngestLimits) -> Schema:
     body = {
         "topic": _TOPIC,
         "data": {"description": f"JSON of at most {limits.message.message_bytes} bytes."},
-        "data_base64": {"type": "string", "contentEncoding": "base64"},
-        "content_type": _TEXT,
-        "headers": {**_HEADERS, "maxProperties": limits.message.header_entries},
-        "id": _TEXT,
-        "idempotency_key": _TEXT,
-        "key": _TEXT,
+        "data_base64": BASE64,
+        "content_type": ANY_TEXT,
+        "headers": {**HEADERS, "maxProperties": limits.message.header_entries},
+        "id": ANY_TEXT,
+        "idempotency_key": ANY_TEXT,
+        "key": ANY_TEXT,
     }
     subscribe = {
         "filter": _FILTER,
@@ -93,7 +88,7 @@ def _commands(limits: IngestLimits) -> Schema:
         "from": {"anyOf": [{"enum": ["new", "earliest"]}, {"type": "object"}]},
     }
     return {
-        "auth": _command("auth", "Authenticate, or renew.", {"token": _TEXT}, ["token"]),
+        "auth": _command("auth", "Authenticate, or renew.", {"token": ANY_TEXT}, ["token"]),
         "subscribe": _command("subscribe", "Get what matches the filter.", subscribe, ["filter"]),
         "unsubscribe": _command("unsubscribe", "Get it no longer.", {"filter": _FILTER}, ["filter"]),
         "publish": _command("publish", "Publish; `data` or `data_base64`.", body, ["topic"]),
@@ -102,42 +97,41 @@ def _commands(limits: IngestLimits) -> Schema:
 
 
 def _events() -> Schema:
-    count = {"type": "integer", "minimum": 0}
     nullable_count = {"type": ["integer", "null"], "minimum": 0}
     message = {
         "topic": _TOPIC,
-        "id": _TEXT,
-        "time": _TIME,
-        "content_type": _TEXT,
-        "headers": _HEADERS,
-        "key": _TEXT,
-        "stream": _TEXT,
-        "offset": {"type": "integer", "minimum": 1},
+        "id": ANY_TEXT,
+        "time": TIME,
+        "content_type": ANY_TEXT,
+        "headers": HEADERS,
+        "key": ANY_TEXT,
+        "stream": ANY_TEXT,
+        "offset": POSITIVE,
         "filter": _FILTER,
         "data": {"description": "As published; a string for `text/*`."},
-        "data_base64": {"type": "string", "contentEncoding": "base64"},
+        "data_base64": BASE64,
     }
     gap = {
         "reason": {"enum": ["overflow", "trimmed", "epoch", "bus"]},
         "filter": _FILTER,
         "dropped": nullable_count,
-        "stream": _TEXT,
-        "epoch": _TEXT,
-        "from": count,
-        "to": count,
+        "stream": ANY_TEXT,
+        "epoch": ANY_TEXT,
+        "from": COUNT,
+        "to": COUNT,
     }
     welcome = {
-        "session": _TEXT,
-        "node": _TEXT,
+        "session": ANY_TEXT,
+        "node": ANY_TEXT,
         "protocol": {"const": "gateway.v1"},
         "authenticated": {"type": "boolean"},
         "limits": {"type": "object", "additionalProperties": {"type": "integer"}},
     }
     subscribed = {"filter": _FILTER, "positions": _POSITIONS, "recovered": {"type": ["boolean", "null"]}}
     identity = {"subject": {"type": ["string", "null"]}, "expires": {"type": ["integer", "null"]}}
-    published = {"id": _TEXT, "stream": _TEXT, "offset": {"type": "integer", "minimum": 1}}
-    error = {"code": {"enum": error_codes()}, "reason": _TEXT, "fatal": {"type": "boolean"}}
-    goaway = {"reason": _TEXT, "retry_after": {**count, "description": "Milliseconds."}}
+    published = {"id": ANY_TEXT, "stream": ANY_TEXT, "offset": POSITIVE}
+    error = {"code": {"enum": error_codes()}, "reason": ANY_TEXT, "fatal": {"type": "boolean"}}
+    goaway = {"reason": ANY_TEXT, "retry_after": {**COUNT, "description": "Milliseconds."}}
     return {
         "welcome": _event("welcome", "The first frame of every connection.", welcome, list(welcome)),
         "authenticated": _reply("authenticated", "Who the client is.", identity, list(identity)),

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gateway.core.block_list import LONGEST_BLOCK_SECONDS, LONGEST_SUBJECT
 from gateway.core.control import MOST_PER_PAGE
 from gateway.ingest.administration import CONNECTIONS_PATH, DISCONNECT_PATH, NODES_PATH
-from gateway.ingest.openapi_paths import answer, problems
+from gateway.ingest.json_schema import ANY_TEXT, COUNT, POSITIVE, TEXT, TIME, Schema, closed_object, reference
+from gateway.ingest.openapi_operations import answer, problems
 
-Schema = dict[str, Any]
-
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-_TIME: Schema = {"type": "integer", "description": "Milliseconds since 1970."}
-
-_NODE: Schema = {"type": "string", "minLength": 1}
 _REACH: Schema = {
-    "nodes": {"type": "array", "items": _NODE, "description": "Those that have done it."},
+    "nodes": {"type": "array", "items": TEXT, "description": "Those that have done it."},
     "missing": {
         "type": "array",
-        "items": _NODE,
+        "items": TEXT,
         "description": "Those that have not, or not said so in time.",
     },
     "complete": {
@@ -42,12 +35,12 @@ def administration_paths() -> Schema:
 def administration_schemas() -> Schema:
     """Return the schemas that the paths refer to."""
     node = {
-        "node": {**_NODE, "description": "The node's name, new with each start."},
-        "name": {"type": "string", "description": "Of the host or container."},
-        "version": {"type": "string"},
-        "started": {**_TIME, "description": "Milliseconds since 1970, by the node's own clock."},
-        "connections": _COUNT,
-        "subscriptions": _COUNT,
+        "node": {**TEXT, "description": "The node's name, new with each start."},
+        "name": {**ANY_TEXT, "description": "Of the host or container."},
+        "version": ANY_TEXT,
+        "started": {**TIME, "description": "Milliseconds since 1970, by the node's own clock."},
+        "connections": COUNT,
+        "subscriptions": COUNT,
         "silent_seconds": {
             "type": "number",
             "minimum": 0,
@@ -55,36 +48,36 @@ def administration_schemas() -> Schema:
         },
     }
     connection = {
-        "node": {**_NODE, "description": "Where it is."},
-        "session": {"type": "string"},
+        "node": {**TEXT, "description": "Where it is."},
+        "session": ANY_TEXT,
         "subject": {"type": ["string", "null"], "description": "null while anonymous."},
-        "peer": {"type": "string", "description": "Address and port; a trusted proxy's word where one is."},
+        "peer": {**ANY_TEXT, "description": "Address and port; a trusted proxy's word where one is."},
         "transport": {"enum": ["websocket", "sse"]},
-        "connected": _TIME,
-        "subscriptions": _COUNT,
-        "waiting_messages": _COUNT,
-        "waiting_bytes": _COUNT,
+        "connected": TIME,
+        "subscriptions": COUNT,
+        "waiting_messages": COUNT,
+        "waiting_bytes": COUNT,
     }
     page = {
-        "connections": {"type": "array", "items": {"$ref": "#/components/schemas/Connection"}},
+        "connections": {"type": "array", "items": reference("Connection")},
         "next": {"type": ["string", "null"], "description": "`after` of the next page; null: there is none."},
         **_REACH,
     }
     return {
-        "Node": _closed(node),
-        "Nodes": _closed(
+        "Node": closed_object(node),
+        "Nodes": closed_object(
             {
-                "nodes": {"type": "array", "items": {"$ref": "#/components/schemas/Node"}},
+                "nodes": {"type": "array", "items": reference("Node")},
                 "complete": {
                     "type": "boolean",
                     "description": "false: there may be nodes that this one has not heard of.",
                 },
             }
         ),
-        "Connection": _closed(connection),
-        "Connections": _closed(page),
-        "Disconnected": _closed(
-            {"disconnected": _COUNT, "blocked_until": {**_TIME, "type": ["integer", "null"]}, **_REACH}
+        "Connection": closed_object(connection),
+        "Connections": closed_object(page),
+        "Disconnected": closed_object(
+            {"disconnected": COUNT, "blocked_until": {**TIME, "type": ["integer", "null"]}, **_REACH}
         ),
     }
 
@@ -113,13 +106,13 @@ def _list_connections() -> Schema:
                 "name": "limit",
                 "in": "query",
                 "description": "Connections per page; 100 if not said.",
-                "schema": {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE},
+                "schema": {**POSITIVE, "maximum": MOST_PER_PAGE},
             },
             {
                 "name": "after",
                 "in": "query",
                 "description": "`next` of the page before.",
-                "schema": {"type": "string"},
+                "schema": ANY_TEXT,
             },
         ],
         "responses": {
@@ -138,9 +131,7 @@ def _disconnect_session() -> Schema:
             "It is closed with 4403, on whichever node it is. 503: it is on none of the nodes that have "
             "answered, and some have not."
         ),
-        "parameters": [
-            {"name": "session", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        ],
+        "parameters": [{"name": "session", "in": "path", "required": True, "schema": TEXT}],
         "responses": {
             "204": {"description": "It is being closed."},
             **problems(400, 401, 403, 404, 503),
@@ -150,7 +141,7 @@ def _disconnect_session() -> Schema:
 
 def _disconnect_subject() -> Schema:
     asked = {
-        "subject": {"type": "string", "minLength": 1, "maxLength": LONGEST_SUBJECT},
+        "subject": {**TEXT, "maxLength": LONGEST_SUBJECT},
         "block_seconds": {"type": "number", "minimum": 0, "maximum": LONGEST_BLOCK_SECONDS},
     }
     return {
@@ -165,7 +156,7 @@ def _disconnect_subject() -> Schema:
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": {**_closed(asked), "required": ["subject"]},
+                    "schema": closed_object(asked, optional=["block_seconds"]),
                     "example": {"subject": "ann", "block_seconds": 600},
                 }
             },
@@ -174,13 +165,4 @@ def _disconnect_subject() -> Schema:
             "200": answer("Disconnected", "How many there were."),
             **problems(400, 401, 403, 413, 429, 503),
         },
-    }
-
-
-def _closed(properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
     }

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gateway.codecs.event_ids import LONGEST_ID, MOST_FILTERS
 from gateway.core.commands import Overflow
-from gateway.ingest.openapi_paths import problems
+from gateway.ingest.json_schema import ANY_TEXT, TEXT, Schema
+from gateway.ingest.openapi_operations import header_parameter, problems, query_parameter, response
 
-Schema = dict[str, Any]
+_ID: Schema = {**ANY_TEXT, "maxLength": LONGEST_ID}
 
 
 def event_paths() -> Schema:
@@ -28,54 +27,33 @@ def _listen() -> Schema:
             "back goes on from there in all of them."
         ),
         "parameters": [
-            {
-                **_query("filter", "A topic filter; repeat it for several."),
-                "required": True,
-                "schema": {
-                    "type": "array",
-                    "items": {"type": "string", "minLength": 1},
-                    "minItems": 1,
-                    "maxItems": MOST_FILTERS,
-                },
-            },
-            {
-                **_query(
-                    "from",
-                    "Where to begin in streams of which no position is known: `new` (if not said), "
-                    "`earliest`, an offset, `time:<ms>`, `last:<n>`, or the object that the WebSocket's "
-                    "`subscribe` takes.",
-                ),
-                "schema": {"type": "string", "minLength": 1},
-            },
-            {
-                **_query("overflow", "What is lost when the client is too slow."),
-                "schema": {"enum": [policy.value for policy in Overflow], "default": Overflow.SPILL.value},
-            },
-            {
-                **_query("last_event_id", "As the header, for a client that can't set it; the header wins."),
-                "schema": _id(),
-            },
-            {
-                "name": "Last-Event-ID",
-                "in": "header",
-                "required": False,
-                "description": "The last event's `id`: go on behind it. It wins over `from`.",
-                "schema": _id(),
-            },
+            query_parameter(
+                "filter",
+                "A topic filter; repeat it for several.",
+                {"type": "array", "items": TEXT, "minItems": 1, "maxItems": MOST_FILTERS},
+                required=True,
+            ),
+            query_parameter(
+                "from",
+                "Where to begin in streams of which no position is known: `new` (if not said), "
+                "`earliest`, an offset, `time:<ms>`, `last:<n>`, or the object that the WebSocket's "
+                "`subscribe` takes.",
+                TEXT,
+            ),
+            query_parameter(
+                "overflow",
+                "What is lost when the client is too slow.",
+                {"enum": [policy.value for policy in Overflow], "default": Overflow.SPILL.value},
+            ),
+            query_parameter(
+                "last_event_id", "As the header, for a client that can't set it; the header wins.", _ID
+            ),
+            header_parameter(
+                "Last-Event-ID", "The last event's `id`: go on behind it. It wins over `from`.", _ID
+            ),
         ],
         "responses": {
-            "200": {
-                "description": "Events, until one side ends it.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            },
+            "200": response("Events, until one side ends it.", ANY_TEXT, "text/event-stream"),
             **problems(400, 401, 403, 429, 503),
         },
     }
-
-
-def _query(name: str, description: str) -> Schema:
-    return {"name": name, "in": "query", "required": False, "description": description}
-
-
-def _id() -> Schema:
-    return {"type": "string", "maxLength": LONGEST_ID}

@@ -1,36 +1,26 @@
-"""The paths of ``/openapi.json``: operations, their parameters, bodies and answers."""
+"""The part of ``/openapi.json`` about publishing, the WebSocket's handshake, and what operators ask for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gateway.codecs.publish_items import LABEL_CHARACTERS
-from gateway.ingest.problems import PROBLEM_MEDIA_TYPE
+from gateway.ingest.json_schema import ANY_TEXT, LABEL, TOPIC, Schema, reference
+from gateway.ingest.openapi_operations import (
+    answer,
+    header_parameter,
+    path_parameter,
+    problems,
+    response,
+    retry_later,
+)
 from gateway.ingest.rest import NDJSON_MEDIA_TYPE, PUBLISH_PATH, TOPICS_PREFIX
 
 if TYPE_CHECKING:
     from gateway.ingest.limits import IngestLimits
 
-Schema = dict[str, Any]
-
-_REASONS = {
-    400: "The topic, the body, a header or the request's host is wrong.",
-    401: "No credential, or one that is not right.",
-    403: "Not granted, or from a page of another origin.",
-    404: "Not found.",
-    408: "The request's head took too long.",
-    409: "The idempotency key was used with another topic or body, or is in use right now.",
-    413: "Too large.",
-    426: "Not a WebSocket handshake.",
-    429: "Too much at once; try again later.",
-    431: "The request's head is too large.",
-    503: "It can't be done now; try again later.",
-    507: "The store of streams has no room; nothing was stored.",
-}
-
 
 def paths(limits: IngestLimits) -> Schema:
-    """Return all paths."""
+    """Return these paths."""
     return {
         TOPICS_PREFIX + "{topic}": {"post": _publish_to_topic(limits)},
         PUBLISH_PATH: {"post": _publish_items(limits)},
@@ -55,25 +45,23 @@ def _publish_to_topic(limits: IngestLimits) -> Schema:
             "headers become the message's own."
         ),
         "parameters": [
-            {
-                "name": "topic",
-                "in": "path",
-                "required": True,
-                "description": (
-                    "The topic; its slashes may be written as they are. Percent-encoding is decoded once. "
-                    "The levels `.` and `..` are refused."
-                ),
-                "schema": {"type": "string", "minLength": 1, "pattern": "^[^+#$\\x00][^+#\\x00]*$"},
-                "example": "orders",
-            },
-            _label_header("Idempotency-Key", "A repeat with the same key gets the first answer."),
-            _label_header("Gateway-Key", "What the message is about, for ordering in consumer groups."),
+            path_parameter(
+                "topic",
+                "The topic; its slashes may be written as they are. Percent-encoding is decoded once. "
+                "The levels `.` and `..` are refused.",
+                TOPIC,
+                example="orders",
+            ),
+            header_parameter("Idempotency-Key", "A repeat with the same key gets the first answer.", LABEL),
+            header_parameter(
+                "Gateway-Key", "What the message is about, for ordering in consumer groups.", LABEL
+            ),
         ],
         "requestBody": {
             "required": False,
             "content": {
                 "application/json": {"schema": {}, "example": {"total": 42}},
-                "text/plain": {"schema": {"type": "string"}, "example": "hello"},
+                "text/plain": {"schema": ANY_TEXT, "example": "hello"},
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             },
         },
@@ -86,7 +74,7 @@ def _publish_to_topic(limits: IngestLimits) -> Schema:
 
 
 def _publish_items(limits: IngestLimits) -> Schema:
-    item = {"$ref": "#/components/schemas/Item"}
+    item = reference("Item")
     several = {"type": "array", "items": item, "maxItems": limits.batch_items}
     example = {"topic": "orders/eu/created", "data": {"total": 42}}
     return {
@@ -103,25 +91,16 @@ def _publish_items(limits: IngestLimits) -> Schema:
             "content": {
                 "application/json": {"schema": {"anyOf": [item, several]}, "example": [example]},
                 NDJSON_MEDIA_TYPE: {
-                    "schema": {"type": "string"},
+                    "schema": ANY_TEXT,
                     "example": '{"topic":"a","data":1}\n{"topic":"a","data":2}\n',
                 },
             },
         },
         "responses": {
-            "200": {
-                "description": "One result per item, or for a stream how many lines were accepted.",
-                "content": {
-                    "application/json": {
-                        "schema": {
-                            "anyOf": [
-                                {"$ref": "#/components/schemas/Results"},
-                                {"$ref": "#/components/schemas/LinesSummary"},
-                            ]
-                        }
-                    }
-                },
-            },
+            "200": response(
+                "One result per item, or for a stream how many lines were accepted.",
+                {"anyOf": [reference("Results"), reference("LinesSummary")]},
+            ),
             **problems(400, 401, 403, 413, 429, 503),
         },
     }
@@ -139,14 +118,12 @@ def _receive_webhook(limits: IngestLimits) -> Schema:
         ),
         "security": [{}],
         "parameters": [
-            {
-                "name": "hook",
-                "in": "path",
-                "required": True,
-                "description": "The name of a configured hook.",
-                "schema": {"type": "string", "pattern": "^[a-z0-9_-]{1,64}$"},
-                "example": "github",
-            }
+            path_parameter(
+                "hook",
+                "The name of a configured hook.",
+                {"type": "string", "pattern": "^[a-z0-9_-]{1,64}$"},
+                example="github",
+            )
         ],
         "requestBody": {
             "required": False,
@@ -181,7 +158,7 @@ def _connect() -> Schema:
 def _probe(name: str, summary: str, schema: str, *, unready: bool = False) -> Schema:
     responses: Schema = {"200": answer(schema, "Yes."), **problems(400, 403)}
     if unready:
-        responses["503"] = {**answer(schema, "No."), "headers": _RETRY_AFTER}
+        responses["503"] = retry_later(answer(schema, "No."))
     return {
         "operationId": name,
         "tags": ["operations"],
@@ -197,10 +174,7 @@ def _metrics() -> Schema:
         "tags": ["operations"],
         "summary": "Metrics for Prometheus.",
         "responses": {
-            "200": {
-                "description": "The text exposition format.",
-                "content": {"text/plain": {"schema": {"type": "string"}}},
-            },
+            "200": response("The text exposition format.", ANY_TEXT, "text/plain"),
             **problems(400, 401, 403),
         },
     }
@@ -212,49 +186,5 @@ def _document(name: str, summary: str) -> Schema:
         "tags": ["operations"],
         "summary": summary,
         "security": [{}],
-        "responses": {
-            "200": {
-                "description": "A JSON document.",
-                "content": {"application/json": {"schema": {"type": "object"}}},
-            },
-            **problems(400, 403),
-        },
-    }
-
-
-_RETRY_AFTER: Schema = {
-    "Retry-After": {"description": "Seconds.", "required": True, "schema": {"type": "integer", "minimum": 0}}
-}
-
-
-def problems(*statuses: int) -> Schema:
-    """The answers that refuse, by status."""
-    return {str(status): _problem(status) for status in statuses}
-
-
-def _problem(status: int) -> Schema:
-    response: Schema = {
-        "description": _REASONS[status],
-        "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    if status in {429, 503}:
-        response["headers"] = _RETRY_AFTER
-    return response
-
-
-def answer(schema: str, description: str) -> Schema:
-    """An answer in JSON, by the name of its schema."""
-    return {
-        "description": description,
-        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
-    }
-
-
-def _label_header(name: str, description: str) -> Schema:
-    return {
-        "name": name,
-        "in": "header",
-        "required": False,
-        "description": description,
-        "schema": {"type": "string", "minLength": 1, "maxLength": LABEL_CHARACTERS},
+        "responses": {"200": response("A JSON document.", {"type": "object"}), **problems(400, 403)},
     }

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from gateway.ingest.openapi_paths import answer, problems
+from gateway.ingest.json_schema import (
+    ANY_TEXT,
+    BASE64,
+    COUNT,
+    HEADERS,
+    POSITIVE,
+    TEXT,
+    TIME,
+    Schema,
+    closed_object,
+    reference,
+)
+from gateway.ingest.openapi_operations import answer, path_parameter, problems, query_parameter
 from gateway.ingest.stream_queries import (
     EPOCH_CHARACTERS,
     LONGEST_WAIT_SECONDS,
@@ -13,20 +23,13 @@ from gateway.ingest.stream_queries import (
 )
 from gateway.ingest.streams import STREAMS_PATH
 
-Schema = dict[str, Any]
-
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-_OFFSET: Schema = {"type": "integer", "minimum": 1}
-_TIME: Schema = {"type": "integer", "description": "Milliseconds since 1970."}
 _SECONDS: Schema = {"type": "number", "exclusiveMinimum": 0, "description": "Seconds."}
-_NAME: Schema = {
-    "name": "stream",
-    "in": "path",
-    "required": True,
-    "description": "The name of a configured stream.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
-    "example": "orders",
-}
+_NAME = path_parameter(
+    "stream",
+    "The name of a configured stream.",
+    {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    example="orders",
+)
 
 
 def stream_paths() -> Schema:
@@ -40,77 +43,75 @@ def stream_paths() -> Schema:
 
 def stream_schemas() -> Schema:
     """Return the schemas that the paths refer to."""
-    nullable_time = {**_TIME, "type": ["integer", "null"]}
+    nullable_time = {**TIME, "type": ["integer", "null"]}
     stream = {
-        "name": {"type": "string"},
-        "filter": {"type": "string", "description": "The topics it captures."},
-        "max_messages": _OFFSET,
-        "max_bytes": _OFFSET,
+        "name": ANY_TEXT,
+        "filter": {**ANY_TEXT, "description": "The topics it captures."},
+        "max_messages": POSITIVE,
+        "max_bytes": POSITIVE,
         "max_age": _SECONDS,
         "dedupe_window": _SECONDS,
-        "epoch": {"type": "string", "description": "Changes when offsets might mean something else."},
-        "first": {**_OFFSET, "description": "The oldest message's offset; last + 1 where there is none."},
-        "last": {**_COUNT, "description": "The newest message's offset."},
-        "messages": _COUNT,
-        "bytes": {**_COUNT, "description": "As the store counts for `max_bytes`."},
+        "epoch": {**ANY_TEXT, "description": "Changes when offsets might mean something else."},
+        "first": {**POSITIVE, "description": "The oldest message's offset; last + 1 where there is none."},
+        "last": {**COUNT, "description": "The newest message's offset."},
+        "messages": COUNT,
+        "bytes": {**COUNT, "description": "As the store counts for `max_bytes`."},
         "first_time": nullable_time,
         "last_time": nullable_time,
         "oldest_age_ms": {"type": ["integer", "null"], "minimum": 0},
         "groups": {"type": "array", "maxItems": 0},
     }
     return {
-        "Stream": _closed(stream),
-        "Streams": _closed({"streams": {"type": "array", "items": {"$ref": "#/components/schemas/Stream"}}}),
+        "Stream": closed_object(stream),
+        "Streams": closed_object({"streams": {"type": "array", "items": reference("Stream")}}),
         "StoredMessage": _stored_message(),
         "StreamPage": _page(),
     }
 
 
 def _stored_message() -> Schema:
-    message = _closed(
+    message = closed_object(
         {
-            "topic": {"type": "string", "minLength": 1},
-            "id": {"$ref": "#/components/schemas/Id"},
-            "time": _TIME,
-            "stream": {"type": "string"},
-            "offset": _OFFSET,
-            "content_type": {"type": "string"},
-            "headers": {"type": "object", "additionalProperties": {"type": "string"}},
-            "key": {"type": "string"},
+            "topic": TEXT,
+            "id": reference("Id"),
+            "time": TIME,
+            "stream": ANY_TEXT,
+            "offset": POSITIVE,
+            "content_type": ANY_TEXT,
+            "headers": HEADERS,
+            "key": ANY_TEXT,
             "data": {"description": "As published; a string for `text/*`."},
-            "data_base64": {"type": "string", "contentEncoding": "base64"},
-        }
+            "data_base64": BASE64,
+        },
+        optional=["content_type", "headers", "key", "data", "data_base64"],
     )
-    return {
-        **message,
-        "required": ["topic", "id", "time", "stream", "offset"],
-        "oneOf": [{"required": ["data"]}, {"required": ["data_base64"]}],
-    }
+    return {**message, "oneOf": [{"required": ["data"]}, {"required": ["data_base64"]}]}
 
 
 def _page() -> Schema:
     gap = {
         "type": "object",
         "description": "What is missing before the first message; not there where nothing is.",
-        "properties": {"reason": {"enum": ["trimmed", "epoch"]}, "from": _OFFSET, "to": _OFFSET},
+        "properties": {"reason": {"enum": ["trimmed", "epoch"]}, "from": POSITIVE, "to": POSITIVE},
         "required": ["reason"],
         "additionalProperties": False,
     }
-    page = _closed(
+    return closed_object(
         {
-            "stream": {"type": "string"},
-            "epoch": {"type": "string"},
-            "first": _OFFSET,
-            "last": _COUNT,
-            "next": {**_OFFSET, "description": "`from` of the next request."},
+            "stream": ANY_TEXT,
+            "epoch": ANY_TEXT,
+            "first": POSITIVE,
+            "last": COUNT,
+            "next": {**POSITIVE, "description": "`from` of the next request."},
             "messages": {
                 "type": "array",
-                "items": {"$ref": "#/components/schemas/StoredMessage"},
+                "items": reference("StoredMessage"),
                 "maxItems": MOST_PER_PAGE,
             },
-        }
+            "gap": gap,
+        },
+        optional=["gap"],
     )
-    return {**page, "properties": {**page["properties"], "gap": gap}}
 
 
 def _list_streams() -> Schema:
@@ -145,7 +146,7 @@ def _read_messages() -> Schema:
         ),
         "parameters": [
             _NAME,
-            _parameter(
+            query_parameter(
                 "from",
                 "Where to begin: `earliest` (if not said), `new`, an offset, `time:<ms>`, `last:<n>`, or the "
                 "object that the WebSocket's `subscribe` takes.",
@@ -154,42 +155,29 @@ def _read_messages() -> Schema:
                     "pattern": "^(earliest|new|[1-9][0-9]{0,14}|(time|last):[1-9][0-9]{0,14})$",
                 },
             ),
-            _parameter(
+            query_parameter(
                 "epoch",
                 "With an offset in `from`: the epoch in which it was got.",
-                {"type": "string", "minLength": 1, "maxLength": EPOCH_CHARACTERS},
+                {**TEXT, "maxLength": EPOCH_CHARACTERS},
             ),
-            _parameter(
+            query_parameter(
                 "limit",
                 f"Messages at most; {MESSAGES_PER_PAGE} if not said.",
-                {"type": "integer", "minimum": 1, "maximum": MOST_PER_PAGE},
+                {**POSITIVE, "maximum": MOST_PER_PAGE},
             ),
-            _parameter(
+            query_parameter(
                 "filter",
                 "Only what this topic filter matches; the stream's if not said.",
-                {"type": "string", "minLength": 1},
+                TEXT,
             ),
-            _parameter(
+            query_parameter(
                 "wait",
                 "Seconds to wait for a message where there is none yet.",
-                {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS},
+                {**COUNT, "maximum": LONGEST_WAIT_SECONDS},
             ),
         ],
         "responses": {
             "200": answer("StreamPage", "One page."),
             **problems(400, 401, 403, 404, 429, 503),
         },
-    }
-
-
-def _parameter(name: str, description: str, schema: Schema) -> Schema:
-    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
-
-
-def _closed(properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
     }
