@@ -7,8 +7,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.core.facts import ConnectionFacts
+
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
+    from gateway.core.outbox import Outbox
     from gateway.engine.admission import Place
 
 
@@ -29,3 +32,25 @@ class Arrival:
     principal: Principal | None
     session: str = field(default_factory=lambda: secrets.token_hex(8))
     connected: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+
+    def facts(
+        self, outbox: Outbox, *, transport: str, subject: str | None, buffered_bytes: int
+    ) -> ConnectionFacts:
+        """What administrators see of the connection.
+
+        Args:
+            outbox: has its subscriptions, and what waits for it.
+            transport: ``websocket`` or ``sse``.
+            subject: whom it speaks for by now; None while anonymous.
+            buffered_bytes: what was written to its transport and hasn't left.
+        """
+        return ConnectionFacts(
+            session=self.session,
+            subject=subject,
+            peer=self.peer,
+            transport=transport,
+            connected=self.connected,
+            subscriptions=len(outbox.subscriptions),
+            waiting_messages=outbox.waiting_messages,
+            waiting_bytes=outbox.waiting_bytes + buffered_bytes,
+        )

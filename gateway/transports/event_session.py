@@ -10,7 +10,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.core.events import Event, GoAway, Welcome
-from gateway.core.facts import ConnectionFacts
 from gateway.core.outbox import Outbox
 from gateway.core.session import Close, CloseCode, Reply, Session, failure
 from gateway.errors import Unavailable
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.codecs.server_sent_events import ServerSentEvents
     from gateway.core.commands import Subscribe
+    from gateway.core.facts import ConnectionFacts
     from gateway.errors import GatewayError
     from gateway.transports.arrival import Arrival
     from gateway.transports.event_sink import Body, EventSink
@@ -75,16 +75,9 @@ class EventSession:
 
     def facts(self) -> ConnectionFacts:
         """What administrators see of it."""
-        outbox, arrival = self._outbox, self.arrival
-        return ConnectionFacts(
-            session=arrival.session,
-            subject=self.subject,
-            peer=arrival.peer,
-            transport="sse",
-            connected=arrival.connected,
-            subscriptions=len(outbox.subscriptions),
-            waiting_messages=outbox.waiting_messages,
-            waiting_bytes=outbox.waiting_bytes + self._sink.buffered_bytes(),
+        buffered = self._sink.buffered_bytes()
+        return self.arrival.facts(
+            self._outbox, transport="sse", subject=self.subject, buffered_bytes=buffered
         )
 
     # Called by the door

@@ -24,7 +24,6 @@ from gateway.core.commands import (
     Unsubscribe,
 )
 from gateway.core.events import Acked, Event, GoAway, Published, Welcome
-from gateway.core.facts import ConnectionFacts
 from gateway.core.session import Close, CloseCode, Effect, Reply, Session, SessionState, failure
 from gateway.engine.authentication import answer
 from gateway.errors import BadFrame, GatewayError, InternalError, NotFound, NotPermitted
@@ -32,6 +31,7 @@ from gateway.transports.way_out import WayOut
 
 if TYPE_CHECKING:
     from gateway.core.commands import Reference
+    from gateway.core.facts import ConnectionFacts
     from gateway.engine.publishing import Receipt
     from gateway.transports.arrival import Arrival
     from gateway.transports.services import Services
@@ -92,16 +92,9 @@ class WebSocketSession(WayOut):
 
     def facts(self) -> ConnectionFacts:
         """What administrators see of it."""
-        outbox, arrival = self._outbox, self._arrival
-        return ConnectionFacts(
-            session=arrival.session,
-            subject=self.subject,
-            peer=arrival.peer,
-            transport="websocket",
-            connected=arrival.connected,
-            subscriptions=len(outbox.subscriptions),
-            waiting_messages=outbox.waiting_messages,
-            waiting_bytes=outbox.waiting_bytes + self._connection.buffered_bytes(),
+        buffered = self._connection.buffered_bytes()
+        return self._arrival.facts(
+            self._outbox, transport="websocket", subject=self.subject, buffered_bytes=buffered
         )
 
     # Called by the connection
