@@ -10,36 +10,31 @@ from typing import TYPE_CHECKING
 
 import anyio
 import structlog
-import uvicorn
-from starlette.applications import Starlette
 
 from gateway import app_arguments as arguments
 from gateway import app_doors as doors
 from gateway.app_auth import build_authenticator
 from gateway.app_bus import build_bus, watch_bus
-from gateway.app_cluster import build_administration, build_cluster, divert, facts_of
+from gateway.app_cluster import build_administration, divert, facts_of
+from gateway.app_engine import build_publisher, build_subscriber, build_upkeep
+from gateway.app_server import log_ready, open_sockets, server_config
 from gateway.app_streams import build_streams, stream_routes, watch_streams
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.core.block_list import BlockList
 from gateway.core.hub import Hub
-from gateway.core.idempotency import AnswerWindow
-from gateway.core.rate import KeyedRates
-from gateway.engine.administration import Administration, GuardedAuthenticator
+from gateway.engine.administration import GuardedAuthenticator
 from gateway.engine.admission import Admission
 from gateway.engine.authentication import Authentication
 from gateway.engine.delivery import Delivery
 from gateway.engine.garbage import GarbageCollection
 from gateway.engine.node_metrics import register_cluster_metrics, register_metrics
-from gateway.engine.publishing import Publisher, Receipt
 from gateway.engine.refusals import Refusals
 from gateway.engine.sessions import Sessions
-from gateway.engine.subscribing import Subscriber
-from gateway.engine.upkeep import Upkeep
 from gateway.ingest.administration import administration_routes
 from gateway.ingest.credentials import administrators, request_authenticator
 from gateway.ingest.hooks import HookPublishing
 from gateway.ingest.openapi import openapi_routes
-from gateway.ingest.problems import exception_handlers, problem_of
+from gateway.ingest.problems import problem_of
 from gateway.ingest.rest import rest_routes
 from gateway.observability.connection_log import ConnectionLog
 from gateway.observability.health import Health
@@ -48,10 +43,8 @@ from gateway.observability.metrics import Metrics
 from gateway.settings import read
 from gateway.transports.console import console_routes
 from gateway.transports.probes import probe_routes
-from gateway.transports.server import SHUTDOWN_SECONDS, GatewayServer, allow_open_files, listen
+from gateway.transports.server import GatewayServer, allow_open_files
 from gateway.transports.services import Services
-from gateway.transports.uvicorn_http import http_protocol
-from gateway.transports.uvicorn_websocket import websocket_protocol
 from gateway.transports.websocket import websocket_routes
 
 if TYPE_CHECKING:
@@ -59,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from typing import Any
 
+    from starlette.applications import Starlette
     from starlette.routing import BaseRoute
 
     from gateway.settings import Settings
@@ -87,6 +81,7 @@ class Gateway:
         self._direct = direct
         self.node = secrets.token_hex(4)
         self.health = Health()
+        self.metrics = Metrics()
         self.hub = Hub(arguments.hub_limits(limits))
         self._codec = arguments.codec(limits)
         self._bus = build_bus(settings.redis, node=self.node, codec=self._codec)
@@ -95,60 +90,26 @@ class Gateway:
         self._following = self._streams.follow(self.hub, self._delivery)
         self._refusals = Refusals()
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
-        self._upkeep = Upkeep(
-            self._sessions,
-            self.hub,
-            write_timeout=limits.write_timeout,
-            stalled_timeout=limits.stalled_timeout,
-            clock=self._clock,
-        )
-        self.health.lag = lambda: self._upkeep.lag
-        self.publisher = self._publisher()
-        self._subscriber = Subscriber(
-            self.hub,
-            self._bus,
-            topic_limits=arguments.topic_limits(limits),
-            refusals=self._refusals,
-            following=self._following,
+        self._upkeep = build_upkeep(limits, self._sessions, self.hub, clock=self._clock)
+        self.publisher = build_publisher(limits, self._bus, self._refusals, appender=self._streams.appender)
+        self._subscriber = build_subscriber(
+            limits, self.hub, self._bus, refusals=self._refusals, following=self._following
         )
         self._origins = arguments.origin_policy(settings)
-        self._blocks = BlockList()
         self._keys = build_authenticator(settings.auth)
-        self._authenticator = GuardedAuthenticator(
-            self._keys, self._blocks, self._refusals, clock=self._clock
-        )
-        facts = facts_of(self.node, sessions=self._sessions, hub=self.hub)
-        local = Administration(self._sessions)
-        self._cluster = None
-        if settings.redis.url is not None:
-            self._cluster = build_cluster(self._bus, local, self._blocks, facts=facts, clock=self._clock)
-        self._administration = build_administration(
-            local, self._cluster, self._blocks, facts=facts, clock=self._clock
+        blocks = BlockList()
+        self._authenticator = GuardedAuthenticator(self._keys, blocks, self._refusals, clock=self._clock)
+        self._cluster, self._administration = build_administration(
+            None if settings.redis.url is None else self._bus,
+            self._sessions,
+            blocks,
+            facts=facts_of(self.node, sessions=self._sessions, hub=self.hub),
+            clock=self._clock,
         )
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = arguments.certificate(settings)
-        self.metrics = Metrics()
-        register_metrics(
-            self.metrics,
-            hub=self.hub,
-            publisher=self.publisher,
-            sessions=self._sessions,
-            upkeep=self._upkeep,
-            refusals=self._refusals,
-        )
-        if isinstance(self._keys, CredentialAuthenticator):
-            doors.register_credential_metrics(self.metrics, self._keys)
-        if self._cluster is not None:
-            watch_bus(self._bus, self.metrics, self.health)
-            register_cluster_metrics(self.metrics, self._cluster)
-        watch_streams(self._streams, self.metrics, self.health, hub=self.hub, following=self._following)
-        self.asgi = Starlette(
-            routes=self._routes(),
-            middleware=doors.middleware(settings, self._origins),
-            exception_handlers=exception_handlers(),
-            lifespan=self._lifespan,
-        )
-        self.asgi.router.redirect_slashes = False
+        self._watch()
+        self.asgi = doors.application(settings, self._origins, routes=self._routes(), lifespan=self._lifespan)
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
@@ -162,13 +123,9 @@ class Gateway:
         """
         allow_open_files()
         if sockets is None:
-            server = self._settings.server
-            sockets = listen(
-                server.host, server.port, dead_peer_seconds=arguments.dead_peer_seconds(self._settings)
-            )
-        config = self._uvicorn_config()
+            sockets = open_sockets(self._settings)
         runner = GatewayServer(
-            config,
+            server_config(self.asgi, self._settings, self._certificate),
             prepare=self._streams.open,
             started=lambda: self._started(sockets[0].getsockname()),
             drain=self._drain,
@@ -179,41 +136,11 @@ class Gateway:
         finally:
             garbage.end()
 
-    def _uvicorn_config(self) -> uvicorn.Config:
-        limits, certificate = self._settings.limits, self._certificate
-        return uvicorn.Config(
-            self.asgi,
-            http=http_protocol(arguments.head_limits(limits)),
-            ws=websocket_protocol(arguments.connection_policy(limits)),
-            ws_max_size=limits.frame_bytes,
-            ws_per_message_deflate=False,
-            ws_ping_interval=limits.ping_interval,
-            ws_ping_timeout=limits.pong_timeout,
-            lifespan="on",
-            log_config=None,
-            access_log=self._settings.server.access_log,
-            server_header=False,
-            # Uvicorn's own would believe every header that comes from loopback.
-            proxy_headers=False,
-            ssl_context_factory=None
-            if certificate is None
-            else lambda _config, _default: certificate.context,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,  # type: ignore[arg-type]  # asyncio takes a float
-        )
-
     def _started(self, address: tuple[str, int]) -> None:
         if self._upkeep.garbage is not None:
             self._upkeep.garbage.begin()
         self.health.started = True
-        server = self._settings.server
-        host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        scheme = "http" if self._certificate is None else "https"
-        self._log.info("gateway ready", url=f"{scheme}://{host}:{address[1]}", node=self.node)
-        if server.insecure and self._settings.auth.mode == "none":
-            self._log.warning(
-                "INSECURE: anyone who reaches this address may publish, subscribe and disconnect others",
-                host=server.host,
-            )
+        log_ready(self._log, self._settings, address, node=self.node, encrypted=self._certificate is not None)
 
     async def _drain(self) -> None:
         self.health.draining = True
@@ -252,21 +179,24 @@ class Gateway:
             tasks.append(self._certificate.watch)
         return tasks
 
-    def _publisher(self) -> Publisher:
-        limits = self._settings.limits
-        answers: AnswerWindow[Receipt] = AnswerWindow(
-            seconds=limits.idempotency_window, entries=limits.idempotency_entries
-        )
-        per_second = limits.publishes_per_second_per_subject
-        return Publisher(
-            self._bus,
-            answers=answers,
-            topic_limits=arguments.topic_limits(limits),
-            message_bytes=limits.message_bytes,
+    def _watch(self) -> None:
+        """Show in metrics and readiness how it stands with every part."""
+        metrics, health = self.metrics, self.health
+        health.lag = lambda: self._upkeep.lag
+        register_metrics(
+            metrics,
+            hub=self.hub,
+            publisher=self.publisher,
+            sessions=self._sessions,
+            upkeep=self._upkeep,
             refusals=self._refusals,
-            subject_rates=KeyedRates(per_second, 5 * per_second) if per_second else None,
-            appender=self._streams.appender,
         )
+        if isinstance(self._keys, CredentialAuthenticator):
+            doors.register_credential_metrics(metrics, self._keys)
+        if self._cluster is not None:
+            watch_bus(self._bus, metrics, health)
+            register_cluster_metrics(metrics, self._cluster)
+        watch_streams(self._streams, metrics, health, hub=self.hub, following=self._following)
 
     def _routes(self) -> list[BaseRoute]:
         settings, limits = self._settings, self._settings.limits

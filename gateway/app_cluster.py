@@ -11,6 +11,7 @@ from gateway.codecs.control_v1 import ControlV1
 from gateway.core.control import LONGEST_HOST
 from gateway.core.facts import NodeFacts
 from gateway.core.membership import Membership
+from gateway.engine.administration import Administration
 from gateway.engine.cluster import Cluster
 from gateway.engine.cluster_administration import ClusterAdministration
 from gateway.engine.control_link import ControlLink
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.core.block_list import BlockList
     from gateway.core.hub import Hub
     from gateway.core.publication import Publication
-    from gateway.engine.administration import Administration
     from gateway.engine.sessions import Sessions
 
 
@@ -39,30 +39,36 @@ def facts_of(node: str, *, sessions: Sessions, hub: Hub) -> Callable[[], NodeFac
     return facts
 
 
-def build_cluster(
-    bus: Bus,
-    administration: Administration,
-    blocks: BlockList,
-    *,
-    facts: Callable[[], NodeFacts],
-    clock: Callable[[], float],
-) -> Cluster:
-    """Build the node's view of the others; start its ``run`` once the bus has started."""
-    link = ControlLink(bus, ControlV1(), node=facts().node)
-    return Cluster(link, Membership(), administration, blocks, facts=facts, clock=clock)
-
-
 def build_administration(
-    local: Administration,
-    cluster: Cluster | None,
+    bus: Bus | None,
+    sessions: Sessions,
     blocks: BlockList,
     *,
     facts: Callable[[], NodeFacts],
     clock: Callable[[], float],
-) -> ClusterAdministration:
-    """Build the administration of all nodes; without a ``cluster`` this one is all there are."""
+) -> tuple[Cluster | None, ClusterAdministration]:
+    """Build the node's view of the others, and the administration of all of them.
+
+    Args:
+        bus: reaches the others; None where this node is all there are, and then there is no view of them.
+        sessions: of this node.
+        blocks: who is kept out.
+        facts: tells about this node.
+        clock: monotonic seconds.
+
+    Returns:
+        The view, whose ``run`` is to be started once the bus has started; and the administration.
+    """
+    local = Administration(sessions)
+    cluster = None
+    if bus is not None:
+        link = ControlLink(bus, ControlV1(), node=facts().node)
+        cluster = Cluster(link, Membership(), local, blocks, facts=facts, clock=clock)
     peers = NoPeers() if cluster is None else cluster
-    return ClusterAdministration(local, peers, blocks, facts=facts, clock=clock, wall_clock=time.time)
+    administration = ClusterAdministration(
+        local, peers, blocks, facts=facts, clock=clock, wall_clock=time.time
+    )
+    return cluster, administration
 
 
 def divert(cluster: Cluster, deliver: Callable[[Publication], None]) -> Callable[[Publication], None]:

@@ -1,20 +1,24 @@
-"""What stands before and beside the routes: middleware, and the metrics of hooks and credentials."""
+"""The application around the routes: its middleware, and the metrics of events, hooks and credentials."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from gateway.ingest.problems import problem_of
+from gateway.ingest.problems import exception_handlers, problem_of
 from gateway.transports.events import EventDoor
 from gateway.transports.origins import OriginGuard
 from gateway.transports.proxies import TrustedProxies
 from gateway.transports.security_headers import SecurityHeaders
 
 if TYPE_CHECKING:
-    from starlette.routing import Route
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from starlette.routing import BaseRoute, Route
 
     from gateway.auth.authenticators import CredentialAuthenticator
     from gateway.ingest.hooks import HookPublishing
@@ -24,8 +28,26 @@ if TYPE_CHECKING:
     from gateway.transports.services import Services
 
 
-def middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
-    """Return the middleware from the outermost; each sees what those before it have let through."""
+def application(
+    settings: Settings,
+    origins: OriginPolicy,
+    *,
+    routes: Sequence[BaseRoute],
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+) -> Starlette:
+    """Return the application that answers on ``routes`` for as long as ``lifespan`` lets it."""
+    asgi = Starlette(
+        routes=routes,
+        middleware=_middleware(settings, origins),
+        exception_handlers=exception_handlers(),
+        lifespan=lifespan,
+    )
+    asgi.router.redirect_slashes = False
+    return asgi
+
+
+def _middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
+    """From the outermost; each sees what those before it have let through."""
     layers = [Middleware(SecurityHeaders)]
     if settings.server.trusted_proxies:
         layers.append(Middleware(TrustedProxies, networks=settings.server.trusted_proxies))

@@ -55,6 +55,8 @@ WIRING = {
     "app_bus",
     "app_cluster",
     "app_doors",
+    "app_engine",
+    "app_server",
     "app_streams",
     "app_workers",
     "cli",

@@ -1,0 +1,67 @@
+"""How a node is served: its sockets, uvicorn's configuration, and what the log says once it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from gateway import app_arguments as arguments
+from gateway.transports.server import SHUTDOWN_SECONDS, listen
+from gateway.transports.uvicorn_http import http_protocol
+from gateway.transports.uvicorn_websocket import websocket_protocol
+
+if TYPE_CHECKING:
+    import socket
+
+    from starlette.applications import Starlette
+    from structlog.stdlib import BoundLogger
+
+    from gateway.settings import Settings
+    from gateway.transports.tls import Certificate
+
+
+def open_sockets(settings: Settings) -> list[socket.socket]:
+    """Listen on ``server.host`` and ``server.port``.
+
+    Raises:
+        OSError: the address can't be listened on.
+    """
+    server = settings.server
+    return listen(server.host, server.port, dead_peer_seconds=arguments.dead_peer_seconds(settings))
+
+
+def server_config(asgi: Starlette, settings: Settings, certificate: Certificate | None) -> uvicorn.Config:
+    """Return how uvicorn serves ``asgi``: our protocol classes and bounds, and none of its own habits."""
+    limits = settings.limits
+    return uvicorn.Config(
+        asgi,
+        http=http_protocol(arguments.head_limits(limits)),
+        ws=websocket_protocol(arguments.connection_policy(limits)),
+        ws_max_size=limits.frame_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_interval=limits.ping_interval,
+        ws_ping_timeout=limits.pong_timeout,
+        lifespan="on",
+        log_config=None,
+        access_log=settings.server.access_log,
+        server_header=False,
+        # Uvicorn's own would believe every header that comes from loopback.
+        proxy_headers=False,
+        ssl_context_factory=None if certificate is None else lambda _config, _default: certificate.context,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,  # type: ignore[arg-type]  # asyncio takes a float
+    )
+
+
+def log_ready(
+    log: BoundLogger, settings: Settings, address: tuple[str, int], *, node: str, encrypted: bool
+) -> None:
+    """Log where ``node`` can be reached, and a warning if anyone may do anything there."""
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    scheme = "https" if encrypted else "http"
+    log.info("gateway ready", url=f"{scheme}://{host}:{address[1]}", node=node)
+    if settings.server.insecure and settings.auth.mode == "none":
+        log.warning(
+            "INSECURE: anyone who reaches this address may publish, subscribe and disconnect others",
+            host=settings.server.host,
+        )
