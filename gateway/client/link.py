@@ -12,7 +12,7 @@ from websockets.exceptions import WebSocketException
 from gateway.client import ending
 from gateway.client.errors import ClientClosed, ConnectionLost
 from gateway.client.incoming import Incoming
-from gateway.client.routes import Leave, Route
+from gateway.client.routes import Leave
 from gateway.core.commands import Authenticate, Unsubscribe
 from gateway.core.events import CaughtUp, Event, Failure, Gap, Subscribed
 from gateway.errors import GatewayError, TokenExpired, TooLarge
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.client.dialler import Dialler
     from gateway.client.ending import Ending
     from gateway.client.replies import Answer
+    from gateway.client.route import Route
     from gateway.client.routes import Routes
     from gateway.client.valve import Valve
     from gateway.core.backoff import Backoff

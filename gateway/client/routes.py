@@ -10,13 +10,13 @@ then nothing special: ``disconnected`` forgets the wire, and everything is wante
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
-from gateway.client.positions import FROM_NOW, Began, Beginning, Positions
-from gateway.core.commands import START_NEW, StartKind, Subscribe
+from gateway.client.positions import FROM_NOW, Began, Beginning
+from gateway.client.route import Route
 from gateway.core.events import CaughtUp, Gap
 from gateway.core.trie import FilterIndex
 from gateway.errors import Conflict
@@ -24,74 +24,11 @@ from gateway.errors import Conflict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.client.mailbox import Item, Mailbox
+    from gateway.client.mailbox import Mailbox
     from gateway.client.message import Message
-    from gateway.core.commands import Overflow, Start
+    from gateway.core.commands import Overflow
     from gateway.core.events import Subscribed
     from gateway.errors import GatewayError
-
-RECONNECT = "reconnect"
-"""The gap's reason after a reconnect: live messages may have been missed meanwhile, nobody counted them."""
-
-
-@dataclass(eq=False, slots=True)
-class Route:
-    """One filter on the wire, with the mailboxes that share it.
-
-    Attributes:
-        mailboxes: in the order in which they joined.
-        missed: those that were live on an earlier connection and get a gap when this one is.
-        settled: set when the gateway has answered on this connection, or never will.
-        failure: why it was refused.
-        asked: whether ``subscribe`` was sent on this connection.
-        live: whether the gateway has confirmed it on this connection.
-        beginning: where it begins in streams, as long as nothing was received.
-        received: where it is in streams, by what was received.
-        catching_up: it gets history: only messages that name its filter are for it.
-        changed: it is to be asked for again once it has caught up, for its overflow policy.
-    """
-
-    filter: str
-    overflow: Overflow
-    beginning: Beginning = FROM_NOW
-    received: Positions = field(default_factory=Positions)
-    mailboxes: list[Mailbox] = field(default_factory=list)
-    missed: list[Mailbox] = field(default_factory=list)
-    settled: anyio.Event = field(default_factory=anyio.Event)
-    failure: GatewayError | None = None
-    asked: bool = False
-    live: bool = False
-    catching_up: bool = False
-    changed: bool = False
-    _start: Start = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._start = self.beginning.start
-        self.received.begin(self.beginning.resume)
-
-    @property
-    def alone(self) -> bool:
-        """Its only mailbox began somewhere in history, where no other could join it."""
-        return self.beginning.asks_history
-
-    def ask(self, ref: int) -> Subscribe:
-        """The command that begins it, behind what was received; once it is live, the one for new options."""
-        self.asked = True
-        if self.live:
-            return Subscribe(self.filter, overflow=self.overflow, ref=ref)
-        now = Beginning(self._start, self.received.current())
-        self.catching_up = now.asks_history
-        return Subscribe(self.filter, now.resume or None, now.start, overflow=self.overflow, ref=ref)
-
-    def begin(self, answer: Subscribed) -> None:
-        """The gateway has confirmed it on a new connection."""
-        if answer.positions or self.received.current():
-            self.received.begin(answer.positions)
-            for mailbox in self.mailboxes:
-                mailbox.begin(Began(answer.positions, answer.recovered))
-        if self.beginning.start.kind is not StartKind.EARLIEST:
-            # Whatever stream comes to be from now on, it is new; only "earliest" has a say in that.
-            self._start = START_NEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +112,8 @@ class Routes:
         if self._routes.get(route.filter) is not route:
             return
         if not route.live:
-            route.live = True
             self._live.insert(route.filter, route)
-            route.begin(answer)
-        if answer.recovered is not True:
-            for mailbox in route.missed:
-                mailbox.put(Gap(RECONNECT, filter=route.filter))
-        route.missed.clear()
-        route.settled.set()
+        route.confirm(answer)
 
     def caught_up(self, topic_filter: str) -> bool:
         """The route of ``topic_filter`` has all its history.
@@ -195,7 +126,7 @@ class Routes:
             return False
         route.catching_up = False
         if route.alone:
-            self._put(route, CaughtUp(topic_filter))
+            route.put(CaughtUp(topic_filter))
         if route.changed:
             route.changed = False
             self.want(route)
@@ -213,10 +144,7 @@ class Routes:
         if error.retry and route.missed:
             return True
         self._drop(route)
-        route.failure = error
-        route.settled.set()
-        for mailbox in route.mailboxes:
-            mailbox.close(error)
+        route.end(error)
         return False
 
     def want(self, route: Route) -> None:
@@ -230,10 +158,7 @@ class Routes:
             done.set()
         self._leaving.clear()
         for route in self._routes.values():
-            if route.live:
-                route.missed = list(route.mailboxes)
-                route.settled = anyio.Event()
-            route.asked = route.live = route.catching_up = route.changed = False
+            route.disconnected()
         self._live = FilterIndex(cached_topics=self._cached_topics)
         self._wanted = dict(self._routes)
 
@@ -241,10 +166,7 @@ class Routes:
         """End every mailbox, with ``error`` if there is one."""
         self.disconnected()
         for route in self._routes.values():
-            route.failure = error
-            route.settled.set()
-            for mailbox in route.mailboxes:
-                mailbox.close(error)
+            route.end(error)
         self._routes.clear()
         self._wanted.clear()
 
@@ -255,21 +177,23 @@ class Routes:
             How many mailboxes got it.
         """
         if topic_filter is not None:
-            return self._receive(self._live.get(topic_filter), message)
+            route = self._live.get(topic_filter)
+            return 0 if route is None else route.receive(message)
         live = [route for route in self._live.match(message.topic) if not route.catching_up]
         if message.stream is not None:
             # docs/protocol.md, "History": "skip those whose position [...] is at its offset or beyond".
             live = [route for route in live if not route.received.has(message)]
-        return sum(self._receive(route, message) for route in live)
+        return sum(route.receive(message) for route in live)
 
     def gap(self, gap: Gap) -> int:
         """Put a gap into the mailboxes of its filter, or of all where it names none."""
         if gap.filter is None:
-            return sum(self._put(route, gap) for route in self._routes.values())
+            return sum(route.put(gap) for route in self._routes.values())
         route = self._live.get(gap.filter)
-        if route is not None:
-            route.received.pass_gap(gap)
-        return self._put(route, gap)
+        if route is None:
+            return 0
+        route.received.pass_gap(gap)
+        return route.put(gap)
 
     def _share(self, route: Route, mailbox: Mailbox, overflow: Overflow) -> None:
         if route.live and (received := route.received.current()):
@@ -281,21 +205,8 @@ class Routes:
             else:
                 self._wanted[route.filter] = route
 
-    def _receive(self, route: Route | None, message: Message) -> int:
-        if route is not None:
-            route.received.pass_message(message)
-        return self._put(route, message)
-
     def _drop(self, route: Route) -> None:
         del self._routes[route.filter]
         self._wanted.pop(route.filter, None)
         if route.filter in self._live:
             self._live.remove(route.filter)
-
-    @staticmethod
-    def _put(route: Route | None, item: Item) -> int:
-        if route is None:
-            return 0
-        for mailbox in route.mailboxes:
-            mailbox.put(item)
-        return len(route.mailboxes)

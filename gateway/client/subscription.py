@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.client.link import Link
-    from gateway.client.routes import Route, Routes
+    from gateway.client.route import Route
+    from gateway.client.routes import Routes
     from gateway.client.valve import Valve
     from gateway.core.commands import Overflow
 

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from gateway.client.mailbox import Item, Mailbox
 from gateway.client.message import Message
-from gateway.client.routes import Leave, Route, Routes
+from gateway.client.route import Route
+from gateway.client.routes import Leave, Routes
 from gateway.client.valve import Valve
 from gateway.core.commands import Overflow
 from gateway.core.events import Gap, Subscribed

@@ -5,7 +5,8 @@ import pytest
 from gateway.client.mailbox import Item, Mailbox
 from gateway.client.message import Message
 from gateway.client.positions import FROM_NOW, Beginning, Positions
-from gateway.client.routes import Route, Routes
+from gateway.client.route import Route
+from gateway.client.routes import Routes
 from gateway.client.valve import Valve
 from gateway.core.commands import START_NEW, Overflow, Position, Start, StartKind, Subscribe
 from gateway.core.events import CaughtUp, Gap, Subscribed

@@ -1,0 +1,121 @@
+"""One filter on the wire: what was asked for, what has come, and the mailboxes that share it.
+
+It says what is to be sent for it, and where it has come to in its streams. Which routes there are, and which
+of them a message is for, is the business of ``Routes``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from gateway.client.positions import FROM_NOW, Began, Beginning, Positions
+from gateway.core.commands import START_NEW, StartKind, Subscribe
+from gateway.core.events import Gap
+
+if TYPE_CHECKING:
+    from gateway.client.mailbox import Item, Mailbox
+    from gateway.client.message import Message
+    from gateway.core.commands import Overflow, Start
+    from gateway.core.events import Subscribed
+    from gateway.errors import GatewayError
+
+RECONNECT = "reconnect"
+"""The gap's reason after a reconnect: live messages may have been missed meanwhile, nobody counted them."""
+
+
+@dataclass(eq=False, slots=True)
+class Route:
+    """One filter on the wire, with the mailboxes that share it.
+
+    Attributes:
+        mailboxes: in the order in which they joined.
+        missed: those that were live on an earlier connection and get a gap when this one is.
+        settled: set when the gateway has answered on this connection, or never will.
+        failure: why it was refused.
+        asked: whether ``subscribe`` was sent on this connection.
+        live: whether the gateway has confirmed it on this connection.
+        beginning: where it begins in streams, as long as nothing was received.
+        received: where it is in streams, by what was received.
+        catching_up: it gets history: only messages that name its filter are for it.
+        changed: it is to be asked for again once it has caught up, for its overflow policy.
+    """
+
+    filter: str
+    overflow: Overflow
+    beginning: Beginning = FROM_NOW
+    received: Positions = field(default_factory=Positions)
+    mailboxes: list[Mailbox] = field(default_factory=list)
+    missed: list[Mailbox] = field(default_factory=list)
+    settled: anyio.Event = field(default_factory=anyio.Event)
+    failure: GatewayError | None = None
+    asked: bool = False
+    live: bool = False
+    catching_up: bool = False
+    changed: bool = False
+    _start: Start = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._start = self.beginning.start
+        self.received.begin(self.beginning.resume)
+
+    @property
+    def alone(self) -> bool:
+        """Its only mailbox began somewhere in history, where no other could join it."""
+        return self.beginning.asks_history
+
+    def ask(self, ref: int) -> Subscribe:
+        """The command that begins it, behind what was received; once it is live, the one for new options."""
+        self.asked = True
+        if self.live:
+            return Subscribe(self.filter, overflow=self.overflow, ref=ref)
+        now = Beginning(self._start, self.received.current())
+        self.catching_up = now.asks_history
+        return Subscribe(self.filter, now.resume or None, now.start, overflow=self.overflow, ref=ref)
+
+    def confirm(self, answer: Subscribed) -> None:
+        """The gateway has confirmed it: on a new connection, or once more for new options."""
+        if not self.live:
+            self.live = True
+            self._begin(answer)
+        if answer.recovered is not True:
+            for mailbox in self.missed:
+                mailbox.put(Gap(RECONNECT, filter=self.filter))
+        self.missed.clear()
+        self.settled.set()
+
+    def disconnected(self) -> None:
+        """Nothing of it is on the wire any more; those who were live have missed something."""
+        if self.live:
+            self.missed = list(self.mailboxes)
+            self.settled = anyio.Event()
+        self.asked = self.live = self.catching_up = self.changed = False
+
+    def receive(self, message: Message) -> int:
+        """Move behind ``message`` and put it into every mailbox; return how many there are."""
+        self.received.pass_message(message)
+        return self.put(message)
+
+    def put(self, item: Item) -> int:
+        """Put ``item`` into every mailbox; return how many there are."""
+        for mailbox in self.mailboxes:
+            mailbox.put(item)
+        return len(self.mailboxes)
+
+    def end(self, error: GatewayError | None) -> None:
+        """Nothing comes any more, for ``error`` if there is one: every mailbox ends."""
+        self.failure = error
+        self.settled.set()
+        for mailbox in self.mailboxes:
+            mailbox.close(error)
+
+    def _begin(self, answer: Subscribed) -> None:
+        if answer.positions or self.received.current():
+            self.received.begin(answer.positions)
+            for mailbox in self.mailboxes:
+                mailbox.begin(Began(answer.positions, answer.recovered))
+        if self.beginning.start.kind is not StartKind.EARLIEST:
+            # Whatever stream comes to be from now on, it is new; only "earliest" has a say in that.
+            self._start = START_NEW
