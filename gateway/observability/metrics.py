@@ -5,7 +5,7 @@ Nothing is counted per message here: a labelled increment costs more than a deli
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from prometheus_client import Metric
+
+_Sample: TypeAlias = tuple[list[str], float]
+"""Values of the labels, and the number."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -65,42 +68,32 @@ class Metrics:
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Add a value that goes up and down."""
-
-        def family() -> Metric:
-            metric = GaugeMetricFamily(f"gateway_{name}", meaning)
-            metric.add_metric([], read())
-            return metric
-
-        self._readings.families.append(family)
+        self._add(GaugeMetricFamily, name, meaning, [], lambda: [([], read())])
 
     def counter(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Add a value that only grows; ``_total`` is appended to its name."""
-
-        def family() -> Metric:
-            metric = CounterMetricFamily(f"gateway_{name}", meaning)
-            metric.add_metric([], read())
-            return metric
-
-        self._readings.families.append(family)
+        self._add(CounterMetricFamily, name, meaning, [], lambda: [([], read())])
 
     def counters(self, name: str, meaning: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
         """Add counters that a label tells apart; ``read`` gives a small, fixed set of label values."""
-
-        def family() -> Metric:
-            metric = CounterMetricFamily(f"gateway_{name}", meaning, labels=[label])
-            for value, number in read().items():
-                metric.add_metric([value], number)
-            return metric
-
-        self._readings.families.append(family)
+        self._add(CounterMetricFamily, name, meaning, [label], lambda: _by_label(read()))
 
     def gauges(self, name: str, meaning: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
         """Add values that a label tells apart, as ``counters`` does."""
+        self._add(GaugeMetricFamily, name, meaning, [label], lambda: _by_label(read()))
 
+    def _add(
+        self,
+        kind: type[CounterMetricFamily | GaugeMetricFamily],
+        name: str,
+        meaning: str,
+        labels: list[str],
+        read: Callable[[], list[_Sample]],
+    ) -> None:
         def family() -> Metric:
-            metric = GaugeMetricFamily(f"gateway_{name}", meaning, labels=[label])
-            for value, number in read().items():
-                metric.add_metric([value], number)
+            metric = kind(f"gateway_{name}", meaning, labels=labels)
+            for values, number in read():
+                metric.add_metric(values, number)
             return metric
 
         self._readings.families.append(family)
@@ -122,3 +115,7 @@ class Metrics:
         labelled = CollectorRegistry()
         labelled.register(_Labelled(self._registry, self._labels))
         return generate_latest(labelled)
+
+
+def _by_label(numbers: Mapping[str, float]) -> list[_Sample]:
+    return [([value], number) for value, number in numbers.items()]
