@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.core.recent import Recent
 from gateway.core.streams import Bounds, Page
 from gateway.errors import StreamUnavailable
-from gateway.streams.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

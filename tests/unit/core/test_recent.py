@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.publication import Publication
+from gateway.core.recent import Recent
 from gateway.core.retention import Kept
-from gateway.streams.recent import Recent
 
 steps = st.lists(
     st.one_of(
