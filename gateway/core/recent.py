@@ -1,4 +1,4 @@
-"""A log's newest publications, held in memory: consecutive, found by their offsets."""
+"""Consecutive publications of a log, the newest, held in memory and found by their offsets."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ class Recent:
         end = min(head + count, len(self._publications))
         self.bytes -= sum(self._sizes[head:end])
         self._publications[head:end] = [_GONE] * (end - head)
-        self._head = end
-        if end >= _COMPACT_FROM and end * 2 >= len(self._publications):
-            del self._publications[:end]
-            del self._sizes[:end]
-            self._head = 0
+        self._leave(end)
 
     def bound(self, messages: int, size: int) -> None:
         """Let go of the oldest until no more than ``messages`` and ``size`` bytes are held."""
-        excess = max(0, len(self) - messages)
-        left = self.bytes - sum(self._sizes[self._head : self._head + excess])
-        while left > size:
-            left -= self._sizes[self._head + excess]
-            excess += 1
-        if excess:
-            self.drop(excess)
+        first = len(self._publications) - messages
+        if self._head >= first and self.bytes <= size:
+            return
+        publications, sizes = self._publications, self._sizes
+        head, left = self._head, self.bytes
+        while head < first or left > size:
+            left -= sizes[head]
+            publications[head] = _GONE
+            head += 1
+        self.bytes = left
+        self._leave(head)
 
     def after(self, offset: int, messages: int, size: int) -> list[Publication] | None:
         """At most ``messages`` publications behind ``offset``, and about ``size`` bytes, one at least.
@@ -74,12 +74,12 @@ class Recent:
         Returns:
             None where the one behind ``offset`` isn't held any more.
         """
-        start = self._head + offset + 1 - self.first
+        start = len(self._publications) - (self.last - offset)
         if start < self._head:
             return None
-        end = min(len(self._publications), start + messages)
+        end = start + messages
         if self.bytes > size:
-            end = self._within(start, end, size)
+            end = self._within(start, min(end, len(self._publications)), size)
         return self._publications[start:end]
 
     def oldest(self) -> Iterator[Kept]:
@@ -103,6 +103,13 @@ class Recent:
             else:
                 high = middle
         return self.first - 1 + low - self._head
+
+    def _leave(self, head: int) -> None:
+        self._head = head
+        if head >= _COMPACT_FROM and head * 2 >= len(self._publications):
+            del self._publications[:head]
+            del self._sizes[:head]
+            self._head = 0
 
     def _within(self, start: int, end: int, size: int) -> int:
         for at in range(start, end):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from gateway.core.recent import Recent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,22 +29,10 @@ class TailWindow:
         stream: its name.
         epoch: which life of the log this is.
         first: no offset before this one is kept by the log any more, as far as is known here.
-        last: the offset of the newest publication; 0 before the first.
         former: epochs that this window has seen end, a bounded number of the newest.
     """
 
-    __slots__ = (
-        "_bytes",
-        "_held",
-        "_messages",
-        "_size",
-        "_start",
-        "epoch",
-        "first",
-        "former",
-        "last",
-        "stream",
-    )
+    __slots__ = ("_messages", "_recent", "_size", "epoch", "first", "former", "stream")
 
     def __init__(
         self,
@@ -58,22 +48,23 @@ class TailWindow:
         self.stream = stream
         self.epoch = epoch
         self.first = first
-        self.last = last
         self.former: deque[str] = deque(maxlen=_FORMER_EPOCHS)
         self._messages = messages
         self._size = size
-        # A list with a dead front: slices of it are what readers ask for, and a deque has none.
-        self._held: list[Publication] = []
-        self._start = 0
-        self._bytes = 0
+        self._recent = Recent(last)
 
     def __len__(self) -> int:
-        return len(self._held) - self._start
+        return len(self._recent)
+
+    @property
+    def last(self) -> int:
+        """The offset of the newest publication; 0 before the first."""
+        return self._recent.last
 
     @property
     def held_after(self) -> int:
         """Everything behind this offset, up to ``last``, is held."""
-        return self.last - len(self)
+        return self._recent.first - 1
 
     def push(self, publication: Publication) -> None:
         """Take the next publication.
@@ -81,25 +72,18 @@ class TailWindow:
         Raises:
             ValueError: its offset is not the one after ``last``.
         """
-        if publication.offset != self.last + 1:
-            raise ValueError(f"offset {publication.offset} of {self.stream!r} does not follow {self.last}")
-        self.last += 1
-        self._held.append(publication)
-        self._bytes += _size(publication)
-        while len(self) > self._messages or (self._bytes > self._size and len(self) > 1):
-            self._bytes -= _size(self._held[self._start])
-            self._start += 1
-        # Seldom enough to cost nothing, and soon enough that the dead front stays smaller than the bound.
-        if self._start >= 64 and self._start * 2 >= len(self._held):
-            del self._held[: self._start]
-            self._start = 0
+        recent = self._recent
+        if publication.offset != recent.last + 1:
+            raise ValueError(f"offset {publication.offset} of {self.stream!r} does not follow {recent.last}")
+        size = len(publication.data or publication.binary or b"") + _OVERHEAD
+        recent.push(publication, size)
+        # The newest is held, however large it is.
+        most = self._size if size <= self._size else size  # noqa: FURB136 - max costs a fifth of a push
+        recent.bound(self._messages, most)
 
     def after(self, offset: int, limit: int) -> Sequence[Publication] | None:
         """At most ``limit`` publications that follow ``offset``; None if the first of them isn't held."""
-        begin = len(self._held) - (self.last - offset)
-        if begin < self._start:
-            return None
-        return self._held[begin : begin + limit]
+        return self._recent.after(offset, limit, self._recent.bytes)
 
     def restart(self, epoch: str, last: int, *, first: int) -> None:
         """The log's continuity is lost, or its epoch new: hold nothing, and go on behind ``last``."""
@@ -107,10 +91,4 @@ class TailWindow:
             self.former.append(self.epoch)
             self.epoch = epoch
         self.first = first
-        self.last = last
-        self._held = []
-        self._start = self._bytes = 0
-
-
-def _size(publication: Publication) -> int:
-    return len(publication.data or publication.binary or b"") + _OVERHEAD
+        self._recent = Recent(last)

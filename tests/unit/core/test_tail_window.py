@@ -56,9 +56,9 @@ def test_a_window_is_the_end_of_the_list_within_its_bounds(
     for publication in everything:
         window.push(publication)
         assert 1 <= len(window) <= messages
-        assert len(window) == 1 or window._bytes <= size
+        assert len(window) == 1 or window._recent.bytes <= size
         # The dead front is bounded too.
-        assert len(window._held) <= max(64, len(window)) + len(window) + 1
+        assert len(window._recent._publications) <= max(64, len(window)) + len(window) + 1
     for offset in range(len(sizes) + 1):
         held = window.after(offset, limit)
         if offset < window.held_after:
