@@ -1,10 +1,8 @@
 """Fans a publication out to the outboxes of all that subscribe to its topic.
 
 The costs decide the shape. A topic's targets are a flat tuple per wire format, kept as long as no
-subscription changes it, so a publication costs two dictionary look-ups to match. Consecutive
-publications with the same targets form a run; when it ends its frames are joined once and the shared
-bytes appended once to every target. Bounds are accounted per tick for all connections together, which is
-an upper bound for each of them; only connections that are not writable are looked at one by one.
+subscription changes it, so a publication costs two dictionary look-ups to match. From there ``fan_out`` goes
+on, with all that follow for the same targets.
 
 What a stream captured comes another way in, ``deliver_captured``, and goes to target lists of its own: live
 topics pay nothing for streams.
@@ -14,23 +12,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.backlog import Offer
-from gateway.core.batch import Batch
+from gateway.core.blocked import Blocked
 from gateway.core.commands import Overflow
+from gateway.core.fan_out import FanOut
 from gateway.core.hub_facts import HubLimits, HubStatistics
 from gateway.core.spill import Spills
 from gateway.core.subscription import Subscription
 from gateway.core.subscriptions import Subscriptions
-from gateway.core.write_queue import WriteQueue
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
     from gateway.core.catchup import HistoryReader, SpillReader
     from gateway.core.events import Event
-    from gateway.core.outbox import Encoder, Outbox
+    from gateway.core.outbox import Outbox
     from gateway.core.publication import Publication
     from gateway.core.stream_path import StreamPath
-    from gateway.core.targets import Targets
 
 __all__ = ["Hub", "HubLimits", "HubStatistics"]
 
@@ -46,18 +42,10 @@ class Hub:
         self._match = self._subscriptions.match
         self._targets = self._subscriptions.lists
         self._spills = Spills(self._subscriptions)
-        self._run: list[Publication] = []
-        self._run_targets: Targets | None = None
-        self._run_bytes = 0
-        self._tick_bytes = 0
-        self._tick_messages = 0
-        self._taken_bytes = self._taken_messages = 0  # the tick's, before the last `take_writes`
-        self._writes = WriteQueue()
-        self._overflowed: list[Outbox] = []
+        self._blocked = Blocked(self._spills)
+        self._fan_out = FanOut(self._limits, self._blocked)
         self._connections: set[Outbox] = set()
-        self._blocked: dict[Outbox, None] = {}
-        self._published = self._unmatched = self._delivered = 0
-        self._dropped = dict.fromkeys(Overflow, 0)
+        self._published = self._unmatched = 0
 
     # Subscriptions
 
@@ -75,7 +63,7 @@ class Hub:
             return []
         self.settle()
         self._connections.discard(outbox)
-        self._blocked.pop(outbox, None)
+        self._blocked.remove(outbox)
         self._spills.forget(outbox)
         for subscription in outbox.subscriptions.values():
             _end_reader(subscription)
@@ -191,8 +179,8 @@ class Hub:
             return False
         targets = self._targets.recall(interests) or self._targets.make(interests)
         if (lone := targets.lone) is not None and lone.direct:
-            return self._append_to_one(lone, publication)
-        return self._extend_run(publication, targets)
+            return self._fan_out.give_one(lone, publication)
+        return self._fan_out.give(publication, targets)
 
     def deliver_captured(self, publication: Publication, path: StreamPath) -> bool:
         """As ``deliver``, for what the tail of a stream brings: to all that are not behind on it."""
@@ -203,104 +191,12 @@ class Hub:
             return False
         targets = self._subscriptions.targets(interests, path)
         if (lone := targets.lone) is not None and lone.direct:
-            return self._append_to_one(lone, publication)
-        return self._extend_run(publication, targets)
-
-    def _extend_run(self, publication: Publication, targets: Targets) -> bool:
-        if targets is not self._run_targets:
-            self.settle()
-            self._run_targets = targets
-        self._run.append(publication)
-        self._run_bytes += len(publication.data or publication.binary or b"") + 128
-        return (
-            self._tick_bytes + self._run_bytes >= self._limits.tick_bytes
-            or self._tick_messages + len(self._run) >= self._limits.tick_messages
-        )
-
-    def _append_to_one(self, outbox: Outbox, publication: Publication) -> bool:
-        # Without fan-out there is nothing to share: a run of one would cost more than it joins.
-        if self._run_targets is not None:
-            self.settle()
-        frame = publication.frame(outbox.encoder)
-        pending = outbox.pending
-        if not pending:
-            self._writes.fresh.append(outbox)
-        pending.append(frame)
-        self._delivered += 1
-        self._tick_bytes += len(frame)
-        self._tick_messages += 1
-        return (
-            self._tick_bytes >= self._limits.tick_bytes or self._tick_messages >= self._limits.tick_messages
-        )
+            return self._fan_out.give_one(lone, publication)
+        return self._fan_out.give(publication, targets)
 
     def settle(self) -> None:
         """End the current run: append its joined frames to every target."""
-        targets, run = self._run_targets, self._run
-        if targets is None:
-            return
-        self._run_targets = None
-        self._run = []
-        self._run_bytes = 0
-        self._tick_messages += len(run)
-        for encoder, outboxes in targets.groups:
-            if len(run) == 1:
-                joined = run[0].frame(encoder)
-            else:
-                joined = b"".join([publication.frame(encoder) for publication in run])
-            self._tick_bytes += len(joined)
-            behind = self._append(outboxes, joined)
-            if behind:
-                self._offer(behind, Batch(run, encoder, targets.path), targets)
-        if targets.aside:
-            self._give_aside(targets.aside, run)
-        self._delivered += len(run) * targets.count
-
-    def _append(self, outboxes: tuple[Outbox, ...], joined: bytes) -> list[Outbox]:
-        """Give ``joined`` to all that are direct, and return the others."""
-        behind: list[Outbox] = []
-        touch = self._writes.fresh.append
-        for outbox in outboxes:
-            if outbox.direct:
-                pending = outbox.pending
-                if not pending:
-                    touch(outbox)
-                pending.append(joined)
-            else:
-                behind.append(outbox)
-        return behind
-
-    def _offer(self, behind: list[Outbox], batch: Batch, targets: Targets) -> None:
-        # The list may have been found before the run that it follows was settled and left some behind.
-        left = () if batch.path is None else batch.path.behind
-        for outbox in behind:
-            if outbox.closed or outbox in left:
-                continue
-            subscription = targets.governing(outbox)
-            if batch.path is not None and subscription.overflow is Overflow.SPILL:
-                queued = outbox.hold(batch, subscription)
-                if queued < len(batch):
-                    self._spills.leave(outbox, batch.path, (batch.publications[queued].offset or 0) - 1)
-            else:
-                self._offer_one(outbox, batch, subscription)
-
-    def _offer_one(self, outbox: Outbox, batch: Batch, subscription: Subscription) -> None:
-        dropped = outbox.dropped
-        if outbox.offer(batch, subscription) is Offer.OVERFLOWED:
-            self._dropped[subscription.overflow] += len(batch)
-            self._overflowed.append(outbox)
-        elif outbox.dropped != dropped:
-            self._dropped[subscription.overflow] += outbox.dropped - dropped
-
-    def _give_aside(self, aside: tuple[tuple[Outbox, Subscription], ...], run: list[Publication]) -> None:
-        batches: dict[tuple[Encoder, str], Batch] = {}
-        for outbox, subscription in aside:
-            key = (outbox.encoder, subscription.filter)
-            batch = batches.get(key)
-            if batch is None:
-                batch = batches[key] = Batch(run, outbox.encoder, topic_filter=subscription.filter)
-            for behind in self._append((outbox,), batch.joined):
-                if not outbox.closed:
-                    self._offer_one(behind, batch, subscription)
+        self._fan_out.settle()
 
     def connections(self) -> list[tuple[Outbox, list[str]]]:
         """Every connection that subscribes, with its filters; later replies come after what was delivered."""
@@ -309,59 +205,46 @@ class Hub:
 
     def reply(self, outbox: Outbox, event: Event) -> None:
         """Send one event to one connection."""
-        if outbox.reply(event):
-            self._writes.fresh.append(outbox)
+        self._fan_out.reply(outbox, event)
 
     # Writing
 
     @property
     def unwritten(self) -> int:
         """How many connections have pending bytes, an open run's targets not counted."""
-        return len(self._writes)
+        return self._fan_out.unwritten
 
     def take_writes(self, limit: int) -> list[Outbox]:
         """Remove and return the connections that are to be written next, at most ``limit``.
 
         Once none is left a new tick begins.
         """
-        self.settle()
-        taken = self._writes.take(limit)
-        self._taken_bytes, self._taken_messages = self._tick_bytes, self._tick_messages
-        if not self._writes:
-            self._tick_bytes = self._tick_messages = 0
-        return taken
+        return self._fan_out.take(limit)
 
     def put_back(self, outboxes: list[Outbox]) -> None:
         """Give back what ``take_writes`` has just returned and was not written: the tick goes on."""
-        if outboxes:
-            self._writes.put_back(outboxes)
-            self._tick_bytes, self._tick_messages = self._taken_bytes, self._taken_messages
+        self._fan_out.put_back(outboxes)
 
     def take_overflowed(self) -> list[Outbox]:
         """Remove and return the slow consumers whose policy is to disconnect."""
-        overflowed, self._overflowed = self._overflowed, []
-        return overflowed
+        return self._blocked.take_overflowed()
 
     def block(self, outbox: Outbox, transport_bytes: int, *, now: float) -> None:
         """``outbox``'s transport takes no more; from now on its publications wait."""
         outbox.block(transport_bytes, now=now)
         if outbox in self._connections:
-            self._blocked.setdefault(outbox)
+            self._blocked.add(outbox)
 
     def unblock(self, outbox: Outbox) -> None:
         """``outbox``'s transport takes again; the caller now empties ``Outbox.take``."""
         # A run that was open while the connection was blocked must wait behind what waits already.
         self.settle()
         outbox.unblock()
-        self._blocked.pop(outbox, None)
+        self._blocked.remove(outbox)
 
     def blocked_before(self, moment: float) -> list[Outbox]:
         """The connections that have taken nothing since before ``moment``."""
-        return [
-            outbox
-            for outbox in self._blocked
-            if outbox.blocked_since is not None and outbox.blocked_since < moment
-        ]
+        return self._blocked.before(moment)
 
     def statistics(self) -> HubStatistics:
         """A snapshot for metrics, health and tests."""
@@ -371,10 +254,10 @@ class Hub:
             filters=self._subscriptions.filters,
             published=self._published,
             unmatched=self._unmatched,
-            delivered=self._delivered,
-            dropped=dict(self._dropped),
+            delivered=self._fan_out.delivered,
+            dropped=dict(self._blocked.dropped),
             blocked=len(self._blocked),
-            unwritten=len(self._writes),
+            unwritten=self._fan_out.unwritten,
             spilled=self._spills.spilled,
             behind=len(self._spills),
         )

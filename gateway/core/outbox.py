@@ -1,12 +1,12 @@
 """One connection's way out: direct while it is writable, bounded while it isn't.
 
-A writable connection has no queue: the hub appends shared bytes to ``pending`` and the engine writes
-them at the end of the tick. From ``block`` on, publications wait in a ``Backlog`` under their
+A writable connection has no queue: the fan-out appends shared bytes to ``pending`` and the engine
+writes them at the end of the tick. From ``block`` on, publications wait in a ``Backlog`` under their
 subscriptions' overflow policies, and replies in a lane that data cannot block, until ``take`` has
 emptied both. The transport's own buffer counts as part of the bound.
 
-The owner (the hub) reads ``direct`` and appends to ``pending`` itself: a method call per delivery
-would double its cost.
+The fan-out reads ``direct`` and appends to ``pending`` itself: a method call per delivery would
+double its cost.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class WriteQueue:
     """Connections with pending bytes, each at most once.
 
     Attributes:
-        fresh: those touched since the last slice; the hub appends to it directly, once per connection.
+        fresh: those touched since the last slice; the fan-out appends to it directly, once per connection.
     """
 
     __slots__ = ("_earlier", "_waiting", "fresh")
