@@ -8,9 +8,9 @@ until it is direct again. One that needs a page of the store shares the read wit
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import anyio
@@ -38,6 +38,7 @@ _PAGE = 512
 _PAGE_BYTES = 256 * 1024
 _KEPT_PAGES = 16
 _AHEAD = Backoff(first_seconds=0.05, limit_seconds=1.0)
+_AFTER_FAILURE = Backoff(first_seconds=0.1, limit_seconds=2.0)
 _Key = tuple["StreamPath", str, int]
 
 
@@ -82,9 +83,7 @@ class CatchingUp:
         background: Background,
         *,
         reads: int = 16,
-        saw: Callable[[StreamPath, Bounds], None] = lambda _path, _bounds: None,
-        backoff: Backoff | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        saw: Callable[[StreamPath, Bounds], None],
     ) -> None:
         """Read from ``store``.
 
@@ -95,8 +94,6 @@ class CatchingUp:
             background: the parent of the reads' tasks.
             reads: reads in flight at most, and pages held for readers at most.
             saw: told of the bounds that were read.
-            backoff: how long to wait after failures of the store.
-            clock: monotonic seconds.
         """
         self._store = store
         self._hub = hub
@@ -104,8 +101,6 @@ class CatchingUp:
         self._background = background
         self._reads = reads
         self._saw = saw
-        self._backoff = backoff or Backoff(first_seconds=0.1, limit_seconds=2.0)
-        self._clock = clock
         self._ready: deque[Reader] = deque()
         self._scheduled = False
         self._fetches: dict[_Key, _Fetch] = {}
@@ -142,10 +137,10 @@ class CatchingUp:
 
     def _turn(self) -> None:
         self._scheduled = False
-        end = self._clock() + _TURN_SECONDS
+        end = perf_counter() + _TURN_SECONDS
         while self._ready:
             self._serve(self._ready.popleft())
-            if self._clock() >= end:
+            if perf_counter() >= end:
                 break
         if self._ready:
             self._schedule()
@@ -249,7 +244,7 @@ class CatchingUp:
             except StreamUnavailable:
                 failures += 1
                 self._failed += 1
-                await anyio.sleep(self._backoff.wait(failures))
+                await anyio.sleep(_AFTER_FAILURE.wait(failures))
             else:
                 break
         self._pages_read += 1

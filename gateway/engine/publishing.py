@@ -18,7 +18,6 @@ from gateway.streams.base import Dedupe
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from gateway.auth.principal import Principal
     from gateway.bus.base import Bus
@@ -58,7 +57,6 @@ class Publisher:
         refusals: Refusals | None = None,
         subject_rates: KeyedRates[str] | None = None,
         appender: Appender | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Publish to ``bus``, and what a stream captures through ``appender``; None: there are no streams."""
         self._bus = bus
@@ -68,7 +66,6 @@ class Publisher:
         self._refusals = refusals or Refusals()
         self._subject_rates = subject_rates
         self._appender = appender
-        self._clock = clock
         self._prefix = secrets.token_hex(5)
         self._numbers = count(1)
         self._accepted = self._bytes = self._repeated = 0
@@ -129,7 +126,7 @@ class Publisher:
         return PublishStatistics(self._accepted + appended, self._bytes + size, self._repeated + repeated)
 
     def _check_rate(self, rates: KeyedRates[str], subject: str) -> None:
-        if not rates.allow(subject, self._clock()):
+        if not rates.allow(subject, time.monotonic()):
             self._refusals.count("publishes_per_second_per_subject")
             raise RateLimited("the subject publishes more per second than it may")
 
@@ -144,7 +141,7 @@ class Publisher:
         self, command: Publish, publication: Publication, key: tuple[str | None, str], size: int
     ) -> Receipt | asyncio.Future[Receipt]:
         fingerprint = _fingerprint(command)
-        first = self._answers.reserve(key, fingerprint, now=self._clock())
+        first = self._answers.reserve(key, fingerprint, now=time.monotonic())
         if first is not None:
             self._repeated += 1
             return first
@@ -154,7 +151,7 @@ class Publisher:
             self._answers.release(key)
             raise
         if isinstance(receipt, Receipt):
-            self._answers.remember(key, fingerprint, receipt, now=self._clock())
+            self._answers.remember(key, fingerprint, receipt, now=time.monotonic())
         else:
             receipt.add_done_callback(lambda done: self._settle(key, fingerprint, done))
         return receipt
@@ -163,7 +160,7 @@ class Publisher:
         if done.cancelled() or done.exception() is not None:
             self._answers.release(key)
         else:
-            self._answers.remember(key, fingerprint, done.result(), now=self._clock())
+            self._answers.remember(key, fingerprint, done.result(), now=time.monotonic())
 
 
 def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Receipt]:

@@ -38,6 +38,9 @@ _SLICE = 256
 
 _WAIT_SECONDS = 10.0
 _LINGER_SECONDS = 30.0
+"""How long a tail goes on after the last interest, for those who come back."""
+
+_AFTER_FAILURE = Backoff(first_seconds=0.1, limit_seconds=2.0)
 _REMEMBERED_FILTERS = 65536
 
 
@@ -82,9 +85,6 @@ class Tails:
         begin: Callable[[Reader], None],
         window_messages: int = 4096,
         window_bytes: int = 4 * 1024 * 1024,
-        linger: float = _LINGER_SECONDS,
-        backoff: Backoff | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Tail what ``streams`` names out of ``store``.
 
@@ -97,9 +97,6 @@ class Tails:
             begin: called with the readers of connections that a tail leaves behind.
             window_messages: publications that a window holds at most.
             window_bytes: about how large they are together at most.
-            linger: seconds that a tail goes on after the last interest, for those who come back.
-            backoff: how long to wait after failures of the store.
-            clock: monotonic seconds.
         """
         self._streams = streams
         self._store = store
@@ -109,9 +106,7 @@ class Tails:
         self._begin = begin
         self._window_messages = window_messages
         self._window_bytes = window_bytes
-        self._linger = linger
-        self._backoff = backoff or Backoff(first_seconds=0.1, limit_seconds=2.0)
-        self._clock = clock
+        self._clock = time.monotonic
         self._tails = {each.name: _Tail(StreamPath(each)) for each in streams}
         self._under: dict[str, tuple[StreamPath, ...]] = {}
         self._asked: dict[str, asyncio.Future[Bounds]] = {}
@@ -235,14 +230,14 @@ class Tails:
 
     async def _follow(self, tail: _Tail) -> None:
         failures = 0
-        while tail.interests or self._clock() - tail.left_at < self._linger:
+        while tail.interests or self._clock() - tail.left_at < _LINGER_SECONDS:
             try:
                 # After a failure the first answer must come at once: until then subscribers are refused.
                 page = await self._read(tail, wait=0.0 if failures else _WAIT_SECONDS)
             except StreamUnavailable as error:
                 failures += 1
                 tail.error = error
-                await anyio.sleep(self._backoff.wait(failures))
+                await anyio.sleep(_AFTER_FAILURE.wait(failures))
                 continue
             failures, tail.error = 0, None
             if page is not None:
