@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import tomllib
 from pathlib import Path
 
@@ -20,12 +19,8 @@ SETTINGS = '[auth]\nmode = "required"\n[[auth.keys]]\nalgorithm = "HS256"\nsecre
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith("GATEWAY_"):
-            monkeypatch.delenv(name)
+def _secret(unconfigured: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", SECRET)
-    monkeypatch.chdir(tmp_path)
 
 
 def run(*arguments: str) -> Result:

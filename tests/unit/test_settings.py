@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import tomllib
 from pathlib import Path
 
@@ -15,30 +14,12 @@ from gateway.settings.listing import effective, reference
 from gateway.settings.section import section_in
 from gateway.settings.values import format_duration, format_size, parse_duration, parse_size
 
+from .settings_file import problems, write
+
+pytestmark = pytest.mark.usefixtures("unconfigured")
+
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 HOOK = '[[hooks]]\nname = "a"\nscheme = "github"\nsecret = "env:HOOK_SECRET"\ntopic = "t"\n'
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith("GATEWAY_"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-
-def write(text: str) -> Path:
-    path = Path("gateway.toml")
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def problems(text: str = "", **flags: object) -> str:
-    if text:
-        write(text)
-    with pytest.raises(InvalidSettings) as caught:
-        read(flags={path.replace("__", "."): (f"--{path}", value) for path, value in flags.items()})
-    return str(caught.value)
 
 
 # --- Sources and precedence

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -9,6 +8,8 @@ import pytest
 
 from gateway.settings import InvalidSettings, Settings, read
 from gateway.settings.listing import effective
+
+from .settings_file import problems, settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 SECRET = "hunter2 hunter2 hunter2 hunter2 hunter2"
@@ -18,23 +19,8 @@ JWKS = '[auth.jwks]\nurl = "https://issuer.example/jwks.json"\n'
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith("GATEWAY_"):
-            monkeypatch.delenv(name)
+def _secret(unconfigured: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", SECRET)
-    monkeypatch.chdir(tmp_path)
-
-
-def settings(text: str) -> Settings:
-    Path("gateway.toml").write_text(text, encoding="utf-8")
-    return read().settings
-
-
-def problems(text: str) -> str:
-    with pytest.raises(InvalidSettings) as caught:
-        settings(text)
-    return str(caught.value)
 
 
 # --- What clients are known by

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 from pydantic import SecretStr
 
 from gateway.core.streams import StreamConfiguration
-from gateway.settings import InvalidSettings, Settings, read
+from gateway.settings import Settings, read
 from gateway.settings.listing import effective
 from gateway.settings.store import store_url
 from gateway.settings.stream import stream_map
 
+from .settings_file import problems, settings
+
+pytestmark = pytest.mark.usefixtures("unconfigured")
+
 STREAM = '[[streams]]\nname = "orders"\nfilter = "orders/#"\n'
 REDIS = '[redis]\nurl = "redis://h"\n'
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith("GATEWAY_"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-
-def settings(text: str) -> Settings:
-    Path("gateway.toml").write_text(text, encoding="utf-8")
-    return read().settings
-
-
-def problems(text: str) -> str:
-    with pytest.raises(InvalidSettings) as caught:
-        settings(text)
-    return str(caught.value)
 
 
 def place(text: str) -> str:
