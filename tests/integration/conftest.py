@@ -6,8 +6,10 @@ died unasked, or whose log holds a traceback, fails the test that started it.
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,7 +24,7 @@ import pytest
 from tests.redis_process import module_redis_server, redis_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["module_redis_server", "redis_server"]
@@ -249,3 +251,17 @@ def module_gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Starts gateways that end with the module: for tests that don't disturb one another."""
     with _gateways(tmp_path_factory) as start:
         yield start
+
+
+@pytest.fixture
+def prefix() -> str:
+    """What the keys of one test's store begin with."""
+    return secrets.token_hex(4)
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Nothing of the gateway still runs in this process when the test is over."""
+    yield
+    code = [getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()]
+    assert [each for each in code if each is not None and "/gateway/" in each.co_filename] == []

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-
-import pytest
 
 from gateway.core.publication import Publication
 from gateway.core.streams import StreamConfiguration
@@ -39,18 +36,6 @@ async def running(
         yield store
     finally:
         await store.stop()
-
-
-@pytest.fixture(autouse=True)
-async def no_task_left() -> AsyncIterator[None]:
-    yield
-    code = [getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()]
-    assert [each for each in code if each is not None and "/gateway/" in each.co_filename] == []
-
-
-@pytest.fixture
-def prefix() -> str:
-    return secrets.token_hex(4)
 
 
 def message(label: object) -> Publication:

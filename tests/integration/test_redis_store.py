@@ -17,9 +17,7 @@ from tests.integration.store_in_redis import (
     fill,
     labels,
     message,
-    no_task_left,
     page_of,
-    prefix,
     running,
     until,
 )
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.redis_process import RunningRedis
 
-__all__ = ["no_task_left", "prefix"]
+pytestmark = pytest.mark.usefixtures("no_task_left")
 
 
 @pytest.fixture

@@ -21,9 +21,7 @@ from tests.integration.store_in_redis import (
     fill,
     labels,
     message,
-    no_task_left,
     page_of,
-    prefix,
     running,
     until,
 )
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 
 SLACK_SECONDS = 1.0  # a busy machine
 
-__all__ = ["no_task_left", "prefix"]
+pytestmark = pytest.mark.usefixtures("no_task_left")
 
 
 @pytest.fixture
