@@ -91,7 +91,8 @@ class StreamReader:
         self._store = store
         self._streams = streams
         self._most_waiting = most_waiting
-        self._waiting: set[anyio.CancelScope] = set()
+        self._patient = 0
+        self._waits: set[anyio.CancelScope] = set()
         self._ending = False
 
     async def read(self, query: Query) -> Reading:
@@ -104,14 +105,23 @@ class StreamReader:
         """
         if query.stream not in self._streams or self._store is None:
             raise NotFound(f"no stream {query.stream[:64]!r} is configured")
-        if query.wait > 0 and len(self._waiting) >= self._most_waiting:
+        scan = _Scan(query, self._store, self)
+        captured = self._streams[query.stream].filter
+        if query.wait <= 0:
+            return await scan.run(captured)
+        if self._patient >= self._most_waiting:
             raise TooMany(f"{self._most_waiting} readers wait for streams already")
-        return await _Scan(query, self._store, self).run(self._streams[query.stream].filter)
+        # From here on, not only while there is nothing: a store that is far away would let any number pass.
+        self._patient += 1
+        try:
+            return await scan.run(captured)
+        finally:
+            self._patient -= 1
 
     def end(self) -> None:
         """Let readers wait no longer: the node is about to end."""
         self._ending = True
-        for scope in self._waiting:
+        for scope in self._waits:
             scope.cancel()
 
     async def read_or_wait(
@@ -121,17 +131,17 @@ class StreamReader:
         if wait <= 0 or self._ending:
             return await store.read(stream, after, messages=messages, size=PAGE_BYTES)
         with anyio.CancelScope() as scope:
-            self._waiting.add(scope)
+            self._waits.add(scope)
             try:
                 return await store.read(stream, after, messages=messages, size=PAGE_BYTES, wait=wait)
             finally:
-                self._waiting.discard(scope)
+                self._waits.discard(scope)
         return None
 
     @property
     def waiting(self) -> int:
         """How many wait for something new."""
-        return len(self._waiting)
+        return len(self._waits)
 
     @property
     def ending(self) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.core.commands import Position, Start, StartKind
 from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration, StreamMap
+from gateway.core.streams import Bounds, StreamConfiguration, StreamMap
 from gateway.engine import reading
 from gateway.engine.reading import Missed, Query, Reading, StreamReader
 from gateway.errors import NotFound, StreamUnavailable, TooMany
@@ -199,6 +199,37 @@ async def test_no_more_may_wait_than_that() -> None:
                 await log.read(NEW, wait=30)
             assert offsets(await log.read()) == []
             await log.append("s/a")
+    await log.store.stop()
+
+
+async def test_of_many_that_come_at_once_no_more_may_wait_than_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Log(most_waiting=2)
+    await log.store.start()
+    refused: list[TooMany] = []
+    bounds = log.store.bounds
+
+    async def bounds_from_afar(stream: str) -> Bounds:
+        await asyncio.sleep(0)
+        return await bounds(stream)
+
+    monkeypatch.setattr(log.store, "bounds", bounds_from_afar)
+
+    async def read() -> None:
+        try:
+            await log.read(NEW, wait=30)
+        except TooMany as error:
+            refused.append(error)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(read)
+            await anyio.wait_all_tasks_blocked()
+            assert (log.reader.waiting, len(refused)) == (2, 3)
+            await log.append("s/a")
+    assert log.reader.waiting == 0
     await log.store.stop()
 
 
