@@ -151,6 +151,9 @@ class Following:
             return found
         bounds = await self.tails.bounds(path)
         if isinstance(asked, Position):
+            if asked.epoch != bounds.epoch or asked.offset > bounds.last:
+                # The answer may have been on its way before the client got there, by another node.
+                bounds = await self.tails.bounds(path)
             return resume_at(command.filter, path, asked, bounds)
         before = None
         if asked.kind is StartKind.TIME:

@@ -8,6 +8,8 @@ import pytest
 
 from gateway.auth.grants import EVERYTHING, NOTHING
 from gateway.core.commands import Position, Start, StartKind, Subscribe
+from gateway.core.publication import Publication
+from gateway.core.streams import Bounds
 from gateway.errors import BadCommand, NotPermitted, StreamUnavailable
 
 from .following_world import world
@@ -83,6 +85,34 @@ async def test_what_is_resumed_goes_on_where_it_was() -> None:
         assert reply["recovered"] is True
         assert reply["positions"] == {"s": {"epoch": "s1", "offset": 7}, "t": {"epoch": "t1", "offset": 4}}
         assert await client.ids(2) == ["s8", "s9"]
+
+
+async def test_a_position_is_not_judged_by_an_answer_older_than_itself() -> None:
+    async with world() as node:
+        await node.client().subscribe("s/#")
+        ask, answered, asked = node.store.bounds, asyncio.Event(), asyncio.Event()
+
+        async def slow_answer(stream: str) -> Bounds:
+            bounds = await ask(stream)
+            asked.set()
+            await answered.wait()
+            return bounds
+
+        node.store.bounds = slow_answer
+        earlier, later = node.client(), node.client()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(earlier.subscribe("s/#", EARLIEST))
+            await asked.wait()
+            # Another node has given it to the client; this node's tail hasn't heard of it yet.
+            node.store.logs["s"].append(Publication("s/a", "s1", time=1, data=b"1"))
+            reply = tasks.create_task(later.subscribe("s/#", resume={"s": Position("s1", 1)}))
+            await asyncio.sleep(0)
+            answered.set()
+        assert reply.result()["recovered"] is True
+        node.append(1)
+        assert await later.ids(1) == ["s2"]
+        await later.until(later.other)
+        assert [frame["op"] for frame in later.other()] == ["caught_up"]
 
 
 async def test_from_speaks_for_the_streams_that_resume_does_not_name() -> None:
