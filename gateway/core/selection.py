@@ -1,8 +1,12 @@
-"""Which publications of one stream some filters want; answers are remembered by topic."""
+"""Which publications of one stream some filters want; answers are remembered by topic.
+
+What the stream captures says nothing of what it holds: it may have been configured differently before, or
+still be on another node. So each topic is looked at, also for filters that cover the whole stream.
+"""
 
 from __future__ import annotations
 
-from gateway.core.topics import covers, matches
+from gateway.core.topics import matches
 
 _REMEMBERED = 4096
 
@@ -11,15 +15,16 @@ class Selection:
     """The union of some filters, asked about topics of one stream.
 
     Attributes:
-        everything: one filter covers the whole stream, so that no topic needs to be looked at.
+        everything: one filter is ``#``, so that no topic needs to be looked at.
     """
 
     __slots__ = ("_answers", "_filters", "everything")
 
-    def __init__(self, filters: tuple[str, ...], stream_filter: str) -> None:
+    def __init__(self, filters: tuple[str, ...]) -> None:
         self._filters = filters
         self._answers: dict[str, bool] = {}
-        self.everything = any(covers(each, stream_filter) for each in filters)
+        # Nothing can be published to what begins with ``$``.
+        self.everything = "#" in filters
 
     def picks(self, topic: str) -> bool:
         """Whether one of the filters matches ``topic``."""

@@ -49,7 +49,7 @@ class StreamPath:
         if found is None:
             if len(self._selections) >= _SELECTIONS:
                 self._selections.popitem(last=False)
-            found = self._selections[filters] = Selection(filters, self.filter)
+            found = self._selections[filters] = Selection(filters)
         return found
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 
 from gateway.core.commands import Start, StartKind
-from gateway.core.topics import covers, matches
+from gateway.core.topics import matches
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
@@ -106,15 +106,14 @@ class StreamReader:
         if query.stream not in self._streams or self._store is None:
             raise NotFound(f"no stream {query.stream[:64]!r} is configured")
         scan = _Scan(query, self._store, self)
-        captured = self._streams[query.stream].filter
         if query.wait <= 0:
-            return await scan.run(captured)
+            return await scan.run()
         if self._patient >= self._most_waiting:
             raise TooMany(f"{self._most_waiting} readers wait for streams already")
         # From here on, not only while there is nothing: a store that is far away would let any number pass.
         self._patient += 1
         try:
-            return await scan.run(captured)
+            return await scan.run()
         finally:
             self._patient -= 1
 
@@ -161,10 +160,9 @@ class _Scan:
         self._size = 0
         self._topics: dict[str, bool] = {}
 
-    async def run(self, captured: str) -> Reading:
+    async def run(self) -> Reading:
         query = self._query
         deadline = asyncio.get_running_loop().time() + query.wait
-        every = covers(query.filter, captured)
         bounds = await self._store.bounds(query.stream)
         missed = await self._begin(bounds)
         reading = Reading(bounds, self._after + 1, missed)
@@ -175,7 +173,7 @@ class _Scan:
             )
             if page is None or not self._fits(reading, page):
                 break
-            self._take(reading, page, every=every)
+            self._take(reading, page)
             level = self._after >= page.bounds.last
             if self._full(reading) or (level and (reading.publications or wait <= 0 or self._reader.ending)):
                 break
@@ -222,7 +220,7 @@ class _Scan:
         reading.next = bounds.first
         return True
 
-    def _take(self, reading: Reading, page: Page, *, every: bool) -> None:
+    def _take(self, reading: Reading, page: Page) -> None:
         reading.bounds = page.bounds
         for publication in page.publications:
             offset = publication.offset
@@ -234,7 +232,7 @@ class _Scan:
                 break
             self._after = offset
             self._left -= 1
-            if every or self._matches(publication.topic):
+            if self._matches(publication.topic):
                 reading.publications.append(publication)
                 body = publication.data if publication.data is not None else publication.binary
                 self._size += len(body or b"") + len(publication.topic)

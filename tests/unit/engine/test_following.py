@@ -69,6 +69,24 @@ async def test_from_says_where_history_begins(start: Start, first: int) -> None:
         assert await client.ids(11 - first) == [f"s{number}" for number in range(first, 11)]
 
 
+async def test_what_a_stream_captured_under_another_filter_is_for_those_whose_own_matches() -> None:
+    async with world(window_messages=1) as node:
+        log = node.store.logs["s"]
+        for topic in ("old/a", "s/a", "old/b", "s/b"):
+            log.append(Publication(topic, topic, time=1, data=b"1"))
+        client, other = node.client(), node.client(messages=1)
+        await client.subscribe("s/#", EARLIEST)
+        assert await client.ids(2) == ["s/a", "s/b"]
+        await other.subscribe("s/#")
+        node.hub.block(other.outbox, 0, now=0.0)
+        for topic in ("s/c", "s/d", "old/c", "s/e"):
+            log.append(Publication(topic, topic, time=1, data=b"1"))
+        node.store.notify()
+        await other.until(lambda: node.hub.statistics().behind == 1)
+        node.delivery.resume(other.outbox)
+        assert await other.ids(3) == ["s/c", "s/d", "s/e"]
+
+
 async def test_an_offset_needs_exactly_one_stream() -> None:
     async with world("s", "t") as node:
         for topic_filter in ("#", "live/#"):

@@ -118,6 +118,13 @@ async def test_only_what_matches_is_given_but_the_rest_is_passed(log: Log) -> No
     assert offsets(await log.read(topic_filter="#")) == [1, 2, 3, 4]
 
 
+async def test_what_was_captured_under_another_filter_is_for_those_whose_own_matches(log: Log) -> None:
+    await log.append("old/a", "s/a", "old/b")
+    reading = await log.read(topic_filter="s/#")
+    assert (offsets(reading), reading.next) == ([2], 4)
+    assert offsets(await log.read(topic_filter="#")) == [1, 2, 3]
+
+
 async def test_a_filter_that_matches_little_returns_early(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "SCANNED", 3)
     await log.append(*["s/a"] * 7, "s/b")
