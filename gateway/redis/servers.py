@@ -7,8 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlencode
 
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import Connection, parse_url
 from redis.crc import key_slot
+from redis.exceptions import RedisError
 
 from gateway.errors import RedisUnavailable
 from gateway.redis.wire import dial
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
 _SEVERAL = re.compile(r"(rediss?)\+(sentinel|cluster)://(?:([^@/]*)@)?([^/?]+)(?:/([^?]*))?(?:\?(.*))?")
 
 _LOGIN = {"username", "password", "db"}
+
+# These are a program's own objects, or change the shape of replies, which are read as bytes.
+_NO_TEXT = {
+    *("credential_provider", "decode_responses", "encoding", "encoder_class", "event_dispatcher"),
+    *(
+        "legacy_responses",
+        "parser_class",
+        "redis_connect_func",
+        "retry",
+        "retry_on_error",
+        "socket_keepalive_options",
+    ),
+}
+
+
+_LARGEST_PORT = 65535
 
 
 class Address(NamedTuple):
@@ -198,10 +215,28 @@ def servers_of(url: str, *, timeout: float) -> Servers:
 
 def _arguments(url: str) -> dict[str, Any]:
     try:
-        return dict(parse_url(url))
+        arguments = dict(parse_url(url))
     except ValueError as exc:
         # redis-py's own message may quote a part of the URL.
         raise ValueError("no Redis URL, as redis://host:6379/0") from exc
+    _check(arguments)
+    return arguments
+
+
+def _check(arguments: Mapping[str, Any]) -> None:
+    # Making a connection opens nothing. Done here, what it doesn't take is refused before there is a node.
+    given = {name: each for name, each in arguments.items() if not name.startswith("sentinel_")}
+    kind = given.pop("connection_class", Connection)
+    named = ", ".join(sorted(given.keys() - {"host", "port", "path", *_LOGIN}))
+    taken = not given.keys() & _NO_TEXT
+    if taken:
+        try:
+            kind(**given)
+        except (TypeError, ValueError, RedisError):
+            taken = False
+    if not taken:
+        # Without the cause: it may quote a value.
+        raise ValueError(f"not all of the URL's arguments are such that a connection to Redis takes: {named}")
 
 
 def _address(text: str, port: int) -> Address:
@@ -210,6 +245,8 @@ def _address(text: str, port: int) -> Address:
         return Address(text.strip("[]"), port)
     if not number.isdecimal():
         raise ValueError("a port of the Redis URL is no number")
+    if not 1 <= int(number) <= _LARGEST_PORT:
+        raise ValueError(f"a port of the Redis URL is not between 1 and {_LARGEST_PORT}")
     return Address(host.strip("[]"), int(number))
 
 

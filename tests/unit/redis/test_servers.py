@@ -47,6 +47,8 @@ def test_a_cluster() -> None:
         "redis+cluster://u:hidden@h:1/2",
         "redis+cluster://u:hidden@h:x",
         "redis://u:hidden@h:99999999/0",
+        "redis+cluster://u:hidden@h:70000",
+        "redis+sentinel://u:hidden@h:0/main",
         "",
     ],
 )
@@ -54,3 +56,41 @@ def test_what_is_no_redis_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match=r".") as error:
         servers_of(url, timeout=1)
     assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "bogus=hidden",
+        "max_connections=5",
+        "timeout=5",
+        "ssl_ca_certs=hidden",
+        "decode_responses=true",
+        "parser_class=hidden",
+        "retry=hidden",
+        "credential_provider=hidden",
+    ],
+)
+@pytest.mark.parametrize("url", ["redis://h:1/0?", "redis+cluster://h:1?", "redis+sentinel://h:1/main?"])
+def test_an_argument_that_no_connection_takes_is_named_before_one_is_made(url: str, argument: str) -> None:
+    with pytest.raises(ValueError, match=argument.partition("=")[0]) as error:
+        servers_of(url + argument, timeout=1)
+    assert "hidden" not in str(error.value)
+
+
+def test_a_certificate_rule_that_is_none_is_refused_too() -> None:
+    with pytest.raises(ValueError, match="ssl_cert_reqs"):
+        servers_of("rediss://h/0?ssl_cert_reqs=sometimes", timeout=1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h/0?client_name=gateway&socket_keepalive=true&health_check_interval=5",
+        "rediss://h/0?ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=false&ssl_cert_reqs=none",
+        "unix:///run/redis.sock?db=1",
+        "rediss+sentinel://a:1,b:2/main?sentinel_username=u&sentinel_password=s&ssl_ca_certs=/etc/ca.pem",
+    ],
+)
+def test_arguments_that_a_connection_takes_are_taken(url: str) -> None:
+    servers_of(url, timeout=1)
