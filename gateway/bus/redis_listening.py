@@ -179,6 +179,7 @@ class ListenLink:
     async def _connected(self) -> None:
         wire = await self._servers.connect(self._address)
         try:
+            await self._begin(wire)
             self._heard_at = asyncio.get_running_loop().time()
             self._beats_heard = self._publishing.beats
             self.connections += 1
@@ -193,12 +194,23 @@ class ListenLink:
                 partition.interrupted()
                 self._inbox.forget(partition.number)
 
+    async def _begin(self, wire: Wire) -> None:
+        """Listen to the heartbeats, where there are any; a login does not show that the node may."""
+        if self._beat_channel is None:
+            return
+        await wire.send([(self._verb, self._beat_channel)])
+        try:
+            async with asyncio.timeout(self._silence_seconds):
+                await wire.receive()
+        except TimeoutError:
+            raise BusUnavailable("Redis does not answer") from None
+        except Refused as exc:
+            raise BusUnavailable(f"Redis refuses to be listened to: {exc}") from exc
+
     # Writing
 
     async def _ask(self, wire: Wire) -> None:
         loop = asyncio.get_running_loop()
-        if self._beat_channel is not None:
-            await wire.send([(self._verb, self._beat_channel)])
         ping_due = loop.time() + self._beat_seconds
         while True:
             self._wanting.clear()

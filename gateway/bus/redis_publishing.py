@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.core.backoff import Backoff
     from gateway.redis.servers import Address, Servers
     from gateway.redis.wire import Command, Wire
+
+_WARN_SECONDS = 10.0
 
 _log = logging.getLogger("gateway.bus")
 
@@ -61,6 +64,7 @@ class PublishLink:
         self._ready: dict[Lane, None] = {}
         self._giving_up: asyncio.TimerHandle | None = None
         self._asked_at: float | None = None
+        self._warned = -math.inf
         self.up = False
         self.accepting = True
         self.beats = 0
@@ -105,6 +109,9 @@ class PublishLink:
     async def _connected(self) -> None:
         wire = await self._servers.connect(self._address)
         try:
+            # A login does not show that the node may publish: where it may not, nothing has recovered.
+            await self._exchange(wire, [], beat=True)
+            self.beats += 1
             self._recovered()
             await self._serve(wire)
         finally:
@@ -115,7 +122,7 @@ class PublishLink:
 
     async def _serve(self, wire: Wire) -> None:
         loop = asyncio.get_running_loop()
-        beat_due = loop.time()
+        beat_due = loop.time() + self._beat_seconds
         while True:
             if not self._ready:
                 with suppress(TimeoutError):
@@ -170,11 +177,17 @@ class PublishLink:
             self._hold_moved(lane, batch)
             return
         except Refused as exc:
-            _log.warning("Redis refuses what is published: %s", exc)
+            self._warn(exc)
             self._outgoing.refuse(lane, batch, "Redis refuses what is published")
             self._relocate()
         else:
             self._outgoing.confirm(lane, batch)
+
+    def _warn(self, refused: Refused) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._warned >= _WARN_SECONDS:
+            self._warned = now
+            _log.warning("Redis refuses what is published: %s", refused)
 
     def _hold_moved(self, lane: Lane, batch: Batch) -> None:
         # It was not delivered, for certain: it goes again, as it is, once the new server is known.
