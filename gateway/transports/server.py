@@ -7,12 +7,14 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 import uvicorn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 _BACKLOG = 4096
+_HURRY_POLL_SECONDS = 0.1
 
 # Left alone the kernel hides 4 MB per client that doesn't read, and no bound of ours could hold.
 _UNSENT_BYTES = 16 * 1024
@@ -143,11 +145,23 @@ class GatewayServer(uvicorn.Server):
         self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nothing more, let clients leave, then shut down."""
+        """Accept nothing more, let clients leave, then shut down; a second SIGINT waits for nobody."""
         for server in self.servers:
             server.close()
-        await self._drain()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cut_short, tasks.cancel_scope)
+            await self._drain()
+            tasks.cancel_scope.cancel()
         await super().shutdown(sockets)
+        if self.force_exit:
+            # Uvicorn leaves this out. The application would be cancelled, and log it as a failure.
+            await self.lifespan.shutdown()
+
+    async def _cut_short(self, drain: anyio.CancelScope) -> None:
+        # A signal's handler may not touch the loop.
+        while not self.force_exit:  # noqa: ASYNC110 - as uvicorn does
+            await anyio.sleep(_HURRY_POLL_SECONDS)
+        drain.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -6,6 +6,8 @@ import json
 import signal
 import socket
 import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 import httpx2
@@ -13,6 +15,11 @@ import pytest
 from anyio import to_thread
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+
+from .process_tree import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_the_probes_answer(gateway_process) -> None:
@@ -49,15 +56,32 @@ async def test_a_drain_says_goodbye_to_every_client(gateway_process) -> None:
     assert await to_thread.run_sync(gateway.wait) == 0
 
 
-def test_a_stuck_client_does_not_prolong_the_drain(gateway_process) -> None:
-    gateway = gateway_process("[server]\ndrain_seconds = 1\n")
-    with socket.create_connection(("127.0.0.1", gateway.port)) as stuck:
+@contextmanager
+def stuck_client(port: int) -> Iterator[None]:
+    """A WebSocket that never answers anything."""
+    with socket.create_connection(("127.0.0.1", port)) as stuck:
         stuck.sendall(
             b"GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         stuck.settimeout(10)
         assert stuck.recv(4096).startswith(b"HTTP/1.1 101")
+        yield
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_ctrl_c_waits_for_nobody_and_ends_in_order(gateway_process, workers: int) -> None:
+    gateway = gateway_process(f"[server]\ndrain_seconds = 300\nworkers = {workers}\n")
+    with stuck_client(gateway.port):
+        gateway.process.send_signal(signal.SIGINT)
+        wait_for(lambda: gateway.output().count('"draining"') == workers)
+        gateway.process.send_signal(signal.SIGINT)
+        assert gateway.wait() == 0
+
+
+def test_a_stuck_client_does_not_prolong_the_drain(gateway_process) -> None:
+    gateway = gateway_process("[server]\ndrain_seconds = 1\n")
+    with stuck_client(gateway.port):
         begin = time.monotonic()
         gateway.stop()  # the client neither reads nor answers the close
         assert time.monotonic() - begin < 1 + 2 + 1
