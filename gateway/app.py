@@ -111,11 +111,14 @@ class Gateway:
         self._watch()
         self.asgi = doors.application(settings, self._origins, routes=self._routes(), lifespan=self._lifespan)
 
-    def run(self, sockets: list[socket.socket] | None = None) -> None:
+    def run(
+        self, sockets: list[socket.socket] | None = None, *, alive: Callable[[], None] | None = None
+    ) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
 
         Args:
             sockets: to listen on; those of ``server.host`` and ``server.port`` if None.
+            alive: called once a second as long as the event loop turns.
 
         Raises:
             OSError: the address can't be listened on.
@@ -130,6 +133,7 @@ class Gateway:
             started=lambda: self._started(sockets[0].getsockname()),
             drain=self._drain,
         )
+        self._upkeep.alive = alive
         garbage = self._upkeep.garbage = GarbageCollection(now=self._clock())
         try:
             runner.run(sockets=sockets)

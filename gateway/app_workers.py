@@ -14,7 +14,7 @@ from gateway import app_arguments as arguments
 from gateway.bus.embedded_server import EmbeddedServer, NoEmbeddedServer, find_program
 from gateway.transports.server import listen, reserve
 from gateway.workers.offspring import replace
-from gateway.workers.supervisor import Job, Supervisor
+from gateway.workers.supervisor import Job, Life, Supervisor
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -67,6 +67,7 @@ def serve(settings: Settings) -> int:
             [_worker(number, settings, port, embedded) for number in range(1, count + 1)],
             foundation=None if embedded is None else _private_redis(embedded),
             stop_seconds=settings.server.drain_seconds + _GRACE_SECONDS,
+            hang_seconds=settings.server.hang_timeout,
         )
         # What there is now is shared by all processes for as long as none of them touches it.
         gc.collect()
@@ -77,13 +78,18 @@ def serve(settings: Settings) -> int:
 def _worker(number: int, settings: Settings, port: int, embedded: EmbeddedServer | None) -> Job:
     parent = os.getpid()
 
-    def run(restarts: int) -> int:
+    def run(life: Life) -> int:
         if embedded is not None:
             embedded.wait()
         app.configure(settings, worker=number)
         node = app.build(settings)
         node.metrics.label("worker", str(number))
-        node.metrics.counter("worker_restarts", "Times that this worker was started again.", lambda: restarts)
+        node.metrics.counter(
+            "worker_restarts", "Times that this worker was started again.", lambda: life.restarts
+        )
+        node.metrics.counter(
+            "worker_hangs", "Of these, times that it was killed since it hung.", lambda: life.hangs
+        )
         try:
             node.run(
                 listen(
@@ -91,7 +97,8 @@ def _worker(number: int, settings: Settings, port: int, embedded: EmbeddedServer
                     port,
                     shared=True,
                     dead_peer_seconds=arguments.dead_peer_seconds(settings),
-                )
+                ),
+                alive=life.beat,
             )
         finally:
             if embedded is not None and os.getppid() != parent:
@@ -104,7 +111,7 @@ def _worker(number: int, settings: Settings, port: int, embedded: EmbeddedServer
 def _private_redis(embedded: EmbeddedServer) -> Job:
     parent = os.getpid()
 
-    def run(_restarts: int) -> NoReturn:
+    def run(_life: Life) -> NoReturn:
         replace(embedded.command, parent=parent, output=str(embedded.log))
 
     return Job("private Redis", run, last_words=embedded.last_words)

@@ -22,6 +22,7 @@ class Upkeep:
     Attributes:
         lag: seconds by which the event loop was late at the last turn.
         garbage: set where the process is the gateway's own.
+        alive: set where somebody has to know that the event loop turns.
     """
 
     def __init__(
@@ -49,10 +50,13 @@ class Upkeep:
         self._clock = clock
         self.lag = 0.0
         self.garbage: GarbageCollection | None = None
+        self.alive: Callable[[], None] | None = None
 
     async def run(self) -> None:
         """Turn for ever."""
         while True:
+            if self.alive is not None:
+                self.alive()
             due = self._clock() + 1
             await anyio.sleep(1)
             now = self._clock()

@@ -24,6 +24,7 @@ LATER: Final = {
 """Keys whose feature isn't there yet, with the reason: refused, for to ignore one would promise it."""
 
 _ORIGIN: Final = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?")
+_LEAST_HANG_SECONDS: Final = 5.0
 _HOST: Final = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9._-]+")
 
 
@@ -50,6 +51,13 @@ def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _hang_timeout(seconds: float) -> float:
+    # An event loop that is late by less may only be busy.
+    if 0 < seconds < _LEAST_HANG_SECONDS:
+        raise ValueError(f"must be 0 or at least {_LEAST_HANG_SECONDS:g} s")
+    return seconds
+
+
 class Server(Section):
     """Where and how the gateway listens."""
 
@@ -69,6 +77,11 @@ class Server(Section):
         default=1,
         description="Processes that share the port, each a node that uses one core. `redis.url` joins them; "
         "without it a private server that comes with `fanout-gateway[embedded]`.",
+    )
+    hang_timeout: Annotated[Duration, AfterValidator(_hang_timeout)] = Field(
+        default=30.0,
+        description="A worker whose event loop stands still for so long is killed and started again; at "
+        "least 5 s, 0: never. A single process is watched by nobody but who started it (`/livez`).",
     )
     tls_certificate: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,

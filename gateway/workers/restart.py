@@ -39,11 +39,22 @@ class Place:
         name: for the log.
         pid: the process that fills it now.
         starts: how often it has been filled.
+        hangs: how often what filled it had to be killed, since it hung.
         due_at: when it is to be filled; None while it is, and once it is given up.
         given_up: nothing helps.
     """
 
-    __slots__ = ("_failures", "_policy", "_started_at", "due_at", "given_up", "name", "pid", "starts")
+    __slots__ = (
+        "_failures",
+        "_policy",
+        "_started_at",
+        "due_at",
+        "given_up",
+        "hangs",
+        "name",
+        "pid",
+        "starts",
+    )
 
     def __init__(self, name: str, policy: RestartPolicy, *, now: float) -> None:
         self._policy = policy
@@ -51,7 +62,7 @@ class Place:
         self._started_at = now
         self.name = name
         self.pid: int | None = None
-        self.starts = 0
+        self.starts = self.hangs = 0
         self.due_at: float | None = now
         self.given_up = False
 

@@ -1,7 +1,7 @@
 """Keeps the processes of one gateway running until it is told to stop.
 
 It waits for two things, signals and the next time that something is due, and so needs no event loop.
-What is started again and when is `restart`'s to say.
+What is started again and when is `restart`'s to say, and `pulse`'s what has to be killed for that.
 """
 
 from __future__ import annotations
@@ -13,19 +13,39 @@ import signal
 import socket
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.workers.offspring import Lifeline, fork
+from gateway.workers.pulse import LOOK_SECONDS, Pulse
 from gateway.workers.restart import Place, RestartPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _log = logging.getLogger("gateway.workers")
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def _unwatched() -> None:
+    """Nobody looks for a sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a child process knows of itself.
+
+    Attributes:
+        restarts: times that its job was begun before.
+        hangs: of these, times that it had to be killed since it hung.
+        beat: to be called about once a second as long as the child's work goes on; never waits.
+    """
+
+    restarts: int = 0
+    hangs: int = 0
+    beat: Callable[[], None] = _unwatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +54,12 @@ class Job:
 
     Attributes:
         name: for the log.
-        run: called in the child with the number of times that the job was begun before; returns the exit
-            code.
+        run: called in the child; returns the exit code.
         last_words: what to tell of it when it is given up.
     """
 
     name: str
-    run: Callable[[int], int]
+    run: Callable[[Life], int]
     last_words: Callable[[], str] = str
 
 
@@ -56,6 +75,7 @@ class Supervisor:
         *,
         foundation: Job | None = None,
         stop_seconds: float,
+        hang_seconds: float = 0.0,
         policy: RestartPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,6 +85,7 @@ class Supervisor:
             workers: told to stop by a signal, and waited for.
             foundation: what workers need until their end; killed when the last of them has ended.
             stop_seconds: workers that still run so long after the signal are killed.
+            hang_seconds: a worker that gives no sign of life for so long is killed; 0: none is looked for.
             policy: what is begun again, and when.
             clock: monotonic seconds.
         """
@@ -72,6 +93,9 @@ class Supervisor:
         now = clock()
         self._clock = clock
         self._stop_seconds = stop_seconds
+        self._hang_seconds = hang_seconds
+        self._pulses: dict[Place, Pulse] = {}
+        self._look_at = now
         self._workers = {Place(job.name, policy, now=now): job for job in workers}
         self._below = {Place(job.name, policy, now=now): job for job in (foundation,) if job is not None}
         self._lifeline = Lifeline(patience=stop_seconds)
@@ -92,6 +116,7 @@ class Supervisor:
                     self._tell_workers(number)
                 if self._stop_at is None:
                     self._start_due()
+                    self._look_for_life()
                 elif not any(place.pid for place in self._workers):
                     break
                 elif self._clock() >= self._stop_at:
@@ -105,8 +130,28 @@ class Supervisor:
     def _start_due(self) -> None:
         for place, job in (*self._below.items(), *self._workers.items()):
             if place.due_at is not None and place.due_at <= self._clock():
-                pid = fork(partial(job.run, place.starts), name=job.name, lifeline=self._lifeline)
-                place.fill(pid, self._clock())
+                life = Life(place.starts, place.hangs)
+                others = dict(self._pulses)
+                if self._hang_seconds and place in self._workers:
+                    pulse = self._pulses[place] = Pulse(seconds=self._hang_seconds, now=self._clock())
+                    life = replace(life, beat=pulse.beat)
+                run = partial(_live, job, life, others)
+                place.fill(fork(run, name=job.name, lifeline=self._lifeline), self._clock())
+
+    def _look_for_life(self) -> None:
+        if not self._pulses or self._clock() < self._look_at:
+            return
+        self._look_at = self._clock() + LOOK_SECONDS
+        for place, pulse in list(self._pulses.items()):
+            if pulse.stopped(self._clock()) and place.pid is not None:
+                _log.error(
+                    "%s (process %d) gave no sign of life for %g s and is killed",
+                    *(place.name, place.pid, self._hang_seconds),
+                )
+                place.hangs += 1
+                # Also what is stopped, and what takes no signal of Python's; it is reaped like any other.
+                os.kill(place.pid, signal.SIGKILL)
+                self._pulses.pop(place).close()
 
     def _reap(self) -> None:
         while True:
@@ -123,6 +168,8 @@ class Supervisor:
 
     def _ended(self, place: Place, job: Job, code: int) -> None:
         pid, said = place.pid, f"with {code}" if code >= 0 else f"by signal {-code}"
+        if (pulse := self._pulses.pop(place, None)) is not None:
+            pulse.close()
         if self._stop_at is not None:
             place.pid = None
             # By the signal itself: it had not begun to serve.
@@ -165,6 +212,8 @@ class Supervisor:
 
     def _seconds_to_wait(self) -> float | None:
         times = [place.due_at for place in (*self._below, *self._workers) if place.due_at is not None]
+        if self._pulses:
+            times.append(self._look_at)
         if self._stop_at is not None:
             times = [self._stop_at]
         return max(0.0, min(times) - self._clock()) if times else None
@@ -194,3 +243,10 @@ class Supervisor:
     def _note(self, number: int, _frame: object) -> None:
         if number in _STOPPING:
             self._asked.append(signal.Signals(number))
+
+
+def _live(job: Job, life: Life, others: Mapping[Place, Pulse]) -> int:
+    """Run ``job`` in its child, which has no use for what the parent hears of ``others``."""
+    for pulse in others.values():
+        pulse.close()
+    return job.run(life)

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,7 +32,7 @@ logging.basicConfig(level="INFO", format="%(message)s")
 def say(text):
     os.write(1, f"{text}\\n".encode())
 
-def drains(restarts):
+def drains(life):
     def leave(*_):
         say("drained")
         os._exit(0)
@@ -40,29 +41,45 @@ def drains(restarts):
     while True:
         signal.pause()
 
-def hangs(restarts):
+def hangs(life):
     signal.signal(signal.SIGTERM, lambda *_: say("told"))
     say("up")
     while True:
         signal.pause()
 
-def rests(restarts):
+def rests(life):
     say(f"below {os.getpid()}")
     while True:
         signal.pause()
 
-def dies(restarts):
-    say(f"died {restarts}")
+def dies(life):
+    say(f"died {life.restarts}")
     return 7
 
-def fails(restarts):
+def beats(life):
+    say(f"life {life.restarts} after {life.hangs} hangs")
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    while True:
+        life.beat()
+        time.sleep(0.1)
+
+def freezes(life):
+    if life.restarts:
+        beats(life)
+    life.beat()
+    say("frozen")
+    while True:
+        pass
+
+def fails(life):
     raise RuntimeError("out of luck")
 
 jobs = [Job(name, globals()[name]) for name in sys.argv[2:]]
 below = Job("rests", rests) if sys.argv[1] == "below" else None
 quick = Backoff(first_seconds=0.01, limit_seconds=0.01, stable_seconds=60)
 policy = RestartPolicy(ends=3, backoff=quick)
-sys.exit(Supervisor(jobs, foundation=below, stop_seconds=0.5, policy=policy).run())
+watched = 1.0 if "beats" in sys.argv or "freezes" in sys.argv else 0.0
+sys.exit(Supervisor(jobs, foundation=below, stop_seconds=0.5, hang_seconds=watched, policy=policy).run())
 """
 
 
@@ -147,6 +164,34 @@ def test_what_a_worker_stands_on_is_started_again_and_given_up_too(start) -> Non
     program.ends_with(1)
     assert "rests (process" in program.said()
     assert "drained" in program.said()
+
+
+def test_what_gives_no_sign_of_life_is_killed_and_begun_again(start) -> None:
+    """Neither the one that beats nor what they stand on, which never does, is touched."""
+    program = start("below", "freezes", "beats")
+    wait_for(lambda: "life 1 after 1 hangs" in program.said())
+    assert len(children(program.process.pid)) == 3
+    program.process.terminate()
+    program.ends_with(0)
+    said = program.said()
+    assert "freezes (process" in said
+    assert "gave no sign of life for 1 s and is killed" in said
+    assert said.count("life 0 after 0 hangs") == 1
+    assert said.count("is started again") == 1
+
+
+def test_a_frozen_supervisor_takes_nobody_for_hung(start) -> None:
+    program = start("-", "beats", "beats")
+    wait_for(lambda: program.said().count("life 0") == 2)
+    family = [program.process.pid, *children(program.process.pid)]
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(2.5)  # longer than a worker may be silent
+    for pid in family:
+        os.kill(pid, signal.SIGCONT)
+    program.process.terminate()
+    program.ends_with(0)
+    assert "no sign of life" not in program.said()
 
 
 def test_nothing_outlives_the_supervisor(start) -> None:

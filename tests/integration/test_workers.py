@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import RunningGateway, StartGateway
     from tests.redis_process import RunningRedis
 
-SETTINGS = "[server]\nworkers = 2\ndrain_seconds = 5\n"
+SETTINGS = '[server]\nworkers = 2\ndrain_seconds = 5\nhang_timeout = "5s"\n'
 MOST_CONNECTIONS = 100  # that all of them meet the same one of two workers is as good as impossible
 
 
@@ -184,6 +184,21 @@ async def metrics_of(gateway: RunningGateway, worker: str) -> str:
             if f'worker="{worker}"' in page:
                 return page
     pytest.fail(f"worker {worker} was not met")
+
+
+async def test_a_worker_that_hangs_is_replaced(gateway: RunningGateway) -> None:
+    """Until then it keeps its share of the port's connections, and answers none."""
+    async with AsyncExitStack() as stack:
+        clients = await one_client_per_worker(stack, gateway)
+        victim = workers(gateway)[0]
+        os.kill(victim, signal.SIGSTOP)
+        await to_thread.run_sync(replaced, gateway, victim)
+        # One of the two has lost its client, and the other one goes on.
+        after = await one_client_per_worker(stack, gateway)
+        assert len(clients.keys() & after.keys()) == 1
+    hangs = [await metrics_of(gateway, number) for number in "12"]
+    assert sum(re.search(r"gateway_worker_hangs_total\S* 1\.0", page) is not None for page in hangs) == 1
+    assert f"(process {victim}) gave no sign of life for 5 s and is killed" in gateway.output()
 
 
 async def test_the_private_redis_is_replaced_too(gateway: RunningGateway) -> None:

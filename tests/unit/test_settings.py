@@ -121,6 +121,13 @@ def test_a_flag_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["4.9", '"1s"'])
+def test_a_busy_worker_is_not_taken_for_a_hung_one(value: str) -> None:
+    assert "must be 0 or at least 5 s" in problems(f"[server]\nhang_timeout = {value}\n")
+    for seconds in (0, 5):
+        assert Settings(server={"hang_timeout": seconds}).server.hang_timeout == seconds
+
+
 @pytest.mark.parametrize("path", LATER)
 def test_what_is_not_there_yet_is_refused_not_ignored(path: str) -> None:
     section, _, key = path.partition(".")
