@@ -12,7 +12,7 @@ from gateway.core.topics import TopicLimits
 from gateway.settings.auth import Auth
 from gateway.settings.hook import Hook
 from gateway.settings.limits import Limits
-from gateway.settings.redis import Redis
+from gateway.settings.redis import Redis, url_secrets
 from gateway.settings.section import Section
 from gateway.settings.store import Store, store_problems
 from gateway.settings.stream import Stream, stream_problems
@@ -150,10 +150,8 @@ class Settings(BaseSettings):
         keys = (secret for key in self.auth.keys for secret in (key.secret, key.private_key) if secret)
         hooks = (secret for hook in self.hooks for secret in hook.secret)
         secrets = tuple(secret.get_secret_value() for secret in (*keys, *hooks))
-        # The password by itself too: it may be quoted without the URL around it.
-        url = self.redis.url.get_secret_value() if self.redis.url is not None else ""
-        password = url.partition("@")[0].rpartition(":")[2] if "@" in url else ""
-        return (*secrets, *([url, password] if password else []))
+        url = self.redis.url
+        return (*secrets, *(url_secrets(url.get_secret_value()) if url is not None else ()))
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Final
+from urllib.parse import unquote, unquote_plus
 
 from pydantic import BeforeValidator, Field, SecretStr
 
@@ -24,6 +25,21 @@ def _url(value: object) -> SecretStr:
             "redis+sentinel://HOST:PORT,…/MASTER"
         )
     return secret
+
+
+def url_secrets(url: str) -> tuple[str, ...]:
+    """Return what must not show of a Redis ``url``: nothing if it holds no password.
+
+    Else all of it, and each password by itself, which may be quoted without the URL around it: as it is
+    written there and as it is meant, from before the host and from the query.
+    """
+    address, _, query = url.partition("://")[2].partition("?")
+    arguments = [each.partition("=") for each in query.split("&")]
+    written = [value for name, _, value in arguments if name.endswith("password")]
+    # The last one is the host's: a password may hold others.
+    written.append(address.rpartition("@")[0].partition(":")[2])
+    passwords = [form for each in written if each for form in (each, unquote_plus(each), unquote(each))]
+    return tuple(dict.fromkeys([url, *passwords])) if passwords else ()
 
 
 class Redis(Section):

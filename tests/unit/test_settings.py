@@ -156,6 +156,30 @@ def test_a_redis_url_may_be_a_secret_and_is_masked(url: str, monkeypatch: pytest
     assert "hidden" in loaded.settings.secret_texts()
 
 
+@pytest.mark.parametrize(
+    ("url", "passwords"),
+    [
+        ("redis://u:hidden@h/0", {"hidden"}),
+        ("redis://:hid%40den@h/0", {"hid%40den", "hid@den"}),
+        ("redis://u:hid@den@h/0", {"hid@den"}),
+        ("redis://u:hid:den@h/0", {"hid:den"}),
+        ("redis://h/0?db=1&password=hid%20den", {"hid%20den", "hid den"}),
+        ("redis+sentinel://:one@a:1,b:2/m?sentinel_password=two", {"one", "two"}),
+        ("unix:///redis.sock?password=hidden", {"hidden"}),
+        ("redis+cluster://:hidden@a:1,b:2", {"hidden"}),
+    ],
+)
+def test_passwords_of_a_redis_url_are_masked_in_every_form(url: str, passwords: set[str]) -> None:
+    assert set(Settings(redis={"url": url}).secret_texts()) == {url, *passwords}
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h:1/0", "redis://user@h", "unix:///redis.sock?db=1", "redis://u:@h"]
+)
+def test_a_redis_url_without_a_password_is_no_secret(url: str) -> None:
+    assert Settings(redis={"url": url}).secret_texts() == ()
+
+
 def test_variables_of_an_orchestrator_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_PORT", "tcp://10.0.0.1:80")
     monkeypatch.setenv("GATEWAY_SERVICE_HOST", "10.0.0.1")
