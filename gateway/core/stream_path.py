@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from gateway.core.selection import Selection
+from gateway.core.topics import covers
 
 if TYPE_CHECKING:
     from gateway.core.outbox import Outbox
@@ -54,3 +55,8 @@ class StreamPath:
 
     def __repr__(self) -> str:
         return f"StreamPath({self.stream!r})"
+
+
+def may_be_live(topic_filter: str, paths: tuple[StreamPath, ...]) -> bool:
+    """Whether ``topic_filter`` may match topics that none of ``paths``, its streams, captures."""
+    return not any(covers(path.filter, topic_filter) for path in paths)

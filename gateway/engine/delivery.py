@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.events import Gap
 from gateway.core.session import CloseCode
+from gateway.core.stream_path import may_be_live
 from gateway.core.topics import covers
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Delivery:
     def announce_loss(self, affects: Callable[[str], bool], dropped: int | None) -> None:
         """Tell every connection that something between the nodes was lost, once, where it may concern it.
 
+        It concerns nobody who subscribes only to what streams capture: that is read from them.
+
         Args:
             affects: whether a subscription with this filter may have missed something.
             dropped: how many publications, on whatever topics; told to those alone who subscribe to
@@ -84,7 +87,8 @@ class Delivery:
         for outbox, filters in self._hub.connections():
             for topic_filter in filters:
                 if topic_filter not in affected:
-                    affected[topic_filter] = affects(topic_filter)
+                    paths = outbox.subscriptions[topic_filter].paths
+                    affected[topic_filter] = may_be_live(topic_filter, paths) and affects(topic_filter)
             if any(affected[topic_filter] for topic_filter in filters):
                 exact = any(covers(topic_filter, "#") for topic_filter in filters)
                 self.send(outbox, Gap("bus", dropped=dropped if exact else None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.topics import covers
+from gateway.core.stream_path import may_be_live
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,7 +37,7 @@ class Interests:
             BusUnavailable: there is no such interest then.
         """
         paths = self.paths(topic_filter)
-        if _may_be_live(topic_filter, paths):
+        if may_be_live(topic_filter, paths):
             asked = self._bus.subscribe(topic_filter)
             if asked is not None:
                 self._awaited[topic_filter] = asked
@@ -48,7 +48,7 @@ class Interests:
     def leave(self, topic_filter: str) -> None:
         """Nobody subscribes with this filter any more."""
         paths = self.paths(topic_filter)
-        if _may_be_live(topic_filter, paths):
+        if may_be_live(topic_filter, paths):
             self._bus.unsubscribe(topic_filter)
         if self._tails is not None:
             self._tails.leave(paths)
@@ -59,13 +59,9 @@ class Interests:
 
     def heard(self, topic_filter: str) -> bool:
         """Whether no publication on a live topic that the filter matches is missed from now on."""
-        return not _may_be_live(topic_filter, self.paths(topic_filter)) or self._bus.hears(topic_filter)
+        return not may_be_live(topic_filter, self.paths(topic_filter)) or self._bus.hears(topic_filter)
 
     def _answered(self, topic_filter: str, asked: asyncio.Future[None]) -> None:
         # The filter may have been given up and asked for again meanwhile.
         if self._awaited.get(topic_filter) is asked:
             del self._awaited[topic_filter]
-
-
-def _may_be_live(topic_filter: str, paths: tuple[StreamPath, ...]) -> bool:
-    return not any(covers(path.filter, topic_filter) for path in paths)

@@ -12,7 +12,7 @@ from gateway.core.publication import Publication
 from gateway.core.streams import Bounds
 from gateway.errors import BadCommand, NotPermitted, StreamUnavailable
 
-from .following_world import world
+from .following_world import until, world
 
 EARLIEST = Start(StartKind.EARLIEST)
 
@@ -327,3 +327,14 @@ async def test_the_last_interest_lets_the_tail_linger_and_then_end() -> None:
         await client.until(lambda: path.window is None)
         reply = await node.client().subscribe("s/#")
         assert reply["positions"]["s"]["offset"] == 2
+
+
+async def test_a_loss_between_the_nodes_is_told_to_those_alone_who_hear_live_topics() -> None:
+    async with world("s", "t") as node:
+        clients = {each: node.client() for each in ("s/#", "t/a", "#", "+/a", "live/#")}
+        for topic_filter, client in clients.items():
+            await client.subscribe(topic_filter)
+        node.delivery.announce_loss(lambda _: True, None)
+        await until(lambda: not node.hub.unwritten)
+        told = {topic_filter for topic_filter, client in clients.items() if client.other()}
+        assert told == {"#", "+/a", "live/#"}
