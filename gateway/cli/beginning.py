@@ -103,12 +103,14 @@ class PositionFile:
 
         try:
             kept = json.loads(self._path.read_text("utf-8"))
+            if not isinstance(kept, dict):
+                raise ValueError("it holds no object with a filter for each name")  # noqa: TRY004, TRY301 - as below
             for positions in kept.values():
                 parse_positions(positions)
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise PositionsNotKept(f"{self._path}: {error.strerror or error}") from error
-        except (ValueError, AttributeError) as error:
+        except ValueError as error:
             raise PositionsNotKept(f"{self._path} is no position file: {error}") from error
         return dict(kept)

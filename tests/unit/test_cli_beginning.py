@@ -77,6 +77,16 @@ def test_a_file_that_holds_something_else_is_left_alone(tmp_path: Path, text: st
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize("text", ["[]", "7", '"a"', "null"])
+def test_a_file_of_another_shape_is_told_in_words_of_its_user(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(text)
+    with pytest.raises(
+        PositionsNotKept, match="no position file: it holds no object with a filter for each name"
+    ):
+        PositionFile(str(path))
+
+
 def test_wrong_options_are_told_before_anything_is_received(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff")
     for options, said in (
