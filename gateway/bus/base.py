@@ -36,6 +36,7 @@ class BusStatistics:
         batches_in: the payloads that carried them.
         failed: publications whose hand-over was not confirmed.
         lost: publications that are known not to have come.
+        foreign: payloads that can't be read, or of nodes that divide topics otherwise.
         breaks: times that listening was interrupted, so that publications may have been lost.
         reconnects: connections made after the first ones.
         waiting_bytes: waiting to be handed over.
@@ -50,6 +51,7 @@ class BusStatistics:
     batches_in: int = 0
     failed: int = 0
     lost: int = 0
+    foreign: int = 0
     breaks: int = 0
     reconnects: int = 0
     waiting_bytes: int = 0

@@ -194,6 +194,7 @@ class RedisBus:
             batches_in=inbox.payloads,
             failed=outgoing.failed,
             lost=inbox.lost,
+            foreign=inbox.foreign,
             breaks=self._breaks,
             reconnects=self._reconnects + sum(max(0, link.connections - 1) for link in links),
             waiting_bytes=outgoing.bytes,

@@ -42,6 +42,8 @@ class Inbox:
         publications: handed on.
         payloads: heard.
         lost: publications known to be missing.
+        foreign: payloads that can't be read, or of a node that divides topics among other partitions: what it
+            publishes reaches this node by chance.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Inbox:
         self._holes: dict[frozenset[int], _Hole] = {}
         self._warned = -math.inf
         self._handle: asyncio.Handle | None = None
-        self.bytes = self.publications = self.payloads = self.lost = 0
+        self.bytes = self.publications = self.payloads = self.lost = self.foreign = 0
 
     def put(self, partition: int, payload: bytes) -> None:
         """Take a payload; one that doesn't fit is counted as lost."""
@@ -74,12 +76,12 @@ class Inbox:
         try:
             head = decode_head(payload)
         except BadPayload as exc:
-            self._warn(str(exc))
+            self._warn_of(str(exc))
             self.miss(frozenset((partition,)), None)
             return
         if head.partitions != self._partitions:
             own = CONTROL_PARTITIONS
-            self._warn(f"it has {head.partitions - own} partitions, this node {self._partitions - own}")
+            self._warn_of(f"it has {head.partitions - own} partitions, this node {self._partitions - own}")
         missing = self._sequences[partition].observe(head.node, head.first, head.count)
         if missing:
             self.miss(frozenset((partition,)), missing)
@@ -115,7 +117,8 @@ class Inbox:
             hole.dropped = None if dropped is None else hole.dropped + dropped
         self._wake()
 
-    def _warn(self, problem: str) -> None:
+    def _warn_of(self, problem: str) -> None:
+        self.foreign += 1
         now = perf_counter()
         if now - self._warned >= _WARN_SECONDS:
             self._warned = now
@@ -150,6 +153,6 @@ class Inbox:
             for number, publication in enumerate(decode_publications(payload, self._encoder), start=1):  # noqa: B007
                 deliver(publication)
         except BadPayload as exc:
-            self._warn(str(exc))
+            self._warn_of(str(exc))
             self._lost(frozenset((partition,)), None)
         self.publications += number

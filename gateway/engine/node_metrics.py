@@ -82,6 +82,11 @@ def register_bus_metrics(metrics: Metrics, bus: Bus) -> None:
     metrics.counter("bus_batches_in", "Payloads that carried them.", lambda: read().batches_in)
     metrics.counter("bus_failed", "Publications the bus did not confirm.", lambda: read().failed)
     metrics.counter("bus_lost", "Publications known not to have come.", lambda: read().lost)
+    metrics.counter(
+        "bus_foreign",
+        "Payloads of nodes of another version, or that have another number of partitions.",
+        lambda: read().foreign,
+    )
     metrics.counter("bus_breaks", "Times that listening was interrupted.", lambda: read().breaks)
     metrics.counter("bus_reconnects", "Connections made again.", lambda: read().reconnects)
 

@@ -12,9 +12,9 @@ from gateway.core.publication import Publication
 CODEC = GatewayV1()
 
 
-def payload(first: int, count: int = 1, *, node: str = "n") -> bytes:
+def payload(first: int, count: int = 1, *, node: str = "n", partitions: int = 4) -> bytes:
     records = [encode_record(Publication("a", f"{first + each}", 1, b"1"), CODEC) for each in range(count)]
-    return encode_payload(Head(node, 4, first, count), records)
+    return encode_payload(Head(node, partitions, first, count), records)
 
 
 def inbox_into(record: list[object], *, limit: int = 10_000) -> Inbox:
@@ -84,3 +84,15 @@ async def test_after_closing_nothing_comes_out() -> None:
     inbox.close()
     await asyncio.sleep(0)
     assert record == []
+
+
+async def test_nodes_that_divide_topics_otherwise_are_counted() -> None:
+    record: list[object] = []
+    inbox = inbox_into(record)
+    inbox.put(0, payload(0))
+    assert inbox.foreign == 0
+    inbox.put(0, payload(0, node="m", partitions=8))
+    inbox.put(0, b"\x02")
+    await handed_on(inbox)
+    assert inbox.foreign == 2
+    assert record == ["0", "0", ({0}, None)]
