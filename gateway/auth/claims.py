@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gateway.auth.grants import Grants, parse_consume_grant, parse_grant
 from gateway.auth.principal import Principal
+from gateway.core.block_list import LONGEST_SUBJECT
 from gateway.errors import BadFilter, TokenExpired, Unauthenticated
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def principal_of(payload: bytes, expected: Expected, *, now: float) -> Principal
     subject = claims.get("sub")
     if subject is not None and not (isinstance(subject, str) and _is_text(subject)):
         raise Unauthenticated("the token's 'sub' must be a text")
+    if subject is not None and len(subject) > LONGEST_SUBJECT:
+        # Who can't be named can't be disconnected or blocked either.
+        raise Unauthenticated(f"the token's 'sub' must have no more than {LONGEST_SUBJECT:,} characters")
     templates = _grants(claims.get("gateway"))
     return Principal(subject, int(expires * 1000), Grants.for_subject(templates, subject))
 

@@ -263,6 +263,7 @@ async def test_any_text_is_refused_or_right(text: str) -> None:
         ({"sub": 1}, "'sub' must be a text"),
         ({"sub": ["ann"]}, "'sub' must be a text"),
         ({"sub": "\ud800"}, "'sub' must be a text"),
+        ({"sub": "a" * 1025}, "'sub' must have no more than 1,024 characters"),
         ({"gateway": []}, "'gateway' must be an object"),
         ({"gateway": {"publsh": []}}, "unknown members"),
         ({"gateway": {"admin": "true"}}, "must be true or false"),
