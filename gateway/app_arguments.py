@@ -19,7 +19,7 @@ from gateway.transports.connection_policy import ConnectionPolicy
 from gateway.transports.origins import OriginPolicy
 from gateway.transports.server import DEAD_PEER_SECONDS
 from gateway.transports.tls import Certificate
-from gateway.transports.uvicorn_http import HeadLimits
+from gateway.transports.uvicorn_http import RequestLimits
 
 if TYPE_CHECKING:
     from gateway.settings import Limits, Settings
@@ -138,10 +138,13 @@ def connection_policy(limits: Limits) -> ConnectionPolicy:
     )
 
 
-def head_limits(limits: Limits) -> HeadLimits:
+def request_limits(limits: Limits) -> RequestLimits:
     """The bounds of a request's head."""
-    return HeadLimits(
-        head_bytes=limits.head_bytes, headers=limits.head_count, head_seconds=limits.head_timeout
+    return RequestLimits(
+        head_bytes=limits.head_bytes,
+        headers=limits.head_count,
+        head_seconds=limits.head_timeout,
+        body_seconds=limits.body_timeout,
     )
 
 

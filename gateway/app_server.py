@@ -36,7 +36,7 @@ def server_config(asgi: Starlette, settings: Settings, certificate: Certificate 
     limits = settings.limits
     return uvicorn.Config(
         asgi,
-        http=http_protocol(arguments.head_limits(limits)),
+        http=http_protocol(arguments.request_limits(limits)),
         ws=websocket_protocol(arguments.connection_policy(limits)),
         ws_max_size=limits.frame_bytes,
         ws_per_message_deflate=False,

@@ -110,6 +110,9 @@ class Limits(Section):
     head_timeout: Timeout = Field(
         default=10.0, description="Time to send the head of an HTTP request; then 408."
     )
+    body_timeout: Timeout = Field(
+        default=60.0, description="Time without a byte of an HTTP request's body that isn't whole; then 408."
+    )
     batch_items: Count = Field(
         default=1000, description="Most items of an array sent to `POST /v1/publish`. Over it: 413."
     )

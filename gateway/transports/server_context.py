@@ -26,6 +26,7 @@ class Wait(Enum):
     """What a connection is given a limited time for."""
 
     HEAD = "a complete request head"
+    BODY = "more of a request's body"
     REQUEST = "another request"
     MESSAGE = "the rest of a message"
     GONE = "the peer to go"

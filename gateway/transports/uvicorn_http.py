@@ -1,7 +1,7 @@
-"""Uvicorn's HTTP class with bounds on what comes before a request is one.
+"""Uvicorn's HTTP class with bounds on what a client may send before its request is whole.
 
 The parser below (llhttp, through httptools) has neither: a head, one header, a chunked body's trailer may be
-of any length, and half a request line may stay for ever. It is strict about everything else that smuggling
+of any length, and half a request line or half a body may stay for ever. It is strict about everything else that smuggling
 lives on (both ``Content-Length`` and ``Transfer-Encoding``, bare line feeds, spaces before a colon).
 
 Hand it to uvicorn as ``Config(http=GatewayHttpProtocol)``, or ``http_protocol(...)`` for other bounds.
@@ -12,20 +12,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
-from urllib.parse import unquote
 
 import httptools
 
-from gateway.transports.admission import WebSocketAdmission
 from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
 from gateway.transports.handshake import RequestRefused, answered, asks_for_websocket, read_handshake
-from gateway.transports.response_takeover import LastingResponses
 from gateway.transports.server_context import Wait, half_close
+from gateway.transports.upgrading import BecomesWebSocket
 
 if TYPE_CHECKING:
     import asyncio
 
-    from starlette.types import ASGIApp, Scope
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
@@ -36,30 +33,32 @@ _LINGER_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class HeadLimits:
-    """What a client may send, and how long it may take, before its request is one.
+class RequestLimits:
+    """What a client may send, and how long it may take, before its request is one and until it is whole.
 
     Attributes:
         head_bytes: request line and headers, and a chunked body's trailer.
         headers: how many header fields.
         line_bytes: one header of a WebSocket handshake.
         head_seconds: from the connection, or a later request's first byte, to the complete head.
+        body_seconds: without a byte of a body that isn't whole yet.
     """
 
     head_bytes: int = 32 * 1024
     headers: int = 100
     line_bytes: int = 8 * 1024
     head_seconds: float = 10.0
+    body_seconds: float = 60.0
 
 
 class _Refusal(Exception):  # noqa: N818 - leaves the parser's callback, never this module
     """The head breaks a bound."""
 
 
-class GatewayHttpProtocol(LastingResponses):
+class GatewayHttpProtocol(BecomesWebSocket):
     """One HTTP/1.1 connection under uvicorn, until it becomes a WebSocket."""
 
-    limits: ClassVar[HeadLimits] = HeadLimits()
+    limits: ClassVar[RequestLimits] = RequestLimits()
 
     def __init__(
         self,
@@ -70,6 +69,7 @@ class GatewayHttpProtocol(LastingResponses):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._heads = self._context.deadlines(Wait.HEAD, self.limits.head_seconds)
+        self._bodies = self._context.deadlines(Wait.BODY, self.limits.body_seconds)
         self._upgrading = False  # the request is for a WebSocket
         self._handshake: Handshake | None = None
         self._refusal: RequestRefused | None = None
@@ -90,6 +90,7 @@ class GatewayHttpProtocol(LastingResponses):
         """Nothing more comes or goes."""
         super().connection_lost(exc)
         self._heads.stop(self)
+        self._bodies.stop(self)
         self._context.deadlines(Wait.GONE, _LINGER_SECONDS).stop(self)
 
     def data_received(self, data: bytes) -> None:
@@ -111,6 +112,8 @@ class GatewayHttpProtocol(LastingResponses):
             elif (self._begun or self._idle()) and self not in self._heads:
                 # Not left to the parser: it takes empty lines before a request for no request at all.
                 self._heads.start(self, self._head_late)
+            elif self._awaits_body():
+                self._bodies.start(self, self._body_late)
 
     # The parser's callbacks
 
@@ -162,6 +165,7 @@ class GatewayHttpProtocol(LastingResponses):
     def on_message_complete(self) -> None:
         """A request's end."""
         self._unaccounted = 0
+        self._bodies.stop(self)
         super().on_message_complete()
 
     def _count(self, size: int) -> None:
@@ -189,6 +193,7 @@ class GatewayHttpProtocol(LastingResponses):
 
     def _let_go(self) -> None:
         self._heads.stop(self)
+        self._bodies.stop(self)
         super()._let_go()
 
     # Refusing
@@ -204,10 +209,23 @@ class GatewayHttpProtocol(LastingResponses):
         else:
             self.transport.close()
 
+    def _awaits_body(self) -> bool:
+        return not self._idle() and self.cycle.more_body
+
+    def _body_late(self) -> None:
+        if self.transport.is_closing() or self._refused or not self._awaits_body():
+            return
+        if self.flow.read_paused:
+            # It is the application that takes its time.
+            self._bodies.start(self, self._body_late)
+        else:
+            self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT))
+
     def _refuse(self, refused: RequestRefused) -> None:
         """End the connection, whatever the client goes on sending; answer where an answer fits."""
         self._refused = True
         self._heads.stop(self)
+        self._bodies.stop(self)
         self._context.log.warning("HTTP request refused: %d %s", refused.status.value, refused)
         cycle = self.cycle
         if self._idle():
@@ -244,70 +262,12 @@ class GatewayHttpProtocol(LastingResponses):
             # A handshake behind a request that is still being answered: its 101 would cut into the response.
             self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST))
         elif issubclass(cast("type", self.ws_protocol_class), AsgiWebSocketProtocol):
-            self._become_websocket(early)
+            assert self._handshake is not None
+            self._become_websocket(self._handshake, early)
         else:
             self.handle_websocket_upgrade()
 
-    def _become_websocket(self, early: bytes) -> None:
-        make = cast("type[AsgiWebSocketProtocol]", self.ws_protocol_class)
-        handshake = self._handshake
-        assert handshake is not None
-        self.connections.discard(self)
-        self.flow.resume_reading()
-        if (
-            self.config.ws_per_message_deflate
-            and make.allow_deflate
-            and b"permessage-deflate" in handshake.extensions
-        ):
-            self._negotiate(make, early)
-        else:
-            self._admit(make, handshake, early)
-        # The parser and this object hold each other; without the cycle both go at once.
-        self.parser = None  # type: ignore[assignment]
 
-    def _negotiate(self, make: type[AsgiWebSocketProtocol], early: bytes) -> None:
-        protocol = make(self.config, self.server_state, self.app_state)
-        protocol.connection_made(self.transport)
-        self.transport.set_protocol(protocol)
-        if self.flow.write_paused:
-            protocol.pause_writing()
-        protocol.upgrade(self.url, self.headers, early)
-
-    def _admit(self, make: type[AsgiWebSocketProtocol], handshake: Handshake, early: bytes) -> None:
-        config, state, app_state = self.config, self.server_state, self.app_state
-        admission = WebSocketAdmission(
-            self.transport,
-            handshake.key,
-            make_full=lambda: make(config, state, app_state),
-            policy=make.policy,
-            context=self._context,
-            state=state,
-            writable=not self.flow.write_paused,
-        )
-        scope = self._websocket_scope(handshake)
-        scope["extensions"] |= make.offered(admission)
-        admission.begin(cast("ASGIApp", self.app), scope, early)
-
-    def _websocket_scope(self, handshake: Handshake) -> Scope:
-        raw_path, _, query = self.url.partition(b"?")
-        return {
-            "type": "websocket",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
-            "http_version": "1.1",
-            "scheme": "wss" if self.scheme == "https" else "ws",
-            "server": self.server,
-            "client": self.client,
-            "root_path": self.root_path,
-            "path": self.root_path + unquote(raw_path.decode("ascii")),
-            "raw_path": self.root_path.encode("ascii") + raw_path,
-            "query_string": query,
-            "headers": self.headers,
-            "subprotocols": handshake.subprotocols,
-            "state": self.app_state.copy(),
-            "extensions": {"websocket.http.response": {}},
-        }
-
-
-def http_protocol(limits: HeadLimits) -> type[GatewayHttpProtocol]:
+def http_protocol(limits: RequestLimits) -> type[GatewayHttpProtocol]:
     """A class with these bounds, for ``uvicorn.Config(http=…)``."""
     return type("BoundedHttpProtocol", (GatewayHttpProtocol,), {"limits": limits})

@@ -53,6 +53,14 @@ class RawClient:
         found, _, self.unread = self.unread.partition(end)
         return found + end
 
+    def expect_silence(self, seconds: float) -> None:
+        """The peer sends nothing and closes nothing for so long."""
+        before = self.socket.gettimeout()
+        self.socket.settimeout(seconds)
+        with pytest.raises(TimeoutError):
+            self.socket.recv(1)
+        self.socket.settimeout(before)
+
     def read_all(self) -> bytes:
         """Everything until the peer closes its direction; the socket's timeout bounds it."""
         while piece := self.socket.recv(65536):
@@ -129,7 +137,7 @@ class RunningEcho:
 
 @pytest.fixture
 def echo(tmp_path: Path) -> Iterator[Callable[..., RunningEcho]]:
-    """A factory: ``echo("lean", head={"head_seconds": 1})`` starts a server and returns once it listens."""
+    """A factory: ``echo("lean", limits={"head_seconds": 1})`` starts a server and returns once it listens."""
     running: list[RunningEcho] = []
 
     def start(mode: str, **options: Any) -> RunningEcho:

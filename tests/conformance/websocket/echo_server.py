@@ -6,6 +6,7 @@ The first line of its output is the port.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import sys
@@ -16,7 +17,7 @@ import uvicorn
 from gateway.codecs.websocket_frames import server_frame
 from gateway.transports.connection_policy import ConnectionPolicy
 from gateway.transports.takeover import EXTENSION
-from gateway.transports.uvicorn_http import HeadLimits, http_protocol
+from gateway.transports.uvicorn_http import RequestLimits, http_protocol
 from gateway.transports.uvicorn_websocket import websocket_protocol
 
 if TYPE_CHECKING:
@@ -67,6 +68,26 @@ async def asgi_echo(scope: Any, receive: Any, send: Any) -> None:
     print("closed", message["code"], message.get("reason", ""), file=sys.stderr, flush=True)
 
 
+async def count(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the size of the body, which it takes its time to read: the seconds in the path."""
+    if scope["type"] != "http":
+        await hello(scope, receive, send)
+        return
+    await asyncio.sleep(float(scope["path"][1:] or 0))
+    size = 0
+    while (message := await receive())["type"] == "http.request":
+        size += len(message["body"])
+        if not message["more_body"]:
+            break
+    else:
+        print("the client went", file=sys.stderr, flush=True)
+        return
+    text = str(size).encode()
+    headers = [(b"content-length", str(len(text)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
 async def hello(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         while True:
@@ -86,17 +107,17 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
         await hello(scope, receive, send)
 
 
-APPLICATIONS = {"asgi": asgi_echo, "lean": lean_echo, "refuse": refuse}
+APPLICATIONS = {"asgi": asgi_echo, "lean": lean_echo, "refuse": refuse, "count": count}
 
 
-def serve(mode: str, *, loop: str = "uvloop", head: Any = None, policy: Any = None, **options: Any) -> None:
+def serve(mode: str, *, loop: str = "uvloop", limits: Any = None, policy: Any = None, **options: Any) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     # What the kernel would buffer for a client that doesn't read must not hide what the process does.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     config = uvicorn.Config(
         APPLICATIONS[mode],
         ws=websocket_protocol(ConnectionPolicy(**policy or {})),
-        http=http_protocol(HeadLimits(**head or {})),
+        http=http_protocol(RequestLimits(**limits or {})),
         ws_max_size=MAX_MESSAGE,
         loop=loop,
         access_log=False,

@@ -1,0 +1,76 @@
+"""An HTTP connection becomes a WebSocket: its transport goes to a protocol object of the other kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote
+
+from gateway.transports.admission import WebSocketAdmission
+from gateway.transports.response_takeover import LastingResponses
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Scope
+
+    from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
+    from gateway.transports.handshake import Handshake
+
+
+class BecomesWebSocket(LastingResponses):
+    """The last that an HTTP connection does, once a valid handshake has been read."""
+
+    def _become_websocket(self, handshake: Handshake, early: bytes) -> None:
+        make = cast("type[AsgiWebSocketProtocol]", self.ws_protocol_class)
+        self.connections.discard(self)
+        self.flow.resume_reading()
+        if (
+            self.config.ws_per_message_deflate
+            and make.allow_deflate
+            and b"permessage-deflate" in handshake.extensions
+        ):
+            self._negotiate(make, early)
+        else:
+            self._admit(make, handshake, early)
+        # The parser and this object hold each other; without the cycle both go at once.
+        self.parser = None  # type: ignore[assignment]
+
+    def _negotiate(self, make: type[AsgiWebSocketProtocol], early: bytes) -> None:
+        protocol = make(self.config, self.server_state, self.app_state)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        if self.flow.write_paused:
+            protocol.pause_writing()
+        protocol.upgrade(self.url, self.headers, early)
+
+    def _admit(self, make: type[AsgiWebSocketProtocol], handshake: Handshake, early: bytes) -> None:
+        config, state, app_state = self.config, self.server_state, self.app_state
+        admission = WebSocketAdmission(
+            self.transport,
+            handshake.key,
+            make_full=lambda: make(config, state, app_state),
+            policy=make.policy,
+            context=self._context,
+            state=state,
+            writable=not self.flow.write_paused,
+        )
+        scope = self._websocket_scope(handshake)
+        scope["extensions"] |= make.offered(admission)
+        admission.begin(cast("ASGIApp", self.app), scope, early)
+
+    def _websocket_scope(self, handshake: Handshake) -> Scope:
+        raw_path, _, query = self.url.partition(b"?")
+        return {
+            "type": "websocket",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "wss" if self.scheme == "https" else "ws",
+            "server": self.server,
+            "client": self.client,
+            "root_path": self.root_path,
+            "path": self.root_path + unquote(raw_path.decode("ascii")),
+            "raw_path": self.root_path.encode("ascii") + raw_path,
+            "query_string": query,
+            "headers": self.headers,
+            "subprotocols": handshake.subprotocols,
+            "state": self.app_state.copy(),
+            "extensions": {"websocket.http.response": {}},
+        }
