@@ -70,10 +70,11 @@ class FanOut:
         if self._run_targets is not None:
             self.settle()
         frame = publication.frame(outbox.encoder)
-        pending = outbox.pending
-        if not pending:
+        if outbox.pending is None:
+            outbox.pending = frame
             self._writes.fresh.append(outbox)
-        pending.append(frame)
+        else:
+            outbox.append(frame)
         self.delivered += 1
         self._tick_bytes += len(frame)
         self._tick_messages += 1
@@ -132,10 +133,11 @@ class FanOut:
         touch = self._writes.fresh.append
         for outbox in outboxes:
             if outbox.direct:
-                pending = outbox.pending
-                if not pending:
+                if outbox.pending is None:
+                    outbox.pending = joined
                     touch(outbox)
-                pending.append(joined)
+                else:
+                    outbox.append(joined)
             else:
                 behind.append(outbox)
         return behind

@@ -1,12 +1,12 @@
 """One connection's way out: direct while it is writable, bounded while it isn't.
 
-A writable connection has no queue: the fan-out appends shared bytes to ``pending`` and the engine
+A writable connection has no queue: the fan-out leaves shared bytes in ``pending`` and the engine
 writes them at the end of the tick. From ``block`` on, publications wait in a ``Backlog`` under their
 subscriptions' overflow policies, and replies in a lane that data cannot block, until ``take`` has
 emptied both. The transport's own buffer counts as part of the bound.
 
-The fan-out reads ``direct`` and appends to ``pending`` itself: a method call per delivery would
-double its cost.
+The fan-out reads ``direct`` and sets ``pending`` itself, and the engine calls ``write``: besides the system
+call, a delivery costs what each object of the connection costs that it touches.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from gateway.core.topics import matches
 from gateway.errors import OutboxClosed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.core.batch import Batch
     from gateway.core.catchup import Reader, SpillReader
     from gateway.core.events import Event
@@ -77,7 +79,9 @@ class Outbox:
         sink: where frames go.
         encoder: the connection's wire format.
         subscriptions: by filter.
-        pending: shared bytes of this tick, not yet written; only while ``direct``.
+        write: the sink's, which keeps it up to date where that changes.
+        pending: what this tick brought and isn't written, shared with others: None, one piece, or several.
+            Set only while ``direct``.
         direct: nothing waits and the transport takes more.
         closed: the connection has ended; nothing more is taken.
         blocked_since: when the transport stopped taking, on the caller's clock, or None.
@@ -100,13 +104,15 @@ class Outbox:
         "sink",
         "spill",
         "subscriptions",
+        "write",
     )
 
     def __init__(self, sink: Sink, encoder: Encoder, limits: OutboxLimits) -> None:
         self.sink = sink
         self.encoder = encoder
         self.subscriptions: dict[str, Subscription] = {}
-        self.pending: list[bytes] = []
+        self.write: Callable[[bytes], None] = sink.write
+        self.pending: bytes | list[bytes] | None = None
         self.direct = True
         self.closed = False
         self.blocked_since: float | None = None
@@ -138,7 +144,29 @@ class Outbox:
     def waiting_bytes(self) -> int:
         """Bytes that wait here; the transport's buffer is not among them."""
         waiting = self._backlog.bytes if self._backlog is not None else 0
-        return waiting + self._lane_bytes + sum(map(len, self.pending))
+        return waiting + self._lane_bytes + sum(map(len, self._pieces()))
+
+    def append(self, frames: bytes) -> bool:
+        """Have ``frames`` written behind what is pending; only while ``direct``.
+
+        Returns:
+            True if nothing was pending: the caller must see to it that ``pending`` is written.
+        """
+        pending = self.pending
+        if pending is None:
+            self.pending = frames
+            return True
+        if isinstance(pending, list):
+            pending.append(frames)
+        else:
+            self.pending = [pending, frames]
+        return False
+
+    def _pieces(self) -> list[bytes]:
+        pending = self.pending
+        if pending is None:
+            return []
+        return pending if isinstance(pending, list) else [pending]
 
     def block(self, transport_bytes: int, *, now: float) -> None:
         """The transport takes no more; it holds ``transport_bytes`` already, which count."""
@@ -162,8 +190,7 @@ class Outbox:
             return False
         frame = self.encoder.encode(event)
         if self.direct:
-            self.pending.append(frame)
-            return len(self.pending) == 1
+            return self.append(frame)
         if self._lane is None:
             self._lane = []
         self._lane.append(frame)
@@ -209,15 +236,15 @@ class Outbox:
         return self._backlog
 
     def _room(self) -> int:
-        return self._limits.bytes - self._held - sum(map(len, self.pending))
+        return self._limits.bytes - self._held - sum(map(len, self._pieces()))
 
     def take(self, budget: int) -> bytes:
         """Remove and return what goes next, about ``budget`` bytes; empty when the way is direct again.
 
         For the time after ``unblock``: first what was already on its way, then replies, then what waits.
         """
-        frames = self.pending
-        self.pending = []
+        frames = self._pieces()
+        self.pending = None
         if self._lane:
             frames += self._lane
             self._lane = None
@@ -232,8 +259,8 @@ class Outbox:
 
     def take_replies(self) -> bytes:
         """Remove and return all but the publications that wait: the last words to a blocked connection."""
-        frames = self.pending + (self._lane or [])
-        self.pending = []
+        frames = self._pieces() + (self._lane or [])
+        self.pending = None
         self._lane = None
         self._lane_bytes = 0
         return b"".join(frames)
@@ -260,7 +287,7 @@ class Outbox:
         """Let go of everything; what waits is lost with the connection."""
         self.closed = True
         self.direct = False
-        self.pending = []
+        self.pending = None
         self._lane = None
         self._backlog = None
         self._lane_bytes = self._held = 0

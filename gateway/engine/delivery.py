@@ -64,8 +64,9 @@ class Delivery:
 
     def give(self, outbox: Outbox, frames: list[bytes]) -> None:
         """Write ``frames`` to one direct connection now, behind what it was given before."""
-        outbox.pending += frames
-        _write([outbox])
+        if frames:
+            outbox.append(b"".join(frames))
+            _write([outbox])
 
     def send(self, outbox: Outbox, event: Event) -> None:
         """Send one event to one connection, in order with what it was given before."""
@@ -108,13 +109,13 @@ class Delivery:
         if outbox.direct:
             _write([outbox])
         elif frames := outbox.take_replies():
-            outbox.sink.write(frames)
+            outbox.write(frames)
 
     def resume(self, outbox: Outbox) -> None:
         """``outbox``'s transport takes again: write what waits, until it is full or all is written."""
         self._hub.unblock(outbox)
         while outbox.blocked_since is None and (frames := outbox.take(_DRAIN_BYTES)):
-            outbox.sink.write(frames)
+            outbox.write(frames)
         if outbox.direct and outbox.parked and self.resumed is not None:
             self.resumed(outbox)
 
@@ -154,8 +155,11 @@ def _write(outboxes: list[Outbox]) -> None:
     for outbox in outboxes:
         pending = outbox.pending
         # A connection that was blocked since it was touched is written when its transport takes again.
-        if pending and outbox.direct:
-            frames = pending[0] if len(pending) == 1 else b"".join(pending)
+        if pending is not None and outbox.direct:
             # Before the write, which may call back that the connection is blocked.
-            pending.clear()
-            outbox.sink.write(frames)
+            outbox.pending = None
+            if isinstance(pending, list):
+                pending = b"".join(pending)
+            # Looked up, then called: the interpreter is slow to find a method that lies in a slot.
+            write = outbox.write
+            write(pending)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
     from starlette.websockets import WebSocket
 
-    from gateway.transports.takeover import Connection, SessionHandler
+    from gateway.transports.takeover import Connection, SessionHandler, Writing
 
 _CLOSE_TIMEOUT = 10.0
 _TEXT, _BINARY = 1, 2
@@ -63,6 +63,10 @@ class AsgiSink:
         self.writable = False
         self._session.writable_changed(writable=False)
         self._wake.set()
+
+    def write_for(self, owner: Writing) -> None:
+        """It is always the same here."""
+        owner.write = self.write
 
     def close(self, code: int, reason: str = "") -> None:
         """Close once what is under way has been sent, or after a bounded time without."""

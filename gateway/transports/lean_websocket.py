@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.transports.client_frames import ClientFrames, Event
     from gateway.transports.connection_policy import ConnectionPolicy
     from gateway.transports.server_context import ServerContext
-    from gateway.transports.takeover import Connection, SessionHandler
+    from gateway.transports.takeover import Connection, SessionHandler, Writing
 
 _PING_FRAME = server_frame(b"", PING)
 
@@ -60,6 +60,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         "_pong",
         "_timed",
         "_transport",
+        "_writing",
         "last_received",
         "writable",
         "write",
@@ -83,6 +84,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         self._head = head  # of the handshake's answer: goes out with the first frames, or on the next turn
         # See `takeover.Connection`. One call per connection and tick: the transport's own where it can be.
         self.write: Callable[[bytes], None] = self._write_behind_head if head else transport.write
+        self._writing: Writing | None = None
         self._open = True
         self._delivering = True  # open, and neither paused nor about to go on after a pause
         self._paused = False
@@ -115,6 +117,11 @@ class LeanWebSocketProtocol(asyncio.Protocol):
     def buffered_bytes(self) -> int:
         """See ``takeover.Connection``, here and below."""
         return self._transport.get_write_buffer_size()
+
+    def write_for(self, owner: Writing) -> None:
+        """For whoever writes to very many connections: this object isn't touched then."""
+        self._writing = owner
+        owner.write = self.write
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame and end in bounded time."""
@@ -284,12 +291,17 @@ class LeanWebSocketProtocol(asyncio.Protocol):
 
     def _write_behind_head(self, frames: bytes) -> None:
         head, self._head = self._head, b""
-        self.write = self._transport.write
+        self._write_by(self._transport.write)
         self._transport.write(head + frames)
+
+    def _write_by(self, write: Callable[[bytes], None]) -> None:
+        self.write = write
+        if self._writing is not None:
+            self._writing.write = write
 
     def _stop_session(self) -> None:
         self._open = self._delivering = False
-        self.write = _discard
+        self._write_by(_discard)
         self._backlog = ()
         if self._timed:
             self._timed = False
@@ -300,7 +312,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         if head and not self._transport.is_closing():
             self._transport.write(head)
         if self._open:
-            self.write = self._transport.write
+            self._write_by(self._transport.write)
 
     def _linger(self) -> None:
         if not self._transport.is_closing():
@@ -314,6 +326,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
 
     def _tell_end(self) -> None:
         handler, self._handler = self._handler, None
+        self._writing = None
         if handler is not None:
             try:
                 handler.connection_closed(*self._end)

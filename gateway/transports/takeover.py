@@ -51,6 +51,12 @@ class SessionHandler(Protocol):
         ...
 
 
+class Writing(Protocol):
+    """Who calls a connection's ``write`` so often that looking it up matters."""
+
+    write: Callable[[bytes], None]
+
+
 class Connection(Protocol):
     """What a session can do with its connection; every call is safe after the end, and does nothing then."""
 
@@ -66,6 +72,10 @@ class Connection(Protocol):
 
     def write(self, frames: bytes) -> None:
         """Write complete, unmasked frames."""
+        ...
+
+    def write_for(self, owner: Writing) -> None:
+        """Keep ``owner.write`` the same as ``write`` until the end, whatever that becomes on the way."""
         ...
 
     def buffered_bytes(self) -> int:

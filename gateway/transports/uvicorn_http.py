@@ -1,8 +1,9 @@
 """Uvicorn's HTTP class with bounds on what a client may send before its request is whole.
 
 The parser below (llhttp, through httptools) has neither: a head, one header, a chunked body's trailer may be
-of any length, and half a request line or half a body may stay for ever. It is strict about everything else that smuggling
-lives on (both ``Content-Length`` and ``Transfer-Encoding``, bare line feeds, spaces before a colon).
+of any length, and half a request line or half a body may stay for ever. It is strict about everything else
+that smuggling lives on (both ``Content-Length`` and ``Transfer-Encoding``, bare line feeds, spaces before a
+colon).
 
 Hand it to uvicorn as ``Config(http=GatewayHttpProtocol)``, or ``http_protocol(...)`` for other bounds.
 """

@@ -31,6 +31,7 @@ class WayOut:
         self._connection = connection
         self._session = session
         self._outbox = Outbox(connection, services.codec, services.outbox_limits)
+        connection.write_for(self._outbox)
         self._holds = 0
         self._lane_held = False
 

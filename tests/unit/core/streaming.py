@@ -62,8 +62,7 @@ def written(hub: Hub, outbox: Outbox) -> list[dict[str, Any]]:
     while outboxes := hub.take_writes(100):
         for each in outboxes:
             if each.direct and each.pending:
-                each.sink.write(b"".join(each.pending))
-                each.pending.clear()
+                each.sink.write(each.take_replies())
     assert isinstance(outbox.sink, RecordingSink)
     return outbox.sink.lines()
 

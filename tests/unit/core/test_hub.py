@@ -36,8 +36,7 @@ def write_all(hub: Hub, limit: int = 100) -> int:
     while outboxes := hub.take_writes(limit):
         for outbox in outboxes:
             if outbox.direct and outbox.pending:
-                outbox.sink.write(b"".join(outbox.pending))
-                outbox.pending.clear()
+                outbox.sink.write(outbox.take_replies())
                 writes += 1
     return writes
 
@@ -339,8 +338,7 @@ class HubModel(RuleBasedStateMachine):
         self.hub.put_back(outboxes[in_time:])
         for outbox in outboxes[:in_time]:
             if outbox.direct and outbox.pending:
-                outbox.sink.write(b"".join(outbox.pending))
-                outbox.pending.clear()
+                outbox.sink.write(outbox.take_replies())
 
     @rule()
     def write(self) -> None:

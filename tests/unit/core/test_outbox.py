@@ -158,7 +158,7 @@ def test_take_gives_at_least_one_frame_whatever_the_budget() -> None:
 def test_what_was_pending_when_it_was_blocked_goes_first() -> None:
     subscription = Subscription("t", Overflow.SPILL)
     outbox = Outbox(RecordingSink(), ENCODER, OutboxLimits())
-    outbox.pending.append(publication("t", "0").frame(outbox.encoder))
+    outbox.append(publication("t", "0").frame(outbox.encoder))
     outbox.block(0, now=0.0)
     offer_many(outbox, subscription, 1)
     assert taken(outbox) == ["0", "1"]

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from gateway.core.outbox import Outbox, OutboxLimits
 from gateway.core.write_queue import WriteQueue
 
+from .wire import ENCODER, RecordingSink
+
 
 def outboxes(count: int) -> list[Outbox]:
-    return [Outbox(None, None, OutboxLimits()) for _ in range(count)]  # type: ignore[arg-type]  # never written
+    return [Outbox(RecordingSink(), ENCODER, OutboxLimits()) for _ in range(count)]
 
 
 def test_what_fits_comes_as_it_was_touched() -> None:

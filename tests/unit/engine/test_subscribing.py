@@ -15,6 +15,7 @@ from gateway.core.outbox import Outbox, OutboxLimits
 from gateway.core.topics import TopicLimits
 from gateway.engine.subscribing import Subscriber
 from gateway.errors import NotPermitted
+from tests.unit.core.wire import RecordingSink
 
 
 class SlowBus:
@@ -38,7 +39,7 @@ class Client:
     def __init__(self) -> None:
         self.bus, self.hub = SlowBus(), Hub()
         self.subscriber = Subscriber(self.hub, self.bus, topic_limits=TopicLimits())
-        self.outbox = Outbox(None, GatewayV1(), OutboxLimits())
+        self.outbox = Outbox(RecordingSink(), GatewayV1(), OutboxLimits())
         self.hub.attach(self.outbox)
 
     def subscribe(self, topic_filter: str, grants: Grants = EVERYTHING):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import orjson
 
 from gateway.codecs.websocket_frames import iter_payloads
+
+if TYPE_CHECKING:
+    from gateway.transports.takeover import Writing
 
 
 class RecordingConnection:
@@ -20,6 +25,9 @@ class RecordingConnection:
 
     def write(self, frames: bytes) -> None:
         self.written += frames
+
+    def write_for(self, owner: Writing) -> None:
+        owner.write = self.write
 
     def buffered_bytes(self) -> int:
         return 0

@@ -1,0 +1,112 @@
+"""Whoever writes through a connection's own ``write`` writes what the connection would, at all times."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from uvicorn.server import ServerState
+
+from gateway.codecs.websocket_frames import server_frame
+from gateway.transports.client_frames import ClientFrames, FrameLimits
+from gateway.transports.connection_policy import ConnectionPolicy
+from gateway.transports.lean_websocket import LeanWebSocketProtocol
+from gateway.transports.server_context import context_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+CLOSE_1000 = b"\x88\x02\x03\xe8"
+
+
+class Owner:
+    """A session that writes only by what it was lent."""
+
+    write: Callable[[bytes], None]
+
+    def __init__(self, connection: LeanWebSocketProtocol) -> None:
+        connection.write_for(self)
+        self.ended: tuple[int, str] | None = None
+
+    def writable_changed(self, writable: bool) -> None:
+        pass
+
+    def connection_closed(self, code: int, reason: str) -> None:
+        self.ended = (code, reason)
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[socket.socket]:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    with theirs:
+        yield theirs, ours
+
+
+async def connect(ours: socket.socket, head: bytes) -> tuple[LeanWebSocketProtocol, Owner]:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+    connection = LeanWebSocketProtocol(
+        transport,
+        ClientFrames(FrameLimits(1024)),
+        context=context_of(ServerState(), loop),
+        policy=ConnectionPolicy(),
+        writable=True,
+        head=head,
+    )
+    transport.set_protocol(connection)
+    owners = []
+
+    def session(connection: LeanWebSocketProtocol) -> Owner:
+        owners.append(Owner(connection))
+        return owners[0]
+
+    connection.begin(session, ())
+    return connection, owners[0]
+
+
+async def received(peer: socket.socket, size: int) -> bytes:
+    got = b""
+    while len(got) < size:
+        got += await asyncio.get_running_loop().sock_recv(peer, 1024)
+    return got
+
+
+async def test_the_first_frames_go_behind_the_handshake_s_answer(peer) -> None:
+    theirs, ours = peer
+    connection, owner = await connect(ours, b"head")
+    owner.write(b"one")
+    owner.write(b"two")
+    assert await received(theirs, 10) == b"headonetwo"
+    connection.abort()
+
+
+async def test_the_answer_does_not_wait_for_frames(peer) -> None:
+    theirs, ours = peer
+    connection, owner = await connect(ours, b"head")
+    assert await received(theirs, 4) == b"head"
+    owner.write(b"one")
+    assert await received(theirs, 3) == b"one"
+    connection.abort()
+
+
+async def test_nothing_follows_a_close_frame(peer) -> None:
+    theirs, ours = peer
+    connection, owner = await connect(ours, b"")
+    connection.close(1000)
+    owner.write(b"late")
+    assert await received(theirs, 4) == CLOSE_1000
+    assert await asyncio.get_running_loop().sock_recv(theirs, 1024) == b""
+    assert owner.ended is None
+
+
+async def test_nothing_follows_the_peer_s_close(peer) -> None:
+    theirs, ours = peer
+    _, owner = await connect(ours, b"")
+    theirs.send(b"\x88\x82\x00\x00\x00\x00\x03\xe8")
+    assert await received(theirs, 4) == CLOSE_1000
+    owner.write(server_frame(b"late", 1))
+    assert await asyncio.get_running_loop().sock_recv(theirs, 1024) == b""
+    assert owner.ended == (1000, "")
