@@ -16,7 +16,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run needs install console test lint unit integration conformance browser chart bench lock wheel clean
+.PHONY: help run needs install console test check lint unit integration conformance browser chart bench structure lock wheel clean
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -32,6 +32,8 @@ needs:
 	@.ci/test-needs
 
 install: $(VENV)/.run ## the package and what it needs, in .venv
+
+check: lint unit ## style, types and unit tests: the loop of two minutes
 
 lint: $(VENV)/.test ## style and types
 	$(BIN)/ruff check .
@@ -59,6 +61,9 @@ console: $(VENV)/.npm-web ## build the console into gateway/console
 
 bench: $(VENV)/.bench ## measure the gateway next to its peers (ARGS="F1 F4 --quick")
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks $(ARGS)
+
+structure: $(VENV)/.run ## measure the code: sizes, cycles, how many files a message enters (ARGS="--files")
+	$(BIN)/python -m benchmarks.structure $(ARGS)
 
 wheel: $(VENV)/.run ## build the wheel and the sdist into dist/
 	$(BIN)/hatchling build --directory dist
