@@ -6,6 +6,7 @@ meanwhile waits in the outbox under its policies.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import anyio
@@ -55,7 +56,7 @@ class AsgiEventBody:
             self._finishing = True
             self._wake.set()
             if self._tasks is not None:
-                self._tasks.start_soon(self._end_in_time)
+                self._end_in_time(self._tasks)
 
     def abort(self) -> None:
         """End at once; the server sees the application return."""
@@ -69,7 +70,7 @@ class AsgiEventBody:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._write)
                 if self._finishing:
-                    self._tasks.start_soon(self._end_in_time)
+                    self._end_in_time(self._tasks)
                 while (await self._receive())["type"] != "http.disconnect":
                     pass
                 self._tasks.cancel_scope.cancel()
@@ -96,6 +97,7 @@ class AsgiEventBody:
         assert self._tasks is not None
         self._tasks.cancel_scope.cancel()
 
-    async def _end_in_time(self) -> None:
-        await anyio.sleep(_FINISH_SECONDS)
-        self.abort()
+    @staticmethod
+    def _end_in_time(tasks: TaskGroup) -> None:
+        # Not a task of the group: `finish` is called outside of tasks too, where anyio can't begin one.
+        tasks.cancel_scope.deadline = asyncio.get_running_loop().time() + _FINISH_SECONDS

@@ -6,6 +6,7 @@ published meanwhile waits in the outbox under its policies.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import anyio
@@ -74,7 +75,7 @@ class AsgiSink:
             self._closing = (code, reason)
             self._wake.set()
             if self._tasks is not None:
-                self._tasks.start_soon(self._end_in_time)
+                self._end_in_time(self._tasks)
 
     def abort(self) -> None:
         """End at once; the server sees the endpoint return."""
@@ -101,6 +102,8 @@ class AsgiSink:
         try:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._send_frames)
+                if self._closing is not None:
+                    self._end_in_time(self._tasks)
                 code, reason = await self._receive_messages()
                 self._tasks.cancel_scope.cancel()
         finally:
@@ -152,7 +155,7 @@ class AsgiSink:
         assert self._tasks is not None
         self._tasks.cancel_scope.cancel()
 
-    async def _end_in_time(self) -> None:
-        await anyio.sleep(_CLOSE_TIMEOUT)
-        assert self._tasks is not None
-        self._tasks.cancel_scope.cancel()
+    @staticmethod
+    def _end_in_time(tasks: TaskGroup) -> None:
+        # Not a task of the group: `close` is called outside of tasks too, where anyio can't begin one.
+        tasks.cancel_scope.deadline = asyncio.get_running_loop().time() + _CLOSE_TIMEOUT
