@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import time
+from contextvars import Context
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import pytest
 from starlette.websockets import WebSocketState
 
 from gateway.codecs.websocket_frames import server_frame
+from gateway.transports import asgi_sink
 from gateway.transports.asgi_sink import AsgiSink
 
 
@@ -87,6 +91,27 @@ async def test_a_busy_publisher_does_not_hold_up_the_close() -> None:
         tasks.start_soon(write_first, connection)
         await run(server, connection)
     assert server.sent == ["one", "more", "more", (4408, "slow consumer")]
+
+
+async def test_a_client_that_reads_nothing_is_left_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi_sink, "_CLOSE_TIMEOUT", 0.01)
+    server = Server()
+    connection = AsgiSink(server, max_message=1000, clock=time.monotonic)
+
+    def close_outside_of_tasks() -> None:
+        assert asyncio.current_task() is None
+        connection.close(4408, "slow consumer")
+
+    async def stick(message: Any) -> None:
+        # As a deadline or a publication does it.
+        asyncio.get_running_loop().call_soon(close_outside_of_tasks, context=Context())
+        await anyio.sleep_forever()
+
+    server.send = stick  # type: ignore[method-assign]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write_first, connection)
+        session = await run(server, connection)
+    assert session.closed == (4408, "slow consumer")
 
 
 async def write_first(connection: AsgiSink) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -96,9 +97,14 @@ async def test_it_takes_no_more_while_a_send_is_under_way() -> None:
 async def test_a_client_that_reads_nothing_is_left_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi_event_body, "_FINISH_SECONDS", 0.01)
 
+    def finish_outside_of_tasks(body: AsgiEventBody) -> None:
+        assert asyncio.current_task() is None
+        body.finish()
+
     async def act(body: AsgiEventBody, handler: Handler) -> None:
         body.write(b"one")
-        body.finish()
+        # As a deadline or a publication does it.
+        asyncio.get_running_loop().call_soon(finish_outside_of_tasks, body, context=Context())
 
     await run(Server(stuck=True), act)
 
