@@ -41,12 +41,14 @@ class GatewayError(Exception):
         http_status: what an HTTP request is answered with.
         retry: whether the same again may pass later.
         ref: the ``ref`` of the command that could not be decoded, where it could be read.
+        retry_after_seconds: when the same again may pass, where that is known.
     """
 
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
     retry: ClassVar[bool] = False
     ref: str | int | None = None
+    retry_after_seconds: float | None = None
 
 
 class ClientError(GatewayError):

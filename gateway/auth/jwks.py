@@ -1,9 +1,13 @@
 """An issuer's published keys (a JWKS, RFC 7517, 5), kept at hand.
 
-One task fetches: at start, every few minutes, and when a token names a key that isn't known, but then at most
-every 30 s, so that made-up key names can't turn this node against the issuer. Those who need a new key wait
-for that task a few seconds. While the URL fails the keys that are there go on to be used: an issuer's outage
-is not ours.
+One task fetches: at start, every few minutes, and when a token names a key that isn't known. Fetches of the
+last kind have a rate, so that made-up names can't turn this node against the issuer, and a reserve, so that
+one made-up name doesn't keep the next token waiting. Those who need a new key wait for it a few seconds.
+
+A key is unknown to the issuer only if a fetch that began after the token came didn't bring it. Where none
+could be made, nothing is known of the token, and it isn't refused: keys that turn must cost no client its
+connection, whatever others have just asked for. While the URL fails the keys that are there go on to be used:
+an issuer's outage is not ours.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ import anyio
 import httpx2
 
 from gateway.auth.jwt import matching
-from gateway.auth.jwt_keys import JwtKey, jwk_key
+from gateway.auth.jwt_keys import LONGEST_KID, JwtKey, jwk_key
+from gateway.core.rate import RateLimit
 from gateway.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -31,7 +36,11 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS: Final = 300.0
 RETRY_SECONDS: Final = 30.0
-"""Least time from one fetch to the next one that a failure or an unknown key asks for."""
+"""The time from a fetch that failed to the next."""
+ASKED_SECONDS: Final = 10.0
+"""How often, on average, an unknown key may have the keys fetched."""
+ASKED_AT_ONCE: Final = 4
+"""How many such fetches may follow each other at once."""
 
 _FETCH_SECONDS: Final = 5.0
 _MOST_BYTES: Final = 1024 * 1024
@@ -79,8 +88,11 @@ class Jwks:
         self._keys: tuple[JwtKey, ...] = ()
         self._document: bytes | None = None
         self._fetches = self._failures = 0
-        self._asked = self._succeeded = -math.inf
-        self._fetching = self._failing = False
+        self._confirmed = 0
+        self._succeeded = -math.inf
+        # The first fetch needs nobody who asks: it is what `run` begins with.
+        self._fetching, self._failing = True, False
+        self._asking = RateLimit(1 / ASKED_SECONDS, ASKED_AT_ONCE, now=clock())
         self._wanted = anyio.Event()
         self._answered = anyio.Event()
 
@@ -93,16 +105,20 @@ class Jwks:
         """Return the keys in question; where there are none, see first whether the issuer has new ones.
 
         Raises:
-            Unavailable: the issuer has never answered yet, so nothing can be said of any token.
+            Unavailable: it can't be known now whether the issuer has such a key.
         """
-        if algorithm == "HS256":
+        if algorithm == "HS256" or (kid is not None and len(kid) > LONGEST_KID):
             return ()
-        found = matching(self._keys, kid, algorithm)
-        if not found and (self._fetching or self._clock() - self._asked >= RETRY_SECONDS):
-            await self._refreshed()
-            found = matching(self._keys, kid, algorithm)
-        if not found and self._document is None:
-            raise Unavailable("the issuer's keys can't be had now")
+        came_after = self._fetches
+        deadline = anyio.current_time() + _FETCH_SECONDS + 1
+        while not (found := matching(self._keys, kid, algorithm)) and self._confirmed <= came_after:
+            if not (self._fetching or self._wanted.is_set()):
+                self._want()
+            failures = self._failures
+            with anyio.CancelScope(deadline=deadline) as waiting:
+                await self._answered.wait()
+            if waiting.cancelled_caught or self._failures != failures:
+                raise _unknown(self._asking.wait(self._clock()))
         return found
 
     async def run(self) -> None:
@@ -110,7 +126,7 @@ class Jwks:
         async with httpx2.AsyncClient(timeout=_FETCH_SECONDS) as client:
             while True:
                 self._wanted = anyio.Event()
-                self._asked, self._fetching = self._clock(), True
+                self._fetching = True
                 try:
                     await self._fetch(client)
                 finally:
@@ -121,15 +137,20 @@ class Jwks:
                 with anyio.move_on_after(pause * random.uniform(1, 1 + _JITTER)):  # noqa: S311 - no secret
                     await self._wanted.wait()
 
-    async def _refreshed(self) -> None:
-        """Have the keys fetched, once for all who want that now, and wait for it, but not for long."""
-        answered = self._answered
+    def _want(self) -> None:
+        """Have the keys fetched, once for all who want that now.
+
+        Raises:
+            Unavailable: they were fetched too often for keys that nobody has.
+        """
+        now = self._clock()
+        if not self._asking.allow(now):
+            raise _unknown(self._asking.wait(now))
         self._wanted.set()
-        with anyio.move_on_after(_FETCH_SECONDS + 1):
-            await answered.wait()
 
     async def _fetch(self, client: httpx2.AsyncClient) -> None:
         self._fetches += 1
+        number = self._fetches
         try:
             document = await _fetched(client, self._url)
             keys = self._keys if document == self._document else _keys_of(document)
@@ -144,7 +165,13 @@ class Jwks:
         if keys != self._keys:
             self.revision += 1
         self._document, self._keys, self._failing = document, keys, False
-        self._succeeded = self._clock()
+        self._succeeded, self._confirmed = self._clock(), number
+
+
+def _unknown(retry_after_seconds: float) -> Unavailable:
+    error = Unavailable("whether the issuer has the token's key can't be known now")
+    error.retry_after_seconds = retry_after_seconds
+    return error
 
 
 async def _fetched(client: httpx2.AsyncClient, url: str) -> bytes:

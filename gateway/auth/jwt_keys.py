@@ -24,7 +24,8 @@ _SHORTEST_SECRET: Final = 32
 # RFC 7518, 3.3: "A key of size 2048 bits or larger MUST be used with these algorithms."
 _SHORTEST_RSA: Final = 2048
 _LONGEST_RSA: Final = 8192
-_LONGEST_KID: Final = 256
+LONGEST_KID: Final = 256
+"""A key with a longer name is none of ours."""
 
 _KINDS: Final[Mapping[Algorithm, type[RSAKey | ECKey | OKPKey]]] = {
     "RS256": RSAKey,
@@ -117,8 +118,8 @@ def _suited(algorithm: Algorithm, key: RSAKey | ECKey | OKPKey) -> Key:
 
 
 def _checked_kid(kid: str | None) -> str | None:
-    if kid is not None and not 0 < len(kid) <= _LONGEST_KID:
-        raise ValueError(f"a kid must have 1 to {_LONGEST_KID} characters")
+    if kid is not None and not 0 < len(kid) <= LONGEST_KID:
+        raise ValueError(f"a kid must have 1 to {LONGEST_KID} characters")
     return kid
 
 

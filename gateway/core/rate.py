@@ -38,6 +38,12 @@ class RateLimit:
         self._tokens = tokens - cost
         return True
 
+    def wait(self, now: float) -> float:
+        """Seconds until one token is there; 0 where one is now."""
+        if not self._per_second:
+            return 0.0
+        return max(0.0, (1.0 - self._tokens) / self._per_second - (now - self._last))
+
 
 class KeyedRates(Generic[K]):
     """One ``RateLimit`` per key, for as many keys as were seen last.

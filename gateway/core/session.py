@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, TypeAlias
 from gateway.core.commands import Authenticate, Command, Ping, Reference
 from gateway.core.events import Event, Failure, Pong
 from gateway.core.throttle import Rates, Throttle, Verdict
-from gateway.errors import BadFrame, RateLimited, SubjectBlocked, TokenExpired, TooMany, Unauthenticated
+from gateway.errors import (
+    BadFrame,
+    RateLimited,
+    SubjectBlocked,
+    TokenExpired,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from gateway.errors import GatewayError
@@ -103,7 +111,17 @@ class Session:
         deadline: when ``expire`` has something to say, or None.
     """
 
-    __slots__ = ("_bad_frames", "_failed", "_limits", "_minute", "_throttle", "deadline", "id", "state")
+    __slots__ = (
+        "_bad_frames",
+        "_failed",
+        "_limits",
+        "_minute",
+        "_throttle",
+        "_undecided",
+        "deadline",
+        "id",
+        "state",
+    )
 
     def __init__(
         self,
@@ -119,6 +137,7 @@ class Session:
         self._limits = limits
         self._throttle: Throttle | None = None
         self._failed = 0
+        self._undecided = False
         self._bad_frames = 0
         self._minute = now
 
@@ -162,6 +181,7 @@ class Session:
             return
         self.state = SessionState.AUTHENTICATED
         self._failed = 0
+        self._undecided = False
         self.deadline = None if remaining is None else now + remaining + self._limits.expiry_leeway
 
     def deny(self, error: GatewayError, ref: Reference) -> Reply | Close:
@@ -170,6 +190,7 @@ class Session:
             return self._fatal(error, ref, CloseCode.BLOCKED)
         if isinstance(error, TooMany):
             return self._fatal(error, ref, CloseCode.TOO_MANY)
+        self._undecided = error.retry
         if not error.retry:
             self._failed += 1
         if self._failed >= self._limits.failed_authentications:
@@ -180,6 +201,10 @@ class Session:
         """What the passing of time leads to; to be asked at ``deadline``."""
         if self.deadline is None or now < self.deadline:
             return None
+        if self._undecided and self.state is not SessionState.AUTHENTICATED:
+            # Our fault: with a code that blames the credential the client would stay away for good.
+            unknown = Unavailable("whether the credential is right could not be told in time")
+            return self._fatal(unknown, None, CloseCode.UNAVAILABLE)
         if self.state is SessionState.UNAUTHENTICATED:
             error = Unauthenticated("no credential in time")
             return self._fatal(error, None, CloseCode.AUTH_TIMEOUT, limit="auth_timeout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -16,7 +17,7 @@ from gateway.ingest.bodies import UnreadBody
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 PROBLEM_TYPE_PREFIX: Final = "urn:fanout-gateway:error:"
 RETRY_AFTER_SECONDS: Final = 1
-"""What ``Retry-After`` says on every 429 and 503: the bounds behind them drain within a second."""
+"""What ``Retry-After`` says on a 429 or 503 that knows no better: most bounds drain within a second."""
 
 _CODES: Final[Mapping[int, str]] = {
     401: "unauthenticated",
@@ -53,6 +54,8 @@ def problem_of(error: GatewayError, *, headers: Mapping[str, str] | None = None)
         all_headers["Connection"] = "close"
     if isinstance(error, Unauthenticated):
         all_headers.setdefault("WWW-Authenticate", "Bearer")
+    if error.retry_after_seconds is not None:
+        all_headers.setdefault("Retry-After", str(max(1, math.ceil(error.retry_after_seconds))))
     return problem(error.http_status, error.code, str(error), headers=all_headers)
 
 

@@ -204,6 +204,24 @@ def test_wrong_credentials_count_only_in_a_row_and_only_when_wrong() -> None:
         session.admit(100.0)
 
 
+@pytest.mark.parametrize("expired", [False, True])
+def test_a_credential_that_nobody_could_judge_is_not_blamed_for_the_end(expired: bool) -> None:
+    session = expired_session() if expired else new_session(authenticated=False)
+    session.deny(Unavailable("no keys now"), None)
+    effect = session.expire(175.0)
+    assert isinstance(effect, Close)
+    assert (effect.code, code_of(effect)) == (CloseCode.UNAVAILABLE, "unavailable")
+
+
+def test_a_wrong_credential_after_one_that_nobody_could_judge_is_blamed() -> None:
+    session = expired_session()
+    session.deny(Unavailable("no keys now"), None)
+    session.deny(Unauthenticated("wrong"), None)
+    effect = session.expire(175.0)
+    assert isinstance(effect, Close)
+    assert effect.code is CloseCode.UNAUTHENTICATED
+
+
 def test_a_closed_session_stays_closed() -> None:
     session = new_session()
     session.close()
