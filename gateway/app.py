@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from gateway.settings import Settings
+    from gateway.transports.tls import Certificate
 
 
 class Gateway:
@@ -68,8 +69,15 @@ class Gateway:
         health: what the probes say.
     """
 
-    def __init__(self, settings: Settings, *, direct: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, direct: bool = True, certificate: Certificate | None = None
+    ) -> None:
         """Build a node; ``direct=False`` keeps its WebSockets the portable ASGI way.
+
+        Args:
+            settings: of the whole gateway.
+            direct: take connections over from the server where it offers that.
+            certificate: to begin with, where one is loaded already; else the settings' files are read.
 
         Raises:
             ValueError: what a setting names (a key, a certificate, a template) breaks a rule.
@@ -107,7 +115,7 @@ class Gateway:
             clock=self._clock,
         )
         self._credentials = arguments.credentials(settings, self._origins)
-        self._certificate = arguments.certificate(settings)
+        self._certificate = certificate or arguments.certificate(settings)
         self._watch()
         self.asgi = doors.application(settings, self._origins, routes=self._routes(), lifespan=self._lifespan)
 
@@ -132,6 +140,7 @@ class Gateway:
             prepare=self._streams.open,
             started=lambda: self._started(sockets[0].getsockname()),
             drain=self._drain,
+            tls_handshake_seconds=self._settings.limits.tls_handshake_timeout,
         )
         self._upkeep.alive = alive
         garbage = self._upkeep.garbage = GarbageCollection(now=self._clock())
@@ -197,6 +206,8 @@ class Gateway:
         )
         if isinstance(self._keys, CredentialAuthenticator):
             doors.register_credential_metrics(metrics, self._keys)
+        if self._certificate is not None:
+            doors.register_certificate_metrics(metrics, self._certificate)
         if self._cluster is not None:
             watch_bus(self._bus, metrics, health)
             register_cluster_metrics(metrics, self._cluster)
@@ -255,9 +266,9 @@ class Gateway:
         )
 
 
-def build(settings: Settings) -> Gateway:
+def build(settings: Settings, *, certificate: Certificate | None = None) -> Gateway:
     """Build one node from ``settings``; nothing runs yet."""
-    return Gateway(settings)
+    return Gateway(settings, certificate=certificate)
 
 
 def create_app() -> Starlette:

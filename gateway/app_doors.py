@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.transports.origins import OriginPolicy
     from gateway.transports.services import Services
+    from gateway.transports.tls import Certificate
 
 
 def application(
@@ -89,6 +90,19 @@ def register_hook_metrics(metrics: Metrics, hooks: HookPublishing) -> None:
     )
     metrics.counters(
         "hook_refusals", "Webhook deliveries not verified.", "hook", lambda: hooks.statistics().unverified
+    )
+
+
+def register_certificate_metrics(metrics: Metrics, certificate: Certificate) -> None:
+    """Have ``metrics`` tell when the certificate ends, and whether new files can be taken up."""
+    read = certificate.statistics
+    metrics.gauge(
+        "tls_certificate_expiry_timestamp_seconds",
+        "When the certificate in use ends, in seconds since 1970.",
+        lambda: read().not_after,
+    )
+    metrics.counter(
+        "tls_certificate_failures", "Times that changed files could not be taken up.", lambda: read().failures
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import SecretStr
@@ -18,6 +20,7 @@ from gateway.workers.supervisor import Job, Life, Supervisor
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
+    from gateway.transports.tls import Certificate
 
 _GRACE_SECONDS = 1.9
 """What workers have beyond the drain; the whole gateway ends within this and a moment."""
@@ -47,6 +50,7 @@ def serve(settings: Settings) -> int:
     Raises:
         OSError: the address can't be listened on.
         NoEmbeddedServer: no Redis is configured, and a private one can't be had.
+        UnusableCertificate: its files are wrong.
     """
     app.configure(settings)
     count = settings.server.workers
@@ -63,8 +67,10 @@ def serve(settings: Settings) -> int:
             settings = _joined_by(embedded.url, settings)
         import gateway.bus.redis  # noqa: F401, PLC0415 - once for all workers, while there is one process
 
+        # Before there are workers: one that begins while the files are being replaced has this.
+        certificate = arguments.certificate(settings)
         supervisor = Supervisor(
-            [_worker(number, settings, port, embedded) for number in range(1, count + 1)],
+            [_worker(number, settings, port, embedded, certificate) for number in range(1, count + 1)],
             foundation=None if embedded is None else _private_redis(embedded),
             stop_seconds=settings.server.drain_seconds + _GRACE_SECONDS,
             hang_seconds=settings.server.hang_timeout,
@@ -75,14 +81,22 @@ def serve(settings: Settings) -> int:
         return supervisor.run()
 
 
-def _worker(number: int, settings: Settings, port: int, embedded: EmbeddedServer | None) -> Job:
+def _worker(
+    number: int,
+    settings: Settings,
+    port: int,
+    embedded: EmbeddedServer | None,
+    certificate: Certificate | None,
+) -> Job:
     parent = os.getpid()
 
     def run(life: Life) -> int:
         if embedded is not None:
             embedded.wait()
         app.configure(settings, worker=number)
-        node = app.build(settings)
+        if certificate is not None:
+            certificate.catch_up(partial(_wait, life))
+        node = app.build(settings, certificate=certificate)
         node.metrics.label("worker", str(number))
         node.metrics.counter(
             "worker_restarts", "Times that this worker was started again.", lambda: life.restarts
@@ -106,6 +120,11 @@ def _worker(number: int, settings: Settings, port: int, embedded: EmbeddedServer
         return 0
 
     return Job(f"worker {number}", run)
+
+
+def _wait(life: Life) -> None:
+    life.beat()
+    time.sleep(1)
 
 
 def _private_redis(embedded: EmbeddedServer) -> Job:

@@ -53,12 +53,16 @@ def serve(
     from gateway import app, app_workers  # noqa: PLC0415 - as below
     from gateway.bus.embedded_server import NoEmbeddedServer  # noqa: PLC0415 - as below
     from gateway.errors import StoreUnusable  # noqa: PLC0415 - as below
+    from gateway.transports.tls import UnusableCertificate  # noqa: PLC0415 - as below
 
     server = loaded.settings.server
     try:
         if server.workers > 1:
             raise typer.Exit(app_workers.serve(loaded.settings))
         app.serve(loaded.settings)
+    except UnusableCertificate as exc:
+        # The files were right when the settings were verified, a moment ago.
+        fail(f"settings: {exc}", ExitCode.USAGE)
     except NoEmbeddedServer as exc:
         fail(str(exc), ExitCode.REFUSED)
     except StoreUnusable as exc:

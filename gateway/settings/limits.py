@@ -110,6 +110,11 @@ class Limits(Section):
     head_timeout: Timeout = Field(
         default=10.0, description="Time to send the head of an HTTP request; then 408."
     )
+    tls_handshake_timeout: Timeout = Field(
+        default=30.0,
+        description="Time to finish the TLS handshake, where `server.tls_certificate` is set; then the "
+        "connection is cut.",
+    )
     body_timeout: Timeout = Field(
         default=60.0, description="Time without a byte of an HTTP request's body that isn't whole; then 408."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from contextlib import contextmanager
@@ -130,19 +131,40 @@ class GatewayServer(uvicorn.Server):
         prepare: Callable[[], Awaitable[None]],
         started: Callable[[], None],
         drain: Callable[[], Awaitable[None]],
+        tls_handshake_seconds: float,
     ) -> None:
         """Run ``config``; what ``prepare`` raises ends the server before it begins, and ``run`` raises it."""
         super().__init__(config)
         self._prepare = prepare
         self._on_started = started
         self._drain = drain
+        self._tls_handshake_seconds = tls_handshake_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Prepare, start uvicorn, then say so."""
         # Not in the application's lifespan: uvicorn would log a stack trace where a sentence says it all.
         await self._prepare()
-        await super().startup(sockets)
+        await super().startup([])
+        for listener in sockets or ():
+            self.servers.append(await self._serve_on(listener))
         self._on_started()
+
+    async def _serve_on(self, listener: socket.socket) -> asyncio.Server:
+        # As uvicorn does it, which leaves TLS handshakes asyncio's minute.
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        return await asyncio.get_running_loop().create_server(
+            protocol,
+            sock=listener,
+            backlog=config.backlog,
+            ssl=config.ssl,
+            ssl_handshake_timeout=self._tls_handshake_seconds if config.ssl else None,
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, let clients leave, then shut down; a second SIGINT waits for nobody."""

@@ -7,51 +7,26 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import signal
 import socket
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
 
+from tests.certificates import make_certificate, make_pair, put
+
 from .conftest import RunningGateway
+from .process_tree import children, command_line, wait_for
 from .raw_client import until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def make_certificate(directory: Path, name: str) -> None:
-    """Put a pair for 127.0.0.1 in place, each file in one step, as a renewing client does."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    for file, content in (
-        ("key.pem", pem),
-        ("certificate.pem", certificate.public_bytes(serialization.Encoding.PEM)),
-    ):
-        (directory / f"{file}.new").write_bytes(content)
-        os.replace(directory / f"{file}.new", directory / file)
 
 
 def trusting() -> ssl.SSLContext:
@@ -118,6 +93,48 @@ def test_old_protocols_and_plain_http_get_nothing(tls_gateway, tmp_path) -> None
         pytest.raises(ssl.SSLError),
     ):
         context.wrap_socket(plain)
+    assert name_shown(gateway) == "only"
+
+
+def test_a_worker_that_ends_in_the_midst_of_a_renewal_is_started_again(tls_gateway, tmp_path) -> None:
+    make_certificate(tmp_path, "first")
+    gateway = tls_gateway("server.workers = 2\n" + settings(tmp_path))
+
+    def replace_workers(starts: int) -> None:
+        for pid in children(gateway.pid):
+            if "redis.sock" not in command_line(pid):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: gateway.output().count("gateway ready") == starts)
+
+    wait_for(lambda: gateway.output().count("gateway ready") == 2)
+    certificate, key = make_pair("second")
+    put(tmp_path, key=key)
+    replace_workers(starts=4)
+    assert {name_shown(gateway) for _ in range(20)} == {"first"}
+    wait_for(lambda: gateway.output().count("the key is not that of the certificate") == 2)
+    put(tmp_path, certificate=certificate)
+    replace_workers(starts=6)
+    assert {name_shown(gateway) for _ in range(20)} == {"second"}
+
+
+def test_its_end_is_a_metric_and_an_expired_one_is_told(tls_gateway, tmp_path) -> None:
+    certificate, key = make_pair("old", ends=dt.timedelta(hours=-1))
+    put(tmp_path, certificate=certificate, key=key)
+    gateway = tls_gateway(settings(tmp_path))
+    expires = x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
+    page = httpx2.get(f"https://127.0.0.1:{gateway.port}/metrics", verify=trusting()).text
+    (shown,) = [line for line in page.splitlines() if line.startswith("gateway_tls_certificate_expiry_")]
+    assert float(shown.split()[-1]) == expires
+    wait_for(lambda: "has expired" in gateway.output())
+
+
+def test_a_handshake_that_is_not_finished_is_cut(tls_gateway, tmp_path) -> None:
+    make_certificate(tmp_path, "only")
+    gateway = tls_gateway('limits.tls_handshake_timeout = "1s"\n' + settings(tmp_path))
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as plain:
+        plain.sendall(b"\x16\x03\x01")  # the begin of a ClientHello
+        with suppress(ConnectionResetError):
+            assert plain.recv(1) == b""
     assert name_shown(gateway) == "only"
 
 

@@ -41,7 +41,7 @@ ROOMS = {
     "streams": room("core codecs redis", "anyio"),
     "observability": room("", "anyio prometheus_client structlog"),
     "engine": room("core auth bus.base streams.base observability", "anyio"),
-    "transports": room(DOORS, "anyio httptools orjson starlette uvicorn websockets"),
+    "transports": room(DOORS, "anyio cryptography httptools orjson starlette uvicorn websockets"),
     "ingest": room(DOORS, "anyio msgspec orjson standardwebhooks starlette"),
     "client": room("core codecs", "anyio websockets"),
     "workers": room("core", not_even=LOOP),
