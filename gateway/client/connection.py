@@ -44,10 +44,14 @@ class Connection:
         welcome: the gateway's first frame.
         replies: the commands that wait for an answer.
         ended: set when it is used no longer.
+        expires: when the token that it was made with ends, in seconds since 1970, where that is known.
     """
 
-    def __init__(self, socket: ClientConnection, welcome: Welcome, valve: Valve) -> None:
+    def __init__(
+        self, socket: ClientConnection, welcome: Welcome, valve: Valve, *, expires: float | None = None
+    ) -> None:
         self.welcome = welcome
+        self.expires = expires
         self.replies = Replies(valve)
         self.ended = anyio.Event()
         self._socket = socket

@@ -15,6 +15,7 @@ from websockets.typing import Subprotocol
 from gateway.client.connection import Connection
 from gateway.client.errors import ConnectFailed
 from gateway.client.incoming import decode_frame
+from gateway.client.renewal import expires_at
 from gateway.core.events import Welcome
 from gateway.core.loopback import is_loopback
 from gateway.errors import GatewayError, Unauthenticated, Unavailable
@@ -58,19 +59,28 @@ class Dialler:
         """The token to present now.
 
         Raises:
-            Unavailable: the callable could not reach what it asks.
-            Unauthenticated: it failed otherwise.
+            Unavailable: the function could not reach what it asks, or took too long.
+            Unauthenticated: it failed otherwise, or what it returned is no text.
         """
         if not callable(self.token):
             return self.token
+        with anyio.move_on_after(self.open_seconds):
+            return await self._called(self.token)
+        raise Unavailable(f"the token function gave none within {self.open_seconds:g} s")
+
+    @staticmethod
+    async def _called(function: Callable[[], Awaitable[str]]) -> str:
         try:
-            return await self.token()
+            token: object = await function()
         except GatewayError:
             raise
         except OSError as error:
             raise Unavailable(f"no token to be had now: {error}") from error
         except Exception as error:
-            raise Unauthenticated(f"the token callable failed: {type(error).__name__}") from error
+            raise Unauthenticated(f"the token function failed: {type(error).__name__}") from error
+        if not isinstance(token, str):
+            raise Unauthenticated(f"the token function must return a str, not {type(token).__name__}")
+        return token
 
     async def dial(self, valve: Valve) -> Connection:
         """Connect and wait for ``welcome``.
@@ -79,14 +89,15 @@ class Dialler:
             OSError, TimeoutError, websockets.exceptions.WebSocketException: see ``ending.not_connected``.
             GatewayError: no token, or the gateway answered with something else.
         """
-        with anyio.fail_after(self.open_seconds):
-            token = await self.fresh_token()
-            if token is not None and not (token.isascii() and token.isprintable()):
-                # Not repeated in the message; a line break would add header lines of its own.
-                raise Unauthenticated("the token holds characters that no header can carry")
+        deadline = anyio.current_time() + self.open_seconds
+        token = await self.fresh_token()
+        if token is not None and not (token.isascii() and token.isprintable()):
+            # Not repeated in the message; a line break would add header lines of its own.
+            raise Unauthenticated("the token holds characters that no header can carry")
+        with anyio.fail_after(deadline - anyio.current_time()):
             socket = await self._connect({} if token is None else {"Authorization": f"Bearer {token}"})
             try:
-                return Connection(socket, await self._welcome(socket), valve)
+                return Connection(socket, await self._welcome(socket), valve, expires=expires_at(token))
             except BaseException:
                 socket.transport.abort()
                 raise

@@ -12,10 +12,11 @@ from websockets.exceptions import WebSocketException
 from gateway.client import ending
 from gateway.client.errors import ClientClosed, ConnectionLost
 from gateway.client.incoming import Incoming
+from gateway.client.renewal import Renewal
 from gateway.client.routes import Leave
-from gateway.core.commands import Authenticate, Unsubscribe
+from gateway.core.commands import Unsubscribe
 from gateway.core.events import CaughtUp, Event, Failure, Gap, Subscribed
-from gateway.errors import GatewayError, TokenExpired, TooLarge
+from gateway.errors import GatewayError, InternalError, TokenExpired, TooLarge
 
 if TYPE_CHECKING:
     from gateway.client.connection import Connection
@@ -61,7 +62,7 @@ class Link:
         self._rejected = False
         self._postponed: list[Route] = []
         self._ask_again_at = math.inf
-        self._renewal_due = False
+        self._renewal: Renewal | None = None
         self.failure: GatewayError | None = None
         self.connects = 0
         self.messages = 0
@@ -83,6 +84,17 @@ class Link:
                 raise self.failure
             await self._turned.wait()
         return self._connection
+
+    async def renewed(self) -> bool:
+        """Have the token renewed that a command was refused for; False where there is no other.
+
+        Raises:
+            GatewayError: a fresh one can't be had.
+        """
+        if self._renewal is None:
+            return False
+        await self._renewal.done()
+        return True
 
     def changed(self) -> None:
         """What is wanted has changed: see to the wire."""
@@ -120,6 +132,9 @@ class Link:
                 log.info("connection to the gateway: %s; next attempt in %.2f s", end.error, wait)
                 await anyio.sleep(wait)
                 opened = await self.dial()
+        except Exception as error:
+            log.exception("the client has failed")
+            self.close(InternalError(f"the client has failed: {type(error).__name__}"))
         finally:
             self.close(ClientClosed("the client is closed"))
 
@@ -142,6 +157,9 @@ class Link:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_wire, connection)
                 tasks.start_soon(connection.keep_alive, *self._ping)
+                if self._dialler.can_renew:
+                    self._renewal = Renewal(self._dialler)
+                    tasks.start_soon(self._renewal.run, connection)
                 end = await connection.read(self._receive)
                 tasks.cancel_scope.cancel()
             return end
@@ -154,7 +172,7 @@ class Link:
         self._turned = anyio.Event()
         self._postponed.clear()
         self._ask_again_at = math.inf
-        self._renewal_due = False
+        self._renewal = None
         self._routes.disconnected()
         connection.replies.fail(ConnectionLost("the client is closed"))
         connection.ended.set()
@@ -166,8 +184,6 @@ class Link:
                 self._changed = anyio.Event()
                 while (step := self._routes.next_step()) is not None:
                     await self._take_step(connection, step)
-                if self._renewal_due:
-                    await self._renew(connection)
                 # Only now do commands see the connection: a publish must not overtake the subscriptions.
                 self._connection = connection
                 self._turned.set()
@@ -200,10 +216,16 @@ class Link:
             self._routes.confirm(route, answer)
         elif not isinstance(answer, GatewayError):
             log.warning("the gateway answered a subscribe with %r", answer)
+        elif isinstance(answer, TokenExpired) and self._renewal is not None:
+            self._renewal.demand()
+            self._postpone(route)
         elif not isinstance(answer, ConnectionLost) and self._routes.refuse(route, answer):
-            self._postponed.append(route)
-            self._ask_again_at = min(self._ask_again_at, anyio.current_time() + ASK_AGAIN_SECONDS)
-            self._changed.set()
+            self._postpone(route)
+
+    def _postpone(self, route: Route) -> None:
+        self._postponed.append(route)
+        self._ask_again_at = min(self._ask_again_at, anyio.current_time() + ASK_AGAIN_SECONDS)
+        self._changed.set()
 
     def _ask_again(self) -> None:
         if anyio.current_time() >= self._ask_again_at:
@@ -211,18 +233,6 @@ class Link:
             for route in self._postponed:
                 self._routes.want(route)
             self._postponed.clear()
-
-    async def _renew(self, connection: Connection) -> None:
-        self._renewal_due = False
-        try:
-            token = await self._dialler.fresh_token()
-            if token is not None:
-                ref = connection.replies.expect(lambda answer: log.debug("token renewed: %r", answer))
-                await connection.send(Authenticate(token, ref=ref))
-        except ConnectionLost:
-            raise
-        except GatewayError as error:
-            log.warning("the token could not be renewed: %s", error)
 
     def _receive(self, event: Incoming | Event) -> None:
         match event:
@@ -241,8 +251,7 @@ class Link:
                 log.debug("from the gateway: %r", event)
 
     def _failed(self, failure: Failure) -> None:
-        if failure.code == TokenExpired.code and self._dialler.can_renew:
-            self._renewal_due = True
-            self._changed.set()
+        if failure.code == TokenExpired.code and self._renewal is not None:
+            self._renewal.demand()
         else:
             log.warning("the gateway says %s: %s", failure.code, failure.reason)

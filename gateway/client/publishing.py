@@ -11,7 +11,7 @@ from gateway.client.time_limit import time_limit
 from gateway.core.commands import Publish
 from gateway.core.events import Published
 from gateway.core.topics import TopicLimits, parse_topic
-from gateway.errors import InternalError
+from gateway.errors import InternalError, TokenExpired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,9 +48,13 @@ class Publishing:
         self._timeout = timeout
 
     async def acknowledged(self, topic: str, data: Data, **options: Unpack[PublishOptions]) -> Published:
-        """Publish and wait for the reply; after a lost connection again if there is an idempotency key."""
+        """Publish and wait for the reply; after a lost connection again if there is an idempotency key.
+
+        One that was refused since the token had just expired is sent again once it has been renewed.
+        """
         command = _command(topic, data, options)
         repeat = options.get("idempotency_key") is not None
+        renewed = False
         with time_limit(self._timeout, f"publish to {topic!r}"):
             while True:
                 connection = await self._link.connected()
@@ -60,6 +64,11 @@ class Publishing:
                     if not repeat:
                         raise
                     await connection.ended.wait()
+                except TokenExpired:
+                    # It was not done: our clock may be behind, or the next token came late.
+                    if renewed or not await self._link.renewed():
+                        raise
+                    renewed = True
                 else:
                     if not isinstance(reply, Published):
                         raise InternalError(f"a publish was answered with {type(reply).__name__}")
