@@ -8,7 +8,7 @@ import {
   type WebSocketConstructor,
   toError,
 } from "./connection.js";
-import { Credentials, type Token } from "./credentials.js";
+import { Credentials, type Token, WrongToken } from "./credentials.js";
 import { Emitter } from "./emitter.js";
 import { GatewayError, toGatewayError } from "./errors.js";
 import { Inbox, type InboxOptions } from "./inbox.js";
@@ -65,7 +65,7 @@ export class Client extends Emitter<ClientEvents> {
       pongTimeout: options.pongTimeout ?? 10_000,
     };
     this.#backoff = new Backoff(options.backoff);
-    this.#credentials = new Credentials(options.token);
+    this.#credentials = new Credentials(options.token, this.#timings.connectTimeout);
     this.#registry = new Registry(
       (gap) => this.emit("gap", gap),
       (error) => this.emit("error", error),
@@ -161,7 +161,9 @@ export class Client extends Emitter<ClientEvents> {
     } catch (thrown) {
       const error = toGatewayError(thrown, "unauthenticated");
       this.emit("error", error);
-      if (this.state !== "closed") this.#waitToRetry(error);
+      if (this.state === "closed") return;
+      if (error instanceof WrongToken) this.#finish(error);
+      else this.#waitToRetry(error);
       return;
     }
     if (this.state === "closed") return;
@@ -223,7 +225,11 @@ export class Client extends Emitter<ClientEvents> {
       const reply = await connection.request({ op: "auth", token });
       this.#credentials.watch(reply["expires"], () => void this.#renew(connection));
     } catch (thrown) {
-      if (connection === this.#connection) this.emit("error", toGatewayError(thrown, "unauthenticated"));
+      if (connection !== this.#connection) return;
+      const error = toGatewayError(thrown, "unavailable");
+      this.emit("error", error);
+      // One that is refused would be again, and too many of them end the connection.
+      if (error.retryable) this.#credentials.watchAgain(() => void this.#renew(connection));
     }
   }
 

@@ -16,18 +16,24 @@ export class Emitter<Events extends object> {
   /** Tells every listener; one that throws does not keep the others from hearing. */
   protected emit<Name extends keyof Events>(name: Name, value: Events[Name]): void {
     for (const listener of this.#listeners.get(name) ?? []) {
-      guarded(listener as (value: Events[Name]) => void, value);
+      guarded(listener as (value: Events[Name]) => unknown, value);
     }
   }
 }
 
-/** Calls `callback`; what it throws is reported as an uncaught error, and does not disturb the connection. */
-export function guarded<T>(callback: (value: T) => void, value: T): void {
+/**
+ * Calls `callback`. What it throws, or rejects with if it is `async`, is written to the console: as an uncaught error
+ * it would end a program under Node.js.
+ */
+export function guarded<T>(callback: (value: T) => unknown, value: T): void {
   try {
-    callback(value);
+    const returned = callback(value);
+    if (returned instanceof Promise) returned.catch(report);
   } catch (thrown) {
-    queueMicrotask(() => {
-      throw thrown;
-    });
+    report(thrown);
   }
+}
+
+function report(thrown: unknown): void {
+  console.error("fanout-gateway: a callback of the program failed:", thrown);
 }

@@ -90,18 +90,23 @@ describe("subscriptions", () => {
     ]);
   });
 
-  it("survive a listener that throws", async () => {
+  it("survive a listener that throws, or rejects, and the console tells of it", async () => {
     await open().connect();
-    const thrown: unknown[] = [];
-    const microtasks = vi.spyOn(globalThis, "queueMicrotask");
+    const told = vi.spyOn(console, "error").mockImplementation(() => undefined);
     const heard: unknown[] = [];
-    await client.subscribe("a", { onMessage: () => { throw new Error("the program's own"); } });
+    const own = new Error("the program's own");
+    await client.subscribe("a", { onMessage: () => { throw own; } });
+    await client.subscribe("a/#", { onMessage: async () => Promise.reject(own) });
     await client.subscribe("+", { onMessage: ({ data }) => heard.push(data) });
-    microtasks.mockImplementation((task) => { try { task(); } catch (error) { thrown.push(error); } });
+    client.on("message", () => { throw own; });
     gateway.last.push(message("a", 1));
-    microtasks.mockRestore();
-    expect(heard).toEqual([1]);
-    expect(thrown).toHaveLength(1);
+    gateway.last.push(message("a", 2));
+    await vi.advanceTimersByTimeAsync(0);
+    const errors = told.mock.calls.map((call) => call.at(-1) as unknown);
+    told.mockRestore();
+    expect(heard).toEqual([1, 2]);
+    expect(errors).toEqual([own, own, own, own, own, own]);
+    expect(client.state).toBe("connected");
   });
 });
 
@@ -278,11 +283,81 @@ describe("a token", () => {
         ? { op: "authenticated", subject: "tester", expires: Date.now() + 120_000 }
         : answerLikeTheGateway(command);
     await open({ token: async () => `token-${++made}` }).connect();
-    await vi.advanceTimersByTimeAsync(91_000);
+    await vi.advanceTimersByTimeAsync(0.7 * 120_000 - 1);
+    expect(gateway.last.commands("auth").map((command) => command["token"])).toEqual(["token-1"]);
+    await vi.advanceTimersByTimeAsync(0.15 * 120_000 + 2);
     expect(gateway.last.commands("auth").map((command) => command["token"])).toEqual(["token-1", "token-2"]);
     gateway.last.fail(4401);
     await vi.advanceTimersByTimeAsync(300);
     expect(gateway.last.commands("auth")).toMatchObject([{ token: "token-3" }]);
+  });
+});
+
+describe("a token function", () => {
+  const LIFE = 100_000;
+
+  beforeEach(() => {
+    gateway.answer = (command) =>
+      command["op"] === "auth"
+        ? { op: "authenticated", subject: "tester", expires: Date.now() + LIFE }
+        : answerLikeTheGateway(command);
+  });
+
+  it.each([undefined, null, new Uint8Array(2), 7])("that returns %s ends the client", async (wrong) => {
+    const errors: GatewayError[] = [];
+    open({ token: async () => wrong as unknown as string }).on("error", (error) => errors.push(error));
+    await expect(client.connect()).rejects.toThrow(/must return a string, not/);
+    expect(client.state).toBe("closed");
+    expect(errors).toMatchObject([{ code: "unauthenticated" }]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(gateway.sockets).toHaveLength(0);
+  });
+
+  it("that throws is asked again", async () => {
+    let asked = 0;
+    const connected = open({
+      token: async () => {
+        if (++asked < 3) throw new TypeError("Failed to fetch");
+        return "right";
+      },
+    }).connect();
+    await vi.advanceTimersByTimeAsync(5_000);
+    await connected;
+    expect(asked).toBe(3);
+  });
+
+  it("that hangs is given up, and asked again", async () => {
+    let asked = 0;
+    const connected = open({
+      token: () => (++asked < 2 ? new Promise<string>(() => undefined) : Promise.resolve("right")),
+    }).connect();
+    await vi.advanceTimersByTimeAsync(15_000);
+    await connected;
+    expect(asked).toBe(2);
+  });
+
+  it("that fails to renew is asked again before the token expires", async () => {
+    let asked = 0;
+    const errors: GatewayError[] = [];
+    await open({
+      token: async () => {
+        if (++asked === 2) throw new TypeError("Failed to fetch");
+        return `token-${asked}`;
+      },
+    }).connect();
+    client.on("error", (error) => errors.push(error));
+    await vi.advanceTimersByTimeAsync(LIFE - 1);
+    expect(errors).toMatchObject([{ code: "unavailable" }]);
+    expect(gateway.last.commands("auth").map((command) => command["token"])).toEqual(["token-1", "token-3"]);
+    expect(gateway.sockets).toHaveLength(1);
+  });
+
+  it("whose new token is refused is not asked again and again", async () => {
+    let asked = 0;
+    await open({ token: async () => `token-${++asked}` }).connect();
+    gateway.answer = () => ({ op: "error", code: "unauthenticated", reason: "wrong" });
+    await vi.advanceTimersByTimeAsync(2 * LIFE);
+    expect(asked).toBe(2);
   });
 });
 
