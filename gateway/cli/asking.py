@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from gateway.cli.exits import ExitCode, fail
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     import httpx2
@@ -18,6 +19,7 @@ def ask(
     path: str,
     token: str | None,
     *,
+    tls: "ssl.SSLContext | None" = None,
     content: "bytes | Iterator[bytes] | None" = None,
     content_type: str | None = None,
 ) -> Any:  # noqa: ANN401 - JSON
@@ -25,7 +27,7 @@ def ask(
 
     Ends the command where no gateway answers, or one refuses.
     """
-    response = _send(url, path, token, content, content_type)
+    response = _send(url, path, token, tls=tls, content=content, content_type=content_type)
     if response.status_code != 200:
         _refuse(response)
     return read(response.json)
@@ -48,6 +50,8 @@ def _send(
     url: str,
     path: str,
     token: str | None,
+    *,
+    tls: "ssl.SSLContext | None",
     content: "bytes | Iterator[bytes] | None",
     content_type: str | None,
 ) -> "httpx2.Response":
@@ -59,7 +63,9 @@ def _send(
     address = url.rstrip("/") + path
     try:
         # A proxy can't reach this machine's loopback for us.
-        with httpx2.Client(timeout=_SECONDS, trust_env=not _is_loopback(url)) as client:
+        with httpx2.Client(
+            timeout=_SECONDS, trust_env=not _is_loopback(url), verify=True if tls is None else tls
+        ) as client:
             return client.request(
                 "GET" if content is None else "POST", address, content=content, headers=headers
             )

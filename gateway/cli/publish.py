@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli.asking import ask, read, refused
 from gateway.cli.exits import ExitCode, fail
-from gateway.cli.target import DEFAULT_URL, TokenVariable, Url, token_from
+from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,7 @@ def publish(
     ] = None,
     url: Url = DEFAULT_URL,
     token_env: TokenVariable = None,
+    cacert: CaCert = None,
 ) -> None:
     """Publish a message, and print its id.
 
@@ -56,7 +57,7 @@ def publish(
     from gateway.cli.body import Item  # noqa: PLC0415 - keeps `gateway --help` quick
 
     item = Item(topic, content_type, _headers(header or []), message_id, key, idempotency_key)
-    token = token_from(token_env)
+    token, tls = token_from(token_env), tls_from(cacert, url)
     if lines:
         if data is not None or file is not None or message_id or idempotency_key:
             fail(
@@ -64,10 +65,10 @@ def publish(
                 ExitCode.USAGE,
             )
         encoded = _encoded_lines(item)
-        _report_lines(ask(url, _PATH, token, content=encoded, content_type="application/x-ndjson"))
+        _report_lines(ask(url, _PATH, token, tls=tls, content=encoded, content_type="application/x-ndjson"))
     else:
         content = _encoded(item, _body(data, file))
-        _report(ask(url, _PATH, token, content=content, content_type="application/json"))
+        _report(ask(url, _PATH, token, tls=tls, content=content, content_type="application/json"))
 
 
 def _headers(pairs: list[str]) -> dict[str, str]:

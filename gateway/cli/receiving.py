@@ -18,6 +18,7 @@ from gateway.client import Client, Gap, Message
 from gateway.core.topics import matches
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -36,6 +37,7 @@ class Request:
 
     url: str
     token: str | None
+    tls: ssl.SSLContext | None
     filters: tuple[str, ...]
     start: StartFrom
     positions: PositionFile | None
@@ -74,7 +76,10 @@ async def _receive(request: Request) -> bool:
     incoming, messages = anyio.create_memory_object_stream[_Printed](_WAITING)
     complete = request.count is None
     with incoming, messages, anyio.move_on_after(request.seconds):
-        async with Client(request.url, token=request.token) as client, anyio.create_task_group() as group:
+        async with (
+            Client(request.url, token=request.token, tls=request.tls) as client,
+            anyio.create_task_group() as group,
+        ):
             for index in range(len(request.filters)):
                 group.start_soon(_subscribe, client, request, index, incoming)
             complete = await _write(messages, request)

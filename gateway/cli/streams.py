@@ -10,7 +10,7 @@ import typer
 
 from gateway.cli.asking import ask, read
 from gateway.cli.show import printable
-from gateway.cli.target import DEFAULT_URL, TokenVariable, Url, token_from
+from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
 
 _HEADINGS: Final = ("STREAM", "FILTER", "MESSAGES", "SIZE", "FIRST", "LAST", "OLDEST")
 _RIGHT: Final = range(2, 7)
@@ -25,13 +25,14 @@ def streams(
     ] = False,
     url: Url = DEFAULT_URL,
     token_env: TokenVariable = None,
+    cacert: CaCert = None,
 ) -> None:
     """Show the streams, and what each holds. Needs the grant `admin`."""
-    token = token_from(token_env)
+    token, tls = token_from(token_env), tls_from(cacert, url)
     if name is None:
-        found = read(lambda: list(ask(url, "/v1/streams", token)["streams"]))
+        found = read(lambda: list(ask(url, "/v1/streams", token, tls=tls)["streams"]))
     else:
-        found = [ask(url, f"/v1/streams/{quote(name, safe='')}", token)]
+        found = [ask(url, f"/v1/streams/{quote(name, safe='')}", token, tls=tls)]
     if as_json:
         lines = [json.dumps(each, ensure_ascii=False) for each in found]
     elif name is None:

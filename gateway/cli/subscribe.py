@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli.beginning import FROM_HELP, PositionFile, PositionsNotKept, parse_from
 from gateway.cli.exits import ExitCode, fail
-from gateway.cli.target import DEFAULT_URL, TokenVariable, Url, token_from
+from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
 from gateway.core.commands import Overflow
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def subscribe(
     ] = Overflow.SPILL,
     url: Url = DEFAULT_URL,
     token_env: TokenVariable = None,
+    cacert: CaCert = None,
 ) -> None:
     """Print messages as they arrive: for people on a terminal, one JSON object a line in a pipe.
 
@@ -58,6 +59,7 @@ def subscribe(
     request = Request(
         url=url,
         token=token_from(token_env),
+        tls=tls_from(cacert, url),
         filters=tuple(dict.fromkeys(filters)),
         start=began,
         positions=positions,

@@ -12,6 +12,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.codecs.query_names import check_names
 from gateway.core.block_list import LONGEST_BLOCK_SECONDS, LONGEST_SUBJECT
 from gateway.core.control import LONGEST_NAME, MOST_PER_PAGE
 from gateway.errors import BadCommand
@@ -63,6 +64,7 @@ class AdministrationRoutes:
     async def list_nodes(self, request: Request) -> Response:
         """Return all nodes."""
         await self._authenticate(request)
+        check_names(request.query_params)
         nodes = self._administration.nodes()
         listed = [asdict(nodes.own) | {"silent_seconds": 0.0}]
         listed += [
@@ -75,6 +77,7 @@ class AdministrationRoutes:
     async def list_connections(self, request: Request) -> Response:
         """Return one page of all nodes' connections."""
         await self._authenticate(request)
+        check_names((name for name, _ in request.query_params.multi_items()), ("limit", "after"))
         page, reach = await self._administration.connections(
             limit=_limit(request.query_params.get("limit")),
             # Names are no longer, so what is behind makes no difference.

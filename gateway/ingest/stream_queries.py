@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from gateway.codecs.query_names import check_names
 from gateway.codecs.start import decode_start
 from gateway.core.commands import Start, StartKind
 from gateway.errors import BadCommand
@@ -20,7 +21,17 @@ MOST_PER_PAGE: Final = 1_000
 LONGEST_WAIT_SECONDS: Final = 30
 EPOCH_CHARACTERS: Final = 256
 
+_PARAMETERS: Final = ("filter", "from", "epoch", "limit", "wait")
 _SECONDS: Final = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?", re.ASCII)
+
+
+def check_parameters(parameters: QueryParams) -> None:
+    """See that each parameter is one that there is, and comes once.
+
+    Raises:
+        BadCommand: one is not; it is named.
+    """
+    check_names((name for name, _ in parameters.multi_items()), _PARAMETERS)
 
 
 def start_of(parameters: QueryParams) -> Start:

@@ -14,11 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.codecs.gateway_v1 import encode_object
+from gateway.codecs.query_names import check_names
 from gateway.core.topics import TopicLimits, intersects, parse_filter
 from gateway.engine.reading import Query
 from gateway.errors import BadFilter, GatewayError, NotFound, NotPermitted
 from gateway.ingest.receipts import json_answer
-from gateway.ingest.stream_queries import epoch_of, limit_of, start_of, wait_of
+from gateway.ingest.stream_queries import check_parameters, epoch_of, limit_of, start_of, wait_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -63,11 +64,13 @@ class StreamRoutes:
     async def list_streams(self, request: Request) -> Response:
         """Describe every stream."""
         await self._administrator(request)
+        check_names(request.query_params)
         return json_answer({"streams": [_object(each) for each in await self._overview.describe_all()]})
 
     async def describe_stream(self, request: Request) -> Response:
         """Describe one stream."""
         await self._administrator(request)
+        check_names(request.query_params)
         return json_answer(_object(await self._overview.describe(request.path_params["stream"])))
 
     async def read_messages(self, request: Request) -> Response:
@@ -97,6 +100,7 @@ class StreamRoutes:
         name, parameters = request.path_params["stream"], request.query_params
         if name not in self._streams:
             raise NotFound(f"no stream {name[:64]!r} is configured")
+        check_parameters(parameters)
         captured = self._streams[name].filter
         topic_filter = parse_filter(parameters.get("filter", captured), self._topic_limits)
         if not principal.grants.may_subscribe(topic_filter):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic_settings import EnvSettingsSource, SettingsError, TomlConfigSettingsSource
+from pydantic_settings import EnvSettingsSource, SettingsError
 
 from gateway.settings.declaration import Settings
 from gateway.settings.problems import InvalidSettings, unknown_key
@@ -50,9 +50,10 @@ def from_file(path: Path | None) -> Source:
     if path is None:
         return Source()
     try:
-        if not path.is_file():  # pydantic-settings passes over a missing file in silence
-            raise InvalidSettings([f"{path}: there is no such file"])
-        values = TomlConfigSettingsSource(Settings, toml_file=path).toml_data
+        # Not by pydantic-settings: it passes over what is no regular file, such as /dev/stdin.
+        values = tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise InvalidSettings([f"{path}: there is no such file"]) from None
     except OSError as exc:
         raise InvalidSettings([f"{path}: can't be read: {exc.strerror}"]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:

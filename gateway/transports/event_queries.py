@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.codecs.event_ids import MOST_FILTERS, decode_event_id
+from gateway.codecs.query_names import check_names
 from gateway.codecs.start import decode_start
 from gateway.core.commands import START_NEW, Overflow, Position, Start, Subscribe
 from gateway.errors import BadCommand
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.core.resume_point import ResumePoint
+
+_PARAMETERS: Final = ("filter", "from", "overflow", "last_event_id")
 
 # No stream can have this name: the engine then says what is true, that not all could be had.
 _UNKNOWN: Final = {"?": Position("", 0)}
@@ -51,6 +54,7 @@ class EventQuery:
         filters = tuple(dict.fromkeys(parameters.getlist("filter")))
         if not 1 <= len(filters) <= MOST_FILTERS:
             raise BadCommand(f"there must be 1 to {MOST_FILTERS} parameters 'filter', not {len(filters)}")
+        check_names((name for name, _ in parameters.multi_items()), _PARAMETERS, repeated=("filter",))
         start, overflow = parameters.get("from"), parameters.get("overflow", Overflow.SPILL.value)
         # What a browser sends by itself is newer than what its page put into the address.
         last = request.headers.get("last-event-id") or parameters.get("last_event_id", "")

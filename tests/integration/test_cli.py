@@ -233,3 +233,12 @@ def test_other_answers(odd: str, path: str, code: int, words: str) -> None:
     done = run("publish", "t", "1", "--url", f"{odd}/{path}")
     assert (done.returncode, done.stderr.decode().count("\n")) == (code, 1)
     assert words in done.stderr.decode()
+
+
+def test_check_reads_settings_from_a_pipe() -> None:
+    done = run("check", "--config", "/dev/stdin", stdin=b"server.port = 4711\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"port = 4711" in done.stdout
+    assert run("check", "--config", "/dev/stdin", stdin=b"server.prot = 1\n").returncode == 2
+    assert b"there is no such file" in run("check", "--config", "/nowhere.toml").stderr
+    assert b"Is a directory" in run("check", "--config", "/").stderr

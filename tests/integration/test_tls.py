@@ -10,6 +10,8 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -136,6 +138,62 @@ def test_a_handshake_that_is_not_finished_is_cut(tls_gateway, tmp_path) -> None:
         with suppress(ConnectionResetError):
             assert plain.recv(1) == b""
     assert name_shown(gateway) == "only"
+
+
+def run_command(gateway: RunningGateway, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Run a command of the command line against ``gateway``; returns its exit code and what it said."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    environment.pop("SSL_CERT_FILE", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments, "--url", f"https://127.0.0.1:{gateway.port}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
+        env=environment | variables,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+COMMANDS = {
+    "publish": (["publish", "orders/a", "1"], ""),
+    "subscribe": (["subscribe", "orders/#", "--from", "earliest", "--count", "1"], "orders/a"),
+    "streams": (["streams"], "orders"),
+}
+
+
+def test_every_command_that_dials_takes_a_private_authority(tls_gateway, tmp_path) -> None:
+    make_certificate(tmp_path, "private")
+    authority = str(tmp_path / "certificate.pem")
+    streams = '[[streams]]\nname = "orders"\nfilter = "orders/#"\n'
+    gateway = tls_gateway(settings(tmp_path) + streams)
+    for arguments, said in COMMANDS.values():
+        for trusting_it in (
+            run_command(gateway, *arguments, "--cacert", authority),
+            run_command(gateway, *arguments, SSL_CERT_FILE=authority),
+        ):
+            assert trusting_it[0] == 0, trusting_it
+            assert said in trusting_it[1]
+    code, output = run_command(gateway, *arguments)
+    assert (code, "certificate verify failed" in output) == (3, True), output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_authorities_that_can_not_be_read_are_told(tmp_path, name) -> None:
+    nowhere = RunningGateway(1, tmp_path, {})
+    missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
+    empty.write_text("none")
+    arguments = COMMANDS[name][0]
+    for (code, output), said in (
+        (run_command(nowhere, *arguments, "--cacert", str(empty)), "--cacert {empty}: holds no certificate"),
+        (
+            run_command(nowhere, *arguments, SSL_CERT_FILE=str(missing)),
+            "SSL_CERT_FILE {missing}: No such file",
+        ),
+    ):
+        assert code == 2
+        assert said.format(empty=empty, missing=missing) in output
 
 
 def test_wrong_files_end_it_before_it_listens(gateway_process, tmp_path) -> None:
