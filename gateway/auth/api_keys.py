@@ -47,7 +47,7 @@ class ApiKey:
         """Make the key called ``name`` of ``hashed``, as `new_key` returns it.
 
         Raises:
-            ValueError: ``hashed`` is not of that form, or a grant is no filter.
+            ValueError: ``hashed`` is not of that form, or a grant is not a filter.
         """
         match = _HASH.fullmatch(hashed)
         if match is None:
@@ -85,10 +85,10 @@ class ApiKeys:
         """Return whom ``token``, which begins with ``gw_``, speaks for.
 
         Raises:
-            Unauthenticated: it is none of the keys.
+            Unauthenticated: it is not one of the keys.
         """
         if len(token) > _LONGEST:
-            raise Unauthenticated("this is no API key")
+            raise Unauthenticated("this is not an API key")
         key = self._keys.get(token.removeprefix(PREFIX).partition("_")[0])
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         # An unknown id is compared as well, with what no key hashes to.
@@ -108,7 +108,7 @@ def checked_grants(templates: Grants, owner: str, subject: str | None) -> Grants
     """Return the grants that ``templates`` of the settings are for ``subject``.
 
     Raises:
-        ValueError: one is no filter; the text names the ``owner``.
+        ValueError: one is not a filter; the text names the ``owner``.
     """
     try:
         for text in (*templates.subscribe, *templates.publish):

@@ -62,7 +62,7 @@ def parse_object(text: bytes, part: str) -> dict[str, Any]:
     """Return the JSON object in ``text``, the ``part`` of a token.
 
     Raises:
-        Unauthenticated: it is none.
+        Unauthenticated: it is not one.
     """
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
@@ -130,7 +130,7 @@ def _filters(claim: Mapping[str, object], kind: str) -> tuple[str, ...]:
         return tuple(_KINDS[kind](text) for text in filters)
     except BadFilter:
         # Its message would repeat the filter, and nothing of a token is repeated.
-        raise Unauthenticated(f"the token's 'gateway.{kind}' holds what is no filter") from None
+        raise Unauthenticated(f"the token's 'gateway.{kind}' holds what is not a filter") from None
 
 
 def _is_text(text: str) -> bool:

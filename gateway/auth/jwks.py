@@ -51,7 +51,7 @@ _log = logging.getLogger("gateway.auth")
 
 
 class JwksUnavailable(Exception):  # noqa: N818 - says what happened; it never leaves this module
-    """The document can't be had, or is none."""
+    """The document can't be had, or is not a JWKS."""
 
 
 @dataclass(frozen=True, slots=True)

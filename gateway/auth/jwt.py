@@ -104,7 +104,7 @@ def read_header(token: str) -> Header:
     header = parse_object(text, "headers")
     algorithm, kid = header.get("alg"), header.get("kid")
     if algorithm not in ALGORITHMS:
-        raise Unauthenticated(f"the token's algorithm is none of {', '.join(ALGORITHMS)}")
+        raise Unauthenticated(f"the token's algorithm must be one of {', '.join(ALGORITHMS)}")
     if kid is not None and not isinstance(kid, str):
         raise Unauthenticated("the token's 'kid' must be a text")
     # RFC 7515, 4.1.11: what "crit" lists must be understood, "b64" (RFC 7797) included; we know none.

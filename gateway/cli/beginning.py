@@ -112,5 +112,5 @@ class PositionFile:
         except OSError as error:
             raise PositionsNotKept(f"{self._path}: {error.strerror or error}") from error
         except ValueError as error:
-            raise PositionsNotKept(f"{self._path} is no position file: {error}") from error
+            raise PositionsNotKept(f"{self._path} is not a position file: {error}") from error
         return dict(kept)

@@ -63,7 +63,7 @@ async def receive(request: Request) -> bool:
         GatewayError: the gateway refused, or can't be reached at first.
         PositionsNotKept: the position file can't be written.
         BrokenPipeError: the reader of stdout has gone.
-        ValueError: the URL is none.
+        ValueError: the URL is not valid.
     """
     try:
         return await _receive(request)

@@ -214,7 +214,7 @@ class Client:
         Raises:
             BadFilter: it breaks the grammar. While iterating, the gateway's other refusals, and ``Conflict``
                 where two subscriptions have one filter and one of them asks for history.
-            ValueError: an overflow policy that doesn't exist, a ``start`` or ``resume`` that is none.
+            ValueError: an overflow policy that doesn't exist, a ``start`` or ``resume`` that is not valid.
         """
         return Subscription(
             self._link,

@@ -60,7 +60,7 @@ class Dialler:
 
         Raises:
             Unavailable: the function could not reach what it asks, or took too long.
-            Unauthenticated: it failed otherwise, or what it returned is no text.
+            Unauthenticated: it failed otherwise, or what it returned is not a text.
         """
         if not callable(self.token):
             return self.token
@@ -125,5 +125,5 @@ class Dialler:
         frame = await socket.recv(decode=False)
         event = decode_frame(frame)
         if not isinstance(event, Welcome):
-            raise ConnectFailed("no gateway: its first frame was no welcome")
+            raise ConnectFailed("this is not a gateway: its first frame was not a welcome")
         return event

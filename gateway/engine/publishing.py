@@ -77,7 +77,7 @@ class Publisher:
             The receipt, or a future of it where another node's answer, or a store's, is awaited.
 
         Raises:
-            BadTopic: the topic is none, or is the gateway's own (``$…``).
+            BadTopic: the topic is not valid, or is the gateway's own (``$…``).
             NotPermitted: no grant of ``principal`` matches the topic.
             TooLarge: the body is over ``message_bytes``.
             RateLimited: its subject publishes too fast, or more waits to be stored than may.

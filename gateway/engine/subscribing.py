@@ -60,7 +60,7 @@ class Subscriber:
             then, in one step with the subscription's beginning.
 
         Raises:
-            BadFilter: the filter is none.
+            BadFilter: the filter is not valid.
             NotPermitted: no one grant covers the filter, or it is about what nodes tell each other.
             BadCommand: ``from`` asks for an offset, and not exactly one stream intersects the filter.
             TooMany: the connection holds as many subscriptions as it may.
@@ -93,7 +93,7 @@ class Subscriber:
         """The names of the streams of which the filter ``text`` may match something.
 
         Raises:
-            BadFilter: it is none.
+            BadFilter: it is not valid.
         """
         return tuple(path.stream for path in self._interests.paths(parse_filter(text, self._topic_limits)))
 
@@ -101,7 +101,7 @@ class Subscriber:
         """End one subscription.
 
         Raises:
-            BadFilter: the filter is none.
+            BadFilter: the filter is not valid.
             NotFound: ``outbox`` isn't subscribed to it.
         """
         topic_filter = parse_filter(command.filter, self._topic_limits)

@@ -26,7 +26,7 @@ class Delivery:
 
     @cached_property
     def value(self) -> object:
-        """The body as JSON, whatever its content type says; None if it is none.
+        """The body as JSON, whatever its content type says; None if it is not JSON.
 
         Numbers are kept as their text: nothing here calculates, and so none is rounded or refused.
         """

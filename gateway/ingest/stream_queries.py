@@ -1,4 +1,4 @@
-"""The query of ``GET /v1/streams/{stream}/messages``, read strictly: what is no value is refused.
+"""The query of ``GET /v1/streams/{stream}/messages``, read strictly: what is not a value is refused.
 
 Spec: docs/http.md, "Reading a stream".
 """
@@ -38,7 +38,7 @@ def start_of(parameters: QueryParams) -> Start:
     """Where to begin; at the earliest if not said.
 
     Raises:
-        BadCommand: ``from`` is no start.
+        BadCommand: ``from`` is not a start.
     """
     text = parameters.get("from")
     return Start(StartKind.EARLIEST) if text is None else decode_start(text)
@@ -48,7 +48,7 @@ def limit_of(parameters: QueryParams) -> int:
     """How many messages at most.
 
     Raises:
-        BadCommand: ``limit`` is no number from 1 to 1,000.
+        BadCommand: ``limit`` is not a number from 1 to 1,000.
     """
     text = parameters.get("limit", str(MESSAGES_PER_PAGE))
     if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MOST_PER_PAGE):
@@ -60,7 +60,7 @@ def wait_of(parameters: QueryParams) -> float:
     """Seconds to wait.
 
     Raises:
-        BadCommand: ``wait`` is no number from 0 to 30.
+        BadCommand: ``wait`` is not a number from 0 to 30.
     """
     text = parameters.get("wait", "0")
     if not _SECONDS.fullmatch(text) or float(text) > LONGEST_WAIT_SECONDS:

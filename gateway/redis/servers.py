@@ -130,7 +130,7 @@ class SentinelServers:
             raise RedisUnavailable(f"Redis: {address.host}:{address.port} does not tell its role") from exc
         if role != b"master":
             await wire.close()
-            raise RedisUnavailable(f"Redis: {address.host}:{address.port} is no master any more")
+            raise RedisUnavailable(f"Redis: {address.host}:{address.port} is no longer the master")
         return wire
 
     async def _ask(self, sentinel: Address) -> Address:
@@ -244,7 +244,7 @@ def _address(text: str, port: int) -> Address:
     if not colon or number.endswith("]"):
         return Address(text.strip("[]"), port)
     if not number.isdecimal():
-        raise ValueError("a port of the Redis URL is no number")
+        raise ValueError("a port of the Redis URL is not a number")
     if not 1 <= int(number) <= _LARGEST_PORT:
         raise ValueError(f"a port of the Redis URL is not between 1 and {_LARGEST_PORT}")
     return Address(host.strip("[]"), int(number))

@@ -24,7 +24,7 @@ def _jwks_url(value: str) -> str:
     except ValueError:
         host = None
     if not host or parts.username or parts.password:
-        raise ValueError("is no URL of the form https://host/path, without user and password")
+        raise ValueError("must be a URL of the form https://host/path, without user and password")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise ValueError("must be https: who can change the keys on their way can let anyone in")
     return value

@@ -31,14 +31,16 @@ _HOST: Final = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9._-]+")
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if not _ORIGIN.fullmatch(value.lower()):
-            raise ValueError(f'{value!r} is no origin: scheme, host and port only, as "https://app.example"')
+            raise ValueError(
+                f'{value!r} is not an origin: scheme, host and port only, as "https://app.example"'
+            )
     return tuple(value.lower() for value in values)
 
 
 def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if not _HOST.fullmatch(value.lower()):
-            raise ValueError(f'{value!r} is no host name without port, as "gateway.internal"')
+            raise ValueError(f'{value!r} is not a host name without port, as "gateway.internal"')
     return tuple(value.lower() for value in values)
 
 
@@ -47,7 +49,7 @@ def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(value)
         except ValueError:
-            raise ValueError(f'{value!r} is no address or network, as "10.0.0.0/8"') from None
+            raise ValueError(f'{value!r} is not an address or network, as "10.0.0.0/8"') from None
     return values
 
 

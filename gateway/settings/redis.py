@@ -21,8 +21,8 @@ def _url(value: object) -> SecretStr:
     # The value is not repeated: it may hold a password.
     if not _FORM.fullmatch(secret.get_secret_value()):
         raise ValueError(
-            "is no Redis URL: redis://HOST:PORT/DB, rediss://…, unix://PATH, redis+cluster://HOST:PORT,… or "
-            "redis+sentinel://HOST:PORT,…/MASTER"
+            "is not a Redis URL: redis://HOST:PORT/DB, rediss://…, unix://PATH, redis+cluster://HOST:PORT,… "
+            "or redis+sentinel://HOST:PORT,…/MASTER"
         )
     return secret
 

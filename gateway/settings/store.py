@@ -21,7 +21,7 @@ def _url(value: str) -> str:
         raise ValueError('says no server: write "redis:", which is that of redis.url')
     path = value.removeprefix(SQLITE)
     if path == value or not path or "\0" in path:
-        raise ValueError('is none of "sqlite:PATH", "memory:" and "redis:"')
+        raise ValueError('must be "sqlite:PATH", "memory:" or "redis:"')
     if path.startswith("//"):
         raise ValueError('has slashes too many: write "sqlite:data/streams.db" or "sqlite:/var/…"')
     return value

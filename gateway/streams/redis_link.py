@@ -218,7 +218,7 @@ class CallLink:
             for call in left:
                 call.lost("Redis did not confirm it")
         if moved:
-            raise RedisUnavailable("the server is no master any more")
+            raise RedisUnavailable("the server is no longer the master")
 
     async def _known(self, wire: Wire, call: Call, reply: Reply) -> Reply:
         """Call by its text a script that the server has not seen or has forgotten."""

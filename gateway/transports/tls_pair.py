@@ -59,13 +59,13 @@ def what_is_wrong(chain: bytes, key: bytes) -> str | None:
         try:
             certificate = x509.load_pem_x509_certificates(chain)[0]
         except ValueError:
-            return "the certificate's file holds no whole certificate in PEM"
+            return "the certificate's file does not hold a certificate in PEM"
         try:
             private = load_pem_private_key(key, None)
         except TypeError:
             return "the key is encrypted"
         except (ValueError, UnsupportedAlgorithm):
-            return "the key's file holds no whole private key in PEM"
+            return "the key's file does not hold a private key in PEM"
         if private.public_key() != certificate.public_key():
             return "the key is not that of the certificate"
     return None

@@ -68,7 +68,7 @@ async def test_retry_first_raises_what_will_not_pass(peer: Peer) -> None:
 
 async def test_what_is_no_gateway_is_said_so(peer: Peer) -> None:
     peer.welcome = {"op": "hello"}
-    with pytest.raises(ConnectFailed, match="no gateway"):
+    with pytest.raises(ConnectFailed, match="not a gateway"):
         async with client_of(peer):
             pytest.fail("not connected")
 

@@ -72,7 +72,7 @@ def test_positions_are_kept_by_filter(tmp_path: Path) -> None:
 def test_a_file_that_holds_something_else_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "precious"
     path.write_text(text)
-    with pytest.raises(PositionsNotKept, match="precious is no position file"):
+    with pytest.raises(PositionsNotKept, match="precious is not a position file"):
         PositionFile(str(path))
     assert path.read_text() == text
 
@@ -82,7 +82,7 @@ def test_a_file_of_another_shape_is_told_in_words_of_its_user(tmp_path: Path, te
     path = tmp_path / "file"
     path.write_text(text)
     with pytest.raises(
-        PositionsNotKept, match="no position file: it holds no object with a filter for each name"
+        PositionsNotKept, match="not a position file: it holds no object with a filter for each name"
     ):
         PositionFile(str(path))
 
@@ -93,7 +93,7 @@ def test_wrong_options_are_told_before_anything_is_received(tmp_path: Path) -> N
         (["--from", "last"], "--from 'last': it is new, earliest"),
         (["--position-file", str(tmp_path / "none" / "file")], "--position-file: "),
         (["--position-file", str(tmp_path)], "--position-file: "),
-        (["--position-file", str(tmp_path / "binary")], "binary is no position file"),
+        (["--position-file", str(tmp_path / "binary")], "binary is not a position file"),
     ):
         result = CliRunner().invoke(app, ["subscribe", "a", *options])
         assert (result.exit_code, said in result.output) == (2, True), result.output

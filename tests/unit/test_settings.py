@@ -142,7 +142,7 @@ def test_what_is_not_there_yet_is_refused_in_the_environment_too(monkeypatch: py
 
 def test_a_redis_url_is_checked_but_never_repeated() -> None:
     text = problems(redis__url="http://u:hidden@h")
-    assert "--redis__url: redis.url: is no Redis URL" in text
+    assert "--redis__url: redis.url: is not a Redis URL" in text
     assert "hidden" not in text
 
 
@@ -207,7 +207,7 @@ def test_limits_that_make_no_sense_are_refused(limits: str, rule: str) -> None:
 
 @pytest.mark.parametrize("origin", ["https://a/b", "a.example", "ftp://a", "https://a/", "*"])
 def test_an_origin_has_scheme_host_and_port_only(origin: str) -> None:
-    assert "is no origin" in problems(f'[origins]\nallow = ["{origin}"]\n')
+    assert "is not an origin" in problems(f'[origins]\nallow = ["{origin}"]\n')
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost"])

@@ -45,9 +45,9 @@ def test_streams_are_kept_in_a_file_or_in_the_redis_there_is() -> None:
 @pytest.mark.parametrize(
     ("url", "rule"),
     [
-        ("postgres:x", "is none of"),
-        ("sqlite:", "is none of"),
-        ("sqlite", "is none of"),
+        ("postgres:x", "must be"),
+        ("sqlite:", "must be"),
+        ("sqlite", "must be"),
         ("redis://h:6379", "that of redis.url"),
         ("sqlite:///a/b.db", "slashes too many"),
     ],

@@ -53,7 +53,7 @@ def test_what_is_kept_does_not_hold_the_key() -> None:
 def test_anything_else_is_refused(wrong: str) -> None:
     with pytest.raises(Unauthenticated) as caught:
         KEYS.verify(wrong)
-    assert str(caught.value) in {"the API key is not known", "this is no API key"}
+    assert str(caught.value) in {"the API key is not known", "this is not an API key"}
 
 
 @given(st.text(max_size=80))

@@ -271,9 +271,9 @@ async def test_any_text_is_refused_or_right(text: str) -> None:
         ({"gateway": {"publish": "#"}}, "must be a list"),
         ({"gateway": {"publish": [1]}}, "must be a list"),
         ({"gateway": {"publish": {"#": 1}}}, "must be a list"),
-        ({"gateway": {"publish": ["a+"]}}, "what is no filter"),
-        ({"gateway": {"subscribe": [""]}}, "what is no filter"),
-        ({"gateway": {"consume": ["orders"]}}, "what is no filter"),
+        ({"gateway": {"publish": ["a+"]}}, "what is not a filter"),
+        ({"gateway": {"subscribe": [""]}}, "what is not a filter"),
+        ({"gateway": {"consume": ["orders"]}}, "what is not a filter"),
         ({"gateway": {"subscribe": ["a"] * 101}}, "at most 100"),
     ],
 )

@@ -50,10 +50,10 @@ def der(pem: bytes) -> bytes:
     ("certificate", "key", "reason"),
     [
         (lambda one: one[0][:300], None, "certificate's file ends in the middle"),
-        (lambda one: b"", None, "no whole certificate"),
+        (lambda one: b"", None, "does not hold a certificate"),
         (lambda one: one[0] + one[0][:300], None, "ends in the middle"),
         (None, lambda one: one[1][:100], "key's file ends in the middle"),
-        (None, lambda one: b"", "no whole private key"),
+        (None, lambda one: b"", "does not hold a private key"),
         (None, lambda one: make_pair("other")[1], "the key is not that of the certificate"),
         (None, lambda one: make_pair("other", password=b"word")[1], "the key is encrypted"),
     ],

@@ -61,7 +61,7 @@ export interface CommandFrame {
   readonly [field: string]: unknown;
 }
 
-/** Reads one frame; throws `GatewayError` if it is none. */
+/** Reads one frame; throws `GatewayError` if it isn't one. */
 export function decodeFrame(text: unknown): ServerFrame {
   if (typeof text !== "string") throw new GatewayError("bad_frame", "the gateway sent a binary frame");
   let frame: unknown;
