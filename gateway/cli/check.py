@@ -1,11 +1,14 @@
 """``gateway check``."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli.serve import Config, load, verify
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
 
 
 def check(
@@ -27,3 +30,13 @@ def check(
     loaded = load(config)
     verify(loaded.settings)
     sys.stdout.write(listing.effective(loaded))
+    _warn_of_certificate(loaded.settings)
+
+
+def _warn_of_certificate(settings: "Settings") -> None:
+    # No mistake of the settings: the file may be renewed before the gateway is started.
+    from gateway import app_arguments  # noqa: PLC0415 - as above
+
+    certificate = app_arguments.certificate(settings)
+    if certificate is not None and (problem := certificate.problem()) is not None:
+        sys.stderr.write(f"gateway: warning: {problem}\n")

@@ -162,17 +162,19 @@ class Certificate:
         self._stamp = pair.stamp
         self.validity = Validity.of(pair.chain)
 
+    def problem(self) -> str | None:
+        """Say what is wrong now with the dates of the certificate in use; None if all is well."""
+        problem = None if self.validity is None else self.validity.problem(self._wall_clock())
+        return None if problem is None else f"TLS certificate {str(self._files[0])!r} {problem}"
+
     def _remind(self) -> None:
         now = self._wall_clock()
-        validity = self.validity
-        problem = None if validity is None else validity.problem(now)
-        if validity is None or problem is None:
-            return
+        problem = self.problem()
         known, told_at = self._reminded
-        if known == validity and now - told_at < _REMIND_SECONDS:
+        if problem is None or (known == self.validity and now - told_at < _REMIND_SECONDS):
             return
-        self._reminded = validity, now
-        _logger.warning("TLS certificate %r %s", str(self._files[0]), problem)
+        self._reminded = self.validity, now
+        _logger.warning("%s", problem)
 
     def _read_stamp(self) -> Stamp:
         try:

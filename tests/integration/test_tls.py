@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import signal
 import socket
 import ssl
@@ -128,6 +129,14 @@ def test_its_end_is_a_metric_and_an_expired_one_is_told(tls_gateway, tmp_path) -
     (shown,) = [line for line in page.splitlines() if line.startswith("gateway_tls_certificate_expiry_")]
     assert float(shown.split()[-1]) == expires
     wait_for(lambda: "has expired" in gateway.output())
+    checked = subprocess.run(
+        [sys.executable, "-m", "gateway", "check", "--config", gateway.environment["GATEWAY_CONFIG"]],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert re.fullmatch(r"gateway: warning: TLS certificate '.*' has expired: .*\n", checked.stderr)
 
 
 def test_a_handshake_that_is_not_finished_is_cut(tls_gateway, tmp_path) -> None:
