@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -71,9 +72,15 @@ class Dialler:
     @staticmethod
     async def _called(function: Callable[[], Awaitable[str]]) -> str:
         try:
-            token: object = await function()
+            token = await _awaited(function())
         except GatewayError:
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Something of its own was cancelled: without this, it would seem that this client was.
+            raise Unavailable("the token function was cancelled") from error
         except OSError as error:
             raise Unavailable(f"no token to be had now: {error}") from error
         except Exception as error:
@@ -127,3 +134,9 @@ class Dialler:
         if not isinstance(event, Welcome):
             raise ConnectFailed("this is not a gateway: its first frame was not a welcome")
         return event
+
+
+async def _awaited(made: object) -> object:
+    if not isinstance(made, Awaitable):
+        raise Unauthenticated("the token function must be async")
+    return await made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -141,6 +142,31 @@ async def test_a_token_that_is_no_text_is_an_error_where_the_client_is_used(peer
         finished = True
     assert finished
     assert peer.tokens == ["Bearer good"]
+
+
+async def test_a_token_function_that_is_not_async_is_told(peer: Peer) -> None:
+    with pytest.raises(Unauthenticated, match="must be async"):
+        async with client_of(peer, token=lambda: "good"):
+            pytest.fail("not connected")
+
+
+async def test_a_token_function_whose_own_work_is_cancelled_ends_nothing(peer: Peer) -> None:
+    asked = 0
+
+    async def fresh() -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            work = asyncio.create_task(anyio.sleep_forever())
+            asyncio.get_running_loop().call_soon(work.cancel)
+            await work
+        return f"token {asked}"
+
+    async with client_of(peer, token=fresh) as client:
+        await peer.send(op="error", ref=None, code="token_expired", reason="over", fatal=False)
+        await peer.until(lambda: auths(peer))
+        await client.ping()
+    assert (auths(peer), len(peer.sockets)) == (["token 3"], 1)
 
 
 async def test_a_defect_of_the_client_does_not_cancel_the_callers_block(peer: Peer, monkeypatch) -> None:
