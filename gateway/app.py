@@ -16,7 +16,7 @@ from gateway import app_doors as doors
 from gateway.app_auth import build_authenticator
 from gateway.app_bus import build_bus, watch_bus
 from gateway.app_cluster import build_administration, divert, facts_of
-from gateway.app_engine import build_publisher, build_subscriber, build_upkeep
+from gateway.app_engine import build_publisher, build_subscriber, build_upkeep, watch_tasks
 from gateway.app_server import log_ready, open_sockets, server_config
 from gateway.app_streams import build_streams, stream_routes, watch_streams
 from gateway.auth.authenticators import CredentialAuthenticator
@@ -30,6 +30,7 @@ from gateway.engine.garbage import GarbageCollection
 from gateway.engine.node_metrics import register_cluster_metrics, register_metrics
 from gateway.engine.refusals import Refusals
 from gateway.engine.sessions import Sessions
+from gateway.errors import NodeFailed
 from gateway.ingest.administration import administration_routes
 from gateway.ingest.credentials import administrators, request_authenticator
 from gateway.ingest.hooks import HookPublishing
@@ -41,6 +42,7 @@ from gateway.observability.health import Health
 from gateway.observability.logs import configure_logs
 from gateway.observability.metrics import Metrics
 from gateway.settings import read
+from gateway.supervision import Supervision
 from gateway.transports.console import console_routes
 from gateway.transports.probes import probe_routes
 from gateway.transports.server import GatewayServer, allow_open_files
@@ -89,11 +91,14 @@ class Gateway:
         self._direct = direct
         self.node = secrets.token_hex(4)
         self.health = Health()
+        self._supervision = Supervision()
         self.metrics = Metrics()
         self.hub = Hub(arguments.hub_limits(limits))
         self._codec = arguments.codec(limits)
-        self._bus = build_bus(settings.redis, node=self.node, codec=self._codec)
-        self._streams = build_streams(settings)
+        self._bus = build_bus(
+            settings.redis, node=self.node, codec=self._codec, supervision=self._supervision
+        )
+        self._streams = build_streams(settings, self._supervision)
         self._delivery = Delivery(self.hub)
         self._following = self._streams.follow(self.hub, self._delivery)
         self._refusals = Refusals()
@@ -131,6 +136,7 @@ class Gateway:
         Raises:
             OSError: the address can't be listened on.
             StoreUnusable: the streams that are kept can't be opened.
+            NodeFailed: a part of the node has only failed, so it has ended.
         """
         allow_open_files()
         if sockets is None:
@@ -143,11 +149,14 @@ class Gateway:
             tls_handshake_seconds=self._settings.limits.tls_handshake_timeout,
         )
         self._upkeep.alive = alive
+        self._supervision.give_up = runner.fail
         garbage = self._upkeep.garbage = GarbageCollection(now=self._clock())
         try:
             runner.run(sockets=sockets)
         finally:
             garbage.end()
+        if runner.failure is not None:
+            raise NodeFailed(f"its part {runner.failure!r} only fails; the log has the reason")
 
     def _started(self, address: tuple[str, int]) -> None:
         if self._upkeep.garbage is not None:
@@ -169,8 +178,10 @@ class Gateway:
                 deliver if cluster is None else divert(cluster, deliver), self._delivery.announce_loss
             )
             async with anyio.create_task_group() as tasks:
-                for run in self._tasks():
-                    tasks.start_soon(run)
+                for name, run in self._tasks().items():
+                    tasks.start_soon(self._supervision.keep, name, run)
+                # It ends by itself where no issuer's keys are to be kept fresh.
+                tasks.start_soon(self._supervision.until_done, "keys", self._keys.run)
                 self.health.started = True
                 try:
                     yield
@@ -181,21 +192,22 @@ class Gateway:
                             await cluster.leave()
                         await self._bus.stop()
 
-    def _tasks(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-        """What runs as long as the node does."""
-        tasks: list[Callable[[], Coroutine[Any, Any, None]]] = [self._upkeep.run, self._keys.run]
+    def _tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs as long as the node does, by its name in metrics."""
+        tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {"upkeep": self._upkeep.run}
         if self._cluster is not None:
-            tasks.append(self._cluster.run)
+            tasks["cluster"] = self._cluster.run
         if self._following is not None:
-            tasks.append(self._following.run)
+            tasks["following"] = self._following.run
         if self._certificate is not None:
-            tasks.append(self._certificate.watch)
+            tasks["certificate"] = self._certificate.watch
         return tasks
 
     def _watch(self) -> None:
         """Show in metrics and readiness how it stands with every part."""
         metrics, health = self.metrics, self.health
         health.lag = lambda: self._upkeep.lag
+        watch_tasks(self._supervision, metrics, health)
         register_metrics(
             metrics,
             hub=self.hub,
@@ -289,6 +301,7 @@ def serve(settings: Settings) -> None:
     Raises:
         OSError: the address can't be listened on.
         StoreUnusable: the streams that are kept can't be opened.
+        NodeFailed: a part of the node has only failed, so it has ended.
         ValueError: a hook's topic template or secret breaks a rule, or a key, grant or certificate does.
     """
     configure(settings)

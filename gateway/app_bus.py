@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from gateway.observability.health import Health
     from gateway.observability.metrics import Metrics
     from gateway.settings.redis import Redis
+    from gateway.supervision import Supervision
 
 
-def build_bus(redis: Redis, *, node: str, codec: GatewayV1) -> Bus:
-    """Build the bus of ``node``; nothing is opened yet.
+def build_bus(redis: Redis, *, node: str, codec: GatewayV1, supervision: Supervision) -> Bus:
+    """Build the bus of ``node``, whose tasks ``supervision`` keeps running; nothing is opened yet.
 
     Raises:
         ValueError: the URL is none that can be used.
@@ -40,6 +41,7 @@ def build_bus(redis: Redis, *, node: str, codec: GatewayV1) -> Bus:
             prefix=redis.prefix,
             partitions=redis.partitions,
             limits=limits,
+            supervision=supervision,
         )
     except ValueError as exc:
         raise ValueError(f"redis.url: {exc}") from exc

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from gateway.engine.following import Following
     from gateway.engine.refusals import Refusals
     from gateway.engine.sessions import Sessions
+    from gateway.observability.health import Health
+    from gateway.observability.metrics import Metrics
     from gateway.settings import Limits
+    from gateway.supervision import Supervision
 
 
 def build_upkeep(limits: Limits, sessions: Sessions, hub: Hub, *, clock: Callable[[], float]) -> Upkeep:
@@ -32,6 +35,15 @@ def build_upkeep(limits: Limits, sessions: Sessions, hub: Hub, *, clock: Callabl
         stalled_timeout=limits.stalled_timeout,
         clock=clock,
     )
+
+
+def watch_tasks(supervision: Supervision, metrics: Metrics, health: Health) -> None:
+    """Show in metrics, readiness and liveness how it stands with what is meant to run for ever."""
+    metrics.counters(
+        "task_failures", "Tasks that failed and began again, by task.", "task", supervision.statistics
+    )
+    health.broken = supervision.broken
+    health.given_up = supervision.given_up
 
 
 def build_publisher(limits: Limits, bus: Bus, refusals: Refusals, *, appender: Appender | None) -> Publisher:

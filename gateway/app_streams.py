@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
     from gateway.streams.base import Store
+    from gateway.supervision import Supervision
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class StreamParts:
         appender: the way in; None as above.
         reader: for those who read without a subscription.
         overview: what there is to say about each.
+        supervision: keeps their tasks running.
     """
 
     map: StreamMap
@@ -51,6 +53,7 @@ class StreamParts:
     appender: Appender | None
     reader: StreamReader
     overview: StreamOverview
+    supervision: Supervision
     _opened: bool = field(default=False, init=False)
 
     async def open(self) -> None:
@@ -65,7 +68,9 @@ class StreamParts:
 
     def follow(self, hub: Hub, delivery: Delivery) -> Following | None:
         """Make what reads streams for the subscriptions of ``hub``; None where there are no streams."""
-        return None if self.store is None else Following(self.map, self.store, hub, delivery)
+        if self.store is None:
+            return None
+        return Following(self.map, self.store, hub, delivery, supervision=self.supervision)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -84,20 +89,21 @@ class StreamParts:
                     await self.store.stop()
 
 
-def build_streams(settings: Settings) -> StreamParts:
-    """Build the parts; nothing is opened yet.
+def build_streams(settings: Settings, supervision: Supervision) -> StreamParts:
+    """Build the parts, whose tasks ``supervision`` keeps running; nothing is opened yet.
 
     Raises:
         ValueError: ``redis.url`` is none that can be used.
     """
     streams = stream_map(settings.streams)
-    store = _build_store(settings, streams) if len(streams) else None
+    store = _build_store(settings, streams, supervision) if len(streams) else None
     return StreamParts(
         streams,
         store,
         None if store is None else Appender(store, streams),
         StreamReader(store, streams),
         StreamOverview(store, streams),
+        supervision,
     )
 
 
@@ -133,26 +139,32 @@ def stream_routes(
     ).routes()
 
 
-def _build_store(settings: Settings, streams: StreamMap) -> Store:
+def _build_store(settings: Settings, streams: StreamMap, supervision: Supervision) -> Store:
     from gateway.streams.limits import StoreLimits  # noqa: PLC0415 - a node without streams loads no store
 
     store = settings.store
     url = store_url(store, joined=settings.redis.url is not None)
     if url == REDIS:
-        return _build_redis_store(settings, streams)
+        return _build_redis_store(settings, streams, supervision)
     limits = StoreLimits(
         waiting_messages=store.waiting_messages, waiting_bytes=store.waiting_bytes, timeout=store.timeout
     )
     if url == MEMORY:
         from gateway.streams.memory import MemoryStore  # noqa: PLC0415 - as above
 
-        return MemoryStore(streams, limits=limits)
+        return MemoryStore(streams, limits=limits, supervision=supervision)
     from gateway.streams.sqlite import SqliteStore  # noqa: PLC0415 - as above
 
-    return SqliteStore(url.removeprefix(SQLITE), streams, synchronous=store.synchronous, limits=limits)
+    return SqliteStore(
+        url.removeprefix(SQLITE),
+        streams,
+        synchronous=store.synchronous,
+        limits=limits,
+        supervision=supervision,
+    )
 
 
-def _build_redis_store(settings: Settings, streams: StreamMap) -> Store:
+def _build_redis_store(settings: Settings, streams: StreamMap, supervision: Supervision) -> Store:
     from gateway.streams.limits import RedisStoreLimits  # noqa: PLC0415 - as above
     from gateway.streams.redis import RedisStore  # noqa: PLC0415 - a second and 40 MB, for many nodes only
 
@@ -166,6 +178,12 @@ def _build_redis_store(settings: Settings, streams: StreamMap) -> Store:
         silence=redis.silence_timeout,
     )
     try:
-        return RedisStore(redis.url.get_secret_value(), streams, prefix=redis.prefix, limits=limits)
+        return RedisStore(
+            redis.url.get_secret_value(),
+            streams,
+            prefix=redis.prefix,
+            limits=limits,
+            supervision=supervision,
+        )
     except ValueError as exc:
         raise ValueError(f"redis.url: {exc}") from exc

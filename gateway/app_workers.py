@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import time
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from gateway import app
 from gateway import app_arguments as arguments
 from gateway.bus.embedded_server import EmbeddedServer, NoEmbeddedServer, find_program
+from gateway.errors import NodeFailed
 from gateway.transports.server import listen, reserve
 from gateway.workers.offspring import replace
 from gateway.workers.supervisor import Job, Life, Supervisor
@@ -114,6 +116,9 @@ def _worker(
                 ),
                 alive=life.beat,
             )
+        except NodeFailed as exc:
+            logging.getLogger("gateway").critical("this worker ends: %s", exc)
+            return 1
         finally:
             if embedded is not None and os.getppid() != parent:
                 embedded.end()

@@ -22,6 +22,7 @@ GatewayError
 │   │   └── StreamUnavailable
 │   │       └── StoreFull                        507 over HTTP
 │   └── InternalError           internal
+├── NodeFailed                  never on the wire: a part of the node only fails, so the process ends
 ├── StoreUnusable               never on the wire: the gateway can't start with this store
 └── OutboxClosed                never on the wire: the subscriber has already gone
 
@@ -177,6 +178,10 @@ class StoreFull(StreamUnavailable):
 
 class StoreUnusable(GatewayError):
     """A store of streams can't be opened, isn't one, or is another process' to use; says which file."""
+
+
+class NodeFailed(GatewayError):
+    """A part of the node has failed again and again, and a new process may do better; says which."""
 
 
 class OutboxClosed(GatewayError):

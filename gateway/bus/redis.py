@@ -30,6 +30,7 @@ from gateway.redis.keeping import keep_all
 from gateway.redis.lifetime import tell_failure, wait_until
 from gateway.redis.locating import keep_located
 from gateway.redis.servers import Address, servers_of
+from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -75,6 +76,7 @@ class RedisBus:
         prefix: str = "gateway",
         partitions: int = 64,
         limits: RedisLimits | None = None,
+        supervision: Supervision | None = None,
     ) -> None:
         """Make the bus; nothing is opened yet.
 
@@ -82,6 +84,7 @@ class RedisBus:
             ValueError: ``url`` is none of ``servers_of``'s.
         """
         self._limits = limits = limits or RedisLimits()
+        self._supervision = supervision or Supervision()
         self._servers = servers_of(url, timeout=limits.timeout)
         self._node = node
         self._encoder = encoder
@@ -256,7 +259,13 @@ class RedisBus:
 
     async def _run(self) -> None:
         await keep_located(
-            self._servers, self._channels, self._arrange, relocating=self._relocating, log=_log
+            self._servers,
+            self._channels,
+            self._arrange,
+            relocating=self._relocating,
+            log=_log,
+            supervision=self._supervision,
+            name="bus",
         )
 
     def _arrange(self, located: Mapping[Address, list[int]], tasks: asyncio.TaskGroup) -> None:
@@ -308,7 +317,8 @@ class RedisBus:
             relocate=self._relocating.set,
             missed=self._missed,
         )
-        return publishing, listening, tasks.create_task(keep_all(publishing.run, listening.run))
+        running = keep_all(self._supervision, bus_publishing=publishing.run, bus_listening=listening.run)
+        return publishing, listening, tasks.create_task(running)
 
 
 def _nowhere(publication: Publication) -> None:

@@ -123,12 +123,14 @@ class PublishLink:
     async def _serve(self, wire: Wire) -> None:
         loop = asyncio.get_running_loop()
         beat_due = loop.time() + self._beat_seconds
+        wire.when_lost(self._work.set)
         while True:
             if not self._ready:
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(beat_due):
                         await self._work.wait()
             self._work.clear()
+            wire.check()
             batches = self._take()
             beat = loop.time() >= beat_due
             if batches or beat:

@@ -52,7 +52,7 @@ def serve(
     verify(loaded.settings)
     from gateway import app, app_workers  # noqa: PLC0415 - as below
     from gateway.bus.embedded_server import NoEmbeddedServer  # noqa: PLC0415 - as below
-    from gateway.errors import StoreUnusable  # noqa: PLC0415 - as below
+    from gateway.errors import NodeFailed, StoreUnusable  # noqa: PLC0415 - as below
     from gateway.transports.tls import UnusableCertificate  # noqa: PLC0415 - as below
 
     server = loaded.settings.server
@@ -67,6 +67,8 @@ def serve(
         fail(str(exc), ExitCode.REFUSED)
     except StoreUnusable as exc:
         fail(f"streams: {exc}", ExitCode.REFUSED)
+    except NodeFailed as exc:
+        fail(f"the node ends: {exc}", ExitCode.REFUSED)
     except OSError as exc:
         fail(f"can't listen on {server.host}: {exc}", ExitCode.REFUSED)
 

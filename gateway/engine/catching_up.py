@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ import anyio
 from gateway.core.backoff import Backoff
 from gateway.core.catchup import HistoryReader
 from gateway.core.events import CaughtUp
+from gateway.core.session import CloseCode
 from gateway.errors import StreamUnavailable
 
 if TYPE_CHECKING:
@@ -139,7 +141,11 @@ class CatchingUp:
         self._scheduled = False
         end = perf_counter() + _TURN_SECONDS
         while self._ready:
-            self._serve(self._ready.popleft())
+            reader = self._ready.popleft()
+            try:
+                self._serve(reader)
+            except Exception as error:  # noqa: BLE001 - it must not keep the others from their turn
+                self._fail(reader, error)
             if perf_counter() >= end:
                 break
         if self._ready:
@@ -155,6 +161,11 @@ class CatchingUp:
             self._step(reader)
         if fetch is not None:
             self._leave_fetch(reader, fetch)
+
+    def _fail(self, reader: Reader, error: Exception) -> None:
+        """Send a client away that nobody would serve any more: it can resume, and is not kept waiting."""
+        self._background.supervision.failed("catch_up", error)
+        reader.outbox.sink.close(CloseCode.INTERNAL, "internal error")
 
     def _take(self, reader: Reader, path: StreamPath, page: Page) -> None:
         frames = reader.take(path, page, _SLICE_BYTES)
@@ -233,7 +244,8 @@ class CatchingUp:
     def _start_fetches(self) -> None:
         while self._wanted and self._running < self._reads:
             self._running += 1
-            self._background.start(self._fetch, self._wanted.popleft())
+            fetch = partial(self._fetch, self._wanted.popleft())
+            self._background.start(self._background.supervision.until_done, "catch_up", fetch)
 
     async def _fetch(self, fetch: _Fetch) -> None:
         path, _, after = fetch.key

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.core.streams import Bounds, StreamMap
     from gateway.engine.delivery import Delivery
     from gateway.streams.base import Store
+    from gateway.supervision import Supervision
 
 
 class Following:
@@ -44,6 +45,7 @@ class Following:
         reads: int = 16,
         window_messages: int = 4096,
         window_bytes: int = 4 * 1024 * 1024,
+        supervision: Supervision | None = None,
     ) -> None:
         """Read what ``streams`` names out of ``store``.
 
@@ -55,11 +57,12 @@ class Following:
             reads: pages read from the store at once for those who are behind.
             window_messages: publications per stream that slightly late readers get without the store.
             window_bytes: about how large they are together at most.
+            supervision: keeps the tasks running.
         """
         self._store = store
         self._hub = hub
         self._delivery = delivery
-        self.background = Background()
+        self.background = Background(supervision)
         self.catching_up = CatchingUp(store, hub, delivery, self.background, reads=reads, saw=self._saw)
         self.tails = Tails(
             streams,

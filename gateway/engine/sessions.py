@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _SLICE = 200
 """Sessions looked at, or sent away, before other work gets its turn: some 2 ms of system calls."""
+
+_log = logging.getLogger("gateway.sessions")
 
 
 class ClientSession(Protocol):
@@ -127,7 +130,13 @@ class Sessions:
         for number, session in enumerate(self._wheel.turn(now), start=1):
             # It may have ended while others had their turn.
             if session.id in self.open:
-                again = session.check(now)
+                try:
+                    again = session.check(now)
+                except Exception:  # noqa: BLE001 - logged; it must not keep the others from their turn
+                    # Those behind it are due as well, and nobody else would look at them again.
+                    _log.exception("a session can't be checked, and is ended")
+                    session.abort()
+                    continue
                 if session.id in self.open:
                     self._slots[session.id] = self._wheel.schedule(session, again)
             if number % _SLICE == 0:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -214,7 +215,8 @@ class Tails:
             starting.set_exception(error)
             return
         except BaseException:
-            starting.cancel()
+            tail.starting = None
+            starting.set_exception(StreamUnavailable(f"stream {tail.path.stream!r} can't be read now"))
             raise
         tail.path.window = TailWindow(
             tail.path.stream,
@@ -226,7 +228,7 @@ class Tails:
         )
         tail.seen, tail.error, tail.starting = bounds.last, None, None
         starting.set_result(None)
-        await self._follow(tail)
+        await self._background.supervision.until_done("tail", partial(self._follow, tail))
 
     async def _follow(self, tail: _Tail) -> None:
         failures = 0

@@ -26,7 +26,7 @@ def paths(limits: IngestLimits) -> Schema:
         PUBLISH_PATH: {"post": _publish_items(limits)},
         "/v1/hooks/{hook}": {"post": _receive_webhook(limits)},
         "/v1/ws": {"get": _connect()},
-        "/livez": {"get": _probe("livez", "Whether the process answers.", "Liveness")},
+        "/livez": {"get": _probe("livez", "Whether the process answers.", "Liveness", unready=True)},
         "/readyz": {"get": _probe("readyz", "Whether to send traffic here.", "Readiness", unready=True)},
         "/metrics": {"get": _metrics()},
         "/openapi.json": {"get": _document("openapi", "This description.")},

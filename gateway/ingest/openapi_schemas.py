@@ -78,14 +78,23 @@ def schemas(limits: IngestLimits) -> Schema:
         "LinesSummary": _lines_summary(),
         "Code": {"type": "string", "enum": error_codes()},
         "Problem": _problem(),
-        "Liveness": closed_object({"status": {"const": "alive"}}, description="The process answers."),
+        "Liveness": closed_object(
+            {
+                "status": {"enum": ["alive", "failing"]},
+                "failing": {"type": "array", "items": ANY_TEXT},
+            },
+            optional=["failing"],
+            description="The process answers; `failing`: the parts of it for which only a new one helps.",
+        ),
         "Readiness": closed_object(
             {
-                "status": {"enum": ["ready", "degraded", "starting", "draining", "stalled"]},
+                "status": {"enum": ["ready", "degraded", "starting", "draining", "stalled", "failing"]},
                 "away": {"type": "array", "items": ANY_TEXT},
+                "failing": {"type": "array", "items": ANY_TEXT},
             },
-            optional=["away"],
-            description="Whether to send traffic here; `away`: what is missing while degraded.",
+            optional=["away", "failing"],
+            description="Whether to send traffic here; `away`: what is missing while degraded; `failing`: "
+            "the parts that fail again and again.",
         ),
         "Challenge": closed_object({"challenge": ANY_TEXT}, description="Slack's question, given back."),
     }

@@ -13,16 +13,18 @@ _STALLED_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """``status``: ``ready``, ``degraded``, ``starting``, ``draining`` or ``stalled``.
+    """``status``: ``ready``, ``degraded``, ``starting``, ``draining``, ``stalled`` or ``failing``.
 
     Attributes:
         ready: whether to send traffic here.
         away: the parts that are away while degraded.
+        failing: the tasks that fail again and again.
     """
 
     status: str
     ready: bool
     away: tuple[str, ...] = field(default=())
+    failing: tuple[str, ...] = field(default=())
 
 
 class Health:
@@ -33,6 +35,8 @@ class Health:
         draining: the node is about to end.
         lag: gives the seconds by which the event loop was late last.
         parts: by name, whether a part outside the process answers.
+        broken: gives the tasks of the node that fail again and again.
+        given_up: gives those of them for which only a new process helps.
     """
 
     def __init__(self) -> None:
@@ -40,6 +44,13 @@ class Health:
         self.draining = False
         self.lag: Callable[[], float] = lambda: 0.0
         self.parts: dict[str, Callable[[], bool]] = {}
+        self.broken: Callable[[], tuple[str, ...]] = tuple
+        self.given_up: Callable[[], tuple[str, ...]] = tuple
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is worth keeping."""
+        return not self.given_up()
 
     def readiness(self) -> Readiness:
         """Decide; a part that is away degrades, since taking every node out of service would help nobody."""
@@ -49,5 +60,7 @@ class Health:
             return Readiness("starting", ready=False)
         if self.lag() > _STALLED_SECONDS:
             return Readiness("stalled", ready=False)
+        if broken := self.broken():
+            return Readiness("failing", ready=False, failing=broken)
         away = tuple(sorted(name for name, answers in self.parts.items() if not answers()))
         return Readiness("degraded" if away else "ready", ready=True, away=away)

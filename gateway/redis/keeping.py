@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from gateway.core.backoff import Backoff
+    from gateway.supervision import Supervision
 
 
 async def keep_connected(
@@ -29,7 +30,7 @@ async def keep_connected(
 
     Args:
         connected: connects, and serves the connection until it is lost; then it raises ``Unavailable``, or a
-            group of them. Whatever else it raises ends the keeping.
+            group of them. Whatever else it raises ends the keeping, and is for who supervises it.
         backoff: counts the failures and says how long to wait.
         relocate: called after each end, before the wait: another server may have become the right one.
         log: where the interruption is told.
@@ -50,8 +51,8 @@ async def keep_connected(
         await wait(backoff.wait(failures))
 
 
-async def keep_all(*keep: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Keep several connections at once; when the keeping of one fails, that of all ends."""
+async def keep_all(supervision: Supervision, **keep: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Keep several connections at once, by the names of their tasks; one that fails begins again."""
     async with asyncio.TaskGroup() as tasks:
-        for each in keep:
-            tasks.create_task(each())
+        for name, each in keep.items():
+            tasks.create_task(supervision.keep(name, each))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.redis.servers import Address, Servers
+    from gateway.supervision import Supervision
 
 _LOCATE_SECONDS = 5.0
 _LOCATE_PAUSE = 0.1
@@ -25,6 +26,8 @@ async def keep_located(
     *,
     relocating: asyncio.Event,
     log: logging.Logger,
+    supervision: Supervision,
+    name: str,
 ) -> None:
     """Ask which server has which of ``keys``, again and again, for ever.
 
@@ -32,11 +35,14 @@ async def keep_located(
         servers: are asked.
         keys: or channels.
         arrange: called with each answer, as ``Servers.locate`` gives it, and with the group that owns the
-            tasks of all servers: when one of them fails, everything ends.
+            tasks of all servers; these must not fail.
         relocating: set by whoever has a reason to ask again at once; else they are asked now and then.
         log: is told, at its debug level, that no server could be asked.
+        supervision: keeps the asking going; what it brought before goes on while that fails.
+        name: of the asking as a task.
     """
-    async with asyncio.TaskGroup() as tasks:
+
+    async def ask() -> None:
         while True:
             # Before asking: a reason that comes up meanwhile is one to ask once more.
             relocating.clear()
@@ -51,3 +57,6 @@ async def keep_located(
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOCATE_SECONDS):
                     await relocating.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        await supervision.keep(name, ask)

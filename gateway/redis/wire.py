@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from redis.asyncio import Connection
 from redis.exceptions import MovedError, RedisError, ResponseError
@@ -16,7 +16,7 @@ from redis.exceptions import MovedError, RedisError, ResponseError
 from gateway.errors import RedisUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 Command: TypeAlias = "tuple[str | bytes | int, ...]"
 Reply: TypeAlias = Any
@@ -27,6 +27,8 @@ SUBSCRIBED = frozenset({b"subscribe", b"ssubscribe"})
 """First words of pushes that confirm a subscription."""
 UNSUBSCRIBED = frozenset({b"unsubscribe", b"sunsubscribe"})
 """First words of pushes that tell the end of one, asked for or not."""
+
+_CLOSED = "the connection is closed"
 
 
 class Refused(Exception):  # noqa: N818 - says what happened
@@ -50,6 +52,24 @@ class Wire:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._told: Callable[[], None] = _nobody
+        self._end: str | None = None
+
+    def watch(self) -> None:
+        """Notice from now on, also while nothing is asked, that the other side ends the connection."""
+        writer = self._connection._writer  # noqa: SLF001 - redis-py looks only when it reads or writes
+        assert writer is not None, "it is connected"
+        inner = writer.transport.get_protocol()
+        writer.transport.set_protocol(_WatchedProtocol(cast("asyncio.Protocol", inner), self._ended))
+
+    def when_lost(self, told: Callable[[], None]) -> None:
+        """Call ``told`` once the connection is lost: ``check`` then says so, whatever has yet to be read."""
+        self._told = told
+
+    def check(self) -> None:
+        """Raise ``RedisUnavailable`` if the connection is known to be lost."""
+        if self._end is not None:
+            raise RedisUnavailable(f"Redis: {self._end}")
 
     async def send(self, commands: Iterable[Command]) -> None:
         """Write ``commands``; one task at a time.
@@ -57,10 +77,16 @@ class Wire:
         Raises:
             RedisUnavailable: the connection is lost.
         """
+        if not self._connection.is_connected:
+            # redis-py would connect again, in silence.
+            raise RedisUnavailable(f"Redis: {self._end or _CLOSED}")
         try:
             await self._connection.send_packed_command(self._connection.pack_commands(commands))
         except (RedisError, OSError) as exc:
             raise RedisUnavailable(f"Redis: {exc}") from exc
+        except RuntimeError as exc:
+            # uvloop's word for a write after a reset; asyncio's own loop takes it without one.
+            raise RedisUnavailable(f"Redis: {self._end or _CLOSED}") from exc
 
     async def receive(self) -> Reply:
         """The next reply or push, however long it takes; one task at a time.
@@ -94,10 +120,41 @@ class Wire:
 
     async def close(self) -> None:
         """Let go of the connection at once."""
+        self._told = _nobody
         writer = self._connection._writer  # noqa: SLF001 - closing would wait for what a frozen server won't read
         if writer is not None:
             writer.transport.abort()
         await self._connection.disconnect(nowait=True)
+
+    def _ended(self, error: Exception | None) -> None:
+        self._end = str(error) if error else _CLOSED
+        self._told()
+
+
+class _WatchedProtocol(asyncio.Protocol):
+    """Hands everything on to redis-py's protocol, and tells of the end."""
+
+    def __init__(self, inner: asyncio.Protocol, ended: Callable[[Exception | None], None]) -> None:
+        self._inner = inner
+        self._ended = ended
+        # The very methods, so that what comes in is not handed through one more call.
+        for name in ("data_received", "pause_writing", "resume_writing"):
+            setattr(self, name, getattr(inner, name))
+
+    def eof_received(self) -> bool | None:
+        """The other side sends nothing more, so it answers nothing more either."""
+        stays = self._inner.eof_received()
+        self._ended(None)
+        return stays
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It was reset, or this side has closed it."""
+        self._inner.connection_lost(exc)
+        self._ended(exc)
+
+
+def _nobody() -> None:
+    """Stand in for who is told of a loss."""
 
 
 async def dial(arguments: Mapping[str, Any], timeout: float) -> Wire:  # noqa: ASYNC109 - a setting
@@ -121,6 +178,7 @@ async def dial(arguments: Mapping[str, Any], timeout: float) -> Wire:  # noqa: A
     try:
         async with asyncio.timeout(timeout):
             await connection.connect()
+            wire.watch()
             # The kernel accepts for a frozen server too: only an answer shows that it is there.
             await wire.call("PING")
     except TimeoutError:

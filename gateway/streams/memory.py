@@ -15,6 +15,7 @@ from gateway.errors import Conflict, RateLimited, StreamUnavailable
 from gateway.streams.base import Appended, StoreStatistics, StreamStatistics
 from gateway.streams.limits import StoreLimits
 from gateway.streams.local_log import LocalLog
+from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -88,9 +89,11 @@ class MemoryStore:
         *,
         limits: StoreLimits | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        supervision: Supervision | None = None,
     ) -> None:
         """Make the logs; ``clock`` tells milliseconds since 1970."""
         self._limits = limits or StoreLimits()
+        self._supervision = supervision or Supervision()
         self._clock = clock
         self._logs = {each.name: _Log(each) for each in configurations}
         self._sweeping: asyncio.Task[None] | None = None
@@ -98,7 +101,9 @@ class MemoryStore:
 
     async def start(self) -> None:
         """Begin to let go of what is too old."""
-        self._sweeping = asyncio.create_task(self._sweep(), name="store")
+        self._sweeping = asyncio.create_task(
+            self._supervision.keep("store_upkeep", self._sweep), name="store"
+        )
 
     async def stop(self) -> None:
         """Forget everything; readers that wait are told."""

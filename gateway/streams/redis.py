@@ -31,6 +31,7 @@ from gateway.streams.redis_calls import Look, ReadCall
 from gateway.streams.redis_lane import Lane
 from gateway.streams.redis_log import Log
 from gateway.streams.redis_routes import Routes
+from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,6 +57,7 @@ class RedisStore:
         *,
         prefix: str = "gateway",
         limits: RedisStoreLimits | None = None,
+        supervision: Supervision | None = None,
     ) -> None:
         """Make the store; nothing is opened yet.
 
@@ -64,11 +66,13 @@ class RedisStore:
             configurations: of all streams, the same on every node.
             prefix: what all keys and channels begin with; without braces.
             limits: bounds and times.
+            supervision: keeps the tasks running.
 
         Raises:
             ValueError: ``url`` is none of ``servers_of``'s.
         """
         self._limits = limits = limits or RedisStoreLimits()
+        self._supervision = supervision or Supervision()
         servers = servers_of(url, timeout=limits.timeout)
         self._publish = "SPUBLISH" if servers.sharded else "PUBLISH"
         self._outbound = Outbound(
@@ -78,7 +82,8 @@ class RedisStore:
             publish=self._publish,
         )
         self._lanes = {each.name: Lane(Log(each, prefix), self._outbound) for each in configurations}
-        self._routes = Routes(servers, [lane.log for lane in self._lanes.values()], limits)
+        logs = [lane.log for lane in self._lanes.values()]
+        self._routes = Routes(servers, logs, limits, self._supervision)
         self._running: asyncio.Task[None] | None = None
         self._read = 0
 
@@ -171,7 +176,7 @@ class RedisStore:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_tidy())
+            tasks.create_task(self._supervision.keep("store_upkeep", self._keep_tidy))
             tasks.create_task(self._routes.run())
 
     async def _keep_tidy(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_connected
 from gateway.redis.wire import Refused
+from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,6 +95,7 @@ class CallLink:
         relocate: Callable[[], None],
         greet: Callable[[Wire], Awaitable[None]] | None = None,
         replicas: int = 0,
+        supervision: Supervision | None = None,
     ) -> None:
         """Make it.
 
@@ -107,7 +109,9 @@ class CallLink:
             relocate: called when another server may have become the right one.
             greet: called with each new connection.
             replicas: how many must have what was appended before it counts as done.
+            supervision: is told of answers that can't be taken.
         """
+        self._supervision = supervision or Supervision()
         self._servers = servers
         self._address = address
         self._purpose = purpose
@@ -173,6 +177,7 @@ class CallLink:
 
     async def _serve(self, wire: Wire) -> None:
         loop = asyncio.get_running_loop()
+        wire.when_lost(self._work.set)
         while True:
             beat_due = loop.time() + self._beat_seconds
             if not self._calls:
@@ -180,6 +185,7 @@ class CallLink:
                     async with asyncio.timeout_at(beat_due):
                         await self._work.wait()
             self._work.clear()
+            wire.check()
             calls = self._take()
             if calls:
                 await self._exchange(wire, calls)
@@ -211,7 +217,7 @@ class CallLink:
                 replies = [await self._known(wire, *pair) for pair in zip(calls, replies, strict=True)]
                 short = self._replicas > 0 and await self._replicated(wire) < self._replicas
                 for reply in replies:
-                    moved |= _settle(left.popleft(), reply, short=short)
+                    moved |= self._settle(left.popleft(), reply, short=short)
         except TimeoutError:
             raise RedisUnavailable("Redis does not answer") from None
         finally:
@@ -219,6 +225,14 @@ class CallLink:
                 call.lost("Redis did not confirm it")
         if moved:
             raise RedisUnavailable("the server is no longer the master")
+
+    def _settle(self, call: Call, reply: Reply, *, short: bool) -> bool:
+        try:
+            return _settle(call, reply, short=short)
+        except Exception as error:  # noqa: BLE001 - its stream would wait for it for ever
+            self._supervision.failed("store_answer", error)
+            call.lost("Redis' answer can't be read")
+            return False
 
     async def _known(self, wire: Wire, call: Call, reply: Reply) -> Reply:
         """Call by its text a script that the server has not seen or has forgotten."""

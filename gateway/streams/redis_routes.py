@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.redis.wire import Wire
     from gateway.streams.limits import RedisStoreLimits
     from gateway.streams.redis_log import Log
+    from gateway.supervision import Supervision
 
 _logger = logging.getLogger("gateway.streams")
 
@@ -41,7 +42,10 @@ class _Links:
 class Routes:
     """Keeps every log connected to the server that has it."""
 
-    def __init__(self, servers: Servers, logs: Sequence[Log], limits: RedisStoreLimits) -> None:
+    def __init__(
+        self, servers: Servers, logs: Sequence[Log], limits: RedisStoreLimits, supervision: Supervision
+    ) -> None:
+        self._supervision = supervision
         self._servers = servers
         self._logs = logs
         self._limits = limits
@@ -58,7 +62,15 @@ class Routes:
     async def run(self) -> None:
         """Connect, and look again when a server may have changed its part."""
         keys = [log.keys.log for log in self._logs]
-        await keep_located(self._servers, keys, self._arrange, relocating=self._relocating, log=_logger)
+        await keep_located(
+            self._servers,
+            keys,
+            self._arrange,
+            relocating=self._relocating,
+            log=_logger,
+            supervision=self._supervision,
+            name="store",
+        )
 
     def close(self) -> None:
         """Forget all servers, once ``run`` has ended; readers that wait find out."""
@@ -94,8 +106,13 @@ class Routes:
             backoff=self._backoff,
             relocate=self._relocating.set,
         )
-        task = tasks.create_task(keep_all(appending.run, reading.run, listening.run))
-        return _Links(appending, reading, listening, task)
+        running = keep_all(
+            self._supervision,
+            store_appending=appending.run,
+            store_reading=reading.run,
+            store_listening=listening.run,
+        )
+        return _Links(appending, reading, listening, tasks.create_task(running))
 
     def _call_link(self, address: Address, *, appending: bool) -> CallLink:
         limits = self._limits
@@ -109,6 +126,7 @@ class Routes:
             relocate=self._relocating.set,
             greet=partial(self._check_policy, address) if appending else None,
             replicas=limits.replicas if appending else 0,
+            supervision=self._supervision,
         )
 
     async def _check_policy(self, address: Address, wire: Wire) -> None:

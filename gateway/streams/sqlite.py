@@ -29,6 +29,7 @@ from gateway.streams.sqlite_reading import Reader
 from gateway.streams.sqlite_seen import SeenFile
 from gateway.streams.sqlite_writing import Writer
 from gateway.streams.worker import Worker
+from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -58,6 +59,7 @@ class SqliteStore:
         synchronous: Synchronous = "full",
         limits: StoreLimits | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        supervision: Supervision | None = None,
     ) -> None:
         """Make the store; nothing is opened yet.
 
@@ -67,7 +69,9 @@ class SqliteStore:
             synchronous: whether an answer outlives a power cut, or just the process.
             limits: of what waits and of what is at hand.
             clock: milliseconds since 1970.
+            supervision: keeps the tasks running.
         """
+        self._supervision = supervision or Supervision()
         path = Path(path)
         streams = tuple(configurations)
         self._limits = limits or StoreLimits()
@@ -82,7 +86,13 @@ class SqliteStore:
             clock=clock,
             seen=self._seen,
         )
-        self._writing = GroupCommit(writer, self._logs, limits=self._limits, reopened=self._close_reader)
+        self._writing = GroupCommit(
+            writer,
+            self._logs,
+            limits=self._limits,
+            reopened=self._close_reader,
+            supervision=self._supervision,
+        )
         self._reading: Worker | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._read = 0
@@ -95,7 +105,9 @@ class SqliteStore:
         """
         await self._writing.open()
         self._reading = Worker("store-reading")
-        self._upkeep = asyncio.create_task(self._keep_up(), name="store")
+        self._upkeep = asyncio.create_task(
+            self._supervision.keep("store_upkeep", self._keep_up), name="store"
+        )
 
     async def stop(self) -> None:
         """Finish what was accepted, in bounded time, and close; readers that wait are told."""

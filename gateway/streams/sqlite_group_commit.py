@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.streams.sqlite_opening import Opened
     from gateway.streams.sqlite_seen import End
     from gateway.streams.sqlite_writing import Committed, Writer
+    from gateway.supervision import Supervision
 
 _STOP_SECONDS = 5.0
 
@@ -50,12 +51,14 @@ class GroupCommit:
         *,
         limits: StoreLimits,
         reopened: Callable[[], None],
+        supervision: Supervision,
     ) -> None:
         """Take the parts; ``reopened`` is told when the database was opened a second time."""
         self._writer = writer
         self._logs = logs
         self._limits = limits
         self._reopened = reopened
+        self._supervision = supervision
         self._queue = AppendQueue(limits)
         self._worker: Worker | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -167,6 +170,15 @@ class GroupCommit:
 
     def _hand_over(self) -> None:
         """Give the writing thread its next job; ``_busy`` until there is none."""
+        batch: list[Waiting] = []
+        try:
+            self._next_job(batch)
+        except Exception as error:  # noqa: BLE001 - without a next job nothing would ever be stored again
+            self._sweep_due = False
+            self._take_defect(batch or self._queue.take(), error)
+            self._go_on()
+
+    def _next_job(self, batch: list[Waiting]) -> None:
         assert self._worker is not None
         if not self._queue and (self._closing or not self._sweep_due):
             self._busy = False
@@ -178,7 +190,7 @@ class GroupCommit:
             sweep, self._sweep_due = self._sweep_due, False
             if sweep and not self._connected:
                 self._worker.run(self._writer.probe).add_done_callback(self._after_probe)
-            batch = self._queue.take()
+            batch += self._queue.take()
             commit = self._worker.run(partial(self._writer.commit, batch, sweep=sweep))
             commit.add_done_callback(partial(self._after_commit, batch))
 
@@ -187,8 +199,11 @@ class GroupCommit:
             self._sweep_due = False
             self._take_failure(self._queue.take(), error)
         else:
-            self._take_opened(done.result())
-            self._reopened()
+            try:
+                self._take_opened(done.result())
+                self._reopened()
+            except Exception as defect:  # noqa: BLE001 - as above
+                self._take_defect(self._queue.take(), defect)
         self._go_on()
 
     def _after_probe(self, done: asyncio.Future[None]) -> None:
@@ -199,7 +214,11 @@ class GroupCommit:
         if error := done.exception():
             self._take_failure(batch, error)
         else:
-            self._take_committed(batch, done.result())
+            try:
+                self._take_committed(batch, done.result())
+            except Exception as defect:  # noqa: BLE001 - what is stored and what is known of it now differ
+                self._supervision.fatal("store", defect)
+                self._take_failure(batch, defect)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -255,6 +274,11 @@ class GroupCommit:
         for each in batch:
             told = error if isinstance(error, StreamUnavailable) else StreamUnavailable(str(error))
             self._failed += each.fail(told)
+
+    def _take_defect(self, batch: list[Waiting], error: Exception) -> None:
+        if not isinstance(error, StreamUnavailable):
+            self._supervision.failed("store", error)
+        self._take_failure(batch, error)
 
     def _take_success(self) -> None:
         if not self._connected and not self._closing:

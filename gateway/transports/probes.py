@@ -34,13 +34,23 @@ def probe_routes(
     """
 
     async def livez(_request: Request) -> Response:
-        return Response(b'{"status":"alive"}', media_type="application/json")
+        if health.alive:
+            return Response(b'{"status":"alive"}', media_type="application/json")
+        answer = {"status": "failing", "failing": health.given_up()}
+        return Response(
+            orjson.dumps(answer),
+            status_code=503,
+            headers={"Retry-After": "1"},
+            media_type="application/json",
+        )
 
     async def readyz(_request: Request) -> Response:
         readiness = health.readiness()
         answer: dict[str, object] = {"status": readiness.status}
         if readiness.away:
             answer["away"] = readiness.away
+        if readiness.failing:
+            answer["failing"] = readiness.failing
         return Response(
             orjson.dumps(answer),
             status_code=200 if readiness.ready else 503,

@@ -122,7 +122,11 @@ def _set(listener: socket.socket, option: str, value: int) -> None:
 
 
 class GatewayServer(uvicorn.Server):
-    """Drains before it shuts down, and ends normally after SIGTERM and SIGINT."""
+    """Drains before it shuts down, and ends normally after SIGTERM and SIGINT.
+
+    Attributes:
+        failure: the part of the node because of which it ended by itself.
+    """
 
     def __init__(
         self,
@@ -139,6 +143,12 @@ class GatewayServer(uvicorn.Server):
         self._on_started = started
         self._drain = drain
         self._tls_handshake_seconds = tls_handshake_seconds
+        self.failure: str | None = None
+
+    def fail(self, part: str) -> None:
+        """Drain and end, since ``part`` of the node can't be had any more."""
+        self.failure = self.failure or part
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Prepare, start uvicorn, then say so."""

@@ -1,9 +1,10 @@
-"""A link to a server that is far, narrow or interrupted: a proxy on loopback, in a thread of its own."""
+"""A link to a server that is far, narrow, interrupted or cut: a proxy on loopback, in a thread of its own."""
 
 from __future__ import annotations
 
 import math
 import socket
+import struct
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,11 +17,16 @@ from anyio.streams.stapled import MultiListener
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from anyio.from_thread import BlockingPortal
+
 _CHUNK = 4096
 _WAITING_CHUNKS = 64
 _KERNEL_BYTES = 32 * 1024  # or the system's buffers take megabytes before anyone notices that a link is slow
 
-_ENDED = (anyio.EndOfStream, anyio.BrokenResourceError, OSError)
+_ENDED = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+
+_RESET = struct.pack("ii", 1, 0)
+"""An SO_LINGER by which closing a socket resets its connection."""
 
 
 @dataclass
@@ -67,6 +73,8 @@ class SlowLink:
     port: int = 0
     there: Direction = field(default_factory=Direction)
     back: Direction = field(default_factory=Direction)
+    _portal: BlockingPortal | None = None
+    _streams: set[SocketStream] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -75,6 +83,25 @@ class SlowLink:
     def stall(self) -> None:
         """Let nothing through."""
         self.there.bytes_per_second = self.back.bytes_per_second = 0
+
+    def reset(self) -> None:
+        """Reset all connections that there are, at both ends."""
+        self._cut(reset=True)
+
+    def end(self) -> None:
+        """End all connections that there are, as a process does that ends."""
+        self._cut(reset=False)
+
+    def _cut(self, *, reset: bool) -> None:
+        async def cut() -> None:
+            for stream in list(self._streams):
+                raw = stream.extra(SocketAttribute.raw_socket)
+                if reset:
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                await stream.aclose()
+
+        assert self._portal is not None, "the link is open"
+        self._portal.call(cut)
 
     def heal(self) -> None:
         """Be as any other link again."""
@@ -94,12 +121,15 @@ class SlowLink:
         """Serve one connection."""
         with suppress(OSError):
             async with near, await anyio.connect_tcp("127.0.0.1", self.target) as far:
+                self._streams |= {near, far}
                 try:
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(self.there.carry, near, far)
                         tasks.start_soon(self.back.carry, far, near)
                 except* _ENDED:
                     pass
+                finally:
+                    self._streams -= {near, far}
 
 
 @contextmanager
@@ -107,6 +137,7 @@ def slow_link(target: int) -> Iterator[SlowLink]:
     """Open a link, as good as any at first, to the server on port ``target``."""
     link = SlowLink(target)
     with start_blocking_portal() as portal:
+        link._portal = portal
         listener = portal.call(link.listen)
         serving = portal.start_task_soon(listener.serve, link.connected)
         try:

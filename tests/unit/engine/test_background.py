@@ -30,3 +30,35 @@ async def test_tasks_run_until_their_parent_ends() -> None:
     background.start(work, "late")
     await asyncio.sleep(0)
     assert events == ["one begins", "one ends"]
+
+
+async def test_a_task_that_fails_or_waits_for_what_is_cancelled_leaves_the_others_alone() -> None:
+    background = Background()
+    ended: list[str] = []
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def wait_for(future: asyncio.Future[None]) -> None:
+        await future
+
+    async def live() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("live")
+
+    running = asyncio.create_task(background.run())
+    await asyncio.sleep(0)
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    background.start(live)
+    background.start(fail)
+    background.start(wait_for, future)
+    await asyncio.sleep(0)
+    future.cancel()
+    await until(lambda: background.supervision.statistics() == {"background": 2})
+    assert not running.done()
+    assert ended == []
+    running.cancel()
+    await asyncio.wait([running])
+    assert ended == ["live"]

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.commands import Start, StartKind
-from gateway.core.streams import Page
+from gateway.core.session import CloseCode
 from gateway.errors import StreamUnavailable
 
 from .following_world import World, world
+
+if TYPE_CHECKING:
+    from gateway.core.streams import Page
 
 EARLIEST = Start(StartKind.EARLIEST)
 
@@ -101,3 +105,42 @@ async def test_a_live_subscription_does_not_wait_for_one_that_reads() -> None:
         live = [frame["id"] for frame in client.messages() if "filter" not in frame]
         assert live == ["s501"]
         assert history == [f"s{number}" for number in range(1, 502)]
+
+
+async def test_a_read_that_fails_for_an_unknown_reason_is_only_a_delay() -> None:
+    async with world(reads=1, window_messages=1) as node:
+        read, failures = node.store.read, 2
+
+        async def failing(stream: str, after: int, *, wait: float = 0.0, **options: Any) -> Page:
+            nonlocal failures
+            if not wait and failures:
+                failures -= 1
+                raise ZeroDivisionError
+            return await read(stream, after, wait=wait, **options)
+
+        node.append(5)
+        client = node.client()
+        node.store.read = failing
+        await client.subscribe("s/#", EARLIEST)
+        assert await client.ids(5) == ["s1", "s2", "s3", "s4", "s5"]
+        assert node.following.background.supervision.statistics() == {"catch_up": 2}
+
+
+async def test_a_reader_that_cannot_be_served_is_sent_away_and_the_others_go_on() -> None:
+    async with world() as node:
+        node.append(5)
+        one, other = node.client(), node.client()
+
+        step = node.following.catching_up._step
+
+        def failing(reader: Any) -> None:
+            if reader.outbox is one.outbox:
+                raise ZeroDivisionError
+            step(reader)
+
+        node.following.catching_up._step = failing
+        await one.subscribe("s/#", EARLIEST)
+        await other.subscribe("s/#", EARLIEST)
+        assert len(await other.ids(5)) == 5
+        assert one.code == CloseCode.INTERNAL
+        assert node.following.background.supervision.statistics() == {"catch_up": 1}

@@ -86,3 +86,19 @@ async def test_a_session_that_ends_meanwhile_is_not_looked_at() -> None:
     assert 0 < len(gone) < COUNT
     assert not any(each.checks for each in gone)
     assert all(each.checks == [6.5, 100] for each in members if each not in gone)
+
+
+async def test_a_session_that_cannot_be_checked_is_ended_and_the_others_are_checked() -> None:
+    clock = Clock()
+    sessions, members = register(clock)
+    ended: list[str] = []
+
+    def fail(now: float) -> float:
+        raise ZeroDivisionError
+
+    members[0].check = fail  # type: ignore[method-assign]
+    members[0].abort = lambda: ended.append(members[0].id)  # type: ignore[method-assign]
+    clock.now = 6.5
+    await sessions.check_due()
+    assert ended == ["0"]
+    assert all(each.checks == [6.5] for each in members[1:])

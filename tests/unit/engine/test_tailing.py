@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -8,6 +9,9 @@ from gateway.core.streams import Bounds
 from gateway.errors import StreamUnavailable
 
 from .following_world import until, world
+
+if TYPE_CHECKING:
+    from gateway.core.streams import Page
 
 
 async def test_a_tail_gives_the_hub_what_the_log_brings_and_keeps_the_newest() -> None:
@@ -90,3 +94,44 @@ async def test_a_failing_tail_is_counted() -> None:
         assert node.following.tails.statistics().followed == 2
         node.store.away = False
         await client.until(lambda: node.following.tails.statistics().failing == 0)
+
+
+async def test_a_tail_whose_task_fails_goes_on_where_it_was() -> None:
+    async with world("s", "t") as node:
+        client = node.client()
+        await client.subscribe("#")
+        await until(lambda: node.following.tails.statistics().followed == 2)
+        read, failures = node.store.read, 1
+
+        async def failing(stream: str, *arguments: Any, **options: Any) -> Page:
+            nonlocal failures
+            if stream == "s" and failures:
+                failures -= 1
+                raise ZeroDivisionError
+            return await read(stream, *arguments, **options)
+
+        node.store.read = failing
+        node.append(3)
+        node.append(2, "t/a")
+        assert sorted(await client.ids(5)) == ["s1", "s2", "s3", "t1", "t2"]
+        assert client.other() == []
+        await until(lambda: not failures)
+        node.append(1)
+        await client.ids(6)
+        assert node.following.background.supervision.statistics() == {"tail": 1}
+
+
+async def test_a_tail_that_cannot_begin_for_an_unknown_reason_is_unavailable_and_begins_later() -> None:
+    async with world() as node:
+        ask = node.store.bounds
+
+        async def failing(stream: str) -> Bounds:
+            raise ZeroDivisionError
+
+        node.store.bounds = failing
+        (path,) = node.following.tails.paths("s/a")
+        with pytest.raises(StreamUnavailable):
+            await node.following.tails.started((path,))
+        node.store.bounds = ask
+        await node.client().subscribe("s/#")
+        assert node.following.background.supervision.statistics() == {"background": 1}

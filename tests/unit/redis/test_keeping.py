@@ -11,6 +11,7 @@ import pytest
 from gateway.core.backoff import Backoff
 from gateway.errors import BusUnavailable, RedisUnavailable, StreamUnavailable
 from gateway.redis.keeping import keep_all, keep_connected
+from gateway.supervision import Supervision
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -167,7 +168,9 @@ async def for_ever(running: set[str], name: str) -> None:
 
 async def test_all_are_kept_at_a_time_and_end_together() -> None:
     running: set[str] = set()
-    keeping = asyncio.create_task(keep_all(lambda: for_ever(running, "a"), lambda: for_ever(running, "b")))
+    keeping = asyncio.create_task(
+        keep_all(Supervision(), a=lambda: for_ever(running, "a"), b=lambda: for_ever(running, "b"))
+    )
     async with asyncio.timeout(5):
         while running != {"a", "b"}:  # noqa: ASYNC110 - turns of the loop are what is waited for
             await asyncio.sleep(0)
@@ -177,23 +180,32 @@ async def test_all_are_kept_at_a_time_and_end_together() -> None:
     assert running == set()
 
 
-async def test_when_one_fails_all_end() -> None:
+def test_one_that_fails_begins_again_and_the_others_go_on() -> None:
     running: set[str] = set()
+    lives = 0
 
     async def fail() -> None:
-        while not running:  # noqa: ASYNC110 - turns of the loop are what is waited for
-            await asyncio.sleep(0)
+        nonlocal lives
+        lives += 1
+        assert running <= {"a"}
         raise ZeroDivisionError
 
-    with pytest.raises(ExceptionGroup) as raised:
-        await keep_all(lambda: for_ever(running, "a"), fail)
-    assert raised.group_contains(ZeroDivisionError)
-    assert running == set()
+    async def scenario() -> None:
+        supervision = Supervision()
+        keeping = asyncio.create_task(keep_all(supervision, a=lambda: for_ever(running, "a"), b=fail))
+        await asyncio.sleep(20)
+        assert running == {"a"}
+        assert supervision.statistics() == {"b": lives}
+        assert lives > 2
+        keeping.cancel()
+        await asyncio.wait([keeping])
+
+    virtually(scenario)
 
 
 async def test_nothing_begins_when_it_is_cancelled_before() -> None:
     running: set[str] = set()
-    keeping = asyncio.create_task(keep_all(lambda: for_ever(running, "a")))
+    keeping = asyncio.create_task(keep_all(Supervision(), a=lambda: for_ever(running, "a")))
     keeping.cancel()
     await asyncio.wait([keeping])
     assert keeping.cancelled()

@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import RedisUnavailable
 from gateway.redis.locating import keep_located
 from gateway.redis.servers import Address
+from gateway.supervision import Supervision
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -53,9 +54,18 @@ class Kept:
     def __init__(self, servers: Servers) -> None:
         self.answers: list[Mapping[Address, list[int]]] = []
         self.relocating = asyncio.Event()
+        self.supervision = Supervision()
         self.tasks: asyncio.TaskGroup | None = None
         self.task = asyncio.create_task(
-            keep_located(servers, KEYS, self.arrange, relocating=self.relocating, log=LOG)
+            keep_located(
+                servers,
+                KEYS,
+                self.arrange,
+                relocating=self.relocating,
+                log=LOG,
+                supervision=self.supervision,
+                name="test",
+            )
         )
 
     def arrange(self, located: Mapping[Address, list[int]], tasks: asyncio.TaskGroup) -> None:
@@ -146,27 +156,18 @@ def test_without_an_answer_all_stays_as_it_was(caplog: pytest.LogCaptureFixture)
     ]
 
 
-def test_a_server_whose_task_fails_ends_everything() -> None:
-    async def fail() -> None:
-        raise ZeroDivisionError
+def test_after_what_is_no_unavailability_it_goes_on_with_the_tasks_that_there_are() -> None:
+    located = {Address("h", 1): [0, 1]}
 
     async def scenario() -> None:
-        kept = Kept(Servers())
-        await asyncio.sleep(1)
+        kept = Kept(Servers(located, ZeroDivisionError(), located))
+        await asyncio.sleep(0.01)
         assert kept.tasks is not None
-        kept.tasks.create_task(fail())
-        with pytest.raises(ExceptionGroup) as raised:
-            await kept.task
-        assert raised.group_contains(ZeroDivisionError)
-
-    virtually(scenario)
-
-
-def test_what_is_no_unavailability_ends_everything() -> None:
-    async def scenario() -> None:
-        kept = Kept(Servers(ZeroDivisionError()))
-        with pytest.raises(ExceptionGroup) as raised:
-            await kept.task
-        assert raised.group_contains(ZeroDivisionError)
+        running = kept.tasks.create_task(asyncio.Event().wait())
+        await asyncio.sleep(8)
+        assert kept.answers == [located, located]
+        assert kept.supervision.statistics() == {"test": 1}
+        assert not running.done()
+        await kept.end()
 
     virtually(scenario)

@@ -65,6 +65,12 @@ class Server:
             prepared = self.answers.get(str(command[-1]), [])
             self._replies.append(prepared.pop(0) if prepared else command[-1])
 
+    def when_lost(self, told: object) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
     async def receive(self) -> object:
         reply = self._replies.popleft()
         if isinstance(reply, Exception):

@@ -250,3 +250,34 @@ async def test_the_database_is_as_durable_as_was_asked_for(
             ]
 
         assert await in_writing_thread(store, pragmas) == ["wal", value]
+
+
+async def test_what_the_writing_thread_cannot_be_given_is_answered_and_the_next_is_stored(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as store:
+        worker = store._writing._worker
+        assert worker is not None
+        run = worker.run
+
+        def fail(job: Callable[[], object]) -> None:
+            worker.run = run  # type: ignore[method-assign]
+            raise ZeroDivisionError
+
+        worker.run = fail  # type: ignore[method-assign,assignment]
+        with pytest.raises(StreamUnavailable):
+            await store.append("s", message(1))
+        assert (await store.append("s", message(2))).offset == 1
+        assert store._supervision.statistics() == {"store": 1}
+
+
+async def test_a_store_that_lost_the_thread_of_what_it_stored_is_given_up(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        store._writing._take_committed = fail  # type: ignore[method-assign]
+        with pytest.raises(StreamUnavailable):
+            await store.append("s", message(1))
+        assert store._supervision.given_up() == ("store",)
