@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import RedisUnavailable
@@ -29,7 +30,7 @@ async def keep_located(
     supervision: Supervision,
     name: str,
 ) -> None:
-    """Ask which server has which of ``keys``, again and again, for ever.
+    """Ask which server has which of ``keys``, when told that they have moved and now and then, for ever.
 
     Args:
         servers: are asked.
@@ -59,4 +60,6 @@ async def keep_located(
                     await relocating.wait()
 
     async with asyncio.TaskGroup() as tasks:
+        watch = partial(servers.watch, relocating.set)
+        tasks.create_task(supervision.until_done("sentinels", watch))
         await supervision.keep(name, ask)

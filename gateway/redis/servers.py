@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlencode
 
@@ -11,11 +13,14 @@ from redis.asyncio.connection import Connection, parse_url
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from gateway.core.backoff import Backoff
 from gateway.errors import RedisUnavailable
+from gateway.redis.keeping import keep_connected
+from gateway.redis.sentinel_news import hear
 from gateway.redis.wire import dial
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.redis.wire import Wire
 
@@ -38,6 +43,10 @@ _NO_TEXT = {
 
 
 _LARGEST_PORT = 65535
+
+_BACKOFF = Backoff(first_seconds=0.1, limit_seconds=5.0)
+
+_log = logging.getLogger("gateway.redis")
 
 
 class Address(NamedTuple):
@@ -69,6 +78,10 @@ class Servers(Protocol):
         """
         ...
 
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` when told that ``locate`` has another answer now; ends where nobody tells."""
+        ...
+
 
 class SingleServer:
     """One server, named by a ``redis:``, ``rediss:`` or ``unix:`` URL."""
@@ -86,6 +99,9 @@ class SingleServer:
     async def connect(self, address: Address) -> Wire:  # noqa: ARG002 - there is only one
         """Open a connection to it."""
         return await dial(self._arguments, self._timeout)
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """There is nobody who would tell."""
 
 
 class SentinelServers:
@@ -114,8 +130,7 @@ class SentinelServers:
                     host, port = await self._ask(sentinel)
             except (RedisUnavailable, TimeoutError):
                 continue
-            self._sentinels.remove(sentinel)
-            self._sentinels.insert(0, sentinel)
+            self._prefer(sentinel)
             return {Address(host, port): list(range(len(channels)))}
         raise RedisUnavailable(f"Redis: no sentinel knows the master {self._master!r}")
 
@@ -133,8 +148,35 @@ class SentinelServers:
             raise RedisUnavailable(f"Redis: {address.host}:{address.port} is no longer the master")
         return wire
 
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Listen to all sentinels, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for sentinel in list(self._sentinels):
+                tasks.create_task(self._listen(sentinel, changed))
+
+    async def _listen(self, sentinel: Address, changed: Callable[[], None]) -> None:
+        def told() -> None:
+            # Others may hear of it later.
+            self._prefer(sentinel)
+            changed()
+
+        await keep_connected(
+            partial(hear, partial(self._dial, sentinel), self._master, begun=changed, told=told),
+            _BACKOFF,
+            relocate=lambda: None,
+            log=_log,
+            what=f"listening to the sentinel {sentinel.host}:{sentinel.port}",
+        )
+
+    def _prefer(self, sentinel: Address) -> None:
+        self._sentinels.remove(sentinel)
+        self._sentinels.insert(0, sentinel)
+
+    async def _dial(self, sentinel: Address) -> Wire:
+        return await dial(self._sentinel_arguments | sentinel._asdict(), self._timeout)
+
     async def _ask(self, sentinel: Address) -> Address:
-        wire = await dial(self._sentinel_arguments | sentinel._asdict(), self._timeout)
+        wire = await self._dial(sentinel)
         try:
             answer = await wire.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
         finally:
@@ -171,6 +213,9 @@ class ClusterServers:
     async def connect(self, address: Address) -> Wire:
         """Open a connection to one of the servers."""
         return await dial(self._arguments | address._asdict(), self._timeout)
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Nobody tells but the servers themselves, of those who ask the wrong one."""
 
     async def _ask(self, server: Address) -> list[tuple[int, int, Address]]:
         wire = await dial(self._arguments | server._asdict(), self._timeout)

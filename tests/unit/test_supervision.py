@@ -161,6 +161,8 @@ FOR_EVER = {
     "engine.background": {"self._run(function, *arguments)"},
     "engine.cluster": {"self._repair.run", "self._answer_questions"},
     "redis.keeping": {"supervision.keep(name, each)"},
+    "redis.locating": {"supervision.until_done('sentinels', watch)"},
+    "redis.servers": {"self._listen(sentinel, changed)"},
     "streams.memory": {"self._supervision.keep('store_upkeep', self._sweep)"},
     "streams.redis": {
         "self._run()",

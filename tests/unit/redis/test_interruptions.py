@@ -45,6 +45,9 @@ class Refusing:
         self.attempts += 1
         raise RedisUnavailable("Redis: away")
 
+    async def watch(self, changed: object) -> None:
+        pass
+
 
 class Cutting(Refusing):
     """Servers, and connections to them, that are lost at the first word."""

@@ -29,6 +29,7 @@ class Servers:
     def __init__(self, *answers: Mapping[Address, list[int]] | Exception, takes: float = 0.0) -> None:
         self.answers = list(answers) or [{}]
         self.takes = takes
+        self.told_after: list[float] = []
         self.asked: list[float] = []
 
     async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
@@ -39,6 +40,11 @@ class Servers:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        for seconds in self.told_after:
+            await asyncio.sleep(seconds)
+            changed()
 
     async def connect(self, address: Address) -> Any:
         raise AssertionError("nothing is connected here")
@@ -105,6 +111,19 @@ def test_a_reason_makes_servers_be_asked_at_once() -> None:
         kept.relocating.set()
         await asyncio.sleep(1)
         assert servers.asked == [0.0, 2.0]
+        await kept.end()
+
+    virtually(scenario)
+
+
+def test_news_make_servers_be_asked_at_once() -> None:
+    servers = Servers()
+    servers.told_after = [1.0, 1.5]
+
+    async def scenario() -> None:
+        kept = Kept(servers)
+        await asyncio.sleep(4)
+        assert servers.asked == [0.0, 1.0, 2.5]
         await kept.end()
 
     virtually(scenario)
