@@ -4,6 +4,12 @@
     the node's name
     per publication: length of the topic (2), of the frame (4), of a JSON body in it (4) | topic | frame
 
+Or, where the node has come to a server, a mark: how far it has come in this partition without that server.
+
+    mark (1 byte) | length of the node's name (1) | partitions (2) | next number (8) | unconfirmed (4)
+    | moved (1)
+    the node's name
+
 All numbers are big-endian. Publications carry the finished ``gateway.v1`` frame, so the receiving node writes
 it to its subscribers as it is; a JSON body stands last in it, before the closing brace, and is cut out by its
 length (0: the body is binary). A node numbers its publications per partition from 0, so loss can be counted.
@@ -26,8 +32,11 @@ if TYPE_CHECKING:
     from gateway.core.publication import MessageEncoder, Publication
 
 VERSION = 1
+MARK = b"\2"
+"""The first byte of a mark."""
 
 _HEAD = Struct("!BBHQI")
+_MARK = Struct("!BBHQI?")
 _RECORD = Struct("!HII")
 
 
@@ -50,6 +59,48 @@ class Head:
     partitions: int
     first: int
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a node's numbers have come in a partition, told by the server that it publishes by from now on.
+
+    Attributes:
+        node: whose numbers they are.
+        partitions: as in ``Head``.
+        following: the number that its next publication bears.
+        unconfirmed: how many of the last before it were not answered, so that their publishers know.
+        moved: the node has published by another server before.
+    """
+
+    node: str
+    partitions: int
+    following: int
+    unconfirmed: int
+    moved: bool
+
+
+def encode_mark(mark: Mark) -> bytes:
+    """The payload of ``mark``."""
+    node = mark.node.encode()
+    start = _MARK.pack(MARK[0], len(node), mark.partitions, mark.following, mark.unconfirmed, mark.moved)
+    return start + node
+
+
+def decode_mark(payload: bytes) -> Mark:
+    """Read a payload that begins with ``MARK``.
+
+    Raises:
+        BadPayload: cut short, or too long.
+    """
+    try:
+        _, length, partitions, following, unconfirmed, moved = _MARK.unpack_from(payload)
+        node = payload[_MARK.size :].decode()
+    except (StructError, UnicodeDecodeError) as exc:
+        raise BadPayload("payload cut short") from exc
+    if len(payload) != _MARK.size + length:
+        raise BadPayload("a mark of another length than it says")
+    return Mark(node, partitions, following, unconfirmed, moved)
 
 
 def encode_record(publication: Publication, encoder: MessageEncoder) -> bytes:

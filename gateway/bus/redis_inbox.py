@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.bus.partitions import CONTROL_PARTITIONS
-from gateway.bus.payload import BadPayload, decode_head, decode_publications
+from gateway.bus.payload import MARK, BadPayload, decode_head, decode_mark, decode_publications
 from gateway.bus.sequences import Sequences
 
 if TYPE_CHECKING:
@@ -73,11 +73,13 @@ class Inbox:
     def put(self, partition: int, payload: bytes) -> None:
         """Take a payload; one that doesn't fit is counted as lost."""
         self.payloads += 1
+        if payload[:1] == MARK:
+            self._take_mark(partition, payload)
+            return
         try:
             head = decode_head(payload)
         except BadPayload as exc:
-            self._warn_of(str(exc))
-            self.miss(frozenset((partition,)), None)
+            self._lose_unread(partition, exc)
             return
         if head.partitions != self._partitions:
             own = CONTROL_PARTITIONS
@@ -93,8 +95,12 @@ class Inbox:
         self._holes.clear()
         self._wake()
 
+    def interrupt(self, partition: int) -> None:
+        """This node could not listen to ``partition`` for a while; those who miss something are told."""
+        self._sequences[partition].interrupt()
+
     def forget(self, partition: int) -> None:
-        """This node stopped listening to ``partition`` for a while."""
+        """This node does not listen to ``partition`` any more, since nobody wants it."""
         self._sequences[partition].forget()
 
     def close(self) -> None:
@@ -116,6 +122,22 @@ class Inbox:
         elif hole.dropped is not None:
             hole.dropped = None if dropped is None else hole.dropped + dropped
         self._wake()
+
+    def _take_mark(self, partition: int, payload: bytes) -> None:
+        try:
+            mark = decode_mark(payload)
+        except BadPayload as exc:
+            self._lose_unread(partition, exc)
+            return
+        missing = self._sequences[partition].mark(
+            mark.node, mark.following, unconfirmed=mark.unconfirmed, moved=mark.moved
+        )
+        if missing != 0:
+            self.miss(frozenset((partition,)), missing)
+
+    def _lose_unread(self, partition: int, problem: BadPayload) -> None:
+        self._warn_of(str(problem))
+        self.miss(frozenset((partition,)), None)
 
     def _warn_of(self, problem: str) -> None:
         self.foreign += 1

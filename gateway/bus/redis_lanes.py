@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.bus.payload import Head, encode_payload, encode_record
+from gateway.bus.payload import Head, Mark, encode_mark, encode_payload, encode_record
 from gateway.errors import BusUnavailable, RateLimited
 
 if TYPE_CHECKING:
     from gateway.bus.redis_publishing import PublishLink
     from gateway.core.publication import MessageEncoder, Publication
+    from gateway.redis.servers import Address
 
 _PAYLOAD_BYTES = 1024 * 1024
 """A lane's batch takes no more; what is published beyond goes into the next one."""
@@ -52,15 +53,30 @@ class Lane:
         link: the connection to the server that has the partition; None while that isn't known.
         travelling: the batch that awaits its answer.
         moved: a batch that a server refused because the partition is another one's.
+        next: the number of the next publication that goes.
+        unconfirmed: how many of the last that went were not confirmed.
+        server: the one that has last heard how far the numbers have come; None before the first.
     """
 
-    __slots__ = ("batches", "channel", "link", "moved", "next", "number", "travelling")
+    __slots__ = (
+        "batches",
+        "channel",
+        "link",
+        "moved",
+        "next",
+        "number",
+        "server",
+        "travelling",
+        "unconfirmed",
+    )
 
     def __init__(self, number: int, channel: bytes) -> None:
         self.number = number
         self.channel = channel
         self.link: PublishLink | None = None
         self.next = 0
+        self.unconfirmed = 0
+        self.server: Address | None = None
         self.batches: list[Batch] = []
         self.travelling: Batch | None = None
         self.moved: Batch | None = None
@@ -127,9 +143,19 @@ class Outgoing:
         lane.travelling = batch
         return batch
 
+    def mark(self, lane: Lane, server: Address) -> bytes | None:
+        """What tells ``server`` how far the numbers of ``lane`` have come; None where there are none yet."""
+        # What was refused as another server's goes again, under the numbers that it has.
+        following = lane.next - (0 if lane.moved is None else len(lane.moved.records))
+        if not following:
+            return None
+        moved = lane.server not in {None, server}
+        return encode_mark(Mark(self.node, len(self.lanes), following, lane.unconfirmed, moved))
+
     def confirm(self, lane: Lane, batch: Batch) -> None:
         """The server has taken ``batch``."""
         lane.travelling = None
+        lane.unconfirmed = 0
         self.bytes -= batch.bytes
         self.payloads += 1
         self.publications += len(batch.records)
@@ -140,6 +166,8 @@ class Outgoing:
         """``batch`` was not confirmed, and won't be."""
         if lane.travelling is batch:
             lane.travelling = None
+        if batch.payload:
+            lane.unconfirmed += len(batch.records)
         self.bytes -= batch.bytes
         self.failed += len(batch.records)
         batch.fail(reason)

@@ -161,8 +161,7 @@ class ListenLink:
         """``partition`` is another server's from now on."""
         self.partitions.discard(partition)
         self._by_channel.pop(partition.channel, None)
-        partition.interrupted()
-        self._inbox.forget(partition.number)
+        self._interrupt(partition)
         partition.link = None
 
     async def run(self) -> None:
@@ -191,8 +190,14 @@ class ListenLink:
             self.up = False
             await wire.close()
             for partition in self.partitions:
-                partition.interrupted()
-                self._inbox.forget(partition.number)
+                self._interrupt(partition)
+
+    def _interrupt(self, partition: Partition) -> None:
+        partition.interrupted()
+        if partition.missed:
+            self._inbox.interrupt(partition.number)
+        else:
+            self._inbox.forget(partition.number)
 
     async def _begin(self, wire: Wire) -> None:
         """Listen to the heartbeats, where there are any; a login does not show that the node may."""
@@ -285,7 +290,8 @@ class ListenLink:
             return  # an answer to PING, or about the channel of the heartbeat
         if reply[0] in SUBSCRIBED:
             if partition.asked:
-                self._inbox.forget(partition.number)
+                if not partition.missed:
+                    self._inbox.forget(partition.number)
                 partition.confirmed()
                 self._complete()
         elif reply[0] in UNSUBSCRIBED:
@@ -293,8 +299,7 @@ class ListenLink:
                 partition.leaving -= 1
             else:
                 # The server let it go by itself: the partition is another one's now.
-                partition.interrupted()
-                self._inbox.forget(partition.number)
+                self._interrupt(partition)
                 self._relocate()
 
     def _complete(self) -> None:

@@ -62,6 +62,7 @@ class PublishLink:
         self._other = other
         self._work = asyncio.Event()
         self._ready: dict[Lane, None] = {}
+        self._unmarked: set[Lane] = set()
         self._giving_up: asyncio.TimerHandle | None = None
         self._asked_at: float | None = None
         self._warned = -math.inf
@@ -79,6 +80,9 @@ class PublishLink:
         """``lane`` is this server's from now on."""
         if lane.link is not None and lane.link is not self:
             lane.link.release(lane)
+        if lane.link is not self:
+            self._unmarked.add(lane)
+            self._work.set()
         lane.link = self
         if lane.batches or lane.moved:
             self.wake(lane)
@@ -86,6 +90,7 @@ class PublishLink:
     def release(self, lane: Lane) -> None:
         """``lane`` is another server's from now on."""
         self._ready.pop(lane, None)
+        self._unmarked.discard(lane)
 
     async def run(self) -> None:
         """Keep the connection for ever."""
@@ -131,6 +136,7 @@ class PublishLink:
                         await self._work.wait()
             self._work.clear()
             wire.check()
+            await self._mark(wire)
             batches = self._take()
             beat = loop.time() >= beat_due
             if batches or beat:
@@ -140,6 +146,35 @@ class PublishLink:
             if beat:
                 self.beats += 1
                 beat_due = loop.time() + self._beat_seconds
+
+    async def _mark(self, wire: Wire) -> None:
+        """Tell how far the numbers have come, ahead of what is published by this server from now on.
+
+        Nodes that listen here have missed what was published by another one, and would not notice before the
+        next publication, or where they have not heard this node before.
+        """
+        # What is on its way by another server may come back, and has its number already.
+        while lanes := [lane for lane in self._unmarked if lane.travelling is None]:
+            self._unmarked.difference_update(lanes)
+            marks = [(lane, self._outgoing.mark(lane, self._address)) for lane in lanes]
+            commands: list[Command] = [(self._verb, lane.channel, mark) for lane, mark in marks if mark]
+            try:
+                async with asyncio.timeout(self._outgoing.timeout):
+                    if commands:
+                        await wire.send(commands)
+                    for lane, mark in marks:
+                        if mark is None or await self._is_taken(wire):
+                            lane.server = self._address
+            except TimeoutError:
+                raise BusUnavailable("Redis does not answer") from None
+
+    async def _is_taken(self, wire: Wire) -> bool:
+        try:
+            await wire.receive()
+        except Refused:
+            # Either the partition is another server's, by which it is told then, or nothing gets through.
+            return False
+        return True
 
     def _take(self) -> list[tuple[Lane, Batch]]:
         ready, self._ready = self._ready, {}
@@ -169,7 +204,7 @@ class PublishLink:
             for lane, batch in batches:
                 if lane.travelling is batch:
                     self._outgoing.refuse(lane, batch, "Redis did not confirm it; it may have been delivered")
-                if lane.batches and lane.link is not None:
+                if lane.link is not None and (lane.batches or lane.link is not self):
                     lane.link.wake(lane)
 
     async def _settle(self, wire: Wire, lane: Lane, batch: Batch) -> None:
@@ -213,8 +248,11 @@ class PublishLink:
         if self.connections > 1:
             _log.info("publishing to Redis again")
         for lane in self._outgoing.lanes:
-            if lane.link is self and lane.batches:
-                self.wake(lane)
+            if lane.link is self:
+                self._unmarked.add(lane)
+                self._work.set()
+                if lane.batches:
+                    self.wake(lane)
 
     def _trouble(self, since: float) -> None:
         """Publishers may wait for a new connection, but no longer than for any answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.bus.payload import Head, encode_payload, encode_record
+from gateway.bus.payload import Head, Mark, encode_mark, encode_payload, encode_record
 from gateway.bus.redis_inbox import Inbox
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.publication import Publication
@@ -64,6 +64,31 @@ async def test_what_cannot_be_read_is_a_loss_of_unknown_size() -> None:
     inbox.put(0, payload(0)[:-1])
     await handed_on(inbox)
     assert record == [({0}, None), ({0}, None)]
+
+
+async def test_marks_tell_what_went_by_another_server() -> None:
+    record: list[object] = []
+    inbox = inbox_into(record)
+    inbox.put(0, payload(0))
+    inbox.interrupt(0)
+    inbox.put(0, encode_mark(Mark("n", 4, 8, 0, moved=True)))
+    inbox.put(0, payload(8))
+    inbox.put(1, encode_mark(Mark("n", 4, 3, 0, moved=True)))
+    inbox.put(2, encode_mark(Mark("n", 4, 3, 0, moved=False)))
+    await handed_on(inbox)
+    assert record == ["0", ({0}, 7), "8", ({1}, None)]
+    assert (inbox.lost, inbox.foreign) == (7, 0)
+
+
+async def test_a_mark_that_cannot_be_read_is_a_loss_of_unknown_size() -> None:
+    record: list[object] = []
+    inbox = inbox_into(record)
+    mark = encode_mark(Mark("n", 4, 8, 0, moved=True))
+    for broken in (mark[:-1], mark + b"x", mark[:5]):
+        inbox.put(3, broken)
+        await handed_on(inbox)
+    assert record == [({3}, None)] * 3
+    assert inbox.foreign == 3
 
 
 async def test_nothing_is_counted_over_a_break() -> None:
