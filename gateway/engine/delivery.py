@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,9 @@ _LARGE = 2048
 
 _DRAIN_BYTES = 64 * 1024
 """What a connection that was blocked is given per write."""
+
+
+_log = logging.getLogger("gateway.delivery")
 
 
 class Delivery:
@@ -162,4 +167,13 @@ def _write(outboxes: list[Outbox]) -> None:
                 pending = b"".join(pending)
             # Looked up, then called: the interpreter is slow to find a method that lies in a slot.
             write = outbox.write
-            write(pending)
+            try:
+                write(pending)
+            except Exception:  # noqa: BLE001 - the others were taken to be written, and nobody would do it again
+                _end(outbox)
+
+
+def _end(outbox: Outbox) -> None:
+    _log.exception("a connection can't be written, and is ended")
+    with suppress(Exception):
+        outbox.sink.close(CloseCode.INTERNAL, "internal error")

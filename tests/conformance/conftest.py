@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["gateway_process", "module_gateway_process", "module_redis_server", "redis_server"]
 
 
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """As in production: asyncio's own loop hides what a reset does to who writes next."""
+    return "asyncio", {"use_uvloop": True}
+
+
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """Gives the URL of what is asked for; each is started once."""

@@ -39,6 +39,12 @@ SLACK_SECONDS = 1.0  # a busy machine
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """As in production: asyncio's own loop hides what a reset does to who writes next."""
+    return "asyncio", {"use_uvloop": True}
+
+
 @pytest.fixture
 def server(module_redis_server: RunningRedis) -> RunningRedis:
     return module_redis_server

@@ -108,3 +108,30 @@ async def test_a_flush_writes_everything_at_once() -> None:
 
     assert [written(each) for each in node.crowd] == [b"one "] * 1000
     assert node.hub.unwritten == 0
+
+
+async def test_a_connection_that_fails_to_be_written_is_ended_and_the_others_are_written() -> None:
+    node = Node(100)
+    closed: list[int] = []
+
+    class Failing(Written):
+        def write(self, frames: bytes) -> None:
+            raise RuntimeError("the handler is closed")
+
+        def close(self, code: int, reason: str = "") -> None:
+            closed.append(code)
+
+    for number in (0, 50):
+        broken = Outbox(Failing(node.order, 0.0), node.codec, OutboxLimits())
+        node.hub.attach(broken)
+        node.hub.subscribe(broken, "news")
+        node.crowd.insert(number, broken)
+    node.publish("news", "a")
+    await asyncio.sleep(0)
+    await node.finish()
+    assert closed == [1011, 1011]
+    assert [written(each) for each in node.crowd if type(each.sink) is Written] == [b"a "] * 100
+    node.publish("news", "b")
+    await asyncio.sleep(0)
+    await node.finish()
+    assert all(written(each) == b"a b " for each in node.crowd if type(each.sink) is Written)
