@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -27,6 +28,7 @@ from tests.integration.outage import (
 from tests.redis_process import RunningRedis, owns, redis_cluster, redis_servers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.integration.conftest import RunningGateway, StartGateway
@@ -143,7 +145,9 @@ async def test_a_node_killed_and_restarted(nodes: list[RunningGateway], server: 
     again.check(gaps=no_gaps)
 
 
-async def test_failover_by_sentinel(gateway_process: StartGateway, tmp_path: Path) -> None:
+@contextmanager
+def watched_by_a_sentinel(tmp_path: Path) -> Iterator[tuple[RunningRedis, RunningRedis, RunningRedis]]:
+    """A master, its replica, and who watches them."""
     with redis_servers(tmp_path, (), ()) as (master, replica):
         replica.call("REPLICAOF", "127.0.0.1", str(master.port))
         configuration = tmp_path / "sentinel.conf"
@@ -154,18 +158,38 @@ async def test_failover_by_sentinel(gateway_process: StartGateway, tmp_path: Pat
         sentinel = RunningRedis(tmp_path, options=(str(configuration), "--sentinel"))
         try:
             sentinel.start()
-            await asyncio.to_thread(wait_for_replica, sentinel)
-            url = f"redis+sentinel://{sentinel.address}/main"
-            nodes = [gateway_process(settings_for(url)) for _ in range(2)]
-            async with history(nodes) as record:
-                await record.steady()
-                master.kill()
-                await until_status(nodes[0], "degraded")
-                await record.steady()
-            assert all(each.gaps for each in record.subscribers)
-            record.check()
+            wait_for_replica(sentinel)
+            yield master, replica, sentinel
         finally:
             sentinel.kill()
+
+
+async def test_failover_by_sentinel(gateway_process: StartGateway, tmp_path: Path) -> None:
+    with watched_by_a_sentinel(tmp_path) as (master, _, sentinel):
+        url = f"redis+sentinel://{sentinel.address}/main"
+        nodes = [gateway_process(settings_for(url)) for _ in range(2)]
+        async with history(nodes) as record:
+            await record.steady()
+            master.kill()
+            await until_status(nodes[0], "degraded")
+            await record.steady()
+        assert all(each.gaps for each in record.subscribers)
+        record.check()
+
+
+async def test_planned_failover_by_sentinel(gateway_process: StartGateway, tmp_path: Path) -> None:
+    """Both servers are there, and nodes go over one after the other."""
+    with watched_by_a_sentinel(tmp_path) as (master, replica, sentinel):
+        url = f"redis+sentinel://{sentinel.address}/main"
+        nodes = [gateway_process(settings_for(url)) for _ in range(2)]
+        async with history(nodes) as record:
+            await record.steady()
+            sentinel.call("SENTINEL", "FAILOVER", "main")
+            await record.until(lambda: len(pubsub_clients(replica).splitlines()) == len(nodes))
+            await record.steady()
+        assert all(each.gaps for each in record.subscribers)
+        record.check()
+        assert str(master.port) not in str(sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"))
 
 
 async def test_a_slot_moves_in_a_cluster(gateway_process: StartGateway, tmp_path: Path) -> None:
