@@ -39,6 +39,7 @@ from gateway.ingest.problems import problem_of
 from gateway.ingest.rest import rest_routes
 from gateway.observability.connection_log import ConnectionLog
 from gateway.observability.health import Health
+from gateway.observability.log_stream import dropped_records
 from gateway.observability.logs import configure_logs
 from gateway.observability.metrics import Metrics
 from gateway.settings import read
@@ -224,6 +225,7 @@ class Gateway:
             watch_bus(self._bus, metrics, health)
             register_cluster_metrics(metrics, self._cluster)
         watch_streams(self._streams, metrics, health, hub=self.hub, following=self._following)
+        metrics.counter("log_records_dropped", "Log records that nobody took.", dropped_records)
 
     def _routes(self) -> list[BaseRoute]:
         settings, limits = self._settings, self._settings.limits
@@ -308,13 +310,17 @@ def serve(settings: Settings) -> None:
     build(settings).run()
 
 
-def configure(settings: Settings, *, worker: int | None = None) -> None:
-    """Configure the log of the process; of several that are one gateway, ``worker`` tells which it is."""
+def configure(settings: Settings, *, worker: int | None = None, thread: bool = True) -> None:
+    """Configure the log of the process; of several that are one gateway, ``worker`` tells which it is.
+
+    A process that others are forked from must have no ``thread``.
+    """
     configure_logs(
         level=settings.server.log_level,
         form=settings.server.log_format,
         secrets=settings.secret_texts(),
         fields={} if worker is None else {"worker": worker},
+        thread=thread,
     )
     # Uvicorn tells of every handshake with its query string, where a token may be; we have our own record.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -54,7 +54,7 @@ def serve(settings: Settings) -> int:
         NoEmbeddedServer: no Redis is configured, and a private one can't be had.
         UnusableCertificate: its files are wrong.
     """
-    app.configure(settings)
+    app.configure(settings, thread=False)
     count = settings.server.workers
     with ExitStack() as stack:
         # Held, not listened on: the port stays ours while no worker listens.

@@ -5,6 +5,8 @@ the last step before it becomes text: whatever an exception or a library puts in
 
 Written for machines, structlog's records go straight to the stream. The way through the standard library's
 logging, which looks for the caller in the stack, costs 50 µs more, a quarter of what a connection costs.
+
+Nobody waits for who reads the log: see `log_stream`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
+
+from gateway.observability.log_stream import LogStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -43,7 +47,8 @@ def configure_logs(
     secrets: Iterable[str] = (),
     stream: TextIO | None = None,
     fields: Mapping[str, object] | None = None,
-) -> None:
+    thread: bool = True,
+) -> LogStream:
     """Route every record of the process to ``stream`` (stderr); the last call wins.
 
     Give uvicorn ``log_config=None``, or it puts handlers of its own beside this one.
@@ -53,13 +58,17 @@ def configure_logs(
         form: ``auto`` writes for people where ``stream`` is a terminal, else JSON.
         secrets: texts that are written as ``***`` wherever they occur; those under 4 characters are left out,
             since masking them would tear up every record.
-        stream: where to write.
+        stream: where to write; where it is stderr, whatever else is written there goes the same way.
         fields: what every record says besides its own.
+        thread: write beside whoever logs; False for a process that others are forked from.
+
+    Returns:
+        What the records are written to.
     """
-    stream = stream or sys.stderr
-    terminal = stream.isatty()
+    written = _stream(stream, thread=thread)
+    terminal = written.isatty()
     pretty = form == "console" or (form == "auto" and terminal)
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(written)
     masking = Masking(secrets)
     shared = _shared(fields or {})
     handler.setFormatter(_formatter(_console(colors=terminal) if pretty else _json_line, masking, shared))
@@ -67,6 +76,7 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)
+    logging.captureWarnings(stream is None)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -74,10 +84,32 @@ def configure_logs(
     last: list[Processor] = [structlog.processors.format_exc_info, masking, _json_line]
     structlog.configure(
         processors=[*shared, *([ProcessorFormatter.wrap_for_formatter] if pretty else last)],
-        logger_factory=structlog.stdlib.LoggerFactory() if pretty else _to_stream(handler),
+        logger_factory=structlog.stdlib.LoggerFactory() if pretty else _to_stream(written),
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         cache_logger_on_first_use=True,
     )
+    return written
+
+
+class _Handler(logging.StreamHandler[LogStream]):
+    """What the standard library's loggers write with."""
+
+    def flush(self) -> None:
+        """Leave it to the stream: a thread that logs must not wait either."""
+
+
+def _stream(stream: TextIO | None, *, thread: bool) -> LogStream:
+    if stream is not None:
+        return LogStream(stream, thread=thread)
+    before = sys.stderr
+    # Warnings, tracebacks and what a library prints would wait for the log's reader just as well.
+    sys.stderr = written = LogStream(before.inner if isinstance(before, LogStream) else before, thread=thread)
+    written.on_dropped = _tell_dropped
+    return written
+
+
+def _tell_dropped(count: int) -> None:
+    structlog.get_logger("gateway.log").warning("log records dropped: nobody took them", dropped=count)
 
 
 class Masking:
@@ -166,31 +198,22 @@ def _json_line(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> s
 class _StreamLogger:
     """What structlog hands finished lines to."""
 
-    __slots__ = ("_handler", "name")
+    __slots__ = ("_stream", "name")
 
-    def __init__(self, name: str, handler: logging.StreamHandler[TextIO]) -> None:
+    def __init__(self, name: str, stream: LogStream) -> None:
         self.name = name
-        self._handler = handler
+        self._stream = stream
 
     def info(self, line: str) -> None:
         """Write one line, between those of the standard library's loggers."""
-        handler = self._handler
-        handler.acquire()
-        try:
-            handler.stream.write(line + "\n")
-            handler.stream.flush()
-        except (OSError, ValueError):
-            # Nobody reads the log any more; that must not end whatever it would have told of.
-            return
-        finally:
-            handler.release()
+        self._stream.write(line + "\n")
 
     debug = warning = error = critical = exception = info
 
 
-def _to_stream(handler: logging.StreamHandler[TextIO]) -> Callable[..., _StreamLogger]:
+def _to_stream(stream: LogStream) -> Callable[..., _StreamLogger]:
     def make(name: str = "gateway", *_: object) -> _StreamLogger:
-        return _StreamLogger(name, handler)
+        return _StreamLogger(name, stream)
 
     return make
 
