@@ -148,6 +148,8 @@ class Gateway:
             started=lambda: self._started(sockets[0].getsockname()),
             drain=self._drain,
             tls_handshake_seconds=self._settings.limits.tls_handshake_timeout,
+            refuse=self.publisher.end,
+            drain_seconds=self._settings.server.drain_seconds,
         )
         self._upkeep.alive = alive
         self._supervision.give_up = runner.fail

@@ -8,6 +8,8 @@ that says why, or the ``Close`` that ends the connection.
            |                     |    +-------- admit ------+  |
            +------ deadline -----+------------- deadline ------+--> CLOSED
 
+``leave`` leads from each of them to LEAVING: what was begun is finished, and nothing new begins.
+
 Spec: docs/protocol.md, "Authentication", "Errors", "Close codes".
 """
 
@@ -40,6 +42,7 @@ class SessionState(Enum):
     UNAUTHENTICATED = "unauthenticated"
     AUTHENTICATED = "authenticated"
     EXPIRED = "expired"
+    LEAVING = "leaving"
     CLOSED = "closed"
 
 
@@ -150,7 +153,14 @@ class Session:
                 return self._too_fast(verdict, command.ref)
         if type(command) is Ping:
             return Reply(Pong(ref=command.ref))
-        if self.state is SessionState.AUTHENTICATED or type(command) is Authenticate:
+        if self.state is SessionState.AUTHENTICATED:
+            return command
+        return self._receive_unready(command)
+
+    def _receive_unready(self, command: Command) -> Effect:
+        if self.state is SessionState.LEAVING:
+            return refusal(Unavailable("the node drains: reconnect, and say it again"), command.ref)
+        if type(command) is Authenticate:
             return command
         if self.state is SessionState.EXPIRED:
             return refusal(TokenExpired("the credential has run out: renew it with auth"), command.ref)
@@ -177,7 +187,7 @@ class Session:
             now: the time.
             remaining: seconds until it runs out, leeway not counted; None for one that never does.
         """
-        if self.state is SessionState.CLOSED:
+        if self.state in {SessionState.LEAVING, SessionState.CLOSED}:
             return
         self.state = SessionState.AUTHENTICATED
         self._failed = 0
@@ -214,6 +224,12 @@ class Session:
         self.state = SessionState.EXPIRED
         self.deadline = now + self._limits.expiry_grace
         return refusal(expired, None)
+
+    def leave(self) -> None:
+        """The node drains."""
+        if self.state is not SessionState.CLOSED:
+            self.state = SessionState.LEAVING
+            self.deadline = None
 
     def close(self) -> None:
         """The connection has ended."""

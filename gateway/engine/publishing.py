@@ -13,7 +13,7 @@ from gateway.core.publication import Publication
 from gateway.core.topics import TopicLimits, parse_topic
 from gateway.engine.appending import Receipt
 from gateway.engine.refusals import Refusals
-from gateway.errors import BadTopic, NotPermitted, RateLimited, TooLarge
+from gateway.errors import BadTopic, NotPermitted, RateLimited, TooLarge, Unavailable
 from gateway.streams.base import Dedupe
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Publisher:
         self._prefix = secrets.token_hex(5)
         self._numbers = count(1)
         self._accepted = self._bytes = self._repeated = 0
+        self._ended = False
 
     def submit(self, command: Publish, principal: Principal) -> Receipt | asyncio.Future[Receipt]:
         """Accept one publication; synchronous wherever the bus is.
@@ -85,7 +86,10 @@ class Publisher:
             BusUnavailable: it may have been delivered all the same.
             StreamUnavailable: it may have been stored all the same.
             StoreFull: it was not stored.
+            Unavailable: the node is about to end.
         """
+        if self._ended:
+            raise Unavailable("the node drains: publish to another one")
         topic = parse_topic(command.topic, self._topic_limits)
         if topic[0] == "$":
             raise BadTopic(f"topic {topic[:128]!r}: topics that begin with '$' are the gateway's own")
@@ -119,6 +123,10 @@ class Publisher:
         """Like ``submit``, awaited."""
         receipt = self.submit(command, principal)
         return receipt if isinstance(receipt, Receipt) else await receipt
+
+    def end(self) -> None:
+        """Accept nothing more: what is accepted later could not be answered before the node ends."""
+        self._ended = True
 
     def statistics(self) -> PublishStatistics:
         """A snapshot for metrics and tests."""

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from gateway.engine.refusals import Refusals
     from gateway.errors import GatewayError
 
+_RETRY_MILLISECONDS = (1000, 2000)
+"""When clients of a node that drains may come back at the earliest; many are spread over a longer time."""
+
+_LONGEST_SPREAD_MILLISECONDS = 5000
+
+_ANSWER_SECONDS = 2.0
+"""By then every publish has its answer; sessions that still wait for one are closed all the same."""
+
 _SLICE = 200
 """Sessions looked at, or sent away, before other work gets its turn: some 2 ms of system calls."""
 
@@ -54,7 +62,10 @@ class ClientSession(Protocol):
         ...
 
     def send_away(self, farewell: GoAway, code: int, reason: str) -> None:
-        """Tell the client that the node goes, then close."""
+        """Tell the client that the node goes, take nothing new, close when what is under way is answered.
+
+        Called again, it closes without waiting any longer.
+        """
         ...
 
     def abort(self) -> None:
@@ -146,21 +157,35 @@ class Sessions:
     async def drain(self, seconds: float) -> None:
         """Send every session away, and abort those that are still there after ``seconds``.
 
-        Clients are told to come back at different times, so that they don't all reach another node at once.
+        Clients are told to come back at different times, so that they don't all reach another node at once,
+        and none so early that it would meet this one again.
         """
         self.draining = True
         with anyio.move_on_after(seconds):
-            sessions = list(self.open.values())
-            spread = min(len(sessions), 5000)
-            for number, session in enumerate(sessions, start=1):
-                retry_after = random.randint(0, spread)  # noqa: S311 - jitter is no secret
-                session.send_away(GoAway("draining", retry_after), CloseCode.GOING_AWAY, "the node drains")
-                if number % _SLICE == 0:
-                    await anyio.lowlevel.checkpoint()
-            while self.open:  # noqa: ASYNC110 - bounded by `seconds`; an event would cost every detach
-                await anyio.sleep(0.02)
+            await self._send_all_away()
+            with anyio.move_on_after(_ANSWER_SECONDS):
+                await self._all_gone()
+            await self._send_all_away()
+            await self._all_gone()
         for session in list(self.open.values()):
             session.abort()
+
+    def retry_after(self) -> int:
+        """When a client of a node that drains should come back, in milliseconds: each at another time."""
+        least, most = _RETRY_MILLISECONDS
+        most = max(most, least + min(len(self.open), _LONGEST_SPREAD_MILLISECONDS))
+        return random.randint(least, most)  # noqa: S311 - jitter is no secret
+
+    async def _send_all_away(self) -> None:
+        for number, session in enumerate(list(self.open.values()), start=1):
+            farewell = GoAway("draining", self.retry_after())
+            session.send_away(farewell, CloseCode.GOING_AWAY, "the node drains")
+            if number % _SLICE == 0:
+                await anyio.lowlevel.checkpoint()
+
+    async def _all_gone(self) -> None:
+        while self.open:  # noqa: ASYNC110 - bounded by the caller; an event would cost every detach
+            await anyio.sleep(0.02)
 
     def statistics(self) -> SessionStatistics:
         """A snapshot for metrics, health and tests."""

@@ -154,8 +154,9 @@ class EventSession:
         return self._next_check(now)
 
     def send_away(self, farewell: GoAway, code: int, reason: str) -> None:
-        """Say that the node goes, write all that is pending, and end."""
-        self._end(code, reason, farewell)
+        """Say that the node goes, write all that is pending, and end; the client has nothing under way."""
+        if self._sink.end is None:
+            self._end(code, reason, farewell)
 
     def expel(self, code: CloseCode, error: GatewayError) -> None:
         """Tell the client ``error`` and end."""

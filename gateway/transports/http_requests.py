@@ -65,6 +65,11 @@ class RequestSequence(HttpToolsProtocol):
         else:
             self._quiet.start(self, self.timeout_keep_alive_handler)
 
+    def end_after_response(self) -> None:
+        """The server drains: answer the request that is under way, and keep the connection for no other."""
+        if not self._idle():
+            self.cycle.keep_alive = False
+
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
@@ -80,7 +85,11 @@ class RequestSequence(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=self.scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=(
+                self.scope["http_version"] != "1.0"
+                and not self._context.draining
+                and self.parser.should_keep_alive()
+            ),
             on_response=self.on_response_complete,
         )
         if idle:

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING
 import anyio
 import uvicorn
 
+from gateway.transports.http_requests import RequestSequence
+from gateway.transports.server_context import context_of
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 _BACKLOG = 4096
 _HURRY_POLL_SECONDS = 0.1
+_ANSWERED_POLL_SECONDS = 0.02
+
+_REFUSING_SECONDS = 0.5
+"""So long before the drain's end nothing more is begun: with what comes behind it there is time to answer."""
 
 # Left alone the kernel hides 4 MB per client that doesn't read, and no bound of ours could hold.
 _UNSENT_BYTES = 16 * 1024
@@ -136,13 +143,27 @@ class GatewayServer(uvicorn.Server):
         started: Callable[[], None],
         drain: Callable[[], Awaitable[None]],
         tls_handshake_seconds: float,
+        refuse: Callable[[], None],
+        drain_seconds: float,
     ) -> None:
-        """Run ``config``; what ``prepare`` raises ends the server before it begins, and ``run`` raises it."""
+        """Run ``config``.
+
+        Args:
+            config: uvicorn's.
+            prepare: what it raises ends the server before it begins, and ``run`` raises it.
+            started: called once it listens.
+            drain: has clients leave that stay for long; takes no longer than ``drain_seconds``.
+            tls_handshake_seconds: how long a TLS handshake may take.
+            refuse: called once nothing may be published any more.
+            drain_seconds: how long requests are served on connections that there are already.
+        """
         super().__init__(config)
         self._prepare = prepare
         self._on_started = started
         self._drain = drain
         self._tls_handshake_seconds = tls_handshake_seconds
+        self._refuse = refuse
+        self._drain_seconds = drain_seconds
         self.failure: str | None = None
 
     def fail(self, part: str) -> None:
@@ -180,14 +201,32 @@ class GatewayServer(uvicorn.Server):
         """Accept nothing more, let clients leave, then shut down; a second SIGINT waits for nobody."""
         for server in self.servers:
             server.close()
+        self._begin_last_requests()
+        deadline = anyio.current_time() + self._drain_seconds
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._cut_short, tasks.cancel_scope)
+            tasks.start_soon(self._refuse_at, deadline - _REFUSING_SECONDS)
+            # It keeps to its time by itself.
             await self._drain()
+            while self.server_state.tasks and anyio.current_time() < deadline:  # noqa: ASYNC110 - uvicorn's
+                await anyio.sleep(_ANSWERED_POLL_SECONDS)
             tasks.cancel_scope.cancel()
+        self._refuse()
         await super().shutdown(sockets)
         if self.force_exit:
             # Uvicorn leaves this out. The application would be cancelled, and log it as a failure.
             await self.lifespan.shutdown()
+
+    def _begin_last_requests(self) -> None:
+        """Have each connection end with the request that it is at, or with its next one."""
+        context_of(self.server_state, asyncio.get_running_loop()).draining = True
+        for each in list(self.server_state.connections):
+            if isinstance(each, RequestSequence):
+                each.end_after_response()
+
+    async def _refuse_at(self, time: float) -> None:
+        await anyio.sleep_until(time)
+        self._refuse()
 
     async def _cut_short(self, drain: anyio.CancelScope) -> None:
         # A signal's handler may not touch the loop.

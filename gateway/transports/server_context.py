@@ -69,11 +69,13 @@ class ServerContext:
 
     Attributes:
         connections: uvicorn's set of the protocol objects that its shutdown asks and waits for.
+        draining: no connection is kept for a request after its next one.
     """
 
     def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.connections: set[Any] = state.connections
+        self.draining = False
         self.logger = logging.getLogger("uvicorn.error")
         self.log = LimitedLog(loop, self.logger)
         self._deadlines: dict[tuple[Wait, float], Deadlines] = {}

@@ -55,6 +55,7 @@ class WebSocketSession(WayOut):
     __slots__ = (
         "_arrival",
         "_in_flight",
+        "_leaving",
         "_pinged_at",
         "_task",
         "principal",
@@ -71,6 +72,7 @@ class WebSocketSession(WayOut):
         )
         self._arrival = arrival
         self._in_flight = 0
+        self._leaving: tuple[int, str] | None = None
         self._pinged_at: float | None = None
         self._task: asyncio.Task[None] | None = None
         self.principal = principal or _NOBODY
@@ -140,7 +142,7 @@ class WebSocketSession(WayOut):
 
     def drain(self) -> None:
         """The server shuts down and closes what is left."""
-        self._connection.close(CloseCode.RESTART, "restart")
+        self._leave(CloseCode.RESTART, "restart")
 
     # Called by the node
 
@@ -166,10 +168,14 @@ class WebSocketSession(WayOut):
         return self._next_check(now + services.pong_timeout)
 
     def send_away(self, farewell: GoAway, code: int, reason: str) -> None:
-        """Say that the node goes, write all that is pending, and close."""
-        self._send(farewell)
-        self._services.delivery.flush_one(self._outbox)
-        self._connection.close(code, reason)
+        """Say that the node goes; close once what the client has published is answered.
+
+        Said twice, it closes at once.
+        """
+        if self._leaving is None:
+            self._send(farewell)
+            self._services.delivery.flush_one(self._outbox)
+        self._leave(code, reason)
 
     def expel(self, code: CloseCode, error: GatewayError) -> None:
         """Tell the client ``error`` and close."""
@@ -179,6 +185,13 @@ class WebSocketSession(WayOut):
     def abort(self) -> None:
         """End at once."""
         self._connection.abort()
+
+    def _leave(self, code: int, reason: str) -> None:
+        first, self._leaving = self._leaving is None, (code, reason)
+        self._session.leave()
+        if not (first and self._in_flight):
+            self._services.delivery.flush_one(self._outbox)
+            self._connection.close(code, reason)
 
     def _next_check(self, at: float) -> float:
         deadline = self._session.deadline
@@ -248,6 +261,8 @@ class WebSocketSession(WayOut):
         if not self._failed(future, ref) and ref is not None:
             receipt = future.result()
             self._send(Published(receipt.id, receipt.stream, receipt.offset, ref=ref))
+        if self._leaving is not None and not self._in_flight:
+            self._leave(*self._leaving)
 
     def _subscribe(self, command: Subscribe) -> None:
         events = self._services.subscriber.subscribe(self._outbox, command, self.principal.grants)

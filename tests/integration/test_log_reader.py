@@ -48,10 +48,8 @@ def test_a_log_that_nobody_reads_holds_nothing(tmp_path: Path, workers: int) -> 
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             # A connection each, so that all workers get some.
+            head = f"GET /livez?{'x' * 4000} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
             for _ in range(workers * LONG_LINES):
-                request = (
-                    f"GET /livez?{'x' * 4000} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
-                )
                 with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
                     connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
                     assert connection.recv(12) == b"HTTP/1.1 200"

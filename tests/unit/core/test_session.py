@@ -54,6 +54,21 @@ def test_admit_opens_the_session_and_ends_the_deadline() -> None:
     assert session.expire(1000.0) is None
 
 
+@pytest.mark.parametrize("command", [*COMMANDS, Authenticate("secret", ref=1)])
+@pytest.mark.parametrize("authenticated", [False, True])
+def test_a_session_that_leaves_takes_nothing_new(command: Command, authenticated: bool) -> None:
+    session = new_session(authenticated=authenticated)
+    session.leave()
+    assert code_of(session.receive(command, 100.0)) == "unavailable"
+    assert session.receive(Ping(ref="p"), 100.0) == Reply(Pong(ref="p"))
+    assert session.expire(1000.0) is None
+    session.admit(101.0)  # a credential that was being looked at
+    assert session.state is SessionState.LEAVING
+    session.close()
+    session.leave()
+    assert session.state is SessionState.CLOSED
+
+
 def test_no_credential_in_time_closes() -> None:
     session = new_session(authenticated=False)
     assert session.expire(109.9) is None

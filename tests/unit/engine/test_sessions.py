@@ -102,3 +102,16 @@ async def test_a_session_that_cannot_be_checked_is_ended_and_the_others_are_chec
     await sessions.check_due()
     assert ended == ["0"]
     assert all(each.checks == [6.5] for each in members[1:])
+
+
+def test_nobody_is_told_to_come_back_at_once() -> None:
+    sessions = Sessions(limit=COUNT, clock=Clock(), refusals=Refusals())
+    few = [sessions.retry_after() for _ in range(200)]
+    assert min(few) >= 1000
+    assert len(set(few)) > 20
+
+
+def test_many_are_spread_over_a_longer_time() -> None:
+    sessions, _ = register(Clock())
+    sessions.open |= {f"more {number}": Checked("") for number in range(4000)}
+    assert max(sessions.retry_after() for _ in range(200)) > 3000
