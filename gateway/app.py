@@ -27,6 +27,7 @@ from gateway.engine.admission import Admission
 from gateway.engine.authentication import Authentication
 from gateway.engine.delivery import Delivery
 from gateway.engine.garbage import GarbageCollection
+from gateway.engine.lasting import LastingRequests
 from gateway.engine.node_metrics import register_cluster_metrics, register_metrics
 from gateway.engine.refusals import Refusals
 from gateway.engine.sessions import Sessions
@@ -60,6 +61,10 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
     from gateway.transports.tls import Certificate
+
+
+_LEARNING_SECONDS = 2.0
+"""How long a node that begins waits to hear who is blocked: then clients are served all the same."""
 
 
 class Gateway:
@@ -185,6 +190,8 @@ class Gateway:
                     tasks.start_soon(self._supervision.keep, name, run)
                 # It ends by itself where no issuer's keys are to be kept fresh.
                 tasks.start_soon(self._supervision.until_done, "keys", self._keys.run)
+                if cluster is not None and not await cluster.learn_blocks(_LEARNING_SECONDS):
+                    self._log.warning("serving before the other nodes have said who is blocked")
                 self.health.started = True
                 try:
                     yield
@@ -234,17 +241,23 @@ class Gateway:
         ingest_limits = arguments.ingest_limits(limits)
         authenticate = request_authenticator(self._authenticator, self._credentials)
         administrator = administrators(authenticate)
-        hooks = HookPublishing(arguments.hooks(settings), self.publisher, authenticate, limits=ingest_limits)
+        lasting = LastingRequests(self._sessions, self._authenticator, clock=self._clock)
+        hooks = HookPublishing(
+            arguments.hooks(settings), self.publisher, authenticate, lasting=lasting, limits=ingest_limits
+        )
         doors.register_hook_metrics(self.metrics, hooks)
         services = self._services()
         routes: list[BaseRoute] = [
-            *rest_routes(publisher=self.publisher, authenticate=authenticate, limits=ingest_limits),
+            *rest_routes(
+                publisher=self.publisher, authenticate=authenticate, lasting=lasting, limits=ingest_limits
+            ),
             *hooks.routes(),
             *administration_routes(self._administration, administrator),
             *stream_routes(
                 self._streams,
                 authenticate=authenticate,
                 administrator=administrator,
+                lasting=lasting,
                 topic_limits=arguments.topic_limits(limits),
             ),
             *doors.event_routes(services, self.metrics, direct=self._direct),
@@ -269,6 +282,7 @@ class Gateway:
             subscriber=self._subscriber,
             sessions=self._sessions,
             credentials=self._credentials,
+            confirm=self._authenticator.confirm,
             admission=Admission(arguments.admission_limits(limits), self._refusals, clock=self._clock),
             authentication=Authentication(self._authenticator, self._subscriber, wall_clock=time.time),
             refusals=self._refusals,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.core.streams import StreamMap
     from gateway.core.topics import TopicLimits
     from gateway.engine.delivery import Delivery
+    from gateway.engine.lasting import LastingRequests
     from gateway.ingest.credentials import RequestAuthenticator
     from gateway.observability.health import Health
     from gateway.observability.metrics import Metrics
@@ -126,6 +127,7 @@ def stream_routes(
     *,
     authenticate: RequestAuthenticator,
     administrator: RequestAuthenticator,
+    lasting: LastingRequests,
     topic_limits: TopicLimits,
 ) -> list[Route]:
     """The routes that read and describe streams."""
@@ -135,6 +137,7 @@ def stream_routes(
         reader=parts.reader,
         authenticate=authenticate,
         administrator=administrator,
+        lasting=lasting,
         topic_limits=topic_limits,
     ).routes()
 

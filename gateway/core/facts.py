@@ -13,7 +13,7 @@ class ConnectionFacts:
         session: its name.
         subject: whom it speaks for; None while anonymous.
         peer: address and port it comes from.
-        transport: ``websocket``, or ``sse`` for server-sent events.
+        transport: ``websocket``, ``sse`` for server-sent events, ``http`` for a request that lasts.
         connected: milliseconds since 1970.
         subscriptions: how many it holds.
         waiting_messages: publications that wait because it takes no more.

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import heapq
+import time
 from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 
+from gateway.auth.claims import LEEWAY_SECONDS
 from gateway.core.control import Connections
 from gateway.core.session import CloseCode
-from gateway.errors import NotPermitted, SubjectBlocked, Unauthenticated
+from gateway.errors import NotPermitted, SubjectBlocked, TokenExpired, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -85,7 +87,21 @@ class GuardedAuthenticator:
             self._refusals.count("credential")
             raise
         # After the await: a subject blocked while keys were fetched must not slip in.
+        self._refuse_blocked(principal)
+        return principal
+
+    def confirm(self, principal: Principal) -> None:
+        """See that ``principal``, who was let in before, would be let in now.
+
+        Raises:
+            SubjectBlocked: its subject has been blocked since.
+            TokenExpired: its credential has run out since.
+        """
+        if principal.expires is not None and time.time() >= principal.expires / 1000 + LEEWAY_SECONDS:
+            raise TokenExpired("the credential has run out")
+        self._refuse_blocked(principal)
+
+    def _refuse_blocked(self, principal: Principal) -> None:
         if principal.subject is not None and self._blocks.blocked(principal.subject, self._clock()):
             self._refusals.count("block")
             raise SubjectBlocked("the subject is blocked for now")
-        return principal

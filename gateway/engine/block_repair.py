@@ -53,6 +53,11 @@ class BlockRepair:
         if digest != self._blocks.digest(self._clock()):
             self._differs.set()
 
+    async def fetch_all(self) -> None:
+        """Learn what the nodes that are known by now have to tell, before anything is decided by it."""
+        for member in self._membership.others(self._clock()):
+            await self._fetch_from(member.facts.node, member.blocks)
+
     async def run(self) -> None:
         """Repair for ever; woken by heartbeats, so what fails is tried again with the next ones."""
         while True:

@@ -52,6 +52,8 @@ ANSWER_SECONDS = 2.0
 _QUEUED_QUESTIONS = 128
 _BLOCKS_PER_PAGE = 500
 _HELLO_SPREAD_SECONDS = 0.1
+_HELLO_ANSWER_SECONDS = 0.3
+"""After so long every node has answered a hello that could: the spread, the way and a busy event loop."""
 _FAREWELL_SECONDS = 0.5
 _AWAY = (BusUnavailable, RateLimited)
 
@@ -100,6 +102,7 @@ class Cluster:
         self._repair = BlockRepair(blocks, membership, self._questions, administration, clock=clock)
         self._asked: asyncio.Queue[Control] = asyncio.Queue(_QUEUED_QUESTIONS)
         self._greeted = anyio.Event()
+        self._audible = anyio.Event()
         self._dropped = 0
 
     # For administration
@@ -155,6 +158,7 @@ class Cluster:
         now = self._clock()
         if node == self._link.node:
             self._membership.heard_itself(now)
+            self._audible.set()
             return
         if node != beat.facts.node:
             return
@@ -177,6 +181,19 @@ class Cluster:
                     await self._greeted.wait()
                     # All nodes have heard the same hello: not all should answer in the same moment.
                     await anyio.sleep(random.uniform(0.01, _HELLO_SPREAD_SECONDS))  # noqa: S311 - no secret
+
+    async def learn_blocks(self, seconds: float) -> bool:
+        """Wait until this node, which has just begun to ``run``, knows whom the others keep out.
+
+        Returns:
+            Whether it does; False where it could not hear them within ``seconds``.
+        """
+        with anyio.move_on_after(seconds):
+            await self._audible.wait()
+            await anyio.sleep(_HELLO_ANSWER_SECONDS)
+            await self._repair.fetch_all()
+            return True
+        return False
 
     async def leave(self) -> None:
         """Tell the others that this node ends."""

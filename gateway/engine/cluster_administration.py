@@ -130,16 +130,18 @@ class ClusterAdministration:
         missing = ", ".join(told.missing) or "some may not be known yet"
         raise Unavailable(f"no session {session!r} on the nodes that have answered; missing: {missing}")
 
-    async def disconnect_subject(self, subject: str, *, block_seconds: float) -> Disconnection:
-        """End every connection of ``subject`` with 4403 and, unless 0 seconds, refuse new ones so long.
+    async def disconnect_subject(self, subject: str, *, block_seconds: float | None) -> Disconnection:
+        """End every connection of ``subject`` with 4403, and refuse new ones for ``block_seconds``.
+
+        0 seconds lift an earlier block, None leaves it as it is.
 
         Raises:
             TooMany: the block list is full; nothing was ended.
         """
         block, blocked_until = None, None
-        if block_seconds:
+        if block_seconds is not None:
             now = self._wall_clock()
-            blocked_until = int((now + block_seconds) * 1000)
+            blocked_until = int((now + block_seconds) * 1000) if block_seconds else None
             # First, or a client that is quick could be back before it is blocked.
             block = self._blocks.block(
                 subject, block_seconds, node=self._node, time=int(now * 1000), now=self._clock()

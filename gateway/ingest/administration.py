@@ -35,7 +35,7 @@ _BODY_BYTES: Final = 4_096
 
 class _Disconnect(msgspec.Struct, forbid_unknown_fields=True):
     subject: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_SUBJECT)]
-    block_seconds: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_BLOCK_SECONDS)] = 0
+    block_seconds: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_BLOCK_SECONDS)] | None = None
 
 
 _decoder: Final = msgspec.json.Decoder(_Disconnect)
@@ -96,6 +96,8 @@ class AdministrationRoutes:
         """End all connections of a subject, and block it where that is asked."""
         await self._authenticate(request)
         asked = _decode(await read_body(request, limit=_BODY_BYTES))
+        # Once more: the body may have taken its time.
+        await self._authenticate(request)
         done = await self._administration.disconnect_subject(asked.subject, block_seconds=asked.block_seconds)
         return json_answer(
             {"disconnected": done.disconnected, "blocked_until": done.blocked_until, **asdict(done.reach)}

@@ -22,6 +22,7 @@ from gateway.core.idempotency import AnswerWindow
 from gateway.errors import NotFound, Unauthenticated
 from gateway.ingest.bodies import read_body
 from gateway.ingest.delivery import Delivery, headers_of
+from gateway.ingest.lasting_bodies import read_lasting_body
 from gateway.ingest.limits import IngestLimits
 from gateway.ingest.receipts import json_answer, publish_answer
 from gateway.ingest.signatures import NoSignature, SlackSignature, signature_scheme
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gateway.engine.lasting import LastingRequests
     from gateway.engine.publishing import Publisher, Receipt
     from gateway.ingest.credentials import RequestAuthenticator
     from gateway.ingest.signatures import SignatureScheme
@@ -122,6 +124,7 @@ class HookPublishing:
         publisher: Publisher,
         authenticate: RequestAuthenticator,
         *,
+        lasting: LastingRequests,
         limits: IngestLimits | None = None,
         repeat_seconds: float = REPEAT_SECONDS,
         repeat_entries: int = REPEAT_ENTRIES,
@@ -131,6 +134,7 @@ class HookPublishing:
         self._hooks = {hook.name: hook for hook in hooks}
         self._publisher = publisher
         self._authenticate = authenticate
+        self._lasting = lasting
         self._limits = limits or IngestLimits()
         self._wall_clock = wall_clock
         self._clock = clock
@@ -157,7 +161,7 @@ class HookPublishing:
         if hook is None:
             raise NotFound(f"no hook {name[:64]!r} is configured")
         principal = await self._principal(hook, request)
-        body = await read_body(request, limit=self._limits.hook_bytes)
+        body = await self._read(hook, request, principal)
         delivery = Delivery(headers_of(request.headers.raw), body)
         self._verify(hook, delivery)
         if isinstance(hook.scheme, SlackSignature) and delivery.field("type") == "url_verification":
@@ -170,6 +174,13 @@ class HookPublishing:
             return await self._authenticate(request)
         # Its signature speaks for it and its template bounds it: it needs no grants of its own.
         return Principal(subject=f"hook:{hook.name}")
+
+    async def _read(self, hook: Hook, request: Request, principal: Principal) -> bytes:
+        limit = self._limits.hook_bytes
+        if isinstance(hook.scheme, NoSignature):
+            return await read_lasting_body(request, principal, limit=limit, lasting=self._lasting)
+        # Its signature is looked at when it is whole.
+        return await read_body(request, limit=limit)
 
     def _verify(self, hook: Hook, delivery: Delivery) -> None:
         if not hook.scheme.verify(delivery, now=self._wall_clock()):

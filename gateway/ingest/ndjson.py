@@ -8,22 +8,20 @@ to a number of bytes: waiting for each piece's by itself halves what goes from n
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
 
-from gateway.auth.claims import LEEWAY_SECONDS
 from gateway.codecs.publish_items import decode_publish_item
-from gateway.errors import GatewayError, TokenExpired, TooLarge, Unavailable
+from gateway.errors import GatewayError, TooLarge, Unavailable
 from gateway.ingest.batch import ITEMS_PER_TURN
 from gateway.ingest.receipts import failure_object
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.auth.principal import Principal
+    from gateway.engine.lasting import LastingRequest
     from gateway.engine.publishing import Publisher, Receipt
     from gateway.ingest.limits import IngestLimits
 
@@ -36,9 +34,9 @@ _UNANSWERED_BYTES: Final = 512 * 1024
 class LineStream:
     """One request's stream of lines; ``run`` it once."""
 
-    def __init__(self, publisher: Publisher, principal: Principal, limits: IngestLimits) -> None:
+    def __init__(self, publisher: Publisher, session: LastingRequest, limits: IngestLimits) -> None:
         self._publisher = publisher
-        self._principal = principal
+        self._session = session
         self._limits = limits
         self._line = 0
         self._accepted = 0
@@ -50,13 +48,14 @@ class LineStream:
 
     @property
     def stopped(self) -> bool:
-        """Whether the stream ended at a line that found the gateway unavailable."""
+        """Whether the stream was ended at some line, before its sender did."""
         return self._stopped_at is not None
 
     async def run(self, pieces: AsyncIterator[bytes]) -> dict[str, Any]:
         """Publish every line and return the summary that docs/http.md describes.
 
-        Publishing stops at the first line that finds the gateway unavailable, or the credential run out.
+        Publishing stops at the first line that finds the gateway unavailable, or once the sender may not go
+        on: its credential has run out, its subject is blocked, an administrator ends it, the node drains.
         Lines that were on their way behind it may have been published all the same: to repeat from there
         is at least once.
         """
@@ -71,21 +70,17 @@ class LineStream:
 
     async def _publish_all(self, pieces: AsyncIterator[bytes]) -> None:
         lines = LineSplitter(self._limits.line_bytes)
-        async for piece in pieces:
-            if self._expired():
-                self._fail(self._line + 1, TokenExpired("the credential has run out"))
-                self._stopped_at = self._line + 1
-            else:
+        try:
+            async for piece in self._session.each(pieces):
                 await self._publish(lines.feed(piece))
-            if self.stopped:
-                break
-        else:
+                if self.stopped:
+                    return
             await self._publish(lines.finish())
-
-    def _expired(self) -> bool:
-        # A stream may last for ever, a credential may not.
-        expires = self._principal.expires
-        return expires is not None and time.time() >= expires / 1000 + LEEWAY_SECONDS
+        except GatewayError as error:
+            if error is not self._session.ended:
+                raise
+            self._fail(self._line + 1, error)
+            self._stopped_at = min(self._line + 1, self._stopped_at or self._line + 1)
 
     async def _publish(self, lines: list[bytes | None]) -> None:
         for start in range(0, len(lines), ITEMS_PER_TURN):
@@ -94,10 +89,11 @@ class LineStream:
             await self._collect(_UNANSWERED_BYTES)
             if self.stopped:
                 break
+            self._session.confirm()
             self._publish_now(lines[start : start + ITEMS_PER_TURN])
 
     def _publish_now(self, lines: list[bytes | None]) -> None:
-        submit, principal = self._publisher.submit, self._principal
+        submit, principal = self._publisher.submit, self._session.principal
         limits = self._limits.message
         for line in lines:
             self._line += 1

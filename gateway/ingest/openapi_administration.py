@@ -52,7 +52,7 @@ def administration_schemas() -> Schema:
         "session": ANY_TEXT,
         "subject": {"type": ["string", "null"], "description": "null while anonymous."},
         "peer": {**ANY_TEXT, "description": "Address and port; a trusted proxy's word where one is."},
-        "transport": {"enum": ["websocket", "sse"]},
+        "transport": {"enum": ["websocket", "sse", "http"]},
         "connected": TIME,
         "subscriptions": COUNT,
         "waiting_messages": COUNT,

@@ -14,7 +14,8 @@ from gateway.codecs.body import decode_body
 from gateway.core.commands import Publish
 from gateway.errors import BadCommand
 from gateway.ingest.batch import Batches
-from gateway.ingest.bodies import read_body, refuse_content_coding
+from gateway.ingest.bodies import refuse_content_coding
+from gateway.ingest.lasting_bodies import peer_of, read_lasting_body
 from gateway.ingest.limits import IngestLimits
 from gateway.ingest.message_headers import label, message_headers
 from gateway.ingest.ndjson import LineStream
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
+    from gateway.auth.principal import Principal
+    from gateway.engine.lasting import LastingRequests
     from gateway.engine.publishing import Publisher
     from gateway.ingest.credentials import RequestAuthenticator
 
@@ -40,10 +43,11 @@ def rest_routes(
     *,
     publisher: Publisher,
     authenticate: RequestAuthenticator,
+    lasting: LastingRequests,
     limits: IngestLimits | None = None,
 ) -> list[Route]:
     """Return the routes that publish over REST."""
-    rest = RestPublishing(publisher, authenticate, limits=limits or IngestLimits())
+    rest = RestPublishing(publisher, authenticate, lasting=lasting, limits=limits or IngestLimits())
     return [
         Route(TOPICS_PREFIX + "{topic:topic}", Endpoint(rest.publish_to_topic), methods=["POST"]),
         Route(PUBLISH_PATH, rest.publish_items, methods=["POST"]),
@@ -70,10 +74,16 @@ class RestPublishing:
     """The endpoints; every error that concerns the whole request is raised as a ``GatewayError``."""
 
     def __init__(
-        self, publisher: Publisher, authenticate: RequestAuthenticator, *, limits: IngestLimits
+        self,
+        publisher: Publisher,
+        authenticate: RequestAuthenticator,
+        *,
+        lasting: LastingRequests,
+        limits: IngestLimits,
     ) -> None:
         self._publisher = publisher
         self._authenticate = authenticate
+        self._lasting = lasting
         self._limits = limits
         self._batches = Batches(publisher, limits)
 
@@ -82,7 +92,7 @@ class RestPublishing:
         principal = await self._authenticate(request)
         topic = topic_from_path(request.scope, TOPICS_PREFIX)
         content_type = header(request, b"content-type")
-        raw = await read_body(request, limit=self._limits.message.message_bytes)
+        raw = await self._read(request, principal, self._limits.message.message_bytes)
         body = decode_body(raw, content_type, depth=self._limits.message.json_depth)
         command = Publish(
             topic,
@@ -102,13 +112,17 @@ class RestPublishing:
         media_type = media_type.strip().lower()
         if media_type == NDJSON_MEDIA_TYPE:
             refuse_content_coding(request)
-            stream = LineStream(self._publisher, principal, self._limits)
-            summary = await stream.run(request.stream())
+            with self._lasting.begin(principal, peer_of(request), patient=False) as session:
+                stream = LineStream(self._publisher, session, self._limits)
+                summary = await stream.run(request.stream())
             # The rest of the body is not read, and may have no end.
             headers = {"Connection": "close"} if stream.stopped else None
             return json_answer(summary, headers=headers)
         if media_type != "application/json" and not media_type.endswith("+json"):
             allowed = f"application/json or {NDJSON_MEDIA_TYPE}"
             raise BadCommand(f"Content-Type {media_type[:100]!r}: {PUBLISH_PATH} takes {allowed}")
-        raw = await read_body(request, limit=self._limits.batch_bytes)
+        raw = await self._read(request, principal, self._limits.batch_bytes)
         return json_answer({"results": await self._batches.publish(raw, principal)})
+
+    async def _read(self, request: Request, principal: Principal, limit: int) -> bytes:
+        return await read_lasting_body(request, principal, limit=limit, lasting=self._lasting)

@@ -18,13 +18,16 @@ from gateway.codecs.query_names import check_names
 from gateway.core.topics import TopicLimits, intersects, parse_filter
 from gateway.engine.reading import Query
 from gateway.errors import BadFilter, GatewayError, NotFound, NotPermitted
+from gateway.ingest.lasting_bodies import peer_of
 from gateway.ingest.receipts import json_answer
 from gateway.ingest.stream_queries import check_parameters, epoch_of, limit_of, start_of, wait_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from gateway.auth.principal import Principal
     from gateway.core.streams import StreamMap
+    from gateway.engine.lasting import LastingRequests
     from gateway.engine.reading import Missed, Reading, StreamReader
     from gateway.engine.stream_overview import StreamFacts, StreamOverview
     from gateway.ingest.credentials import RequestAuthenticator
@@ -43,6 +46,7 @@ class StreamRoutes:
         reader: StreamReader,
         authenticate: RequestAuthenticator,
         administrator: RequestAuthenticator,
+        lasting: LastingRequests,
         topic_limits: TopicLimits,
     ) -> None:
         """Serve ``streams``; ``administrator`` must let administrators through alone."""
@@ -51,6 +55,7 @@ class StreamRoutes:
         self._reader = reader
         self._authenticate = authenticate
         self._administrator = administrator
+        self._lasting = lasting
         self._topic_limits = topic_limits
 
     def routes(self) -> list[Route]:
@@ -75,8 +80,13 @@ class StreamRoutes:
 
     async def read_messages(self, request: Request) -> Response:
         """Read one page, and wait for one where that is asked."""
-        query = await self._query(request)
-        reading = await (self._reader.read(query) if query.wait <= 0 else self._wait(request, query))
+        principal = await self._authenticate(request)
+        query = self._query(request, principal)
+        if query.wait <= 0:
+            reading: Reading | None = await self._reader.read(query)
+        else:
+            with self._lasting.begin(principal, peer_of(request), patient=True) as session:
+                reading = await session.wait(self._wait(request, query))
         if reading is None:
             return Response(status_code=204)  # nobody reads it
         return Response(_page(query.stream, reading), media_type="application/json")
@@ -95,8 +105,7 @@ class StreamRoutes:
             raise outcome
         return outcome
 
-    async def _query(self, request: Request) -> Query:
-        principal = await self._authenticate(request)
+    def _query(self, request: Request, principal: Principal) -> Query:
         name, parameters = request.path_params["stream"], request.query_params
         if name not in self._streams:
             raise NotFound(f"no stream {name[:64]!r} is configured")

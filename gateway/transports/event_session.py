@@ -37,7 +37,7 @@ class EventSession:
         arrival: who came, and from where.
     """
 
-    __slots__ = ("_ended", "_outbox", "_principal", "_services", "_session", "_sink", "arrival")
+    __slots__ = ("_ended", "_expelled", "_outbox", "_principal", "_services", "_session", "_sink", "arrival")
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class EventSession:
         self._principal = principal
         self._sink = sink
         self._ended: Callable[[], None] | None = None
+        self._expelled: GatewayError | None = None
         self._session = Session(arrival.session, services.session_limits, authenticated=True, now=now)
         self._session.admit(now, remaining=services.authentication.remaining(principal))
         self._outbox = Outbox(sink, encoder, services.outbox_limits)
@@ -86,7 +87,7 @@ class EventSession:
         """Subscribe to all that the client asks for.
 
         Raises:
-            GatewayError: one of them is refused; see ``Subscriber.subscribe``.
+            GatewayError: one of them is refused, see ``Subscriber.subscribe``; or the client is.
             Unavailable: the node has ended the session meanwhile.
         """
         subscriber, grants = self._services.subscriber, self._principal.grants
@@ -102,7 +103,7 @@ class EventSession:
         if awaited:
             await asyncio.wait(awaited)
         if self._sink.end is not None:
-            raise Unavailable("the node ends this connection: try again")
+            raise self._expelled or Unavailable("the node ends this connection: try again")
         for answer in awaited:
             self._send_all(answer.result())
 
@@ -160,6 +161,7 @@ class EventSession:
 
     def expel(self, code: CloseCode, error: GatewayError) -> None:
         """Tell the client ``error`` and end."""
+        self._expelled = error
         self._session.close()
         self._end(code, str(error), failure(error, None, fatal=True))
 

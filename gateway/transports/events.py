@@ -16,7 +16,7 @@ from gateway.codecs.event_ids import LONGEST_ID, largest_id
 from gateway.codecs.server_sent_events import EventWriter, RecentEvents, ServerSentEvents, retry
 from gateway.core.resume_point import ResumePoint
 from gateway.engine.following import asks_history
-from gateway.errors import BadCommand, Unauthenticated
+from gateway.errors import BadCommand, Unauthenticated, Unavailable
 from gateway.transports.arrival import Arrival
 from gateway.transports.asgi_event_body import AsgiEventBody
 from gateway.transports.event_queries import EventQuery
@@ -82,8 +82,14 @@ class EventDoor:
         return EventStatistics(self._open, self._opened, self._resumed, self._unreadable)
 
     async def open(self, request: Request) -> Response:
-        """Answer one request; every error is raised as a ``GatewayError``, before the response begins."""
+        """Answer one request; every error is raised as a ``GatewayError``, before the response begins.
+
+        While the node drains the answer is a stream that ends at once: an ``EventSource`` that is answered
+        anything but 200 gives up for good, one whose stream ends comes back.
+        """
         services = self._services
+        if services.sessions.draining:
+            return _come_back(services.sessions.retry_after())
         services.sessions.check_room()
         client = request.client
         place = services.admission.enter(client.host if client is not None else "")
@@ -100,8 +106,10 @@ class EventDoor:
             raise
         try:
             await session.subscribe(subscriptions)
-        except BaseException:
+        except BaseException as error:
             session.connection_closed()
+            if isinstance(error, Unavailable) and services.sessions.draining:
+                return _come_back(services.sessions.retry_after())
             raise
         if request.method == "HEAD":
             session.connection_closed()
@@ -188,6 +196,12 @@ class _Headers(Response):
     def __init__(self) -> None:
         super().__init__()
         self.raw_headers = list(_HEADERS)
+
+
+def _come_back(milliseconds: int) -> Response:
+    response = Response(retry(milliseconds) + b"\n")
+    response.raw_headers += _HEADERS
+    return response
 
 
 def _first_line() -> bytes:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.auth.credentials import Credentials
+    from gateway.auth.principal import Principal
     from gateway.codecs.gateway_v1 import GatewayV1
     from gateway.core.hub import Hub
     from gateway.core.outbox import OutboxLimits
@@ -30,6 +31,7 @@ class Services:
     Attributes:
         node: its name.
         credentials: finds those of a handshake; None looks at none.
+        confirm: raises where a principal that was let in would not be let in any more.
         limits: those that ``welcome`` announces.
         ping_interval: seconds of silence after which a client is pinged.
         pong_timeout: seconds it then has.
@@ -44,6 +46,7 @@ class Services:
     subscriber: Subscriber
     sessions: Sessions
     credentials: Credentials | None
+    confirm: Callable[[Principal], None]
     admission: Admission
     authentication: Authentication
     refusals: Refusals

@@ -5,11 +5,13 @@ Spec: docs/protocol.md, "Handshake".
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from starlette.routing import WebSocketRoute
 
-from gateway.errors import BadCommand, GatewayError
+from gateway.core.session import CloseCode
+from gateway.errors import BadCommand, GatewayError, SubjectBlocked, TokenExpired
 from gateway.transports.arrival import Arrival
 from gateway.transports.asgi_sink import AsgiSink
 from gateway.transports.takeover import EXTENSION
@@ -110,7 +112,11 @@ class WebSocketDoor:
         )
 
         def make_session(connection: Connection) -> WebSocketSession:
-            return WebSocketSession(self._services, connection, arrival)
+            session = WebSocketSession(self._services, connection, arrival)
+            if arrival.principal is not None:
+                # On the loop's next turn: the connection isn't ready to be closed before.
+                asyncio.get_running_loop().call_soon(self._confirm, session, arrival.principal)
+            return session
 
         if takeover is not None:
             takeover.take_over(make_session, max_message=self._frame_bytes)
@@ -118,6 +124,15 @@ class WebSocketDoor:
             clock = self._services.clock
             connection = AsgiSink(websocket, max_message=self._frame_bytes, clock=clock)
             await connection.run(make_session)
+
+    def _confirm(self, session: WebSocketSession, principal: Principal) -> None:
+        # Whoever was blocked while the handshake was answered was in no register yet.
+        try:
+            self._services.confirm(principal)
+        except SubjectBlocked as error:
+            session.expel(CloseCode.BLOCKED, error)
+        except TokenExpired:
+            return  # the session's own matter: it may be renewed
 
 
 async def _principal(services: Services, websocket: WebSocket) -> Principal | None:

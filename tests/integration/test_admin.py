@@ -136,6 +136,18 @@ async def test_a_blocked_subject_stays_out_until_then(gateway) -> None:
     await until(lambda: publish(gateway, "mallory") != 403)
 
 
+async def test_a_block_is_lifted_with_zero_seconds_and_by_nothing_else(gateway) -> None:
+    def disconnect(**how: float) -> None:
+        body = {"subject": "victor"} | how
+        assert ask(gateway, "POST", "/v1/disconnect", json=body).status_code == 200
+
+    disconnect(block_seconds=600)
+    disconnect()
+    assert publish(gateway, "victor") == 403
+    disconnect(block_seconds=0)
+    assert publish(gateway, "victor") == 202
+
+
 @pytest.mark.parametrize(
     "body",
     [

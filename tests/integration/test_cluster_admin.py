@@ -9,8 +9,10 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx2
 import pytest
+from anyio import to_thread
 
 from gateway.core.membership import Rhythm
 from gateway.engine.cluster import ANSWER_SECONDS
@@ -168,6 +170,34 @@ async def test_a_node_that_starts_later_learns_the_blocks_and_one_that_is_killed
         "missing": [],
         "complete": True,
     }
+
+
+async def test_a_block_is_lifted_on_every_node(settled, start_node) -> None:
+    disconnect(settled[0], "oscar", 600)
+    assert [publish(node, "oscar") for node in settled] == [403, 403, 403]
+    assert disconnect(settled[1], "oscar", 0)["blocked_until"] is None
+    assert [publish(node, "oscar") for node in settled] == [202, 202, 202]
+    late = start_node()
+    assert publish(late, "oscar") == 202
+    late.stop()
+
+
+async def test_a_node_that_begins_serves_nobody_who_is_blocked(settled, start_node) -> None:
+    """Asked from the first moment on: whoever is answered at all is refused."""
+    restarted = start_node()
+    restarted.stop()
+    disconnect(settled[0], "trudy", 600)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(to_thread.run_sync, restarted.start)
+        status = 0
+        with anyio.fail_after(30):
+            while not status:
+                try:
+                    status = await to_thread.run_sync(publish, restarted, "trudy")
+                except httpx2.ConnectError:
+                    await anyio.sleep(0.002)  # nobody listens yet
+        assert status == 403
+    restarted.stop()
 
 
 async def test_a_node_that_is_stopped_takes_its_leave(settled, start_node) -> None:

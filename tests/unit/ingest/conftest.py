@@ -23,6 +23,7 @@ from gateway.ingest.hooks import Hook, HookPublishing
 from gateway.ingest.limits import IngestLimits
 from gateway.ingest.problems import exception_handlers
 from gateway.ingest.rest import rest_routes
+from tests.unit.lasting import lasting_requests
 
 NOW = 1_700_000_000.0
 CAPTURED = StreamMap([StreamConfiguration("s", "captured/#")])
@@ -80,17 +81,19 @@ async def open_doors():
             appender=None if store is None else Appender(store, CAPTURED),
         )
         authenticate = request_authenticator(AcceptEveryone(), Credentials(lambda _host, _origin: False))
+        lasting = lasting_requests()
         hook_door = HookPublishing(
             [hook if isinstance(hook, Hook) else Hook.build(**hook) for hook in hooks],
             publisher,
             authenticate,
+            lasting=lasting,
             limits=limits,
             wall_clock=now,
             **memory,
         )
         app = Starlette(
             routes=[
-                *rest_routes(publisher=publisher, authenticate=authenticate, limits=limits),
+                *rest_routes(publisher=publisher, authenticate=authenticate, lasting=lasting, limits=limits),
                 *hook_door.routes(),
             ],
             exception_handlers=exception_handlers(),

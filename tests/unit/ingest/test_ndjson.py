@@ -18,6 +18,7 @@ from gateway.engine.publishing import Publisher
 from gateway.errors import BusUnavailable
 from gateway.ingest.limits import IngestLimits
 from gateway.ingest.ndjson import LineStream
+from tests.unit.lasting import lasting_requests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +29,8 @@ LINE = b'{"topic":"a","data":1}\n'
 def stream_to(bus) -> LineStream:
     answers = AnswerWindow(seconds=1, entries=1)
     publisher = Publisher(bus, answers=answers, topic_limits=TopicLimits(), message_bytes=100)
-    return LineStream(publisher, Principal("ann"), IngestLimits())
+    session = lasting_requests().begin(Principal("ann"), "peer", patient=False)
+    return LineStream(publisher, session, IngestLimits())
 
 
 async def turns(count: int = 200) -> None:
@@ -102,7 +104,8 @@ async def test_a_stream_stops_when_its_credential_has_run_out(monkeypatch) -> No
             now += 1
 
     principal = Principal("ann", expires=int((now + 3) * 1000))
-    stream = LineStream(publisher, principal, IngestLimits())
+    session = lasting_requests().begin(principal, "peer", patient=False)
+    stream = LineStream(publisher, session, IngestLimits())
     summary = await stream.run(pieces())
     assert (summary["accepted"], summary["failed"], summary["stopped_at"]) == (16, 1, 17)
     assert summary["errors"][0]["code"] == "token_expired"

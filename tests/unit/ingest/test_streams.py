@@ -18,6 +18,7 @@ from gateway.ingest.credentials import request_authenticator
 from gateway.ingest.problems import exception_handlers
 from gateway.ingest.streams import StreamRoutes
 from gateway.streams.memory import MemoryStore
+from tests.unit.lasting import lasting_requests
 
 STREAMS = StreamMap(
     [StreamConfiguration("orders", "orders/#", max_messages=3), StreamConfiguration("audit", "audit/+")]
@@ -38,6 +39,7 @@ class Door:
             reader=self.reader,
             authenticate=authenticate,
             administrator=authenticate,
+            lasting=lasting_requests(),
             topic_limits=TopicLimits(),
         ).routes()
         self.app = Starlette(routes=routes, exception_handlers=exception_handlers())

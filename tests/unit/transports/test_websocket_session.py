@@ -97,6 +97,8 @@ class OneToken:
             raise Unauthenticated("wrong token")
         return Principal("alice", 1_800_000_000_000)
 
+    def confirm(self, principal: Principal) -> None: ...
+
 
 def connect_unauthenticated() -> tuple[WebSocketSession, RecordingConnection]:
     gateway = Gateway(Settings())

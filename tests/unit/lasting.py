@@ -1,0 +1,21 @@
+"""The register of lasting requests, for the doors' tests."""
+
+from __future__ import annotations
+
+import time
+
+from gateway.auth.principal import AcceptEveryone
+from gateway.core.block_list import BlockList
+from gateway.engine.administration import GuardedAuthenticator
+from gateway.engine.lasting import LastingRequests
+from gateway.engine.refusals import Refusals
+from gateway.engine.sessions import Sessions
+
+
+def lasting_requests(sessions: Sessions | None = None, *, blocks: BlockList | None = None) -> LastingRequests:
+    """One over ``sessions``, whose principals may go on unless ``blocks`` says otherwise."""
+    clock = time.monotonic
+    if sessions is None:
+        sessions = Sessions(limit=1000, clock=clock, refusals=Refusals())
+    guard = GuardedAuthenticator(AcceptEveryone(), blocks or BlockList(), Refusals(), clock=clock)
+    return LastingRequests(sessions, guard, clock=clock)
