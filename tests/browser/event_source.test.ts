@@ -1,6 +1,7 @@
 /** A browser's own EventSource, in a page of another origin that is allowed: it listens, comes back and resumes. */
 import { once } from "node:events";
 import { type Server, createServer } from "node:http";
+import { type Socket, connect } from "node:net";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { launchChromium } from "./chromium.js";
@@ -47,7 +48,7 @@ afterAll(async () => {
 });
 
 /** Opens a page that listens to these filters and keeps what it hears. */
-async function listen(origin: string, filters: readonly string[]): Promise<Page> {
+async function listen(origin: string, filters: readonly string[], node = gateway): Promise<Page> {
   const page = await browser.newPage();
   await page.goto(origin);
   const query = filters.map((filter) => `filter=${encodeURIComponent(filter)}`).join("&");
@@ -60,7 +61,7 @@ async function listen(origin: string, filters: readonly string[]): Promise<Page>
       });
     }
     Object.assign(globalThis, { heard, source });
-  }, `${gateway.url}/v1/events?${query}`);
+  }, `${node.url}/v1/events?${query}`);
   return page;
 }
 
@@ -87,9 +88,12 @@ it("comes back by itself after a kill and goes on behind the last message it got
   expect(before.map((event) => event.data.data)).toEqual([1, "two\nlines"]);
 
   await gateway.kill();
+  // Or it may be back before both are published, and hear one of them live.
+  await page.context().setOffline(true);
   await gateway.run();
   await gateway.publish("orders/a", "3");
   await gateway.publish("orders/a", "4");
+  await page.context().setOffline(false);
 
   await heard(page, "caught_up", 1);
   const messages = await heard(page, "message", 4);
@@ -102,6 +106,46 @@ it("comes back by itself after a kill and goes on behind the last message it got
   const last = (await heard(page, "message", 5)).at(-1);
   expect(last?.data).toMatchObject({ data: 5 });
   expect(last?.id).not.toBe(before[0]?.id);
+});
+
+/** A WebSocket that answers nothing: it holds a drain until the gateway's patience is over. */
+async function connectStuck(port: number): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.write(
+    `GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+  );
+  await once(socket, "data");
+  socket.pause();
+  return socket;
+}
+
+it("comes back after a restart, though it meets the node that still drains, and with few requests", async () => {
+  const node = await GatewayProcess.start(
+    `origins.allow = ["${allowed}"]\nserver.drain_seconds = 30\n`,
+  );
+  const page = await listen(allowed, ["live/#"], node);
+  let requests = 0;
+  page.on("request", (request) => (requests += request.url().includes("/v1/events") ? 1 : 0));
+  await heard(page, "subscribed", 1);
+  const stuck = await connectStuck(node.port);
+  // A connection that the browser keeps: by it the page reaches the node although that listens no more.
+  const kept = (url: string): Promise<string> => fetch(url, { credentials: "include" }).then((answer) => answer.text());
+  await page.evaluate(kept, `${node.url}/livez`);
+  const answered = page.waitForResponse((response) => response.url().includes("/v1/events"));
+  const { ended } = node.terminate();
+  expect((await answered).status()).toBe(200);
+  stuck.destroy();
+  await ended;
+  expect(await page.evaluate(() => (globalThis as unknown as { source: EventSource }).source.readyState)).toBe(0);
+  await node.run();
+  await heard(page, "subscribed", 2);
+  await node.publish("live/a", "1");
+  await heard(page, "message", 1);
+  expect(requests).toBeLessThan(15);
+  await page.close();
+  await node.stop();
 });
 
 it("hears nothing in a page whose origin is not allowed, and does not come back", async () => {

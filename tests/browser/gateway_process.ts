@@ -54,6 +54,16 @@ export class GatewayProcess {
     }
   }
 
+  /** Has it drain: SIGTERM. Returns at once; the promise's result is kept once it has ended. */
+  terminate(): { readonly ended: Promise<unknown> } {
+    const child = this.#child;
+    this.#child = null;
+    if (child === null) throw new Error("the gateway is not running");
+    const ended = once(child, "exit");
+    child.kill("SIGTERM");
+    return { ended };
+  }
+
   /** Takes it away without a word: SIGKILL. */
   async kill(): Promise<void> {
     const child = this.#child;

@@ -90,6 +90,28 @@ async def test_a_draining_node_is_not_ready_and_takes_nobody(gateway_process) ->
         await ends_in_time(gateway, began)
 
 
+async def test_an_event_source_that_meets_a_draining_node_comes_back(gateway_process) -> None:
+    """Anything but 200 would make it give up for good; a stream that ends makes it come back, in its time."""
+    gateway = gateway_process(SETTINGS)
+    async with raw_client(gateway) as client:
+        source = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=5)
+        source.request("GET", "/livez")
+        source.getresponse().read()
+        gateway.terminate()
+        assert (await client.event())["op"] == "goaway"
+        source.request("GET", "/v1/events?filter=a")
+        answer = await to_thread.run_sync(source.getresponse)
+        assert (answer.status, answer.getheader("content-type")) == (200, "text/event-stream")
+        # Or it would come back by the same connection again and again.
+        assert answer.getheader("connection") == "close"
+        text = answer.read().decode()
+        assert text.endswith("\n\n")
+        assert int(text.removeprefix("retry: ")) >= 1000
+        source.close()
+        await says_goodbye(client)
+        assert await to_thread.run_sync(gateway.wait) == 0
+
+
 async def asked(prober: http.client.HTTPConnection) -> int:
     def ask() -> int:
         prober.request("GET", "/readyz")
