@@ -17,7 +17,7 @@ from gateway.app_auth import build_authenticator
 from gateway.app_bus import build_bus, watch_bus
 from gateway.app_cluster import build_administration, divert, facts_of
 from gateway.app_engine import build_publisher, build_subscriber, build_upkeep, watch_tasks
-from gateway.app_server import log_ready, open_sockets, server_config
+from gateway.app_server import log_ready, open_sockets, reload, server_config
 from gateway.app_streams import build_streams, stream_routes, watch_streams
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.core.block_list import BlockList
@@ -154,6 +154,7 @@ class Gateway:
             drain=self._drain,
             tls_handshake_seconds=self._settings.limits.tls_handshake_timeout,
             refuse=self.publisher.end,
+            reload=lambda: reload(self._log, self._certificate),
             drain_seconds=self._settings.server.drain_seconds,
         )
         self._upkeep.alive = alive

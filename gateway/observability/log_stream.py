@@ -30,7 +30,7 @@ QUEUED_BYTES: Final = 1024 * 1024
 FLUSH_SECONDS: Final = 0.3
 """How long a process that ends waits for a reader that takes nothing."""
 
-_ATOMIC_BYTES: Final = select.PIPE_BUF
+_ATOMIC_BYTES: Final = getattr(select, "PIPE_BUF", 512)
 """A pipe takes so much in one piece: several processes that write to one don't cut each other's lines."""
 
 

@@ -16,6 +16,7 @@ from gateway.transports.server_context import context_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from types import FrameType
 
 _BACKLOG = 4096
 _HURRY_POLL_SECONDS = 0.1
@@ -144,6 +145,7 @@ class GatewayServer(uvicorn.Server):
         drain: Callable[[], Awaitable[None]],
         tls_handshake_seconds: float,
         refuse: Callable[[], None],
+        reload: Callable[[], None],
         drain_seconds: float,
     ) -> None:
         """Run ``config``.
@@ -155,6 +157,7 @@ class GatewayServer(uvicorn.Server):
             drain: has clients leave that stay for long; takes no longer than ``drain_seconds``.
             tls_handshake_seconds: how long a TLS handshake may take.
             refuse: called once nothing may be published any more.
+            reload: called on SIGHUP.
             drain_seconds: how long requests are served on connections that there are already.
         """
         super().__init__(config)
@@ -163,6 +166,8 @@ class GatewayServer(uvicorn.Server):
         self._drain = drain
         self._tls_handshake_seconds = tls_handshake_seconds
         self._refuse = refuse
+        self._reload = reload
+        self._hung_up = False
         self._drain_seconds = drain_seconds
         self.failure: str | None = None
 
@@ -196,6 +201,13 @@ class GatewayServer(uvicorn.Server):
             ssl=config.ssl,
             ssl_handshake_timeout=self._tls_handshake_seconds if config.ssl else None,
         )
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what signals have asked for: their handlers may not touch the loop."""
+        if self._hung_up:
+            self._hung_up = False
+            self._reload()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, let clients leave, then shut down; a second SIGINT waits for nobody."""
@@ -236,11 +248,20 @@ class GatewayServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Like uvicorn's, but the signals are not raised again: a drained node exits with 0."""
-        watched = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in watched}
+        """Like uvicorn's, but the signals are not raised again: a drained node exits with 0.
+
+        SIGHUP, which a terminal sends that is closed, does not end the process.
+        """
+        watched: dict[int, Callable[[int, FrameType | None], None]]
+        watched = {signal.SIGINT: self.handle_exit, signal.SIGTERM: self.handle_exit}
+        if hasattr(signal, "SIGHUP"):
+            watched[signal.SIGHUP] = self._hang_up
+        before = {number: signal.signal(number, handler) for number, handler in watched.items()}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        self._hung_up = True

@@ -80,6 +80,7 @@ class Certificate:
         self._files = Path(certificate), Path(key)
         self._wall_clock = wall_clock
         self._failures = 0
+        self._asked = anyio.Event()
         self._reminded: tuple[Validity | None, float] = None, 0.0
         pair = self._read(self._read_stamp())
         self.context = _context()
@@ -106,6 +107,10 @@ class Certificate:
             self._adopt(pair)
         return pair is not None
 
+    def look_now(self) -> None:
+        """Have ``watch`` look at the files now."""
+        self._asked.set()
+
     def catch_up(self, wait: Callable[[], None]) -> None:
         """In a process forked long after the files were read: take up what they hold now.
 
@@ -129,6 +134,7 @@ class Certificate:
     async def watch(self, every: float = LOOK_SECONDS) -> None:
         """Reload for ever; a pair that is wrong is told once and tried again, one that has run out daily."""
         told = ""
+        asked = False
         while True:
             try:
                 # In a thread: the files may be on a network file system.
@@ -136,13 +142,18 @@ class Certificate:
                 if pair is not None:
                     self._adopt(pair)
                     _logger.info("TLS certificate reloaded")
+                elif asked:
+                    _logger.info("TLS certificate is the same as before")
                 told = ""
             except UnusableCertificate as error:
                 if str(error) != told:
                     _logger.warning("TLS certificate not reloaded, the old one stays: %s", error)
                 told = str(error)
             self._remind()
-            await anyio.sleep(every)
+            with anyio.move_on_after(every):
+                await self._asked.wait()
+            asked, self._asked = self._asked.is_set(), anyio.Event()
+            told = "" if asked else told
 
     def _renewed(self) -> _Pair | None:
         """Return what the files hold if they have changed and can be used."""

@@ -82,6 +82,8 @@ def _live(run: Callable[[], int], name: str, lifeline: Lifeline, mask: set[int |
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
+        # It may be passed on before the child has a use for it, and the server that it becomes has none.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.setpgid(0, 0)
         # With all signals still blocked, so that its thread gets none of them.
         lifeline.hold()
@@ -100,6 +102,8 @@ def _live(run: Callable[[], int], name: str, lifeline: Lifeline, mask: set[int |
 def replace(command: list[str], *, parent: int, output: str) -> NoReturn:
     """Become the program ``command``, in a child of ``parent``; where the system can, it dies with that.
 
+    SIGKILL ends it, and nothing else that is sent to end programs.
+
     Args:
         command: the path of the program, and its arguments.
         parent: id of the process that it is not to outlive.
@@ -114,6 +118,9 @@ def replace(command: list[str], *, parent: int, output: str) -> NoReturn:
         os._exit(1)
     said = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
+    # What is sent to all processes at once, as systemd does, must not end it before those that need it.
+    # Blocked and not ignored: the program may have handlers of its own.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
     for inherited, number in ((nothing, 0), (said, 1), (said, 2)):
         os.dup2(inherited, number)
     os.execv(command[0], command)  # noqa: S606 - no shell is what is wanted

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("gateway.workers")
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+_PASSED_ON = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 
 
 def _unwatched() -> None:
@@ -66,7 +67,8 @@ class Job:
 class Supervisor:
     """Runs jobs, each in a process, and begins them again when they end.
 
-    SIGTERM and SIGINT are passed on to the workers. A second SIGINT is too, which makes them hurry.
+    SIGTERM and SIGINT are passed on to the workers. A second SIGINT is too, which makes them hurry, and so is
+    SIGHUP, which ends nobody.
     """
 
     def __init__(
@@ -113,6 +115,8 @@ class Supervisor:
             while True:
                 self._reap()
                 for number in self._take_asked():
+                    if number in _STOPPING and self._stop_at is None:
+                        self._stop_at = self._clock() + self._stop_seconds
                     self._tell_workers(number)
                 if self._stop_at is None:
                     self._start_due()
@@ -184,13 +188,12 @@ class Supervisor:
                 *(place.name, pid, said, job.last_words()),
             )
             self._failed = True
+            self._stop_at = self._clock() + self._stop_seconds
             self._tell_workers(signal.SIGTERM)
         else:
             _log.warning("%s (process %d) ended %s and is started again", place.name, pid, said)
 
     def _tell_workers(self, number: signal.Signals) -> None:
-        if self._stop_at is None:
-            self._stop_at = self._clock() + self._stop_seconds
         for place in self._workers:
             if place.pid is not None:
                 os.kill(place.pid, number)
@@ -228,7 +231,7 @@ class Supervisor:
         for end in (receiver, sender):
             end.setblocking(False)
         wakeup = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-        watched = (*_STOPPING, signal.SIGCHLD)
+        watched = (*_STOPPING, *_PASSED_ON, signal.SIGCHLD)
         before = {number: signal.signal(number, self._note) for number in watched}
         try:
             yield receiver
@@ -241,7 +244,7 @@ class Supervisor:
             self._lifeline.close()
 
     def _note(self, number: int, _frame: object) -> None:
-        if number in _STOPPING:
+        if number in _STOPPING or number in _PASSED_ON:
             self._asked.append(signal.Signals(number))
 
 

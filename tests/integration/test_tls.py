@@ -81,6 +81,16 @@ async def test_both_protocols_over_tls_and_a_renewed_certificate(tls_gateway, tm
     assert https in gateway.output()
 
 
+async def test_sighup_has_the_files_looked_at(tls_gateway, tmp_path) -> None:
+    make_certificate(tmp_path, "first")
+    gateway = tls_gateway(settings(tmp_path))
+    gateway.process.send_signal(signal.SIGHUP)
+    await until(lambda: "TLS certificate is the same as before" in gateway.output())
+    make_certificate(tmp_path, "second")
+    gateway.process.send_signal(signal.SIGHUP)
+    await until(lambda: name_shown(gateway) == "second")
+
+
 def test_old_protocols_and_plain_http_get_nothing(tls_gateway, tmp_path) -> None:
     make_certificate(tmp_path, "only")
     gateway = tls_gateway(settings(tmp_path))

@@ -252,6 +252,57 @@ def test_sigterm_ends_all_of_it(gateway_process: StartGateway) -> None:
     assert not directory.exists()
 
 
+async def test_sigterm_to_all_processes_at_once_drains_too(gateway_process: StartGateway) -> None:
+    """As systemd sends it: the private Redis is there until the last publish is answered."""
+    gateway = gateway_process(SETTINGS)
+    family, redis = children(gateway.pid), private_redis(gateway)
+    async with AsyncExitStack() as stack:
+        clients = (await one_client_per_worker(stack, gateway)).values()
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            os.kill(redis, number)
+            assert leaves_pending(redis, number)
+        for websocket in clients:
+            # It needs the private server to be answered.
+            assert (await ask(websocket, op="publish", topic="x", data=1))["op"] == "published"
+        for pid in (redis, *family, gateway.pid):
+            os.kill(pid, signal.SIGTERM)
+        for websocket in clients:
+            with anyio.fail_after(10):
+                assert [json.loads(each)["op"] async for each in websocket] == ["goaway"]
+    assert await to_thread.run_sync(gateway.wait) == 0
+    assert "private Redis" not in gateway.output()
+    assert not any(map(is_running, family))
+
+
+def leaves_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether the kernel keeps a signal from the process, which has been sent one."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    pending = re.search(r"^ShdPnd:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    assert pending is not None
+    return bool(int(pending[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_sighup_drops_nobody(gateway_process: StartGateway, workers: int) -> None:
+    gateway = gateway_process(f"server.workers = {workers}\n")
+    async with AsyncExitStack() as stack:
+        clients = (await one_client_per_worker(stack, gateway, count=workers)).values()
+        for seen in (1, 2):
+            gateway.process.send_signal(signal.SIGHUP)
+            await to_thread.run_sync(
+                wait_for, lambda seen=seen: gateway.output().count("SIGHUP: ") == seen * workers
+            )
+        for websocket in clients:
+            assert (await ask(websocket, op="ping"))["op"] == "pong"
+        gateway.process.send_signal(signal.SIGHUP)
+        gateway.terminate()
+        gateway.process.send_signal(signal.SIGHUP)
+        for websocket in clients:
+            with anyio.fail_after(10):
+                assert [json.loads(each)["op"] async for each in websocket] == ["goaway"]
+    assert await to_thread.run_sync(gateway.wait) == 0
+
+
 async def test_ctrl_c_says_goodbye_to_the_clients_of_every_worker(
     gateway_process: StartGateway, redis_server: RunningRedis
 ) -> None:
