@@ -89,7 +89,9 @@ class Limits(Section):
         "at least twice `frame_bytes`.",
     )
     write_timeout: Timeout = Field(
-        default=30.0, description="How long a connection may take nothing; then it is closed with 4408."
+        default=30.0,
+        description="How long a connection may take nothing; then it is closed with 4408, and cut off if it "
+        "has not taken that either within 10 s.",
     )
     stalled_timeout: Timeout = Field(
         default=600.0,
