@@ -205,6 +205,7 @@ async def test_what_clients_write_begins_no_line_of_a_log_and_no_label_of_a_metr
         await mallory.connection.close(4000, "x\nforged\x1b[31m")
     httpx2.get(f"{gateway.url}/v1/%0d%0aforged%1b?x=%0aforged")
     httpx2.post(f"{gateway.url}/v1/hooks/%0aforged")
+    await until(lambda: "forged" in gateway.output())
     await until(lambda: gateway.output().count("connection closed") == gateway.output().count("opened"))
     lines = gateway.output().splitlines()
     assert any("forged" in line for line in lines)
