@@ -34,7 +34,10 @@ BEAT_SECONDS = 5.0
 """How often a client that does not read says that it lives: the gateway's pings are behind the unread."""
 
 GOODBYE_SECONDS = 1.0
-"""How long replies are waited for after a ``goaway``."""
+"""How long the other side has to take a close frame."""
+
+ANSWER_SECONDS = 2.0
+"""How long replies are waited for after a ``goaway``: by then a gateway that drains has answered."""
 
 
 class Connection:
@@ -166,7 +169,7 @@ class Connection:
             return
         if isinstance(event, GoAway):
             self._dismissal = ending.drained(event.reason, event.retry_after)
-            scope.deadline = anyio.current_time() + GOODBYE_SECONDS
+            scope.deadline = anyio.current_time() + ANSWER_SECONDS
         elif isinstance(event, Failure) and event.fatal:
             self._last_words = event.reason
         receive(event)

@@ -147,7 +147,8 @@ class LogStream(io.TextIOBase):
                 if not self._bytes:
                     self._changed.notify_all()
             if left_out and self.on_dropped is not None:
-                self.on_dropped(left_out)
+                with suppress(Exception):  # this thread is the only one there is
+                    self.on_dropped(left_out)
 
 
 def dropped_records() -> int:
