@@ -108,7 +108,7 @@ class Gateway:
         self._subscriber = build_subscriber(
             limits, self.hub, self._bus, refusals=self._refusals, following=self._following
         )
-        self._origins = arguments.origin_policy(settings)
+        self._origins = arguments.origin_policy(settings, refused=doors.tell_refused(self._refusals))
         self._keys = build_authenticator(settings.auth)
         blocks = BlockList()
         self._authenticator = GuardedAuthenticator(self._keys, blocks, self._refusals, clock=self._clock)
@@ -247,7 +247,12 @@ class Gateway:
             *websocket_routes(
                 services, frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),
-            *probe_routes(self.health, self.metrics, administrator=administrator),
+            *probe_routes(
+                self.health,
+                self.metrics,
+                administrator=administrator,
+                check_anonymous=self._origins.check_anonymous,
+            ),
             *openapi_routes(ingest_limits),
         ]
         if settings.server.console:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -13,6 +15,7 @@ from gateway.transports.events import EventDoor
 from gateway.transports.origins import OriginGuard
 from gateway.transports.proxies import TrustedProxies
 from gateway.transports.security_headers import SecurityHeaders
+from gateway.transports.server_context import LimitedLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,12 +24,27 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute, Route
 
     from gateway.auth.authenticators import CredentialAuthenticator
+    from gateway.engine.refusals import Refusals
     from gateway.ingest.hooks import HookPublishing
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
     from gateway.transports.origins import OriginPolicy
     from gateway.transports.services import Services
     from gateway.transports.tls import Certificate
+
+
+def tell_refused(refusals: Refusals) -> Callable[[Exception], None]:
+    """Return what is told of requests that come from where they may not: it counts them, and logs some."""
+    log: LimitedLog | None = None
+
+    def tell(error: Exception) -> None:
+        nonlocal log
+        refusals.count("origin")
+        if log is None:  # the event loop, whose clock it reads, runs by now
+            log = LimitedLog(asyncio.get_running_loop(), logging.getLogger("gateway"))
+        log.warning("request refused: %s", error)
+
+    return tell
 
 
 def application(

@@ -56,7 +56,7 @@ def server_config(asgi: Starlette, settings: Settings, certificate: Certificate 
 def log_ready(
     log: BoundLogger, settings: Settings, address: tuple[str, int], *, node: str, encrypted: bool
 ) -> None:
-    """Log where ``node`` can be reached, and a warning if anyone may do anything there."""
+    """Log where ``node`` can be reached, and warn if too many or too few may come in there."""
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     scheme = "https" if encrypted else "http"
     log.info("gateway ready", url=f"{scheme}://{host}:{address[1]}", node=node)
@@ -64,4 +64,8 @@ def log_ready(
         log.warning(
             "INSECURE: anyone who reaches this address may publish, subscribe and disconnect others",
             host=settings.server.host,
+        )
+    if settings.auth.mode == "optional" and not settings.origins.hosts:
+        log.warning(
+            "anonymous clients may come by an address or a loopback name only: name others in origins.hosts"
         )

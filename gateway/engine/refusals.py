@@ -21,8 +21,10 @@ LIMITS: Final = (
     "credential",
     "grant",
     "block",
+    "origin",
 )
-"""Settings by name; ``credential``: a wrong one, ``grant``: none for it, ``block``: of the subject."""
+"""Settings by name; ``credential``: a wrong one, ``grant``: none for it, ``block``: of the subject,
+``origin``: a page or a ``Host`` that is not allowed."""
 
 
 class Refusals:
