@@ -297,7 +297,7 @@ def create_app() -> Starlette:
     Raises:
         InvalidSettings: a setting breaks a rule.
     """
-    return build(read(None).settings).asgi
+    return doors.held_to_request_rules(build(read(None).settings).asgi)
 
 
 def serve(settings: Settings) -> None:

@@ -10,10 +10,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from gateway.ingest.problems import exception_handlers, problem_of
+from gateway.ingest.problems import exception_handlers, problem, problem_of
 from gateway.transports.events import EventDoor
 from gateway.transports.origins import OriginGuard
 from gateway.transports.proxies import TrustedProxies
+from gateway.transports.request_rules import RequestRules
 from gateway.transports.security_headers import SecurityHeaders
 from gateway.transports.server_context import LimitedLog
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from starlette.responses import Response
     from starlette.routing import BaseRoute, Route
 
     from gateway.auth.authenticators import CredentialAuthenticator
@@ -62,6 +64,17 @@ def application(
         lifespan=lifespan,
     )
     asgi.router.redirect_slashes = False
+    return asgi
+
+
+def held_to_request_rules(asgi: Starlette) -> Starlette:
+    """Return ``asgi``, which then checks by itself what our own protocol class would have checked."""
+
+    def refuse(status: int, reason: str) -> Response:
+        return problem(status, "bad_command", reason, headers={"Connection": "close"})
+
+    # Behind what every answer gets, before anything looks at a header.
+    asgi.user_middleware.insert(1, Middleware(RequestRules, refuse=refuse))
     return asgi
 
 

@@ -17,7 +17,7 @@ class Delivery:
     """A request to a hook.
 
     Attributes:
-        headers: by name in lower case; the first value where a name is repeated.
+        headers: by name in lower case; the values of a name that is repeated are joined by commas.
         body: the bytes as they came, which is what senders sign.
     """
 
@@ -49,14 +49,18 @@ class Delivery:
 
 
 def headers_of(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return ASGI headers as ``Delivery`` takes them: as UTF-8 where they are, else as Latin-1."""
+    """Return ASGI headers as ``Delivery`` takes them: as UTF-8 where they are, else as Latin-1.
+
+    A repeated one is one list (RFC 9110, 5.3): were one of its lines picked, others might pick another.
+    """
     headers: dict[str, str] = {}
     for name, value in raw_headers:
         try:
             text = value.decode()
         except UnicodeDecodeError:
             text = value.decode("latin-1")
-        headers.setdefault(name.decode("latin-1").lower(), text)
+        key = name.decode("latin-1").lower()
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
 
 

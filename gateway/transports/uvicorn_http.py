@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 import httptools
 
 from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
-from gateway.transports.handshake import RequestRefused, answered, asks_for_websocket, read_handshake
+from gateway.transports.handshake import answered, asks_for_websocket, read_handshake
+from gateway.transports.request_rules import (
+    RequestRefused,
+    check_fields,
+    check_version,
+    read_target,
+)
 from gateway.transports.server_context import Wait, half_close
 from gateway.transports.upgrading import BecomesWebSocket
 
@@ -27,7 +33,8 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from gateway.transports.handshake import Fields, Handshake
+    from gateway.transports.handshake import Handshake
+    from gateway.transports.request_rules import Fields
 
 _LINGER_SECONDS = 2.0
 """How long a refused client may go on sending until the connection is cut."""
@@ -76,7 +83,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
         self._refusal: RequestRefused | None = None
         self._refused = False
         self._begun = False  # a request's first byte has come, its head isn't complete
-        self._head_bytes = 0
+        self._head_bytes = self._fields = 0
         self._unaccounted = 0  # bytes that the parser took and made nothing of yet
         self._fresh = 0  # how many bytes of this read are a new request's, if one begins in it
 
@@ -123,7 +130,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
         super().on_message_begin()
         self._begun = True
         self._upgrading = False
-        self._head_bytes = 0
+        self._head_bytes = self._fields = 0
         self._unaccounted, self._fresh = self._fresh, 0
 
     def on_url(self, url: bytes) -> None:
@@ -133,11 +140,15 @@ class GatewayHttpProtocol(BecomesWebSocket):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or one field of a trailer."""
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-        if len(self.headers) > self.limits.headers:
+        if self._begun:
+            name = name.lower()
+            if name == b"expect" and value.strip().lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
+        # RFC 9110, 6.5.1: a trailer's fields must not be merged into the header section unless they are known
+        # to permit that. None is: whoever writes a body would write its request's head.
+        self._fields += 1
+        if self._fields > self.limits.headers:
             self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         self._count(len(name) + len(value) + 4)  # ": " and the line's end
 
@@ -146,6 +157,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
         self._begun = False
         self._unaccounted = 0
         self._heads.stop(self)
+        self._hold_to_the_rules()
         if (
             self.parser.should_upgrade()
             and self.ws_protocol_class is not None
@@ -157,6 +169,17 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self.scope["method"] = self.parser.get_method().decode("ascii")
         else:
             super().on_headers_complete()
+
+    def _hold_to_the_rules(self) -> None:
+        version = self.parser.get_http_version()
+        try:
+            check_version(version)
+            self.url = read_target(self.parser.get_method(), self.url, self.headers)
+            check_fields(version, self.headers)
+        except RequestRefused as refused:
+            self._stop(refused.status, str(refused), refused.fields)
+        if version == "1.0":  # RFC 9110, 10.1.1: there a server "MUST ignore that expectation"
+            self.expect_100_continue = False
 
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
