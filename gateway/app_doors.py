@@ -11,7 +11,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from gateway.ingest.problems import exception_handlers, problem, problem_of
+from gateway.ingest.rest import TOPICS_PREFIX
 from gateway.transports.events import EventDoor
+from gateway.transports.literal_paths import LiteralPaths
 from gateway.transports.origins import OriginGuard
 from gateway.transports.proxies import TrustedProxies
 from gateway.transports.request_rules import RequestRules
@@ -84,6 +86,7 @@ def _middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
     if settings.server.trusted_proxies:
         layers.append(Middleware(TrustedProxies, networks=settings.server.trusted_proxies))
     layers.append(Middleware(OriginGuard, policy=origins, refuse=problem_of))
+    layers.append(Middleware(LiteralPaths, encoded=TOPICS_PREFIX, refuse=problem_of))
     if settings.origins.allow:
         layers.append(
             Middleware(

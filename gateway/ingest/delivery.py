@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
+from gateway.errors import BadFrame
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -43,9 +45,17 @@ class Delivery:
         return hashlib.sha256(self.body).digest()
 
     def field(self, name: str) -> str | None:
-        """Return a text of the body's outermost object, None if it is not there."""
+        """Return a text of the body's outermost object, None if it is not there.
+
+        Raises:
+            BadFrame: it holds half a surrogate pair, which is no character (RFC 8259, 8.2).
+        """
         value = self.value.get(name) if isinstance(self.value, dict) else None
-        return value if isinstance(value, str) and value else None
+        if not isinstance(value, str) or not value:
+            return None
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise BadFrame(f"{name!r} holds a lone surrogate")
+        return value
 
 
 def headers_of(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

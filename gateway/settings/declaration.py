@@ -34,7 +34,9 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
         # As browsers write it: what differs by a default port or a capital would never match.
         origin = canonical_origin(value)
         if origin is None:
-            raise ValueError(f'{value!r} is not an origin: scheme, host and port only, as "https://app.example"')
+            raise ValueError(
+                f'{value!r} is not an origin: scheme, host and port only, as "https://app.example"'
+            )
         origins.append(origin)
     return tuple(dict.fromkeys(origins))
 

@@ -160,7 +160,7 @@ class EventSession:
     def expel(self, code: CloseCode, error: GatewayError) -> None:
         """Tell the client ``error`` and end."""
         self._session.close()
-        self._end(code, str(error), failure(error, None, fatal=True))
+        self._end(code, error.told, failure(error, None, fatal=True))
 
     def abort(self) -> None:
         """End at once."""

@@ -1,0 +1,47 @@
+"""Paths are routed as they are written: only where content is named may a path be percent-encoded.
+
+Servers decode ``scope["path"]``, so ``/%76%31/connections`` would be ``/v1/connections``, which a proxy's
+rules for paths don't see in it. Names in paths (hooks, streams, sessions) hold nothing that needs encoding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class LiteralPaths:
+    """ASGI middleware that finds nothing under a path that is encoded where it need not be.
+
+    Args:
+        app: what is behind it.
+        encoded: what paths begin with whose rest may be encoded, and is read from the bytes that came.
+        refuse: makes the answer.
+    """
+
+    def __init__(self, app: ASGIApp, encoded: str, refuse: Callable[[NotFound], Response]) -> None:
+        self._app = app
+        self._encoded = encoded
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 404."""
+        if scope["type"] in {"http", "websocket"} and b"%" in (raw := _raw_path(scope)):
+            prefix = (scope.get("root_path", "") + self._encoded).encode()
+            if not raw.startswith(prefix):
+                error = NotFound(f"a path is percent-encoded behind {self._encoded!r} only")
+                await self._refuse(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _raw_path(scope: Scope) -> bytes:
+    raw: bytes | None = scope.get("raw_path")  # ASGI: optional
+    return b"" if raw is None else raw.partition(b"?")[0]
