@@ -44,8 +44,9 @@ from gateway.observability.metrics import Metrics
 from gateway.settings import read
 from gateway.supervision import Supervision
 from gateway.transports.console import console_routes
+from gateway.transports.open_files import OpenFiles, allow_open_files
 from gateway.transports.probes import probe_routes
-from gateway.transports.server import GatewayServer, allow_open_files
+from gateway.transports.server import GatewayServer
 from gateway.transports.services import Services
 from gateway.transports.websocket import websocket_routes
 
@@ -139,16 +140,17 @@ class Gateway:
             NodeFailed: a part of the node has only failed, so it has ended.
         """
         allow_open_files()
+        files = OpenFiles(lambda: self._refusals.count("open_files"))
         if sockets is None:
             sockets = open_sockets(self._settings)
         runner = GatewayServer(
-            server_config(self.asgi, self._settings, self._certificate),
+            server_config(self.asgi, self._settings, self._certificate, files),
             prepare=self._streams.open,
             started=lambda: self._started(sockets[0].getsockname()),
             drain=self._drain,
             tls_handshake_seconds=self._settings.limits.tls_handshake_timeout,
         )
-        self._upkeep.alive = alive
+        self._upkeep.alive = files.looking(alive)
         self._supervision.give_up = runner.fail
         garbage = self._upkeep.garbage = GarbageCollection(now=self._clock())
         try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
 
     from gateway.settings import Settings
+    from gateway.transports.open_files import OpenFiles
     from gateway.transports.tls import Certificate
 
 
@@ -31,12 +32,14 @@ def open_sockets(settings: Settings) -> list[socket.socket]:
     return listen(server.host, server.port, dead_peer_seconds=arguments.dead_peer_seconds(settings))
 
 
-def server_config(asgi: Starlette, settings: Settings, certificate: Certificate | None) -> uvicorn.Config:
+def server_config(
+    asgi: Starlette, settings: Settings, certificate: Certificate | None, files: OpenFiles
+) -> uvicorn.Config:
     """Return how uvicorn serves ``asgi``: our protocol classes and bounds, and none of its own habits."""
     limits = settings.limits
     return uvicorn.Config(
         asgi,
-        http=http_protocol(arguments.request_limits(limits)),
+        http=http_protocol(arguments.request_limits(limits), files),
         ws=websocket_protocol(arguments.connection_policy(limits)),
         ws_max_size=limits.frame_bytes,
         ws_per_message_deflate=False,

@@ -67,7 +67,11 @@ def _hang_timeout(seconds: float) -> float:
 class Server(Section):
     """Where and how the gateway listens."""
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address or name to listen on.")
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address or name to listen on; `::` is every address, of IPv4 too.",
+    )
     port: int = Field(
         default=8080, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one."
     )

@@ -18,6 +18,8 @@ import httptools
 
 from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
 from gateway.transports.handshake import answered, asks_for_websocket, read_handshake
+from gateway.transports.open_files import Room
+from gateway.transports.proxies import unmapped
 from gateway.transports.request_rules import (
     RequestRefused,
     check_fields,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from gateway.transports.handshake import Handshake
+    from gateway.transports.open_files import OpenFiles
     from gateway.transports.request_rules import Fields
 
 _LINGER_SECONDS = 2.0
@@ -67,6 +70,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
     """One HTTP/1.1 connection under uvicorn, until it becomes a WebSocket."""
 
     limits: ClassVar[RequestLimits] = RequestLimits()
+    files: ClassVar[OpenFiles | None] = None
 
     def __init__(
         self,
@@ -92,7 +96,17 @@ class GatewayHttpProtocol(BecomesWebSocket):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, and wait for a head for a limited time."""
         super().connection_made(transport)
-        self._heads.start(self, self._head_late)
+        if self.client is not None:
+            self.client = unmapped(self.client[0]), self.client[1]
+        room = Room.ENOUGH if self.files is None else self.files.room(transport)
+        if room is Room.ENOUGH:
+            self._heads.start(self, self._head_late)
+        elif room is Room.REFUSE:
+            fields = ((b"retry-after", b"1"),)
+            self._refuse(RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "no room for a connection", fields))
+        else:
+            self._refused = True
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more comes or goes."""
@@ -292,6 +306,6 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self.handle_websocket_upgrade()
 
 
-def http_protocol(limits: RequestLimits) -> type[GatewayHttpProtocol]:
+def http_protocol(limits: RequestLimits, files: OpenFiles | None = None) -> type[GatewayHttpProtocol]:
     """A class with these bounds, for ``uvicorn.Config(http=…)``."""
-    return type("BoundedHttpProtocol", (GatewayHttpProtocol,), {"limits": limits})
+    return type("BoundedHttpProtocol", (GatewayHttpProtocol,), {"limits": limits, "files": files})
