@@ -7,11 +7,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from gateway.errors import NotFound
 from gateway.ingest.problems import exception_handlers, problem, problem_of
 from gateway.ingest.rest import TOPICS_PREFIX
+from gateway.transports.denial import deny
 from gateway.transports.events import EventDoor
 from gateway.transports.literal_paths import LiteralPaths
 from gateway.transports.origins import OriginGuard
@@ -19,6 +22,7 @@ from gateway.transports.proxies import TrustedProxies
 from gateway.transports.request_rules import RequestRules
 from gateway.transports.security_headers import SecurityHeaders
 from gateway.transports.server_context import LimitedLog
+from gateway.transports.websocket import WEBSOCKET_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
     from starlette.routing import BaseRoute, Route
+    from starlette.types import Receive, Scope, Send
 
     from gateway.auth.authenticators import CredentialAuthenticator
     from gateway.engine.refusals import Refusals
@@ -66,7 +71,16 @@ def application(
         lifespan=lifespan,
     )
     asgi.router.redirect_slashes = False
+    asgi.router.default = _not_found
     return asgi
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """What no route answers; Starlette's own answer to a handshake is an empty 403."""
+    if scope["type"] == "http":
+        raise HTTPException(404)
+    error = NotFound(f"there is no WebSocket at {scope['path'][:100]!r}: it is at {WEBSOCKET_PATH!r}")
+    await deny(problem_of(error), scope, receive, send)
 
 
 def held_to_request_rules(asgi: Starlette) -> Starlette:

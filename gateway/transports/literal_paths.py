@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import NotFound
+from gateway.transports.denial import deny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ class LiteralPaths:
             prefix = (scope.get("root_path", "") + self._encoded).encode()
             if not raw.startswith(prefix):
                 error = NotFound(f"a path is percent-encoded behind {self._encoded!r} only")
-                await self._refuse(error)(scope, receive, send)
+                await deny(self._refuse(error), scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.core.loopback import is_loopback
 from gateway.core.origin import canonical_host, canonical_origin, is_address, split_authority
 from gateway.errors import NotPermitted
+from gateway.transports.denial import deny
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -121,7 +122,7 @@ class OriginGuard:
             try:
                 self._check(scope)
             except NotPermitted as error:
-                await self._refuse(error)(scope, receive, send)
+                await deny(self._refuse(error), scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

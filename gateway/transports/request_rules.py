@@ -14,6 +14,8 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from gateway.transports.denial import deny
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -143,6 +145,6 @@ class RequestRules:
             try:
                 check_fields(scope.get("http_version", "1.1"), fields)
             except RequestRefused as refused:
-                await self._refuse(refused.status, str(refused))(scope, receive, send)
+                await deny(self._refuse(refused.status, str(refused)), scope, receive, send)
                 return
         await self._app(scope, receive, send)

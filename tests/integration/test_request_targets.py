@@ -71,6 +71,13 @@ def test_a_handshake_s_path_is_not_found_percent_encoded(gateway) -> None:
         assert ask(gateway, path, fields=UPGRADE)[0] == 404, path
 
 
+@pytest.mark.parametrize("path", ["/", "/v1/wss", "/v1/ws/", "/v1/events", "/v1/topics/a", "/nothing?x=1"])
+def test_where_there_is_no_websocket_the_answer_is_a_problem(gateway, path) -> None:
+    status, body = ask(gateway, path, fields=UPGRADE)
+    assert (status, json.loads(body)["code"]) == (404, "not_found")
+    assert "/v1/ws" in json.loads(body)["detail"]
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [
