@@ -12,7 +12,7 @@ from gateway.errors import NotFound
 from gateway.transports.denial import deny
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,17 +32,14 @@ class LiteralPaths:
         self._encoded = encoded
         self._refuse = refuse
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request on, or answer 404."""
-        if scope["type"] in {"http", "websocket"} and b"%" in (raw := _raw_path(scope)):
-            prefix = (scope.get("root_path", "") + self._encoded).encode()
-            if not raw.startswith(prefix):
-                error = NotFound(f"a path is percent-encoded behind {self._encoded!r} only")
-                await deny(self._refuse(error), scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        raw: bytes | None = scope.get("raw_path")  # ASGI: optional
+        if raw is None or b"%" not in raw or not self._is_wrong(scope, raw):
+            return self._app(scope, receive, send)  # no coroutine of its own: every request comes by
+        error = NotFound(f"a path is percent-encoded behind {self._encoded!r} only")
+        return deny(self._refuse(error), scope, receive, send)
 
-
-def _raw_path(scope: Scope) -> bytes:
-    raw: bytes | None = scope.get("raw_path")  # ASGI: optional
-    return b"" if raw is None else raw.partition(b"?")[0]
+    def _is_wrong(self, scope: Scope, raw: bytes) -> bool:
+        path = raw.partition(b"?")[0]
+        return b"%" in path and not path.startswith((scope.get("root_path", "") + self._encoded).encode())

@@ -32,7 +32,8 @@ class Hosts:
 
     Args:
         names: without port; IPv6 addresses with brackets or without.
-        addresses: whether every IP address counts: none can be rebound, unlike a name.
+        addresses: whether every IP address counts: none can be rebound, unlike a name. So does no ``Host`` at
+            all, which some that ask for the node's health leave out, and no browser does.
     """
 
     def __init__(self, names: Iterable[str], *, addresses: bool = False) -> None:
@@ -41,6 +42,8 @@ class Hosts:
 
     def __contains__(self, host: str) -> bool:
         """Whether ``host``, with a port or without, is one of them."""
+        if not host:
+            return self._addresses
         parts = split_authority(host)
         if parts is None:
             return False

@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from .credentials import ENVIRONMENT, SETTINGS, token
+from .test_request_rules import exchange
 
 if TYPE_CHECKING:
     from .conftest import RunningGateway, StartGateway
@@ -98,6 +99,11 @@ def test_a_rebound_name_gets_nothing_that_is_anonymous(gateway, method, path, st
 @pytest.mark.parametrize(("method", "path", "status"), ANONYMOUS)
 def test_with_a_credential_any_name_will_do(gateway, method, path, status) -> None:
     assert ask(gateway, method, path, "events.example", Authorization=f"Bearer {token()}") == status
+
+
+def test_a_balancer_that_asks_without_a_host_is_answered(required, gateway) -> None:
+    for each in (required, gateway):
+        assert exchange(each, "GET /readyz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
 async def test_a_rebound_name_gets_no_websocket_but_with_a_credential(gateway) -> None:
