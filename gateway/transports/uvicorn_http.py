@@ -181,7 +181,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self._read_handshake()
             # Uvicorn's own way to upgrade reads it.
             self.scope["method"] = self.parser.get_method().decode("ascii")
-        else:
+        elif not self.parser.should_upgrade():
             super().on_headers_complete()
 
     def _hold_to_the_rules(self) -> None:
@@ -203,6 +203,8 @@ class GatewayHttpProtocol(BecomesWebSocket):
     def on_message_complete(self) -> None:
         """A request's end."""
         self._unaccounted = 0
+        if self.parser.should_upgrade():
+            return  # what follows is read by another
         self._bodies.stop(self)
         super().on_message_complete()
 
@@ -290,12 +292,9 @@ class GatewayHttpProtocol(BecomesWebSocket):
     def _should_upgrade(self) -> bool:
         return self._upgrading
 
-    def _unsupported_upgrade_warning(self) -> None:
-        self._context.log.warning("Unsupported upgrade request.")
-
     def _upgraded(self, early: bytes) -> None:
         if not self._upgrading:
-            self._unsupported_upgrade_warning()
+            self._ignore_upgrade(early)
         elif not self._idle():
             # A handshake behind a request that is still being answered: its 101 would cut into the response.
             self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST))

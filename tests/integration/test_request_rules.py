@@ -219,6 +219,33 @@ def test_white_space_is_no_part_of_a_value(gateway) -> None:
     assert len({body for _, _, body in answers}) == 1
 
 
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket, h2c", "TLS/1.0", "h2c\r\nUpgrade: websocket"])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_a_request_that_asks_for_another_protocol_is_served_with_its_body(
+    direct, listener, upgrade, version
+) -> None:
+    """Java's client asks for HTTP/2 with the first request of each connection."""
+    head = f"POST /v1/topics/rules/a HTTP/{version}\r\nHost: localhost\r\n{JSON}"
+    fields = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABk\r\n"
+    last = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    bodies = ["Content-Length: 2\r\n\r\n42"]
+    if version == "1.1":
+        bodies.append("Transfer-Encoding: chunked\r\n\r\n2\r\n42\r\n0\r\nGateway-Key: evil\r\n\r\n")
+    for body in bodies:
+        answers = exchange(direct, head + fields + body + last)
+        assert answers.startswith(b"HTTP/1.1 202")
+        assert (b'{"status":"alive"}' in answers) is (version == "1.1")
+        message = json.loads(await listener.recv())
+        assert message["data"] == 42
+        assert "key" not in message
+    split = (head + fields + bodies[0]).encode()
+    with socket.create_connection(("127.0.0.1", direct.port), timeout=10) as connection:
+        connection.sendall(split[:-1])
+        connection.sendall(split[-1:])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 202")
+    assert json.loads(await listener.recv())["data"] == 42
+
+
 def test_an_expectation_is_one_of_http_1_1_only(direct) -> None:
     fields = f"Host: localhost\r\n{JSON}Expect: 100-continue \r\n{BODY}"
     assert exchange(direct, PUBLISH + fields).startswith((b"HTTP/1.1 100", b"HTTP/1.1 202"))
