@@ -46,8 +46,9 @@ from gateway.observability.metrics import Metrics
 from gateway.settings import read
 from gateway.supervision import Supervision
 from gateway.transports.console import console_routes
+from gateway.transports.open_files import OpenFiles, allow_open_files
 from gateway.transports.probes import probe_routes
-from gateway.transports.server import GatewayServer, allow_open_files
+from gateway.transports.server import GatewayServer
 from gateway.transports.services import Services
 from gateway.transports.websocket import websocket_routes
 
@@ -114,7 +115,7 @@ class Gateway:
         self._subscriber = build_subscriber(
             limits, self.hub, self._bus, refusals=self._refusals, following=self._following
         )
-        self._origins = arguments.origin_policy(settings)
+        self._origins = arguments.origin_policy(settings, refused=doors.tell_refused(self._refusals))
         self._keys = build_authenticator(settings.auth)
         blocks = BlockList()
         self._authenticator = GuardedAuthenticator(self._keys, blocks, self._refusals, clock=self._clock)
@@ -145,10 +146,11 @@ class Gateway:
             NodeFailed: a part of the node has only failed, so it has ended.
         """
         allow_open_files()
+        files = OpenFiles(lambda: self._refusals.count("open_files"))
         if sockets is None:
             sockets = open_sockets(self._settings)
         runner = GatewayServer(
-            server_config(self.asgi, self._settings, self._certificate),
+            server_config(self.asgi, self._settings, self._certificate, files),
             prepare=self._streams.open,
             started=lambda: self._started(sockets[0].getsockname()),
             drain=self._drain,
@@ -157,7 +159,7 @@ class Gateway:
             reload=lambda: reload(self._log, self._certificate),
             drain_seconds=self._settings.server.drain_seconds,
         )
-        self._upkeep.alive = alive
+        self._upkeep.alive = files.looking(alive)
         self._supervision.give_up = runner.fail
         garbage = self._upkeep.garbage = GarbageCollection(now=self._clock())
         try:
@@ -265,7 +267,12 @@ class Gateway:
             *websocket_routes(
                 services, frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),
-            *probe_routes(self.health, self.metrics, administrator=administrator),
+            *probe_routes(
+                self.health,
+                self.metrics,
+                administrator=administrator,
+                check_anonymous=self._origins.check_anonymous,
+            ),
             *openapi_routes(ingest_limits),
         ]
         if settings.server.console:
@@ -311,7 +318,7 @@ def create_app() -> Starlette:
     Raises:
         InvalidSettings: a setting breaks a rule.
     """
-    return build(read(None).settings).asgi
+    return doors.held_to_request_rules(build(read(None).settings).asgi)
 
 
 def serve(settings: Settings) -> None:

@@ -16,12 +16,14 @@ from gateway.engine.admission import AdmissionLimits
 from gateway.ingest.hooks import Hook
 from gateway.ingest.limits import IngestLimits
 from gateway.transports.connection_policy import ConnectionPolicy
-from gateway.transports.origins import OriginPolicy
+from gateway.transports.origins import Hosts, OriginPolicy
 from gateway.transports.server import DEAD_PEER_SECONDS
 from gateway.transports.tls import Certificate
 from gateway.transports.uvicorn_http import RequestLimits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.settings import Limits, Settings
 
 
@@ -48,16 +50,21 @@ def hooks(settings: Settings) -> list[Hook]:
     ]
 
 
-def origin_policy(settings: Settings) -> OriginPolicy:
-    """Which hosts and pages may talk to the node.
+def origin_policy(settings: Settings, *, refused: Callable[[Exception], None]) -> OriginPolicy:
+    """Which hosts and pages may talk to the node; ``refused`` is told of those that may not.
 
     Where a credential is asked for, a page whose name was rebound to the node has none, so any host's name
-    will do unless some are configured.
+    will do unless some are configured; but not for what is served without one.
     """
     origins, server = settings.origins, settings.server
-    any_host = server.insecure or (settings.auth.mode != "none" and not origins.hosts)
-    hosts = None if any_host else {*origins.hosts, server.host.lower()}
-    return OriginPolicy(origins=origins.allow, hosts=hosts)
+    without_authentication = settings.auth.mode == "none"
+    # A gateway for its own machine is rightly reached by loopback alone. To others, probes and balancers come
+    # by its address.
+    only_here = without_authentication and not server.insecure
+    names = Hosts({*origins.hosts, server.host}, addresses=not only_here)
+    for_all = names if origins.hosts or only_here else None
+    anonymous = for_all if without_authentication else names
+    return OriginPolicy(origins=origins.allow, hosts=for_all, hosts_of_anonymous=anonymous, refused=refused)
 
 
 def credentials(settings: Settings, origins: OriginPolicy) -> Credentials | None:
@@ -68,7 +75,12 @@ def credentials(settings: Settings, origins: OriginPolicy) -> Credentials | None
     auth = settings.auth
     if auth.mode == "none":
         return None
-    return Credentials(origins.trusts, cookie=auth.cookie, token_in_url=auth.token_in_url)
+    return Credentials(
+        origins.trusts,
+        cookie=auth.cookie,
+        token_in_url=auth.token_in_url,
+        check_anonymous=origins.check_anonymous if auth.mode == "optional" else None,
+    )
 
 
 def certificate(settings: Settings) -> Certificate | None:

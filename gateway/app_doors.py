@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from gateway.ingest.problems import exception_handlers, problem_of
+from gateway.errors import NotFound
+from gateway.ingest.problems import exception_handlers, problem, problem_of
+from gateway.ingest.rest import TOPICS_PREFIX
+from gateway.transports.denial import deny
 from gateway.transports.events import EventDoor
+from gateway.transports.literal_paths import LiteralPaths
 from gateway.transports.origins import OriginGuard
 from gateway.transports.proxies import TrustedProxies
+from gateway.transports.request_rules import RequestRules
 from gateway.transports.security_headers import SecurityHeaders
+from gateway.transports.server_context import LimitedLog
+from gateway.transports.websocket import WEBSOCKET_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from starlette.responses import Response
     from starlette.routing import BaseRoute, Route
+    from starlette.types import Receive, Scope, Send
 
     from gateway.auth.authenticators import CredentialAuthenticator
+    from gateway.engine.refusals import Refusals
     from gateway.ingest.hooks import HookPublishing
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
     from gateway.transports.origins import OriginPolicy
     from gateway.transports.services import Services
     from gateway.transports.tls import Certificate
+
+
+def tell_refused(refusals: Refusals) -> Callable[[Exception], None]:
+    """Return what is told of requests that come from where they may not: it counts them, and logs some."""
+    log: LimitedLog | None = None
+
+    def tell(error: Exception) -> None:
+        nonlocal log
+        refusals.count("origin")
+        if log is None:  # the event loop, whose clock it reads, runs by now
+            log = LimitedLog(asyncio.get_running_loop(), logging.getLogger("gateway"))
+        log.warning("request refused: %s", error)
+
+    return tell
 
 
 def application(
@@ -44,6 +71,26 @@ def application(
         lifespan=lifespan,
     )
     asgi.router.redirect_slashes = False
+    asgi.router.default = _not_found
+    return asgi
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """What no route answers; Starlette's own answer to a handshake is an empty 403."""
+    if scope["type"] == "http":
+        raise HTTPException(404)
+    error = NotFound(f"there is no WebSocket at {scope['path'][:100]!r}: it is at {WEBSOCKET_PATH!r}")
+    await deny(problem_of(error), scope, receive, send)
+
+
+def held_to_request_rules(asgi: Starlette) -> Starlette:
+    """Return ``asgi``, which then checks by itself what our own protocol class would have checked."""
+
+    def refuse(status: int, reason: str) -> Response:
+        return problem(status, "bad_command", reason, headers={"Connection": "close"})
+
+    # Behind what every answer gets, before anything looks at a header.
+    asgi.user_middleware.insert(1, Middleware(RequestRules, refuse=refuse))
     return asgi
 
 
@@ -53,6 +100,7 @@ def _middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
     if settings.server.trusted_proxies:
         layers.append(Middleware(TrustedProxies, networks=settings.server.trusted_proxies))
     layers.append(Middleware(OriginGuard, policy=origins, refuse=problem_of))
+    layers.append(Middleware(LiteralPaths, encoded=TOPICS_PREFIX, refuse=problem_of))
     if settings.origins.allow:
         layers.append(
             Middleware(

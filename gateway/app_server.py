@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
 
     from gateway.settings import Settings
+    from gateway.transports.open_files import OpenFiles
     from gateway.transports.tls import Certificate
 
 
@@ -31,12 +32,14 @@ def open_sockets(settings: Settings) -> list[socket.socket]:
     return listen(server.host, server.port, dead_peer_seconds=arguments.dead_peer_seconds(settings))
 
 
-def server_config(asgi: Starlette, settings: Settings, certificate: Certificate | None) -> uvicorn.Config:
+def server_config(
+    asgi: Starlette, settings: Settings, certificate: Certificate | None, files: OpenFiles
+) -> uvicorn.Config:
     """Return how uvicorn serves ``asgi``: our protocol classes and bounds, and none of its own habits."""
     limits = settings.limits
     return uvicorn.Config(
         asgi,
-        http=http_protocol(arguments.request_limits(limits)),
+        http=http_protocol(arguments.request_limits(limits), files),
         ws=websocket_protocol(arguments.connection_policy(limits)),
         ws_max_size=limits.frame_bytes,
         ws_per_message_deflate=False,
@@ -64,7 +67,7 @@ def reload(log: BoundLogger, certificate: Certificate | None) -> None:
 def log_ready(
     log: BoundLogger, settings: Settings, address: tuple[str, int], *, node: str, encrypted: bool
 ) -> None:
-    """Log where ``node`` can be reached, and a warning if anyone may do anything there."""
+    """Log where ``node`` can be reached, and warn if too many or too few may come in there."""
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     scheme = "https" if encrypted else "http"
     log.info("gateway ready", url=f"{scheme}://{host}:{address[1]}", node=node)
@@ -72,4 +75,8 @@ def log_ready(
         log.warning(
             "INSECURE: anyone who reaches this address may publish, subscribe and disconnect others",
             host=settings.server.host,
+        )
+    if settings.auth.mode == "optional" and not settings.origins.hosts:
+        log.warning(
+            "anonymous clients may come by an address or a loopback name only: name others in origins.hosts"
         )

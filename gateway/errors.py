@@ -43,6 +43,8 @@ class GatewayError(Exception):
         retry: whether the same again may pass later.
         ref: the ``ref`` of the command that could not be decoded, where it could be read.
         retry_after_seconds: when the same again may pass, where that is known.
+        instead: what clients are told in place of the text, where that may hold the words of a server behind
+            the gateway: its addresses, its keys, how it is configured. The log has the text.
     """
 
     code: ClassVar[str] = "internal"
@@ -50,6 +52,12 @@ class GatewayError(Exception):
     retry: ClassVar[bool] = False
     ref: str | int | None = None
     retry_after_seconds: float | None = None
+    instead: ClassVar[str] = ""
+
+    @property
+    def told(self) -> str:
+        """What a client is told."""
+        return self.instead or str(self)
 
 
 class ClientError(GatewayError):
@@ -161,17 +169,25 @@ class Unavailable(ServerError):
 class RedisUnavailable(Unavailable):
     """A Redis server can't be reached, or its connection is lost."""
 
+    instead = "a server behind the gateway does not answer"
+
 
 class BusUnavailable(Unavailable):
     """The bus between the nodes does not answer."""
+
+    instead = "the way between the nodes is interrupted; what was published may have been delivered"
 
 
 class StreamUnavailable(Unavailable):
     """The store of a stream does not answer."""
 
+    instead = "the store of streams does not answer; what was published may have been kept"
+
 
 class StoreFull(StreamUnavailable):
     """The store has no room for more; nothing of it was kept."""
+
+    instead = "the store of streams is full; nothing was kept"
 
     http_status = 507
 

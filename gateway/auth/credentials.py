@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _PARAMETER: Final = "access_token"  # RFC 6750, 2.3
 _REFUSED: Final = frozenset({_PARAMETER, "token"})
 _SAME_ORIGIN: Final = "same-origin"
+_BEARER: Final = "bearer"
+_NO_BEARER: Final = "the Authorization header must be 'Bearer' and a token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +34,50 @@ class Credentials:
         trusted_origin: whether a request with this ``Host`` and ``Origin`` comes from a page that is allowed.
         cookie: the cookie's name; empty for none.
         token_in_url: whether ``?access_token=`` counts; else it is refused, and ``?token=`` with it.
+        check_anonymous: raises where a request to this ``Host`` may not do without one; None: it may.
     """
 
     trusted_origin: Callable[[str, str], bool]
     cookie: str = ""
     token_in_url: bool = False
+    check_anonymous: Callable[[str], None] | None = None
 
     def find(self, scope: Mapping[str, Any]) -> str | None:
         """Return the token of an ASGI ``http`` or ``websocket`` scope, or None if it carries none.
 
         Raises:
-            Unauthenticated: ``Authorization`` is not ``Bearer`` and a token.
+            Unauthenticated: ``Authorization`` is not ``Bearer`` and a token, and nothing else is there.
             BadCommand: a token is in the URL, where logs and histories keep it, and that is not allowed.
+            NotPermitted: there is no credential, and for this ``Host`` one is needed.
         """
         headers = _headers(scope["headers"])
         in_url = self._from_url(scope.get("query_string", b""))
-        if (authorization := headers.get("authorization")) is not None:
+        authorization = headers.get("authorization")
+        if authorization is not None and _scheme(authorization) == _BEARER:
             return _bearer(authorization)
-        return self._from_cookie(headers) or in_url
+        # Another scheme is a proxy's, which has its own users. Alone it is taken for a mistake.
+        token = self._from_cookie(headers) or in_url
+        if token is None:
+            if authorization is not None:
+                raise Unauthenticated(_NO_BEARER)
+            if self.check_anonymous is not None:
+                self.check_anonymous(headers.get("host", ""))
+        return token
 
     def _from_url(self, query: bytes) -> str | None:
-        if b"token" not in query:
+        # A name may be percent-encoded, in part or as a whole.
+        if b"token" not in query and b"%" not in query:
             return None
-        parameters = dict(parse_qsl(query.decode("latin-1")))
-        if not self.token_in_url and not _REFUSED.isdisjoint(parameters):
+        parameters = parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
+        if not self.token_in_url and any(name in _REFUSED for name, _ in parameters):
             raise BadCommand(
                 "a token in a URL ends up in logs: send it as 'Authorization: Bearer' or as the first auth "
                 "frame (auth.token_in_url allows it)"
             )
-        return parameters.get(_PARAMETER) or None
+        tokens = [value for name, value in parameters if name == _PARAMETER]
+        if len(tokens) > 1:
+            raise BadCommand(f"there must be one parameter {_PARAMETER!r}")
+        return tokens[0] or None if tokens else None
 
     def _from_cookie(self, headers: Mapping[str, str]) -> str | None:
         if not self.cookie or self.cookie not in headers.get("cookie", ""):
@@ -87,11 +104,15 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
+def _scheme(authorization: str) -> str:
+    return authorization.partition(" ")[0].lower()
+
+
 def _bearer(authorization: str) -> str:
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("the Authorization header must be 'Bearer' and a token")
-    return token.strip()
+    token = authorization.partition(" ")[2].strip()
+    if not token:
+        raise Unauthenticated(_NO_BEARER)
+    return token
 
 
 def _cookie(header: str, name: str) -> str | None:

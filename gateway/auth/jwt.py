@@ -8,7 +8,7 @@ looked at.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from joserfc import jws
 from joserfc.errors import JoseError
@@ -142,7 +142,13 @@ def matching(keys: Iterable[JwtKey], kid: str | None, algorithm: str) -> tuple[J
 class _OneAlgorithm(jws.JWSRegistry):
     """Knows one algorithm, and says nothing of EdDSA's newer name (RFC 9864) with each token."""
 
-    max_header_length = 2048
+    # The whole token is bounded (`MOST_BYTES`); certificates in its header (x5c) may take up much of that.
+    max_header_length = MOST_BYTES
+    max_payload_length = MOST_BYTES
+    max_signature_length = MOST_BYTES
+
+    def check_header(self, header: dict[str, Any]) -> None:
+        """Nothing more is read of a header than `read_header` has read."""
 
     def get_alg(self, name: str) -> JWSAlgModel:
         if self.allowed is None or name not in self.allowed:

@@ -256,12 +256,12 @@ class Session:
         self, error: GatewayError, ref: Reference, code: CloseCode, *, limit: str | None = None
     ) -> Close:
         self.close()
-        return Close(code, str(error), failure(error, ref, fatal=True), limit)
+        return Close(code, error.told, failure(error, ref, fatal=True), limit)
 
 
 def failure(error: GatewayError, ref: Reference, *, fatal: bool = False) -> Failure:
     """The ``error`` event that tells ``error``."""
-    return Failure(error.code, str(error), fatal=fatal, ref=ref)
+    return Failure(error.code, error.told, fatal=fatal, ref=ref)
 
 
 def refusal(error: GatewayError, ref: Reference) -> Reply:

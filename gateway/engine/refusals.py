@@ -21,8 +21,11 @@ LIMITS: Final = (
     "credential",
     "grant",
     "block",
+    "origin",
+    "open_files",
 )
-"""Settings by name; ``credential``: a wrong one, ``grant``: none for it, ``block``: of the subject."""
+"""Settings by name; ``credential``: a wrong one, ``grant``: none for it, ``block``: of the subject,
+``origin``: a page or a ``Host`` that is not allowed, ``open_files``: the process may have no more."""
 
 
 class Refusals:

@@ -9,9 +9,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.codecs.query import decode_query
 from gateway.codecs.query_names import check_names
 from gateway.core.block_list import LONGEST_BLOCK_SECONDS, LONGEST_SUBJECT
 from gateway.core.control import LONGEST_NAME, MOST_PER_PAGE
@@ -77,11 +79,12 @@ class AdministrationRoutes:
     async def list_connections(self, request: Request) -> Response:
         """Return one page of all nodes' connections."""
         await self._authenticate(request)
-        check_names((name for name, _ in request.query_params.multi_items()), ("limit", "after"))
+        parameters = QueryParams(decode_query(request.scope["query_string"]))
+        check_names((name for name, _ in parameters.multi_items()), ("limit", "after"))
         page, reach = await self._administration.connections(
-            limit=_limit(request.query_params.get("limit")),
+            limit=_limit(parameters.get("limit")),
             # Names are no longer, so what is behind makes no difference.
-            after=request.query_params.get("after", "")[:LONGEST_NAME],
+            after=parameters.get("after", "")[:LONGEST_NAME],
         )
         connections = [asdict(facts) | {"node": node} for node, facts in page.connections]
         return json_answer({"connections": connections, "next": page.next, **asdict(reach)})

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
+from gateway.errors import BadFrame
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -17,7 +19,7 @@ class Delivery:
     """A request to a hook.
 
     Attributes:
-        headers: by name in lower case; the first value where a name is repeated.
+        headers: by name in lower case; the values of a name that is repeated are joined by commas.
         body: the bytes as they came, which is what senders sign.
     """
 
@@ -43,20 +45,32 @@ class Delivery:
         return hashlib.sha256(self.body).digest()
 
     def field(self, name: str) -> str | None:
-        """Return a text of the body's outermost object, None if it is not there."""
+        """Return a text of the body's outermost object, None if it is not there.
+
+        Raises:
+            BadFrame: it holds half a surrogate pair, which is no character (RFC 8259, 8.2).
+        """
         value = self.value.get(name) if isinstance(self.value, dict) else None
-        return value if isinstance(value, str) and value else None
+        if not isinstance(value, str) or not value:
+            return None
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise BadFrame(f"{name!r} holds a lone surrogate")
+        return value
 
 
 def headers_of(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return ASGI headers as ``Delivery`` takes them: as UTF-8 where they are, else as Latin-1."""
+    """Return ASGI headers as ``Delivery`` takes them: as UTF-8 where they are, else as Latin-1.
+
+    A repeated one is one list (RFC 9110, 5.3): were one of its lines picked, others might pick another.
+    """
     headers: dict[str, str] = {}
     for name, value in raw_headers:
         try:
             text = value.decode()
         except UnicodeDecodeError:
             text = value.decode("latin-1")
-        headers.setdefault(name.decode("latin-1").lower(), text)
+        key = name.decode("latin-1").lower()
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from gateway.core.rate import RateLimit
 from gateway.errors import GatewayError, Unauthenticated
 from gateway.ingest.bodies import UnreadBody
 
@@ -18,6 +21,12 @@ PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 PROBLEM_TYPE_PREFIX: Final = "urn:fanout-gateway:error:"
 RETRY_AFTER_SECONDS: Final = 1
 """What ``Retry-After`` says on a 429 or 503 that knows no better: most bounds drain within a second."""
+
+_UNTOLD_SECONDS: Final = 5.0
+_UNTOLD_BURST: Final = 3
+"""How often the log says what clients are not told; they may cause it thousands of times a second."""
+
+_log: Final = logging.getLogger("gateway")
 
 _CODES: Final[Mapping[int, str]] = {
     401: "unauthenticated",
@@ -56,12 +65,7 @@ def problem_of(error: GatewayError, *, headers: Mapping[str, str] | None = None)
         all_headers.setdefault("WWW-Authenticate", "Bearer")
     if error.retry_after_seconds is not None:
         all_headers.setdefault("Retry-After", str(max(1, math.ceil(error.retry_after_seconds))))
-    return problem(error.http_status, error.code, str(error), headers=all_headers)
-
-
-async def _gateway_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, GatewayError)
-    return problem_of(error)
+    return problem(error.http_status, error.code, error.told, headers=all_headers)
 
 
 async def _http_exception(_request: Request, error: Exception) -> Response:
@@ -82,8 +86,16 @@ async def _defect(_request: Request, _error: Exception) -> Response:
 
 def exception_handlers() -> dict[Any, ExceptionHandler]:
     """The handlers for ``Starlette(exception_handlers=…)``: every error of every route is a problem."""
+    untold = RateLimit(1 / _UNTOLD_SECONDS, _UNTOLD_BURST, now=time.monotonic())
+
+    async def gateway_error(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, GatewayError)
+        if error.instead and untold.allow(time.monotonic()):
+            _log.warning("request failed: %s", error)
+        return problem_of(error)
+
     return {
-        GatewayError: _gateway_error,
+        GatewayError: gateway_error,
         HTTPException: _http_exception,
         ClientDisconnect: _client_gone,
         Exception: _defect,

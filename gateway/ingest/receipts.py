@@ -28,7 +28,7 @@ def receipt_object(receipt: Receipt) -> dict[str, str | int | None]:
 
 def failure_object(error: GatewayError) -> dict[str, str | int | None]:
     """Return the wire's ``{code, reason}`` for one item of several."""
-    return {"code": error.code, "reason": str(error)}
+    return {"code": error.code, "reason": error.told}
 
 
 def json_answer(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

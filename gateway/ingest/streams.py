@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import orjson
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.codecs.gateway_v1 import encode_object
+from gateway.codecs.query import decode_query
 from gateway.codecs.query_names import check_names
 from gateway.core.topics import TopicLimits, intersects, parse_filter
 from gateway.engine.reading import Query
@@ -106,7 +108,8 @@ class StreamRoutes:
         return outcome
 
     def _query(self, request: Request, principal: Principal) -> Query:
-        name, parameters = request.path_params["stream"], request.query_params
+        name = request.path_params["stream"]
+        parameters = QueryParams(decode_query(request.scope["query_string"]))
         if name not in self._streams:
             raise NotFound(f"no stream {name[:64]!r} is configured")
         check_parameters(parameters)

@@ -16,6 +16,7 @@ import logging
 import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+from urllib.parse import unquote
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
@@ -31,10 +32,12 @@ MASK: Final = "***"
 
 _SHORTEST_SECRET: Final = 4
 _encode_json: Final = json.JSONEncoder(separators=(",", ":")).encode  # plain ASCII, whatever the stream takes
-_QUERY: Final = re.compile(
-    r"([?&;](?:access_token|token|jwt|api_?key|key|secret|signature|sig|password|auth)=)[^&;#\s\"']+",
-    re.IGNORECASE,
-)
+_MASKED_NAMES: Final = r"(?:access_token|token|jwt|api_?key|key|secret|signature|sig|password|auth)"
+_QUERY: Final = re.compile(rf"([?&;]{_MASKED_NAMES}=)[^&;#\s\"']+", re.IGNORECASE)
+# Possessive: who writes a long line of names without values must not make it be read again and again.
+_PARAMETER: Final = re.compile(r"([?&;])([^&;#=\s\"']++)=[^&;#\s\"']+")
+_MOST_DECODED: Final = 3
+_IS_SECRET: Final = re.compile(_MASKED_NAMES, re.IGNORECASE).fullmatch
 _SHORTEST_AUTHORIZATION: Final = len("basic 12345678")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _AUTHORIZATION: Final = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
@@ -141,6 +144,8 @@ class Masking:
                 break
         if "=" in text and _QUERY.search(text):
             text = _QUERY.sub(rf"\1{MASK}", text)
+        if "%" in text and "=" in text:
+            text = _PARAMETER.sub(_masked_parameter, text)
         if len(text) >= _SHORTEST_AUTHORIZATION and _AUTHORIZATION.search(text):
             text = _AUTHORIZATION.sub(rf"\1 {MASK}", text)
         return text
@@ -155,6 +160,16 @@ class Masking:
         if isinstance(value, list | tuple | set | frozenset):
             return [self._masked(item) for item in value]
         return self.text(repr(value))
+
+
+def _masked_parameter(parameter: re.Match[str]) -> str:
+    """A parameter whose name is percent-encoded, in part or as a whole, once or more often."""
+    separator, name = parameter.groups()
+    plain = name
+    for _ in range(_MOST_DECODED):
+        if "%" in plain:
+            plain = unquote(plain)
+    return f"{separator}{name}={MASK}" if _IS_SECRET(plain) else parameter[0]
 
 
 def _shared(fields: Mapping[str, object]) -> list[Processor]:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.core.loopback import is_loopback
+from gateway.core.origin import canonical_origin
 from gateway.core.topics import TopicLimits
 from gateway.settings.auth import Auth
 from gateway.settings.hook import Hook
@@ -23,18 +24,21 @@ LATER: Final = {
 }
 """Keys whose feature isn't there yet, with the reason: refused, for to ignore one would promise it."""
 
-_ORIGIN: Final = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?")
 _LEAST_HANG_SECONDS: Final = 5.0
 _HOST: Final = re.compile(r"\[[0-9a-f:.]+\]|[a-z0-9._-]+")
 
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    origins = []
     for value in values:
-        if not _ORIGIN.fullmatch(value.lower()):
+        # As browsers write it: what differs by a default port or a capital would never match.
+        origin = canonical_origin(value)
+        if origin is None:
             raise ValueError(
                 f'{value!r} is not an origin: scheme, host and port only, as "https://app.example"'
             )
-    return tuple(value.lower() for value in values)
+        origins.append(origin)
+    return tuple(dict.fromkeys(origins))
 
 
 def _hosts(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -63,7 +67,11 @@ def _hang_timeout(seconds: float) -> float:
 class Server(Section):
     """Where and how the gateway listens."""
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address or name to listen on.")
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address or name to listen on; `::` is every address, of IPv4 too.",
+    )
     port: int = Field(
         default=8080, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one."
     )
@@ -118,8 +126,11 @@ class Origins(Section):
     )
     hosts: Annotated[Texts, AfterValidator(_hosts)] = Field(
         default=(),
-        description="Names, without port, that a request's `Host` may carry besides those of loopback "
-        "and `server.host`. Once this is set it holds with authentication too; without, always.",
+        description="Names, without port, that a request's `Host` may carry besides those of loopback and "
+        "`server.host`. Once this is set, it holds for every request. Until then it holds without "
+        "authentication, unless `server.insecure` is set; and with authentication for what is served "
+        "without a credential: the console, the probes, anonymous clients. Where the gateway can be reached "
+        "from other machines, any IP address will do as well.",
     )
 
 

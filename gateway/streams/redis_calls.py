@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def unavailable(refusal: Refused) -> StreamUnavailable:
-    """What a refused call means to who asked for it; Redis' words are kept, they name no content."""
+    """What a refused call means to who asked for it; Redis' words are for the log."""
     if refusal.code == "OOM":
         return StoreFull("Redis has no memory left for streams (maxmemory)")
     return StreamUnavailable(f"Redis refuses: {refusal}")

@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from starlette.datastructures import QueryParams
+
 from gateway.codecs.event_ids import MOST_FILTERS, decode_event_id
+from gateway.codecs.query import decode_query
 from gateway.codecs.query_names import check_names
 from gateway.codecs.start import decode_start
 from gateway.core.commands import START_NEW, Overflow, Position, Start, Subscribe
@@ -49,8 +52,9 @@ class EventQuery:
 
         Raises:
             BadCommand: no filter, too many, or a parameter without a meaning.
+            BadFilter: a filter is not UTF-8.
         """
-        parameters = request.query_params
+        parameters = QueryParams(decode_query(request.scope["query_string"]))
         filters = tuple(dict.fromkeys(parameters.getlist("filter")))
         if not 1 <= len(filters) <= MOST_FILTERS:
             raise BadCommand(f"there must be 1 to {MOST_FILTERS} parameters 'filter', not {len(filters)}")

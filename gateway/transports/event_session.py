@@ -163,7 +163,7 @@ class EventSession:
         """Tell the client ``error`` and end."""
         self._expelled = error
         self._session.close()
-        self._end(code, str(error), failure(error, None, fatal=True))
+        self._end(code, error.told, failure(error, None, fatal=True))
 
     def abort(self) -> None:
         """End at once."""

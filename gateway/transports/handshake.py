@@ -15,35 +15,20 @@ from hashlib import sha1
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from gateway.transports.request_rules import RequestRefused, refuse_repeated
 
-    Fields = Sequence[tuple[bytes, bytes]]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.transports.request_rules import Fields
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
 _VERSION = b"13"
-_ONCE = frozenset(
-    {b"host", b"origin", b"sec-websocket-key", b"sec-websocket-version", b"content-length", b"authorization"}
-)
 _SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 _NO_NAME = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]|^$")
 _NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
-
-
-class RequestRefused(Exception):  # noqa: N818 - an answer to a client, no fault of ours
-    """The request breaks a rule of HTTP's or of the handshake's.
-
-    Attributes:
-        status: of the HTTP answer.
-        fields: header fields that belong to the answer.
-    """
-
-    def __init__(self, status: HTTPStatus, reason: str = "", fields: Fields = ()) -> None:
-        super().__init__(reason or status.phrase)
-        self.status = status
-        self.fields = fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +73,11 @@ def read_handshake(method: bytes, version: str, target: bytes, fields: Fields) -
     """
     found = dict(fields)
     if len(found) != len(fields):
+        refuse_repeated(fields)
         found = _joined(fields)
     if method != b"GET" or version != "1.1" or not target.isascii():
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "a WebSocket handshake is a GET of HTTP/1.1")
-    if b"transfer-encoding" in found or b"content-length" in found:
+    if b"transfer-encoding" in found or found.get(b"content-length", b"0").strip(b"0"):
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "a WebSocket handshake has no body")
     if b"host" not in found:
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "Host is missing")
@@ -154,13 +140,7 @@ def answered(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes = b
 def _joined(fields: Fields) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for name, value in fields:
-        if name not in found:
-            found[name] = value
-        elif name in _ONCE:
-            # Whoever reads the other one of the two decides on another request than we do.
-            raise RequestRefused(HTTPStatus.BAD_REQUEST, f"{name.decode('latin-1')} comes twice")
-        else:
-            found[name] += b", " + value  # RFC 9110, 5.3
+        found[name] = found[name] + b", " + value if name in found else value  # RFC 9110, 5.3
     return found
 
 

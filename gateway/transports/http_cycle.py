@@ -35,6 +35,8 @@ class HttpCycle(RequestResponseCycle):
     """Uvicorn's, with another way out."""
 
     _head = b""  # made, and not yet written
+    # RFC 9112, 6.1: no transfer coding for who speaks HTTP/1.0; the body ends with the connection.
+    _until_close = False
 
     async def send(self, message: ASGISendEvent) -> None:
         """Take one event of the response; waits while the client takes nothing.
@@ -70,8 +72,11 @@ class HttpCycle(RequestResponseCycle):
         if not self.keep_alive and not closes:
             lines.append(b"connection: close\r\n")
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _BODILESS:
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
+            if self.scope["http_version"] == "1.0":
+                self._until_close = True
+            else:
+                self.chunked_encoding = True
+                lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")
         self._head = b"".join(lines)
 
@@ -113,6 +118,8 @@ class HttpCycle(RequestResponseCycle):
                 parts += (b"%x\r\n" % len(body), body, b"\r\n")
             if not more:
                 parts.append(b"0\r\n\r\n")
+        elif self._until_close:
+            parts.append(body)
         elif len(body) > self.expected_content_length:
             raise RuntimeError("Response content longer than Content-Length")
         else:

@@ -12,49 +12,103 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.loopback import is_loopback
+from gateway.core.origin import canonical_host, canonical_origin, is_address, split_authority
 from gateway.errors import NotPermitted
+from gateway.transports.denial import deny
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    Refusal = Callable[[NotPermitted], Response]
+
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Hosts:
+    """Names of the gateway, as ``Host`` may carry them; those of loopback are always among them.
+
+    Args:
+        names: without port; IPv6 addresses with brackets or without.
+        addresses: whether every IP address counts: none can be rebound, unlike a name. So does no ``Host`` at
+            all, which some that ask for the node's health leave out, and no browser does.
+    """
+
+    def __init__(self, names: Iterable[str], *, addresses: bool = False) -> None:
+        self._names = frozenset(map(canonical_host, names))
+        self._addresses = addresses
+
+    def __contains__(self, host: str) -> bool:
+        """Whether ``host``, with a port or without, is one of them."""
+        if not host:
+            return self._addresses
+        parts = split_authority(host)
+        if parts is None:
+            return False
+        name = parts[0]
+        return name in self._names or is_loopback(name) or (self._addresses and is_address(name))
 
 
 class OriginPolicy:
     """Decides on ``Host`` and ``Origin``.
 
     Args:
-        origins: allowed besides the gateway's own, as ``scheme://host[:port]`` in lower case.
-        hosts: names allowed in ``Host`` besides those of loopback, in lower case; None allows every name.
+        origins: allowed besides the gateway's own.
+        hosts: what ``Host`` may be; None allows everything.
+        hosts_of_anonymous: the same for whatever is done without a credential.
+        refused: told of each refusal.
     """
 
-    def __init__(self, *, origins: Iterable[str], hosts: Iterable[str] | None) -> None:
-        self._origins = frozenset(origins)
-        self._hosts = None if hosts is None else frozenset(hosts)
+    def __init__(
+        self,
+        *,
+        origins: Iterable[str],
+        hosts: Hosts | None,
+        hosts_of_anonymous: Hosts | None = None,
+        refused: Callable[[NotPermitted], None] | None = None,
+    ) -> None:
+        self._origins = frozenset(filter(None, map(canonical_origin, origins)))
+        self._hosts = hosts
+        self._hosts_of_anonymous = hosts_of_anonymous
+        self._refused = refused
 
     def check(self, host: str, origin: str | None) -> None:
         """Raise ``NotPermitted`` unless a request with these headers may change or read anything."""
         self.check_host(host)
         if origin is not None and not self.trusts(host, origin):
-            raise NotPermitted(f"origin {origin[:128]!r} is not allowed: see origins.allow")
+            raise self._refusal(f"origin {origin[:128]!r} is not allowed: see origins.allow")
 
     def trusts(self, host: str, origin: str) -> bool:
         """Whether ``origin`` is that of ``host`` itself or an allowed one."""
-        if origin.lower() in self._origins:
-            return True
-        scheme, separator, authority = origin.lower().partition("://")
-        return bool(separator) and scheme in {"http", "https"} and authority == host.lower()
+        canonical = canonical_origin(origin)
+        if canonical is None:
+            return False
+        scheme = canonical.partition("://")[0]
+        return canonical in self._origins or canonical == canonical_origin(f"{scheme}://{host}")
 
     def check_host(self, host: str) -> None:
         """Raise ``NotPermitted`` unless ``host`` is a name of the gateway."""
-        if self._hosts is None:
-            return
-        name = _without_port(host.lower())
-        if name not in self._hosts and not is_loopback(name):
-            raise NotPermitted(f"host {host[:128]!r} is not allowed: see origins.hosts")
+        self._check(self._hosts, host)
+
+    def check_anonymous(self, host: str) -> None:
+        """Raise ``NotPermitted`` unless a request to ``host`` may be served without a credential.
+
+        A page whose name was rebound to the gateway has no credential, but it is where the browser is: in
+        the gateway's network or on its machine.
+        """
+        self._check(self._hosts_of_anonymous, host)
+
+    def _check(self, hosts: Hosts | None, host: str) -> None:
+        if hosts is not None and host not in hosts:
+            raise self._refusal(f"host {host[:128]!r} is not allowed: see origins.hosts")
+
+    def _refusal(self, reason: str) -> NotPermitted:
+        error = NotPermitted(reason)
+        if self._refused is not None:
+            self._refused(error)
+        return error
 
 
 class OriginGuard:
@@ -71,30 +125,25 @@ class OriginGuard:
             try:
                 self._check(scope)
             except NotPermitted as error:
-                await self._refuse(error)(scope, receive, send)
+                await deny(self._refuse(error), scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        host = origin = None
+        host, origin = "", None
         for name, value in scope["headers"]:
             if name == b"host":
                 host = value.decode("latin-1")
             elif name == b"origin":
                 origin = value.decode("latin-1")
         if scope["type"] == "http" and scope["method"] in _SAFE_METHODS:
-            self._policy.check_host(host or "")
+            self._policy.check_host(host)
         else:
-            self._policy.check(host or "", origin)
+            self._policy.check(host, origin)
+        if not _asks_for_credentials(scope["path"]):
+            self._policy.check_anonymous(host)
 
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Refusal = Callable[[NotPermitted], Response]
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.rpartition(":")[0] if ":" in host else host
+def _asks_for_credentials(path: str) -> bool:
+    """Whether it is the endpoint's business who asks; everything else is open to everyone."""
+    return path.startswith("/v1/") or path == "/metrics"

@@ -8,6 +8,7 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.errors import NotPermitted
 from gateway.observability.metrics import CONTENT_TYPE
 from gateway.transports.proxies import is_local
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def probe_routes(
-    health: Health, metrics: Metrics, *, administrator: Callable[[Request], Awaitable[object]]
+    health: Health,
+    metrics: Metrics,
+    *,
+    administrator: Callable[[Request], Awaitable[object]],
+    check_anonymous: Callable[[str], None],
 ) -> list[Route]:
     """Return the routes that an orchestrator and a Prometheus server ask.
 
@@ -29,6 +34,7 @@ def probe_routes(
         health: of the node.
         metrics: of the node.
         administrator: raises where a request is not an administrator's; metrics beyond this machine need one.
+        check_anonymous: raises where a request to this ``Host`` needs a credential wherever it comes from.
 
     Spec: docs/http.md, "Probes and metrics".
     """
@@ -59,7 +65,7 @@ def probe_routes(
         )
 
     async def metrics_page(request: Request) -> Response:
-        if not is_local(request.scope):
+        if not _is_own(request, check_anonymous):
             await administrator(request)
         return Response(await metrics.scrape(), headers={"Content-Type": CONTENT_TYPE})
 
@@ -68,3 +74,14 @@ def probe_routes(
         Route("/readyz", readyz, methods=["GET"]),
         Route("/metrics", metrics_page, methods=["GET"]),
     ]
+
+
+def _is_own(request: Request, check_anonymous: Callable[[str], None]) -> bool:
+    """Whether it was made on this machine, and not by a page that a browser shows there."""
+    if not is_local(request.scope):
+        return False
+    try:
+        check_anonymous(request.headers.get("host", ""))
+    except NotPermitted:
+        return False
+    return True

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_MAPPED = "::ffff:"
 _FORWARDED = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"})
 
 
@@ -64,6 +65,11 @@ def is_local(scope: Scope) -> bool:
     if address is None or not address.is_loopback:
         return False
     return all(name.lower() not in _FORWARDED for name, _ in scope["headers"])
+
+
+def unmapped(host: str) -> str:
+    """Return an IPv4 address as such, which a socket for IPv6 and IPv4 gives as ``::ffff:192.0.2.1``."""
+    return host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host
 
 
 def _entries(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:

@@ -41,7 +41,7 @@ def listen(
     """Return listening sockets on every address of ``host``; connections inherit their options.
 
     Args:
-        host: name or address.
+        host: name or address; ``::`` is every address, of IPv4 too.
         port: 0 takes any free one, the same for all addresses.
         shared: other processes of the user that also say so may listen there too.
         dead_peer_seconds: a connection whose data is not taken for so long is cut by the kernel. Linux cuts
@@ -57,7 +57,11 @@ def listen(
             # Shared, Linux gives each new connection to one of the sockets, evenly. From a single socket that
             # processes inherit, whoever wakes first takes what there is: of a burst two thirds.
             listener = socket.create_server(
-                (address, port), family=family, backlog=_BACKLOG, reuse_port=shared
+                (address, port),
+                family=family,
+                backlog=_BACKLOG,
+                reuse_port=shared,
+                dualstack_ipv6=_takes_both(address),
             )
             sockets.append(listener)
             # With port 0 the first address chooses for all.
@@ -100,7 +104,7 @@ def _bound(family: int, address: str, port: int, *, shared: bool) -> socket.sock
         if shared:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not _takes_both(address)))
         bound.bind((address, port))
     except OSError:
         bound.close()
@@ -108,14 +112,9 @@ def _bound(family: int, address: str, port: int, *, shared: bool) -> socket.sock
     return bound
 
 
-def allow_open_files() -> None:
-    """Let the process open as many files as it may: each connection is one, and shells allow 1,024."""
-    try:
-        import resource  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _takes_both(address: str) -> bool:
+    """Whether IPv4 is taken on ``address`` too: on the one that means every address of the machine."""
+    return address == "::" and socket.has_dualstack_ipv6()
 
 
 def _addresses(host: str, port: int) -> list[tuple[int, str]]:

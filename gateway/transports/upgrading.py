@@ -1,9 +1,11 @@
-"""An HTTP connection becomes a WebSocket: its transport goes to a protocol object of the other kind."""
+"""An HTTP connection becomes a WebSocket, or nothing else: its transport goes to another protocol object."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
+
+import httptools
 
 from gateway.transports.admission import WebSocketAdmission
 from gateway.transports.response_takeover import LastingResponses
@@ -17,6 +19,21 @@ if TYPE_CHECKING:
 
 class BecomesWebSocket(LastingResponses):
     """The last that an HTTP connection does, once a valid handshake has been read."""
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Serve a request that asks for another protocol as if it didn't.
+
+        RFC 9110, 7.8: "A server MAY ignore a received Upgrade header field". The parser can't: it takes all
+        that is behind the head, the request's body too, for the other protocol. So another one reads the
+        request again, without that field.
+        """
+        version = self.parser.get_http_version().encode()
+        head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
+        head += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn has it: what comes behind a request that ends the connection is no error.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(b"".join([*head, b"\r\n", rest]))
 
     def _become_websocket(self, handshake: Handshake, early: bytes) -> None:
         make = cast("type[AsgiWebSocketProtocol]", self.ws_protocol_class)

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 import httptools
 
 from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
-from gateway.transports.handshake import RequestRefused, answered, asks_for_websocket, read_handshake
+from gateway.transports.handshake import answered, asks_for_websocket, read_handshake
+from gateway.transports.open_files import Room
+from gateway.transports.proxies import unmapped
+from gateway.transports.request_rules import (
+    RequestRefused,
+    check_fields,
+    check_version,
+    read_target,
+)
 from gateway.transports.server_context import Wait, half_close
 from gateway.transports.upgrading import BecomesWebSocket
 
@@ -27,7 +35,9 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from gateway.transports.handshake import Fields, Handshake
+    from gateway.transports.handshake import Handshake
+    from gateway.transports.open_files import OpenFiles
+    from gateway.transports.request_rules import Fields
 
 _LINGER_SECONDS = 2.0
 """How long a refused client may go on sending until the connection is cut."""
@@ -60,6 +70,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
     """One HTTP/1.1 connection under uvicorn, until it becomes a WebSocket."""
 
     limits: ClassVar[RequestLimits] = RequestLimits()
+    files: ClassVar[OpenFiles | None] = None
 
     def __init__(
         self,
@@ -76,7 +87,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
         self._refusal: RequestRefused | None = None
         self._refused = False
         self._begun = False  # a request's first byte has come, its head isn't complete
-        self._head_bytes = 0
+        self._head_bytes = self._fields = 0
         self._unaccounted = 0  # bytes that the parser took and made nothing of yet
         self._fresh = 0  # how many bytes of this read are a new request's, if one begins in it
 
@@ -85,7 +96,17 @@ class GatewayHttpProtocol(BecomesWebSocket):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, and wait for a head for a limited time."""
         super().connection_made(transport)
-        self._heads.start(self, self._head_late)
+        if self.client is not None:
+            self.client = unmapped(self.client[0]), self.client[1]
+        room = Room.ENOUGH if self.files is None else self.files.room(transport)
+        if room is Room.ENOUGH:
+            self._heads.start(self, self._head_late)
+        elif room is Room.REFUSE:
+            fields = ((b"retry-after", b"1"),)
+            self._refuse(RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "no room for a connection", fields))
+        else:
+            self._refused = True
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more comes or goes."""
@@ -123,7 +144,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
         super().on_message_begin()
         self._begun = True
         self._upgrading = False
-        self._head_bytes = 0
+        self._head_bytes = self._fields = 0
         self._unaccounted, self._fresh = self._fresh, 0
 
     def on_url(self, url: bytes) -> None:
@@ -133,11 +154,15 @@ class GatewayHttpProtocol(BecomesWebSocket):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or one field of a trailer."""
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-        if len(self.headers) > self.limits.headers:
+        if self._begun:
+            name = name.lower()
+            if name == b"expect" and value.strip().lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
+        # RFC 9110, 6.5.1: a trailer's fields must not be merged into the header section unless they are known
+        # to permit that. None is: whoever writes a body would write its request's head.
+        self._fields += 1
+        if self._fields > self.limits.headers:
             self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         self._count(len(name) + len(value) + 4)  # ": " and the line's end
 
@@ -146,6 +171,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
         self._begun = False
         self._unaccounted = 0
         self._heads.stop(self)
+        self._hold_to_the_rules()
         if (
             self.parser.should_upgrade()
             and self.ws_protocol_class is not None
@@ -155,8 +181,19 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self._read_handshake()
             # Uvicorn's own way to upgrade reads it.
             self.scope["method"] = self.parser.get_method().decode("ascii")
-        else:
+        elif not self.parser.should_upgrade():
             super().on_headers_complete()
+
+    def _hold_to_the_rules(self) -> None:
+        version = self.parser.get_http_version()
+        try:
+            check_version(version)
+            self.url = read_target(self.parser.get_method(), self.url, self.headers)
+            check_fields(version, self.headers)
+        except RequestRefused as refused:
+            self._stop(refused.status, str(refused), refused.fields)
+        if version == "1.0":  # RFC 9110, 10.1.1: there a server "MUST ignore that expectation"
+            self.expect_100_continue = False
 
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
@@ -166,6 +203,8 @@ class GatewayHttpProtocol(BecomesWebSocket):
     def on_message_complete(self) -> None:
         """A request's end."""
         self._unaccounted = 0
+        if self.parser.should_upgrade():
+            return  # what follows is read by another
         self._bodies.stop(self)
         super().on_message_complete()
 
@@ -253,12 +292,9 @@ class GatewayHttpProtocol(BecomesWebSocket):
     def _should_upgrade(self) -> bool:
         return self._upgrading
 
-    def _unsupported_upgrade_warning(self) -> None:
-        self._context.log.warning("Unsupported upgrade request.")
-
     def _upgraded(self, early: bytes) -> None:
         if not self._upgrading:
-            self._unsupported_upgrade_warning()
+            self._ignore_upgrade(early)
         elif not self._idle():
             # A handshake behind a request that is still being answered: its 101 would cut into the response.
             self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST))
@@ -269,6 +305,6 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self.handle_websocket_upgrade()
 
 
-def http_protocol(limits: RequestLimits) -> type[GatewayHttpProtocol]:
+def http_protocol(limits: RequestLimits, files: OpenFiles | None = None) -> type[GatewayHttpProtocol]:
     """A class with these bounds, for ``uvicorn.Config(http=…)``."""
-    return type("BoundedHttpProtocol", (GatewayHttpProtocol,), {"limits": limits})
+    return type("BoundedHttpProtocol", (GatewayHttpProtocol,), {"limits": limits, "files": files})

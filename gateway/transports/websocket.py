@@ -14,6 +14,7 @@ from gateway.core.session import CloseCode
 from gateway.errors import BadCommand, GatewayError, SubjectBlocked, TokenExpired
 from gateway.transports.arrival import Arrival
 from gateway.transports.asgi_sink import AsgiSink
+from gateway.transports.denial import deny
 from gateway.transports.takeover import EXTENSION
 from gateway.transports.websocket_session import WebSocketSession
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.transports.takeover import Connection, Takeover
 
 SUBPROTOCOL = "gateway.v1"
+WEBSOCKET_PATH = "/v1/ws"
 
 
 def websocket_routes(
@@ -47,7 +49,7 @@ def websocket_routes(
         direct: take connections over where the server offers it; False keeps every one the portable way.
     """
     door = WebSocketDoor(services, frame_bytes=frame_bytes, refuse=refuse, direct=direct)
-    return [WebSocketRoute("/v1/ws", door.open)]
+    return [WebSocketRoute(WEBSOCKET_PATH, door.open)]
 
 
 class WebSocketDoor:
@@ -77,7 +79,7 @@ class WebSocketDoor:
         except GatewayError as error:
             if place is not None:
                 place.leave()
-            await websocket.send_denial_response(self._refuse(error))
+            await deny(self._refuse(error), websocket.scope, websocket.receive, websocket.send)
             return
         except BaseException:
             if place is not None:

@@ -180,7 +180,7 @@ class WebSocketSession(WayOut):
     def expel(self, code: CloseCode, error: GatewayError) -> None:
         """Tell the client ``error`` and close."""
         self._session.close()
-        self._carry_out(Close(code, str(error), failure(error, None, fatal=True)))
+        self._carry_out(Close(code, error.told, failure(error, None, fatal=True)))
 
     def abort(self) -> None:
         """End at once."""

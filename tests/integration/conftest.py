@@ -49,6 +49,7 @@ class RunningGateway:
     directory: Path
     environment: dict[str, str]
     way: str = "direct"
+    host: str = "127.0.0.1"
     may_log_tracebacks: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     runs: int = 0
@@ -74,7 +75,7 @@ class RunningGateway:
             "-m",
             *COMMANDS[self.way].split(),
             "--host",
-            "127.0.0.1",
+            self.host,
             "--port",
             str(self.port),
         ]
@@ -198,7 +199,12 @@ class StartGateway(Protocol):
     """What the fixture gives: ``gateway_process(settings_toml, env)`` starts one more gateway."""
 
     def __call__(
-        self, settings_toml: str = "", env: Mapping[str, str] | None = None, *, way: str = "direct"
+        self,
+        settings_toml: str = "",
+        env: Mapping[str, str] | None = None,
+        *,
+        way: str = "direct",
+        host: str = "127.0.0.1",
     ) -> RunningGateway: ...
 
 
@@ -216,13 +222,17 @@ def _gateways(directories: pytest.TempPathFactory) -> Iterator[StartGateway]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
 
     def start(
-        settings_toml: str = "", env: Mapping[str, str] | None = None, *, way: str = "direct"
+        settings_toml: str = "",
+        env: Mapping[str, str] | None = None,
+        *,
+        way: str = "direct",
+        host: str = "127.0.0.1",
     ) -> RunningGateway:
         directory = directories.mktemp("gateway")
         settings = directory / "gateway.toml"
         settings.write_text(settings_toml, "utf-8")
         environment = inherited | {"PYTHONUNBUFFERED": "1", "GATEWAY_CONFIG": str(settings)} | dict(env or {})
-        gateway = RunningGateway(free_port(), directory, environment, way)
+        gateway = RunningGateway(free_port(), directory, environment, way, host)
         started.append(gateway)
         gateway.start()
         return gateway

@@ -89,7 +89,7 @@ async def test_no_credential_in_time_closes_with_4409(gateway) -> None:
         assert await nobody.closed() == 4409
 
 
-@pytest.mark.parametrize("name", ["access_token", "token"])
+@pytest.mark.parametrize("name", ["access_token", "token", "access%5ftoken", "acce%73s_t%6Fken", "%74oken"])
 async def test_a_token_in_the_url_is_refused_and_not_logged(gateway, name) -> None:
     secret = token(subject="urlsecret")
     status, body = await refused(gateway, f"?{name}={secret}")

@@ -5,6 +5,7 @@ Spec: docs/http.md, "Server-sent events".
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import httpx2
 import pytest
 
 from gateway.core.topics import matches
+from tests.event_stream import EventStreamReader
 
 from .event_client import EventClient, events
 from .raw_client import until
@@ -61,6 +63,30 @@ async def test_the_response_is_a_stream_that_nobody_keeps(gateway) -> None:
         assert 1000 <= (client.events.retry or 0) <= 4000
         while not client.events.comments:
             await client.read()
+
+
+async def test_http_1_0_gets_events_without_chunks(module_gateway_process) -> None:
+    gateway = module_gateway_process(SETTINGS)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"GET /v1/events?filter=old HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(20):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head.lower()
+        assert b"\r\nconnection: close" in head
+        events_read = EventStreamReader()
+        found = events_read.feed(b"")
+        while not any(event.name == "subscribed" for event in found):
+            found += events_read.feed(await reader.read(65536))
+        await publish(gateway, ("old", 1))
+        while found[-1].name != "message":
+            found += events_read.feed(await reader.read(65536))
+        assert found[-1].data["data"] == 1
+        gateway.terminate()
+        while data := await reader.read(65536):
+            found += events_read.feed(data)
+        assert found[-1].name == "goaway"
+    writer.close()
+    gateway.wait()
 
 
 async def test_live_and_kept_messages_come_once_whatever_matches(gateway) -> None:

@@ -187,6 +187,18 @@ async def test_http_1_0_ends_with_the_connection() -> None:
     assert answer.endswith(b"\r\nconnection: close\r\n\r\nhello")
 
 
+async def test_http_1_0_gets_a_stream_that_ends_with_the_connection() -> None:
+    async with running(answering(b"one", b"", b"three", b"")) as node:
+        answer = await node.answer(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert b"content-length" not in head
+    assert b"\r\nconnection: close" in head
+    assert body == b"onethree"
+    assert len(node.writes) == 2
+
+
 async def test_who_waits_for_100_gets_it_when_the_body_is_asked_for() -> None:
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n"
     async with running(answering(b"read")) as node:

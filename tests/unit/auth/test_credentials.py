@@ -39,6 +39,17 @@ def test_any_other_authorization_is_wrong(value: str) -> None:
         credentials().find(scope(authorization=value))
 
 
+def test_a_proxy_s_own_authorization_hides_no_other_credential() -> None:
+    request = scope(host="gw", origin="https://gw", cookie=f"{COOKIE}=a", authorization="Basic YTpi")
+    assert credentials().find(request) == "a"
+    allowing = credentials(token_in_url=True)
+    assert allowing.find(scope("access_token=abc", authorization="Basic YTpi")) == "abc"
+    with pytest.raises(Unauthenticated):
+        credentials().find(
+            scope(host="gw", origin="https://evil", cookie=f"{COOKIE}=a", authorization="Basic x")
+        )
+
+
 def test_two_authorizations_are_wrong() -> None:
     twice = {"headers": [(b"authorization", b"Bearer a"), (b"Authorization", b"Bearer b")]}
     with pytest.raises(Unauthenticated):
@@ -92,4 +103,7 @@ def test_a_token_in_the_url_counts_where_that_is_allowed() -> None:
     allowing = credentials(token_in_url=True)
     assert allowing.find(scope("access_token=abc")) == "abc"
     assert allowing.find(scope("token=abc")) is None
+    assert allowing.find(scope("access%5ftoken=a%2Eb+c")) == "a.b c"
+    with pytest.raises(BadCommand):
+        allowing.find(scope("access_token=a&access%5ftoken=b"))
     assert allowing.find(scope("access_token=abc", authorization="Bearer b")) == "b"

@@ -200,6 +200,25 @@ async def test_an_altered_token_is_refused() -> None:
     assert "signature" in await refusal(f"{header}.{other}.", key)
 
 
+async def test_certificates_in_a_header_may_take_up_the_room_of_a_token() -> None:
+    key = secret_key(SECRET)
+    chain = ["M" * 1200, "N" * 1200, "O" * 1200]
+    text = forged({"alg": "HS256", "x5c": chain, "x5t": "a"}, claims(), secret=SECRET.encode())
+    assert 4096 < len(text) <= 8192
+    assert (await verify(text, key)).subject == "ann"
+    longer = forged({"alg": "HS256", "x5c": [*chain, *chain]}, claims(), secret=SECRET.encode())
+    assert "longer than 8192" in await refusal(longer, key)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"x5c": "none"}, {"x5c": []}, {"jku": "none"}, {"x5u": 1}, {"jwk": "none"}, {"typ": 1}, {"cty": []}],
+)
+async def test_what_is_not_looked_at_may_be_anything(extra: dict[str, object]) -> None:
+    text = forged({"alg": "HS256", **extra}, claims(), secret=SECRET.encode())
+    assert (await verify(text, secret_key(SECRET))).subject == "ann"
+
+
 async def test_a_huge_token_is_refused_unread() -> None:
     key = key_of("HS256")
     assert "longer than 8192" in await refusal(token(key, filler="x" * 8192), key)

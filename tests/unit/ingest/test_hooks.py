@@ -182,6 +182,35 @@ async def test_slack_s_challenge_is_answered_only_if_signed(open_doors):
     assert doors.published == []
 
 
+async def test_a_lone_surrogate_is_the_sender_s_fault(open_doors):
+    """Half a pair is no text: it can't be a delivery's name, nor be echoed."""
+    stripe = {"name": "stripe", "scheme": "stripe", "secrets": [SECRET], "topic": "stripe/{body.type}"}
+    slack = {"name": "slack", "scheme": "slack", "secrets": [SECRET], "topic": "slack/{body.type}"}
+    doors = await open_doors(hooks=[stripe, slack])
+
+    def stripe_headers(body: bytes) -> dict[str, str]:
+        signature = hmac.new(SECRET.encode(), b"%d." % NOW + body, hashlib.sha256).hexdigest()
+        return {"stripe-signature": f"t={NOW},v1={signature}"}
+
+    bodies = [
+        ("stripe", b'{"id": "evt_\\ud800", "type": "a"}', stripe_headers),
+        ("stripe", b'{"id": "evt", "type": "\\udfff"}', stripe_headers),
+        ("slack", b'{"type": "url_verification", "challenge": "\\uDC00"}', slack_headers),
+        ("slack", b'{"type": "\\ud83d", "event_id": "1"}', slack_headers),
+        ("slack", b'{"type": "a", "event_id": "\\ud83d"}', slack_headers),
+    ]
+    for name, body, headers in bodies:
+        for media_type in ("application/json", "text/plain", "application/octet-stream"):
+            fields = headers(body) | {"content-type": media_type}
+            answer = await doors.client.post(f"/v1/hooks/{name}", content=body, headers=fields)
+            assert answer.status_code == 400, (body, media_type, answer.text)
+    assert doors.published == []
+    whole = b'{"id": "evt_\\ud83d\\ude00", "type": "a"}'
+    assert (
+        await doors.client.post("/v1/hooks/stripe", content=whole, headers=stripe_headers(whole))
+    ).is_success
+
+
 async def test_an_old_replay_is_refused_and_a_retry_with_a_new_time_is_a_repeat(open_doors):
     hook = {"name": "slack", "scheme": "slack", "secrets": [SECRET], "topic": "slack/{body.event.type}"}
     clock = [NOW]

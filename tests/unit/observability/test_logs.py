@@ -99,6 +99,10 @@ def test_secrets_are_masked_wherever_they_are(stream: io.StringIO, form: Any) ->
     [
         ("GET /v1/ws?access_token=abc.def&x=1 HTTP/1.1", "GET /v1/ws?access_token=***&x=1 HTTP/1.1"),
         ("/a?x=1&token=abc", "/a?x=1&token=***"),
+        ("/a?access%5ftoken=abc&x=%20", "/a?access%5ftoken=***&x=%20"),
+        ("/a?%61ccess_token=abc d", "/a?%61ccess_token=*** d"),
+        ("/a?access%255ftoken=abc", "/a?access%255ftoken=***"),
+        ("/a?token%s=abc&x%20y=z", "/a?token%s=abc&x%20y=z"),
         ("Authorization: Bearer abcdefgh.ijk", "Authorization: Bearer ***"),
         ("nothing token here, bearer of news", "nothing token here, bearer of news"),
     ],

@@ -101,6 +101,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     gateway = Gateway(
         Settings(
             auth={"mode": "required", "api_keys": keys},
+            origins={"hosts": ["gateway.test"]},
             hooks=HOOKS,
             store={"url": "memory:"},
             streams=streams,

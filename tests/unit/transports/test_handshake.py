@@ -14,12 +14,12 @@ from websockets.server import ServerProtocol
 
 from gateway.transports.handshake import (
     Handshake,
-    RequestRefused,
     accepted,
     answered,
     asks_for_websocket,
     read_handshake,
 )
+from gateway.transports.request_rules import RequestRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,7 @@ def test_what_a_client_offers() -> None:
 
     assert read(FIELDS + offers) == Handshake(KEY, ["one", "two", "three"], b"permessage-deflate")
     assert read(FIELDS) == Handshake(KEY, [], b"")
+    assert read([*FIELDS, (b"content-length", b"0")]) == Handshake(KEY, [], b"")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_which_requests_are_for_a_websocket(fields: list[tuple[bytes, bytes]], a
         (without(b"host"), {}),
         ([*FIELDS, (b"host", b"other")], {}),
         ([*FIELDS, (b"origin", b"https://a.example"), (b"origin", b"https://b.example")], {}),
-        ([*FIELDS, (b"content-length", b"0")], {}),
+        ([*FIELDS, (b"content-length", b"1")], {}),
         ([*FIELDS, (b"transfer-encoding", b"chunked")], {}),
         (without(b"sec-websocket-key"), {}),
         ([*FIELDS, (b"sec-websocket-key", KEY)], {}),

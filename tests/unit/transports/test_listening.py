@@ -54,6 +54,25 @@ def test_what_is_no_address_of_this_machine_is_not_reserved() -> None:
         reserve("192.0.2.1", 0)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_every_address_is_every_address_of_ipv4_too(shared: bool) -> None:
+    reserved = reserve("::", 0) if shared else []
+    listening = listen("::", reserved[0].getsockname()[1] if shared else 0, shared=shared)
+    port = listening[0].getsockname()[1]
+    for host in ("127.0.0.1", "::1"):
+        socket.create_connection((host, port), timeout=5).close()
+    with pytest.raises(OSError, match="in use"):
+        listen("127.0.0.1", port)
+    close(reserved, listening)
+
+
+def test_one_address_of_ipv6_takes_no_ipv4() -> None:
+    listening = listen("::1", 0)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", listening[0].getsockname()[1]), timeout=5)
+    close(listening)
+
+
 def test_the_kernel_is_more_patient_than_the_gateway() -> None:
     """Linux cuts a peer that answers and doesn't read, too: it must not be quicker than our own limits."""
     live = Settings(limits={"write_timeout": 45.0})
