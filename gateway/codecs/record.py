@@ -1,20 +1,26 @@
-"""How a store keeps a publication: its fields as one MessagePack array behind a version byte.
+"""How a store keeps a publication: a version byte, a checksum, and its fields as one MessagePack array.
 
 Stream, offset and time are the store's own and stand beside the record, so that a store may give them at the
-last moment.
+last moment. The checksum is the CRC-32 of the array, four bytes, the lowest first; records of version 1,
+which earlier releases wrote, have none.
 """
 
 from __future__ import annotations
+
+from zlib import crc32
 
 import msgspec
 
 from gateway.core.publication import Publication
 
-VERSION = b"\1"
+VERSION = b"\2"
+
+_UNCHECKED = b"\1"
+_CHECKED_FROM = 5
 
 
 class BadRecord(Exception):  # noqa: N818 - says what it is
-    """Not a record of this version, or a damaged one."""
+    """Not a record of a version that can be read, or a damaged one."""
 
 
 class _Record(msgspec.Struct, array_like=True, gc=False):
@@ -34,7 +40,7 @@ _decoder = msgspec.msgpack.Decoder(_Record)
 def encode_record(publication: Publication) -> bytes:
     """The record of ``publication``."""
     headers = publication.headers
-    return VERSION + _encoder.encode(
+    fields = _encoder.encode(
         _Record(
             publication.topic,
             publication.id,
@@ -45,6 +51,12 @@ def encode_record(publication: Publication) -> bytes:
             publication.key,
         )
     )
+    return VERSION + crc32(fields).to_bytes(4, "little") + fields
+
+
+def checksum(record: bytes) -> int | None:
+    """The checksum that ``record`` bears; None for one of version 1."""
+    return int.from_bytes(record[1:_CHECKED_FROM], "little") if record[:1] == VERSION else None
 
 
 def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publication:
@@ -53,10 +65,15 @@ def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publica
     Raises:
         BadRecord: another version, or damaged.
     """
-    if record[:1] != VERSION:
-        raise BadRecord(f"record version {record[0] if record else None}, this version reads {VERSION[0]}")
+    version, content = record[:1], memoryview(record)[1:]
+    if version == VERSION:
+        content = content[_CHECKED_FROM - 1 :]
+        if crc32(content) != checksum(record):
+            raise BadRecord(f"offset {offset} of stream {stream!r} is damaged")
+    elif version != _UNCHECKED:
+        raise BadRecord(f"offset {offset} of stream {stream!r}: no record of version 1 or {VERSION[0]}")
     try:
-        fields = _decoder.decode(memoryview(record)[1:])
+        fields = _decoder.decode(content)
     except msgspec.MsgspecError as exc:
         raise BadRecord(f"offset {offset} of stream {stream!r} is damaged") from exc
     return Publication(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.core.stream_path import StreamPath
     from gateway.core.streams import Bounds, StreamMap
     from gateway.engine.delivery import Delivery
-    from gateway.streams.base import Store
+    from gateway.streams.base import Readable
     from gateway.supervision import Supervision
 
 
@@ -38,7 +38,7 @@ class Following:
     def __init__(
         self,
         streams: StreamMap,
-        store: Store,
+        store: Readable,
         hub: Hub,
         delivery: Delivery,
         *,

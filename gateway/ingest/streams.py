@@ -76,12 +76,12 @@ class StreamRoutes:
     async def read_messages(self, request: Request) -> Response:
         """Read one page, and wait for one where that is asked."""
         query = await self._query(request)
-        reading = await (self._reader.read(query) if query.wait <= 0 else self._wait(request, query))
+        reading = await self._read(request, query)
         if reading is None:
             return Response(status_code=204)  # nobody reads it
         return Response(_page(query.stream, reading), media_type="application/json")
 
-    async def _wait(self, request: Request, query: Query) -> Reading | None:
+    async def _read(self, request: Request, query: Query) -> Reading | None:
         """Read, but no longer than somebody is there to be answered; None where nobody is."""
         outcome: Reading | GatewayError | None = None
         async with anyio.create_task_group() as tasks:

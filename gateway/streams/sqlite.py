@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.codecs.record import encode_record
-from gateway.core.streams import Bounds, Page
+from gateway.core.pages import Page, page_through
+from gateway.core.streams import Bounds
 from gateway.errors import StreamUnavailable
 from gateway.streams.base import StreamStatistics
 from gateway.streams.limits import StoreLimits
@@ -185,7 +186,9 @@ class SqliteStore:
             # A snapshot may show what the writing thread has yet to tell the event loop. A reader must not
             # be shown it now, and less of it by the next page, which may need no snapshot.
             if found.epoch == log.epoch and found.first <= log.recent.last + 1:
-                return Page(Bounds(found.epoch, found.first, log.recent.last), found.publications)
+                bounds = Bounds(found.epoch, found.first, log.recent.last)
+                publications, through = found.found
+                return page_through(bounds, publications, after=after, through=through)
         raise StreamUnavailable("the store of streams changes faster than it can be read")
 
     async def _ask(self, job: Callable[[], T]) -> T:

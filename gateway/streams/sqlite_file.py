@@ -22,7 +22,8 @@ Synchronous = Literal["full", "normal"]
 """``full``: what was answered survives a power cut; ``normal``: a crash of the process."""
 
 APPLICATION_ID = 0x46_61_6E_4F
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Since 2 the rows of logs bear a seal."""
 
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -49,9 +50,16 @@ CREATE TABLE dedupe (
 ) WITHOUT ROWID;
 CREATE INDEX dedupe_time ON dedupe (stream, time);
 """  # noqa: S608 - two numbers of this module
-_LOG = "CREATE TABLE log_{} (offset INTEGER PRIMARY KEY, time INTEGER NOT NULL, record BLOB NOT NULL)"
+_LOG = """
+CREATE TABLE log_{} (
+    offset INTEGER PRIMARY KEY, time INTEGER NOT NULL, record BLOB NOT NULL, seal INTEGER
+)
+"""
 # What SQLite reports where there is no room: for its data, and for the index of its log.
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+ODD = (TypeError, ValueError)
+"""What a damaged database raises besides SQLite's own errors: values, and messages, that are no text."""
+
 _CACHED_STATEMENTS = 1024
 _CHECKPOINT_PAGES = 2000
 _JOURNAL_BYTES = 64 * 1024 * 1024
@@ -97,9 +105,9 @@ def open_to_write(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
         # Overwriting what is trimmed with zeros would double the cost of trimming.
         connection.execute("PRAGMA secure_delete = OFF")
-    except sqlite3.Error as exc:
+    except (sqlite3.Error, *ODD) as exc:
         connection.close()
-        raise StoreUnusable(f"{path}: {exc}") from exc
+        raise unusable(path, exc) from exc
     except BaseException:
         connection.close()
         raise
@@ -126,6 +134,17 @@ def write_ahead_log(path: Path) -> Path:
 def make_log(connection: sqlite3.Connection, number: int) -> None:
     """Make the table of the stream of that number."""
     connection.execute(_LOG.format(number))
+
+
+def unusable(path: Path, exc: Exception) -> StoreUnusable:
+    """The error that the operator is given for what was raised while the database at ``path`` was opened."""
+    if isinstance(exc, ODD) or getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT:
+        return StoreUnusable(
+            f"{path} is damaged where the gateway can't do without it ({exc}): put a copy in its place, or "
+            "move it away to begin anew"
+        )
+    reason = exc.strerror if isinstance(exc, OSError) else exc
+    return StoreUnusable(f"{path}: {reason}")
 
 
 def what_failed(exc: Exception) -> StreamUnavailable:
@@ -162,10 +181,22 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         return
     if _value(connection, "PRAGMA application_id") != APPLICATION_ID:
         raise StoreUnusable(f"{path}: a database, but not one of the gateway's streams")
-    if (version := _value(connection, "PRAGMA user_version")) != SCHEMA_VERSION:
+    version = _value(connection, "PRAGMA user_version")
+    if version == 1:
+        _add_seals(connection)
+    elif version != SCHEMA_VERSION:
         raise StoreUnusable(
             f"{path}: streams of format {version}, this version of the gateway reads format {SCHEMA_VERSION}"
         )
+
+
+def _add_seals(connection: sqlite3.Connection) -> None:
+    """Have rows that come bear a seal; SQLite adds a column without touching those that are there."""
+    connection.execute("BEGIN IMMEDIATE")
+    for (number,) in connection.execute("SELECT number FROM stream").fetchall():
+        connection.execute(f"ALTER TABLE log_{number} ADD COLUMN seal INTEGER")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
 
 
 def _begin_write_ahead_log(connection: sqlite3.Connection, path: Path) -> None:

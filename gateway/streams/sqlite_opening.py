@@ -78,8 +78,13 @@ def take_over(
         raised = _begin_epochs(connection)
         _log.warning("%s: %s: all streams (%d) begin a new epoch", path, reason, raised)
     connection.execute("UPDATE store SET token = ?", (new_token,))
-    logs = {each.name: _load_or_make(connection, each, most_keys) for each in configurations}
+    known = _ends(connection)
+    for each in configurations:
+        if each.name not in known:
+            _make(connection, each)
     connection.execute("COMMIT")
+    # Not within the transaction, which would not be kept if something damaged was met.
+    logs = {each.name: load(connection, each, most_keys) for each in configurations}
     log = file_number(write_ahead_log(path))
     seen_file.write(Seen(new_token, _ends(connection), file, log, None, boot_id(), synchronous == "full"))
     bounds = {name: log.bounds for name, log in logs.items()}
@@ -115,18 +120,13 @@ def _begin_epochs(connection: sqlite3.Connection) -> int:
     return len(numbers)
 
 
-def _load_or_make(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys: int) -> Log:
-    log = load(connection, limits, most_keys)
-    if log is None:
-        made = connection.execute(
-            "INSERT INTO stream (name, epoch, first, last, bytes, time) VALUES (?, ?, 1, 0, 0, 0)",
-            (limits.name, new_epoch()),
-        )
-        assert made.lastrowid is not None
-        make_log(connection, made.lastrowid)
-        log = load(connection, limits, most_keys)
-        assert log is not None
-    return log
+def _make(connection: sqlite3.Connection, limits: StreamConfiguration) -> None:
+    made = connection.execute(
+        "INSERT INTO stream (name, epoch, first, last, bytes, time) VALUES (?, ?, 1, 0, 0, 0)",
+        (limits.name, new_epoch()),
+    )
+    assert made.lastrowid is not None
+    make_log(connection, made.lastrowid)
 
 
 def _ends(connection: sqlite3.Connection) -> dict[str, End]:

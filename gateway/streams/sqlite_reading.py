@@ -6,23 +6,22 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.codecs.record import BadRecord, decode_record
-from gateway.errors import StreamUnavailable
-from gateway.streams.sqlite_file import open_to_read, what_failed
+from gateway.streams.sqlite_file import ODD, open_to_read, what_failed
+from gateway.streams.sqlite_rows import read_rows, time_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.core.publication import Publication
+    from gateway.streams.sqlite_rows import Found
 
 
 class Snapshot(NamedTuple):
-    """A log at one moment: what was read of it, its epoch and its oldest offset."""
+    """A log at one moment: what was read of it and how far, its epoch and its oldest offset."""
 
     epoch: str
     first: int
-    publications: Sequence[Publication]
+    found: Found
 
 
 class Times(NamedTuple):
@@ -46,23 +45,13 @@ class Reader:
         Raises:
             StreamUnavailable: it can't be read.
         """
-        found: list[Publication] = []
         with self._snapshot() as connection:
-            epoch, first = connection.execute(
-                "SELECT epoch, first FROM stream WHERE number = ?", (number,)
+            epoch, first, last = connection.execute(
+                "SELECT epoch, first, last FROM stream WHERE number = ?", (number,)
             ).fetchone()
-            rows = connection.execute(
-                f"SELECT offset, time, record FROM log_{number}"  # noqa: S608 - a number
-                " WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?",
-                (after, end, messages),
-            )
-            for offset, time, record in rows:
-                size -= len(record)
-                if size < 0 and found:
-                    break
-                found.append(decode_record(record, stream, offset, time))
-            rows.close()
-        return Snapshot(epoch, first, found)
+            after, end = max(after, first - 1), min(end, last)
+            found = read_rows(connection, stream, number, after=after, end=end, messages=messages, size=size)
+        return Snapshot(str(epoch, "ascii", "replace"), first, found)
 
     def before(self, number: int, time: int, end: int) -> int:
         """The offset before the first publication up to ``end`` whose time is ``time`` or later.
@@ -76,7 +65,9 @@ class Reader:
             # Times never go back, so no index is needed to find one.
             while low < high:
                 middle = (low + high) // 2
-                if _time(connection, number, middle) < time:
+                found = time_from(connection, number, middle)
+                # Where nothing can be found out, rather too early than too late.
+                if found is not None and found < time:
                     low = middle + 1
                 else:
                     high = middle
@@ -89,12 +80,14 @@ class Reader:
             StreamUnavailable: it can't be read.
         """
         with self._snapshot() as connection:
-            first, last, size = connection.execute(
-                "SELECT first, last, bytes FROM stream WHERE number = ?", (number,)
+            first, last, size, time = connection.execute(
+                "SELECT first, last, bytes, time FROM stream WHERE number = ?", (number,)
             ).fetchone()
             if first > last:
                 return Times(size, None, None)
-            return Times(size, _time(connection, number, first), _time(connection, number, last))
+            oldest = time_from(connection, number, first)
+            newest = time_from(connection, number, last)
+            return Times(size, oldest, newest if newest is not None else oldest and time)
 
     def close(self) -> None:
         """Close; the next read opens again."""
@@ -107,21 +100,14 @@ class Reader:
         try:
             if self._connection is None:
                 self._connection = open_to_read(self._path)
+                # Whatever a damaged file holds in place of bytes must not be an error of decoding it.
+                self._connection.text_factory = bytes
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
             finally:
-                self._connection.execute("COMMIT")
-        except sqlite3.Error as exc:
+                # Nothing was written; and a commit fails once anything in the transaction was damaged.
+                self._connection.execute("ROLLBACK")
+        except (sqlite3.Error, *ODD) as exc:
             self.close()
             raise what_failed(exc) from exc
-        except BadRecord as exc:
-            raise StreamUnavailable(f"{self._path}: {exc}") from exc
-
-
-def _time(connection: sqlite3.Connection, number: int, offset: int) -> int:
-    row = connection.execute(f"SELECT time FROM log_{number} WHERE offset = ?", (offset,)).fetchone()  # noqa: S608
-    if row is None:
-        raise StreamUnavailable(f"offset {offset} of log {number} is missing")
-    time: int = row[0]
-    return time

@@ -15,8 +15,8 @@ from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
-from gateway.streams.sqlite_file import lock, open_to_write, what_failed
-from gateway.streams.sqlite_logs import TRIM_STEP, Log
+from gateway.streams.sqlite_file import ODD, lock, open_to_write, unusable, what_failed
+from gateway.streams.sqlite_logs import TRIM_STEP, DamagedLog, Log
 from gateway.streams.sqlite_opening import new_epoch, set_foreign_log_aside, take_over
 from gateway.streams.sqlite_seen import file_number
 
@@ -108,9 +108,9 @@ class Writer:
                 seen_file=self._seen,
                 answered=answered,
             )
-        except (sqlite3.Error, OSError) as exc:
+        except (sqlite3.Error, OSError, *ODD) as exc:
             connection.close()
-            raise StoreUnusable(f"{self._path}: {exc}") from exc
+            raise unusable(self._path, exc) from exc
         except BaseException:
             connection.close()
             raise
@@ -140,6 +140,10 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             committed = self._change(connection, changed, batches, batch, now)
             connection.execute("COMMIT")
+        except DamagedLog as damaged:
+            connection.execute("ROLLBACK")
+            self._logs[damaged.args[0]].tell_damage()
+            return self.commit(batch, sweep=sweep)  # once more for each log at most
         except Exception as exc:
             raise self._give_up(exc) from exc
         self._logs |= changed
