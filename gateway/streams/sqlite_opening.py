@@ -46,6 +46,7 @@ def take_over(
     synchronous: Synchronous,
     seen_file: SeenFile,
     answered: Mapping[str, End],
+    noted: Mapping[int, End],
 ) -> tuple[Opened, dict[str, Log]]:
     """Make the database this start's own; every stream begins a new epoch if it may be an older copy.
 
@@ -57,6 +58,7 @@ def take_over(
         synchronous: what the answers to come will outlive.
         seen_file: the note beside it.
         answered: how far each log had come when this process last knew.
+        noted: the same by number, as it was noted with the last transaction of whoever wrote last.
 
     Raises:
         OSError: the note can't be written.
@@ -65,9 +67,10 @@ def take_over(
     (token,) = connection.execute("SELECT token FROM store").fetchone()
     file = file_number(path)
     seen, ends = seen_file.read(), _ends(connection)
-    reason = None
-    if token:  # a database that has just been made has nothing to be doubted
-        reason = doubt(seen, token, ends, file) or _shorter(answered, ends)
+    reason = _shorter(connection, answered, noted)
+    # A database that has just been made has nothing to be doubted, unless there was another in its place.
+    if reason is None and (token or (seen is not None and any(last for _, last in seen.ends.values()))):
+        reason = doubt(seen, token, ends, file)
     new_token = secrets.token_hex(8)
     if token and seen is not None and reason is None:
         # The note goes first: a crash before the database knows its token must not look like an old copy.
@@ -76,7 +79,9 @@ def take_over(
     connection.execute("BEGIN IMMEDIATE")
     if reason is not None:
         raised = _begin_epochs(connection)
-        _log.warning("%s: %s: all streams (%d) begin a new epoch", path, reason, raised)
+        _log.warning(
+            "%s: %s: all streams (%d) begin a new epoch", path, reason, raised or len(configurations)
+        )
     connection.execute("UPDATE store SET token = ?", (new_token,))
     known = _ends(connection)
     for each in configurations:
@@ -134,9 +139,20 @@ def _ends(connection: sqlite3.Connection) -> dict[str, End]:
     return {name: (epoch, last) for name, epoch, last in rows}
 
 
-def _shorter(answered: Mapping[str, End], ends: Mapping[str, End]) -> str | None:
-    for stream, (epoch, last) in answered.items():
-        found = ends.get(stream)
-        if found is not None and found[0] == epoch and found[1] < last:
-            return f"stream {stream!r} had more a moment ago"
+def _shorter(
+    connection: sqlite3.Connection, answered: Mapping[str, End], noted: Mapping[int, End]
+) -> str | None:
+    """What is missing of what was answered, where one of those who know says so."""
+    rows = connection.execute("SELECT number, name, epoch, last FROM stream").fetchall()
+    missing = [
+        (name, known - last)
+        for number, name, epoch, last in rows
+        for known_epoch, known in (noted.get(number, ("", 0)), answered.get(name, ("", 0)))
+        if known_epoch == epoch and known > last
+    ]
+    if missing:
+        stream, count = max(missing, key=lambda each: each[1])
+        return f"{count} publications that were answered are missing at the end of stream {stream!r}"
+    if not rows and (count := sum(last for _, last in noted.values())):
+        return f"it is empty, although publications were answered up to offsets that add up to {count}"
     return None

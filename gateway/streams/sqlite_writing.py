@@ -15,7 +15,9 @@ from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
+from gateway.streams.sqlite_ends import EndsFile
 from gateway.streams.sqlite_file import ODD, lock, open_to_write, unusable, what_failed
+from gateway.streams.sqlite_lock import FileLock
 from gateway.streams.sqlite_logs import TRIM_STEP, DamagedLog, Log
 from gateway.streams.sqlite_opening import new_epoch, set_foreign_log_aside, take_over
 from gateway.streams.sqlite_seen import file_number
@@ -71,6 +73,8 @@ class Writer:
         self._clock = clock
         self._seen = seen
         self._lock: sqlite3.Connection | None = None
+        self._file_lock = FileLock(path)
+        self._ends = EndsFile(path.with_name(path.name + "-ends"))
         self._connection: sqlite3.Connection | None = None
         self._logs: dict[str, Log] = {}
         self._file = 0
@@ -97,6 +101,7 @@ class Writer:
         self._failed_at = time.monotonic()
         if self._lock is None:
             self._lock = lock(self._path)
+        self._file_lock.claim()
         connection = self._open_database()
         try:
             opened, self._logs = take_over(
@@ -107,7 +112,10 @@ class Writer:
                 synchronous=self._synchronous,
                 seen_file=self._seen,
                 answered=answered,
+                noted=self._ends.read(),
             )
+            # SQLite may have made the file just now.
+            self._file_lock.claim()
         except (sqlite3.Error, OSError, *ODD) as exc:
             connection.close()
             raise unusable(self._path, exc) from exc
@@ -116,6 +124,7 @@ class Writer:
             raise
         self._connection = connection
         self._failed_at = -math.inf
+        self._ends.note(self._logs.values())
         return opened
 
     def commit(self, batch: Sequence[Waiting], *, sweep: bool) -> Committed:
@@ -147,6 +156,7 @@ class Writer:
         except Exception as exc:
             raise self._give_up(exc) from exc
         self._logs |= changed
+        self._ends.note(changed.values())
         return committed
 
     def probe(self) -> None:
@@ -177,6 +187,7 @@ class Writer:
             except sqlite3.Error as exc:
                 raise self._give_up(exc) from exc
             self._logs[stream] = log
+            self._ends.note((log,))
         return log.bounds
 
     def close(self, *, note: bool = False) -> None:
@@ -188,6 +199,8 @@ class Writer:
         if note:
             with suppress(OSError):
                 self._seen.finish(ends, on_disk=on_disk)
+        self._ends.close()
+        self._file_lock.release()
         if self._lock is not None:
             self._lock.close()
             self._lock = None

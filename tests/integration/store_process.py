@@ -83,7 +83,7 @@ async def starve(
     begin = await store.bounds("s")
 
     async def append(name: str) -> None:
-        answer = await store.append("s", message(name, 2000))
+        answer = await store.append("s", message(name, 1900))
         assert answer.offset not in answered
         answered[answer.offset] = name
 

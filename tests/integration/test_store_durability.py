@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.streams.sqlite import SqliteStore
 from tests.integration.store_process import LIMITS, STREAM, kept
 
@@ -136,6 +138,49 @@ def test_an_older_copy_put_in_place_after_a_crash_is_used_as_it_is(tmp_path: Pat
     bounds, found = look(database)
     assert found == kept_before
     assert bounds.epoch != before.epoch
+
+
+def crash(database: Path, log: Path) -> dict[int, str]:
+    """Kill a process while all that it appended lies in the write-ahead log; what it had answered."""
+    with publishing(database, log, run=0) as process:
+        process.wait_until(300)
+        process.process.kill()
+        process.process.wait()
+        answered = process.answered()
+    assert database.with_name("streams.db-wal").stat().st_size > 100_000
+    return answered
+
+
+def test_the_end_of_the_log_lost_after_a_crash_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = tmp_path / "data" / "streams.db"
+    before, _ = look(database)
+    answered = crash(database, tmp_path / "run")
+    log = database.with_name("streams.db-wal")
+    with log.open("r+b") as file:
+        file.truncate(log.stat().st_size // 2)
+    bounds, found = look(database)
+    assert 0 < len(found) < len(answered)
+    assert bounds.epoch != before.epoch
+    (line,) = [record.message for record in caplog.records if "new epoch" in record.message]
+    missing = int(re.search(r"(\d+) publications that were answered are missing", line).group(1))  # type: ignore[union-attr]
+    assert missing >= len(answered) - len(found)
+
+
+def test_a_log_lost_before_it_ever_came_into_the_database_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = tmp_path / "data" / "streams.db"
+    crash(database, tmp_path / "run")
+    database.with_name("streams.db-wal").unlink()
+    bounds, found = look(database)
+    assert (bounds.last, found) == (0, {})
+    (line,) = [record.message for record in caplog.records if "new epoch" in record.message]
+    assert "it is empty, although publications were answered" in line
+    caplog.clear()
+    assert look(database)[0] == bounds
+    assert not caplog.records
 
 
 def wait_until_stopped(pid: int) -> None:
