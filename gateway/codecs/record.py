@@ -13,10 +13,11 @@ import msgspec
 
 from gateway.core.publication import Publication
 
-VERSION = b"\2"
+CHECKED = b"\2"
+"""The version of records that bear a checksum, in the four bytes that follow."""
 
 _UNCHECKED = b"\1"
-_CHECKED_FROM = 5
+_CONTENT = 5
 
 
 class BadRecord(Exception):  # noqa: N818 - says what it is
@@ -51,12 +52,7 @@ def encode_record(publication: Publication) -> bytes:
             publication.key,
         )
     )
-    return VERSION + crc32(fields).to_bytes(4, "little") + fields
-
-
-def checksum(record: bytes) -> int | None:
-    """The checksum that ``record`` bears; None for one of version 1."""
-    return int.from_bytes(record[1:_CHECKED_FROM], "little") if record[:1] == VERSION else None
+    return CHECKED + crc32(fields).to_bytes(4, "little") + fields
 
 
 def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publication:
@@ -66,12 +62,12 @@ def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publica
         BadRecord: another version, or damaged.
     """
     version, content = record[:1], memoryview(record)[1:]
-    if version == VERSION:
-        content = content[_CHECKED_FROM - 1 :]
-        if crc32(content) != checksum(record):
+    if version == CHECKED:
+        content = content[_CONTENT - 1 :]
+        if crc32(content) != int.from_bytes(record[1:_CONTENT], "little"):
             raise BadRecord(f"offset {offset} of stream {stream!r} is damaged")
     elif version != _UNCHECKED:
-        raise BadRecord(f"offset {offset} of stream {stream!r}: no record of version 1 or {VERSION[0]}")
+        raise BadRecord(f"offset {offset} of stream {stream!r}: no record of version 1 or {CHECKED[0]}")
     try:
         fields = _decoder.decode(content)
     except msgspec.MsgspecError as exc:

@@ -86,6 +86,7 @@ class SqliteStore:
             most_keys=self._limits.dedupe_keys,
             clock=clock,
             seen=self._seen,
+            reading=self._reader,
         )
         self._writing = GroupCommit(
             writer,
@@ -154,7 +155,7 @@ class SqliteStore:
     async def before(self, stream: str, time: int) -> int:
         """The offset before the first publication of ``time`` or later."""
         self._require()
-        number, end = self._writing.numbers[stream], self._logs[stream].recent.last
+        number, end = self._number(stream), self._logs[stream].recent.last
         return await self._ask(partial(self._reader.before, number, time, end))
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
@@ -165,7 +166,7 @@ class SqliteStore:
     async def describe(self, stream: str) -> StreamStatistics:
         """What the log holds."""
         self._require()
-        times = await self._ask(partial(self._reader.times, self._writing.numbers[stream]))
+        times = await self._ask(partial(self._reader.times, self._number(stream)))
         return StreamStatistics(self._logs[stream].bounds, *times)
 
     def statistics(self) -> StoreStatistics:
@@ -177,8 +178,14 @@ class SqliteStore:
             raise StreamUnavailable("the store of streams is closed")
         return self._reading
 
+    def _number(self, stream: str) -> int:
+        number = self._writing.numbers.get(stream)
+        if number is None:
+            raise StreamUnavailable(f"stream {stream!r} can't be made while nothing can be stored")
+        return number
+
     async def _page(self, stream: str, after: int, messages: int, size: int) -> Page:
-        log, number = self._logs[stream], self._writing.numbers[stream]
+        log, number = self._logs[stream], self._number(stream)
         for _ in range(_SNAPSHOTS):
             end = log.recent.last
             read = partial(self._reader.page, stream, number, after, end, messages=messages, size=size)

@@ -7,6 +7,7 @@ appending is always at the end of a tree and trimming at its beginning; ``dedupe
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import suppress
@@ -57,9 +58,12 @@ CREATE TABLE log_{} (
 """
 # What SQLite reports where there is no room: for its data, and for the index of its log.
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNWRITABLE = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 ODD = (TypeError, ValueError)
 """What a damaged database raises besides SQLite's own errors: values, and messages, that are no text."""
 
+_ROOM_BYTES = 256 * 1024
 _CACHED_STATEMENTS = 1024
 _CHECKPOINT_PAGES = 2000
 _JOURNAL_BYTES = 64 * 1024 * 1024
@@ -77,6 +81,8 @@ def lock(path: Path) -> sqlite3.Connection:
     _make(beside)
     connection = sqlite3.connect(beside, timeout=0, isolation_level=None)
     try:
+        # Without a file for its journal: a full disk must not keep anybody from reading.
+        connection.execute("PRAGMA journal_mode = MEMORY")
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as exc:
         connection.close()
@@ -120,9 +126,47 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it can't be opened.
     """
-    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return _connect(f"{path.absolute().as_uri()}?mode=ro")
+
+
+def open_alone(path: Path) -> sqlite3.Connection:
+    """Open a database to read it where nothing can be written; nobody else has it open.
+
+    Held alone, its write-ahead log is read without the index file that SQLite would have to make.
+
+    Raises:
+        sqlite3.Error: it can't be opened.
+    """
+    uri, log = path.absolute().as_uri(), write_ahead_log(path)
+    try:
+        return _alone(f"{uri}?mode=rw")
+    except sqlite3.Error:
+        if log.exists() and log.stat().st_size:
+            raise
+        # Not even an empty log can be made; then what is in the database is all there is.
+        return _alone(f"{uri}?mode=ro&immutable=1")
+
+
+def _alone(uri: str) -> sqlite3.Connection:
+    connection = _connect(uri)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("SELECT token FROM store").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    # One thread reads; another may close, when it is its turn.
     return sqlite3.connect(
-        uri, uri=True, timeout=1, isolation_level=None, cached_statements=_CACHED_STATEMENTS
+        uri,
+        uri=True,
+        timeout=1,
+        isolation_level=None,
+        cached_statements=_CACHED_STATEMENTS,
+        check_same_thread=False,
     )
 
 
@@ -145,6 +189,31 @@ def unusable(path: Path, exc: Exception) -> StoreUnusable:
         )
     reason = exc.strerror if isinstance(exc, OSError) else exc
     return StoreUnusable(f"{path}: {reason}")
+
+
+def has_room(path: Path) -> bool:
+    """Whether something can be written beside the database, as much as it takes to open it."""
+    trial = path.with_name(path.name + "-room")
+    try:
+        with trial.open("wb") as file:
+            file.write(bytes(_ROOM_BYTES))
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            trial.unlink()
+    return True
+
+
+def cannot_write(exc: BaseException | None) -> StreamUnavailable | None:
+    """What publishers are given where ``exc`` says that nothing can be written; None for other errors."""
+    code = getattr(exc, "sqlite_errorcode", 0)
+    number = exc.errno if isinstance(exc, OSError) else None
+    if code in _FULL or number in _NO_ROOM:
+        return StoreFull("the disk of the store of streams is full")
+    if code & 0xFF in _UNWRITABLE or number == errno.EROFS:
+        return StreamUnavailable(f"nothing can be stored: {exc}")
+    return None
 
 
 def what_failed(exc: Exception) -> StreamUnavailable:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.streams.sqlite_file import make_log, write_ahead_log
+from gateway.core.streams import Bounds
+from gateway.streams.sqlite_file import make_log, open_alone, write_ahead_log
 from gateway.streams.sqlite_logs import Log, load
 from gateway.streams.sqlite_seen import Seen, boot_id, doubt, file_number
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from gateway.core.streams import Bounds, StreamConfiguration
+    from gateway.core.streams import StreamConfiguration
+    from gateway.errors import StreamUnavailable
     from gateway.streams.sqlite_file import Synchronous
     from gateway.streams.sqlite_seen import End, SeenFile
 
@@ -29,12 +32,35 @@ class Opened(NamedTuple):
         numbers: of the configured streams, which name their tables.
         token: of this opening.
         raised: how many streams began a new epoch.
+        refusal: what publishers are given, where the database can be read but not written; else None.
     """
 
     bounds: Mapping[str, Bounds]
     numbers: Mapping[str, int]
     token: str
     raised: int
+    refusal: StreamUnavailable | None = None
+
+
+def look_at(path: Path, configurations: Sequence[StreamConfiguration], refusal: StreamUnavailable) -> Opened:
+    """What a database holds that can't be written; of streams that it doesn't know nothing can be told.
+
+    Nothing of it is in doubt: where it is an old copy of itself, nothing is added to it.
+
+    Raises:
+        sqlite3.Error: it can't be read either.
+    """
+    configured = {each.name for each in configurations}
+    with closing(open_alone(path)) as connection:
+        rows = connection.execute("SELECT name, number, epoch, first, last FROM stream").fetchall()
+    found = {name: (number, Bounds(*bounds)) for name, number, *bounds in rows if name in configured}
+    return Opened(
+        {name: bounds for name, (_, bounds) in found.items()},
+        {name: number for name, (number, _) in found.items()},
+        "",
+        0,
+        refusal,
+    )
 
 
 def take_over(

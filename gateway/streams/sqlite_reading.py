@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.streams.sqlite_file import ODD, open_to_read, what_failed
+from gateway.streams.sqlite_file import ODD, open_alone, open_to_read, what_failed
 from gateway.streams.sqlite_rows import read_rows, time_from
 
 if TYPE_CHECKING:
@@ -33,11 +34,17 @@ class Times(NamedTuple):
 
 
 class Reader:
-    """Owns the connection that reads; everything runs in its thread."""
+    """Owns the connection that reads; everything runs in its thread, but for what says so.
+
+    Attributes:
+        alone: the database isn't open for writing, since it can't be written: it is read without.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._using = threading.Lock()
+        self.alone = False
 
     def page(self, stream: str, number: int, after: int, end: int, *, messages: int, size: int) -> Snapshot:
         """What is behind ``after`` up to ``end``, no more than asked for; one publication at least.
@@ -90,16 +97,31 @@ class Reader:
             return Times(size, oldest, newest if newest is not None else oldest and time)
 
     def close(self) -> None:
-        """Close; the next read opens again."""
+        """Close; the next read opens again. For any thread."""
+        with self._using:
+            self._close()
+
+    def stand_alone(self, alone: bool) -> None:
+        """Close, and read with or without somebody who writes from now on. For any thread."""
+        with self._using:
+            self._close()
+            self.alone = alone
+
+    def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        with self._using, self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             if self._connection is None:
-                self._connection = open_to_read(self._path)
+                self._connection = open_alone(self._path) if self.alone else open_to_read(self._path)
                 # Whatever a damaged file holds in place of bytes must not be an error of decoding it.
                 self._connection.text_factory = bytes
             self._connection.execute("BEGIN")
@@ -109,5 +131,5 @@ class Reader:
                 # Nothing was written; and a commit fails once anything in the transaction was damaged.
                 self._connection.execute("ROLLBACK")
         except (sqlite3.Error, *ODD) as exc:
-            self.close()
+            self._close()
             raise what_failed(exc) from exc

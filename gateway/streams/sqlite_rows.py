@@ -13,13 +13,14 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
-from gateway.codecs.record import BadRecord, checksum, decode_record
+from gateway.codecs.record import CHECKED, BadRecord, decode_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gateway.core.publication import Publication
 
+from_bytes = int.from_bytes
 _place = Struct("<QQ").pack
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG}
 _LOOKED_AT = 100
@@ -37,8 +38,9 @@ class Found(NamedTuple):
 
 def seal(offset: int, time: int, record: bytes) -> int | None:
     """What binds ``record`` to its place; None for a record without a checksum."""
-    mark = checksum(record)
-    return None if mark is None else crc32(_place(offset, time), mark)
+    if record[:1] != CHECKED:
+        return None
+    return crc32(_place(offset, time), from_bytes(record[1:5], "little"))
 
 
 def is_damage(error: BaseException) -> bool:

@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
 from gateway.streams.sqlite_ends import EndsFile
-from gateway.streams.sqlite_file import ODD, lock, open_to_write, unusable, what_failed
+from gateway.streams.sqlite_file import (
+    ODD,
+    cannot_write,
+    has_room,
+    lock,
+    open_to_write,
+    unusable,
+    what_failed,
+)
 from gateway.streams.sqlite_lock import FileLock
 from gateway.streams.sqlite_logs import TRIM_STEP, DamagedLog, Log
-from gateway.streams.sqlite_opening import new_epoch, set_foreign_log_aside, take_over
+from gateway.streams.sqlite_opening import look_at, new_epoch, set_foreign_log_aside, take_over
 from gateway.streams.sqlite_seen import file_number
 
 if TYPE_CHECKING:
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.streams.base import Appended
     from gateway.streams.sqlite_file import Synchronous
     from gateway.streams.sqlite_opening import Opened
+    from gateway.streams.sqlite_reading import Reader
     from gateway.streams.sqlite_seen import End, SeenFile
 
 _REOPEN_SECONDS = 0.25
@@ -65,6 +74,7 @@ class Writer:
         most_keys: int,
         clock: Callable[[], int],
         seen: SeenFile,
+        reading: Reader,
     ) -> None:
         self._path = path
         self._configurations = configurations
@@ -72,6 +82,8 @@ class Writer:
         self._most_keys = most_keys
         self._clock = clock
         self._seen = seen
+        self._reading = reading
+        self._refusal: StreamUnavailable | None = None
         self._lock: sqlite3.Connection | None = None
         self._file_lock = FileLock(path)
         self._ends = EndsFile(path.with_name(path.name + "-ends"))
@@ -88,20 +100,46 @@ class Writer:
     def open(self, answered: Mapping[str, End]) -> Opened:
         """Open or open again; new epochs begin where the database isn't the one that was closed last.
 
+        Where nothing can be written, the disk being full, the database may be read all the same: then the
+        answer has a refusal.
+
         Args:
             answered: how far each log had come when this process last knew.
 
         Raises:
             StoreUnusable: it can't be opened.
-            StreamUnavailable: the disk doesn't work.
+            StreamUnavailable: the disk doesn't work, or still has no room.
         """
         self._close_database()
         if time.monotonic() - self._failed_at < _REOPEN_SECONDS:
-            raise StreamUnavailable("the store of streams doesn't work")
+            raise self._refusal or StreamUnavailable("the store of streams doesn't work")
         self._failed_at = time.monotonic()
         if self._lock is None:
             self._lock = lock(self._path)
+        if self._refusal is not None and not has_room(self._path):
+            raise self._refusal
         self._file_lock.claim()
+        self._reading.stand_alone(False)
+        try:
+            opened = self._open(answered)
+        except StoreUnusable as exc:
+            refusal = cannot_write(exc.__cause__)
+            if refusal is None:
+                raise
+            return self._open_to_read(refusal, exc)
+        self._refusal = None
+        return opened
+
+    def _open_to_read(self, refusal: StreamUnavailable, failure: StoreUnusable) -> Opened:
+        try:
+            opened = look_at(self._path, self._configurations, refusal)
+        except (sqlite3.Error, OSError, *ODD):
+            raise failure from failure.__cause__
+        self._refusal = refusal
+        self._reading.stand_alone(True)
+        return opened
+
+    def _open(self, answered: Mapping[str, End]) -> Opened:
         connection = self._open_database()
         try:
             opened, self._logs = take_over(
