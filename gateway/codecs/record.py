@@ -7,6 +7,7 @@ which earlier releases wrote, have none.
 
 from __future__ import annotations
 
+from struct import Struct
 from zlib import crc32
 
 import msgspec
@@ -17,6 +18,7 @@ CHECKED = b"\2"
 """The version of records that bear a checksum, in the four bytes that follow."""
 
 _UNCHECKED = b"\1"
+_head = Struct("<BI").pack
 _CONTENT = 5
 
 
@@ -52,7 +54,7 @@ def encode_record(publication: Publication) -> bytes:
             publication.key,
         )
     )
-    return CHECKED + crc32(fields).to_bytes(4, "little") + fields
+    return _head(CHECKED[0], crc32(fields)) + fields
 
 
 def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publication:
