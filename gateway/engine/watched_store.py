@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from gateway.core.known_holes import KnownHoles
 from gateway.errors import StreamUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gateway.core.commands import Position
     from gateway.core.pages import Page
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.streams.base import Readable
 
 LOG_SECONDS: Final = 10.0
-"""Holes of one stream that are found within this time share a line of the log."""
+"""Holes of one stream found within this time share a line of the log, failures of all streams too."""
 
 FAILING_SECONDS: Final = 30.0
 """How long a failed read counts where nobody reads the stream again."""
@@ -50,35 +51,36 @@ class WatchedStore:
         self._store = store
         self._clock = clock
         self._conditions: dict[str, _Condition] = {}
+        self._failure_told_at = float("-inf")
 
     async def read(
         self, stream: str, after: int, *, messages: int, size: int = 1024 * 1024, wait: float = 0.0
     ) -> Page:
         """Read on behind ``after``, as the store does."""
-        try:
+        with self._watching(stream):
             page = await self._store.read(stream, after, messages=messages, size=size, wait=wait)
-        except StreamUnavailable as error:
-            self._failed(stream, error)
-            raise
         condition = self._conditions.get(stream)
         if condition is not None and condition.failed_at is not None:
             condition.failed_at = None
-            _log.warning("stream %r can be read again", stream)
+            _log.info("stream %r can be read again", stream)
         if page.holes:
             self._note(stream, page)
         return page
 
     async def bounds(self, stream: str) -> Bounds:
         """The log's epoch, first and last offset now, as the store tells."""
-        return await self._store.bounds(stream)
+        with self._watching(stream):
+            return await self._store.bounds(stream)
 
     async def before(self, stream: str, time: int) -> int:
         """The offset before the first publication of ``time`` or later, as the store tells."""
-        return await self._store.before(stream, time)
+        with self._watching(stream):
+            return await self._store.before(stream, time)
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         """Begin a new epoch if the log ends before ``seen``, as the store does."""
-        return await self._store.raise_epoch(stream, seen)
+        with self._watching(stream):
+            return await self._store.raise_epoch(stream, seen)
 
     def readable(self, stream: str) -> bool:
         """Whether the last read of ``stream`` was answered, or is too long ago to tell."""
@@ -91,11 +93,19 @@ class WatchedStore:
         """How many offsets were found missing, by stream."""
         return {name: each.missing for name, each in self._conditions.items()}
 
-    def _failed(self, stream: str, error: StreamUnavailable) -> None:
-        condition = self._conditions.setdefault(stream, _Condition())
-        if condition.failed_at is None:
-            _log.error("stream %r can't be read: %s", stream, error)
-        condition.failed_at = self._clock()
+    @contextmanager
+    def _watching(self, stream: str) -> Iterator[None]:
+        try:
+            yield
+        except StreamUnavailable as error:
+            condition = self._conditions.setdefault(stream, _Condition())
+            now = self._clock()
+            if condition.failed_at is None and now - self._failure_told_at >= LOG_SECONDS:
+                # Where the whole store is away, that is no news of each stream.
+                self._failure_told_at = now
+                _log.error("stream %r can't be read: %s", stream, error)
+            condition.failed_at = now
+            raise
 
     def _note(self, stream: str, page: Page) -> None:
         condition = self._conditions.setdefault(stream, _Condition())

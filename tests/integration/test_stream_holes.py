@@ -190,3 +190,25 @@ async def test_damaged_and_missing_rows_are_told_of_and_nothing_false_is_served(
     assert (found, holes) == ([offset for offset in range(1, 41) if offset not in missing], gaps)
     assert node.metric('gateway_stream_missing_total{stream="orders"}') == 6
     assert node.stderr_text().count("has holes") == 1
+
+
+async def test_a_stream_that_cannot_be_read_shows_and_keeps_no_other_from_being_read(
+    gateway_process: StartGateway, redis_server: RunningRedis
+) -> None:
+    node = gateway_process(f'[redis]\nurl = "{redis_server.url}"\n{STREAMS}')
+    await publish(node, 40)
+    await publish(node, 5, "other/a")
+    async with client(node) as stuck, client(node) as reading:
+        await subscribe(stuck, filter="orders/#")
+        await to_thread.run_sync(redis_server.call, "RENAME", LOG, "aside")
+        await to_thread.run_sync(redis_server.call, "SET", LOG, "no log")
+        assert (await get(node, "/v1/streams/orders/messages"))["code"] == "unavailable"
+        assert {"stream:orders", "store"} & set((await get(node, "/readyz"))["away"])
+        await subscribe(reading, filter="other/#", **{"from": "earliest"})
+        assert told(await history(reading)) == [1, 2, 3, 4, 5]
+        await to_thread.run_sync(redis_server.call, "RENAME", "aside", LOG)
+        assert len((await get(node, "/v1/streams/orders/messages"))["messages"]) == 40
+        assert await get(node, "/readyz") == {"status": "ready"}
+        await publish(node, 1)
+        assert told([await take(stuck)]) == [41]
+    assert "stream 'orders' can't be read" in node.stderr_text()
