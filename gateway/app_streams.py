@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -14,6 +15,7 @@ from gateway.engine.following_metrics import register_following_metrics
 from gateway.engine.reading import StreamReader
 from gateway.engine.stream_metrics import register_stream_metrics
 from gateway.engine.stream_overview import StreamOverview
+from gateway.engine.watched_store import WatchedStore
 from gateway.ingest.streams import StreamRoutes
 from gateway.settings.store import MEMORY, REDIS, SQLITE, store_url
 from gateway.settings.stream import stream_map
@@ -43,6 +45,7 @@ class StreamParts:
     Attributes:
         map: which streams there are.
         store: what keeps them; None where there are none, and then nothing is opened.
+        watched: the same for all that read it; None as above.
         appender: the way in; None as above.
         reader: for those who read without a subscription.
         overview: what there is to say about each.
@@ -51,6 +54,7 @@ class StreamParts:
 
     map: StreamMap
     store: Store | None
+    watched: WatchedStore | None
     appender: Appender | None
     reader: StreamReader
     overview: StreamOverview
@@ -69,9 +73,9 @@ class StreamParts:
 
     def follow(self, hub: Hub, delivery: Delivery) -> Following | None:
         """Make what reads streams for the subscriptions of ``hub``; None where there are no streams."""
-        if self.store is None:
+        if self.watched is None:
             return None
-        return Following(self.map, self.store, hub, delivery, supervision=self.supervision)
+        return Following(self.map, self.watched, hub, delivery, supervision=self.supervision)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -98,11 +102,13 @@ def build_streams(settings: Settings, supervision: Supervision) -> StreamParts:
     """
     streams = stream_map(settings.streams)
     store = _build_store(settings, streams, supervision) if len(streams) else None
+    watched = None if store is None else WatchedStore(store)
     return StreamParts(
         streams,
         store,
+        watched,
         None if store is None else Appender(store, streams),
-        StreamReader(store, streams),
+        StreamReader(watched, streams),
         StreamOverview(store, streams),
         supervision,
     )
@@ -112,14 +118,21 @@ def watch_streams(
     parts: StreamParts, metrics: Metrics, health: Health, *, hub: Hub, following: Following | None
 ) -> None:
     """Show in metrics and readiness how it stands with the streams, if there are any."""
-    store, appender = parts.store, parts.appender
-    if store is None or appender is None or following is None:
+    store, watched, appender = parts.store, parts.watched, parts.appender
+    if store is None or watched is None or appender is None or following is None:
         return
     register_following_metrics(metrics, hub=hub, following=following)
     register_stream_metrics(
-        metrics, store=store, appender=appender, reader=parts.reader, overview=parts.overview
+        metrics,
+        store=store,
+        watched=watched,
+        appender=appender,
+        reader=parts.reader,
+        overview=parts.overview,
     )
     health.parts["store"] = lambda: store.statistics().connected
+    for each in parts.map:
+        health.parts[f"stream:{each.name}"] = partial(_readable, store, watched, each.name)
 
 
 def stream_routes(
@@ -190,3 +203,8 @@ def _build_redis_store(settings: Settings, streams: StreamMap, supervision: Supe
         )
     except ValueError as exc:
         raise ValueError(f"redis.url: {exc}") from exc
+
+
+def _readable(store: Store, watched: WatchedStore, stream: str) -> bool:
+    # Where the whole store is away, that says it all.
+    return watched.readable(stream) or not store.statistics().connected

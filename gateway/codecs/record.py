@@ -1,20 +1,29 @@
-"""How a store keeps a publication: its fields as one MessagePack array behind a version byte.
+"""How a store keeps a publication: a version byte, a checksum, and its fields as one MessagePack array.
 
 Stream, offset and time are the store's own and stand beside the record, so that a store may give them at the
-last moment.
+last moment. The checksum is the CRC-32 of the array, four bytes, the lowest first; records of version 1,
+which earlier releases wrote, have none.
 """
 
 from __future__ import annotations
+
+from struct import Struct
+from zlib import crc32
 
 import msgspec
 
 from gateway.core.publication import Publication
 
-VERSION = b"\1"
+CHECKED = b"\2"
+"""The version of records that bear a checksum, in the four bytes that follow."""
+
+_UNCHECKED = b"\1"
+_head = Struct("<BI").pack
+_CONTENT = 5
 
 
 class BadRecord(Exception):  # noqa: N818 - says what it is
-    """Not a record of this version, or a damaged one."""
+    """Not a record of a version that can be read, or a damaged one."""
 
 
 class _Record(msgspec.Struct, array_like=True, gc=False):
@@ -34,7 +43,7 @@ _decoder = msgspec.msgpack.Decoder(_Record)
 def encode_record(publication: Publication) -> bytes:
     """The record of ``publication``."""
     headers = publication.headers
-    return VERSION + _encoder.encode(
+    fields = _encoder.encode(
         _Record(
             publication.topic,
             publication.id,
@@ -45,6 +54,7 @@ def encode_record(publication: Publication) -> bytes:
             publication.key,
         )
     )
+    return _head(CHECKED[0], crc32(fields)) + fields
 
 
 def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publication:
@@ -53,10 +63,15 @@ def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publica
     Raises:
         BadRecord: another version, or damaged.
     """
-    if record[:1] != VERSION:
-        raise BadRecord(f"record version {record[0] if record else None}, this version reads {VERSION[0]}")
+    version, content = record[:1], memoryview(record)[1:]
+    if version == CHECKED:
+        content = content[_CONTENT - 1 :]
+        if crc32(content) != int.from_bytes(record[1:_CONTENT], "little"):
+            raise BadRecord(f"offset {offset} of stream {stream!r} is damaged")
+    elif version != _UNCHECKED:
+        raise BadRecord(f"offset {offset} of stream {stream!r}: no record of version 1 or {CHECKED[0]}")
     try:
-        fields = _decoder.decode(memoryview(record)[1:])
+        fields = _decoder.decode(content)
     except msgspec.MsgspecError as exc:
         raise BadRecord(f"offset {offset} of stream {stream!r} is damaged") from exc
     return Publication(

@@ -68,7 +68,7 @@ class ServerSentEvents:
                 return _frame(_Change.BEGUN, text, positions, event.filter.encode())
             case CaughtUp():
                 return _frame(_Change.CAUGHT_UP, text, topic_filter=event.filter.encode())
-            case Gap(reason="trimmed", filter=str(topic_filter), stream=str(stream), last=int(last)):
+            case Gap(filter=str(topic_filter), stream=str(stream), last=int(last)):
                 return _frame(_Change.HISTORY, text, stream.encode(), topic_filter.encode(), last)
             case Gap(reason="epoch", filter=str(topic_filter), stream=str(stream), epoch=str(epoch)):
                 return _frame(_Change.EPOCH, text, orjson.dumps([stream, epoch]), topic_filter.encode())

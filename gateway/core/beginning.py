@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.core.catchup import epoch_gap, trimmed_gap
+from gateway.core.catchup import epoch_gap, missing_gap
 from gateway.core.commands import Position, Start, StartKind
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def resume_at(topic_filter: str, path: StreamPath, wanted: Position, bounds: Bou
     if wanted.epoch != bounds.epoch or wanted.offset > bounds.last:
         return Beginning(before_first, recovered=False, gap=epoch_gap(topic_filter, path, bounds.epoch))
     if wanted.offset < before_first.offset:
-        missing = trimmed_gap(topic_filter, path, wanted.offset + 1, before_first.offset)
+        missing = missing_gap(topic_filter, path, wanted.offset + 1, before_first.offset)
         return Beginning(before_first, recovered=False, gap=missing)
     return Beginning(wanted)
 
@@ -78,7 +78,7 @@ def start_at(
             offset = before_first
         case StartKind.OFFSET:
             if start.value <= before_first:
-                gap = trimmed_gap(topic_filter, path, start.value, before_first)
+                gap = missing_gap(topic_filter, path, start.value, before_first)
             offset = max(start.value - 1, before_first)
         case StartKind.TIME:
             offset = max(before_first if before is None else before, before_first)

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING
 
 from gateway.core.commands import Position
 from gateway.core.events import Gap
+from gateway.core.pages import TRIMMED, Hole
 from gateway.core.topics import covers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.core.outbox import Outbox
+    from gateway.core.pages import Page
     from gateway.core.publication import Publication
     from gateway.core.stream_path import StreamPath
-    from gateway.core.streams import Page
     from gateway.core.subscription import Subscription
 
 SCANNED = 512
@@ -75,7 +76,7 @@ class Reader:
             position = self.positions[path]
             held = window.after(position.offset, SCANNED) if position.epoch == window.epoch else None
             if held is None and position.epoch == window.epoch and position.offset + 1 < window.first:
-                self._skip_trimmed(path, min(window.first - 1, window.last), step.frames)
+                self._skip(path, min(window.first - 1, window.last), step.frames)
                 position = self.positions[path]
                 held = window.after(position.offset, SCANNED)
             if held is None:
@@ -106,15 +107,14 @@ class Reader:
         if bounds.epoch != before.epoch:
             self._begin_epoch(path, bounds.epoch, bounds.first - 1, frames)
         if bounds.epoch == window.epoch:
-            first = page.publications[0].offset if page.publications else bounds.first
-            assert first is not None
-            if self.positions[path].offset + 1 < min(first, bounds.first) and bounds.first - 1 <= window.last:
-                self._skip_trimmed(path, bounds.first - 1, frames)
-            skipped = self.positions[path].offset + 1 - first
+            if self.positions[path].offset + 1 < bounds.first and bounds.first - 1 <= window.last:
+                self._skip(path, bounds.first - 1, frames)
             # What the tail has yet to give is the live path's, to be joined first.
-            usable = page.publications[max(skipped, 0) : max(0, window.last + 1 - first)]
-            if skipped >= 0 and usable:
-                self._give(path, usable[:SCANNED], room, frames)
+            following = page.behind(self.positions[path].offset, window.last)
+            if isinstance(following, Hole):
+                self._skip(path, following.last, frames, following.reason)
+            elif following:
+                self._give(path, following[:SCANNED], room, frames)
         return frames if frames or self.positions[path] != before else None
 
     def _is_level(self, path: StreamPath) -> bool:
@@ -139,13 +139,13 @@ class Reader:
         self.positions[path] = Position(epoch, offset)
         return given
 
-    def _skip_trimmed(self, path: StreamPath, to: int, frames: list[bytes]) -> None:
+    def _skip(self, path: StreamPath, to: int, frames: list[bytes], reason: str = TRIMMED) -> None:
         position = self.positions[path]
         first = position.offset + 1
         if to < first:
             return
         self.positions[path] = Position(position.epoch, to)
-        self._tell((trimmed_gap(each, path, first, to) for each in self._filters(path)), frames)
+        self._tell((missing_gap(each, path, first, to, reason) for each in self._filters(path)), frames)
 
     def _begin_epoch(self, path: StreamPath, epoch: str, offset: int, frames: list[bytes]) -> None:
         self.positions[path] = Position(epoch, offset)
@@ -225,11 +225,11 @@ def live_filters(outbox: Outbox, path: StreamPath) -> tuple[str, ...]:
     )
 
 
-def trimmed_gap(topic_filter: str, path: StreamPath, first: int, last: int) -> Gap:
-    """Tells that the offsets ``first`` to ``last`` of a stream are no longer kept."""
+def missing_gap(topic_filter: str, path: StreamPath, first: int, last: int, reason: str = TRIMMED) -> Gap:
+    """Tells that the offsets ``first`` to ``last`` of a stream can't be had, and why."""
     # Offsets that other topics bear are missing too: only who wants them all knows how many are lost.
     dropped = last - first + 1 if covers(topic_filter, path.filter) else None
-    return Gap("trimmed", filter=topic_filter, dropped=dropped, stream=path.stream, first=first, last=last)
+    return Gap(reason, filter=topic_filter, dropped=dropped, stream=path.stream, first=first, last=last)
 
 
 def epoch_gap(topic_filter: str, path: StreamPath, epoch: str) -> Gap:

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.core.topics import intersects, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from gateway.core.publication import Publication
+    from collections.abc import Iterable, Iterator
 
 _CACHED_TOPICS = 65536
 
@@ -51,19 +49,6 @@ class Bounds:
     epoch: str
     first: int
     last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Consecutive publications of a log, read together with its bounds.
-
-    Attributes:
-        bounds: of the log at the moment of reading; ``last`` is never less than a publication's offset here.
-        publications: in offset order without a hole; empty where there is none beyond the place asked for.
-    """
-
-    bounds: Bounds
-    publications: Sequence[Publication]
 
 
 class StreamMap:

@@ -10,17 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
-
-import anyio
 
 from gateway.core.backoff import Backoff
 from gateway.core.catchup import HistoryReader
 from gateway.core.events import CaughtUp
 from gateway.core.session import CloseCode
-from gateway.errors import StreamUnavailable
+from gateway.engine.page_fetches import PageFetches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,20 +25,18 @@ if TYPE_CHECKING:
     from gateway.core.catchup import Reader, Step
     from gateway.core.hub import Hub
     from gateway.core.outbox import Outbox
+    from gateway.core.pages import Page
     from gateway.core.stream_path import StreamPath
-    from gateway.core.streams import Bounds, Page
+    from gateway.core.streams import Bounds
     from gateway.engine.background import Background
     from gateway.engine.delivery import Delivery
-    from gateway.streams.base import Store
+    from gateway.engine.page_fetches import Fetch, Key
+    from gateway.streams.base import Readable
 
 _TURN_SECONDS = 0.002
 _SLICE_BYTES = 64 * 1024
-_PAGE = 512
-_PAGE_BYTES = 256 * 1024
 _KEPT_PAGES = 16
 _AHEAD = Backoff(first_seconds=0.05, limit_seconds=1.0)
-_AFTER_FAILURE = Backoff(first_seconds=0.1, limit_seconds=2.0)
-_Key = tuple["StreamPath", str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +58,12 @@ class CatchUpStatistics:
     failed: int
 
 
-class _Fetch:
-    """A read of the store, and who needs it; ``page`` is there once it has come."""
-
-    __slots__ = ("key", "page", "readers")
-
-    def __init__(self, key: _Key) -> None:
-        self.key = key
-        self.page: Page | None = None
-        self.readers: set[Reader] = set()
-
-
 class CatchingUp:
     """All readers of this node."""
 
     def __init__(
         self,
-        store: Store,
+        store: Readable,
         hub: Hub,
         delivery: Delivery,
         background: Background,
@@ -97,20 +81,15 @@ class CatchingUp:
             reads: reads in flight at most, and pages held for readers at most.
             saw: told of the bounds that were read.
         """
-        self._store = store
         self._hub = hub
         self._delivery = delivery
         self._background = background
-        self._reads = reads
         self._saw = saw
         self._ready: deque[Reader] = deque()
         self._scheduled = False
-        self._fetches: dict[_Key, _Fetch] = {}
-        self._wanted: deque[_Fetch] = deque()
-        self._running = 0
-        self._awaits: dict[Reader, _Fetch] = {}
-        self._pages: OrderedDict[_Key, Page] = OrderedDict()
-        self._caught_up = self._pages_read = self._failed = 0
+        self._fetches = PageFetches(store, background, reads=reads, came=self._came)
+        self._pages: OrderedDict[Key, Page] = OrderedDict()
+        self._caught_up = 0
         delivery.resumed = self.wake
 
     def begin(self, reader: Reader) -> None:
@@ -126,8 +105,9 @@ class CatchingUp:
 
     def statistics(self) -> CatchUpStatistics:
         """A snapshot for metrics, health and tests."""
+        fetches = self._fetches
         return CatchUpStatistics(
-            len(self._ready), len(self._fetches), self._caught_up, self._pages_read, self._failed
+            len(self._ready), len(fetches), self._caught_up, fetches.read, fetches.failed
         )
 
     # Turns
@@ -152,15 +132,15 @@ class CatchingUp:
             self._schedule()
 
     def _serve(self, reader: Reader) -> None:
-        fetch = self._awaits.pop(reader, None)
+        fetch = self._fetches.taken(reader)
         if not reader.ended and not reader.outbox.direct:
             reader.park()
         elif not reader.ended and fetch is not None and fetch.page is not None:
             self._take(reader, fetch.key[0], fetch.page)
         elif not reader.ended:
             self._step(reader)
-        if fetch is not None:
-            self._leave_fetch(reader, fetch)
+        if fetch is not None and self._fetches.leave(reader, fetch):
+            self._keep(fetch)
 
     def _fail(self, reader: Reader, error: Exception) -> None:
         """Send a client away that nobody would serve any more: it can resume, and is not kept waiting."""
@@ -222,63 +202,27 @@ class CatchingUp:
         if page is not None:
             self._take(reader, path, page)
             return
-        fetch = self._fetches.get(key)
-        if fetch is None:
-            fetch = self._fetches[key] = _Fetch(key)
-            self._wanted.append(fetch)
-        self._awaits[reader] = fetch
-        fetch.readers.add(reader)
-        if fetch.page is not None:
+        if self._fetches.ask(reader, key):
             self.begin(reader)
-        self._start_fetches()
 
-    def _kept(self, key: _Key) -> Page | None:
+    def _kept(self, key: Key) -> Page | None:
         path, epoch, after = key
         if epoch != path.tail.epoch:
             return None
         for (kept_path, kept_epoch, begin), page in self._pages.items():
-            if kept_path is path and kept_epoch == epoch and begin <= after < begin + len(page.publications):
+            if kept_path is path and kept_epoch == epoch and begin <= after < page.last:
                 return page
         return None
 
-    def _start_fetches(self) -> None:
-        while self._wanted and self._running < self._reads:
-            self._running += 1
-            fetch = partial(self._fetch, self._wanted.popleft())
-            self._background.start(self._background.supervision.until_done, "catch_up", fetch)
-
-    async def _fetch(self, fetch: _Fetch) -> None:
-        path, _, after = fetch.key
-        failures = 0
-        while True:
-            try:
-                page = await self._store.read(path.stream, after, messages=_PAGE, size=_PAGE_BYTES)
-            except StreamUnavailable:
-                failures += 1
-                self._failed += 1
-                await anyio.sleep(_AFTER_FAILURE.wait(failures))
-            else:
-                break
-        self._pages_read += 1
-        self._saw(path, page.bounds)
-        fetch.page = page
+    def _came(self, fetch: Fetch, page: Page) -> None:
+        self._saw(fetch.key[0], page.bounds)
         for reader in list(fetch.readers):
             self.begin(reader)
 
-    def _leave_fetch(self, reader: Reader, fetch: _Fetch) -> None:
-        """``reader`` has had its page; the last one makes room for another read."""
-        fetch.readers.discard(reader)
-        if fetch.readers or fetch.page is None:
-            return
-        del self._fetches[fetch.key]
-        self._keep(fetch.key, fetch.page)
-        self._running -= 1
-        self._start_fetches()
-
-    def _keep(self, key: _Key, page: Page) -> None:
-        path, _, _ = key
-        first = page.publications[0].offset if page.publications else None
-        if first is not None:
-            self._pages[path, page.bounds.epoch, first - 1] = page
+    def _keep(self, fetch: Fetch) -> None:
+        """Keep a page that all who waited for it have had: others may come to it."""
+        path, page = fetch.key[0], fetch.page
+        if page is not None and page.last:
+            self._pages[path, page.bounds.epoch, page.first - 1] = page
         while len(self._pages) > _KEPT_PAGES:
             self._pages.popitem(last=False)

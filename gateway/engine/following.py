@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.core.stream_path import StreamPath
     from gateway.core.streams import Bounds, StreamMap
     from gateway.engine.delivery import Delivery
-    from gateway.streams.base import Store
+    from gateway.streams.base import Readable
     from gateway.supervision import Supervision
 
 
@@ -38,7 +38,7 @@ class Following:
     def __init__(
         self,
         streams: StreamMap,
-        store: Store,
+        store: Readable,
         hub: Hub,
         delivery: Delivery,
         *,
@@ -164,7 +164,14 @@ class Following:
         return start_at(command.filter, path, asked, bounds, before)
 
     def _recovered(self, command: Subscribe, begun: Mapping[StreamPath, Beginning]) -> bool | None:
-        return recovered(command, self.tails, all(each.recovered for each in begun.values()))
+        if not command.resume:
+            return None
+        found = all(each.recovered for each in begun.values())
+        return (
+            found
+            and names_all(command, tuple(begun))
+            and not any(_leaves_out(command, path) for path in begun)
+        )
 
     def _saw(self, path: StreamPath, bounds: Bounds) -> None:
         self.tails.saw(path, bounds)
@@ -175,11 +182,23 @@ def asks_history(command: Subscribe) -> bool:
     return bool(command.resume) or command.start != START_NEW
 
 
-def recovered(command: Subscribe, tails: Tails | None, found: bool) -> bool | None:
-    """What to say of ``resume``: that all was ``found``, unless it names a stream that isn't there."""
-    if not command.resume:
-        return None
-    return found and tails is not None and all(stream in tails for stream in command.resume)
+def names_all(command: Subscribe, paths: tuple[StreamPath, ...]) -> bool:
+    """Whether every stream that ``resume`` names is one of ``paths``, those that the filter may match.
+
+    Where one isn't, it is gone, or captures something else than when the client got its position: what it
+    keeps for this filter is not given.
+    """
+    return {path.stream for path in paths}.issuperset(command.resume or ())
+
+
+def _leaves_out(command: Subscribe, path: StreamPath) -> bool:
+    """Whether a client that comes back misses what a stream holds of which it has no position.
+
+    It had one of every stream that its filter met. This one has come since, or captures now what it didn't.
+    """
+    if command.start != START_NEW or path.stream in (command.resume or ()):
+        return False
+    return path.tail.first <= path.tail.last
 
 
 def _asked(command: Subscribe, path: StreamPath) -> Position | Start:

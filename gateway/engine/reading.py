@@ -14,13 +14,17 @@ import anyio
 import anyio.lowlevel
 
 from gateway.core.commands import Start, StartKind
+from gateway.core.pages import TRIMMED, Hole
 from gateway.core.topics import matches
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.pages import Page
     from gateway.core.publication import Publication
-    from gateway.core.streams import Bounds, Page, StreamMap
-    from gateway.streams.base import Store
+    from gateway.core.streams import Bounds, StreamMap
+    from gateway.streams.base import Readable
 
 PAGE_BYTES: Final = 1024 * 1024
 SCANNED: Final = 10_000
@@ -58,7 +62,8 @@ class Missed:
     """What can't be had any more.
 
     Attributes:
-        reason: ``trimmed``: offsets ``first`` to ``last`` have gone; ``epoch``: the log is another one.
+        reason: ``epoch``: the log is another one; otherwise offsets ``first`` to ``last`` have gone, and
+            why, as a hole of the log says it.
     """
 
     reason: str
@@ -86,7 +91,9 @@ class Reading:
 class StreamReader:
     """Reads streams for all doors that have no subscription."""
 
-    def __init__(self, store: Store | None, streams: StreamMap, *, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(
+        self, store: Readable | None, streams: StreamMap, *, most_waiting: int = MOST_WAITING
+    ) -> None:
         """Read from ``store``; None where no stream is configured."""
         self._store = store
         self._streams = streams
@@ -124,7 +131,7 @@ class StreamReader:
             scope.cancel()
 
     async def read_or_wait(
-        self, store: Store, stream: str, after: int, *, messages: int, wait: float
+        self, store: Readable, stream: str, after: int, *, messages: int, wait: float
     ) -> Page | None:
         """One page behind ``after``; None where the node ended before there was one."""
         if wait <= 0 or self._ending:
@@ -151,7 +158,7 @@ class StreamReader:
 class _Scan:
     """One query's way through a log."""
 
-    def __init__(self, query: Query, store: Store, reader: StreamReader) -> None:
+    def __init__(self, query: Query, store: Readable, reader: StreamReader) -> None:
         self._query = query
         self._store = store
         self._reader = reader
@@ -173,9 +180,12 @@ class _Scan:
             )
             if page is None or not self._fits(reading, page):
                 break
-            self._take(reading, page)
+            told = self._take(reading, page)
             level = self._after >= page.bounds.last
-            if self._full(reading) or (level and (reading.publications or wait <= 0 or self._reader.ending)):
+            if told or self._full(reading):
+                break
+            found = reading.publications or reading.missed
+            if level and (found or wait <= 0 or self._reader.ending):
                 break
             await anyio.lowlevel.checkpoint()
         return reading
@@ -190,7 +200,7 @@ class _Scan:
                 self._after = oldest
                 return Missed("epoch")
             self._after = min(max(oldest, wanted), bounds.last)
-            return Missed("trimmed", start.value, oldest) if wanted < oldest else None
+            return Missed(TRIMMED, start.value, oldest) if wanted < oldest else None
         if start.kind is StartKind.NEW:
             self._after = bounds.last
         elif start.kind is StartKind.LAST:
@@ -214,31 +224,45 @@ class _Scan:
             reading.missed = Missed("epoch")
         elif self._left < SCANNED or self._query.start.kind in {StartKind.OFFSET, StartKind.NEW}:
             # The others asked for what there is, not for a place.
-            reading.missed = Missed("trimmed", self._after + 1, bounds.first - 1)
+            reading.missed = Missed(TRIMMED, self._after + 1, bounds.first - 1)
         reading.bounds = bounds
         self._after = bounds.first - 1
         reading.next = bounds.first
         return True
 
-    def _take(self, reading: Reading, page: Page) -> None:
+    def _take(self, reading: Reading, page: Page) -> bool:
+        """Take over what follows; whether the answer ends here, since more is missing than it can tell."""
         reading.bounds = page.bounds
-        for publication in page.publications:
-            offset = publication.offset
-            assert offset is not None, "a store numbers what it keeps"
-            if offset <= self._after:
-                continue
-            if offset != self._after + 1:
-                # What was read before the log changed: read again from where it begins now.
-                break
-            self._after = offset
+        ends = False
+        # Empty where the page was read before the log changed: read again from where it begins now.
+        while not ends and (following := page.behind(self._after, page.bounds.last)):
+            if isinstance(following, Hole):
+                ends = not self._pass(reading, following)
+            else:
+                ends = self._take_publications(reading, following)
+        reading.next = self._after + 1
+        return ends
+
+    def _take_publications(self, reading: Reading, publications: Sequence[Publication]) -> bool:
+        for publication in publications:
+            self._after += 1
             self._left -= 1
             if self._matches(publication.topic):
                 reading.publications.append(publication)
                 body = publication.data if publication.data is not None else publication.binary
                 self._size += len(body or b"") + len(publication.topic)
             if self._full(reading):
-                break
-        reading.next = self._after + 1
+                return True
+        return False
+
+    def _pass(self, reading: Reading, hole: Hole) -> bool:
+        """Go behind ``hole``; not where it is told to whoever goes on from here: an answer tells one."""
+        if reading.publications or reading.missed is not None:
+            return False
+        reading.missed = Missed(hole.reason, hole.first, hole.last)
+        self._after = hole.last
+        self._left -= 1
+        return True
 
     def _full(self, reading: Reading) -> bool:
         return self._left <= 0 or len(reading.publications) >= self._query.limit or self._size >= PAGE_BYTES

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.engine.appending import Appender
     from gateway.engine.reading import StreamReader
     from gateway.engine.stream_overview import StreamOverview
+    from gateway.engine.watched_store import WatchedStore
     from gateway.observability.metrics import Metrics
     from gateway.streams.base import Store, StreamStatistics
 
@@ -22,6 +23,7 @@ def register_stream_metrics(
     metrics: Metrics,
     *,
     store: Store,
+    watched: WatchedStore,
     appender: Appender,
     reader: StreamReader,
     overview: StreamOverview,
@@ -39,6 +41,13 @@ def register_stream_metrics(
     )
     metrics.counters(
         "stream_failed", "Publications whose storing was not confirmed.", "stream", lambda: counts().failed
+    )
+
+    metrics.counters(
+        "stream_missing",
+        "Publications that readers were told are missing or damaged, by stream.",
+        "stream",
+        watched.missing,
     )
 
     def gauges(name: str, meaning: str, read: Callable[[StreamStatistics], float]) -> None:

@@ -10,7 +10,7 @@ from gateway.core.control import is_control
 from gateway.core.events import CaughtUp, Event, Subscribed, Unsubscribed
 from gateway.core.topics import TopicLimits, parse_filter
 from gateway.engine.answers import Answer, Answers
-from gateway.engine.following import asks_history, recovered
+from gateway.engine.following import asks_history
 from gateway.engine.interests import Interests
 from gateway.engine.refusals import Refusals
 from gateway.errors import BadCommand, BusUnavailable, GatewayError, NotPermitted, TooMany
@@ -152,7 +152,8 @@ class Subscriber:
 
     def _answer(self, command: Subscribe) -> list[Event]:
         """The answer where no stream is concerned."""
-        had = recovered(command, self._tails, found=True)
+        # Whatever streams it has positions of, this filter gets nothing of them now.
+        had = False if command.resume else None
         events: list[Event] = [Subscribed(command.filter, recovered=had, ref=command.ref)]
         if asks_history(command):
             events.append(CaughtUp(command.filter))

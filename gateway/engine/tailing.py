@@ -2,8 +2,9 @@
 
 A tail long-polls the store behind the last offset it has, hands each publication to the hub in offset order,
 and keeps the newest of them in a window, for those who are a little late. A lost wake-up or an outage of the
-store does no harm: the tail stays where it is and reads on. Where it can't, since the log was trimmed past it
-or has begun a new epoch, everyone who was live reads on from where the tail was, and is told what is missing.
+store does no harm: the tail stays where it is and reads on. Where it can't, since the log was trimmed past
+it, has a hole or has begun a new epoch, everyone who was live reads on from where the tail was, and is told
+what is missing.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 
     from gateway.core.catchup import Reader
     from gateway.core.hub import Hub
-    from gateway.core.streams import Bounds, Page, StreamMap
+    from gateway.core.pages import Page
+    from gateway.core.streams import Bounds, StreamMap
     from gateway.engine.background import Background
     from gateway.engine.delivery import Delivery
-    from gateway.streams.base import Store
+    from gateway.streams.base import Readable
 
 _PAGE = 1024
 _SLICE = 256
@@ -78,7 +80,7 @@ class Tails:
     def __init__(
         self,
         streams: StreamMap,
-        store: Store,
+        store: Readable,
         hub: Hub,
         delivery: Delivery,
         background: Background,
@@ -267,6 +269,11 @@ class Tails:
             return
         tail.seen = max(tail.seen, bounds.last)
         window.first = max(window.first, bounds.first)
+        if page.holes:
+            # Who was live is told of them where they lie, between the publications, by reading this part.
+            self._interrupt(path)
+            window.restart(window.epoch, page.last, first=bounds.first)
+            return
         first = page.publications[0].offset if page.publications else bounds.first
         assert first is not None
         if first > window.last + 1:

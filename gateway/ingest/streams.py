@@ -85,15 +85,15 @@ class StreamRoutes:
         principal = await self._authenticate(request)
         query = self._query(request, principal)
         if query.wait <= 0:
-            reading: Reading | None = await self._reader.read(query)
+            reading: Reading | None = await self._read(request, query)
         else:
             with self._lasting.begin(principal, peer_of(request), patient=True) as session:
-                reading = await session.wait(self._wait(request, query))
+                reading = await session.wait(self._read(request, query))
         if reading is None:
             return Response(status_code=204)  # nobody reads it
         return Response(_page(query.stream, reading), media_type="application/json")
 
-    async def _wait(self, request: Request, query: Query) -> Reading | None:
+    async def _read(self, request: Request, query: Query) -> Reading | None:
         """Read, but no longer than somebody is there to be answered; None where nobody is."""
         outcome: Reading | GatewayError | None = None
         async with anyio.create_task_group() as tasks:

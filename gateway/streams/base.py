@@ -7,7 +7,8 @@ it left off, so a wake-up that is lost or comes twice does no harm. Whatever a s
 * an append is answered only once it is kept, as durably as the store is configured;
 * an append with an idempotency key takes effect once within the stream's dedupe window, in one atomic step;
 * a publication's ``time`` is the store's and never goes back within a log;
-* what has been trimmed is always the oldest.
+* what has been trimmed is always the oldest; whatever else is missing is known as a hole;
+* a publication that isn't what was appended, bit by bit, is never given: it is a hole.
 
 Spec: docs/streams.md.
 """
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from gateway.core.commands import Position
+    from gateway.core.pages import Page
     from gateway.core.publication import Publication
-    from gateway.core.streams import Bounds, Page
+    from gateway.core.streams import Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,42 +99,8 @@ class StoreStatistics:
     epochs_raised: int = 0
 
 
-class Store(Protocol):
-    """All configured streams' logs, as one node uses them. Everything runs on one event loop."""
-
-    async def start(self) -> None:
-        """Open, making what isn't there yet.
-
-        Returns once usable; a store that is away (Redis) starts all the same and reports it by its
-        statistics and by refusing.
-
-        Raises:
-            StoreUnusable: what is there can't be opened, isn't a store, or is another process'.
-        """
-        ...
-
-    async def stop(self) -> None:
-        """Finish what was accepted, and let go of everything that was opened; bounded in time."""
-        ...
-
-    def append(
-        self, stream: str, publication: Publication, dedupe: Dedupe | None = None
-    ) -> asyncio.Future[Appended]:
-        """Keep ``publication`` at the end of ``stream``'s log; calls of one tick share a transaction.
-
-        The store sets ``stream``, ``offset`` and ``time`` of the publication, which the caller gives up.
-
-        Returns:
-            A future, done once it is kept. Cancelling it does not undo anything.
-
-        Raises:
-            RateLimited: at once or from the future, where more waits to be appended, or more idempotency
-                keys are remembered, than may be.
-            Conflict: from the future: the key was used with another fingerprint.
-            StreamUnavailable: from the future or at once; it may have been kept all the same.
-            StoreFull: from the future: there is no room; nothing was kept.
-        """
-        ...
+class Readable(Protocol):
+    """The reading half of a store."""
 
     async def read(
         self, stream: str, after: int, *, messages: int, size: int = 1024 * 1024, wait: float = 0.0
@@ -141,7 +109,8 @@ class Store(Protocol):
 
         Never raises the epoch for what the caller says. Starts with the oldest publication kept where
         ``after`` is before it, and is empty where ``after`` is the log's end or beyond; beyond it there is
-        no waiting either.
+        no waiting either. What can't be given of the log any more, since it was removed or is damaged, is a
+        hole of the page, and no error: reading on behind a page always leads on.
 
         Args:
             stream: a configured stream.
@@ -180,6 +149,44 @@ class Store(Protocol):
 
         Raises:
             StreamUnavailable: the store can't be reached.
+        """
+        ...
+
+
+class Store(Readable, Protocol):
+    """All configured streams' logs, as one node uses them. Everything runs on one event loop."""
+
+    async def start(self) -> None:
+        """Open, making what isn't there yet.
+
+        Returns once usable; a store that is away (Redis) starts all the same and reports it by its
+        statistics and by refusing.
+
+        Raises:
+            StoreUnusable: what is there can't be opened, isn't a store, or is another process'.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Finish what was accepted, and let go of everything that was opened; bounded in time."""
+        ...
+
+    def append(
+        self, stream: str, publication: Publication, dedupe: Dedupe | None = None
+    ) -> asyncio.Future[Appended]:
+        """Keep ``publication`` at the end of ``stream``'s log; calls of one tick share a transaction.
+
+        The store sets ``stream``, ``offset`` and ``time`` of the publication, which the caller gives up.
+
+        Returns:
+            A future, done once it is kept. Cancelling it does not undo anything.
+
+        Raises:
+            RateLimited: at once or from the future, where more waits to be appended, or more idempotency
+                keys are remembered, than may be.
+            Conflict: from the future: the key was used with another fingerprint.
+            StreamUnavailable: from the future or at once; it may have been kept all the same.
+            StoreFull: from the future: there is no room; nothing was kept.
         """
         ...
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.core.pages import Page
 from gateway.core.recent import Recent
-from gateway.core.streams import Bounds, Page
+from gateway.core.streams import Bounds
 from gateway.errors import StreamUnavailable
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.core.commands import Position
+    from gateway.core.pages import Page
     from gateway.core.publication import Publication
-    from gateway.core.streams import Bounds, Page, StreamConfiguration
+    from gateway.core.streams import Bounds, StreamConfiguration
     from gateway.streams.base import Dedupe
 
 

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.core.commands import Position
+    from gateway.core.pages import Page
     from gateway.core.publication import Publication
-    from gateway.core.streams import Bounds, Page, StreamConfiguration
+    from gateway.core.streams import Bounds, StreamConfiguration
     from gateway.streams.base import Appended, Dedupe, StreamStatistics
 
 _LOOK_SECONDS = 0.5

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gateway.codecs.record import BadRecord, decode_record
-from gateway.core.streams import Page
+from gateway.core.pages import Page, page_through
 from gateway.errors import StoreFull, StreamUnavailable
 from gateway.streams.base import StreamStatistics
 from gateway.streams.redis_scripts import LOOK, READ, head_of
@@ -160,23 +161,15 @@ class ReadCall(Asked[Page]):
         return self._after, self._messages, self._bytes
 
     def _read(self, reply: Reply) -> Page:
-        bounds = _bounds(reply)
-        name = self._log.name
-        expected = max(self._after + 1, bounds.first)
+        name, through = self._log.name, reply[_HEAD]
         publications: list[Publication] = []
-        for place in range(_HEAD, len(reply), 3):
+        for place in range(_HEAD + 1, len(reply), 3):
             offset = int(reply[place].partition(b"-")[0])
-            if offset != expected:
-                break
             time = int(reply[place + 1].partition(b" ")[0])
-            try:
+            # What is damaged is missing from the page, and that tells it.
+            with suppress(BadRecord):
                 publications.append(decode_record(reply[place + 2], name, offset, time))
-            except BadRecord as exc:
-                raise StreamUnavailable(f"stream {name!r} can't be read: {exc}") from exc
-            expected += 1
-        if expected <= bounds.last and not publications and self._messages > 0:
-            raise StreamUnavailable(f"offset {expected} of stream {name!r} is missing: somebody removed it")
-        return Page(bounds, publications)
+        return page_through(_bounds(reply), publications, after=self._after, through=through)
 
 
 class Look(Asked[tuple[StreamStatistics, int]]):

@@ -36,6 +36,8 @@ local function text(number) return string.format('%.0f', number) end
 local function id(offset) return text(offset) .. '-0' end
 local function leading(string_) return tonumber(string.match(string_, '^%d+')) or 0 end
 local function at(offset) return redis.call('XRANGE', log, id(offset), id(offset))[1] end
+-- The entry of offset, or of the first behind it that is there: somebody may have removed some.
+local function from(offset) return redis.call('XRANGE', log, id(offset), '+', 'COUNT', 1)[1] end
 local function time_of(entry) return leading(entry[2][2]) end
 local function before(entry) return tonumber(string.match(entry[2][2], '^%d+ (%d+)')) end
 
@@ -51,8 +53,13 @@ local known = redis.call('HMGET', meta, 'epoch', 'last', 'time', 'total')
 local epoch, time, total = known[1] or '', tonumber(known[3] or 0), tonumber(known[4] or 0)
 if newest then
   time = math.max(time, time_of(newest))
-  total = before(newest) + #newest[2][4]
+  if leading(newest[1]) < last then
+    total, newest = math.max(total, before(newest) + #newest[2][4]), false
+  else
+    total = before(newest) + #newest[2][4]
+  end
 end
+-- Empty where somebody removed the newest entry: its offset stays given.
 local header = newest and newest[2][2] or ''
 
 local function contradicted()
@@ -61,9 +68,9 @@ local function contradicted()
   if seen_epoch ~= epoch then return leading(seen_epoch) >= leading(epoch) end
   if seen_offset > last then return true end
   if seen_header == '' or seen_offset < first then return false end
-  if seen_offset == last then return header ~= seen_header end
-  local entry = at(seen_offset)
-  return not entry or entry[2][2] ~= seen_header
+  -- What is missing although the log goes on was removed: a hole. Another log holds something else.
+  local entry = newest and seen_offset == last and newest or at(seen_offset)
+  return entry and entry[2][2] ~= seen_header
 end
 
 local function note()
@@ -116,10 +123,11 @@ end
 
 -- The newest publication goes for its age alone: those who follow the log must get to see it.
 local function gone(offset)
-  local entry = at(offset)
+  local entry = from(offset)
   if not entry then return true end
+  local kept = leading(entry[1])
   return time_of(entry) < time - age
-    or (offset < last and (last - offset >= messages or total - before(entry) > size))
+    or (kept < last and (last - kept >= messages or total - before(entry) > size))
 end
 local keep, limit = first, math.min(last + 1, first + step)
 if keep < limit and gone(keep) then
@@ -145,15 +153,16 @@ return {epoch, first, last, header, raised, time, more, unpack(answers)}
 # ARGV also: the offset to read behind, how many messages, how many bytes.
 _READ = """
 local begin, messages, size = math.max(tonumber(ARGV[6]) + 1, first), tonumber(ARGV[7]), tonumber(ARGV[8])
-local reply = {epoch, first, last, header, raised}
+local reply = {epoch, first, last, header, raised, last}
 if begin > last then return reply end
-local stop = math.min(last, begin + messages - 1)
-local opening = at(begin)
-local from = opening and before(opening) or 0
+local opening = from(begin)
+if not opening then return reply end
+begin = leading(opening[1])
+local stop, before_all = math.min(last, begin + messages - 1), before(opening)
 -- Whether all up to offset, without its own bytes, are within the size.
 local function fits(offset)
-  local entry = at(offset)
-  return not entry or before(entry) - from < size
+  local entry = from(offset)
+  return not entry or before(entry) - before_all < size
 end
 if stop > begin and not fits(stop) then
   local low, high = begin, stop
@@ -163,6 +172,8 @@ if stop > begin and not fits(stop) then
   end
   stop = low
 end
+-- How far this tells of the log: what is not among the entries up to there is missing.
+reply[6] = stop
 for _, entry in ipairs(redis.call('XRANGE', log, id(begin), id(stop))) do
   reply[#reply + 1] = entry[1]
   reply[#reply + 1] = entry[2][2]
@@ -177,12 +188,12 @@ local time_sought = tonumber(ARGV[6])
 local low, high = first, last + 1
 while low < high do
   local middle = math.floor((low + high) / 2)
-  local entry = at(middle)
-  if entry and time_of(entry) >= time_sought then high = middle else low = middle + 1 end
+  local entry = from(middle)
+  if not entry or time_of(entry) >= time_sought then high = middle else low = middle + 1 end
 end
 local bytes = oldest and total - before(oldest) or 0
-return {epoch, first, last, header, raised, bytes, oldest and time_of(oldest) or -1,
-  newest and time_of(newest) or -1, low - 1}
+return {epoch, first, last, header, raised, bytes, oldest and time_of(oldest) or -1, oldest and time or -1,
+  low - 1}
 """
 
 

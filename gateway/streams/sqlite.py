@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.codecs.record import encode_record
-from gateway.core.streams import Bounds, Page
+from gateway.core.pages import Page, page_through
+from gateway.core.streams import Bounds
 from gateway.errors import StreamUnavailable
 from gateway.streams.base import StreamStatistics
 from gateway.streams.limits import StoreLimits
@@ -85,6 +86,7 @@ class SqliteStore:
             most_keys=self._limits.dedupe_keys,
             clock=clock,
             seen=self._seen,
+            reading=self._reader,
         )
         self._writing = GroupCommit(
             writer,
@@ -153,7 +155,7 @@ class SqliteStore:
     async def before(self, stream: str, time: int) -> int:
         """The offset before the first publication of ``time`` or later."""
         self._require()
-        number, end = self._writing.numbers[stream], self._logs[stream].recent.last
+        number, end = self._number(stream), self._logs[stream].recent.last
         return await self._ask(partial(self._reader.before, number, time, end))
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
@@ -164,7 +166,7 @@ class SqliteStore:
     async def describe(self, stream: str) -> StreamStatistics:
         """What the log holds."""
         self._require()
-        times = await self._ask(partial(self._reader.times, self._writing.numbers[stream]))
+        times = await self._ask(partial(self._reader.times, self._number(stream)))
         return StreamStatistics(self._logs[stream].bounds, *times)
 
     def statistics(self) -> StoreStatistics:
@@ -176,8 +178,14 @@ class SqliteStore:
             raise StreamUnavailable("the store of streams is closed")
         return self._reading
 
+    def _number(self, stream: str) -> int:
+        number = self._writing.numbers.get(stream)
+        if number is None:
+            raise StreamUnavailable(f"stream {stream!r} can't be made while nothing can be stored")
+        return number
+
     async def _page(self, stream: str, after: int, messages: int, size: int) -> Page:
-        log, number = self._logs[stream], self._writing.numbers[stream]
+        log, number = self._logs[stream], self._number(stream)
         for _ in range(_SNAPSHOTS):
             end = log.recent.last
             read = partial(self._reader.page, stream, number, after, end, messages=messages, size=size)
@@ -185,7 +193,9 @@ class SqliteStore:
             # A snapshot may show what the writing thread has yet to tell the event loop. A reader must not
             # be shown it now, and less of it by the next page, which may need no snapshot.
             if found.epoch == log.epoch and found.first <= log.recent.last + 1:
-                return Page(Bounds(found.epoch, found.first, log.recent.last), found.publications)
+                bounds = Bounds(found.epoch, found.first, log.recent.last)
+                publications, through = found.found
+                return page_through(bounds, publications, after=after, through=through)
         raise StreamUnavailable("the store of streams changes faster than it can be read")
 
     async def _ask(self, job: Callable[[], T]) -> T:

@@ -7,6 +7,7 @@ appending is always at the end of a tree and trimming at its beginning; ``dedupe
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import suppress
@@ -22,7 +23,8 @@ Synchronous = Literal["full", "normal"]
 """``full``: what was answered survives a power cut; ``normal``: a crash of the process."""
 
 APPLICATION_ID = 0x46_61_6E_4F
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Since 2 the rows of logs bear a seal."""
 
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -49,9 +51,19 @@ CREATE TABLE dedupe (
 ) WITHOUT ROWID;
 CREATE INDEX dedupe_time ON dedupe (stream, time);
 """  # noqa: S608 - two numbers of this module
-_LOG = "CREATE TABLE log_{} (offset INTEGER PRIMARY KEY, time INTEGER NOT NULL, record BLOB NOT NULL)"
+_LOG = """
+CREATE TABLE log_{} (
+    offset INTEGER PRIMARY KEY, time INTEGER NOT NULL, record BLOB NOT NULL, seal INTEGER
+)
+"""
 # What SQLite reports where there is no room: for its data, and for the index of its log.
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNWRITABLE = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+ODD = (TypeError, ValueError)
+"""What a damaged database raises besides SQLite's own errors: values, and messages, that are no text."""
+
+_ROOM_BYTES = 256 * 1024
 _CACHED_STATEMENTS = 1024
 _CHECKPOINT_PAGES = 2000
 _JOURNAL_BYTES = 64 * 1024 * 1024
@@ -69,6 +81,8 @@ def lock(path: Path) -> sqlite3.Connection:
     _make(beside)
     connection = sqlite3.connect(beside, timeout=0, isolation_level=None)
     try:
+        # Without a file for its journal: a full disk must not keep anybody from reading.
+        connection.execute("PRAGMA journal_mode = MEMORY")
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as exc:
         connection.close()
@@ -97,9 +111,9 @@ def open_to_write(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
         # Overwriting what is trimmed with zeros would double the cost of trimming.
         connection.execute("PRAGMA secure_delete = OFF")
-    except sqlite3.Error as exc:
+    except (sqlite3.Error, *ODD) as exc:
         connection.close()
-        raise StoreUnusable(f"{path}: {exc}") from exc
+        raise unusable(path, exc) from exc
     except BaseException:
         connection.close()
         raise
@@ -112,9 +126,47 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it can't be opened.
     """
-    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return _connect(f"{path.absolute().as_uri()}?mode=ro")
+
+
+def open_alone(path: Path) -> sqlite3.Connection:
+    """Open a database to read it where nothing can be written; nobody else has it open.
+
+    Held alone, its write-ahead log is read without the index file that SQLite would have to make.
+
+    Raises:
+        sqlite3.Error: it can't be opened.
+    """
+    uri, log = path.absolute().as_uri(), write_ahead_log(path)
+    try:
+        return _alone(f"{uri}?mode=rw")
+    except sqlite3.Error:
+        if log.exists() and log.stat().st_size:
+            raise
+        # Not even an empty log can be made; then what is in the database is all there is.
+        return _alone(f"{uri}?mode=ro&immutable=1")
+
+
+def _alone(uri: str) -> sqlite3.Connection:
+    connection = _connect(uri)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("SELECT token FROM store").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    # One thread reads; another may close, when it is its turn.
     return sqlite3.connect(
-        uri, uri=True, timeout=1, isolation_level=None, cached_statements=_CACHED_STATEMENTS
+        uri,
+        uri=True,
+        timeout=1,
+        isolation_level=None,
+        cached_statements=_CACHED_STATEMENTS,
+        check_same_thread=False,
     )
 
 
@@ -126,6 +178,42 @@ def write_ahead_log(path: Path) -> Path:
 def make_log(connection: sqlite3.Connection, number: int) -> None:
     """Make the table of the stream of that number."""
     connection.execute(_LOG.format(number))
+
+
+def unusable(path: Path, exc: Exception) -> StoreUnusable:
+    """The error that the operator is given for what was raised while the database at ``path`` was opened."""
+    if isinstance(exc, ODD) or getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT:
+        return StoreUnusable(
+            f"{path} is damaged where the gateway can't do without it ({exc}): put a copy in its place, or "
+            "move it away to begin anew"
+        )
+    reason = exc.strerror if isinstance(exc, OSError) else exc
+    return StoreUnusable(f"{path}: {reason}")
+
+
+def has_room(path: Path) -> bool:
+    """Whether something can be written beside the database, as much as it takes to open it."""
+    trial = path.with_name(path.name + "-room")
+    try:
+        with trial.open("wb") as file:
+            file.write(bytes(_ROOM_BYTES))
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            trial.unlink()
+    return True
+
+
+def cannot_write(exc: BaseException | None) -> StreamUnavailable | None:
+    """What publishers are given where ``exc`` says that nothing can be written; None for other errors."""
+    code = getattr(exc, "sqlite_errorcode", 0)
+    number = exc.errno if isinstance(exc, OSError) else None
+    if code in _FULL or number in _NO_ROOM:
+        return StoreFull("the disk of the store of streams is full")
+    if code & 0xFF in _UNWRITABLE or number == errno.EROFS:
+        return StreamUnavailable(f"nothing can be stored: {exc}")
+    return None
 
 
 def what_failed(exc: Exception) -> StreamUnavailable:
@@ -162,10 +250,22 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         return
     if _value(connection, "PRAGMA application_id") != APPLICATION_ID:
         raise StoreUnusable(f"{path}: a database, but not one of the gateway's streams")
-    if (version := _value(connection, "PRAGMA user_version")) != SCHEMA_VERSION:
+    version = _value(connection, "PRAGMA user_version")
+    if version == 1:
+        _add_seals(connection)
+    elif version != SCHEMA_VERSION:
         raise StoreUnusable(
             f"{path}: streams of format {version}, this version of the gateway reads format {SCHEMA_VERSION}"
         )
+
+
+def _add_seals(connection: sqlite3.Connection) -> None:
+    """Have rows that come bear a seal; SQLite adds a column without touching those that are there."""
+    connection.execute("BEGIN IMMEDIATE")
+    for (number,) in connection.execute("SELECT number FROM stream").fetchall():
+        connection.execute(f"ALTER TABLE log_{number} ADD COLUMN seal INTEGER")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
 
 
 def _begin_write_ahead_log(connection: sqlite3.Connection, path: Path) -> None:

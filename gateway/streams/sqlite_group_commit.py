@@ -76,13 +76,16 @@ class GroupCommit:
         """
         self._worker = Worker("store-writing")
         try:
-            self._take_opened(await self._worker.run(partial(self._writer.open, {})))
+            opened = await self._worker.run(partial(self._writer.open, {}))
+            self._take_opened(opened)
         except BaseException:
             closing = self._worker.run(self._writer.close)
             self._worker.stop()
             await asyncio.wait([closing], timeout=_STOP_SECONDS)
             raise
         self._connected = True
+        if (refusal := opened.refusal) is not None:
+            self._take_failure([], refusal)
 
     async def close(self, *, note: bool) -> None:
         """Finish what was accepted and close, in bounded time.
@@ -201,7 +204,11 @@ class GroupCommit:
         else:
             try:
                 self._take_opened(done.result())
-                self._reopened()
+                if (refusal := done.result().refusal) is None:
+                    self._reopened()
+                else:
+                    self._sweep_due = False
+                    self._take_failure(self._queue.take(), refusal)
             except Exception as defect:  # noqa: BLE001 - as above
                 self._take_defect(self._queue.take(), defect)
         self._go_on()

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from dataclasses import dataclass
-from itertools import starmap
+from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
 from gateway.core.retention import Kept, surplus
 from gateway.core.streams import Bounds
 from gateway.errors import Conflict, RateLimited
 from gateway.streams.base import Appended
+from gateway.streams.sqlite_rows import is_damage, seal
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Iterable, Iterator
 
     from gateway.core.streams import StreamConfiguration
     from gateway.streams.append_queue import Waiting
+    from gateway.streams.sqlite_rows import Row
 
 TRIM_STEP = 1000
 """How many publications, or idempotency keys, a transaction lets go beyond as many as it adds."""
 
+_log = logging.getLogger("gateway.streams")
 _COLUMNS = "number, epoch, first, last, bytes, time"
+
+
+class DamagedLog(Exception):  # noqa: N818 - says what it is
+    """The oldest part of the log of that name can't be read."""
 
 
 @dataclass(slots=True)
@@ -33,6 +42,7 @@ class Log:
         oldest: the time of the oldest publication, or None.
         keys: how many idempotency keys are remembered.
         oldest_key: the time of the oldest of them, or None.
+        damaged: its oldest part can't be trimmed.
     """
 
     limits: StreamConfiguration
@@ -46,6 +56,7 @@ class Log:
     oldest: int | None = None
     keys: int = 0
     oldest_key: int | None = None
+    damaged: bool = False
 
     @property
     def bounds(self) -> Bounds:
@@ -56,6 +67,8 @@ class Log:
         """Whether something may have to go at ``now``."""
         limits = self.limits
         messages = self.last + 1 - self.first
+        if self.damaged:
+            return self._keys_too_old(now)
         if messages > limits.max_messages or (self.bytes > limits.max_bytes and messages > 1):
             return True
         if self.oldest is not None and now - self.oldest > limits.max_age * 1000:
@@ -65,7 +78,7 @@ class Log:
     def append(self, connection: sqlite3.Connection, batch: list[Waiting]) -> list[Appended | Exception]:
         """Add what isn't a repeat; one answer each."""
         self._trim_keys(connection, TRIM_STEP + len(batch))
-        rows: list[tuple[int, int, bytes]] = []
+        rows: list[Row] = []
         answers: list[Appended | Exception] = []
         offset, time = self.last, self.time
         for each in batch:
@@ -78,17 +91,34 @@ class Log:
                 answers.append(Appended(each.publication.id, offset + 1))
             offset += 1
             self.bytes += len(each.record)
-            rows.append((offset, time, each.record))
+            rows.append((offset, time, each.record, seal(offset, time, each.record)))
         if rows:
-            connection.executemany(f"INSERT INTO log_{self.number} VALUES (?, ?, ?)", rows)  # noqa: S608
+            connection.executemany(f"INSERT INTO log_{self.number} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
             if self.oldest is None:
                 self.oldest = time
             self.last = offset
         return answers
 
     def trim(self, connection: sqlite3.Connection, most: int) -> bool:
-        """Let go of what may not be kept, at most ``most`` of it; whether there is more."""
-        return self._trim_keys(connection, most) | self._trim_publications(connection, most)
+        """Let go of what may not be kept, at most ``most`` of it; whether there is more.
+
+        Raises:
+            DamagedLog: what would have to go can't be read; SQLite lets nothing of the transaction be kept.
+        """
+        more = self._trim_keys(connection, most)
+        if self.damaged:
+            return more
+        try:
+            return self._trim_publications(connection, most) or more
+        except (sqlite3.Error, ValueError) as error:
+            if is_damage(error):
+                raise DamagedLog(self.limits.name) from error
+            raise
+
+    def tell_damage(self) -> None:
+        """Let nothing go from now on: what comes is worth more than the room."""
+        self.damaged = True
+        _log.error("stream %r can't be trimmed, its oldest part is damaged: it grows", self.limits.name)
 
     def save(self, connection: sqlite3.Connection) -> None:
         """Write what is known of the log beside it."""
@@ -129,12 +159,12 @@ class Log:
     def _trim_publications(self, connection: sqlite3.Connection, most: int) -> bool:
         table = f"log_{self.number}"
         oldest = connection.execute(
-            f"SELECT length(record), time FROM {table} ORDER BY offset LIMIT ?",  # noqa: S608 - a number
+            f"SELECT offset, length(record), time FROM {table} ORDER BY offset LIMIT ?",  # noqa: S608 - a number
             (most,),
         )
         gone = surplus(
             self.limits,
-            starmap(Kept, oldest),
+            islice(self._oldest(oldest), most),
             messages=self.last + 1 - self.first,
             size=self.bytes,
             now=self.time,
@@ -149,8 +179,19 @@ class Log:
             f"SELECT time FROM {table} WHERE offset = ?",  # noqa: S608
             (self.first,),
         ).fetchone()
-        self.oldest = None if row is None else row[0]
+        self.oldest = _time(row)
         return gone.messages == most
+
+    def _oldest(self, rows: Iterable[tuple[int, int | None, object]]) -> Iterator[Kept]:
+        """What the log holds from ``first`` on, offset by offset: what is missing weighs nothing."""
+        offset, time = self.first, 0
+        for found, size, at in rows:
+            # A damaged row may hold anything, or nothing.
+            time = at if isinstance(at, int) else time
+            yield from repeat(Kept(0, time), found - offset)
+            yield Kept(size or 0, time)
+            offset = found + 1
+        yield from repeat(Kept(0, time), self.last + 1 - offset)
 
     def _keys_too_old(self, now: int) -> bool:
         return self.oldest_key is not None and now - self.oldest_key >= self.limits.dedupe_window * 1000
@@ -169,17 +210,27 @@ class Log:
         return gone == most
 
 
-def load(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys: int) -> Log | None:
-    """The log of a stream, or None where there is none yet."""
+def load(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys: int) -> Log:
+    """The log of a stream that there is."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM stream WHERE name = ?", (limits.name,)).fetchone()  # noqa: S608
-    if row is None:
-        return None
     log = Log(limits, most_keys, *row)
-    oldest = connection.execute(f"SELECT time FROM log_{log.number} ORDER BY offset LIMIT 1").fetchone()  # noqa: S608
-    log.oldest = None if oldest is None else oldest[0]
+    try:
+        oldest = connection.execute(f"SELECT time FROM log_{log.number} ORDER BY offset LIMIT 1").fetchone()  # noqa: S608
+        log.oldest = _time(oldest)
+    except (sqlite3.Error, ValueError) as error:
+        if not is_damage(error):
+            raise
+        log.tell_damage()
     (log.keys,) = connection.execute("SELECT count(*) FROM dedupe WHERE stream = ?", (log.number,)).fetchone()
     log.oldest_key = _oldest_key(connection, log.number)
     return log
+
+
+def _time(row: tuple[object] | None) -> int | None:
+    """The time that a row has; a damaged one is as old as can be."""
+    if row is None:
+        return None
+    return row[0] if isinstance(row[0], int) else 0
 
 
 def _oldest_key(connection: sqlite3.Connection, number: int) -> int | None:

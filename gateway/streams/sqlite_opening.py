@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.streams.sqlite_file import make_log, write_ahead_log
+from gateway.core.streams import Bounds
+from gateway.streams.sqlite_file import make_log, open_alone, write_ahead_log
 from gateway.streams.sqlite_logs import Log, load
 from gateway.streams.sqlite_seen import Seen, boot_id, doubt, file_number
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from gateway.core.streams import Bounds, StreamConfiguration
+    from gateway.core.streams import StreamConfiguration
+    from gateway.errors import StreamUnavailable
     from gateway.streams.sqlite_file import Synchronous
     from gateway.streams.sqlite_seen import End, SeenFile
 
@@ -29,12 +32,35 @@ class Opened(NamedTuple):
         numbers: of the configured streams, which name their tables.
         token: of this opening.
         raised: how many streams began a new epoch.
+        refusal: what publishers are given, where the database can be read but not written; else None.
     """
 
     bounds: Mapping[str, Bounds]
     numbers: Mapping[str, int]
     token: str
     raised: int
+    refusal: StreamUnavailable | None = None
+
+
+def look_at(path: Path, configurations: Sequence[StreamConfiguration], refusal: StreamUnavailable) -> Opened:
+    """What a database holds that can't be written; of streams that it doesn't know nothing can be told.
+
+    Nothing of it is in doubt: where it is an old copy of itself, nothing is added to it.
+
+    Raises:
+        sqlite3.Error: it can't be read either.
+    """
+    configured = {each.name for each in configurations}
+    with closing(open_alone(path)) as connection:
+        rows = connection.execute("SELECT name, number, epoch, first, last FROM stream").fetchall()
+    found = {name: (number, Bounds(*bounds)) for name, number, *bounds in rows if name in configured}
+    return Opened(
+        {name: bounds for name, (_, bounds) in found.items()},
+        {name: number for name, (number, _) in found.items()},
+        "",
+        0,
+        refusal,
+    )
 
 
 def take_over(
@@ -46,6 +72,7 @@ def take_over(
     synchronous: Synchronous,
     seen_file: SeenFile,
     answered: Mapping[str, End],
+    noted: Mapping[int, End],
 ) -> tuple[Opened, dict[str, Log]]:
     """Make the database this start's own; every stream begins a new epoch if it may be an older copy.
 
@@ -57,6 +84,7 @@ def take_over(
         synchronous: what the answers to come will outlive.
         seen_file: the note beside it.
         answered: how far each log had come when this process last knew.
+        noted: the same by number, as it was noted with the last transaction of whoever wrote last.
 
     Raises:
         OSError: the note can't be written.
@@ -65,9 +93,10 @@ def take_over(
     (token,) = connection.execute("SELECT token FROM store").fetchone()
     file = file_number(path)
     seen, ends = seen_file.read(), _ends(connection)
-    reason = None
-    if token:  # a database that has just been made has nothing to be doubted
-        reason = doubt(seen, token, ends, file) or _shorter(answered, ends)
+    reason = _shorter(connection, answered, noted)
+    # A database that has just been made has nothing to be doubted, unless there was another in its place.
+    if reason is None and (token or (seen is not None and any(last for _, last in seen.ends.values()))):
+        reason = doubt(seen, token, ends, file)
     new_token = secrets.token_hex(8)
     if token and seen is not None and reason is None:
         # The note goes first: a crash before the database knows its token must not look like an old copy.
@@ -76,10 +105,17 @@ def take_over(
     connection.execute("BEGIN IMMEDIATE")
     if reason is not None:
         raised = _begin_epochs(connection)
-        _log.warning("%s: %s: all streams (%d) begin a new epoch", path, reason, raised)
+        _log.warning(
+            "%s: %s: all streams (%d) begin a new epoch", path, reason, raised or len(configurations)
+        )
     connection.execute("UPDATE store SET token = ?", (new_token,))
-    logs = {each.name: _load_or_make(connection, each, most_keys) for each in configurations}
+    known = _ends(connection)
+    for each in configurations:
+        if each.name not in known:
+            _make(connection, each)
     connection.execute("COMMIT")
+    # Not within the transaction, which would not be kept if something damaged was met.
+    logs = {each.name: load(connection, each, most_keys) for each in configurations}
     log = file_number(write_ahead_log(path))
     seen_file.write(Seen(new_token, _ends(connection), file, log, None, boot_id(), synchronous == "full"))
     bounds = {name: log.bounds for name, log in logs.items()}
@@ -115,18 +151,13 @@ def _begin_epochs(connection: sqlite3.Connection) -> int:
     return len(numbers)
 
 
-def _load_or_make(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys: int) -> Log:
-    log = load(connection, limits, most_keys)
-    if log is None:
-        made = connection.execute(
-            "INSERT INTO stream (name, epoch, first, last, bytes, time) VALUES (?, ?, 1, 0, 0, 0)",
-            (limits.name, new_epoch()),
-        )
-        assert made.lastrowid is not None
-        make_log(connection, made.lastrowid)
-        log = load(connection, limits, most_keys)
-        assert log is not None
-    return log
+def _make(connection: sqlite3.Connection, limits: StreamConfiguration) -> None:
+    made = connection.execute(
+        "INSERT INTO stream (name, epoch, first, last, bytes, time) VALUES (?, ?, 1, 0, 0, 0)",
+        (limits.name, new_epoch()),
+    )
+    assert made.lastrowid is not None
+    make_log(connection, made.lastrowid)
 
 
 def _ends(connection: sqlite3.Connection) -> dict[str, End]:
@@ -134,9 +165,20 @@ def _ends(connection: sqlite3.Connection) -> dict[str, End]:
     return {name: (epoch, last) for name, epoch, last in rows}
 
 
-def _shorter(answered: Mapping[str, End], ends: Mapping[str, End]) -> str | None:
-    for stream, (epoch, last) in answered.items():
-        found = ends.get(stream)
-        if found is not None and found[0] == epoch and found[1] < last:
-            return f"stream {stream!r} had more a moment ago"
+def _shorter(
+    connection: sqlite3.Connection, answered: Mapping[str, End], noted: Mapping[int, End]
+) -> str | None:
+    """What is missing of what was answered, where one of those who know says so."""
+    rows = connection.execute("SELECT number, name, epoch, last FROM stream").fetchall()
+    missing = [
+        (name, known - last)
+        for number, name, epoch, last in rows
+        for known_epoch, known in (noted.get(number, ("", 0)), answered.get(name, ("", 0)))
+        if known_epoch == epoch and known > last
+    ]
+    if missing:
+        stream, count = max(missing, key=lambda each: each[1])
+        return f"{count} publications that were answered are missing at the end of stream {stream!r}"
+    if not rows and (count := sum(last for _, last in noted.values())):
+        return f"it is empty, although publications were answered up to offsets that add up to {count}"
     return None

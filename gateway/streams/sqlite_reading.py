@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.codecs.record import BadRecord, decode_record
-from gateway.errors import StreamUnavailable
-from gateway.streams.sqlite_file import open_to_read, what_failed
+from gateway.streams.sqlite_file import ODD, open_alone, open_to_read, what_failed
+from gateway.streams.sqlite_rows import read_rows, time_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.core.publication import Publication
+    from gateway.streams.sqlite_rows import Found
 
 
 class Snapshot(NamedTuple):
-    """A log at one moment: what was read of it, its epoch and its oldest offset."""
+    """A log at one moment: what was read of it and how far, its epoch and its oldest offset."""
 
     epoch: str
     first: int
-    publications: Sequence[Publication]
+    found: Found
 
 
 class Times(NamedTuple):
@@ -34,11 +34,17 @@ class Times(NamedTuple):
 
 
 class Reader:
-    """Owns the connection that reads; everything runs in its thread."""
+    """Owns the connection that reads; everything runs in its thread, but for what says so.
+
+    Attributes:
+        alone: the database isn't open for writing, since it can't be written: it is read without.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._using = threading.Lock()
+        self.alone = False
 
     def page(self, stream: str, number: int, after: int, end: int, *, messages: int, size: int) -> Snapshot:
         """What is behind ``after`` up to ``end``, no more than asked for; one publication at least.
@@ -46,23 +52,13 @@ class Reader:
         Raises:
             StreamUnavailable: it can't be read.
         """
-        found: list[Publication] = []
         with self._snapshot() as connection:
-            epoch, first = connection.execute(
-                "SELECT epoch, first FROM stream WHERE number = ?", (number,)
+            epoch, first, last = connection.execute(
+                "SELECT epoch, first, last FROM stream WHERE number = ?", (number,)
             ).fetchone()
-            rows = connection.execute(
-                f"SELECT offset, time, record FROM log_{number}"  # noqa: S608 - a number
-                " WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?",
-                (after, end, messages),
-            )
-            for offset, time, record in rows:
-                size -= len(record)
-                if size < 0 and found:
-                    break
-                found.append(decode_record(record, stream, offset, time))
-            rows.close()
-        return Snapshot(epoch, first, found)
+            after, end = max(after, first - 1), min(end, last)
+            found = read_rows(connection, stream, number, after=after, end=end, messages=messages, size=size)
+        return Snapshot(str(epoch, "ascii", "replace"), first, found)
 
     def before(self, number: int, time: int, end: int) -> int:
         """The offset before the first publication up to ``end`` whose time is ``time`` or later.
@@ -76,7 +72,9 @@ class Reader:
             # Times never go back, so no index is needed to find one.
             while low < high:
                 middle = (low + high) // 2
-                if _time(connection, number, middle) < time:
+                found = time_from(connection, number, middle)
+                # Where nothing can be found out, rather too early than too late.
+                if found is not None and found < time:
                     low = middle + 1
                 else:
                     high = middle
@@ -89,39 +87,49 @@ class Reader:
             StreamUnavailable: it can't be read.
         """
         with self._snapshot() as connection:
-            first, last, size = connection.execute(
-                "SELECT first, last, bytes FROM stream WHERE number = ?", (number,)
+            first, last, size, time = connection.execute(
+                "SELECT first, last, bytes, time FROM stream WHERE number = ?", (number,)
             ).fetchone()
             if first > last:
                 return Times(size, None, None)
-            return Times(size, _time(connection, number, first), _time(connection, number, last))
+            oldest = time_from(connection, number, first)
+            newest = time_from(connection, number, last)
+            return Times(size, oldest, newest if newest is not None else oldest and time)
 
     def close(self) -> None:
-        """Close; the next read opens again."""
+        """Close; the next read opens again. For any thread."""
+        with self._using:
+            self._close()
+
+    def stand_alone(self, alone: bool) -> None:
+        """Close, and read with or without somebody who writes from now on. For any thread."""
+        with self._using:
+            self._close()
+            self.alone = alone
+
+    def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        with self._using, self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             if self._connection is None:
-                self._connection = open_to_read(self._path)
+                self._connection = open_alone(self._path) if self.alone else open_to_read(self._path)
+                # Whatever a damaged file holds in place of bytes must not be an error of decoding it.
+                self._connection.text_factory = bytes
             self._connection.execute("BEGIN")
             try:
                 yield self._connection
             finally:
-                self._connection.execute("COMMIT")
-        except sqlite3.Error as exc:
-            self.close()
+                # Nothing was written; and a commit fails once anything in the transaction was damaged.
+                self._connection.execute("ROLLBACK")
+        except (sqlite3.Error, *ODD) as exc:
+            self._close()
             raise what_failed(exc) from exc
-        except BadRecord as exc:
-            raise StreamUnavailable(f"{self._path}: {exc}") from exc
-
-
-def _time(connection: sqlite3.Connection, number: int, offset: int) -> int:
-    row = connection.execute(f"SELECT time FROM log_{number} WHERE offset = ?", (offset,)).fetchone()  # noqa: S608
-    if row is None:
-        raise StreamUnavailable(f"offset {offset} of log {number} is missing")
-    time: int = row[0]
-    return time

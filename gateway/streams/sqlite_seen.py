@@ -6,8 +6,8 @@ start it was too. If the two don't agree as the database is opened, offsets may 
 second time, and every stream begins a new epoch.
 
 What can't be found out: the database and the note put back together, in the same files, as a snapshot of a
-whole volume does; and a copy put back into the same file that was made in the last seconds before a crash,
-when the note had not caught up. Whoever does that removes the note, and the next start begins new epochs.
+whole volume does. Whoever does that removes the note, and the next start begins new epochs. What the note
+hasn't caught up with is in ``sqlite_ends``.
 """
 
 from __future__ import annotations

@@ -15,9 +15,19 @@ from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
-from gateway.streams.sqlite_file import lock, open_to_write, what_failed
-from gateway.streams.sqlite_logs import TRIM_STEP, Log
-from gateway.streams.sqlite_opening import new_epoch, set_foreign_log_aside, take_over
+from gateway.streams.sqlite_ends import EndsFile
+from gateway.streams.sqlite_file import (
+    ODD,
+    cannot_write,
+    has_room,
+    lock,
+    open_to_write,
+    unusable,
+    what_failed,
+)
+from gateway.streams.sqlite_lock import FileLock
+from gateway.streams.sqlite_logs import TRIM_STEP, DamagedLog, Log
+from gateway.streams.sqlite_opening import look_at, new_epoch, set_foreign_log_aside, take_over
 from gateway.streams.sqlite_seen import file_number
 
 if TYPE_CHECKING:
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.streams.base import Appended
     from gateway.streams.sqlite_file import Synchronous
     from gateway.streams.sqlite_opening import Opened
+    from gateway.streams.sqlite_reading import Reader
     from gateway.streams.sqlite_seen import End, SeenFile
 
 _REOPEN_SECONDS = 0.25
@@ -63,6 +74,7 @@ class Writer:
         most_keys: int,
         clock: Callable[[], int],
         seen: SeenFile,
+        reading: Reader,
     ) -> None:
         self._path = path
         self._configurations = configurations
@@ -70,7 +82,11 @@ class Writer:
         self._most_keys = most_keys
         self._clock = clock
         self._seen = seen
+        self._reading = reading
+        self._refusal: StreamUnavailable | None = None
         self._lock: sqlite3.Connection | None = None
+        self._file_lock = FileLock(path)
+        self._ends = EndsFile(path.with_name(path.name + "-ends"))
         self._connection: sqlite3.Connection | None = None
         self._logs: dict[str, Log] = {}
         self._file = 0
@@ -84,19 +100,46 @@ class Writer:
     def open(self, answered: Mapping[str, End]) -> Opened:
         """Open or open again; new epochs begin where the database isn't the one that was closed last.
 
+        Where nothing can be written, the disk being full, the database may be read all the same: then the
+        answer has a refusal.
+
         Args:
             answered: how far each log had come when this process last knew.
 
         Raises:
             StoreUnusable: it can't be opened.
-            StreamUnavailable: the disk doesn't work.
+            StreamUnavailable: the disk doesn't work, or still has no room.
         """
         self._close_database()
         if time.monotonic() - self._failed_at < _REOPEN_SECONDS:
-            raise StreamUnavailable("the store of streams doesn't work")
+            raise self._refusal or StreamUnavailable("the store of streams doesn't work")
         self._failed_at = time.monotonic()
         if self._lock is None:
             self._lock = lock(self._path)
+        if self._refusal is not None and not has_room(self._path):
+            raise self._refusal
+        self._file_lock.claim()
+        self._reading.stand_alone(False)
+        try:
+            opened = self._open(answered)
+        except StoreUnusable as exc:
+            refusal = cannot_write(exc.__cause__)
+            if refusal is None:
+                raise
+            return self._open_to_read(refusal, exc)
+        self._refusal = None
+        return opened
+
+    def _open_to_read(self, refusal: StreamUnavailable, failure: StoreUnusable) -> Opened:
+        try:
+            opened = look_at(self._path, self._configurations, refusal)
+        except (sqlite3.Error, OSError, *ODD):
+            raise failure from failure.__cause__
+        self._refusal = refusal
+        self._reading.stand_alone(True)
+        return opened
+
+    def _open(self, answered: Mapping[str, End]) -> Opened:
         connection = self._open_database()
         try:
             opened, self._logs = take_over(
@@ -107,15 +150,19 @@ class Writer:
                 synchronous=self._synchronous,
                 seen_file=self._seen,
                 answered=answered,
+                noted=self._ends.read(),
             )
-        except (sqlite3.Error, OSError) as exc:
+            # SQLite may have made the file just now.
+            self._file_lock.claim()
+        except (sqlite3.Error, OSError, *ODD) as exc:
             connection.close()
-            raise StoreUnusable(f"{self._path}: {exc}") from exc
+            raise unusable(self._path, exc) from exc
         except BaseException:
             connection.close()
             raise
         self._connection = connection
         self._failed_at = -math.inf
+        self._ends.note(self._logs.values())
         return opened
 
     def commit(self, batch: Sequence[Waiting], *, sweep: bool) -> Committed:
@@ -140,9 +187,14 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             committed = self._change(connection, changed, batches, batch, now)
             connection.execute("COMMIT")
+        except DamagedLog as damaged:
+            connection.execute("ROLLBACK")
+            self._logs[damaged.args[0]].tell_damage()
+            return self.commit(batch, sweep=sweep)  # once more for each log at most
         except Exception as exc:
             raise self._give_up(exc) from exc
         self._logs |= changed
+        self._ends.note(changed.values())
         return committed
 
     def probe(self) -> None:
@@ -173,6 +225,7 @@ class Writer:
             except sqlite3.Error as exc:
                 raise self._give_up(exc) from exc
             self._logs[stream] = log
+            self._ends.note((log,))
         return log.bounds
 
     def close(self, *, note: bool = False) -> None:
@@ -184,6 +237,8 @@ class Writer:
         if note:
             with suppress(OSError):
                 self._seen.finish(ends, on_disk=on_disk)
+        self._ends.close()
+        self._file_lock.release()
         if self._lock is not None:
             self._lock.close()
             self._lock = None

@@ -18,6 +18,8 @@ from gateway.core.commands import START_NEW, Overflow, Position, Start, Subscrib
 from gateway.errors import BadCommand
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from starlette.requests import Request
 
     from gateway.core.resume_point import ResumePoint
@@ -70,11 +72,16 @@ class EventQuery:
             decode_event_id(last) if last else None,
         )
 
-    def subscribe(self, topic_filter: str, *, streams: bool) -> Subscribe:
-        """The command for one of the filters; ``streams``: whether it may match something of one."""
-        resume = None
-        if self.resumes and streams:
-            resume = _UNKNOWN if self.point is None else self.point.of(topic_filter) or None
+    def subscribe(self, topic_filter: str, met: Mapping[str, Collection[str]]) -> Subscribe:
+        """The command for one of the filters; ``met``: the streams that each may match something of."""
+        resume: Mapping[str, Position] | None = None
+        if self.point is not None:
+            # An id says where streams were, not for which filters: one that another filter meets is its.
+            others = {stream for streams in met.values() for stream in streams}.difference(met[topic_filter])
+            positions = self.point.of(topic_filter)
+            resume = {stream: at for stream, at in positions.items() if stream not in others} or None
+        elif self.resumes and met[topic_filter]:
+            resume = _UNKNOWN
         return Subscribe(topic_filter, resume, self.start, self.overflow)
 
 

@@ -166,7 +166,7 @@ class EventDoor:
                 "these filters meet more streams than the id of an event has room for: ask for fewer or more "
                 "precise ones, or use a WebSocket"
             )
-        return [query.subscribe(each, streams=bool(streams)) for each, streams in met.items()]
+        return [query.subscribe(each, met) for each in met]
 
     def _session(
         self, arrival: Arrival, principal: Principal, subscriptions: list[Subscribe]

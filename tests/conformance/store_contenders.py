@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from gateway.core.streams import Page
+    from gateway.core.pages import Page
     from gateway.streams.base import Store
 
 # Few publications at hand, so that pages come from wherever a store keeps them as well.

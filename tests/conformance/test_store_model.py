@@ -29,7 +29,7 @@ from tests.conformance.store_contenders import CONTENDERS, Contender, until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.core.streams import Page
+    from gateway.core.pages import Page
     from gateway.streams.base import Store
 
 CONFIGURATIONS = {

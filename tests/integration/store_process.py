@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import resource
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +85,7 @@ async def starve(
     begin = await store.bounds("s")
 
     async def append(name: str) -> None:
-        answer = await store.append("s", message(name, 2000))
+        answer = await store.append("s", message(name, 1900))
         assert answer.offset not in answered
         answered[answer.offset] = name
 
@@ -134,6 +136,76 @@ async def churn(directory: str) -> dict[str, Any]:
     return {"kept": kept_all, "full": full, "first": bounds.first, "last": bounds.last}
 
 
+async def restart(directory: str, full: str) -> dict[str, Any]:
+    """Start on a disk that has become full since, after a stop and after a crash, and have it made room."""
+    path = Path(directory) / "streams.db"
+    first = SqliteStore(path, [STREAM], limits=LIMITS)
+    await first.start()
+    for number in range(200):
+        await first.append("s", message(f"{number}"))
+    epoch = (await first.bounds("s")).epoch
+    await first.stop()
+    told = {"after a stop": await start_without_room(path, full)}
+    await asyncio.to_thread(crash, path)
+    path.with_name("streams.db-shm").unlink()
+    told["after a crash"] = await start_without_room(path, full)
+    again = SqliteStore(path, [STREAM], limits=LIMITS)
+    await again.start()
+    told["same epoch"] = (await again.bounds("s")).epoch == epoch
+    told["kept"] = len(await kept(again)) >= 502
+    await again.stop()
+    return told
+
+
+def crash(path: Path) -> None:
+    """Have another process append to the store, and kill it once 300 are answered."""
+    command = [sys.executable, "-m", "tests.integration.store_process", "publish", str(path), "b", "400", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(300):
+            process.stdout.readline()
+        process.kill()
+
+
+async def start_without_room(path: Path, full: str) -> dict[str, Any]:
+    ballast = path.with_name("ballast")
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if full == "disk":
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(b"x" * 512):
+                pass
+    else:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
+    store = SqliteStore(path, [STREAM, StreamConfiguration("new", "new/#")], limits=LIMITS)
+    await store.start()
+    before = await kept(store)
+    refused: set[str] = set()
+    for _ in range(3):
+        try:
+            await store.append("s", message("no"))
+        except StreamUnavailable as error:
+            refused.add(type(error).__name__)
+    connected = store.statistics().connected
+    same = await kept(store) == before
+    if full == "disk":
+        ballast.unlink()
+    else:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    async with asyncio.timeout(20):
+        while not store.statistics().connected:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+    answer = await store.append("s", message("again"))
+    assert (await store.append("new", Publication("new/a", "new", 0, b"1"))).offset >= 1
+    complete = await kept(store) == before | {answer.offset: "again"}
+    await store.stop()
+    return {
+        "refused": sorted(refused),
+        "connected": connected,
+        "readable": bool(before) and same,
+        "complete": complete,
+    }
+
+
 async def allow(store: SqliteStore, pages: int) -> None:
     writing = store._writing
     connection = writing._writer._connection
@@ -161,6 +233,8 @@ def main(mode: str, *arguments: str) -> None:
         print(json.dumps(asyncio.run(room(arguments[0], int(arguments[1])))))
     elif mode == "churn":
         print(json.dumps(asyncio.run(churn(arguments[0]))))
+    elif mode == "restart":
+        print(json.dumps(asyncio.run(restart(*arguments))))
     else:
         print(json.dumps(asyncio.run(limit(arguments[0]))))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.core.commands import Position
+from gateway.core.pages import Hole
 from gateway.core.streams import StreamConfiguration
 from gateway.errors import RateLimited, StoreFull, StreamUnavailable
 from gateway.streams.base import Appended, Dedupe
@@ -108,25 +109,27 @@ async def test_an_epoch_that_was_raised_is_not_forgotten(server: RunningRedis, p
         assert int(third.epoch.partition("-")[0]) > int(second.epoch.partition("-")[0])
 
 
-async def test_a_page_stops_before_what_somebody_removed(server: RunningRedis, prefix: str) -> None:
+async def test_what_somebody_removed_is_a_hole_of_the_same_epoch(server: RunningRedis, prefix: str) -> None:
     async with running(server.url, prefix) as store:
         await fill(store, *range(1, 6))
         server.call("XDEL", f"{{{prefix}:stream:s}}:log", "3-0")
-        assert labels(await page_of(store)) == ["1", "2"]
-        with pytest.raises(StreamUnavailable, match="offset 3 of stream 's' is missing"):
-            await page_of(store, 2)
-        assert labels(await page_of(store, 3)) == ["4", "5"]
+        page = await page_of(store)
+        assert (labels(page), list(page.holes)) == (["1", "2", "4", "5"], [Hole(3, 3)])
+        server.call("XDEL", f"{{{prefix}:stream:s}}:log", "5-0")
+        page = await page_of(store, 2)
+        assert (labels(page), list(page.holes)) == (["4"], [Hole(3, 3), Hole(5, 5)])
+        assert await fill(store, 6) == [Appended("6", 6)]
+        assert store.statistics().epochs_raised == 0
 
 
-async def test_what_is_no_record_is_told(server: RunningRedis, prefix: str) -> None:
+async def test_what_is_no_record_is_a_hole(server: RunningRedis, prefix: str) -> None:
     async with running(server.url, prefix) as store:
         await fill(store, 1)
         bounds = await store.bounds("s")
     server.call("XADD", f"{{{prefix}:stream:s}}:log", "2-0", "h", "5 0 x", "r", "?")
     async with running(server.url, prefix) as store:
         assert (await store.bounds("s")).epoch != bounds.epoch
-        with pytest.raises(StreamUnavailable, match="can't be read"):
-            await page_of(store, 1)
+        assert list((await page_of(store, 1)).holes) == [Hole(2, 2)]
 
 
 def dump(server: RunningRedis, key: str) -> str:

@@ -6,14 +6,19 @@ import asyncio
 import json
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from gateway.streams.sqlite import SqliteStore
 from tests.integration.store_process import LIMITS, STREAM, kept
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.core.streams import Bounds
+
+    from .conftest import StartGateway
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "tests.integration.store_process"]
@@ -138,6 +145,49 @@ def test_an_older_copy_put_in_place_after_a_crash_is_used_as_it_is(tmp_path: Pat
     assert bounds.epoch != before.epoch
 
 
+def crash(database: Path, log: Path) -> dict[int, str]:
+    """Kill a process while all that it appended lies in the write-ahead log; what it had answered."""
+    with publishing(database, log, run=0) as process:
+        process.wait_until(300)
+        process.process.kill()
+        process.process.wait()
+        answered = process.answered()
+    assert database.with_name("streams.db-wal").stat().st_size > 100_000
+    return answered
+
+
+def test_the_end_of_the_log_lost_after_a_crash_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = tmp_path / "data" / "streams.db"
+    before, _ = look(database)
+    answered = crash(database, tmp_path / "run")
+    log = database.with_name("streams.db-wal")
+    with log.open("r+b") as file:
+        file.truncate(log.stat().st_size // 2)
+    bounds, found = look(database)
+    assert 0 < len(found) < len(answered)
+    assert bounds.epoch != before.epoch
+    (line,) = [record.message for record in caplog.records if "new epoch" in record.message]
+    missing = int(re.search(r"(\d+) publications that were answered are missing", line).group(1))  # type: ignore[union-attr]
+    assert missing >= len(answered) - len(found)
+
+
+def test_a_log_lost_before_it_ever_came_into_the_database_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = tmp_path / "data" / "streams.db"
+    crash(database, tmp_path / "run")
+    database.with_name("streams.db-wal").unlink()
+    bounds, found = look(database)
+    assert (bounds.last, found) == (0, {})
+    (line,) = [record.message for record in caplog.records if "new epoch" in record.message]
+    assert "it is empty, although publications were answered" in line
+    caplog.clear()
+    assert look(database)[0] == bounds
+    assert not caplog.records
+
+
 def wait_until_stopped(pid: int) -> None:
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
@@ -228,3 +278,58 @@ def test_a_disk_that_fails_is_said_to_and_used_again_when_it_works(tmp_path: Pat
         "complete": True,
         "complete afterwards": True,
     }
+
+
+@pytest.mark.parametrize("full", ["disk", "limit"])
+def test_a_store_starts_without_room_to_be_read(tmp_path: Path, full: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if full == "disk" and not may_mount(disk):
+        return
+    told = starved("restart", str(disk), full, disk=disk if full == "disk" else None)
+    error = "StoreFull" if full == "disk" else "StreamUnavailable"
+    degraded = {"refused": [error], "connected": False, "readable": True, "complete": True}
+    assert told == {"after a stop": degraded, "after a crash": degraded, "same epoch": True, "kept": True}
+
+
+def test_a_gateway_starts_without_room_and_serves_what_is_kept(gateway_process: StartGateway) -> None:
+    node = gateway_process('[[streams]]\nname = "s"\nfilter = "s/#"\n')
+    body = json.dumps([{"topic": "s/a", "data": number} for number in range(5)]).encode()
+    assert ask(node.url + "/v1/publish", body)[0] == 200
+    node.stop()
+    command = [sys.executable, "-m", "gateway", "serve", "--host", "127.0.0.1", "--port", str(node.port)]
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    starting = subprocess.Popen(
+        ["sh", "-c", 'ulimit -S -f 0; exec "$@"', "sh", *command],
+        cwd=node.directory,
+        env=node.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    node.process = starting
+    node.wait_until_ready()
+    status, page = ask(node.url + "/v1/streams/s/messages")
+    assert (status, [each["data"] for each in page["messages"]]) == (200, [0, 1, 2, 3, 4])
+    assert ask(node.url + "/v1/topics/s/a", b"1")[0] == 503  # an error of the disk; without room it is 507
+    assert ask(node.url + "/v1/topics/live/a", b"1")[0] == 202
+    assert ask(node.url + "/readyz") == (200, {"status": "degraded", "away": ["store"]})
+    resource.prlimit(starting.pid, resource.RLIMIT_FSIZE, (most, most))
+    deadline = time.monotonic() + 20
+    while (answer := ask(node.url + "/v1/topics/s/a", b"1"))[0] != 201:
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.05)
+    assert answer[1]["offset"] == 6
+    assert ask(node.url + "/v1/streams/s/messages")[1]["epoch"] == page["epoch"]
+    node.stop()
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def ask(url: str, body: bytes | None = None) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, JSON), timeout=10) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, json.load(refusal)

@@ -52,3 +52,18 @@ def test_a_record_cut_short_is_refused() -> None:
     for length in range(len(record)):
         with pytest.raises(BadRecord):
             decode_record(record[:length], "orders", 1, 1)
+
+
+def test_every_flipped_bit_is_found() -> None:
+    publication = Publication("s/t", "m1", 1, b"{}", None, "application/json", {"h": "v"})
+    record = encode_record(publication)
+    for bit in range(len(record) * 8):
+        changed = bytearray(record)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BadRecord):
+            decode_record(bytes(changed), "orders", 1, 1)
+
+
+def test_a_record_of_an_earlier_release_is_read() -> None:
+    record = encode_record(Publication("s/t", "m1", 1, b"1"))
+    assert decode_record(b"\1" + record[5:], "orders", 7, 1).id == "m1"

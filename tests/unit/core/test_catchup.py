@@ -10,8 +10,9 @@ from gateway.core.catchup import SCANNED, HistoryReader
 from gateway.core.commands import Overflow, Position
 from gateway.core.hub import Hub
 from gateway.core.outbox import Outbox
+from gateway.core.pages import Page
 from gateway.core.stream_path import StreamPath
-from gateway.core.streams import Bounds, Page
+from gateway.core.streams import Bounds
 from gateway.errors import NotFound
 
 from .streaming import bring, captured, connection, drain, labels, stream_path, written

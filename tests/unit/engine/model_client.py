@@ -116,6 +116,11 @@ class ModelClient:
             return
         position = held.positions[name]
         assert frame["from"] <= frame["to"]
+        log = self.store.logs[name]
+        if position.epoch == log.epoch:
+            told = range(frame["from"], frame["to"] + 1)
+            kept = {each.offset for each in log.kept if each is not None}
+            assert kept.isdisjoint(told), "a gap tells of what is kept"
         self.check_none_kept_out(held, name, position, frame["from"])
         held.positions[name] = Position(position.epoch, max(position.offset, frame["to"]))
 

@@ -1,15 +1,17 @@
-"""A log per stream as plain lists, for models: it can be trimmed, lose its end, begin again, and be away."""
+"""A log per stream as plain lists, for models: trimmed, holed, short of its end, begun again, away."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.core.streams import Bounds, Page
+from gateway.core.pages import page_through
+from gateway.core.streams import Bounds
 from gateway.errors import StreamUnavailable
 
 if TYPE_CHECKING:
     from gateway.core.commands import Position
+    from gateway.core.pages import Page
     from gateway.core.publication import Publication
 
 
@@ -18,7 +20,7 @@ class ModelLog:
         self.name = name
         self.lives = 1
         self.first = 1
-        self.kept: list[Publication] = []
+        self.kept: list[Publication | None] = []
         self.ever: dict[str, dict[int, Publication]] = {self.epoch: {}}
 
     @property
@@ -47,14 +49,19 @@ class ModelLog:
         """A replica that was behind is promoted: nothing says so but the end."""
         count = min(count, len(self.kept))
         if count:
-            for publication in self.kept[-count:]:
-                del self.ever[self.epoch][publication.offset or 0]
+            for offset in range(self.last - count + 1, self.last + 1):
+                self.ever[self.epoch].pop(offset, None)
             del self.kept[-count:]
+
+    def remove(self, offset: int) -> None:
+        """A hole: the offset stays given, what it bore has gone."""
+        if self.first <= offset <= self.last:
+            self.kept[offset - self.first] = None
 
     def begin_again(self) -> None:
         """A new epoch; what is kept stays, under the offsets it has."""
         self.lives += 1
-        self.ever[self.epoch] = {each.offset or 0: each for each in self.kept}
+        self.ever[self.epoch] = {each.offset or 0: each for each in self.kept if each is not None}
 
 
 class ModelStore:
@@ -86,7 +93,9 @@ class ModelStore:
             if self.away:
                 raise StreamUnavailable("away")
         begin = max(after + 1 - log.first, 0)
-        page = Page(log.bounds, log.kept[begin : begin + min(messages, 7)])
+        looked_at = log.kept[begin : begin + min(messages, 7)]
+        found = [each for each in looked_at if each is not None]
+        page = page_through(log.bounds, found, after=after, through=log.first - 1 + begin + len(looked_at))
         # The answer takes its time, and tells what was true when it began.
         await asyncio.sleep(self.latency)
         return page
@@ -98,7 +107,8 @@ class ModelStore:
     async def before(self, stream: str, time: int) -> int:
         await self._reach()
         log = self.logs[stream]
-        return next(((each.offset or 0) - 1 for each in log.kept if each.time >= time), log.last)
+        found = (each for each in log.kept if each is not None and each.time >= time)
+        return next(((each.offset or 0) - 1 for each in found), log.last)
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         await self._reach()

@@ -10,7 +10,7 @@ from gateway.errors import StreamUnavailable
 from .following_world import World, world
 
 if TYPE_CHECKING:
-    from gateway.core.streams import Page
+    from gateway.core.pages import Page
 
 EARLIEST = Start(StartKind.EARLIEST)
 
@@ -144,3 +144,74 @@ async def test_a_reader_that_cannot_be_served_is_sent_away_and_the_others_go_on(
         assert len(await other.ids(5)) == 5
         assert one.code == CloseCode.INTERNAL
         assert node.following.background.supervision.statistics() == {"catch_up": 1}
+
+
+def unreadable(node: World, broken: str) -> dict[str, int]:
+    """Readers' reads of one stream fail from now on, until ``failing`` is 0; its tail goes on."""
+    read, counts = node.store.read, {"failing": 1, "asked": 0, "now": 0, "most": 0}
+
+    async def partly(stream: str, after: int, *, messages: int, size: int = 0, wait: float = 0.0) -> Page:
+        if stream != broken or wait or not counts["failing"]:
+            return await read(stream, after, messages=messages, wait=wait)
+        counts["asked"] += 1
+        counts["now"] += 1
+        counts["most"] = max(counts["most"], counts["now"])
+        try:
+            await asyncio.sleep(0.001)
+        finally:
+            counts["now"] -= 1
+        raise StreamUnavailable("broken")
+
+    node.store.read = partly
+    return counts
+
+
+async def test_a_stream_that_cannot_be_read_keeps_no_place_from_others() -> None:
+    async with world("s", "t", reads=2, window_messages=1) as node:
+        node.append(40)
+        node.append(40, "t/a")
+        counts = unreadable(node, "s")
+        stuck = [node.client() for _ in range(20)]
+        for number, client in enumerate(stuck, start=1):
+            await client.subscribe("s/#", Start(StartKind.OFFSET, number))
+        await stuck[0].until(lambda: counts["asked"] >= 4)
+        other = node.client()
+        await other.subscribe("t/#", EARLIEST)
+        assert await other.ids(40) == [f"t{number}" for number in range(1, 41)]
+        assert node.following.catching_up.statistics().reading == 20
+        before = counts["asked"]
+        counts["most"] = counts["now"]
+        await stuck[0].until(lambda: counts["asked"] > before)
+        assert counts["most"] == 1, "asked one question at a time"
+        counts["failing"] = 0
+        for number, client in enumerate(stuck, start=1):
+            assert (await client.ids(41 - number))[0] == f"s{number}"
+        await stuck[0].until(lambda: node.following.catching_up.statistics().reading == 0)
+
+
+async def test_what_nobody_waits_for_any_more_is_not_asked_for() -> None:
+    async with world(reads=2, window_messages=1) as node:
+        node.append(40)
+        counts = unreadable(node, "s")
+        clients = [node.client() for _ in range(20)]
+        for number, client in enumerate(clients, start=1):
+            await client.subscribe("s/#", Start(StartKind.OFFSET, number))
+        await clients[0].until(lambda: counts["asked"] >= 4)
+        for client in clients:
+            node.subscriber.end(client.outbox)
+        await clients[0].until(lambda: node.following.catching_up.statistics().reading == 0)
+        assert node.following.catching_up._fetches._failing == {}
+        assert node.following.catching_up._fetches._awaits == {}
+        assert node.following.catching_up._fetches._running == 0
+
+
+async def test_history_with_holes_is_told_and_passed() -> None:
+    async with world(window_messages=1) as node:
+        node.append(30)
+        for offset in (2, 15, 16, 30):
+            node.store.logs["s"].remove(offset)
+        client = node.client()
+        await client.subscribe("s/#", EARLIEST)
+        await client.until(lambda: any(each["op"] == "caught_up" for each in client.frames))
+        assert [(each["from"], each["to"]) for each in client.other()[:-1]] == [(2, 2), (15, 16), (30, 30)]
+        assert len(client.messages()) == 26

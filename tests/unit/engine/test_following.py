@@ -99,7 +99,7 @@ async def test_what_is_resumed_goes_on_where_it_was() -> None:
         node.append(9)
         node.append(4, "t/a")
         client = node.client()
-        reply = await client.subscribe("#", resume={"s": Position("s1", 7)})
+        reply = await client.subscribe("#", resume={"s": Position("s1", 7), "t": Position("t1", 4)})
         assert reply["recovered"] is True
         assert reply["positions"] == {"s": {"epoch": "s1", "offset": 7}, "t": {"epoch": "t1", "offset": 4}}
         assert await client.ids(2) == ["s8", "s9"]
@@ -176,12 +176,29 @@ async def test_a_position_that_means_nothing_begins_with_the_first_there_is(want
         assert node.store.logs["s"].epoch == "s1"
 
 
-async def test_resume_may_name_streams_that_are_not_there_or_do_not_match() -> None:
+@pytest.mark.parametrize("named", ["t", "gone"])
+async def test_what_is_kept_where_the_filter_does_not_reach_any_more_is_not_recovered(named: str) -> None:
     async with world("s", "t") as node:
-        ignored = await node.client().subscribe("s/#", resume={"t": Position("t1", 5)})
-        assert (ignored["recovered"], list(ignored["positions"])) == (True, ["s"])
-        unknown = await node.client().subscribe("s/#", resume={"gone": Position("e", 5)})
-        assert unknown["recovered"] is False
+        node.append(2)
+        resume = {"s": Position("s1", 2), named: Position(f"{named}1", 5)}
+        both = await node.client().subscribe("s/#", resume=resume)
+        assert (both["recovered"], list(both["positions"])) == (False, ["s"])
+        narrowed = await node.client().subscribe("u/#", resume={named: Position(f"{named}1", 5)})
+        assert (narrowed["recovered"], narrowed["positions"]) == (False, {})
+
+
+async def test_a_stream_that_a_position_is_missing_of_is_not_recovered_where_it_holds_something() -> None:
+    async with world("s", "t") as node:
+        node.append(2)
+        empty = await node.client().subscribe("#", resume={"s": Position("s1", 1)})
+        assert empty["recovered"] is True
+        node.append(1, "t/a")
+        left_out = await node.client().subscribe("#", resume={"s": Position("s1", 1)})
+        assert left_out["recovered"] is False
+        client = node.client()
+        given = await client.subscribe("#", EARLIEST, resume={"s": Position("s1", 1)})
+        assert given["recovered"] is True
+        assert sorted(await client.ids(2)) == ["s2", "t1"]
 
 
 async def test_caught_up_comes_where_no_stream_is_concerned() -> None:

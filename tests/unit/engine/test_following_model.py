@@ -134,6 +134,14 @@ class FollowingModel(RuleBasedStateMachine):
         self.store.logs[name].trim(count)
         self.store.notify()
 
+    @rule(name=st.sampled_from(STREAMS), from_end=st.integers(0, 12), count=st.integers(1, 3))
+    @in_loop
+    async def remove(self, name: str, from_end: int, count: int) -> None:
+        log = self.store.logs[name]
+        for offset in range(log.last - from_end, log.last - from_end + count):
+            log.remove(offset)
+        self.store.notify()
+
     @precondition(lambda self: self.number > 10)
     @rule(name=st.sampled_from(STREAMS), count=st.integers(0, 3), silent=st.booleans())
     @in_loop

@@ -18,6 +18,8 @@ from gateway.engine.reading import Missed, Query, Reading, StreamReader
 from gateway.errors import NotFound, StreamUnavailable, TooMany
 from gateway.streams.memory import MemoryStore
 
+from .model_store import ModelStore
+
 EARLIEST = Start(StartKind.EARLIEST)
 NEW = Start(StartKind.NEW)
 STREAMS = StreamMap([StreamConfiguration("s", "s/#")])
@@ -277,3 +279,70 @@ def test_pages_together_are_what_the_stream_keeps(
     fits["#"] = fits["s/#"]
     expected = [number for number, topic in enumerate(topics, 1) if topic in fits[topic_filter]]
     assert asyncio.run(collected()) == [number for number in expected if number > len(topics) - kept]
+
+
+class Holed:
+    """The log of a model, which may have holes."""
+
+    def __init__(self, count: int, *gone: int) -> None:
+        self.store = ModelStore("s")
+        for number in range(1, count + 1):
+            self.store.logs["s"].append(Publication("s/a", f"m{number}", number, b"1"))
+        for offset in gone:
+            self.store.logs["s"].remove(offset)
+        self.reader = StreamReader(self.store, STREAMS)
+
+    async def read(self, offset: int, **how: object) -> Reading:
+        start = Start(StartKind.OFFSET, offset)
+        return await self.reader.read(Query(stream="s", filter="s/#", start=start, **how))  # type: ignore[arg-type]  # keywords of the test's
+
+
+async def test_a_hole_is_told_before_what_follows_it_one_to_an_answer() -> None:
+    log = Holed(30, 3, 4, 10, 30)
+    first = await log.read(1)
+    assert (offsets(first), first.next, first.missed) == ([1, 2], 3, None)
+    second = await log.read(first.next)
+    assert (offsets(second), second.next) == ([5, 6, 7, 8, 9], 10)
+    assert second.missed == Missed("trimmed", 3, 4)
+    third = await log.read(second.next)
+    assert (third.missed, offsets(third), third.next) == (
+        Missed("trimmed", 10, 10),
+        list(range(11, 30)),
+        30,
+    )
+
+
+async def test_who_waits_at_the_end_is_told_of_a_hole_there_at_once() -> None:
+    log = Holed(5, 4, 5)
+    async with asyncio.timeout(5):
+        told = await log.read(4, wait=60)
+    assert (offsets(told), told.missed, told.next) == ([], Missed("trimmed", 4, 5), 6)
+
+
+@given(
+    kept=st.sets(st.integers(1, 40)),
+    begin=st.integers(1, 40),
+    limit=st.integers(1, 15),
+    wait=st.sampled_from([0.0, 30.0]),
+)
+def test_answers_together_tell_of_every_offset_once(
+    kept: set[int], begin: int, limit: int, wait: float
+) -> None:
+    async def read_all() -> tuple[list[int | None], list[int]]:
+        log = Holed(40, *(set(range(1, 41)) - kept))
+        found: list[int | None] = []
+        missed: list[int] = []
+        at = begin
+        while at <= 40:
+            reading = await log.read(at, limit=limit, wait=wait)
+            assert reading.next > at, "each answer leads on"
+            found += offsets(reading)
+            if reading.missed is not None:
+                assert reading.missed.last is not None
+                missed += range(reading.missed.first or 0, reading.missed.last + 1)
+            at = reading.next
+        return found, missed
+
+    found, missed = asyncio.run(read_all())
+    assert found == sorted(each for each in kept if each >= begin)
+    assert missed == [each for each in range(begin, 41) if each not in kept]

@@ -8,6 +8,7 @@ from gateway.engine.appending import Appender
 from gateway.engine.reading import StreamReader
 from gateway.engine.stream_metrics import register_stream_metrics
 from gateway.engine.stream_overview import StreamOverview
+from gateway.engine.watched_store import WatchedStore
 from gateway.errors import NotFound, StreamUnavailable
 from gateway.observability.metrics import Metrics
 from gateway.streams.memory import MemoryStore
@@ -66,7 +67,14 @@ async def test_a_scrape_looks_first_and_has_a_label_for_each_stream() -> None:
     await store.start()
     overview, appender = StreamOverview(store, STREAMS), Appender(store, STREAMS)
     reader = StreamReader(store, STREAMS)
-    register_stream_metrics(metrics, store=store, appender=appender, reader=reader, overview=overview)
+    register_stream_metrics(
+        metrics,
+        store=store,
+        watched=WatchedStore(store),
+        appender=appender,
+        reader=reader,
+        overview=overview,
+    )
     appender.append("b", Publication("b/x", "m", 0, b"1"), None, 1)
     page = (await metrics.scrape()).decode()
     for line in (

@@ -54,6 +54,55 @@ async def test_a_log_trimmed_to_nothing_past_the_tail_is_told_too() -> None:
         assert [(gap["from"], gap["to"]) for gap in client.other()] == [(1, 9)]
 
 
+async def test_a_hole_is_told_where_it_lies_to_who_is_live_and_passed() -> None:
+    async with world() as node:
+        client, other = node.client(), node.client()
+        await client.subscribe("s/#")
+        await other.subscribe("s/a")
+        node.store.away = True
+        node.append(9)
+        for offset in (3, 4, 7):
+            node.store.logs["s"].remove(offset)
+        node.store.away = False
+        assert await client.ids(6) == ["s1", "s2", "s5", "s6", "s8", "s9"]
+        told = [(each["op"], each.get("offset", each.get("from")), each.get("to")) for each in client.frames]
+        assert told == [
+            ("message", 1, None),
+            ("message", 2, None),
+            ("gap", 3, 4),
+            ("message", 5, None),
+            ("message", 6, None),
+            ("gap", 7, 7),
+            ("message", 8, None),
+            ("message", 9, None),
+        ]
+        assert [(gap["reason"], gap["filter"], gap["dropped"]) for gap in client.other()] == [
+            ("trimmed", "s/#", 2),
+            ("trimmed", "s/#", 1),
+        ]
+        assert await other.ids(6) == await client.ids(6)
+        assert [gap["dropped"] for gap in other.other()] == [None, None]
+        node.append(1)
+        assert (await client.ids(7))[-1] == "s10"
+        assert node.hub.statistics().behind == 0
+
+
+async def test_the_newest_that_is_missing_is_told_at_once() -> None:
+    async with world() as node:
+        client = node.client()
+        await client.subscribe("s/#")
+        node.store.away = True
+        node.append(3)
+        node.store.logs["s"].remove(3)
+        node.store.away = False
+        await client.until(client.other)
+        assert await client.ids(2) == ["s1", "s2"]
+        assert [(gap["from"], gap["to"]) for gap in client.other()] == [(3, 3)]
+        node.append(1)
+        assert (await client.ids(3))[-1] == "s4"
+        assert node.hub.statistics().behind == 0
+
+
 async def test_those_who_ask_for_bounds_at_once_share_the_answer() -> None:
     async with world() as node:
         tails, calls = node.following.tails, 0

@@ -184,7 +184,13 @@ async def test_a_long_poll_is_answered_as_soon_as_there_is_something(door):
     assert [message["topic"] for message in pages[0]["messages"]] == ["orders/b"]
 
 
-async def test_a_long_poll_ends_when_its_client_has_gone(door):
+async def for_ever(*_, **__):
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("query", [b"wait=30&from=new", b"from=1"])
+async def test_a_read_ends_when_its_client_has_gone(door, query):
+    door.store.read = for_ever
     gone, sent = asyncio.Event(), []
 
     async def receive():
@@ -196,7 +202,7 @@ async def test_a_long_poll_ends_when_its_client_has_gone(door):
 
     scope = {
         "type": "http", "http_version": "1.1", "method": "GET", "path": "/v1/streams/orders/messages",
-        "raw_path": b"/v1/streams/orders/messages", "query_string": b"wait=30&from=new", "headers": [],
+        "raw_path": b"/v1/streams/orders/messages", "query_string": query, "headers": [],
         "root_path": "", "scheme": "http", "server": ("gateway.test", 80), "client": ("192.0.2.1", 1),
     }  # fmt: skip
     with anyio.fail_after(10):

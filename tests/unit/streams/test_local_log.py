@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from gateway.core.pages import Page
 from gateway.core.publication import Publication
-from gateway.core.streams import Bounds, Page
+from gateway.core.streams import Bounds
 from gateway.errors import StreamUnavailable
 from gateway.streams.local_log import LocalLog
 

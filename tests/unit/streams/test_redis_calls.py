@@ -10,6 +10,7 @@ import pytest
 
 from gateway.codecs.record import encode_record
 from gateway.core.commands import Position
+from gateway.core.pages import Hole
 from gateway.core.publication import Publication
 from gateway.core.streams import Bounds, StreamConfiguration
 from gateway.errors import StreamUnavailable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.streams.redis_calls import Asked
 
 HEAD = [b"1-x", 1, 9, b"5 0 w", 0]
+PAGE = [*HEAD, 9]
 
 
 @dataclass
@@ -56,32 +58,27 @@ def entry(offset: int, record: bytes | None = None) -> list[bytes]:
 
 
 async def test_a_page() -> None:
-    link = Link([lambda call: call.answered([*HEAD, *entry(3), *entry(4)])])
+    link = Link([lambda call: call.answered([*HEAD, 4, *entry(3), *entry(4)])])
     page = await read(log_by(link), 2).answer()
     assert page.bounds == Bounds("1-x", 1, 9)
     assert [(each.id, each.offset, each.time, each.stream) for each in page.publications] == [
         ("m3", 3, 30, "s"),
         ("m4", 4, 40, "s"),
     ]
+    assert page.holes == ()
     assert link.asked[0][-3:] == (2, 10, 1000)
 
 
-async def test_a_page_ends_before_a_hole_and_never_begins_behind_one() -> None:
-    reply = [*HEAD, *entry(3), *entry(5)]
-    log = log_by(Link([lambda call: call.answered(reply)] * 2))
-    assert [each.offset for each in (await read(log, 2).answer()).publications] == [3]
-    with pytest.raises(StreamUnavailable, match="offset 2 of stream 's' is missing"):
-        await read(log, 1).answer()
-
-
-async def test_a_damaged_record_is_told() -> None:
-    with pytest.raises(StreamUnavailable, match="record version 63"):
-        await read(log_by(Link([lambda call: call.answered([*HEAD, *entry(1, b"?")])]))).answer()
+async def test_what_is_missing_or_damaged_up_to_where_was_looked_is_a_hole() -> None:
+    reply = [*HEAD, 8, *entry(3), *entry(5), *entry(6, b"?")]
+    page = await read(log_by(Link([lambda call: call.answered(reply)])), 1).answer()
+    assert [each.offset for each in page.publications] == [3, 5]
+    assert page.holes == [Hole(2, 2), Hole(4, 4), Hole(6, 8)]
 
 
 async def test_a_lost_answer_is_asked_for_again_and_a_refusal_is_not() -> None:
     lost = Link(
-        [lambda call: call.lost("cut"), lambda call: call.again(), lambda call: call.answered([*HEAD])]
+        [lambda call: call.lost("cut"), lambda call: call.again(), lambda call: call.answered([*PAGE])]
     )
     log = log_by(lost)
     assert (await read(log, 9).answer()).publications == []
@@ -105,11 +102,11 @@ async def test_a_server_that_is_away_is_not_waited_for() -> None:
 
 async def test_rings_are_those_that_the_answer_has_not_seen() -> None:
     def own(call: Asked[Any]) -> None:
-        call.answered([*HEAD])
+        call.answered([*PAGE])
 
     def crossed(call: Asked[Any]) -> None:
         log.bell.tell("1-x", 12)
-        call.answered([*HEAD])
+        call.answered([*PAGE])
 
     log = log_by(Link([own, crossed]))
     call = read(log, 9)
@@ -132,7 +129,7 @@ async def test_a_look() -> None:
 
 
 async def test_what_the_node_has_seen_travels_with_each_call() -> None:
-    link = Link([lambda call: call.answered([*HEAD])] * 2)
+    link = Link([lambda call: call.answered([*PAGE])] * 2)
     log = log_by(link)
     for _ in range(2):
         await read(log, 9).answer()

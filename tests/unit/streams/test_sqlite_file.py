@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import sqlite3
 import stat
@@ -44,6 +45,7 @@ async def test_directories_and_files_are_made_for_their_owner_alone(tmp_path: Pa
     await store.stop()
     assert {each.name for each in path.parent.iterdir()} == {
         "streams.db",
+        "streams.db-ends",
         "streams.db-lock",
         "streams.db-seen",
     }
@@ -67,7 +69,7 @@ async def test_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "streams.db"
     with closing(open_to_write(path, "full")) as newer:
         newer.execute("PRAGMA user_version = 7")
-    assert "format 7, this version of the gateway reads format 1" in await refused(path)
+    assert "format 7, this version of the gateway reads format 2" in await refused(path)
 
 
 async def test_a_directory_is_refused(tmp_path: Path) -> None:
@@ -107,6 +109,61 @@ async def test_a_second_process_is_refused_while_the_first_one_lives(tmp_path: P
     store = SqliteStore(path, [STREAM])
     await store.start()
     await store.stop()
+
+
+def keep_store(path: Path, ready: object, done: object) -> None:
+    async def keep() -> None:
+        store = SqliteStore(path, [STREAM])
+        await store.start()
+        ready.set()  # type: ignore[attr-defined]
+        await asyncio.to_thread(done.wait, 60)  # type: ignore[attr-defined]
+        await store.stop()
+
+    asyncio.run(keep())
+
+
+async def test_another_name_of_the_same_file_is_no_way_round_the_lock(tmp_path: Path) -> None:
+    path, link = tmp_path / "a" / "streams.db", tmp_path / "b" / "streams.db"
+    store = SqliteStore(path, [STREAM])
+    await store.start()
+    await store.stop()
+    link.parent.mkdir()
+    link.hardlink_to(path)
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=keep_store, args=(path, ready, done))
+    other.start()
+    try:
+        assert await asyncio.to_thread(ready.wait, 30)
+        assert "in the same file, by another name" in await refused(link)
+        assert "another process keeps its streams there" in await refused(path)
+    finally:
+        done.set()
+        other.join(30)
+    assert other.exitcode == 0
+    store = SqliteStore(link, [STREAM])
+    await store.start()
+    await store.stop()
+
+
+async def test_damage_where_nothing_goes_without_it_is_refused_in_plain_words(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "streams.db"
+    store = SqliteStore(path, [STREAM])
+    await store.start()
+    await store.stop()
+    whole = path.read_bytes()
+    for at, bytes_ in (
+        (100, b"\xff" * 8),
+        (3900, b"\xc5\xa0" * 90),
+        (4096, b"\0" * 4096),
+        (4100, b"\xff" * 9),
+    ):
+        path.write_bytes(whole[:at] + bytes_ + whole[at + len(bytes_) :])
+        assert "is damaged where the gateway can't do without it" in await refused(path)
+    path.write_bytes(whole[:5000])
+    assert await refused(path)
 
 
 def hold(path: Path, ready: object) -> None:
