@@ -13,6 +13,7 @@ LIMITS: Final = (
     "connections_per_subject",
     "connects_per_second_per_address",
     "subscriptions_per_connection",
+    "filter_shapes",
     "commands_per_second",
     "publishes_per_second",
     "publish_bytes_per_second",

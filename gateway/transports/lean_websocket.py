@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _PING_FRAME = server_frame(b"", PING)
 
+_TURN_SECONDS = 0.001
+"""How long one connection's messages are taken before others get their turn: one read can hold thousands."""
+
 
 def _discard(frames: bytes) -> None:
     """What ``write`` does once nothing may be written any more."""
@@ -109,8 +112,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         if self._open and (early or self._frames.backlog or self._frames.failure is not None):
             self._backlog = early
             if not self._paused:
-                self.pause_reading()
-                self.resume_reading()
+                self._yield()
 
     # Connection: what the session calls
 
@@ -203,15 +205,13 @@ class LeanWebSocketProtocol(asyncio.Protocol):
     def _receive(self, data: bytes) -> None:
         frames = self._frames
         completed = False
-        while True:
-            events = frames.feed(data)
-            if self._timed or frames.unfinished:
-                # A client that sends pongs in between has not come any further.
-                completed = completed or any(opcode < CLOSE for opcode, _ in events)
-            self._deliver(events)
-            if not (self._delivering and frames.backlog):
-                break
-            data = b""
+        events = frames.feed(data)
+        if self._timed or frames.unfinished:
+            # A client that sends pongs in between has not come any further.
+            completed = any(opcode < CLOSE for opcode, _ in events)
+        self._deliver(events)
+        if self._delivering and frames.backlog:
+            self._yield()
         if self._delivering and frames.failure is not None:
             self._context.log.warning("WebSocket closed: %s", frames.failure.reason)
             self.close(frames.failure.code, frames.failure.reason)
@@ -222,7 +222,10 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         handler = self._handler
         if handler is None:
             return
+        until = monotonic() + _TURN_SECONDS if len(events) > 1 else 0.0
         for index, (opcode, payload) in enumerate(events):
+            if index and self._delivering and monotonic() > until:
+                self._yield()
             if not self._delivering:
                 self._backlog = [*self._backlog, *events[index:]] if self._open else ()
                 return
@@ -234,13 +237,20 @@ class LeanWebSocketProtocol(asyncio.Protocol):
             except Exception as error:  # noqa: BLE001 - a session's defect must not reach its neighbours
                 self._failed(error)
 
+    def _yield(self) -> None:
+        """Go on in the loop's next turn."""
+        self.pause_reading()
+        self.resume_reading()
+
     def _go_on(self) -> None:
         if not self._open or self._paused:
             return
         self._delivering = True
         events, self._backlog = self._backlog, ()
         self._deliver(events)
-        if self._delivering:
+        if self._delivering and events and self._frames.backlog:
+            self._yield()
+        elif self._delivering:
             self._receive(b"")
         if self._delivering and not self._transport.is_closing():
             self._transport.resume_reading()

@@ -287,7 +287,7 @@ class WebSocketSession(WayOut):
         former = self.principal if self._session.state is not SessionState.UNAUTHENTICATED else None
         try:
             principal = await authentication.authenticate(command.token)
-            ended = authentication.take_on(principal, former, self._outbox, self._arrival.place)
+            ended = await authentication.take_on(principal, former, self._outbox, self._arrival.place)
         except GatewayError as error:
             self._carry_out(self._session.deny(error, command.ref))
         except Exception as error:  # noqa: BLE001 - the client must not wait for ever
