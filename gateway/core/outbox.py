@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from gateway.core.stream_path import StreamPath
 
 
+_CROWDED = 4096
+"""Publications that wait times subscriptions, each to be held to each: about a millisecond."""
+
+
 class Encoder(Protocol):
     """A wire format, as far as the way out needs it."""
 
@@ -145,6 +149,15 @@ class Outbox:
         """Bytes that wait here; the transport's buffer is not among them."""
         waiting = self._backlog.bytes if self._backlog is not None else 0
         return waiting + self._lane_bytes + sum(map(len, self._pieces()))
+
+    @property
+    def crowded(self) -> bool:
+        """So much waits under so many subscriptions that a change of one of them would take long.
+
+        Each publication that waits may have to be given to another subscription that matches it.
+        """
+        backlog = self._backlog
+        return backlog is not None and backlog.messages * len(self.subscriptions) > _CROWDED
 
     def append(self, frames: bytes) -> bool:
         """Have ``frames`` written behind what is pending; only while ``direct``.

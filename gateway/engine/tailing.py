@@ -42,7 +42,7 @@ _LINGER_SECONDS = 30.0
 """How long a tail goes on after the last interest, for those who come back."""
 
 _AFTER_FAILURE = Backoff(first_seconds=0.1, limit_seconds=2.0)
-_REMEMBERED_FILTERS = 65536
+_REMEMBERED_FILTERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
