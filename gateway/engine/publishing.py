@@ -149,7 +149,11 @@ class Publisher:
         self, command: Publish, publication: Publication, key: tuple[str | None, str], size: int
     ) -> Receipt | asyncio.Future[Receipt]:
         fingerprint = _fingerprint(command)
-        first = self._answers.reserve(key, fingerprint, now=time.monotonic())
+        try:
+            first = self._answers.reserve(key, fingerprint, now=time.monotonic(), owner=key[0])
+        except RateLimited:
+            self._refusals.count("idempotency_entries")
+            raise
         if first is not None:
             self._repeated += 1
             return first

@@ -18,6 +18,7 @@ LIMITS: Final = (
     "publishes_per_second",
     "publish_bytes_per_second",
     "publishes_per_second_per_subject",
+    "idempotency_entries",
     "auth_timeout",
     "credential",
     "grant",

@@ -145,7 +145,9 @@ class Limits(Section):
         description="How long the answer to an idempotency key, or to a webhook's delivery, is remembered.",
     )
     idempotency_entries: Count = Field(
-        default=100000, description="How many of them are remembered; the oldest are forgotten first."
+        default=200000,
+        description="How many of them are remembered. One subject may have as many as are still free: half "
+        "of them where it is the only one. Over it: `rate_limited`, HTTP 429.",
     )
     cached_topics: Count = Field(
         default=65536,
