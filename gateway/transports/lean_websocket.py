@@ -35,6 +35,9 @@ _PING_FRAME = server_frame(b"", PING)
 _TURN_SECONDS = 0.001
 """How long one connection's messages are taken before others get their turn: one read can hold thousands."""
 
+_STEP = 4
+"""Messages between two looks at the clock: each look is 2 % of what publishing takes."""
+
 
 def _discard(frames: bytes) -> None:
     """What ``write`` does once nothing may be written any more."""
@@ -63,6 +66,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         "_pong",
         "_timed",
         "_transport",
+        "_woken",
         "_writing",
         "last_received",
         "writable",
@@ -91,6 +95,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         self._open = True
         self._delivering = True  # open, and neither paused nor about to go on after a pause
         self._paused = False
+        self._woken = False  # `_go_on` is about to be called
         self._timed = False
         self._backlog: Sequence[Event] = ()
         self._pong: bytes | None = None
@@ -153,7 +158,9 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         if self._open and self._paused:
             self._paused = False
             # Not from inside the session's own call: it could be called back before it has returned.
-            self._context.loop.call_soon(self._go_on)
+            if not self._woken:
+                self._woken = True
+                self._context.loop.call_soon(self._go_on)
 
     def ping(self) -> None:
         """Send a ping, if anything can be sent."""
@@ -222,9 +229,9 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         handler = self._handler
         if handler is None:
             return
-        until = monotonic() + _TURN_SECONDS if len(events) > 1 else 0.0
+        until = monotonic() + _TURN_SECONDS if len(events) > _STEP else 0.0
         for index, (opcode, payload) in enumerate(events):
-            if index and self._delivering and monotonic() > until:
+            if index and not index % _STEP and monotonic() > until and self._delivering:
                 self._yield()
             if not self._delivering:
                 self._backlog = [*self._backlog, *events[index:]] if self._open else ()
@@ -243,6 +250,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         self.resume_reading()
 
     def _go_on(self) -> None:
+        self._woken = False
         if not self._open or self._paused:
             return
         self._delivering = True

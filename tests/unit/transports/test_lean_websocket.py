@@ -137,7 +137,7 @@ class Listener(Owner):
             asyncio.get_running_loop().call_soon(self._next_turn)
 
 
-@pytest.mark.parametrize(("seconds", "most"), [(-1.0, 1), (1000.0, EVENTS_AT_ONCE)])
+@pytest.mark.parametrize(("seconds", "most"), [(-1.0, lean_websocket._STEP), (1000.0, EVENTS_AT_ONCE)])
 async def test_the_messages_of_one_read_are_taken_in_several_turns_in_order(
     peer, monkeypatch: pytest.MonkeyPatch, seconds: float, most: int
 ) -> None:
@@ -161,12 +161,29 @@ async def test_a_session_that_pauses_between_turns_gets_nothing_until_it_resumes
     monkeypatch.setattr(lean_websocket, "_TURN_SECONDS", -1.0)
     _, ours = peer
     connection, listener = await connect(ours, b"", Listener)
-    connection.data_received(b"".join(b"\x81\x83\0\0\0\0" + each for each in (b"one", b"two", b"end")))
+    sent = [b"one"] * lean_websocket._STEP + [b"two", b"end"]
+    connection.data_received(b"".join(b"\x81\x83\0\0\0\0" + each for each in sent))
     connection.pause_reading()
     for _ in range(5):
         await asyncio.sleep(0)
-    assert len(listener.heard) == 1
+    assert len(listener.heard) == lean_websocket._STEP
     connection.resume_reading()
     await listener.last.wait()
-    assert [payload for _, payload in listener.heard] == [b"one", b"two", b"end"]
+    assert [payload for _, payload in listener.heard] == sent
+    connection.abort()
+
+
+async def test_pausing_and_resuming_between_turns_gives_no_more_turns(
+    peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lean_websocket, "_TURN_SECONDS", -1.0)
+    _, ours = peer
+    connection, listener = await connect(ours, b"", Listener)
+    sent = [b"one"] * 100 + [b"end"]
+    connection.data_received(b"".join(b"\x81\x83\0\0\0\0" + each for each in sent))
+    for _ in range(3):
+        connection.pause_reading()
+        connection.resume_reading()
+    await listener.last.wait()
+    assert max(Counter(turn for turn, _ in listener.heard).values()) == lean_websocket._STEP
     connection.abort()
