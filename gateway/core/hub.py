@@ -136,7 +136,7 @@ class Hub:
         self._targets.tidy()
         if old is not None:
             _end_reader(old)
-            outbox.release(old)
+            outbox.release(old, self._subscriptions.matching(outbox))
         self._spills.subscriptions_changed(outbox)
         return first
 
@@ -156,7 +156,7 @@ class Hub:
         _end_reader(subscription)
         last = self._subscriptions.remove(outbox, topic_filter)
         self._targets.tidy()
-        outbox.release(subscription)
+        outbox.release(subscription, self._subscriptions.matching(outbox))
         self._spills.subscriptions_changed(outbox)
         return last
 

@@ -17,6 +17,8 @@ from gateway.core.trie import FilterIndex
 from gateway.errors import TooManyShapes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.core.hub_facts import HubLimits
     from gateway.core.outbox import Outbox
     from gateway.core.stream_path import StreamPath
@@ -124,6 +126,11 @@ class Subscriptions:
             del path.interests[interest]
         interest.retire()
         return True
+
+    def matching(self, outbox: Outbox) -> Callable[[str], list[Subscription]]:
+        """What finds the live subscriptions of ``outbox`` that match a topic."""
+        match = self.match
+        return lambda topic: [each.members[outbox] for each in match(topic) if outbox in each.members]
 
     def leave(self, outbox: Outbox) -> None:
         """``outbox`` has ended; its subscriptions are removed one by one."""

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gateway.core import changes, target_lists
 from gateway.core import hub as hub_module
+from gateway.core import outbox as outbox_module
 from gateway.core.commands import Overflow
 from gateway.core.events import Pong
 from gateway.core.hub import Hub, HubLimits
@@ -403,3 +404,17 @@ def test_slices_write_every_touched_connection_once(sizes: list[int], limit: int
     while part := hub.take_writes(limit):
         taken += part
     assert sorted(map(id, taken)) == sorted(id(outbox) for crowd in crowds.values() for outbox in crowd)
+
+
+def test_what_waits_is_held_to_the_index_and_not_to_each_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub()
+    outbox = connect(hub, "a/#", "a/+", *(f"b/{number}" for number in range(500)))
+    hub.block(outbox, 0, now=0.0)
+    for number in range(100):
+        hub.deliver(publication(f"a/{number}", str(number)))
+    hub.settle()
+    monkeypatch.setattr(outbox_module, "matches", None)
+    hub.unsubscribe(outbox, "a/#")
+    assert outbox.waiting_messages == 100
+    hub.unsubscribe(outbox, "a/+")
+    assert outbox.waiting_messages == 0
