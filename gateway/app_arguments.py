@@ -105,6 +105,9 @@ def hub_limits(limits: Limits) -> HubLimits:
     return HubLimits(
         subscriptions=limits.subscriptions_per_connection,
         cached_topics=limits.cached_topics,
+        match_cache_bytes=limits.match_cache_bytes,
+        filter_shapes=limits.filter_shapes,
+        shapes=limits.filter_shapes_per_connection,
         # A tick's share of the outbox: what a connection is given at once must fit it besides what waits.
         tick_bytes=min(256 * 1024, limits.outbox_bytes // 4),
         tick_messages=limits.outbox_messages,

@@ -14,6 +14,7 @@ GatewayError
 │   ├── TooLarge                too_large
 │   ├── Conflict                conflict
 │   ├── TooMany                 too_many
+│   │   └── TooManyShapes
 │   └── RateLimited             rate_limited     retry later
 ├── ServerError                 our fault
 │   ├── Unavailable             unavailable      retry later
@@ -140,6 +141,10 @@ class TooMany(ClientError):
     code = "too_many"
     http_status = 429
     retry = True
+
+
+class TooManyShapes(TooMany):
+    """A topic filter that would make matching too expensive, among those that are there."""
 
 
 class RateLimited(ClientError):

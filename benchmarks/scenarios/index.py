@@ -1,4 +1,4 @@
-"""F8: the filter index with a million filters."""
+"""F8: the filter index with a million filters, and what hostile ones cost at worst."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.hostile_shapes import BOUNDS
 from benchmarks.machine import server_cpu
 from benchmarks.measurement import Column, Measurement, Target
 from benchmarks.scenarios.base import Scenario
@@ -28,7 +29,10 @@ class Index(Scenario):
         Column("change_microseconds", "subscribe + unsubscribe µs", 1),
         Column("build_microseconds", "insert while filling µs", 1),
         Column("bytes_per_filter", "bytes / filter"),
-        Column("flushed", "cached topics flushed"),
+        Column("flushed", "hot topics flushed"),
+        Column("worst_publish_visited", "worst publish: nodes visited"),
+        Column("worst_publish_links", "worst publish: links"),
+        Column("worst_command_links", "worst command: links"),
         Column("filters", "filters"),
     )
     targets = (
@@ -36,6 +40,7 @@ class Index(Scenario):
         Target("index", "cold_microseconds", at_most=30),
         Target("index", "change_microseconds", at_most=15),
         Target("index", "flushed", at_most=0),
+        *(Target("index", f"worst_{name}", at_most=most) for name, most in BOUNDS.items()),
     )
 
     async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:  # noqa: ARG002

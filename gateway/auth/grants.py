@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 SUBJECT: Final = "{sub}"
 """Stands for the subject in a grant: ``users/{sub}/#``."""
 
-# Every connection may have grants of its own, so this bounds memory too: about 75 KB with the longest topics.
-_REMEMBERED_TOPICS: Final = 128
+# Every connection may have grants of its own, so these bound memory too: to about 20 KB. Longer topics are
+# matched each time.
+_REMEMBERED_TOPICS: Final = 64
+_LONGEST_REMEMBERED: Final = 128
 _SPECIAL: Final = frozenset("/+#\0")
 
 
@@ -61,9 +63,10 @@ class Grants:
         answer = self._answers.get(topic)
         if answer is None:
             answer = any(matches(grant, topic) for grant in self.publish)
-            if len(self._answers) >= _REMEMBERED_TOPICS:
-                self._answers.clear()
-            self._answers[topic] = answer
+            if len(topic) <= _LONGEST_REMEMBERED:
+                if len(self._answers) >= _REMEMBERED_TOPICS:
+                    self._answers.clear()
+                self._answers[topic] = answer
         return answer
 
     def may_subscribe(self, topic_filter: str) -> bool:

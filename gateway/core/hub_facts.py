@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.core.commands import Overflow
+    from gateway.core.trie import IndexStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +17,18 @@ class HubLimits:
     Attributes:
         subscriptions: per connection.
         cached_topics: topics whose matching filters are remembered.
-        cached_targets: connections in remembered target lists, all lists together.
+        match_cache_bytes: about how large they and the remembered target lists may be together.
+        filter_shapes: different beginnings of the shapes of long filters; see ``shapes.py``.
+        shapes: different shapes of one connection's filters.
         tick_bytes: what a connection may be given in one tick before it is written.
         tick_messages: the same in messages.
     """
 
     subscriptions: int = 1000
     cached_topics: int = 65536
-    cached_targets: int = 4_000_000
+    match_cache_bytes: int = 128 * 1024 * 1024
+    filter_shapes: int = 2048
+    shapes: int = 256
     tick_bytes: int = 256 * 1024
     tick_messages: int = 1024
 
@@ -36,6 +41,8 @@ class HubStatistics:
         connections: attached outboxes.
         subscriptions: of all connections.
         filters: distinct ones.
+        index: how they are matched.
+        target_list_bytes: about how large the remembered target lists are.
         published: publications fanned out.
         unmatched: those of them that nobody subscribed to.
         delivered: publications times the connections that were given them, even if lost later.
@@ -49,6 +56,8 @@ class HubStatistics:
     connections: int
     subscriptions: int
     filters: int
+    index: IndexStatistics
+    target_list_bytes: int
     published: int
     unmatched: int
     delivered: int

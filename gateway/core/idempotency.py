@@ -1,10 +1,15 @@
 """First answers, remembered for a while, so that a repeat is answered as before and not done again.
 
-The window is bounded by age and by count. All entries live equally long, so the oldest one is also the next
-to expire: what has run out is dropped from the front as new answers come in, which costs each entry once.
+The window is bounded by age and by count. What was reserved is not forgotten before its time: a repeat that
+came after that would be done twice, and nobody would know. So where there is no room a new key is refused.
+Nor may one owner of keys take the room of all: each may hold as many as are still free. One alone can have
+half of them, two a third each, and however many there are, some room is left for the next.
 
-A request whose answer is still on its way is reserved. Its repeat can be given neither an answer nor a second
-run, so it is refused with a conflict until the first one is remembered or released.
+All entries live equally long, so the oldest one is also the next to expire: what has run out is dropped
+from the front as new answers come in, which costs each entry once.
+
+A request whose answer is still on its way is reserved. Its repeat can be given neither an answer nor a
+second run, so it is refused with a conflict until the first one is remembered or released.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ class _Remembered(NamedTuple, Generic[A]):
     fingerprint: bytes
     answer: A
     expires: float
+    owner: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +48,17 @@ class AnswerWindow(Generic[A]):
     everything that must be the same in a repeat; make it a digest, since it is kept.
     """
 
-    __slots__ = ("_answers", "_entries", "_reserved", "_seconds")
+    __slots__ = ("_answers", "_entries", "_held", "_reserved", "_seconds")
 
     def __init__(self, *, seconds: float, entries: int) -> None:
-        """Remember each answer for ``seconds``, and at most ``entries`` of them: the oldest go first."""
+        """Remember each answer for ``seconds``, and at most ``entries`` of them."""
         if entries < 1:
             raise ValueError(f"entries {entries!r}: must be at least 1")
         self._seconds = seconds
         self._entries = entries
         self._answers: OrderedDict[Hashable, _Remembered[A]] = OrderedDict()
-        self._reserved: dict[Hashable, bytes] = {}
+        self._reserved: dict[Hashable, tuple[bytes, str | None]] = {}
+        self._held: dict[str | None, int] = {}
 
     def recall(self, key: Hashable, fingerprint: bytes, *, now: float) -> A | None:
         """Return the first answer to ``key``, or None if there is none (any more).
@@ -61,46 +68,57 @@ class AnswerWindow(Generic[A]):
         """
         reserved = self._reserved.get(key)
         if reserved is not None:
-            _require_same(reserved, fingerprint)
+            _require_same(reserved[0], fingerprint)
             raise Conflict("the first publish with this idempotency key is still being published")
         first = self._answers.get(key)
         if first is None:
             return None
         if first.expires <= now:
             del self._answers[key]
+            self._give_back(first.owner)
             return None
         _require_same(first.fingerprint, fingerprint)
         return first.answer
 
-    def reserve(self, key: Hashable, fingerprint: bytes, *, now: float) -> A | None:
+    def reserve(self, key: Hashable, fingerprint: bytes, *, now: float, owner: str | None = None) -> A | None:
         """Return the first answer, or None: the caller now owns ``key`` and must ``remember`` or ``release``.
 
         Raises:
             Conflict: as ``recall``.
-            RateLimited: as many keys are reserved as the window may have entries.
+            RateLimited: ``owner`` holds as many keys as are free, or more.
         """
         answer = self.recall(key, fingerprint, now=now)
         if answer is None:
-            if len(self._reserved) >= self._entries:
+            self._forget_expired(now)
+            held = self._held.get(owner, 0)
+            if held >= self._entries - len(self._answers) - len(self._reserved):
                 raise RateLimited(
-                    f"more than {self._entries} publishes with an idempotency key are under way"
+                    f"{held} idempotency keys of this publisher are remembered, as many as may be"
                 )
-            self._reserved[key] = fingerprint
+            self._reserved[key] = (fingerprint, owner)
+            self._held[owner] = held + 1
         return answer
 
     def release(self, key: Hashable) -> None:
         """End a reservation, if any, without an answer, so that the request may be tried again."""
-        self._reserved.pop(key, None)
+        reserved = self._reserved.pop(key, None)
+        if reserved is not None:
+            self._give_back(reserved[1])
 
     def remember(self, key: Hashable, fingerprint: bytes, answer: A, *, now: float) -> None:
-        """Keep ``answer`` and end the reservation, if any; an answer that still lives stays the first."""
-        self._reserved.pop(key, None)
+        """Keep ``answer`` and end the reservation, if any; an answer that still lives stays the first.
+
+        Without a reservation there may be no room for it: then the oldest goes.
+        """
+        _, owner = self._reserved.get(key, (fingerprint, None))
+        self.release(key)
         self._forget_expired(now)
         if key in self._answers:
             return
         if len(self._answers) >= self._entries:
-            self._answers.popitem(last=False)
-        self._answers[key] = _Remembered(fingerprint, answer, now + self._seconds)
+            self._give_back(self._answers.popitem(last=False)[1].owner)
+        self._answers[key] = _Remembered(fingerprint, answer, now + self._seconds, owner)
+        self._held[owner] = self._held.get(owner, 0) + 1
 
     def statistics(self) -> AnswerStatistics:
         """What is held now."""
@@ -109,7 +127,15 @@ class AnswerWindow(Generic[A]):
     def _forget_expired(self, now: float) -> None:
         # `recall` may have taken one out of the middle; the order of the rest is still that of expiry.
         while self._answers and next(iter(self._answers.values())).expires <= now:
-            self._answers.popitem(last=False)
+            _, gone = self._answers.popitem(last=False)
+            self._give_back(gone.owner)
+
+    def _give_back(self, owner: str | None) -> None:
+        held = self._held[owner] - 1
+        if held:
+            self._held[owner] = held
+        else:
+            del self._held[owner]
 
 
 def _require_same(first: bytes, fingerprint: bytes) -> None:

@@ -20,13 +20,17 @@ from gateway.core.topics import matches
 from gateway.errors import OutboxClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.core.batch import Batch
     from gateway.core.catchup import Reader, SpillReader
     from gateway.core.events import Event
     from gateway.core.publication import Publication
     from gateway.core.stream_path import StreamPath
+
+
+_CROWDED = 4096
+"""Publications that wait times subscriptions, each to be held to each: about a millisecond."""
 
 
 class Encoder(Protocol):
@@ -145,6 +149,15 @@ class Outbox:
         """Bytes that wait here; the transport's buffer is not among them."""
         waiting = self._backlog.bytes if self._backlog is not None else 0
         return waiting + self._lane_bytes + sum(map(len, self._pieces()))
+
+    @property
+    def crowded(self) -> bool:
+        """So much waits under so many subscriptions that a change of one of them would take long.
+
+        Each publication that waits may have to be given to another subscription that matches it.
+        """
+        backlog = self._backlog
+        return backlog is not None and backlog.messages * len(self.subscriptions) > _CROWDED
 
     def append(self, frames: bytes) -> bool:
         """Have ``frames`` written behind what is pending; only while ``direct``.
@@ -265,23 +278,39 @@ class Outbox:
         self._lane_bytes = 0
         return b"".join(frames)
 
-    def governing(self, topic: str, batch: Batch | None = None) -> Subscription | None:
+    def matching(self, topic: str) -> list[Subscription]:
+        """Its live subscriptions that match ``topic``, looked for one by one."""
+        return [each for each in self.subscriptions.values() if each.live and matches(each.filter, topic)]
+
+    def governing(
+        self,
+        topic: str,
+        batch: Batch | None = None,
+        matching: Callable[[str], Sequence[Subscription]] | None = None,
+    ) -> Subscription | None:
         """The subscription whose policy decides over a publication on ``topic``, or None.
 
         A ``batch`` that it waits in tells whether a stream captured it, or whether one subscription alone
-        gets it.
+        gets it. ``matching`` is the same as the outbox's own, from an index.
         """
         if batch is not None and batch.filter is not None:
             return self.subscriptions.get(batch.filter)
-        matching = [each for each in self.subscriptions.values() if each.live and matches(each.filter, topic)]
+        found = (matching or self.matching)(topic)
         captured = batch is not None and batch.path is not None
-        return governing(matching, captured=captured) if matching else None
+        return governing(found, captured=captured) if found else None
 
-    def release(self, subscription: Subscription) -> None:
+    def release(
+        self, subscription: Subscription, matching: Callable[[str], Sequence[Subscription]] | None = None
+    ) -> None:
         """Let go of what waits for ``subscription`` alone; its untold gaps go ahead of its last reply."""
-        if self._backlog is not None:
-            for gap in self._backlog.forget(subscription, self.governing):
-                self.reply(gap)
+        if self._backlog is None:
+            return
+
+        def successor(topic: str, batch: Batch) -> Subscription | None:
+            return self.governing(topic, batch, matching)
+
+        for gap in self._backlog.forget(subscription, successor):
+            self.reply(gap)
 
     def close(self) -> None:
         """Let go of everything; what waits is lost with the connection."""

@@ -1,4 +1,4 @@
-"""Which publications of one stream some filters want; answers are remembered by topic.
+"""Which publications of one stream a filter wants; answers are remembered by topic.
 
 What the stream captures says nothing of what it holds: it may have been configured differently before, or
 still be on another node. So each topic is looked at, also for filters that cover the whole stream.
@@ -6,32 +6,37 @@ still be on another node. So each topic is looked at, also for filters that cove
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.core.topics import matches
 
-_REMEMBERED = 4096
+_REMEMBERED: Final = 1024
+_LONGEST: Final = 128
+"""Longer topics are matched each time: what is remembered would be bounded in topics alone."""
 
 
 class Selection:
-    """The union of some filters, asked about topics of one stream.
+    """A filter, asked about topics of one stream.
 
     Attributes:
-        everything: one filter is ``#``, so that no topic needs to be looked at.
+        everything: the filter is ``#``, so that no topic needs to be looked at.
     """
 
-    __slots__ = ("_answers", "_filters", "everything")
+    __slots__ = ("_answers", "_filter", "everything")
 
-    def __init__(self, filters: tuple[str, ...]) -> None:
-        self._filters = filters
+    def __init__(self, topic_filter: str) -> None:
+        self._filter = topic_filter
         self._answers: dict[str, bool] = {}
         # Nothing can be published to what begins with ``$``.
-        self.everything = "#" in filters
+        self.everything = topic_filter == "#"
 
     def picks(self, topic: str) -> bool:
-        """Whether one of the filters matches ``topic``."""
+        """Whether the filter matches ``topic``."""
         answer = self._answers.get(topic)
         if answer is None:
-            if len(self._answers) >= _REMEMBERED:
-                self._answers.clear()
-            answer = self.everything or any(matches(each, topic) for each in self._filters)
-            self._answers[topic] = answer
+            answer = self.everything or matches(self._filter, topic)
+            if len(topic) <= _LONGEST:
+                if len(self._answers) >= _REMEMBERED:
+                    self._answers.clear()
+                self._answers[topic] = answer
         return answer

@@ -69,7 +69,7 @@ class Spills:
         Where it is behind already, it goes back.
         """
         if outbox.spill is None:
-            outbox.spill = SpillReader(outbox)
+            outbox.spill = SpillReader(outbox, self._subscriptions.match)
             if not outbox.direct:
                 outbox.spill.park()
         epoch = path.tail.epoch

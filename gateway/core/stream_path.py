@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.core.tail_window import TailWindow
     from gateway.core.targets import Interest
 
-_SELECTIONS = 128
+_SELECTIONS = 64
 
 
 class StreamPath:
@@ -36,7 +36,7 @@ class StreamPath:
         self.window: TailWindow | None = None
         self.interests: dict[Interest, None] = {}
         self.behind: set[Outbox] = set()
-        self._selections: OrderedDict[tuple[str, ...], Selection] = OrderedDict()
+        self._selections: OrderedDict[str, Selection] = OrderedDict()
 
     @property
     def tail(self) -> TailWindow:
@@ -44,13 +44,13 @@ class StreamPath:
         assert self.window is not None, f"nothing tails {self.stream!r}"
         return self.window
 
-    def selection(self, filters: tuple[str, ...]) -> Selection:
-        """What ``filters`` want of the stream; readers with the same filters share what has been matched."""
-        found = self._selections.get(filters)
+    def selection(self, topic_filter: str) -> Selection:
+        """What a filter wants of the stream; readers with the same filter share what has been matched."""
+        found = self._selections.get(topic_filter)
         if found is None:
             if len(self._selections) >= _SELECTIONS:
                 self._selections.popitem(last=False)
-            found = self._selections[filters] = Selection(filters)
+            found = self._selections[topic_filter] = Selection(topic_filter)
         return found
 
     def __repr__(self) -> str:

@@ -7,7 +7,6 @@ their own, without the connections that are behind on it, so that live topics pa
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.core.subscription import Subscription, governing
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
     from gateway.core.stream_path import StreamPath
 
 
+_NOBODY: dict[Outbox, Subscription] = {}
+"""The members of a filter that nobody subscribes with any more; stays empty."""
+
+
 class Interest:
     """A filter's subscribers.
 
@@ -26,17 +29,20 @@ class Interest:
         paths: the streams of which the filter may match something.
         members: each connection's subscription with this filter, where that is live.
         apart: the same where it isn't live yet; None while there is none.
-        users: the target lists that they are part of.
+        users: the target lists that they are part of, and that hold as far as this one is concerned; None
+            while there is none.
+        changed: the number of the last change here that target lists have to know of.
     """
 
-    __slots__ = ("apart", "filter", "members", "paths", "users")
+    __slots__ = ("apart", "changed", "filter", "members", "paths", "users")
 
     def __init__(self, topic_filter: str, paths: tuple[StreamPath, ...] = ()) -> None:
         self.filter = topic_filter
         self.paths = paths
         self.members: dict[Outbox, Subscription] = {}
         self.apart: dict[Outbox, Subscription] | None = None
-        self.users: set[Targets] = set()
+        self.users: set[Targets] | None = None
+        self.changed = 0
 
     @property
     def is_empty(self) -> bool:
@@ -61,6 +67,11 @@ class Interest:
             if not self.apart:
                 self.apart = None
 
+    def retire(self) -> None:
+        """Nobody subscribes with the filter any more: be small, remembered answers may hold this for long."""
+        self.filter = ""
+        self.members = _NOBODY
+
 
 Key: TypeAlias = "tuple[Interest, ...] | tuple[StreamPath, tuple[Interest, ...]]"
 """What a list is kept under: the interests that match, and the stream where one captures the topic."""
@@ -77,19 +88,24 @@ class Targets:
         aside: subscriptions that read their history: what is live comes to each of them with its filter.
         count: all of them.
         lone: the connection, where there is only one, and nothing is aside.
+        number: of the last change that went into it; see ``target_lists.py``.
+        kept: it has its place among the remembered ones.
     """
 
-    __slots__ = ("aside", "count", "groups", "interests", "key", "lone", "path")
+    __slots__ = ("aside", "count", "groups", "interests", "kept", "key", "lone", "number", "path")
 
     def __init__(self, interests: tuple[Interest, ...], path: StreamPath | None = None) -> None:
         self.interests = interests
         self.path = path
         self.key: Key = interests if path is None else (path, interests)
-        outboxes: Iterable[Outbox] = (
-            interests[0].members
-            if len(interests) == 1
-            else dict.fromkeys(outbox for interest in interests for outbox in interest.members)
-        )
+        self.number = 0
+        self.kept = False
+        outboxes: Iterable[Outbox] = interests[0].members
+        if len(interests) > 1:
+            merged: dict[Outbox, Subscription] = {}
+            for interest in interests:
+                merged.update(interest.members)
+            outboxes = merged
         if path is not None and path.behind:
             outboxes = [outbox for outbox in outboxes if outbox not in path.behind]
         by_encoder: dict[Encoder, list[Outbox]] = {}
@@ -108,50 +124,6 @@ class Targets:
             (interest.members[outbox] for interest in self.interests if outbox in interest.members),
             captured=self.path is not None,
         )
-
-
-class TargetLists:
-    """The lists in use, bounded by the connections in them; the oldest go first.
-
-    Attributes:
-        references: connections in all lists together.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lists: OrderedDict[Key, Targets] = OrderedDict()
-        self.recall = self._lists.get
-        self.references = 0
-
-    def __len__(self) -> int:
-        return len(self._lists)
-
-    def make(self, interests: tuple[Interest, ...], path: StreamPath | None = None) -> Targets:
-        """Make the list for ``interests``, for which ``recall`` found none."""
-        targets = Targets(interests, path)
-        while self._lists and self.references + targets.count > self._limit:
-            self._drop(next(iter(self._lists.values())))
-        self._lists[targets.key] = targets
-        self.references += targets.count
-        for interest in interests:
-            interest.users.add(targets)
-        return targets
-
-    def forget(self, interest: Interest) -> None:
-        """``interest`` has gained or lost a member: let go of every list that it is part of."""
-        for targets in tuple(interest.users):
-            self._drop(targets)
-
-    def forget_path(self, interest: Interest, path: StreamPath) -> None:
-        """A member of ``interest`` fell behind on ``path`` or is level again."""
-        for targets in [each for each in interest.users if each.path is path]:
-            self._drop(targets)
-
-    def _drop(self, targets: Targets) -> None:
-        del self._lists[targets.key]
-        self.references -= targets.count
-        for interest in targets.interests:
-            interest.users.discard(targets)
 
 
 def _aside(interests: tuple[Interest, ...]) -> tuple[tuple[Outbox, Subscription], ...]:

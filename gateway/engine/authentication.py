@@ -36,10 +36,10 @@ class Authentication:
         """Return whom ``token`` speaks for; see ``Authenticator``."""
         return await self._authenticator.authenticate(token)
 
-    def take_on(
+    async def take_on(
         self, principal: Principal, former: Principal | None, outbox: Outbox, place: Place
     ) -> list[Event]:
-        """Have a connection that was ``former``'s speak for ``principal``.
+        """Have a connection that was ``former``'s speak for ``principal``; no command may come meanwhile.
 
         Returns:
             An ``error`` for each subscription that the new grants don't cover and that has ended for it.
@@ -51,9 +51,9 @@ class Authentication:
         if former is not None and former.subject is not None and former.subject != principal.subject:
             raise NotPermitted("the credential is another subject's than this connection's")
         place.identify(principal.subject)
-        if not outbox.subscriptions:
+        if not outbox.subscriptions or (former is not None and former.grants == principal.grants):
             return []
-        ended = self._subscriber.restrict(outbox, principal.grants)
+        ended = await self._subscriber.restrict(outbox, principal.grants)
         return [
             Failure("forbidden", f"the subscription to {each!r} has ended: no grant covers it any more")
             for each in ended

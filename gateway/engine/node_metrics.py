@@ -38,6 +38,19 @@ def register_metrics(
         "subscriptions", "Subscriptions of all connections.", lambda: hub.statistics().subscriptions
     )
     metrics.gauge("filters", "Distinct topic filters.", lambda: hub.statistics().filters)
+    metrics.counter(
+        "matches", "Topics matched with no answer at hand.", lambda: hub.statistics().index.misses
+    )
+    metrics.gauge(
+        "match_cache_bytes",
+        "What remembered matches take, about.",
+        lambda: hub.statistics().index.cached_bytes + hub.statistics().target_list_bytes,
+    )
+    metrics.gauge(
+        "filter_shapes",
+        "What long filters' shapes take of their budget.",
+        lambda: hub.statistics().index.shape_beginnings,
+    )
     metrics.gauge("slow_consumers", "Connections that take nothing now.", lambda: hub.statistics().blocked)
     metrics.counter("publications", "Accepted publications.", lambda: publisher.statistics().accepted)
     metrics.counter("publication_bytes", "Bytes of their bodies.", lambda: publisher.statistics().bytes)

@@ -116,7 +116,7 @@ class Publisher:
             dedupe = None if command.idempotency_key is None else _dedupe(command, principal.subject)
             return self._appender.append(stream, publication, dedupe, size)
         if command.idempotency_key is not None:
-            return self._submit_once(command, publication, (principal.subject, command.idempotency_key), size)
+            return self._submit_once(command, publication, principal.subject, size)
         return self._hand_over(publication, size)
 
     async def publish(self, command: Publish, principal: Principal) -> Receipt:
@@ -146,10 +146,17 @@ class Publisher:
         return receipt if handed_over is None else _after(handed_over, receipt)
 
     def _submit_once(
-        self, command: Publish, publication: Publication, key: tuple[str | None, str], size: int
+        self, command: Publish, publication: Publication, subject: str | None, size: int
     ) -> Receipt | asyncio.Future[Receipt]:
-        fingerprint = _fingerprint(command)
-        first = self._answers.reserve(key, fingerprint, now=time.monotonic())
+        dedupe = _dedupe(command, subject)
+        # A digest: what is remembered must not be as long as publishers like.
+        key = hashlib.blake2b(dedupe.key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        fingerprint = dedupe.fingerprint
+        try:
+            first = self._answers.reserve(key, fingerprint, now=time.monotonic(), owner=subject)
+        except RateLimited:
+            self._refusals.count("idempotency_entries")
+            raise
         if first is not None:
             self._repeated += 1
             return first
@@ -164,7 +171,7 @@ class Publisher:
             receipt.add_done_callback(lambda done: self._settle(key, fingerprint, done))
         return receipt
 
-    def _settle(self, key: tuple[str | None, str], fingerprint: bytes, done: asyncio.Future[Receipt]) -> None:
+    def _settle(self, key: bytes, fingerprint: bytes, done: asyncio.Future[Receipt]) -> None:
         if done.cancelled() or done.exception() is not None:
             self._answers.release(key)
         else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.commands import StartKind
 from gateway.core.control import is_control
@@ -13,7 +14,7 @@ from gateway.engine.answers import Answer, Answers
 from gateway.engine.following import asks_history
 from gateway.engine.interests import Interests
 from gateway.engine.refusals import Refusals
-from gateway.errors import BadCommand, BusUnavailable, GatewayError, NotPermitted, TooMany
+from gateway.errors import BadCommand, BusUnavailable, GatewayError, NotPermitted, TooMany, TooManyShapes
 
 if TYPE_CHECKING:
     from gateway.auth.grants import Grants
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from gateway.core.stream_path import StreamPath
     from gateway.core.subscription import Subscription
     from gateway.engine.following import Following
+
+_TURN_SECONDS: Final = 0.001
+"""How long one connection's subscriptions are looked at before others get their turn."""
 
 
 class Subscriber:
@@ -50,6 +54,7 @@ class Subscriber:
         self._tails = None if following is None else following.tails
         self._interests = Interests(bus, self._tails)
         self._answers = Answers()
+        self._leaving = False  # `_let_leave` is about to be called
 
     def subscribe(self, outbox: Outbox, command: Subscribe, grants: Grants) -> list[Event] | Answer:
         """Subscribe ``outbox``.
@@ -63,7 +68,8 @@ class Subscriber:
             BadFilter: the filter is not valid.
             NotPermitted: no one grant covers the filter, or it is about what nodes tell each other.
             BadCommand: ``from`` asks for an offset, and not exactly one stream intersects the filter.
-            TooMany: the connection holds as many subscriptions as it may.
+            TooMany: the connection holds as many subscriptions as it may, or matching would become too
+                expensive.
             BusUnavailable: it can't be promised that nothing is missed.
             StreamUnavailable: the same, of a stream.
         """
@@ -108,22 +114,43 @@ class Subscriber:
         self._leave(outbox, topic_filter)
         return Unsubscribed(topic_filter, ref=command.ref)
 
-    def restrict(self, outbox: Outbox, grants: Grants) -> list[str]:
+    async def restrict(self, outbox: Outbox, grants: Grants) -> list[str]:
         """End what ``grants`` don't cover, and return its filters.
 
-        A subscription that has yet to be confirmed is refused: it must not seem to begin after its end.
+        A subscription that has yet to be confirmed is refused: it must not seem to begin after its end. The
+        caller sees to it that no command comes in between: many filters take many turns of the event loop.
         """
-        ended = [each for each in outbox.subscriptions if not grants.may_subscribe(each)]
-        for topic_filter in ended:
+        ended = []
+        until = monotonic() + _TURN_SECONDS
+        for topic_filter in list(outbox.subscriptions):
+            if monotonic() > until:
+                await asyncio.sleep(0)
+                until = monotonic() + _TURN_SECONDS
+            if topic_filter not in outbox.subscriptions or grants.may_subscribe(topic_filter):
+                continue
             self._leave(outbox, topic_filter)
             error = NotPermitted(f"no grant covers {topic_filter[:128]!r} any more")
             self._answers.refuse(outbox, topic_filter, error)
+            ended.append(topic_filter)
         return ended
 
     def end(self, outbox: Outbox) -> None:
-        """``outbox``'s connection has gone, and its subscriptions with it; idempotent."""
-        for topic_filter in self._hub.detach(outbox):
+        """``outbox``'s connection has gone, and its subscriptions with it; idempotent.
+
+        Many of them go in portions, one in each turn of the event loop.
+        """
+        self._end_interests(self._hub.detach(outbox))
+
+    def _end_interests(self, filters: list[str]) -> None:
+        for topic_filter in filters:
             self._interests.leave(topic_filter)
+        if self._hub.leaving and not self._leaving:
+            self._leaving = True
+            asyncio.get_running_loop().call_soon(self._let_leave)
+
+    def _let_leave(self) -> None:
+        self._leaving = False
+        self._end_interests(self._hub.let_leave())
 
     # Live topics
 
@@ -131,8 +158,9 @@ class Subscriber:
         """Take the subscription into the hub; of streams it gets nothing yet."""
         try:
             first = self._hub.subscribe(outbox, command.filter, command.overflow, paths, live=not paths)
-        except TooMany:
-            self._refusals.count("subscriptions_per_connection")
+        except TooMany as error:
+            shapes = isinstance(error, TooManyShapes)
+            self._refusals.count("filter_shapes" if shapes else "subscriptions_per_connection")
             raise
         if first:
             try:

@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from gateway.streams.base import Readable
 
 _PAGE = 1024
-_SLICE = 256
-"""Publications fanned out before other work gets its turn."""
+_TURN_SECONDS = 0.001
+"""How long publications are fanned out before other work gets its turn."""
 
 _WAIT_SECONDS = 10.0
 _LINGER_SECONDS = 30.0
 """How long a tail goes on after the last interest, for those who come back."""
 
 _AFTER_FAILURE = Backoff(first_seconds=0.1, limit_seconds=2.0)
-_REMEMBERED_FILTERS = 65536
+_REMEMBERED_FILTERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,11 +279,13 @@ class Tails:
         if first > window.last + 1:
             self._interrupt(path)
             window.restart(window.epoch, first - 1, first=bounds.first)
-        for number, publication in enumerate(page.publications, start=1):
+        until = time.monotonic() + _TURN_SECONDS
+        for publication in page.publications:
             window.push(publication)
             self._delivery.deliver_captured(publication, path)
-            if number % _SLICE == 0:
+            if time.monotonic() > until:
                 await anyio.lowlevel.checkpoint()
+                until = time.monotonic() + _TURN_SECONDS
 
     def _begin_epoch(self, tail: _Tail, bounds: Bounds) -> None:
         self._interrupt(tail.path)

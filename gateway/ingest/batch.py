@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio.lowlevel
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     Outcome: TypeAlias = Receipt | asyncio.Future[Receipt] | GatewayError
 
-ITEMS_PER_TURN: Final = 256
-"""How many messages are published before other tasks get the event loop: about a millisecond's worth."""
+TURN_SECONDS: Final = 0.001
+"""How long messages are published for before other tasks get the event loop."""
 
 _ENVELOPE_DEPTH: Final = 512
 """Up to here an array can be taken apart, so that an item nested too deep fails alone."""
@@ -49,9 +50,11 @@ class Batches:
         if len(items) > self._limits.batch_items:
             raise TooLarge(f"the array has {len(items)} items, and {self._limits.batch_items} are the most")
         outcomes: list[Outcome] = []
-        for index, item in enumerate(items):
-            if index % ITEMS_PER_TURN == ITEMS_PER_TURN - 1:
+        until = monotonic() + TURN_SECONDS
+        for item in items:
+            if monotonic() > until:
                 await anyio.lowlevel.checkpoint()
+                until = monotonic() + TURN_SECONDS
             outcomes.append(self._submit(item, principal))
         if len(outcomes) == 1 and isinstance(outcomes[0], BadFrame) and not raw.lstrip().startswith(b"["):
             # One object is its own envelope: broken JSON is no failed item but a failed request.

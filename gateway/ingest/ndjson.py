@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
 
 from gateway.codecs.publish_items import decode_publish_item
 from gateway.errors import GatewayError, TooLarge, Unavailable
-from gateway.ingest.batch import ITEMS_PER_TURN
+from gateway.ingest.batch import TURN_SECONDS
 from gateway.ingest.receipts import failure_object
 
 if TYPE_CHECKING:
@@ -83,19 +84,25 @@ class LineStream:
             self._stopped_at = min(self._line + 1, self._stopped_at or self._line + 1)
 
     async def _publish(self, lines: list[bytes | None]) -> None:
-        for start in range(0, len(lines), ITEMS_PER_TURN):
-            if start:
+        taken = 0
+        while taken < len(lines):
+            if taken:
                 await anyio.lowlevel.checkpoint()
             await self._collect(_UNANSWERED_BYTES)
             if self.stopped:
                 break
             self._session.confirm()
-            self._publish_now(lines[start : start + ITEMS_PER_TURN])
+            taken = self._publish_now(lines, taken)
 
-    def _publish_now(self, lines: list[bytes | None]) -> None:
+    def _publish_now(self, lines: list[bytes | None], first: int) -> int:
+        """Publish what a turn of the event loop has time for; return the index of the line that is next."""
         submit, principal = self._publisher.submit, self._session.principal
         limits = self._limits.message
-        for line in lines:
+        until = monotonic() + TURN_SECONDS
+        for index in range(first, len(lines)):
+            if index > first and monotonic() > until:
+                return index
+            line = lines[index]
             self._line += 1
             if line is not None and (not line or line.isspace()):
                 continue
@@ -106,13 +113,14 @@ class LineStream:
             except GatewayError as error:
                 self._fail(self._line, error)
                 if self.stopped:
-                    return
+                    break
                 continue
             if isinstance(receipt, asyncio.Future):
                 self._waiting.append((self._line, len(line), receipt))
                 self._waiting_bytes += len(line)
             else:
                 self._accepted += 1
+        return len(lines)
 
     async def _collect(self, most: int) -> None:
         """Take the answers that there are, and wait for more until ``most`` bytes or fewer have none."""

@@ -45,6 +45,15 @@ class Limits(Section):
     subscriptions_per_connection: Count = Field(
         default=1000, description="Subscriptions of one connection. Over it: `too_many`."
     )
+    filter_shapes_per_connection: Count = Field(
+        default=256,
+        description="Different places of wildcards in one connection's filters. Over it: `too_many`.",
+    )
+    filter_shapes: Count = Field(
+        default=2048,
+        description="The same of all filters of the node with more than 7 levels, each beginning of one "
+        "counted. Over it: `too_many`.",
+    )
     connections: Count = Field(
         default=100000, description="Open connections of the node. Over it: HTTP 503 before the upgrade."
     )
@@ -136,11 +145,18 @@ class Limits(Section):
         description="How long the answer to an idempotency key, or to a webhook's delivery, is remembered.",
     )
     idempotency_entries: Count = Field(
-        default=100000, description="How many of them are remembered; the oldest are forgotten first."
+        default=200000,
+        description="How many of them are remembered. One subject may have as many as are still free: half "
+        "of them where it is the only one. Over it: `rate_limited`, HTTP 429.",
     )
     cached_topics: Count = Field(
         default=65536,
         description="Topics whose matching subscriptions are kept at hand. Less costs speed only.",
+    )
+    match_cache_bytes: Size = Field(
+        default=134217728,
+        description="Memory for that: half for topics, half for lists of who gets them. "
+        "Less costs speed only.",
     )
 
     @model_validator(mode="after")

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 _PING_FRAME = server_frame(b"", PING)
 
+_TURN_SECONDS = 0.001
+"""How long one connection's messages are taken before others get their turn: one read can hold thousands."""
+
+_STEP = 4
+"""Messages between two looks at the clock: each look is 2 % of what publishing takes."""
+
 
 def _discard(frames: bytes) -> None:
     """What ``write`` does once nothing may be written any more."""
@@ -60,6 +66,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         "_pong",
         "_timed",
         "_transport",
+        "_woken",
         "_writing",
         "last_received",
         "writable",
@@ -88,6 +95,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         self._open = True
         self._delivering = True  # open, and neither paused nor about to go on after a pause
         self._paused = False
+        self._woken = False  # `_go_on` is about to be called
         self._timed = False
         self._backlog: Sequence[Event] = ()
         self._pong: bytes | None = None
@@ -109,8 +117,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         if self._open and (early or self._frames.backlog or self._frames.failure is not None):
             self._backlog = early
             if not self._paused:
-                self.pause_reading()
-                self.resume_reading()
+                self._yield()
 
     # Connection: what the session calls
 
@@ -151,7 +158,9 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         if self._open and self._paused:
             self._paused = False
             # Not from inside the session's own call: it could be called back before it has returned.
-            self._context.loop.call_soon(self._go_on)
+            if not self._woken:
+                self._woken = True
+                self._context.loop.call_soon(self._go_on)
 
     def ping(self) -> None:
         """Send a ping, if anything can be sent."""
@@ -203,15 +212,13 @@ class LeanWebSocketProtocol(asyncio.Protocol):
     def _receive(self, data: bytes) -> None:
         frames = self._frames
         completed = False
-        while True:
-            events = frames.feed(data)
-            if self._timed or frames.unfinished:
-                # A client that sends pongs in between has not come any further.
-                completed = completed or any(opcode < CLOSE for opcode, _ in events)
-            self._deliver(events)
-            if not (self._delivering and frames.backlog):
-                break
-            data = b""
+        events = frames.feed(data)
+        if self._timed or frames.unfinished:
+            # A client that sends pongs in between has not come any further.
+            completed = any(opcode < CLOSE for opcode, _ in events)
+        self._deliver(events)
+        if self._delivering and frames.backlog:
+            self._yield()
         if self._delivering and frames.failure is not None:
             self._context.log.warning("WebSocket closed: %s", frames.failure.reason)
             self.close(frames.failure.code, frames.failure.reason)
@@ -222,7 +229,10 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         handler = self._handler
         if handler is None:
             return
+        until = monotonic() + _TURN_SECONDS if len(events) > _STEP else 0.0
         for index, (opcode, payload) in enumerate(events):
+            if index and not index % _STEP and monotonic() > until and self._delivering:
+                self._yield()
             if not self._delivering:
                 self._backlog = [*self._backlog, *events[index:]] if self._open else ()
                 return
@@ -234,13 +244,21 @@ class LeanWebSocketProtocol(asyncio.Protocol):
             except Exception as error:  # noqa: BLE001 - a session's defect must not reach its neighbours
                 self._failed(error)
 
+    def _yield(self) -> None:
+        """Go on in the loop's next turn."""
+        self.pause_reading()
+        self.resume_reading()
+
     def _go_on(self) -> None:
+        self._woken = False
         if not self._open or self._paused:
             return
         self._delivering = True
         events, self._backlog = self._backlog, ()
         self._deliver(events)
-        if self._delivering:
+        if self._delivering and events and self._frames.backlog:
+            self._yield()
+        elif self._delivering:
             self._receive(b"")
         if self._delivering and not self._transport.is_closing():
             self._transport.resume_reading()

@@ -57,6 +57,7 @@ class WebSocketSession(WayOut):
         "_in_flight",
         "_leaving",
         "_pinged_at",
+        "_postponed",
         "_task",
         "principal",
     )
@@ -74,6 +75,7 @@ class WebSocketSession(WayOut):
         self._in_flight = 0
         self._leaving: tuple[int, str] | None = None
         self._pinged_at: float | None = None
+        self._postponed: Subscribe | Unsubscribe | None = None
         self._task: asyncio.Task[None] | None = None
         self.principal = principal or _NOBODY
         if principal is not None:
@@ -125,6 +127,7 @@ class WebSocketSession(WayOut):
             self._services.hub.block(self._outbox, self._connection.buffered_bytes(), now=now)
             return
         self._services.delivery.resume(self._outbox)
+        self._go_on()
         if self._lane_held and not self._outbox.lane_full:
             self._lane_held = False
             self._release()
@@ -211,6 +214,10 @@ class WebSocketSession(WayOut):
                 self._send(effect.event)
                 self._services.delivery.flush_one(self._outbox)
             self._connection.close(effect.code, effect.reason)
+        elif (type(effect) is Subscribe or type(effect) is Unsubscribe) and self._outbox.crowded:
+            # A client that doesn't read what it has must not make the node look through it again and again.
+            self._postponed = effect
+            self._hold()
         else:
             try:
                 self._carry_out_command(effect)  # type: ignore[arg-type]  # what is left of Effect is Command
@@ -238,6 +245,14 @@ class WebSocketSession(WayOut):
                     self._send(Acked((), command.deliveries, ref=command.ref))
             case _:
                 raise InternalError(f"no way to carry out {type(command).__name__}")
+
+    def _go_on(self) -> None:
+        """Carry out the command that had to wait for what waits, if that has been written."""
+        command = self._postponed
+        if command is not None and not self._outbox.crowded:
+            self._postponed = None
+            self._carry_out(command)
+            self._release()
 
     def _publish(self, command: Publish) -> None:
         ref = command.ref
@@ -287,7 +302,7 @@ class WebSocketSession(WayOut):
         former = self.principal if self._session.state is not SessionState.UNAUTHENTICATED else None
         try:
             principal = await authentication.authenticate(command.token)
-            ended = authentication.take_on(principal, former, self._outbox, self._arrival.place)
+            ended = await authentication.take_on(principal, former, self._outbox, self._arrival.place)
         except GatewayError as error:
             self._carry_out(self._session.deny(error, command.ref))
         except Exception as error:  # noqa: BLE001 - the client must not wait for ever

@@ -136,6 +136,49 @@ async def test_publishes_of_one_subject_over_all_doors(gateway_process) -> None:
     assert counted(gateway, "publishes_per_second_per_subject") == 1
 
 
+async def test_filters_that_make_matching_expensive_are_refused_and_the_others_taken(gateway_process) -> None:
+    gateway = gateway_process("limits.filter_shapes = 100\nlimits.filter_shapes_per_connection = 20\n")
+    async with client(gateway) as greedy, client(gateway) as neighbour:
+        shapes = ["/".join("+" if number >> bit & 1 else "a" for bit in range(12)) for number in range(1, 40)]
+        codes = [(await greedy.say(op="subscribe", filter=each)).get("code") for each in shapes]
+        taken = codes.count(None)
+        assert 8 <= taken < 20, "together they have more than 100 beginnings"
+        assert set(codes[taken + 1 :]) <= {None, "too_many"}
+        # Shapes that are there, and short ones, are taken from everybody.
+        for each in (shapes[0].replace("a", "b"), "b/+", "+/b/#", "/".join("+" * 7)):
+            assert (await neighbour.say(op="subscribe", filter=each))["op"] == "subscribed"
+        short = ["/".join("+" if number >> bit & 1 else "c" for bit in range(6)) for number in range(1, 40)]
+        codes = [(await neighbour.say(op="subscribe", filter=each)).get("code") for each in short]
+        assert codes == [None] * 16 + ["too_many"] * 23, "twenty shapes of one connection"
+        assert counted(gateway, "filter_shapes") >= 23
+        assert gateway.metric("gateway_filter_shapes") <= 100
+        for _ in range(2):
+            await greedy.say(op="publish", topic="/".join("a" * 12), data=1, ref=1)
+        assert (await neighbour.say(op="ping"))["op"] == "pong"
+    async with client(gateway) as later:
+        with anyio.fail_after(10):
+            while True:  # until the others have gone
+                if (await later.say(op="subscribe", filter=shapes[-1]))["op"] == "subscribed":
+                    break
+                await anyio.sleep(0.05)
+
+
+async def test_who_has_many_idempotency_keys_is_refused_and_the_others_keep_theirs(gateway_process) -> None:
+    gateway = gateway_process(SETTINGS + "limits.idempotency_entries = 100\n", ENVIRONMENT)
+
+    def publish(subject: str, key: str) -> httpx2.Response:
+        headers = {**bearer(token(subject)), "Idempotency-Key": key}
+        return httpx2.post(f"{gateway.url}/v1/topics/a/b", headers=headers)
+
+    first = publish("bob", "mine").json()
+    statuses = [publish("ann", str(number)).status_code for number in range(60)]
+    assert statuses == [202] * 50 + [429] * 10
+    assert publish("bob", "mine").json() == first
+    assert publish("ann", "0").status_code == 202, "a repeat is answered as before"
+    assert publish("bob", "another").status_code == 202
+    assert counted(gateway, "idempotency_entries") == 10
+
+
 async def test_a_storm_of_subscribing_ends_with_4429_and_spares_the_neighbours(gateway_process) -> None:
     gateway = gateway_process("limits.commands_per_second = 10\n")
     storm = b"".join(

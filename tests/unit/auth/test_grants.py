@@ -168,3 +168,11 @@ def test_a_grant_to_consume_names_stream_and_group(text: str) -> None:
 @pytest.mark.parametrize("text", ["orders/billing", "orders/+", "+/+", "#", "orders/#", "orders/{sub}"])
 def test_a_grant_to_consume_may_use_wildcards(text: str) -> None:
     assert parse_consume_grant(text) == text
+
+
+@pytest.mark.parametrize("length", [10, 128, 500])
+def test_what_is_remembered_of_topics_is_bounded_in_bytes(length):
+    grants = Grants(publish=("a/#",))
+    for number in range(1000):
+        assert grants.may_publish(f"a/{number:0{length - 2}d}")
+    assert sum(map(len, grants._answers)) <= 64 * 128

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import ExitStack
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gateway.core import changes, target_lists
+from gateway.core import hub as hub_module
+from gateway.core import outbox as outbox_module
 from gateway.core.commands import Overflow
 from gateway.core.events import Pong
 from gateway.core.hub import Hub, HubLimits
 from gateway.core.outbox import Outbox, OutboxLimits
 from gateway.core.publication import Publication
+from gateway.core.target_lists import _size
 from gateway.core.topics import matches
 from gateway.errors import NotFound, TooMany
 
@@ -228,7 +234,7 @@ def test_drops_are_counted_by_policy() -> None:
 
 
 def test_remembered_target_lists_are_bounded_and_stay_right() -> None:
-    hub = Hub(HubLimits(cached_targets=4))
+    hub = Hub(HubLimits(match_cache_bytes=2 * 2500))
     outboxes = [connect(hub, f"t{number}", "all") for number in range(3)]
     for _ in range(2):
         for topic in ("t0", "t1", "all", "t2"):
@@ -255,7 +261,7 @@ def test_a_detached_connection_leaves_nothing_behind() -> None:
         0,
     )
     assert len(hub._targets) == 0
-    assert hub._targets.references == 0
+    assert hub._targets.bytes == 0
 
 
 def test_slices_share_between_a_large_fan_out_and_a_small_conversation() -> None:
@@ -286,17 +292,34 @@ def test_a_tick_goes_on_while_something_of_it_is_unwritten() -> None:
 
 
 class HubModel(RuleBasedStateMachine):
-    """The hub against a list per connection: everyone gets all that it matches, in order, once."""
+    """The hub against a list per connection: everyone gets all that it matches, in order, once.
+
+    With room for little, and what a change makes wrong or a connection leaves behind let go one by one.
+    """
 
     TOPICS = ("a", "a/b", "a/c", "$x", "b")
     FILTERS = ("a", "a/+", "a/#", "#", "+", "$x", "+/b")
 
     def __init__(self) -> None:
         super().__init__()
-        self.hub = Hub(HubLimits(cached_topics=2, cached_targets=3, tick_messages=4))
+        self.contexts = ExitStack()
+        for module, name, value in (
+            (target_lists, "_PORTION", 1),
+            (hub_module, "_LEAVING_AT_ONCE", 1),
+            (changes, "NODES", 2),
+        ):
+            self.contexts.enter_context(mock.patch.object(module, name, value))
         self.outboxes: list[Outbox] = []
         self.expected: dict[Outbox, list[str]] = defaultdict(list)
         self.number = 0
+
+    @initialize(most_bytes=st.sampled_from([1000, 5000, 1 << 20]), cached_topics=st.integers(1, 4))
+    def build(self, most_bytes: int, cached_topics: int) -> None:
+        limits = HubLimits(cached_topics=cached_topics, match_cache_bytes=most_bytes, tick_messages=4)
+        self.hub = Hub(limits)
+
+    def teardown(self) -> None:
+        self.contexts.close()
 
     @rule()
     def attach(self) -> None:
@@ -322,6 +345,11 @@ class HubModel(RuleBasedStateMachine):
         assert ids(outbox) == self.expected.pop(outbox, [])
         self.outboxes.remove(outbox)
         self.hub.detach(outbox)
+
+    @precondition(lambda self: self.hub.leaving)
+    @rule()
+    def let_leave(self) -> None:
+        self.hub.let_leave()
 
     @rule(topic=st.sampled_from(TOPICS))
     def publish(self, topic: str) -> None:
@@ -350,10 +378,11 @@ class HubModel(RuleBasedStateMachine):
     def counts_agree(self) -> None:
         statistics = self.hub.statistics()
         assert statistics.connections == len(self.outboxes)
-        assert statistics.subscriptions == sum(len(outbox.subscriptions) for outbox in self.outboxes)
-        assert statistics.filters == len({each for outbox in self.outboxes for each in outbox.subscriptions})
+        held = [each.subscriptions for each in self.outboxes] + [each for _, each in self.hub._leaving]
+        assert statistics.subscriptions == sum(map(len, held))
+        assert statistics.filters == len({each for subscriptions in held for each in subscriptions})
         lists = self.hub._targets
-        assert lists.references == sum(targets.count for targets in lists._lists.values())
+        assert lists.bytes == sum(map(_size, lists._lists.values()))
 
 
 TestHubModel = HubModel.TestCase
@@ -375,3 +404,17 @@ def test_slices_write_every_touched_connection_once(sizes: list[int], limit: int
     while part := hub.take_writes(limit):
         taken += part
     assert sorted(map(id, taken)) == sorted(id(outbox) for crowd in crowds.values() for outbox in crowd)
+
+
+def test_what_waits_is_held_to_the_index_and_not_to_each_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub()
+    outbox = connect(hub, "a/#", "a/+", *(f"b/{number}" for number in range(500)))
+    hub.block(outbox, 0, now=0.0)
+    for number in range(100):
+        hub.deliver(publication(f"a/{number}", str(number)))
+    hub.settle()
+    monkeypatch.setattr(outbox_module, "matches", None)
+    hub.unsubscribe(outbox, "a/#")
+    assert outbox.waiting_messages == 100
+    hub.unsubscribe(outbox, "a/+")
+    assert outbox.waiting_messages == 0

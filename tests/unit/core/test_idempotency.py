@@ -41,7 +41,7 @@ def test_the_first_answer_stays_the_first(window):
     assert window.recall("k", b"f", now=10.0) is None
 
 
-def test_the_oldest_goes_at_the_count_bound(window):
+def test_without_a_reservation_the_oldest_goes_at_the_count_bound(window):
     for number in range(4):
         window.remember(number, b"f", str(number), now=float(number))
     assert [window.recall(number, b"f", now=5.0) for number in range(4)] == [None, "1", "2", "3"]
@@ -71,12 +71,50 @@ def test_a_released_key_may_be_tried_again(window):
 
 
 def test_reservations_are_bounded_and_outlive_the_window(window):
-    for number in range(3):
+    for number in range(2):
         window.reserve(number, b"f", now=0.0)
     with pytest.raises(RateLimited):
         window.reserve(3, b"f", now=100.0)
     with pytest.raises(Conflict):
         window.recall(0, b"f", now=100.0)
+
+
+def use(window: AnswerWindow[str], owner: str, key: str, now: float = 0.0) -> bool:
+    """Whether ``owner`` could publish with ``key``."""
+    try:
+        window.reserve((owner, key), b"f", now=now, owner=owner)
+    except RateLimited:
+        return False
+    window.remember((owner, key), b"f", key, now=now)
+    return True
+
+
+def test_one_owner_of_keys_takes_half_of_the_room_and_the_others_keep_theirs():
+    window: AnswerWindow[str] = AnswerWindow(seconds=10.0, entries=100)
+    assert use(window, "bob", "early")
+    assert sum(use(window, "eve", str(number)) for number in range(1000)) == 50
+    assert window.recall(("bob", "early"), b"f", now=9.0) == "early"
+    assert window.recall(("eve", "0"), b"f", now=9.0) == "0", "nothing is forgotten within the window"
+    assert sum(use(window, "bob", str(number)) for number in range(1000)) == 24
+    assert use(window, "carol", "first")
+    assert sum(use(window, "eve", f"late {number}", now=10.0) for number in range(1000)) == 50
+
+
+def test_however_many_owners_are_greedy_there_is_room_for_the_next():
+    window: AnswerWindow[str] = AnswerWindow(seconds=10.0, entries=100)
+    for greedy in range(5):
+        while use(window, f"greedy {greedy}", str(window.statistics().remembered)):
+            pass
+    assert use(window, "modest", "first")
+
+
+def test_what_was_released_gives_its_room_back():
+    window: AnswerWindow[str] = AnswerWindow(seconds=10.0, entries=2)
+    for _ in range(5):
+        window.reserve("k", b"f", now=0.0, owner="bob")
+        with pytest.raises(RateLimited):
+            window.reserve("other", b"f", now=0.0, owner="bob")
+        window.release("k")
 
 
 def test_a_window_holds_at_least_one_entry():
@@ -85,7 +123,7 @@ def test_a_window_holds_at_least_one_entry():
 
 
 class WindowModel(RuleBasedStateMachine):
-    """Against a plain list of everything ever remembered."""
+    """Against a plain list of everything ever remembered; nothing that lives is forgotten."""
 
     SECONDS = 5
     ENTRIES = 4
@@ -100,9 +138,16 @@ class WindowModel(RuleBasedStateMachine):
         self.reserved: dict[str, bytes] = {}
 
     def first(self, key: str) -> tuple[bytes, int] | None:
-        """Live and among the last ENTRIES remembered: then it must be had."""
-        live = [entry for entry in self.history[-self.ENTRIES :] if entry[3] + self.SECONDS > self.now]
+        """What lives must be had."""
+        live = [entry for entry in self.history if entry[3] + self.SECONDS > self.now]
         return next(((f, answer) for k, f, answer, _ in live if k == key), None)
+
+    def owner(self, key: str) -> str:
+        return "x" if key < "d" else "y"
+
+    def held(self, owner: str) -> int:
+        live = [key for key, _, _, at in self.history if at + self.SECONDS > self.now]
+        return sum(self.owner(key) == owner for key in [*live, *self.reserved])
 
     @rule(seconds=st.integers(0, 6))
     def wait(self, seconds: int) -> None:
@@ -116,11 +161,11 @@ class WindowModel(RuleBasedStateMachine):
                 self.window.reserve(key, fingerprint, now=self.now)
         elif first is not None:
             assert self.window.reserve(key, fingerprint, now=self.now) == first[1]
-        elif len(self.reserved) == self.ENTRIES:
+        elif self.held(self.owner(key)) >= self.ENTRIES - sum(map(self.held, "xy")):
             with pytest.raises(RateLimited):
-                self.window.reserve(key, fingerprint, now=self.now)
+                self.window.reserve(key, fingerprint, now=self.now, owner=self.owner(key))
         else:
-            assert self.window.reserve(key, fingerprint, now=self.now) is None
+            assert self.window.reserve(key, fingerprint, now=self.now, owner=self.owner(key)) is None
             self.reserved[key] = fingerprint
 
     @precondition(lambda self: self.reserved)
@@ -140,6 +185,7 @@ class WindowModel(RuleBasedStateMachine):
         statistics = self.window.statistics()
         assert statistics.remembered <= self.ENTRIES
         assert statistics.reserved == len(self.reserved)
+        assert sum(self.window._held.values()) == statistics.reserved + statistics.remembered
 
 
 TestWindowModel = WindowModel.TestCase

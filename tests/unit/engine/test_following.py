@@ -267,7 +267,7 @@ async def test_a_subscription_that_new_grants_end_is_never_confirmed() -> None:
         client = node.client()
         answer = node.subscriber.subscribe(client.outbox, Subscribe("s/#"), EVERYTHING)
         assert isinstance(answer, asyncio.Future)
-        assert node.subscriber.restrict(client.outbox, NOTHING) == ["s/#"]
+        assert await node.subscriber.restrict(client.outbox, NOTHING) == ["s/#"]
         with pytest.raises(NotPermitted):
             await answer
         await asyncio.sleep(0.01)

@@ -69,7 +69,7 @@ class FollowingModel(RuleBasedStateMachine):
     async def build(self, latency: float, filters: tuple[str, ...]) -> None:
         self.store = ModelStore(*STREAMS)
         self.store.latency = latency
-        self.hub = Hub(HubLimits(cached_topics=3, cached_targets=6, tick_messages=8))
+        self.hub = Hub(HubLimits(cached_topics=3, match_cache_bytes=4000, tick_messages=8))
         self.delivery = Delivery(self.hub)
         streams = StreamMap(StreamConfiguration(name, f"{name}/#") for name in STREAMS)
         self.following = Following(streams, self.store, self.hub, self.delivery, reads=2, window_messages=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -13,6 +14,7 @@ from gateway.core.events import Subscribed
 from gateway.core.hub import Hub
 from gateway.core.outbox import Outbox, OutboxLimits
 from gateway.core.topics import TopicLimits
+from gateway.engine import subscribing
 from gateway.engine.subscribing import Subscriber
 from gateway.errors import NotPermitted
 from tests.unit.core.wire import RecordingSink
@@ -50,7 +52,7 @@ async def test_a_subscription_that_new_grants_end_is_never_confirmed() -> None:
     client = Client()
     answer = client.subscribe("a/b")
     other = client.subscribe("a/c")
-    assert client.subscriber.restrict(client.outbox, Grants(subscribe=("a/c",))) == ["a/b"]
+    assert await client.subscriber.restrict(client.outbox, Grants(subscribe=("a/c",))) == ["a/b"]
     for asked in client.bus.asked.values():
         asked.set_result(None)
     with pytest.raises(NotPermitted, match="a/b"):
@@ -62,7 +64,7 @@ async def test_a_subscription_that_new_grants_end_is_never_confirmed() -> None:
 async def test_the_same_filter_can_be_asked_for_again_meanwhile() -> None:
     client = Client()
     first = client.subscribe("a/b")
-    client.subscriber.restrict(client.outbox, NOTHING)
+    await client.subscriber.restrict(client.outbox, NOTHING)
     again = client.subscribe("a/b")
     client.bus.asked["a/b"].set_result(None)
     with pytest.raises(NotPermitted):
@@ -83,5 +85,39 @@ async def test_new_grants_after_the_confirmation_change_no_answer() -> None:
     answer = client.subscribe("a/b")
     client.bus.asked["a/b"].set_result(None)
     assert await answer == [Subscribed("a/b")]
-    assert client.subscriber.restrict(client.outbox, NOTHING) == ["a/b"]
+    assert await client.subscriber.restrict(client.outbox, NOTHING) == ["a/b"]
     assert client.outbox.subscriptions == {}
+
+
+async def test_many_subscriptions_of_a_connection_that_has_gone_end_in_portions() -> None:
+    client = Client()
+    for number in range(200):
+        client.subscribe(f"a/{number}")
+    left: list[str] = []
+    client.bus.unsubscribe = left.append
+    client.subscriber.end(client.outbox)
+    client.subscriber.end(client.outbox)
+    steps = [len(left)]
+    while client.hub.leaving:
+        await asyncio.sleep(0)
+        steps.append(len(left))
+    assert max(after - before for before, after in itertools.pairwise([0, *steps])) <= 32
+    assert sorted(left) == sorted(f"a/{number}" for number in range(200))
+    assert client.hub.statistics().subscriptions == client.hub.statistics().filters == 0
+
+
+async def test_new_grants_are_held_to_many_subscriptions_in_many_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subscribing, "_TURN_SECONDS", -1.0)
+    client = Client()
+    for number in range(50):
+        client.subscribe(f"a/{number}")
+    restricting = asyncio.ensure_future(client.subscriber.restrict(client.outbox, Grants(subscribe=("a/7",))))
+    turns = 0
+    while not restricting.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 50
+    assert len(restricting.result()) == 49
+    assert list(client.outbox.subscriptions) == ["a/7"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from uvicorn.server import ServerState
 
 from gateway.codecs.websocket_frames import server_frame
-from gateway.transports.client_frames import ClientFrames, FrameLimits
+from gateway.transports import lean_websocket
+from gateway.transports.client_frames import EVENTS_AT_ONCE, ClientFrames, FrameLimits
 from gateway.transports.connection_policy import ConnectionPolicy
 from gateway.transports.lean_websocket import LeanWebSocketProtocol
 from gateway.transports.server_context import context_of
@@ -45,7 +47,9 @@ async def peer() -> AsyncIterator[socket.socket]:
         yield theirs, ours
 
 
-async def connect(ours: socket.socket, head: bytes) -> tuple[LeanWebSocketProtocol, Owner]:
+async def connect(
+    ours: socket.socket, head: bytes, make: Callable[[LeanWebSocketProtocol], Owner] = Owner
+) -> tuple[LeanWebSocketProtocol, Owner]:
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
     connection = LeanWebSocketProtocol(
@@ -60,7 +64,7 @@ async def connect(ours: socket.socket, head: bytes) -> tuple[LeanWebSocketProtoc
     owners = []
 
     def session(connection: LeanWebSocketProtocol) -> Owner:
-        owners.append(Owner(connection))
+        owners.append(make(connection))
         return owners[0]
 
     connection.begin(session, ())
@@ -110,3 +114,76 @@ async def test_nothing_follows_the_peer_s_close(peer) -> None:
     owner.write(server_frame(b"late", 1))
     assert await asyncio.get_running_loop().sock_recv(theirs, 1024) == b""
     assert owner.ended == (1000, "")
+
+
+class Listener(Owner):
+    """A session that notes which turn of the event loop brought each message."""
+
+    def __init__(self, connection: LeanWebSocketProtocol) -> None:
+        super().__init__(connection)
+        self.turn = 0
+        self.heard: list[tuple[int, bytes]] = []
+        self.last = asyncio.Event()
+        self._next_turn()
+
+    def message_received(self, opcode: int, payload: bytes) -> None:
+        self.heard.append((self.turn, payload))
+        if payload == b"end":
+            self.last.set()
+
+    def _next_turn(self) -> None:
+        self.turn += 1
+        if not self.last.is_set():
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(-1.0, lean_websocket._STEP), (1000.0, EVENTS_AT_ONCE)])
+async def test_the_messages_of_one_read_are_taken_in_several_turns_in_order(
+    peer, monkeypatch: pytest.MonkeyPatch, seconds: float, most: int
+) -> None:
+    monkeypatch.setattr(lean_websocket, "_TURN_SECONDS", seconds)
+    theirs, ours = peer
+    connection, listener = await connect(ours, b"", Listener)
+    sent = [f"{number:03d}".encode() for number in range(600)]
+    connection.data_received(b"".join(b"\x81\x83\0\0\0\0" + payload for payload in sent))
+    assert 0 < len(listener.heard) <= most
+    # The connection is read on after all that.
+    theirs.send(b"\x81\x83\0\0\0\0end")
+    await listener.last.wait()
+    assert [payload for _, payload in listener.heard] == [*sent, b"end"]
+    assert max(Counter(turn for turn, _ in listener.heard).values()) <= most
+    connection.abort()
+
+
+async def test_a_session_that_pauses_between_turns_gets_nothing_until_it_resumes(
+    peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lean_websocket, "_TURN_SECONDS", -1.0)
+    _, ours = peer
+    connection, listener = await connect(ours, b"", Listener)
+    sent = [b"one"] * lean_websocket._STEP + [b"two", b"end"]
+    connection.data_received(b"".join(b"\x81\x83\0\0\0\0" + each for each in sent))
+    connection.pause_reading()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(listener.heard) == lean_websocket._STEP
+    connection.resume_reading()
+    await listener.last.wait()
+    assert [payload for _, payload in listener.heard] == sent
+    connection.abort()
+
+
+async def test_pausing_and_resuming_between_turns_gives_no_more_turns(
+    peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lean_websocket, "_TURN_SECONDS", -1.0)
+    _, ours = peer
+    connection, listener = await connect(ours, b"", Listener)
+    sent = [b"one"] * 100 + [b"end"]
+    connection.data_received(b"".join(b"\x81\x83\0\0\0\0" + each for each in sent))
+    for _ in range(3):
+        connection.pause_reading()
+        connection.resume_reading()
+    await listener.last.wait()
+    assert max(Counter(turn for turn, _ in listener.heard).values()) == lean_websocket._STEP
+    connection.abort()

@@ -152,3 +152,35 @@ async def test_no_authentication_in_time_closes_with_4409() -> None:
     assert connection.closed is not None
     assert connection.closed[0] == 4409
     assert (await answered(connection, 1))[-1]["fatal"] is True
+
+
+async def test_who_reads_nothing_can_not_have_what_waits_looked_through_again_and_again() -> None:
+    gateway, session, connection = connect(Limits(commands_per_second=1000000))
+    for number in range(100):
+        send(session, op="subscribe", filter="a/#" if not number else f"b/{number}")
+    send(session, op="subscribe", filter="a/+")
+    gateway._delivery.flush()
+    session.writable_changed(writable=False)
+    for number in range(50):
+        gateway.hub.deliver(Publication(f"a/{number}", f"{number}", time=0, data=b"1"))
+    gateway.hub.settle()
+    send(session, op="unsubscribe", filter="a/#")
+    assert not connection.reading
+    assert "a/#" in session._outbox.subscriptions
+    session.writable_changed(writable=True)
+    assert connection.reading
+    assert "a/#" not in session._outbox.subscriptions
+    gateway._delivery.flush()
+    ops = [event["op"] for event in connection.events()]
+    assert ops[-51:] == ["message"] * 50 + ["unsubscribed"]
+
+
+async def test_who_reads_nothing_and_has_little_waiting_unsubscribes_at_once() -> None:
+    gateway, session, connection = connect()
+    send(session, op="subscribe", filter="a/#")
+    session.writable_changed(writable=False)
+    gateway.hub.deliver(Publication("a/1", "1", time=0, data=b"1"))
+    gateway.hub.settle()
+    send(session, op="unsubscribe", filter="a/#")
+    assert connection.reading
+    assert not session._outbox.subscriptions
