@@ -5,6 +5,7 @@ Spec: docs/http.md, "Streams".
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ from gateway.codecs.query import decode_query
 from gateway.codecs.query_names import check_names
 from gateway.core.topics import TopicLimits, intersects, parse_filter
 from gateway.engine.reading import Query
-from gateway.errors import BadFilter, GatewayError, NotFound, NotPermitted
+from gateway.errors import BadFilter, NotFound, NotPermitted
 from gateway.ingest.lasting_bodies import peer_of
 from gateway.ingest.receipts import json_answer
 from gateway.ingest.stream_queries import check_parameters, epoch_of, limit_of, start_of, wait_of
@@ -95,17 +96,15 @@ class StreamRoutes:
 
     async def _read(self, request: Request, query: Query) -> Reading | None:
         """Read, but no longer than somebody is there to be answered; None where nobody is."""
-        outcome: Reading | GatewayError | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_when_gone, request, tasks.cancel_scope)
-            try:
-                outcome = await self._reader.read(query)
-            except GatewayError as error:
-                outcome = error
-            tasks.cancel_scope.cancel()
-        if isinstance(outcome, GatewayError):
-            raise outcome
-        return outcome
+        scope = anyio.CancelScope()
+        # No task group: a child that it cancels is kept, by the error's own traceback, until a collection.
+        watching = asyncio.create_task(_cancel_when_gone(request, scope))
+        try:
+            with scope:
+                return await self._reader.read(query)
+            return None
+        finally:
+            watching.cancel()
 
     def _query(self, request: Request, principal: Principal) -> Query:
         name = request.path_params["stream"]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
     from starlette.types import Receive, Send
 
     from gateway.transports.event_sink import BodyHandler
@@ -30,11 +29,11 @@ class AsgiEventBody:
     def __init__(self, receive: Receive, send: Send, handler: BodyHandler) -> None:
         self._receive = receive
         self._send = send
-        self._handler = handler
+        self._handler: BodyHandler | None = handler
         self._text = b""
         self._wake = anyio.Event()
         self._finishing = False
-        self._tasks: TaskGroup | None = None
+        self._scope: anyio.CancelScope | None = None  # of `run`
         self.writable = True
 
     def buffered_bytes(self) -> int:
@@ -43,7 +42,7 @@ class AsgiEventBody:
 
     def write(self, text: bytes) -> None:
         """Have ``text`` sent; not writable until that is done."""
-        if self._finishing:
+        if self._finishing or self._handler is None:
             return
         self._text += text
         self.writable = False
@@ -55,30 +54,36 @@ class AsgiEventBody:
         if not self._finishing:
             self._finishing = True
             self._wake.set()
-            if self._tasks is not None:
-                self._end_in_time(self._tasks)
+            self._end_in_time()
 
     def abort(self) -> None:
         """End at once; the server sees the application return."""
         self._finishing = True
-        if self._tasks is not None:
-            self._tasks.cancel_scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def run(self) -> None:
         """Write until the client has gone or the response has been finished."""
+        scope = self._scope = anyio.CancelScope()
+        # No task group: a child that it cancels is kept, by the error's own traceback, until a collection.
+        writing = asyncio.create_task(self._write(scope))
+        if self._finishing:
+            self._end_in_time()
         try:
-            async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._write)
-                if self._finishing:
-                    self._end_in_time(self._tasks)
+            with scope:
                 while (await self._receive())["type"] != "http.disconnect":
                     pass
-                self._tasks.cancel_scope.cancel()
         finally:
-            self._tasks = None
-            self._handler.connection_closed()
+            writing.cancel()
+            self._scope = None
+            # They hold each other.
+            handler, self._handler = self._handler, None
+            if handler is not None:
+                handler.connection_closed()
+        if writing.done() and not writing.cancelled():
+            writing.result()
 
-    async def _write(self) -> None:
+    async def _write(self, scope: anyio.CancelScope) -> None:
         try:
             while True:
                 await self._wake.wait()
@@ -90,14 +95,16 @@ class AsgiEventBody:
                     await self._send({"type": "http.response.body", "body": b"", "more_body": False})
                     break
                 self.writable = True
-                self._handler.writable_changed(writable=True)
+                if self._handler is not None:
+                    self._handler.writable_changed(writable=True)
         except OSError:
             # The client has gone; `receive` reports it.
             return
-        assert self._tasks is not None
-        self._tasks.cancel_scope.cancel()
+        except Exception:
+            scope.cancel()
+            raise
+        scope.cancel()
 
-    @staticmethod
-    def _end_in_time(tasks: TaskGroup) -> None:
-        # Not a task of the group: `finish` is called outside of tasks too, where anyio can't begin one.
-        tasks.cancel_scope.deadline = asyncio.get_running_loop().time() + _FINISH_SECONDS
+    def _end_in_time(self) -> None:
+        if self._scope is not None:
+            self._scope.deadline = asyncio.get_running_loop().time() + _FINISH_SECONDS

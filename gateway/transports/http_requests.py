@@ -1,13 +1,21 @@
-"""One request after another on a connection, as uvicorn has it, but for less.
+"""One request after another on a connection, as uvicorn has it, but for less, and bounded.
 
 What differs: the cycles are ``HttpCycle``, and the wait for another request is one of many in a shared
 queue instead of a timer of the event loop, which each answer would make and each request cancel.
+
+A client may send requests ahead of the answers. One read can hold thousands of them, and each costs more than
+a hundred times its bytes once it is parsed. So a read is parsed piece by piece, a piece ending where a head
+ends: as soon as ``MOST_WAITING`` requests wait, the rest stays as the bytes that came. A few of these are
+taken, since only who reads notices that the client goes; then nothing is read any more.
+
+Nothing here is left to the garbage collector: a connection that is lost lets go of its parser, its cycles and
+what they hold, which all refer to one another.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
@@ -15,6 +23,7 @@ from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.transports.http_cycle import HttpCycle
+from gateway.transports.request_flow import RequestFlow
 from gateway.transports.server_context import Wait, context_of
 
 if TYPE_CHECKING:
@@ -22,9 +31,18 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
+MOST_WAITING: Final = 4
+"""How many requests of a connection wait, parsed, behind the one that is being answered."""
+_MOST_HELD: Final = 64 * 1024
+"""How many bytes behind them are held before nothing more is read; one read may pass it."""
+
+_HEAD_END: Final = b"\r\n\r\n"
+
 
 class RequestSequence(HttpToolsProtocol):
     """Runs the application for each request whose head is complete, in their order."""
+
+    flow: RequestFlow
 
     def __init__(
         self,
@@ -36,11 +54,73 @@ class RequestSequence(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._context = context_of(server_state, self.loop)
         self._quiet = self._context.deadlines(Wait.REQUEST, self.timeout_keep_alive)
+        self._running: HttpCycle | None = None  # whose application runs; `cycle` is the one read last
+        self._held = b""  # a read, of which what is behind `_held_at` isn't parsed yet
+        self._held_at = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(transport)
+        self.flow = RequestFlow(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more comes or goes."""
         super().connection_lost(exc)
         self._quiet.stop(self)
+        if self._running is not None:
+            # The class below tells the cycle that was read last, which may not have begun.
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of all that refers to this object, so that it is freed without a collection."""
+        self.pipeline.clear()
+        self._running = None
+        self._held = b""
+        self.parser = None  # type: ignore[assignment]
+        self.scope = None  # type: ignore[assignment]
+        self.headers = None  # type: ignore[assignment]
+        self.cycle = None  # type: ignore[assignment]
+
+    def _feed(self, data: bytes, at: int = 0) -> None:
+        """Parse what is behind ``at``, no further than requests may wait."""
+        first = data.find(_HEAD_END, at) + len(_HEAD_END)
+        # With a single head in it, nothing can begin behind that one: the common read is parsed in one go.
+        single = first < len(_HEAD_END) or data.find(_HEAD_END, first) < 0
+        while at < len(data) and not self._ending():
+            if len(self.pipeline) >= MOST_WAITING:
+                self._hold(data, at)
+                return
+            end = len(data) if single else self._end_of_piece(data, at)
+            if not self._parse(data if end - at == len(data) else data[at:end], data, end):
+                return
+            at = end
+        self._fed()
+
+    @staticmethod
+    def _end_of_piece(data: bytes, at: int) -> int:
+        found = data.find(_HEAD_END, at)
+        return len(data) if found < 0 else found + len(_HEAD_END)
+
+    def _hold(self, data: bytes, at: int) -> None:
+        self._held, self._held_at = data, at
+        if len(data) - at > _MOST_HELD:
+            self.flow.waiting = True
+            self.flow.pause_reading()
+
+    def _ending(self) -> bool:
+        """Whether the last request that was read ends the connection: what is sent behind it is nobody's."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.keep_alive and not cycle.more_body
+
+    def _parse(self, piece: bytes, read: bytes, end: int) -> bool:
+        """Hand ``piece``, which ends at ``end`` of ``read``, to the parser; False: nothing may follow."""
+        raise NotImplementedError
+
+    def _fed(self) -> None:
+        """A whole read has been parsed."""
+        raise NotImplementedError
 
     def on_headers_complete(self) -> None:
         """A complete head of a request that is no handshake."""
@@ -59,10 +139,11 @@ class RequestSequence(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        self._running = None
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        else:
+            self._run(*cast("tuple[HttpCycle, ASGI3Application]", self.pipeline.pop()))
+        self._read_on()
+        if self._idle():
             self._quiet.start(self, self.timeout_keep_alive_handler)
 
     def end_after_response(self) -> None:
@@ -70,12 +151,21 @@ class RequestSequence(HttpToolsProtocol):
         if not self._idle():
             self.cycle.keep_alive = False
 
+    def _read_on(self) -> None:
+        """Parse what was held, and read more as soon as no request waits."""
+        held, self._held = self._held, b""
+        self.flow.waiting = False
+        if held:
+            self._feed(held, self._held_at)
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _begin_cycle(self) -> None:
         app, idle = self._app_now(), self._idle()
-        self.cycle = HttpCycle(
+        cycle = self.cycle = HttpCycle(
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,
@@ -93,11 +183,14 @@ class RequestSequence(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         if idle:
-            self._start_asgi_task(self.cycle, app)
+            self._run(cycle, app)
         else:
             # What it is to do comes after the response that is under way.
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, app))
+            self.pipeline.appendleft((cycle, app))
+
+    def _run(self, cycle: HttpCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        self._start_asgi_task(cycle, app)
 
     def _app_now(self) -> ASGI3Application:
         most = self.limit_concurrency

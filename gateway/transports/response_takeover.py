@@ -34,14 +34,37 @@ class ResponseTakeover(Protocol):
         ...
 
 
+class _Offer:
+    """The extension's object: it doesn't keep the connection, whose requests' scopes hold it."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: LastingResponses) -> None:
+        self.connection: LastingResponses | None = connection
+
+    def take_over_response(self, handler: BodyHandler) -> Body | None:
+        """See ``ResponseTakeover``."""
+        return None if self.connection is None else self.connection.take_over_response(handler)
+
+
 class LastingResponses(RequestSequence):
     """A sequence of requests that ends with a response that was taken over, if one is."""
+
+    _offer: _Offer | None = None
 
     def on_headers_complete(self) -> None:
         """A complete head."""
         if self.parser.get_method() == b"GET":
-            self.scope["extensions"] = cast("Any", {EXTENSION: self})
+            if self._offer is None:
+                self._offer = _Offer(self)
+            self.scope["extensions"] = cast("Any", {EXTENSION: self._offer})
         super().on_headers_complete()
+
+    def _forget(self) -> None:
+        super()._forget()
+        if self._offer is not None:
+            self._offer.connection = None
+            self._offer = None
 
     def take_over_response(self, handler: BodyHandler) -> Body | None:
         """See ``ResponseTakeover``."""
@@ -52,7 +75,7 @@ class LastingResponses(RequestSequence):
             or cycle.response_complete
             or cycle.disconnected
             or cycle.more_body
-            or self.pipeline
+            or cycle is not self._running
             or transport.is_closing()
         ):
             return None
@@ -72,6 +95,4 @@ class LastingResponses(RequestSequence):
     def _let_go(self) -> None:
         """Another object has the connection: nothing may come of this one any more."""
         self._unset_keepalive_if_required()
-        # They hold each other.
-        self.parser = None  # type: ignore[assignment]
-        self.scope = None  # type: ignore[assignment]
+        self._forget()

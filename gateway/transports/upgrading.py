@@ -47,8 +47,7 @@ class BecomesWebSocket(LastingResponses):
             self._negotiate(make, early)
         else:
             self._admit(make, handshake, early)
-        # The parser and this object hold each other; without the cycle both go at once.
-        self.parser = None  # type: ignore[assignment]
+        self._forget()
 
     def _negotiate(self, make: type[AsgiWebSocketProtocol], early: bytes) -> None:
         protocol = make(self.config, self.server_state, self.app_state)

@@ -120,22 +120,32 @@ class GatewayHttpProtocol(BecomesWebSocket):
         if self._refused:
             return
         self._unset_keepalive_if_required()
-        self._fresh = len(data) if self._idle() and not self._begun else 0
-        self._unaccounted += len(data)
+        if self._held:
+            self._hold(self._held[self._held_at :] + data, 0)
+        else:
+            self._feed(data)
+
+    def _parse(self, piece: bytes, read: bytes, end: int) -> bool:
+        self._fresh = len(piece) if self._idle() and not self._begun else 0
+        self._unaccounted += len(piece)
         try:
-            self.parser.feed_data(data)
+            self.parser.feed_data(piece)
         except httptools.HttpParserError:
             self._refuse(self._refusal or RequestRefused(HTTPStatus.BAD_REQUEST))
         except httptools.HttpParserUpgrade as upgrade:
-            self._upgraded(data[upgrade.args[0] :])
+            self._upgraded(read[end - len(piece) + upgrade.args[0] :])
         else:
-            if self._unaccounted > self.limits.head_bytes:
-                self._refuse(RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
-            elif (self._begun or self._idle()) and self not in self._heads:
-                # Not left to the parser: it takes empty lines before a request for no request at all.
-                self._heads.start(self, self._head_late)
-            elif self._awaits_body():
-                self._bodies.start(self, self._body_late)
+            if self._unaccounted <= self.limits.head_bytes:
+                return True
+            self._refuse(RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+        return False
+
+    def _fed(self) -> None:
+        if (self._begun or self._idle()) and self not in self._heads:
+            # Not left to the parser: it takes empty lines before a request for no request at all.
+            self._heads.start(self, self._head_late)
+        elif self._awaits_body():
+            self._bodies.start(self, self._body_late)
 
     # The parser's callbacks
 

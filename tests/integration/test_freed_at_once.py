@@ -1,0 +1,169 @@
+"""What a connection made is free once it is over, without the garbage collector.
+
+The collector walks everything only every ten minutes. Whatever a peer can have made in circles until then,
+connection by connection, is memory that it can take without a credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+import struct
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .served_here import ServedHere, served_here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECTIONS = 10_000
+AT_ONCE = 25
+
+HOST = b"Host: 127.0.0.1\r\n"
+GET = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
+WAIT = b"GET /v1/streams/s/messages?start=new&wait=20 HTTP/1.1\r\n" + HOST + b"\r\n"
+POST = b"POST /v1/topics/a HTTP/1.1\r\n" + HOST + b"Content-Length: "
+
+
+def handshake(path: bytes = b"/v1/ws", fields: bytes = b"", version: bytes = b"13") -> bytes:
+    return (
+        b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\nSec-WebSocket-Version: "
+        + version
+        + b"\r\n"
+        + fields
+        + b"\r\n"
+    )
+
+
+SORTS = {
+    "one request": (GET, "close"),
+    "one request and the connection's end": (
+        GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+        "read",
+    ),
+    "HTTP/1.0": (b"GET /livez HTTP/1.0\r\n\r\n", "read"),
+    "HEAD": (GET.replace(b"GET", b"HEAD"), "close"),
+    "no such path": (GET.replace(b"livez", b"nope"), "close"),
+    "a publish": (POST + b"2\r\n\r\n{}", "close"),
+    "a publish that is refused": (POST + b"2\r\nContent-Type: application/json\r\n\r\n{]", "close"),
+    "a body that is too large": (POST + b"200000\r\n\r\n{}", "close"),
+    "no such hook": (POST.replace(b"topics", b"hooks") + b"2\r\n\r\n{}", "close"),
+    "pipelined": (GET * 20, "close"),
+    "pipelined, then reset": (GET * 50, "reset"),
+    "pipelined behind one that waits": (WAIT * 3 + GET * 20, "close while it waits"),
+    "no request": (b"GET / HTTP/1.1\r\nbad header\r\n\r\n", "read"),
+    "too many headers": (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", "read"),
+    "nothing": (b"", "close"),
+    "reset in a head": (b"GET /livez HT", "reset while it waits"),
+    "reset in a body": (POST + b"20\r\n\r\n{}", "reset while it waits"),
+    "closed in a body": (POST + b"20\r\n\r\n{}", "close while it waits"),
+    "reset in a response": (GET.replace(b"livez", b"openapi.json"), "reset"),
+    "lines, then reset": (
+        b"POST /v1/publish HTTP/1.1\r\n" + HOST + b"Content-Type: application/x-ndjson\r\n"
+        b'Transfer-Encoding: chunked\r\n\r\n15\r\n{"topic":"a","data":1}',
+        "reset while it waits",
+    ),
+    "another upgrade": (
+        GET.replace(b"\r\n\r\n", b"\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"),
+        "close",
+    ),
+    "WebSocket": (handshake(), "close"),
+    "WebSocket, then reset": (handshake(), "reset while it waits"),
+    "WebSocket with compression": (
+        handshake(fields=b"Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+        "close",
+    ),
+    "WebSocket of no path": (handshake(b"/nope"), "close"),
+    "WebSocket of a foreign page": (handshake(fields=b"Origin: http://evil.example\r\n"), "close"),
+    "WebSocket of another version": (handshake(version=b"12"), "close"),
+    "events": (b"GET /v1/events?filter=a HTTP/1.1\r\n" + HOST + b"\r\n", "close"),
+    "events over HTTP/1.0": (b"GET /v1/events?filter=a HTTP/1.0\r\n" + HOST + b"\r\n", "close"),
+    "events of no filter": (b"GET /v1/events?filter=a/%23/b HTTP/1.1\r\n" + HOST + b"\r\n", "close"),
+    "a reader that waits": (WAIT, "close while it waits"),
+    "a reader that waits, then reset": (WAIT, "reset while it waits"),
+    "a reader that has waited": (WAIT.replace(b"wait=20", b"wait=0.01"), "close"),
+}
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+        gc.unfreeze()
+
+
+async def test_nothing_of_a_connection_waits_for_a_collection(no_collection: None, caplog) -> None:
+    async with served_here(
+        streams=[{"name": "s", "filter": "s/#"}],
+        store={"url": "memory:"},
+        server={"log_level": "warning"},
+    ) as node:
+        kept = {}
+        number = CONNECTIONS // len(SORTS) // AT_ONCE * AT_ONCE
+        for sort in SORTS:
+            await connect(node, sort, AT_ONCE)  # what the first of a sort makes stays, once
+            gc.collect()
+            for _ in range(number // AT_ONCE):
+                await connect(node, sort, AT_ONCE)
+            left = circles()
+            if sum(left.values()) >= number:
+                kept[sort] = left.most_common(5)
+        assert kept == {}
+        assert [len(each) for each in node.context._deadlines.values() if len(each)] == []
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def connect(node: ServedHere, sort: str, times: int) -> None:
+    data, end = SORTS[sort]
+    async with asyncio.timeout(30):
+        await asyncio.gather(*[client(node, data, end) for _ in range(times)])
+        while not node.is_quiet():  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.001)
+
+
+async def client(node: ServedHere, data: bytes, end: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    writer.write(data)
+    if end == "close" and data:
+        await reader.read(10)
+    elif end == "read":
+        await reader.read()
+    elif end.endswith("waits"):
+        while not node.server.server_state.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+    if end.startswith("reset"):
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+    else:
+        writer.close()
+
+
+def circles() -> Counter[str]:
+    """The types of all objects that only a collection frees."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.collect()
+    found = Counter(type(each).__name__ for each in gc.garbage)
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.collect()
+    return found
