@@ -105,11 +105,15 @@ class Gateway:
         self._bus = build_bus(
             settings.redis, node=self.node, codec=self._codec, supervision=self._supervision
         )
-        self._streams = build_streams(settings, self._supervision)
+        self._refusals = Refusals()
+        self._streams = build_streams(settings, self._supervision, self._refusals)
         self._delivery = Delivery(self.hub)
         self._following = self._streams.follow(self.hub, self._delivery)
-        self._refusals = Refusals()
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
+        self._admission = Admission(arguments.admission_limits(limits), self._refusals, clock=self._clock)
+        self._room, self._unread = doors.build_room(
+            settings, self._sessions, self._admission, self._refusals, self.metrics
+        )
         self._upkeep = build_upkeep(limits, self._sessions, self.hub, clock=self._clock)
         self.publisher = build_publisher(limits, self._bus, self._refusals, appender=self._streams.appender)
         self._subscriber = build_subscriber(
@@ -150,11 +154,12 @@ class Gateway:
         if sockets is None:
             sockets = open_sockets(self._settings)
         runner = GatewayServer(
-            server_config(self.asgi, self._settings, self._certificate, files),
+            server_config(
+                self.asgi, self._settings, self._certificate, files, room=self._room, unread=self._unread
+            ),
             prepare=self._streams.open,
             started=lambda: self._started(sockets[0].getsockname()),
             drain=self._drain,
-            tls_handshake_seconds=self._settings.limits.tls_handshake_timeout,
             refuse=self.publisher.end,
             reload=lambda: reload(self._log, self._certificate),
             drain_seconds=self._settings.server.drain_seconds,
@@ -245,14 +250,24 @@ class Gateway:
         authenticate = request_authenticator(self._authenticator, self._credentials)
         administrator = administrators(authenticate)
         lasting = LastingRequests(self._sessions, self._authenticator, clock=self._clock)
+        bodies, unverified = doors.build_body_readers(limits, self._refusals, self.metrics)
         hooks = HookPublishing(
-            arguments.hooks(settings), self.publisher, authenticate, lasting=lasting, limits=ingest_limits
+            arguments.hooks(settings),
+            self.publisher,
+            authenticate,
+            lasting=lasting,
+            limits=ingest_limits,
+            bodies=unverified,
         )
         doors.register_hook_metrics(self.metrics, hooks)
         services = self._services()
         routes: list[BaseRoute] = [
             *rest_routes(
-                publisher=self.publisher, authenticate=authenticate, lasting=lasting, limits=ingest_limits
+                publisher=self.publisher,
+                authenticate=authenticate,
+                lasting=lasting,
+                limits=ingest_limits,
+                bodies=bodies,
             ),
             *hooks.routes(),
             *administration_routes(self._administration, administrator),
@@ -291,7 +306,7 @@ class Gateway:
             sessions=self._sessions,
             credentials=self._credentials,
             confirm=self._authenticator.confirm,
-            admission=Admission(arguments.admission_limits(limits), self._refusals, clock=self._clock),
+            admission=self._admission,
             authentication=Authentication(self._authenticator, self._subscriber, wall_clock=time.time),
             refusals=self._refusals,
             log=ConnectionLog(self._log),

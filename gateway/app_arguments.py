@@ -16,6 +16,7 @@ from gateway.engine.admission import AdmissionLimits
 from gateway.ingest.hooks import Hook
 from gateway.ingest.limits import IngestLimits
 from gateway.transports.connection_policy import ConnectionPolicy
+from gateway.transports.connection_room import RoomLimits
 from gateway.transports.origins import Hosts, OriginPolicy
 from gateway.transports.server import DEAD_PEER_SECONDS
 from gateway.transports.tls import Certificate
@@ -160,7 +161,13 @@ def request_limits(limits: Limits) -> RequestLimits:
         headers=limits.head_count,
         head_seconds=limits.head_timeout,
         body_seconds=limits.body_timeout,
+        write_seconds=limits.write_timeout,
     )
+
+
+def room_limits(limits: Limits) -> RoomLimits:
+    """How many connections there may be that are no sessions."""
+    return RoomLimits(connections=limits.http_connections, per_address=limits.connections_per_address)
 
 
 def message_limits(limits: Limits) -> MessageLimits:

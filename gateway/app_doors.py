@@ -11,17 +11,22 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from gateway import app_arguments as arguments
 from gateway.errors import NotFound
+from gateway.ingest.bodies import BodyReader
+from gateway.ingest.body_budget import BodyBudget
 from gateway.ingest.problems import exception_handlers, problem, problem_of
 from gateway.ingest.rest import TOPICS_PREFIX
+from gateway.transports.connection_room import ConnectionRoom
 from gateway.transports.denial import deny
 from gateway.transports.events import EventDoor
 from gateway.transports.literal_paths import LiteralPaths
 from gateway.transports.origins import OriginGuard
-from gateway.transports.proxies import TrustedProxies
+from gateway.transports.proxies import TrustedProxies, proxy_addresses
 from gateway.transports.request_rules import RequestRules
 from gateway.transports.security_headers import SecurityHeaders
 from gateway.transports.server_context import LimitedLog
+from gateway.transports.unread_responses import UnreadResponses
 from gateway.transports.websocket import WEBSOCKET_PATH
 
 if TYPE_CHECKING:
@@ -33,10 +38,12 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from gateway.auth.authenticators import CredentialAuthenticator
+    from gateway.engine.admission import Admission
     from gateway.engine.refusals import Refusals
+    from gateway.engine.sessions import Sessions
     from gateway.ingest.hooks import HookPublishing
     from gateway.observability.metrics import Metrics
-    from gateway.settings import Settings
+    from gateway.settings import Limits, Settings
     from gateway.transports.origins import OriginPolicy
     from gateway.transports.services import Services
     from gateway.transports.tls import Certificate
@@ -113,6 +120,48 @@ def _middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
             )
         )
     return layers
+
+
+def build_room(
+    settings: Settings, sessions: Sessions, admission: Admission, refusals: Refusals, metrics: Metrics
+) -> tuple[ConnectionRoom, UnreadResponses]:
+    """Build what bounds connections that are no sessions; ``metrics`` tells how it stands with them."""
+    limits = settings.limits
+    room = ConnectionRoom(
+        arguments.room_limits(limits),
+        sessions=lambda: sessions.statistics().open,
+        sessions_of=admission.of_address,
+        is_proxy=proxy_addresses(settings.server.trusted_proxies),
+        problem=problem_of,
+        refusals=refusals,
+    )
+    unread = UnreadResponses(limits.response_bytes, refusals)
+    read = room.statistics
+    metrics.gauge(
+        "http_connections", "Open connections that are no client sessions.", lambda: read().connections
+    )
+    metrics.gauge("tls_handshakes", "TLS handshakes under way.", lambda: read().handshakes)
+    metrics.counter(
+        "tls_handshakes_failed", "TLS handshakes that failed or took too long.", lambda: read().failed
+    )
+    metrics.gauge("unread_response_bytes", "Bytes of responses that wait to be read.", lambda: unread.bytes)
+    return room, unread
+
+
+def build_body_readers(limits: Limits, refusals: Refusals, metrics: Metrics) -> tuple[BodyReader, BodyReader]:
+    """Build what reads bodies: of requests whose sender is known, and of webhooks not yet verified."""
+
+    def reader(name: str, most: int) -> BodyReader:
+        budget = BodyBudget(most, name=name, refusals=refusals)
+        metrics.gauge(f"unfinished_{name}", f"Held now, of limits.{name}.", lambda: budget.bytes)
+        return BodyReader(
+            seconds=limits.body_timeout,
+            bytes_per_second=limits.body_rate,
+            budget=budget,
+            refusals=refusals,
+        )
+
+    return reader("body_bytes", limits.body_bytes), reader("unverified_bytes", limits.unverified_bytes)
 
 
 def event_routes(services: Services, metrics: Metrics, *, direct: bool) -> list[Route]:

@@ -8,18 +8,23 @@ import uvicorn
 
 from gateway import app_arguments as arguments
 from gateway.transports.server import SHUTDOWN_SECONDS, listen
+from gateway.transports.tls_door import behind_tls
 from gateway.transports.uvicorn_http import http_protocol
 from gateway.transports.uvicorn_websocket import websocket_protocol
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
 
     from starlette.applications import Starlette
     from structlog.stdlib import BoundLogger
 
     from gateway.settings import Settings
+    from gateway.transports.connection_room import ConnectionRoom
     from gateway.transports.open_files import OpenFiles
     from gateway.transports.tls import Certificate
+    from gateway.transports.unread_responses import UnreadResponses
+    from gateway.transports.uvicorn_http import GatewayHttpProtocol
 
 
 def open_sockets(settings: Settings) -> list[socket.socket]:
@@ -33,13 +38,20 @@ def open_sockets(settings: Settings) -> list[socket.socket]:
 
 
 def server_config(
-    asgi: Starlette, settings: Settings, certificate: Certificate | None, files: OpenFiles
+    asgi: Starlette,
+    settings: Settings,
+    certificate: Certificate | None,
+    files: OpenFiles | None = None,
+    *,
+    room: ConnectionRoom | None = None,
+    unread: UnreadResponses | None = None,
 ) -> uvicorn.Config:
     """Return how uvicorn serves ``asgi``: our protocol classes and bounds, and none of its own habits."""
     limits = settings.limits
+    http = http_protocol(arguments.request_limits(limits), files, room=room, unread=unread)
     return uvicorn.Config(
         asgi,
-        http=http_protocol(arguments.request_limits(limits), files),
+        http=http if certificate is None else _encrypted(http, certificate, limits.tls_handshake_timeout),
         ws=websocket_protocol(arguments.connection_policy(limits)),
         ws_max_size=limits.frame_bytes,
         ws_per_message_deflate=False,
@@ -51,9 +63,14 @@ def server_config(
         server_header=False,
         # Uvicorn's own would believe every header that comes from loopback.
         proxy_headers=False,
-        ssl_context_factory=None if certificate is None else lambda _config, _default: certificate.context,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,  # type: ignore[arg-type]  # asyncio takes a float
     )
+
+
+def _encrypted(
+    http: type[GatewayHttpProtocol], certificate: Certificate, seconds: float
+) -> type[asyncio.Protocol]:
+    return behind_tls(http, lambda: certificate.context, seconds=seconds)
 
 
 def reload(log: BoundLogger, certificate: Certificate | None) -> None:

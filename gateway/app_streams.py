@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.core.topics import TopicLimits
     from gateway.engine.delivery import Delivery
     from gateway.engine.lasting import LastingRequests
+    from gateway.engine.refusals import Refusals
     from gateway.ingest.credentials import RequestAuthenticator
     from gateway.observability.health import Health
     from gateway.observability.metrics import Metrics
@@ -94,7 +95,7 @@ class StreamParts:
                     await self.store.stop()
 
 
-def build_streams(settings: Settings, supervision: Supervision) -> StreamParts:
+def build_streams(settings: Settings, supervision: Supervision, refusals: Refusals) -> StreamParts:
     """Build the parts, whose tasks ``supervision`` keeps running; nothing is opened yet.
 
     Raises:
@@ -108,7 +109,7 @@ def build_streams(settings: Settings, supervision: Supervision) -> StreamParts:
         store,
         watched,
         None if store is None else Appender(store, streams),
-        StreamReader(watched, streams),
+        StreamReader(watched, streams, most_waiting=settings.limits.long_polls, refusals=refusals),
         StreamOverview(store, streams),
         supervision,
     )

@@ -96,6 +96,10 @@ class Admission:
         self._addresses[key] += 1
         return Place(self, key)
 
+    def of_address(self, key: str) -> int:
+        """How many places an address has taken; ``key`` is its ``address_key``."""
+        return self._addresses.get(key, 0)
+
     def count_subject(self, subject: str) -> None:
         """Count one more connection of ``subject``; see ``Place.identify``."""
         limit = self._limits.per_subject

@@ -28,6 +28,10 @@ class Deadlines:
     def __contains__(self, owner: object) -> bool:
         return owner in self._running
 
+    def first(self) -> Hashable | None:
+        """Whose deadline was started longest ago; None where none runs."""
+        return next(iter(self._running), None)
+
     def start(self, owner: Hashable, expired: Callable[[], None]) -> None:
         """Call ``expired`` once, ``seconds`` from now; one that runs already is started anew."""
         due = self._loop.time() + self._seconds

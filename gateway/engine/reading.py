@@ -7,6 +7,7 @@ early, with the place to go on from. Nothing is kept between two calls; the read
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ import anyio.lowlevel
 from gateway.core.commands import Start, StartKind
 from gateway.core.pages import TRIMMED, Hole
 from gateway.core.topics import matches
+from gateway.engine.refusals import Refusals
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 PAGE_BYTES: Final = 1024 * 1024
 SCANNED: Final = 10_000
 """How many publications are looked at for one page."""
-MOST_WAITING: Final = 10_000
+MOST_WAITING: Final = 5_000
 """How many readers of a node may wait for something new at once."""
 
 _PER_READ: Final = 1_000
@@ -47,6 +49,7 @@ class Query:
         epoch: with an offset to start from: the epoch in which the reader got it.
         limit: how many publications at most.
         wait: seconds to wait where there is nothing yet.
+        reader: who waits, a subject or an address: nobody may take all places.
     """
 
     stream: str
@@ -55,6 +58,7 @@ class Query:
     epoch: str | None = None
     limit: int = 100
     wait: float = 0.0
+    reader: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,16 @@ class StreamReader:
     """Reads streams for all doors that have no subscription."""
 
     def __init__(
-        self, store: Readable | None, streams: StreamMap, *, most_waiting: int = MOST_WAITING
+        self,
+        store: Readable | None,
+        streams: StreamMap,
+        *,
+        most_waiting: int = MOST_WAITING,
+        refusals: Refusals | None = None,
     ) -> None:
         """Read from ``store``; None where no stream is configured."""
+        self._refusals = refusals or Refusals()
+        self._readers: Counter[str] = Counter()
         self._store = store
         self._streams = streams
         self._most_waiting = most_waiting
@@ -107,7 +118,7 @@ class StreamReader:
 
         Raises:
             NotFound: there is no such stream.
-            TooMany: as many readers wait as may.
+            TooMany: as many readers wait as may, or this one has more places than it leaves to others.
             StreamUnavailable: the store can't be reached.
         """
         if query.stream not in self._streams or self._store is None:
@@ -115,14 +126,31 @@ class StreamReader:
         scan = _Scan(query, self._store, self)
         if query.wait <= 0:
             return await scan.run()
-        if self._patient >= self._most_waiting:
-            raise TooMany(f"{self._most_waiting} readers wait for streams already")
         # From here on, not only while there is nothing: a store that is far away would let any number pass.
-        self._patient += 1
+        self._take_place(query.reader)
         try:
             return await scan.run()
         finally:
             self._patient -= 1
+            self._readers[query.reader] -= 1
+            if not self._readers[query.reader]:
+                del self._readers[query.reader]
+
+    def _take_place(self, reader: str) -> None:
+        free = self._most_waiting - self._patient
+        # As many as are left free: one alone gets half of all, two get a third each, and whoever has none yet
+        # finds a place until all are taken.
+        if self._readers[reader] >= free:
+            if not self._readers[reader]:
+                del self._readers[reader]
+            self._refusals.count("long_polls")
+            raise TooMany(
+                f"{self._most_waiting} readers wait for streams already"
+                if free <= 0
+                else "nobody may have more readers waiting than there is room left for others"
+            )
+        self._patient += 1
+        self._readers[reader] += 1
 
     def end(self) -> None:
         """Let readers wait no longer: the node is about to end."""

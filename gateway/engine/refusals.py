@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 LIMITS: Final = (
     "connections",
+    "http_connections",
     "connections_per_address",
     "connections_per_subject",
     "connects_per_second_per_address",
@@ -20,6 +21,12 @@ LIMITS: Final = (
     "publishes_per_second_per_subject",
     "idempotency_entries",
     "auth_timeout",
+    "write_timeout",
+    "body_timeout",
+    "body_bytes",
+    "unverified_bytes",
+    "response_bytes",
+    "long_polls",
     "credential",
     "grant",
     "block",

@@ -18,7 +18,7 @@ from gateway.codecs.query_names import check_names
 from gateway.core.block_list import LONGEST_BLOCK_SECONDS, LONGEST_SUBJECT
 from gateway.core.control import LONGEST_NAME, MOST_PER_PAGE
 from gateway.errors import BadCommand
-from gateway.ingest.bodies import read_body
+from gateway.ingest.bodies import BodyReader
 from gateway.ingest.receipts import json_answer
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class AdministrationRoutes:
     """The endpoints; every error is raised as a ``GatewayError``."""
 
     def __init__(self, administration: ClusterAdministration, authenticate: RequestAuthenticator) -> None:
+        self._bodies = BodyReader()
         self._administration = administration
         self._authenticate = authenticate
 
@@ -98,7 +99,7 @@ class AdministrationRoutes:
     async def disconnect_subject(self, request: Request) -> Response:
         """End all connections of a subject, and block it where that is asked."""
         await self._authenticate(request)
-        asked = _decode(await read_body(request, limit=_BODY_BYTES))
+        asked = _decode(await self._bodies.read(request, limit=_BODY_BYTES))
         # Once more: the body may have taken its time.
         await self._authenticate(request)
         done = await self._administration.disconnect_subject(asked.subject, block_seconds=asked.block_seconds)

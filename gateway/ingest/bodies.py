@@ -1,21 +1,31 @@
-"""Reading request bodies within a bound.
+"""Reading request bodies within bounds.
 
 A body that is too large is refused before it is read where ``Content-Length`` tells, else as soon as it
 passes the bound. What follows of it is thrown away up to a second bound, so that an ordinary client sees
 the 413; beyond that the connection is closed behind the answer.
+
+That a client sends something now and then is no sign that its body will ever be whole, so there is a time for
+the whole, which grows with what has come. A body that comes with its head, as most do, meets none of this.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
 
-from gateway.errors import BadCommand, TooLarge
+from gateway.engine.refusals import Refusals
+from gateway.errors import BadCommand, BadFrame, TooLarge, Unavailable
+from gateway.ingest.body_budget import BodyBudget
 from gateway.ingest.raw_headers import header
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
+
+    from gateway.ingest.body_budget import HeldBody
 
 _DISCARDED_BY_SERVER: Final = 16 * 1024 * 1024
 _DISCARDED_HERE: Final = 1024 * 1024
@@ -25,25 +35,87 @@ class UnreadBody(TooLarge):
     """A body over its bound of which so much is left that the connection has to be closed."""
 
 
-async def read_body(request: Request, *, limit: int) -> bytes:
-    """Return the whole body.
+class SlowBody(BadFrame):
+    """A body that isn't whole in time."""
 
-    Raises:
-        TooLarge: it is longer than ``limit`` bytes.
-        BadCommand: it is compressed; the gateway hands bodies on as they are and names no coding.
-        ClientDisconnect: the client went before its end.
-    """
-    refuse_content_coding(request)
-    _refuse_declared_length(request, limit)
-    piece, more = await _receive(request)
-    pieces, size = [piece], len(piece)
-    while more and size <= limit:
+    http_status = 408
+
+
+class EvictedBody(Unavailable):
+    """A body that had to give way to others while it came."""
+
+
+UNFINISHED: Final = (UnreadBody, SlowBody, EvictedBody)
+"""What is raised while the rest of a body is still to come: the connection ends with the answer."""
+
+
+class BodyReader:
+    """Reads whole bodies, within bounds of size, time and what all of them hold together."""
+
+    def __init__(
+        self,
+        *,
+        seconds: float = 60.0,
+        bytes_per_second: float = 4_096,
+        budget: BodyBudget | None = None,
+        refusals: Refusals | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read bodies that come in pieces.
+
+        Args:
+            seconds: for the whole of a body,
+            bytes_per_second: and one more for so many bytes that have come.
+            budget: for all bodies together.
+            refusals: counts.
+            clock: seconds.
+        """
+        self._seconds = seconds
+        self._rate = bytes_per_second
+        self._budget = budget or BodyBudget()
+        self._refusals = refusals or Refusals()
+        self._clock = clock
+
+    async def read(self, request: Request, *, limit: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            TooLarge: it is longer than ``limit`` bytes.
+            SlowBody: it takes too long.
+            EvictedBody: the bodies of all requests hold too much, and this one is the oldest.
+            BadCommand: it is compressed; the gateway hands bodies on as they are and names no coding.
+            ClientDisconnect: the client went before its end.
+        """
+        refuse_content_coding(request)
+        _refuse_declared_length(request, limit)
         piece, more = await _receive(request)
-        pieces.append(piece)
-        size += len(piece)
-    if size > limit:
-        raise await _refusal(request, limit, more=more)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if not more and len(piece) <= limit:
+            return piece
+        with self._budget.begin() as held:
+            return await self._read_on(request, piece, limit, held, more=more)
+        # Only a body that had to give way gets here: its scope has caught the cancellation.
+        raise EvictedBody("too many bodies are on their way")
+
+    async def _read_on(
+        self, request: Request, piece: bytes, limit: int, held: HeldBody, *, more: bool
+    ) -> bytes:
+        begun = self._clock()
+        pieces, size = [piece], len(piece)
+        held.grow(size)
+        while more:
+            piece, more = await _receive(request)
+            if self._clock() - begun > self._seconds + size / self._rate:
+                self._refusals.count("body_timeout")
+                raise SlowBody(f"the body was not whole after {self._seconds:g} s and what its rate grants")
+            size += len(piece)
+            if size <= limit:
+                held.grow(len(piece))
+                pieces.append(piece)
+            elif size > limit + _DISCARDED_HERE:
+                raise UnreadBody(f"the body has more than {limit} bytes")
+        if size > limit:
+            raise TooLarge(f"the body has more than {limit} bytes")
+        return b"".join(pieces)
 
 
 def refuse_content_coding(request: Request) -> None:
@@ -67,14 +139,3 @@ async def _receive(request: Request) -> tuple[bytes, bool]:
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     return message.get("body", b""), message.get("more_body", False)
-
-
-async def _refusal(request: Request, limit: int, *, more: bool) -> TooLarge:
-    reason = f"the body has more than {limit} bytes"
-    discarded = 0
-    while more:
-        piece, more = await _receive(request)
-        discarded += len(piece)
-        if discarded > _DISCARDED_HERE:
-            return UnreadBody(reason)
-    return TooLarge(reason)

@@ -20,7 +20,7 @@ from gateway.codecs.body import decode_body
 from gateway.core.commands import Publish
 from gateway.core.idempotency import AnswerWindow
 from gateway.errors import NotFound, Unauthenticated
-from gateway.ingest.bodies import read_body
+from gateway.ingest.bodies import BodyReader
 from gateway.ingest.delivery import Delivery, headers_of
 from gateway.ingest.lasting_bodies import read_lasting_body
 from gateway.ingest.limits import IngestLimits
@@ -126,6 +126,7 @@ class HookPublishing:
         *,
         lasting: LastingRequests,
         limits: IngestLimits | None = None,
+        bodies: BodyReader | None = None,
         repeat_seconds: float = REPEAT_SECONDS,
         repeat_entries: int = REPEAT_ENTRIES,
         wall_clock: Callable[[], float] = time.time,
@@ -136,6 +137,7 @@ class HookPublishing:
         self._authenticate = authenticate
         self._lasting = lasting
         self._limits = limits or IngestLimits()
+        self._bodies = bodies or BodyReader()
         self._wall_clock = wall_clock
         self._clock = clock
         self._memories = {
@@ -178,9 +180,11 @@ class HookPublishing:
     async def _read(self, hook: Hook, request: Request, principal: Principal) -> bytes:
         limit = self._limits.hook_bytes
         if isinstance(hook.scheme, NoSignature):
-            return await read_lasting_body(request, principal, limit=limit, lasting=self._lasting)
+            return await read_lasting_body(
+                request, principal, limit=limit, lasting=self._lasting, bodies=self._bodies
+            )
         # Its signature is looked at when it is whole.
-        return await read_body(request, limit=limit)
+        return await self._bodies.read(request, limit=limit)
 
     def _verify(self, hook: Hook, delivery: Delivery) -> None:
         if not hook.scheme.verify(delivery, now=self._wall_clock()):

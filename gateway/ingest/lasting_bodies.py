@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from gateway.ingest.bodies import read_body
-
 if TYPE_CHECKING:
     from starlette.types import Message
 
     from gateway.auth.principal import Principal
     from gateway.engine.lasting import LastingRequest, LastingRequests
+    from gateway.ingest.bodies import BodyReader
 
 
 async def read_lasting_body(
-    request: Request, principal: Principal, *, limit: int, lasting: LastingRequests
+    request: Request, principal: Principal, *, limit: int, lasting: LastingRequests, bodies: BodyReader
 ) -> bytes:
-    """Return the whole body, see ``read_body``, if ``principal`` may still do what it might at its beginning.
+    """Return the whole body, see ``BodyReader``, if ``principal`` may still do what it might when it began.
 
     Raises:
         SubjectBlocked: its subject was blocked meanwhile.
@@ -27,7 +26,7 @@ async def read_lasting_body(
     """
     body = _Body(request, principal, lasting)
     try:
-        raw = await read_body(Request(request.scope, body.receive), limit=limit)
+        raw = await bodies.read(Request(request.scope, body.receive), limit=limit)
     finally:
         body.end()
     lasting.confirm(principal)

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.core.rate import RateLimit
 from gateway.errors import GatewayError, Unauthenticated
-from gateway.ingest.bodies import UnreadBody
+from gateway.ingest.bodies import UNFINISHED
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 PROBLEM_TYPE_PREFIX: Final = "urn:fanout-gateway:error:"
@@ -59,7 +59,7 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
 def problem_of(error: GatewayError, *, headers: Mapping[str, str] | None = None) -> Response:
     """Return the problem that tells ``error``; a 401 says how to authenticate (RFC 9110, 11.6.1)."""
     all_headers = dict(headers or {})
-    if isinstance(error, UnreadBody):
+    if isinstance(error, UNFINISHED):
         all_headers["Connection"] = "close"
     if isinstance(error, Unauthenticated):
         all_headers.setdefault("WWW-Authenticate", "Bearer")

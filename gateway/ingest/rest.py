@@ -14,7 +14,7 @@ from gateway.codecs.body import decode_body
 from gateway.core.commands import Publish
 from gateway.errors import BadCommand
 from gateway.ingest.batch import Batches
-from gateway.ingest.bodies import refuse_content_coding
+from gateway.ingest.bodies import BodyReader, refuse_content_coding
 from gateway.ingest.lasting_bodies import peer_of, read_lasting_body
 from gateway.ingest.limits import IngestLimits
 from gateway.ingest.message_headers import label, message_headers
@@ -45,9 +45,16 @@ def rest_routes(
     authenticate: RequestAuthenticator,
     lasting: LastingRequests,
     limits: IngestLimits | None = None,
+    bodies: BodyReader | None = None,
 ) -> list[Route]:
     """Return the routes that publish over REST."""
-    rest = RestPublishing(publisher, authenticate, lasting=lasting, limits=limits or IngestLimits())
+    rest = RestPublishing(
+        publisher,
+        authenticate,
+        lasting=lasting,
+        limits=limits or IngestLimits(),
+        bodies=bodies or BodyReader(),
+    )
     return [
         Route(TOPICS_PREFIX + "{topic:topic}", Endpoint(rest.publish_to_topic), methods=["POST"]),
         Route(PUBLISH_PATH, rest.publish_items, methods=["POST"]),
@@ -80,11 +87,13 @@ class RestPublishing:
         *,
         lasting: LastingRequests,
         limits: IngestLimits,
+        bodies: BodyReader,
     ) -> None:
         self._publisher = publisher
         self._authenticate = authenticate
         self._lasting = lasting
         self._limits = limits
+        self._bodies = bodies
         self._batches = Batches(publisher, limits)
 
     async def publish_to_topic(self, request: Request) -> Response:
@@ -125,4 +134,6 @@ class RestPublishing:
         return json_answer({"results": await self._batches.publish(raw, principal)})
 
     async def _read(self, request: Request, principal: Principal, limit: int) -> bytes:
-        return await read_lasting_body(request, principal, limit=limit, lasting=self._lasting)
+        return await read_lasting_body(
+            request, principal, limit=limit, lasting=self._lasting, bodies=self._bodies
+        )

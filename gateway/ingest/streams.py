@@ -19,6 +19,7 @@ from gateway.codecs.gateway_v1 import encode_object
 from gateway.codecs.query import decode_query
 from gateway.codecs.query_names import check_names
 from gateway.core.topics import TopicLimits, intersects, parse_filter
+from gateway.engine.admission import address_key
 from gateway.engine.reading import Query
 from gateway.errors import BadFilter, NotFound, NotPermitted
 from gateway.ingest.lasting_bodies import peer_of
@@ -128,7 +129,14 @@ class StreamRoutes:
             epoch=epoch_of(parameters, start),
             limit=limit_of(parameters),
             wait=wait_of(parameters),
+            reader=_reader(request, principal),
         )
+
+
+def _reader(request: Request, principal: Principal) -> str:
+    if principal.subject is not None:
+        return f"subject {principal.subject}"
+    return f"address {address_key(request.client.host)}" if request.client is not None else ""
 
 
 async def _cancel_when_gone(request: Request, scope: anyio.CancelScope) -> None:

@@ -55,11 +55,19 @@ class Limits(Section):
         "counted. Over it: `too_many`.",
     )
     connections: Count = Field(
-        default=100000, description="Open connections of the node. Over it: HTTP 503 before the upgrade."
+        default=100000,
+        description="Open WebSockets and event streams of the node. Over it: HTTP 503 before the upgrade.",
+    )
+    http_connections: Count = Field(
+        default=10000,
+        description="Open TCP connections that are neither, TLS handshakes among them. Over it the one that "
+        "waited longest for another request is closed, or else a new one gets 503, probes and "
+        "handshakes excepted.",
     )
     connections_per_address: CountOrOff = Field(
         default=0,
-        description="Open connections from one address; 0: no limit. Over it: HTTP 429 before the upgrade.",
+        description="Open connections of every kind from one address; 0: no limit. Over it: HTTP 429 before "
+        "the upgrade.",
     )
     connections_per_subject: CountOrOff = Field(
         default=0, description="Open connections of one subject; 0: no limit. Over it: 4413."
@@ -100,7 +108,7 @@ class Limits(Section):
     write_timeout: Timeout = Field(
         default=30.0,
         description="How long a connection may take nothing; then it is closed with 4408, and cut off if it "
-        "has not taken that either within 10 s.",
+        "has not taken that either within 10 s. HTTP responses that nobody takes are cut.",
     )
     stalled_timeout: Timeout = Field(
         default=600.0,
@@ -127,7 +135,34 @@ class Limits(Section):
         "connection is cut.",
     )
     body_timeout: Timeout = Field(
-        default=60.0, description="Time without a byte of an HTTP request's body that isn't whole; then 408."
+        default=60.0,
+        description="Time without a byte of an HTTP request's body that isn't whole, and time for the whole, "
+        "beside what `body_rate` grants; then 408.",
+    )
+    body_rate: Size = Field(
+        default=4096,
+        description="Bytes a second that prolong the time for the whole of a body. Not of NDJSON, which may "
+        "take any time.",
+    )
+    body_bytes: Size = Field(
+        default=268435456,
+        description="Bytes of bodies, all requests together, that aren't whole yet; at least "
+        "`batch_bytes`. Over it the oldest gets 503.",
+    )
+    unverified_bytes: Size = Field(
+        default=67108864,
+        description="The same of webhooks, whose signature is looked at when they are whole; at least "
+        "`hook_body_bytes`.",
+    )
+    response_bytes: Size = Field(
+        default=268435456,
+        description="Bytes of HTTP responses, all together, that clients haven't taken. Over it the "
+        "connection that waited longest is cut.",
+    )
+    long_polls: Count = Field(
+        default=5000,
+        description="Requests that wait for something new in a stream. One subject, or address without one, "
+        "may have as many as are left free. Over it: 429.",
     )
     batch_items: Count = Field(
         default=1000, description="Most items of an array sent to `POST /v1/publish`. Over it: 413."
@@ -165,6 +200,8 @@ class Limits(Section):
             ("frame_bytes", 1, "message_bytes"),
             ("outbox_bytes", 2, "frame_bytes"),
             ("batch_bytes", 1, "message_bytes"),
+            ("body_bytes", 1, "batch_bytes"),
+            ("unverified_bytes", 1, "hook_body_bytes"),
             ("stalled_timeout", 1, "write_timeout"),
         )
         values = dict(self)

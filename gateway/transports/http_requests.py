@@ -15,7 +15,7 @@ what they hold, which all refer to one another.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import unquote
 
 import httptools
@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.transports.http_cycle import HttpCycle
 from gateway.transports.request_flow import RequestFlow
 from gateway.transports.server_context import Wait, context_of
+from gateway.transports.unread_responses import UnreadResponse, UnreadResponses
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -42,6 +43,9 @@ _HEAD_END: Final = b"\r\n\r\n"
 class RequestSequence(HttpToolsProtocol):
     """Runs the application for each request whose head is complete, in their order."""
 
+    write_seconds: ClassVar[float] = 30.0
+    """How long a client may take nothing of a response."""
+    unread: ClassVar[UnreadResponses] = UnreadResponses()
     flow: RequestFlow
 
     def __init__(
@@ -62,11 +66,28 @@ class RequestSequence(HttpToolsProtocol):
         """Begin."""
         super().connection_made(transport)
         self.flow = RequestFlow(transport)
+        self._unread = UnreadResponse(
+            transport,
+            self.unread,
+            self._context.deadlines(Wait.TAKEN, self.write_seconds),
+            self._context.log,
+        )
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is above its high mark."""
+        super().pause_writing()
+        self._unread.begin()
+
+    def resume_writing(self) -> None:
+        """It is below its low mark."""
+        super().resume_writing()
+        self._unread.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more comes or goes."""
         super().connection_lost(exc)
         self._quiet.stop(self)
+        self._unread.end()
         if self._running is not None:
             # The class below tells the cycle that was read last, which may not have begun.
             self._running.disconnected = True
@@ -138,6 +159,7 @@ class RequestSequence(HttpToolsProtocol):
         """A response's end: the next request that is here already, or a limited wait for one."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._unread.begin()
             return
         self._running = None
         if self.pipeline:
@@ -159,6 +181,16 @@ class RequestSequence(HttpToolsProtocol):
             self._feed(held, self._held_at)
         if not self.transport.is_closing():
             self.flow.resume_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No further request has come."""
+        self._close()
+
+    def _close(self) -> None:
+        """Close once everything is written, or the client doesn't take it."""
+        if not self.transport.is_closing():
+            self._unread.begin()
+            self.transport.close()
 
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

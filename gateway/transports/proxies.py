@@ -10,7 +10,7 @@ import ipaddress
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -56,6 +56,17 @@ class TrustedProxies:
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
+
+
+def proxy_addresses(networks: Iterable[str]) -> Callable[[str], bool]:
+    """Return what tells whether an address lies in one of ``networks``."""
+    parsed = [ipaddress.ip_network(network) for network in networks]
+
+    def is_proxy(text: str) -> bool:
+        address = _address(text) if parsed else None
+        return address is not None and any(address in network for network in parsed)
+
+    return is_proxy
 
 
 def is_local(scope: Scope) -> bool:

@@ -95,4 +95,5 @@ class LastingResponses(RequestSequence):
     def _let_go(self) -> None:
         """Another object has the connection: nothing may come of this one any more."""
         self._unset_keepalive_if_required()
+        self._unread.end()
         self._forget()

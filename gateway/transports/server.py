@@ -142,7 +142,6 @@ class GatewayServer(uvicorn.Server):
         prepare: Callable[[], Awaitable[None]],
         started: Callable[[], None],
         drain: Callable[[], Awaitable[None]],
-        tls_handshake_seconds: float,
         refuse: Callable[[], None],
         reload: Callable[[], None],
         drain_seconds: float,
@@ -154,7 +153,6 @@ class GatewayServer(uvicorn.Server):
             prepare: what it raises ends the server before it begins, and ``run`` raises it.
             started: called once it listens.
             drain: has clients leave that stay for long; takes no longer than ``drain_seconds``.
-            tls_handshake_seconds: how long a TLS handshake may take.
             refuse: called once nothing may be published any more.
             reload: called on SIGHUP.
             drain_seconds: how long requests are served on connections that there are already.
@@ -163,7 +161,6 @@ class GatewayServer(uvicorn.Server):
         self._prepare = prepare
         self._on_started = started
         self._drain = drain
-        self._tls_handshake_seconds = tls_handshake_seconds
         self._refuse = refuse
         self._reload = reload
         self._hung_up = False
@@ -179,27 +176,8 @@ class GatewayServer(uvicorn.Server):
         """Prepare, start uvicorn, then say so."""
         # Not in the application's lifespan: uvicorn would log a stack trace where a sentence says it all.
         await self._prepare()
-        await super().startup([])
-        for listener in sockets or ():
-            self.servers.append(await self._serve_on(listener))
+        await super().startup(sockets)
         self._on_started()
-
-    async def _serve_on(self, listener: socket.socket) -> asyncio.Server:
-        # As uvicorn does it, which leaves TLS handshakes asyncio's minute.
-        config = self.config
-
-        def protocol() -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg]
-                config=config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-
-        return await asyncio.get_running_loop().create_server(
-            protocol,
-            sock=listener,
-            backlog=config.backlog,
-            ssl=config.ssl,
-            ssl_handshake_timeout=self._tls_handshake_seconds if config.ssl else None,
-        )
 
     async def on_tick(self, counter: int) -> bool:
         """Do what signals have asked for: their handlers may not touch the loop."""

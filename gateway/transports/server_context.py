@@ -30,6 +30,7 @@ class Wait(Enum):
     REQUEST = "another request"
     MESSAGE = "the rest of a message"
     GONE = "the peer to go"
+    TAKEN = "the peer to take what was written"
 
 
 class LimitedLog:

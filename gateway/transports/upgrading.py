@@ -47,6 +47,7 @@ class BecomesWebSocket(LastingResponses):
             self._negotiate(make, early)
         else:
             self._admit(make, handshake, early)
+        self._unread.end()
         self._forget()
 
     def _negotiate(self, make: type[AsgiWebSocketProtocol], early: bytes) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 import httptools
 
 from gateway.transports.asgi_websocket import AsgiWebSocketProtocol
+from gateway.transports.connection_room import ConnectionRoom
 from gateway.transports.handshake import answered, asks_for_websocket, read_handshake
 from gateway.transports.open_files import Room
 from gateway.transports.proxies import unmapped
@@ -27,14 +28,17 @@ from gateway.transports.request_rules import (
     read_target,
 )
 from gateway.transports.server_context import Wait, half_close
+from gateway.transports.unread_responses import UnreadResponses
 from gateway.transports.upgrading import BecomesWebSocket
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
+    from gateway.errors import GatewayError
     from gateway.transports.handshake import Handshake
     from gateway.transports.open_files import OpenFiles
     from gateway.transports.request_rules import Fields
@@ -53,6 +57,7 @@ class RequestLimits:
         line_bytes: one header of a WebSocket handshake.
         head_seconds: from the connection, or a later request's first byte, to the complete head.
         body_seconds: without a byte of a body that isn't whole yet.
+        write_seconds: in which a client takes nothing of a response.
     """
 
     head_bytes: int = 32 * 1024
@@ -60,6 +65,7 @@ class RequestLimits:
     line_bytes: int = 8 * 1024
     head_seconds: float = 10.0
     body_seconds: float = 60.0
+    write_seconds: float = 30.0
 
 
 class _Refusal(Exception):  # noqa: N818 - leaves the parser's callback, never this module
@@ -71,6 +77,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
 
     limits: ClassVar[RequestLimits] = RequestLimits()
     files: ClassVar[OpenFiles | None] = None
+    room: ClassVar[ConnectionRoom] = ConnectionRoom()
 
     def __init__(
         self,
@@ -86,6 +93,8 @@ class GatewayHttpProtocol(BecomesWebSocket):
         self._handshake: Handshake | None = None
         self._refusal: RequestRefused | None = None
         self._refused = False
+        self._shut_out: GatewayError | None = None  # why requests are refused: the connection is spare
+        self.before_connection: Callable[[], None] | None = None  # who had the connection until now
         self._begun = False  # a request's first byte has come, its head isn't complete
         self._head_bytes = self._fields = 0
         self._unaccounted = 0  # bytes that the parser took and made nothing of yet
@@ -95,9 +104,18 @@ class GatewayHttpProtocol(BecomesWebSocket):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, and wait for a head for a limited time."""
+        if self.before_connection is not None:
+            self.before_connection()
+            self.before_connection = None
         super().connection_made(transport)
         if self.client is not None:
             self.client = unmapped(self.client[0]), self.client[1]
+        self._shut_out = self.room.enter(
+            self,
+            self.client[0] if self.client else "",
+            everyone=self.connections,
+            quiet=self._quiet,
+        )
         room = Room.ENOUGH if self.files is None else self.files.room(transport)
         if room is Room.ENOUGH:
             self._heads.start(self, self._head_late)
@@ -107,6 +125,18 @@ class GatewayHttpProtocol(BecomesWebSocket):
         else:
             self._refused = True
             transport.abort()
+
+    def abandon(self) -> None:
+        """There will be no connection: let go of what refers to this object."""
+        self.before_connection = None
+        self._forget()
+
+    def give_way(self) -> None:
+        """Another connection takes this one's place."""
+        if self._shut_out is None:
+            self._close()
+        else:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more comes or goes."""
@@ -191,8 +221,12 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self._read_handshake()
             # Uvicorn's own way to upgrade reads it.
             self.scope["method"] = self.parser.get_method().decode("ascii")
-        elif not self.parser.should_upgrade():
+        if self._shut_out is not None:
+            self._refuse_spare(self._shut_out)
+        if not self._upgrading and not self.parser.should_upgrade():
             super().on_headers_complete()
+            if self._shut_out is not None:
+                self.cycle.keep_alive = False
 
     def _hold_to_the_rules(self) -> None:
         version = self.parser.get_http_version()
@@ -236,6 +270,16 @@ class GatewayHttpProtocol(BecomesWebSocket):
         except RequestRefused as refused:
             self._stop(refused.status, str(refused), refused.fields)
 
+    def _refuse_spare(self, reason: GatewayError) -> None:
+        path = self.url.partition(b"?")[0]
+        if self.room.serves(path, reason, leaves=self._upgrading):
+            return
+        status, make = HTTPStatus(reason.http_status), self.room.problem
+        if make is None:
+            self._stop(status, str(reason), ((b"retry-after", b"1"),))
+        answer = make(reason)
+        self._stop(status, bytes(answer.body).decode(), answer.raw_headers)
+
     def _stop(self, status: HTTPStatus, reason: str = "", fields: Fields = ()) -> NoReturn:
         # Not in what is raised: the parser catches that, and it holds the frames that it came through.
         self._refusal = RequestRefused(status, reason, fields)
@@ -245,6 +289,10 @@ class GatewayHttpProtocol(BecomesWebSocket):
         self._heads.stop(self)
         self._bodies.stop(self)
         super()._let_go()
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.room.leave(self)
 
     # Refusing
 
@@ -257,7 +305,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
         elif self._begun:
             self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT))
         else:
-            self.transport.close()
+            self._close()
 
     def _awaits_body(self) -> bool:
         return not self._idle() and self.cycle.more_body
@@ -282,7 +330,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self._answer(refused)
         elif self.pipeline or cycle.response_started:
             # Nothing may be written into a response, nor ahead of one that is due.
-            self.transport.close()
+            self._close()
         elif cycle.more_body:
             # The fault is in the body of the request itself: its application waits for the rest.
             cycle.disconnected = True
@@ -315,6 +363,19 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self.handle_websocket_upgrade()
 
 
-def http_protocol(limits: RequestLimits, files: OpenFiles | None = None) -> type[GatewayHttpProtocol]:
+def http_protocol(
+    limits: RequestLimits,
+    files: OpenFiles | None = None,
+    *,
+    room: ConnectionRoom | None = None,
+    unread: UnreadResponses | None = None,
+) -> type[GatewayHttpProtocol]:
     """A class with these bounds, for ``uvicorn.Config(http=…)``."""
-    return type("BoundedHttpProtocol", (GatewayHttpProtocol,), {"limits": limits, "files": files})
+    own = {
+        "limits": limits,
+        "files": files,
+        "write_seconds": limits.write_seconds,
+        "room": room or ConnectionRoom(),
+        "unread": unread or UnreadResponses(),
+    }
+    return type("BoundedHttpProtocol", (GatewayHttpProtocol,), own)

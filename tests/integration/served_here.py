@@ -40,10 +40,13 @@ async def served_here(**settings: Any) -> AsyncIterator[ServedHere]:
     gateway = Gateway(chosen)
     sockets = listen("127.0.0.1", 0)
     server = GatewayServer(
-        server_config(gateway.asgi, chosen, gateway._certificate),
+        server_config(gateway.asgi, chosen, gateway._certificate, room=gateway._room, unread=gateway._unread),
         prepare=gateway._streams.open,
         started=lambda: None,
         drain=gateway._drain,
+        refuse=gateway.publisher.end,
+        reload=lambda: None,
+        drain_seconds=chosen.server.drain_seconds,
     )
     server.capture_signals = nullcontext  # type: ignore[method-assign]  # pytest keeps its own
     serving = asyncio.create_task(server.serve(sockets))

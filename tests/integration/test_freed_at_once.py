@@ -12,13 +12,16 @@ import logging
 import socket
 import struct
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .served_here import ServedHere, served_here
+from .test_tls import make_certificate, trusting
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
 CONNECTIONS = 10_000
@@ -131,21 +134,51 @@ async def test_nothing_of_a_connection_waits_for_a_collection(no_collection: Non
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def connect(node: ServedHere, sort: str, times: int) -> None:
-    data, end = SORTS[sort]
+ENCRYPTED = ("one request", "HTTP/1.0", "reset in a head", "WebSocket", "WebSocket, then reset", "events")
+HANDSHAKES = {
+    "a handshake that isn't one": (b"GET / HTTP/1.1\r\n\r\n", "read"),
+    "a handshake that stops": (b"\x16\x03\x01\x02\x00\x01\x00", "close while it waits"),
+    "a handshake that is reset": (b"\x16\x03\x01\x02\x00\x01\x00", "reset while it waits"),
+}
+
+
+async def test_nor_of_one_with_tls(no_collection: None, tmp_path, caplog) -> None:
+    make_certificate(tmp_path, "node")
+    server = {"tls_certificate": f"{tmp_path}/certificate.pem", "tls_key": f"{tmp_path}/key.pem"}
+    async with served_here(server=server) as node:
+        kept = {}
+        for sort in (*ENCRYPTED, *HANDSHAKES):
+            tls = trusting() if sort in ENCRYPTED else None
+            await connect(node, sort, AT_ONCE, tls)
+            gc.collect()
+            await connect(node, sort, AT_ONCE, tls)
+            left = circles()
+            # The clients here are asyncio's own, with circles of their own.
+            ours = {name: count for name, count in left.items() if "Protocol" in name or "TlsDoor" in name}
+            if sum(ours.values()) >= AT_ONCE:
+                kept[sort] = left.most_common()
+        assert kept == {}
+        assert node.gateway._room.statistics().handshakes == 0
+        assert node.gateway._room.statistics().failed == 2 * AT_ONCE * len(HANDSHAKES)
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def connect(node: ServedHere, sort: str, times: int, tls: ssl.SSLContext | None = None) -> None:
+    data, end = (SORTS | HANDSHAKES)[sort]
     async with asyncio.timeout(30):
-        await asyncio.gather(*[client(node, data, end) for _ in range(times)])
+        await asyncio.gather(*[client(node, data, end, tls) for _ in range(times)])
         while not node.is_quiet():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.001)
 
 
-async def client(node: ServedHere, data: bytes, end: str) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+async def client(node: ServedHere, data: bytes, end: str, tls: ssl.SSLContext | None) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port, ssl=tls)
     writer.write(data)
     if end == "close" and data:
         await reader.read(10)
     elif end == "read":
-        await reader.read()
+        with suppress(ConnectionError):
+            await reader.read()
     elif end.endswith("waits"):
         while not node.server.server_state.connections:  # noqa: ASYNC110
             await asyncio.sleep(0)

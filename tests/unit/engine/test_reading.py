@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import anyio
@@ -205,7 +206,7 @@ async def test_no_more_may_wait_than_that() -> None:
             await asyncio.sleep(0)
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(TooMany):
-                await log.read(NEW, wait=30)
+                await log.read(NEW, wait=30, reader="another")
             assert offsets(await log.read()) == []
             await log.append("s/a")
     await log.store.stop()
@@ -225,20 +226,47 @@ async def test_of_many_that_come_at_once_no_more_may_wait_than_that(
 
     monkeypatch.setattr(log.store, "bounds", bounds_from_afar)
 
-    async def read() -> None:
+    async def read(reader: str) -> None:
         try:
-            await log.read(NEW, wait=30)
+            await log.read(NEW, wait=30, reader=reader)
         except TooMany as error:
             refused.append(error)
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            for _ in range(5):
-                tasks.start_soon(read)
+            for number in range(5):
+                tasks.start_soon(read, str(number))
             await anyio.wait_all_tasks_blocked()
             assert (log.reader.waiting, len(refused)) == (2, 3)
             await log.append("s/a")
     assert log.reader.waiting == 0
+    await log.store.stop()
+
+
+async def test_nobody_takes_all_the_places_to_wait() -> None:
+    log = Log(most_waiting=12)
+    await log.store.start()
+    refused: Counter[str] = Counter()
+
+    async def read(reader: str) -> None:
+        try:
+            await log.read(NEW, wait=30, reader=reader)
+        except TooMany:
+            refused[reader] += 1
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            for reader, times in (("greedy", 20), ("second", 20), *((f"late {n}", 1) for n in range(3))):
+                for _ in range(times):
+                    tasks.start_soon(read, reader)
+                await anyio.wait_all_tasks_blocked()
+            # Half of all, then half of the rest; whoever comes later for the first time finds a place.
+            assert refused == {"greedy": 14, "second": 17}
+            tasks.start_soon(read, "later still")
+            await anyio.wait_all_tasks_blocked()
+            assert refused["later still"] == 1
+            await log.append("s/a")
+    assert log.reader._readers == {}
     await log.store.stop()
 
 
