@@ -106,15 +106,18 @@ class RequestSequence(HttpToolsProtocol):
 
     def _feed(self, data: bytes, at: int = 0) -> None:
         """Parse what is behind ``at``, no further than requests may wait."""
-        first = data.find(_HEAD_END, at) + len(_HEAD_END)
-        # With a single head in it, nothing can begin behind that one: the common read is parsed in one go.
-        single = first < len(_HEAD_END) or data.find(_HEAD_END, first) < 0
+        first = data.find(_HEAD_END, at)
+        if at == 0 and not self.pipeline and (first < 0 or data.find(_HEAD_END, first + 4) < 0):
+            # With a single head in it, nothing can begin behind that one: the common read, in one go.
+            if not self._ending() and self._parse(data, data, len(data)):
+                self._fed()
+            return
         while at < len(data) and not self._ending():
             if len(self.pipeline) >= MOST_WAITING:
                 self._hold(data, at)
                 return
-            end = len(data) if single else self._end_of_piece(data, at)
-            if not self._parse(data if end - at == len(data) else data[at:end], data, end):
+            end = self._end_of_piece(data, at)
+            if not self._parse(data[at:end], data, end):
                 return
             at = end
         self._fed()
@@ -162,10 +165,11 @@ class RequestSequence(HttpToolsProtocol):
             self._unread.begin()
             return
         self._running = None
-        if self.pipeline:
-            self._run(*cast("tuple[HttpCycle, ASGI3Application]", self.pipeline.pop()))
-        self._read_on()
-        if self._idle():
+        if self.pipeline or self._held:
+            self._go_on()
+        else:
+            self.flow.resume_reading()
+        if self._running is None:
             self._quiet.start(self, self.timeout_keep_alive_handler)
 
     def end_after_response(self) -> None:
@@ -173,8 +177,10 @@ class RequestSequence(HttpToolsProtocol):
         if not self._idle():
             self.cycle.keep_alive = False
 
-    def _read_on(self) -> None:
-        """Parse what was held, and read more as soon as no request waits."""
+    def _go_on(self) -> None:
+        """Answer the next request, parse what was held, and read more once there is room for it."""
+        if self.pipeline:
+            self._run(*cast("tuple[HttpCycle, ASGI3Application]", self.pipeline.pop()))
         held, self._held = self._held, b""
         self.flow.waiting = False
         if held:
