@@ -29,7 +29,7 @@ AT_ONCE = 25
 
 HOST = b"Host: 127.0.0.1\r\n"
 GET = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
-WAIT = b"GET /v1/streams/s/messages?start=new&wait=20 HTTP/1.1\r\n" + HOST + b"\r\n"
+WAIT = b"GET /v1/streams/s/messages?from=new&wait=20 HTTP/1.1\r\n" + HOST + b"\r\n"
 POST = b"POST /v1/topics/a HTTP/1.1\r\n" + HOST + b"Content-Length: "
 
 
@@ -163,8 +163,50 @@ async def test_nor_of_one_with_tls(no_collection: None, tmp_path, caplog) -> Non
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+HOOK = b"POST /v1/hooks/signed HTTP/1.1\r\n" + HOST + b"Content-Length: "
+WITH_CREDENTIALS = {
+    "no credential": (GET.replace(b"livez", b"v1/nodes"), "close"),
+    "a credential that is wrong": (
+        GET.replace(b"livez", b"v1/nodes").replace(b"\r\n\r\n", b"\r\nAuthorization: Bearer a.b.c\r\n\r\n"),
+        "close",
+    ),
+    "WebSocket with a credential that is wrong": (
+        handshake(fields=b"Authorization: Bearer a.b.c\r\n"),
+        "close",
+    ),
+    "events without one": (b"GET /v1/events?filter=a HTTP/1.1\r\n" + HOST + b"\r\n", "close"),
+    "a delivery that nobody signed": (HOOK + b"2\r\n\r\n{}", "close"),
+    "a delivery that gives way to others": (HOOK + b"30000\r\n\r\n" + b"x" * 20_000, "read or close"),
+    "a delivery that stops, then is reset": (HOOK + b"200\r\n\r\n{}", "reset while it waits"),
+    "a response that nobody reads": (GET.replace(b"livez", b"openapi.json") * 60, "unread"),
+}
+
+
+async def test_nor_of_one_that_is_refused(no_collection: None, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("SECRET", "s" * 32)
+    hook = {"name": "signed", "scheme": "github", "secret": "env:SECRET", "topic": "a"}
+    key = {"algorithm": "HS256", "secret": "env:SECRET"}
+    limits = {"unverified_bytes": 65536, "hook_body_bytes": 65536, "response_bytes": 262144}
+    async with served_here(
+        auth={"mode": "required", "keys": [key]}, hooks=[hook], limits=limits | {"write_timeout": "1s"}
+    ) as node:
+        kept = {}
+        for sort in WITH_CREDENTIALS:
+            await connect(node, sort, AT_ONCE)
+            gc.collect()
+            await connect(node, sort, AT_ONCE)
+            left = circles()
+            if sum(left.values()) >= AT_ONCE:
+                kept[sort] = left.most_common(5)
+        assert kept == {}
+        refused = node.gateway._refusals.statistics()
+        assert refused["unverified_bytes"] >= AT_ONCE
+        assert refused["response_bytes"] + refused["write_timeout"] >= 1
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 async def connect(node: ServedHere, sort: str, times: int, tls: ssl.SSLContext | None = None) -> None:
-    data, end = (SORTS | HANDSHAKES)[sort]
+    data, end = (SORTS | HANDSHAKES | WITH_CREDENTIALS)[sort]
     async with asyncio.timeout(30):
         await asyncio.gather(*[client(node, data, end, tls) for _ in range(times)])
         while not node.is_quiet():  # noqa: ASYNC110 - uvicorn has no event for it
@@ -179,6 +221,15 @@ async def client(node: ServedHere, data: bytes, end: str, tls: ssl.SSLContext | 
     elif end == "read":
         with suppress(ConnectionError):
             await reader.read()
+    elif end == "read or close":
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(0.2):
+                await reader.read()
+    elif end == "unread":
+        while not node.server.server_state.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        while not node.is_quiet():  # noqa: ASYNC110 - until the node cuts it
+            await asyncio.sleep(0.01)
     elif end.endswith("waits"):
         while not node.server.server_state.connections:  # noqa: ASYNC110
             await asyncio.sleep(0)
