@@ -22,12 +22,15 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - the library's name is lower case
 from typing import TYPE_CHECKING
 
+from gateway.codecs.gateway_v1 import MESSAGE_START
 from gateway.codecs.gateway_v1_client import Received, decode_event
-from gateway.codecs.websocket_frames import iter_payloads
+from gateway.codecs.websocket_frames import iter_payloads, text_head
 from gateway.core.publication import FramedPublication
+from gateway.core.topics import TopicLimits, parse_topic
+from gateway.errors import BadTopic, ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gateway.core.publication import MessageEncoder, Publication
 
@@ -38,6 +41,18 @@ MARK = b"\2"
 _HEAD = Struct("!BBHQI")
 _MARK = Struct("!BBHQI?")
 _RECORD = Struct("!HII")
+
+_TOPIC_LIMITS = TopicLimits(bytes=0xFFFF, levels=1024)
+"""Wider than any node's settings are; the publishing node's own have been kept already."""
+
+_BRACE = ord("}")
+_SMALL = 1024
+_HEADS = tuple(text_head(size) + MESSAGE_START for size in range(_SMALL))
+
+_MOST_KNOWN_TOPICS = 8192
+_LONGEST_KNOWN_TOPIC = 512
+_KNOWN_TOPICS: set[str] = set()
+"""Topics that were found right a moment ago: to look there costs a tenth of looking at the topic."""
 
 
 class BadPayload(Exception):  # noqa: N818 - says what it is
@@ -130,20 +145,37 @@ def decode_head(payload: bytes) -> Head:
         node = payload[_HEAD.size : _HEAD.size + length].decode()
     except (StructError, UnicodeDecodeError) as exc:
         raise BadPayload("payload cut short") from exc
-    if len(payload) < _HEAD.size + length:
+    if len(payload) < _HEAD.size + length + count * _RECORD.size:
         raise BadPayload("payload cut short")
     return Head(node, partitions, first, count)
 
 
-def decode_publications(payload: bytes, encoder: MessageEncoder) -> Iterator[Publication]:
+def decode_publications(
+    payload: bytes,
+    encoder: MessageEncoder,
+    refuse: Callable[[str], None],
+    read: Callable[[bytes], Publication] | None = None,
+) -> Iterator[Publication]:
     """Yield the publications; their frames are in ``encoder``'s format.
 
+    A frame goes to sockets as it is, so each is looked at: whether it is one text frame and its text begins
+    and ends as a message does. To parse it would double what a received publication costs.
+
+    Args:
+        payload: whose head can be read.
+        encoder: of the frames' format.
+        refuse: called with the reason in place of a publication that is none; those around it come.
+        read: understands a frame when something but the frame is wanted of it; ``read_frame`` if None.
+
     Raises:
-        BadPayload: cut short; what came before was yielded.
+        BadPayload: cut short, or with another number of publications than it says; what came before was
+            yielded.
     """
-    at = _HEAD.size + payload[1]
+    _, node_length, _, _, count = _HEAD.unpack_from(payload)
+    at = _HEAD.size + node_length
     size = len(payload)
-    unpack, head_size = _RECORD.unpack_from, _RECORD.size
+    unpack, head_size, read = _RECORD.unpack_from, _RECORD.size, read or read_frame
+    found = 0
     while at < size:
         try:
             topic_length, frame_length, data_length = unpack(payload, at)
@@ -152,15 +184,57 @@ def decode_publications(payload: bytes, encoder: MessageEncoder) -> Iterator[Pub
         start = at + head_size
         middle = start + topic_length
         at = middle + frame_length
-        if at > size or data_length >= frame_length:
+        if at > size:
             raise BadPayload("payload cut short")
+        found += 1
+        frame = payload[middle:at]
+        head = _HEADS[frame_length] if frame_length < _SMALL else text_head(frame_length) + MESSAGE_START
+        if (
+            data_length >= frame_length
+            or not frame.startswith(head)
+            or frame[-1] != _BRACE
+            or not ((text := frame[len(head) :]).isascii() or _is_text(text))
+        ):
+            refuse("a publication's frame holds no message")
+            continue
+        try:
+            topic = payload[start:middle].decode()
+            if topic not in _KNOWN_TOPICS:
+                _know(parse_topic(topic, _TOPIC_LIMITS))
+        except (BadTopic, UnicodeDecodeError) as exc:
+            refuse(f"a publication is on no topic: {exc}")
+            continue
         data = payload[at - 1 - data_length : at - 1] if data_length else None
-        topic = payload[start:middle].decode(errors="replace")
-        yield FramedPublication(topic, payload[middle:at], encoder, read_frame, data=data)
+        yield FramedPublication(topic, frame, encoder, read, data=data)
+    if found != count:
+        raise BadPayload(f"a payload of {count} publications, it says, has {found}")
+
+
+def _is_text(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _know(topic: str) -> None:
+    if len(_KNOWN_TOPICS) >= _MOST_KNOWN_TOPICS:
+        _KNOWN_TOPICS.clear()
+    if len(topic) <= _LONGEST_KNOWN_TOPIC:
+        _KNOWN_TOPICS.add(topic)
 
 
 def read_frame(frame: bytes) -> Publication:
-    """The publication that a complete ``message`` frame carries."""
-    received = decode_event(next(iter_payloads(frame)))
-    assert isinstance(received, Received), "a node publishes nothing but messages"
+    """The publication that a complete ``message`` frame carries.
+
+    Raises:
+        BadPayload: it begins as one does, and is none.
+    """
+    try:
+        received = decode_event(next(iter_payloads(frame)))
+    except (ClientError, ValueError) as exc:
+        raise BadPayload(f"a publication's frame can't be read: {exc}") from exc
+    if not isinstance(received, Received):
+        raise BadPayload("a publication's frame holds no message")
     return received.publication

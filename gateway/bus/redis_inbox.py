@@ -10,18 +10,31 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.bus.partitions import CONTROL_PARTITIONS
-from gateway.bus.payload import MARK, BadPayload, decode_head, decode_mark, decode_publications
+from gateway.bus.payload import (
+    MARK,
+    BadPayload,
+    decode_head,
+    decode_mark,
+    decode_publications,
+    read_frame,
+)
 from gateway.bus.sequences import Sequences
+from gateway.core.publication import Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.publication import MessageEncoder, Publication
+    from gateway.core.publication import MessageEncoder
 
 _TURN_SECONDS = 0.005
 """How long the fan-out may keep the event loop before other work gets its turn."""
 
 _WARN_SECONDS = 10.0
+
+_MOST_COUNTED = 2**32
+"""More than that can't have been lost: whoever says so numbers its publications by other rules."""
+
+_REASON_CHARACTERS = 200
 
 _log = logging.getLogger("gateway.bus")
 
@@ -42,8 +55,8 @@ class Inbox:
         publications: handed on.
         payloads: heard.
         lost: publications known to be missing.
-        foreign: payloads that can't be read, or of a node that divides topics among other partitions: what it
-            publishes reaches this node by chance.
+        foreign: payloads and publications that can't be read, or payloads of a node that divides topics among
+            other partitions: what it publishes reaches this node by chance.
     """
 
     def __init__(
@@ -67,6 +80,7 @@ class Inbox:
         # with its holes.
         self._holes: dict[frozenset[int], _Hole] = {}
         self._warned = -math.inf
+        self._refused = 0
         self._handle: asyncio.Handle | None = None
         self.bytes = self.publications = self.payloads = self.lost = self.foreign = 0
 
@@ -114,6 +128,8 @@ class Inbox:
 
     def miss(self, partitions: frozenset[int], dropped: int | None) -> None:
         """Something of ``partitions`` did not come; it is told after what is here already."""
+        if dropped is not None and dropped > _MOST_COUNTED:
+            dropped = None
         self.lost += dropped or 0
         hole = self._holes.get(partitions)
         if hole is None:
@@ -144,7 +160,19 @@ class Inbox:
         now = perf_counter()
         if now - self._warned >= _WARN_SECONDS:
             self._warned = now
-            _log.warning("another node's publications can't be read: %s", problem)
+            _log.warning("another node's publications can't be read: %s", problem[:_REASON_CHARACTERS])
+
+    def _refuse(self, reason: str) -> None:
+        self._refused += 1
+        self._warn_of(reason)
+
+    def _read(self, frame: bytes) -> Publication:
+        """As ``read_frame``, where nobody can be told any more: what can't be read is an empty message."""
+        try:
+            return read_frame(frame)
+        except BadPayload as exc:
+            self._warn_of(str(exc))
+            return Publication("", "", 0, b"null")
 
     def _wake(self) -> None:
         if self._handle is None:
@@ -170,11 +198,20 @@ class Inbox:
         partition, payload = entry
         self.bytes -= len(payload)
         deliver = self.deliver
-        number = 0
+        number = self._refused = 0
+        complete = False
         try:
-            for number, publication in enumerate(decode_publications(payload, self._encoder), start=1):  # noqa: B007
+            publications = decode_publications(payload, self._encoder, self._refuse, self._read)
+            for number, publication in enumerate(publications, start=1):  # noqa: B007
                 deliver(publication)
+            complete = True
         except BadPayload as exc:
             self._warn_of(str(exc))
-            self._lost(frozenset((partition,)), None)
-        self.publications += number
+        finally:
+            # Whatever ended it: what follows in this payload does not come.
+            self.publications += number
+            self.lost += self._refused
+            if not complete:
+                self._lost(frozenset((partition,)), None)
+            elif self._refused:
+                self._lost(frozenset((partition,)), self._refused)

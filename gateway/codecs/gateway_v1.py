@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["GatewayV1", "decode_publish_item", "encode_object"]
 
 _dumps = orjson.dumps
-_MESSAGE = b'{"op":"message","topic":'
+MESSAGE_START = b'{"op":"message","topic":'
+"""How the text of every ``message`` that is no history begins; the topic follows."""
 
 
 class GatewayV1:
@@ -75,13 +76,13 @@ class GatewayV1:
 
     def encode_message(self, publication: Publication) -> bytes:
         """The complete frame for every live subscriber of ``publication``."""
-        return server_frame(_MESSAGE + _publication_fields(publication))
+        return server_frame(MESSAGE_START + _publication_fields(publication))
 
     def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
         """The complete frame that gives ``publication`` as history to one subscription alone."""
         # Many read the same history: the frame for all is made once, and this one differs in its head only.
         frame = publication.frame(self)
-        start = payload_start(frame) + len(_MESSAGE)
+        start = payload_start(frame) + len(MESSAGE_START)
         return server_frame(
             b'{"op":"message","filter":' + _dumps(topic_filter) + b',"topic":' + frame[start:]
         )

@@ -31,6 +31,18 @@ def server_frame(payload: bytes, opcode: int = TEXT) -> bytes:
     return _HEAD_64(_FINAL | opcode, 127, size) + payload
 
 
+def text_head(size: int) -> bytes:
+    """How a text frame of ``size`` bytes, these included, begins if ``server_frame`` made it.
+
+    Empty where it makes none of that size.
+    """
+    if size < 128:
+        return bytes((_FINAL | TEXT, size - 2)) if size >= 2 else b""
+    if size < 0x10004:
+        return _HEAD_16(_FINAL | TEXT, 126, size - 4) if size >= 130 else b""
+    return _HEAD_64(_FINAL | TEXT, 127, size - 10) if size >= 0x1000A else b""
+
+
 def payload_start(frame: bytes) -> int:
     """Where the payload begins in a frame that ``server_frame`` made."""
     length = frame[1]

@@ -266,10 +266,19 @@ def _settle(call: Call, reply: Reply, *, short: bool) -> bool:
         if short:
             call.lost("too few replicas have it")
         else:
-            call.answered(reply)
+            _answer(call, reply)
         return False
     if reply.code in NOT_HERE:
         call.again()
     else:
         call.refused(reply)
     return reply.code in _NO_MASTER
+
+
+def _answer(call: Call, reply: Reply) -> None:
+    """Give ``reply`` to ``call``: what others have written may show in it, and must end no connection."""
+    try:
+        call.answered(reply)
+    except (ValueError, TypeError, LookupError, AttributeError) as exc:
+        _log.warning("Redis' answer can't be read: %s", exc)
+        call.refused(Refused(f"its answer can't be read: {exc}", "UNREADABLE"))

@@ -149,8 +149,7 @@ class ListenLink:
         kind, channel, *content = reply
         if kind in MESSAGES:
             if (log := self._wanted.get(channel)) is not None:
-                epoch, _, last = content[0].partition(b" ")
-                log.bell.tell(epoch.decode(), int(last))
+                self._announced(log, content[0])
         elif kind in SUBSCRIBED:
             if channel in self._wanted:
                 self._heard.add(channel)
@@ -161,6 +160,14 @@ class ListenLink:
             self._heard.discard(channel)
             self._ring(channel)
             self._relocate()
+
+    def _announced(self, log: Log, content: bytes) -> None:
+        epoch, _, last = content.partition(b" ")
+        try:
+            log.bell.tell(epoch.decode(), int(last))
+        except ValueError:
+            # Whoever can publish here can say anything; the log itself is looked at all the same.
+            log.bell.ring()
 
     def _ring(self, channel: bytes) -> None:
         if (log := self._wanted.get(channel)) is not None:

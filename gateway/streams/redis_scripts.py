@@ -32,14 +32,25 @@ local log, meta, channel = KEYS[1], KEYS[2], KEYS[3]
 local seen_epoch, seen_offset, seen_header = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local word, publish = ARGV[4], ARGV[5]
 
+-- Others may have written here too. No double tells offsets apart from 2^53 on, and searching by halves would
+-- never end there.
+local most = 2 ^ 53 - 2 ^ 20
 local function text(number) return string.format('%.0f', number) end
 local function id(offset) return text(offset) .. '-0' end
-local function leading(string_) return tonumber(string.match(string_, '^%d+')) or 0 end
+local function leading(string_) return tonumber(string.match(string_ or '', '^%d+')) or 0 end
+local function bounded(number) return number and number <= most and number or nil end
 local function at(offset) return redis.call('XRANGE', log, id(offset), id(offset))[1] end
--- The entry of offset, or of the first behind it that is there: somebody may have removed some.
-local function from(offset) return redis.call('XRANGE', log, id(offset), '+', 'COUNT', 1)[1] end
-local function time_of(entry) return leading(entry[2][2]) end
-local function before(entry) return tonumber(string.match(entry[2][2], '^%d+ (%d+)')) end
+local function time_of(entry) return bounded(leading(entry[2][2])) or 0 end
+local function before(entry) return bounded(tonumber(string.match(entry[2][2], '^%d+ (%d+) '))) end
+-- The first entry from an offset on that a gateway made; what others made is passed, but not for ever.
+local function made(offset)
+  for _, count in ipairs({1, 16}) do
+    for _, entry in ipairs(redis.call('XRANGE', log, id(offset), '+', 'COUNT', count)) do
+      if #entry[2] >= 4 and before(entry) then return entry end
+    end
+  end
+end
+local function nothing(offset) return not redis.call('XRANGE', log, id(offset), '+', 'COUNT', 1)[1] end
 
 local first, last, oldest, newest = 1, 0, false, false
 if redis.call('EXISTS', log) == 1 then
@@ -47,16 +58,23 @@ if redis.call('EXISTS', log) == 1 then
   for place = 1, #info, 2 do named[info[place]] = info[place + 1] end
   oldest, newest = named['first-entry'], named['last-entry']
   last = leading(named['last-generated-id'])
+  if last > most then
+    return redis.error_reply('OUTOFRANGE the log has had an entry ' .. named['last-generated-id']
+      .. ', which no gateway makes')
+  end
   first = oldest and leading(oldest[1]) or last + 1
 end
 local known = redis.call('HMGET', meta, 'epoch', 'last', 'time', 'total')
-local epoch, time, total = known[1] or '', tonumber(known[3] or 0), tonumber(known[4] or 0)
+local epoch = known[1] or ''
+if #epoch > 64 or not string.match(epoch, '^%d+%-%w+$') or not bounded(leading(epoch)) then epoch = '' end
+local time, total = bounded(leading(known[3])) or 0, bounded(leading(known[4])) or 0
 if newest then
   time = math.max(time, time_of(newest))
+  local sum = #newest[2] >= 4 and before(newest) and before(newest) + #newest[2][4] or total
   if leading(newest[1]) < last then
-    total, newest = math.max(total, before(newest) + #newest[2][4]), false
+    total, newest = math.max(total, sum), false
   else
-    total = before(newest) + #newest[2][4]
+    total = sum
   end
 end
 -- Empty where somebody removed the newest entry: its offset stays given.
@@ -102,9 +120,9 @@ while place <= #ARGV do
   place = place + 2
   if once ~= '' then
     name, label, key, place = KEYS[key], ARGV[place], key + 1, place + 1
-    local kept = redis.call('GET', name)
-    if kept then
-      local was = cmsgpack.unpack(kept)
+    local kept = redis.pcall('GET', name)
+    local read, was = pcall(cmsgpack.unpack, kept)
+    if read and type(was) == 'table' and bounded(tonumber(was[2])) and type(was[3]) == 'string' then
       answer = was[1] == once and {tonumber(was[2]), was[3]} or -1
     end
   end
@@ -123,8 +141,8 @@ end
 
 -- The newest publication goes for its age alone: those who follow the log must get to see it.
 local function gone(offset)
-  local entry = from(offset)
-  if not entry then return true end
+  local entry = made(offset)
+  if not entry then return nothing(offset) end
   local kept = leading(entry[1])
   return time_of(entry) < time - age
     or (kept < last and (last - kept >= messages or total - before(entry) > size))
@@ -137,7 +155,7 @@ if keep < limit and gone(keep) then
     high = math.min(limit, high + stride)
   end
   while high - low > 1 do
-    local middle = math.floor((low + high) / 2)
+    local middle = low + math.floor((high - low) / 2)
     if gone(middle) then low = middle else high = middle end
   end
   keep = high
@@ -155,29 +173,33 @@ _READ = """
 local begin, messages, size = math.max(tonumber(ARGV[6]) + 1, first), tonumber(ARGV[7]), tonumber(ARGV[8])
 local reply = {epoch, first, last, header, raised, last}
 if begin > last then return reply end
-local opening = from(begin)
-if not opening then return reply end
-begin = leading(opening[1])
-local stop, before_all = math.min(last, begin + messages - 1), before(opening)
+local opening = made(begin)
+if nothing(begin) then return reply end
+if opening then begin = leading(opening[1]) end
+local stop, before_all = math.min(last, begin + messages - 1), opening and before(opening) or 0
 -- Whether all up to offset, without its own bytes, are within the size.
 local function fits(offset)
-  local entry = from(offset)
+  local entry = made(offset)
   return not entry or before(entry) - before_all < size
 end
 if stop > begin and not fits(stop) then
   local low, high = begin, stop
   while high - low > 1 do
-    local middle = math.floor((low + high) / 2)
+    local middle = low + math.floor((high - low) / 2)
     if fits(middle) then low = middle else high = middle end
   end
   stop = low
 end
 -- How far this tells of the log: what is not among the entries up to there is missing.
-reply[6] = stop
-for _, entry in ipairs(redis.call('XRANGE', log, id(begin), id(stop))) do
-  reply[#reply + 1] = entry[1]
-  reply[#reply + 1] = entry[2][2]
-  reply[#reply + 1] = entry[2][4]
+local most_entries = stop - begin + 1
+local entries = redis.call('XRANGE', log, id(begin), id(stop), 'COUNT', most_entries)
+reply[6] = #entries < most_entries and stop or leading((entries[#entries] or {id(stop)})[1])
+for _, entry in ipairs(entries) do
+  if string.match(entry[1], '^%d+%-0$') then
+    reply[#reply + 1] = entry[1]
+    reply[#reply + 1] = entry[2][2] or ''
+    reply[#reply + 1] = entry[2][4] or ''
+  end
 end
 return reply
 """
@@ -187,11 +209,11 @@ _LOOK = """
 local time_sought = tonumber(ARGV[6])
 local low, high = first, last + 1
 while low < high do
-  local middle = math.floor((low + high) / 2)
-  local entry = from(middle)
+  local middle = low + math.floor((high - low) / 2)
+  local entry = made(middle)
   if not entry or time_of(entry) >= time_sought then high = middle else low = middle + 1 end
 end
-local bytes = oldest and total - before(oldest) or 0
+local bytes = oldest and total - (before(oldest) or 0) or 0
 return {epoch, first, last, header, raised, bytes, oldest and time_of(oldest) or -1, oldest and time or -1,
   low - 1}
 """

@@ -132,6 +132,105 @@ async def test_what_is_no_record_is_a_hole(server: RunningRedis, prefix: str) ->
         assert list((await page_of(store, 1)).holes) == [Hole(2, 2)]
 
 
+# What others write in Redis
+
+
+async def everything_ends(store: RedisStore, server: RunningRedis) -> None:
+    """Each sort of call is answered, one way or another, and Redis serves."""
+    calls = [
+        store.append("s", message("x"), Dedupe("k", b"f")),
+        store.read("s", 0, messages=100),
+        store.read("s", 2**60 - 10_000, messages=100),
+        store.read("s", 2**53 - 1, messages=100),
+        store.before("s", 10**15),
+        store.bounds("s"),
+    ]
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert await asyncio.to_thread(server.call, "PING")
+
+
+@pytest.mark.parametrize("offset", [2**53 - 2**19, 2**60, 2**64 - 1])
+async def test_an_entry_beyond_all_offsets_is_refused_until_it_is_removed(
+    server: RunningRedis, prefix: str, offset: int
+) -> None:
+    log = f"{{{prefix}:stream:s}}:log"
+    async with running(server.url, prefix) as store:
+        await fill(store, 1, 2)
+        server.call("XADD", log, f"{offset}-0", "x", "y")
+        await everything_ends(store, server)
+        with pytest.raises(StreamUnavailable, match="which no gateway makes"):
+            await store.append("s", message(3))
+        server.call("DEL", log)
+        assert await fill(store, 3) == [Appended("3", 1)]
+        assert store.statistics().epochs_raised == 1
+
+
+@pytest.mark.parametrize("fields", [("x", "y"), ("h", "x", "r", "y"), ("h", "9" * 40 + " 1 x", "r", "y")])
+async def test_an_entry_that_no_gateway_made_does_not_stop_what_is_published(
+    server: RunningRedis, prefix: str, fields: tuple[str, ...]
+) -> None:
+    few = StreamConfiguration("s", "s/#", max_messages=3)
+    log = f"{{{prefix}:stream:s}}:log"
+    async with running(server.url, prefix, few) as store:
+        await fill(store, 1)
+        for place in ("1-1", "50-0", "100-7", str(2**52) + "-0"):
+            server.call("XADD", log, place, *fields)
+            await everything_ends(store, server)
+        (kept,) = await fill(store, "new")
+        assert kept.offset > 2**52
+        await everything_ends(store, server)
+        page = await store.read("s", kept.offset - 1, messages=10)
+        assert labels(page) == ["new"]
+        assert page.publications[0].time < 10**13, "the time of Redis' clock"
+
+
+async def test_a_page_has_no_more_entries_than_were_asked_for(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        await fill(store, 1)
+        for number in range(1, 200):
+            server.call("XADD", f"{{{prefix}:stream:s}}:log", f"1-{number}", "h", "1 1 x", "r", "x" * 1000)
+        await fill(store, 2)
+        assert labels(await store.read("s", 0, messages=10)) == ["1"]
+        assert labels(await store.read("s", 1, messages=10)) == ["2"]
+
+
+@pytest.mark.parametrize("kept", ["", "x", "\x92\x01\x02", "\x80"])
+async def test_an_idempotency_key_that_somebody_overwrote_is_forgotten(
+    server: RunningRedis, prefix: str, kept: str
+) -> None:
+    async with running(server.url, prefix) as store:
+        await store.append("s", message(1), Dedupe("k", b"f"))
+        (key,) = server.call("KEYS", f"{{{prefix}:stream:s}}:once:*")  # type: ignore[misc]
+        server.call("SET", str(key), kept)
+        assert await store.append("s", message(2), Dedupe("k", b"f")) == Appended("2", 2)
+        assert (await store.append("s", message(3), Dedupe("k", b"f"))).repeated
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epoch", "?"), ("epoch", "9" * 300 + "-x"), ("last", "nan"), ("time", "inf"), ("total", "x")],
+)
+async def test_figures_that_somebody_overwrote_are_put_right(
+    server: RunningRedis, prefix: str, field: str, value: str
+) -> None:
+    async with running(server.url, prefix) as store:
+        await fill(store, 1, 2)
+        server.call("HSET", f"{{{prefix}:stream:s}}:meta", field, value)
+        assert await fill(store, 3) == [Appended("3", 3)]
+        assert labels(await page_of(store)) == ["1", "2", "3"]
+
+
+async def test_what_is_announced_by_others_ends_nothing(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        reading = asyncio.create_task(store.read("s", 0, messages=1, wait=10.0))
+        channel = f"{{{prefix}:stream:s}}:news"
+        await until(lambda: str(server.call("PUBSUB", "NUMSUB", channel)).endswith("1]"))
+        for content in ("", "x", "1-a x", "1-a " + "9" * 5000, "\udcff 1"):
+            server.call("PUBLISH", channel, content.encode(errors="surrogateescape"))  # type: ignore[arg-type]
+        await fill(store, 1)
+        assert labels(await reading) == ["1"]
+
+
 def dump(server: RunningRedis, key: str) -> str:
     """Copy a key aside, whatever it is."""
     server.call("COPY", key, f"{key}:copy", "REPLACE")

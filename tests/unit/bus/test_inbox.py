@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from gateway.bus.payload import Head, Mark, encode_mark, encode_payload, encode_record
 from gateway.bus.redis_inbox import Inbox
 from gateway.codecs.gateway_v1 import GatewayV1
@@ -89,6 +91,68 @@ async def test_a_mark_that_cannot_be_read_is_a_loss_of_unknown_size() -> None:
         await handed_on(inbox)
     assert record == [({3}, None)] * 3
     assert inbox.foreign == 3
+
+
+@pytest.mark.parametrize("bad", [b"", b"\xff\x00garbage"])
+async def test_what_is_no_publication_is_one_loss_and_those_around_it_come(
+    caplog: pytest.LogCaptureFixture, bad: bytes
+) -> None:
+    record: list[object] = []
+    inbox = inbox_into(record)
+    before, after = (encode_record(Publication("a", label, 1, b"1"), CODEC) for label in "xy")
+    for first in (0, 3):
+        inbox.put(
+            0,
+            encode_payload(
+                Head("n", 4, first, 3),
+                [before, bytes(2) + len(bad).to_bytes(4, "big") + bytes(4) + bad, after],
+            ),
+        )
+    await handed_on(inbox)
+    assert record == ["x", "y", ({0}, 1)] * 2
+    assert (inbox.publications, inbox.lost, inbox.foreign) == (4, 2, 2)
+    assert [each.levelname for each in caplog.records] == ["WARNING"], "one line, however many there are"
+
+
+async def test_a_message_whose_middle_is_broken_is_empty_to_those_who_read_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    record: list[object] = []
+    inbox = inbox_into(record)
+    whole = encode_record(Publication("a", "x", 1, b"1"), CODEC)
+    inbox.put(0, encode_payload(Head("n", 4, 0, 2), [whole.replace(b'"time":1', b'"time":x'), whole]))
+    await handed_on(inbox)
+    assert record == ["", "x"]
+    assert inbox.foreign == 1
+    assert len(caplog.records) == 1
+
+
+async def test_a_number_that_nobody_gives_is_a_loss_of_unknown_size() -> None:
+    record: list[object] = []
+    inbox = inbox_into(record)
+    inbox.put(0, payload(0))
+    inbox.put(0, payload(2**63))
+    await handed_on(inbox)
+    assert record == ["0", ({0}, None), str(2**63)]
+
+
+async def test_a_fan_out_that_fails_loses_the_rest_of_its_payload_not_in_silence() -> None:
+    record: list[object] = []
+    inbox = inbox_into(record)
+
+    def fail(publication: Publication) -> None:
+        if publication.id == "1":
+            raise RuntimeError("the fan-out has failed")
+        record.append(publication.id)
+
+    inbox.deliver = fail
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    inbox.put(0, payload(0, 3))
+    inbox.put(0, payload(3))
+    await handed_on(inbox)
+    assert record == ["0", ({0}, None), "3"]
+    assert len(failures) == 1
 
 
 async def test_nothing_is_counted_over_a_break() -> None:
