@@ -156,7 +156,7 @@ async def test_an_entry_beyond_all_offsets_is_refused_until_it_is_removed(
     log = f"{{{prefix}:stream:s}}:log"
     async with running(server.url, prefix) as store:
         await fill(store, 1, 2)
-        server.call("XADD", log, f"{offset}-0", "x", "y")
+        server.call("XADD", log, f"{offset}-0", "h", "5 0 x", "r", "y")
         await everything_ends(store, server)
         with pytest.raises(StreamUnavailable, match="which no gateway makes"):
             await store.append("s", message(3))
