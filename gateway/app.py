@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.routing import BaseRoute
 
+    from gateway.core.publication import Publication
     from gateway.settings import Settings
     from gateway.transports.tls import Certificate
 
@@ -106,8 +107,9 @@ class Gateway:
             settings.redis, node=self.node, codec=self._codec, supervision=self._supervision
         )
         self._refusals = Refusals()
-        self._streams = build_streams(settings, self._supervision, self._refusals)
+        self._streams = build_streams(settings, self._bus, self._supervision, self._refusals)
         self._delivery = Delivery(self.hub)
+        self._streams.tell_losses(self._delivery)
         self._following = self._streams.follow(self.hub, self._delivery)
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
         self._admission = Admission(arguments.admission_limits(limits), self._refusals, clock=self._clock)
@@ -127,8 +129,11 @@ class Gateway:
             None if settings.redis.url is None else self._bus,
             self._sessions,
             blocks,
-            facts=facts_of(self.node, sessions=self._sessions, hub=self.hub),
+            facts=facts_of(
+                self.node, sessions=self._sessions, hub=self.hub, agreement=self._streams.agreement
+            ),
             clock=self._clock,
+            live=self._streams.live,
         )
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = certificate or arguments.certificate(settings)
@@ -188,11 +193,12 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        cluster, deliver = self._cluster, self._delivery.deliver
+        cluster, live = self._cluster, self._streams.live
+        deliver: Callable[[Publication], None] = self._delivery.deliver
+        if cluster is not None and live is not None:
+            deliver = divert(cluster, live, deliver)
         async with self._streams.running():
-            await self._bus.start(
-                deliver if cluster is None else divert(cluster, deliver), self._delivery.announce_loss
-            )
+            await self._bus.start(deliver, self._delivery.announce_loss)
             async with anyio.create_task_group() as tasks:
                 for name, run in self._tasks().items():
                     tasks.start_soon(self._supervision.keep, name, run)

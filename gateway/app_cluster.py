@@ -24,17 +24,31 @@ if TYPE_CHECKING:
     from gateway.core.block_list import BlockList
     from gateway.core.hub import Hub
     from gateway.core.publication import Publication
+    from gateway.core.stream_agreement import StreamAgreement
+    from gateway.engine.captured_live import CapturedLive
     from gateway.engine.sessions import Sessions
 
 
-def facts_of(node: str, *, sessions: Sessions, hub: Hub) -> Callable[[], NodeFacts]:
+def facts_of(
+    node: str, *, sessions: Sessions, hub: Hub, agreement: StreamAgreement
+) -> Callable[[], NodeFacts]:
     """Return what tells about this node; it begins now."""
     name = socket.gethostname()[:LONGEST_HOST]
     release = version("fanout-gateway")
     started = int(time.time() * 1000)
 
     def facts() -> NodeFacts:
-        return NodeFacts(node, name, release, started, len(sessions.open), hub.statistics().subscriptions)
+        connections, subscriptions = len(sessions.open), hub.statistics().subscriptions
+        return NodeFacts(
+            node,
+            name,
+            release,
+            started,
+            connections,
+            subscriptions,
+            agreement.digest,
+            agreement.both_ways,
+        )
 
     return facts
 
@@ -46,6 +60,7 @@ def build_administration(
     *,
     facts: Callable[[], NodeFacts],
     clock: Callable[[], float],
+    live: CapturedLive | None = None,
 ) -> tuple[Cluster | None, ClusterAdministration]:
     """Build the node's view of the others, and the administration of all of them.
 
@@ -55,6 +70,7 @@ def build_administration(
         blocks: who is kept out.
         facts: tells about this node.
         clock: monotonic seconds.
+        live: is told of nodes whose streams capture other topics.
 
     Returns:
         The view, whose ``run`` is to be started once the bus has started; and the administration.
@@ -63,7 +79,7 @@ def build_administration(
     cluster = None
     if bus is not None:
         link = ControlLink(bus, ControlV1(), node=facts().node)
-        cluster = Cluster(link, Membership(), local, blocks, facts=facts, clock=clock)
+        cluster = Cluster(link, Membership(), local, blocks, facts=facts, clock=clock, live=live)
     peers = NoPeers() if cluster is None else cluster
     administration = ClusterAdministration(
         local, peers, blocks, facts=facts, clock=clock, wall_clock=time.time
@@ -71,16 +87,21 @@ def build_administration(
     return cluster, administration
 
 
-def divert(cluster: Cluster, deliver: Callable[[Publication], None]) -> Callable[[Publication], None]:
+def divert(
+    cluster: Cluster, live: CapturedLive, deliver: Callable[[Publication], None]
+) -> Callable[[Publication], None]:
     """Return what gives ``cluster`` what nodes tell each other, and ``deliver`` everything else.
 
-    Clients can publish to no topic that begins with ``$``, so one look at the first character is enough.
+    While nodes may differ in their streams, ``live`` looks at it before. Clients can publish to no topic that
+    begins with ``$``, so one look at the first character is enough.
     """
-    receive = cluster.receive
+    receive, take = cluster.receive, live.take
 
     def sort_out(publication: Publication) -> None:
         if publication.topic[0] == "$":
             receive(publication)
+        elif live.looks:
+            take(publication, deliver)
         else:
             deliver(publication)
 

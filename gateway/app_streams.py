@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from gateway.core.stream_agreement import StreamAgreement
 from gateway.engine.appending import Appender
+from gateway.engine.captured_live import CapturedLive
 from gateway.engine.following import Following
 from gateway.engine.following_metrics import register_following_metrics
 from gateway.engine.reading import StreamReader
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from starlette.routing import Route
 
+    from gateway.bus.base import Bus
     from gateway.core.hub import Hub
     from gateway.core.streams import StreamMap
     from gateway.core.topics import TopicLimits
@@ -51,6 +54,8 @@ class StreamParts:
         reader: for those who read without a subscription.
         overview: what there is to say about each.
         supervision: keeps their tasks running.
+        agreement: whether all nodes capture the same topics.
+        live: the way of what they capture over the bus while they don't; None where this node is alone.
     """
 
     map: StreamMap
@@ -60,6 +65,8 @@ class StreamParts:
     reader: StreamReader
     overview: StreamOverview
     supervision: Supervision
+    agreement: StreamAgreement
+    live: CapturedLive | None
     _opened: bool = field(default=False, init=False)
 
     async def open(self) -> None:
@@ -76,7 +83,15 @@ class StreamParts:
         """Make what reads streams for the subscriptions of ``hub``; None where there are no streams."""
         if self.watched is None:
             return None
-        return Following(self.map, self.watched, hub, delivery, supervision=self.supervision)
+        following = Following(self.map, self.watched, hub, delivery, supervision=self.supervision)
+        following.tails.both_ways = lambda: self.agreement.both_ways
+        return following
+
+    def tell_losses(self, delivery: Delivery) -> None:
+        """Have ``delivery`` tell subscribers of what nodes with other streams may have kept from them."""
+        if self.live is not None:
+            self.live.announce = delivery.announce_loss
+            delivery.both_ways = lambda: self.agreement.both_ways
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -95,23 +110,33 @@ class StreamParts:
                     await self.store.stop()
 
 
-def build_streams(settings: Settings, supervision: Supervision, refusals: Refusals) -> StreamParts:
-    """Build the parts, whose tasks ``supervision`` keeps running; nothing is opened yet.
+def build_streams(settings: Settings, bus: Bus, supervision: Supervision, refusals: Refusals) -> StreamParts:
+    """Build the parts; nothing is opened yet.
+
+    Args:
+        settings: of the node.
+        bus: where other nodes are reached.
+        supervision: keeps their tasks running.
+        refusals: counts who is turned away.
 
     Raises:
         ValueError: ``redis.url`` is none that can be used.
     """
     streams = stream_map(settings.streams)
     store = _build_store(settings, streams, supervision) if len(streams) else None
+    agreement = StreamAgreement(streams.digest)
+    live = None if settings.redis.url is None else CapturedLive(bus, streams, agreement)
     watched = None if store is None else WatchedStore(store)
     return StreamParts(
         streams,
         store,
         watched,
-        None if store is None else Appender(store, streams),
+        None if store is None else Appender(store, streams, live=live),
         StreamReader(watched, streams, most_waiting=settings.limits.long_polls, refusals=refusals),
         StreamOverview(store, streams),
         supervision,
+        agreement,
+        live,
     )
 
 
@@ -119,6 +144,8 @@ def watch_streams(
     parts: StreamParts, metrics: Metrics, health: Health, *, hub: Hub, following: Following | None
 ) -> None:
     """Show in metrics and readiness how it stands with the streams, if there are any."""
+    if (live := parts.live) is not None:
+        health.reasons.append(lambda: live.problem)
     store, watched, appender = parts.store, parts.watched, parts.appender
     if store is None or watched is None or appender is None or following is None:
         return

@@ -3,7 +3,8 @@
     {"v": 1, "node": …, "id": …, "kind": …, "body": {…}}
 
 Nodes of two versions share a Redis while a new one is rolled out: a message of another version, or of a kind
-that this one doesn't know, is refused as a whole rather than half understood.
+that this one doesn't know, is refused as a whole rather than half understood. A body may gain fields with
+defaults: those that a node doesn't know it passes over.
 """
 
 from __future__ import annotations

@@ -65,6 +65,8 @@ class Beat:
         _check_name(self.blocks)
         if len(facts.name) > LONGEST_HOST or len(facts.version) > LONGEST_NAME:
             raise ValueError("the host's name or the version is too long")
+        if facts.streams:
+            _check_name(facts.streams)
         if min(facts.started, facts.connections, facts.subscriptions) < 0:
             raise ValueError("a count can't be negative")
 

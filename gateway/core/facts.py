@@ -41,6 +41,8 @@ class NodeFacts:
         started: milliseconds since 1970, by its own clock.
         connections: open ones.
         subscriptions: of all its connections.
+        streams: the digest of what its streams capture; empty from nodes that tell none.
+        both_ways: what they capture it publishes live as well, since not all nodes capture the same.
     """
 
     node: str
@@ -49,3 +51,5 @@ class NodeFacts:
     started: int
     connections: int
     subscriptions: int
+    streams: str = ""
+    both_ways: bool = False

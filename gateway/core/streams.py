@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -72,6 +74,12 @@ class StreamMap:
                     f"{one.filter!r} and {other.filter!r} match: a topic belongs to one stream at most"
                 )
         self._captured: dict[str, str | None] = {}
+
+    @property
+    def digest(self) -> str:
+        """The same on all nodes that capture the same topics in the same streams, in whatever order."""
+        captured = sorted((each.name, each.filter) for each in self._streams.values())
+        return blake2b(json.dumps(captured).encode(), digest_size=8).hexdigest()
 
     def __len__(self) -> int:
         return len(self._streams)

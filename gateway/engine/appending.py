@@ -13,13 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.engine.deadlines import Deadlines
-from gateway.errors import Conflict, GatewayError, StreamUnavailable
+from gateway.errors import BusUnavailable, Conflict, GatewayError, StreamUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.publication import Publication
     from gateway.core.streams import StreamMap
+    from gateway.engine.captured_live import CapturedLive
     from gateway.streams.base import Appended, Dedupe, Store
 
 ANSWER_SECONDS: Final = 1.9
@@ -64,11 +65,23 @@ class Appender:
         capturing: the name of the stream that captures a topic, or None where it is live.
     """
 
-    def __init__(self, store: Store, streams: StreamMap, *, seconds: float = ANSWER_SECONDS) -> None:
-        """Append to ``store``; what isn't kept after ``seconds`` is answered ``unavailable``."""
+    def __init__(
+        self,
+        store: Store,
+        streams: StreamMap,
+        *,
+        seconds: float = ANSWER_SECONDS,
+        live: CapturedLive | None = None,
+    ) -> None:
+        """Append to ``store``; what isn't kept after ``seconds`` is answered ``unavailable``.
+
+        While nodes capture different topics, what was kept is answered once ``live`` has it too; None: there
+        are no other nodes.
+        """
         self.capturing = streams.capturing
         self._store = store
         self._seconds = seconds
+        self._live = live
         self._deadlines: Deadlines | None = None
         self._counts = {each.name: _Counts() for each in streams}
 
@@ -82,10 +95,11 @@ class Appender:
             Conflict: the idempotency key was used with another topic or body.
             StoreFull: there is no room; it was not kept.
             StreamUnavailable: it may have been kept all the same.
+            BusUnavailable: it was kept, and may not reach nodes that capture other topics.
         """
         try:
             kept = self._store.append(stream, publication, dedupe)
-            if kept.done():
+            if kept.done() and not self._both_ways:
                 return self._receipt(stream, size, kept)
         except GatewayError as error:
             self._count_failure(stream, error)
@@ -94,7 +108,7 @@ class Appender:
         if self._deadlines is None:
             self._deadlines = Deadlines(answer.get_loop(), self._seconds)
         self._deadlines.start(answer, partial(self._give_up, answer, stream))
-        kept.add_done_callback(partial(self._settle, answer, stream, size))
+        kept.add_done_callback(partial(self._settle, answer, publication, stream, size))
         return answer
 
     def statistics(self) -> AppendStatistics:
@@ -129,18 +143,62 @@ class Appender:
             counts.bytes += size
         return Receipt(appended.id, stream, appended.offset)
 
+    @property
+    def _both_ways(self) -> bool:
+        return self._live is not None and self._live.agreement.both_ways
+
     def _settle(
-        self, answer: asyncio.Future[Receipt], stream: str, size: int, kept: asyncio.Future[Appended]
+        self,
+        answer: asyncio.Future[Receipt],
+        publication: Publication,
+        stream: str,
+        size: int,
+        kept: asyncio.Future[Appended],
     ) -> None:
-        if self._deadlines is not None:
-            self._deadlines.stop(answer)
         try:
             receipt = self._receipt(stream, size, kept)
         except Exception as error:  # noqa: BLE001 - whatever it is, the publisher must not wait for it
+            self._settled(answer)
             self._fail(answer, stream, error)
-        else:
-            if not answer.done():
-                answer.set_result(receipt)
+            return
+        # Asked here and not before: what is stored once the others were told must not miss them.
+        if self._live is not None and self._both_ways:
+            self._tell(answer, publication, receipt, self._live)
+            return
+        self._settled(answer)
+        if not answer.done():
+            answer.set_result(receipt)
+
+    def _settled(self, answer: asyncio.Future[Receipt]) -> None:
+        if self._deadlines is not None:
+            self._deadlines.stop(answer)
+
+    def _tell(
+        self, answer: asyncio.Future[Receipt], publication: Publication, receipt: Receipt, live: CapturedLive
+    ) -> None:
+        """Send what was stored over the bus as well, and answer then."""
+        try:
+            told = live.publish(publication, receipt)
+        except GatewayError as error:
+            told = answer.get_loop().create_future()
+            told.set_exception(error)
+        if told is None:
+            told = answer.get_loop().create_future()
+            told.set_result(None)
+        told.add_done_callback(partial(self._settle_told, answer, receipt))
+
+    def _settle_told(
+        self, answer: asyncio.Future[Receipt], receipt: Receipt, told: asyncio.Future[None]
+    ) -> None:
+        self._settled(answer)
+        error = None if told.cancelled() else told.exception()
+        if error is not None:
+            assert receipt.stream is not None, "it was stored"
+            self._fail(
+                answer, receipt.stream, BusUnavailable(f"it was stored, but not told to all nodes: {error}")
+            )
+        elif not answer.done():
+            answer.set_result(receipt)
 
     def _give_up(self, answer: asyncio.Future[Receipt], stream: str) -> None:
         self._fail(answer, stream, StreamUnavailable(f"stream {stream!r} was not written to in time"))

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.core.membership import Member, Membership
     from gateway.core.publication import Publication
     from gateway.engine.administration import Administration
+    from gateway.engine.captured_live import CapturedLive
     from gateway.engine.control_link import ControlLink
 
 ANSWER_SECONDS = 2.0
@@ -70,6 +71,8 @@ class ClusterStatistics:
         unanswered: answers to them that did not come in time.
         unreadable: messages of other nodes that could not be understood.
         dropped: questions and nodes of others for which there was no room.
+        differing: nodes whose streams capture other topics than this one's.
+        copies: publications that were stored, and sent over the bus too because of them.
     """
 
     nodes: int
@@ -77,6 +80,8 @@ class ClusterStatistics:
     unanswered: int
     unreadable: int
     dropped: int
+    differing: int
+    copies: int
 
 
 class Cluster:
@@ -91,7 +96,9 @@ class Cluster:
         *,
         facts: Callable[[], NodeFacts],
         clock: Callable[[], float],
+        live: CapturedLive | None = None,
     ) -> None:
+        """Make it; ``live`` is told of nodes whose streams capture other topics than this one's."""
         self._link = link
         self._membership = membership
         self._administration = administration
@@ -103,6 +110,7 @@ class Cluster:
         self._asked: asyncio.Queue[Control] = asyncio.Queue(_QUEUED_QUESTIONS)
         self._greeted = anyio.Event()
         self._audible = anyio.Event()
+        self._live = live
         self._dropped = 0
 
     # For administration
@@ -131,6 +139,8 @@ class Cluster:
             unanswered=self._questions.unanswered,
             unreadable=self._link.unreadable,
             dropped=self._dropped + self._membership.turned_away,
+            differing=0 if self._live is None else len(self._live.agreement.differing),
+            copies=0 if self._live is None else self._live.copies,
         )
 
     # For the bus
@@ -165,7 +175,15 @@ class Cluster:
         self._membership.heard(beat.facts, beat.blocks, now)
         if beat.hello:
             self._greeted.set()
+        if self._live is not None and self._live.agreement.is_news(beat.facts):
+            self._compare_streams(self._live)
         self._repair.compare(beat.blocks)
+
+    def _compare_streams(self, live: CapturedLive) -> None:
+        others = (member.facts for member in self.others())
+        if live.compare(others, settled=self.settled()):
+            # The others wait to hear it: what was published before they do may be missing to their clients.
+            self._greeted.set()
 
     # For the node
 
@@ -174,6 +192,8 @@ class Cluster:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._repair.run)
             tasks.start_soon(self._answer_questions)
+            if self._live is not None:
+                tasks.start_soon(self._live.run)
             while True:
                 self._greeted = anyio.Event()
                 await self._beat()
@@ -202,6 +222,8 @@ class Cluster:
 
     async def _beat(self) -> None:
         now = self._clock()
+        if self._live is not None:
+            self._compare_streams(self._live)
         try:
             await self._link.listen()
             await self._link.tell(

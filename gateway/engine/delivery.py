@@ -46,12 +46,14 @@ class Delivery:
 
     Attributes:
         resumed: called for a connection that is direct again and for which readers are parked.
+        both_ways: whether what streams capture travels over the bus too.
     """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._scheduled = False
         self.resumed: Callable[[Outbox], None] | None = None
+        self.both_ways: Callable[[], bool] = bool
 
     def deliver(self, publication: Publication) -> None:
         """Fan ``publication`` out; it is written at the end of this turn of the event loop."""
@@ -82,7 +84,8 @@ class Delivery:
     def announce_loss(self, affects: Callable[[str], bool], dropped: int | None) -> None:
         """Tell every connection that something between the nodes was lost, once, where it may concern it.
 
-        It concerns nobody who subscribes only to what streams capture: that is read from them.
+        It concerns nobody who subscribes only to what streams capture, unless that travels both ways: it is
+        read from them.
 
         Args:
             affects: whether a subscription with this filter may have missed something.
@@ -90,11 +93,13 @@ class Delivery:
                 everything, since nobody knows on which topics they were. None: unknown.
         """
         affected: dict[str, bool] = {}
+        both_ways = self.both_ways()
         for outbox, filters in self._hub.connections():
             for topic_filter in filters:
                 if topic_filter not in affected:
                     paths = outbox.subscriptions[topic_filter].paths
-                    affected[topic_filter] = may_be_live(topic_filter, paths) and affects(topic_filter)
+                    heard = both_ways or may_be_live(topic_filter, paths)
+                    affected[topic_filter] = heard and affects(topic_filter)
             if any(affected[topic_filter] for topic_filter in filters):
                 exact = any(covers(topic_filter, "#") for topic_filter in filters)
                 self.send(outbox, Gap("bus", dropped=dropped if exact else None))

@@ -108,6 +108,16 @@ def register_cluster_metrics(metrics: Metrics, cluster: Cluster) -> None:
     """Have ``metrics`` read how it stands with the other nodes."""
     read = cluster.statistics
     metrics.gauge("nodes", "Nodes heard of, this one included.", lambda: read().nodes)
+    metrics.gauge(
+        "nodes_differing",
+        "Nodes whose streams capture other topics than this one's.",
+        lambda: read().differing,
+    )
+    metrics.counter(
+        "captured_live",
+        "Publications stored, and sent over the bus too for such nodes.",
+        lambda: read().copies,
+    )
     metrics.counter("questions", "Questions to the other nodes.", lambda: read().questions)
     metrics.counter(
         "questions_unanswered", "Answers to them that did not come in time.", lambda: read().unanswered

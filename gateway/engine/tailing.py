@@ -75,7 +75,11 @@ class _Tail:
 
 
 class Tails:
-    """The tails of this node, one per stream at most."""
+    """The tails of this node, one per stream at most.
+
+    Attributes:
+        both_ways: whether what streams capture travels over the bus too.
+    """
 
     def __init__(
         self,
@@ -110,6 +114,7 @@ class Tails:
         self._window_messages = window_messages
         self._window_bytes = window_bytes
         self._clock = time.monotonic
+        self.both_ways: Callable[[], bool] = bool
         self._tails = {each.name: _Tail(StreamPath(each)) for each in streams}
         self._under: dict[str, tuple[StreamPath, ...]] = {}
         self._asked: dict[str, asyncio.Future[Bounds]] = {}
@@ -280,9 +285,12 @@ class Tails:
             self._interrupt(path)
             window.restart(window.epoch, first - 1, first=bounds.first)
         until = time.monotonic() + _TURN_SECONDS
+        both_ways = self.both_ways()
         for publication in page.publications:
             window.push(publication)
-            self._delivery.deliver_captured(publication, path)
+            # Nodes may differ in a stream's filter: what it doesn't capture here comes over the bus then.
+            if not both_ways or self._streams.capturing(publication.topic) == path.stream:
+                self._delivery.deliver_captured(publication, path)
             if time.monotonic() > until:
                 await anyio.lowlevel.checkpoint()
                 until = time.monotonic() + _TURN_SECONDS

@@ -41,6 +41,14 @@ def administration_schemas() -> Schema:
         "started": {**TIME, "description": "Milliseconds since 1970, by the node's own clock."},
         "connections": COUNT,
         "subscriptions": COUNT,
+        "streams": {
+            **ANY_TEXT,
+            "description": "A digest of what its streams capture: the same where that is the same.",
+        },
+        "both_ways": {
+            "type": "boolean",
+            "description": "Nodes capture different topics, and it publishes what it captures live as well.",
+        },
         "silent_seconds": {
             "type": "number",
             "minimum": 0,

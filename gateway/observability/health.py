@@ -19,12 +19,14 @@ class Readiness:
         ready: whether to send traffic here.
         away: the parts that are away while degraded.
         failing: the tasks that fail again and again.
+        reasons: what else degrades, in words.
     """
 
     status: str
     ready: bool
     away: tuple[str, ...] = field(default=())
     failing: tuple[str, ...] = field(default=())
+    reasons: tuple[str, ...] = field(default=())
 
 
 class Health:
@@ -37,6 +39,7 @@ class Health:
         parts: by name, whether a part outside the process answers.
         broken: gives the tasks of the node that fail again and again.
         given_up: gives those of them for which only a new process helps.
+        reasons: each gives in words, for anybody to read, why the node is less than well; None where it is.
     """
 
     def __init__(self) -> None:
@@ -44,6 +47,7 @@ class Health:
         self.draining = False
         self.lag: Callable[[], float] = lambda: 0.0
         self.parts: dict[str, Callable[[], bool]] = {}
+        self.reasons: list[Callable[[], str | None]] = []
         self.broken: Callable[[], tuple[str, ...]] = tuple
         self.given_up: Callable[[], tuple[str, ...]] = tuple
 
@@ -63,4 +67,6 @@ class Health:
         if broken := self.broken():
             return Readiness("failing", ready=False, failing=broken)
         away = tuple(sorted(name for name, answers in self.parts.items() if not answers()))
-        return Readiness("degraded" if away else "ready", ready=True, away=away)
+        reasons = tuple(reason for ask in self.reasons if (reason := ask()) is not None)
+        status = "degraded" if away or reasons else "ready"
+        return Readiness(status, ready=True, away=away, reasons=reasons)

@@ -57,6 +57,8 @@ def probe_routes(
             answer["away"] = readiness.away
         if readiness.failing:
             answer["failing"] = readiness.failing
+        if readiness.reasons:
+            answer["reasons"] = readiness.reasons
         return Response(
             orjson.dumps(answer),
             status_code=200 if readiness.ready else 503,

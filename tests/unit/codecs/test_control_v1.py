@@ -41,7 +41,12 @@ def page(build, items, name):
 
 
 BODY = st.one_of(
-    st.builds(Beat, st.builds(NodeFacts, NAME, TEXT, TEXT, COUNT, COUNT, COUNT), NAME, st.booleans()),
+    st.builds(
+        Beat,
+        st.builds(NodeFacts, NAME, TEXT, TEXT, COUNT, COUNT, COUNT, st.just("") | NAME, st.booleans()),
+        NAME,
+        st.booleans(),
+    ),
     st.just(Farewell()),
     st.builds(ListConnections, st.integers(1, 1000), TEXT),
     st.lists(CONNECTION, max_size=4).map(lambda all_: page(Connections, all_, lambda each: each.session)),
@@ -113,6 +118,29 @@ BLOCK_SHAPE = {"subject": "eve", "number": 1, "node": "ab", "seconds": 1, "kept_
 def test_what_no_node_says_is_refused(broken) -> None:
     with pytest.raises(BadControl):
         CODEC.decode(broken)
+
+
+OLD_BEAT = {
+    "facts": {"node": "ab", "name": "h", "version": "1", "started": 1, "connections": 2, "subscriptions": 3},
+    "blocks": "00",
+    "hello": False,
+}
+
+
+def test_a_heartbeat_of_a_version_that_tells_less_is_understood() -> None:
+    facts = NodeFacts("ab", "h", "1", 1, 2, 3, streams="", both_ways=False)
+    assert CODEC.decode(sent(kind="beat", body=OLD_BEAT)) == Control("ab", "", Beat(facts, "00", hello=False))
+
+
+def test_a_heartbeat_of_a_version_that_tells_more_is_understood() -> None:
+    more = OLD_BEAT | {"facts": OLD_BEAT["facts"] | {"later": [1]}, "later": 2}  # type: ignore[operator]
+    assert CODEC.decode(sent(kind="beat", body=more)) == CODEC.decode(sent(kind="beat", body=OLD_BEAT))
+
+
+def test_a_digest_that_is_none_is_refused() -> None:
+    spoilt = OLD_BEAT | {"facts": OLD_BEAT["facts"] | {"streams": "a/b"}}  # type: ignore[operator]
+    with pytest.raises(BadControl):
+        CODEC.decode(sent(kind="beat", body=spoilt))
 
 
 @given(st.binary(max_size=200))

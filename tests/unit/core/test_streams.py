@@ -36,3 +36,17 @@ def test_names_are_unique() -> None:
 def test_no_stream_captures_nothing() -> None:
     assert StreamMap().capturing("a") is None
     assert StreamMap().under("#") == ()
+
+
+def test_nodes_that_capture_the_same_have_the_same_digest() -> None:
+    one, two = StreamConfiguration("a", "x/#"), StreamConfiguration("b", "y/#", max_messages=5)
+    digest = StreamMap([one, two]).digest
+    assert digest == StreamMap([StreamConfiguration("b", "y/#"), one]).digest
+    others = [
+        StreamMap(),
+        StreamMap([one]),
+        StreamMap([one, StreamConfiguration("c", "y/#")]),
+        StreamMap([one, StreamConfiguration("b", "y/+")]),
+        StreamMap([StreamConfiguration("a", "y/#"), StreamConfiguration("b", "x/#")]),
+    ]
+    assert len({digest, *(each.digest for each in others)}) == 6
