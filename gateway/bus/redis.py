@@ -110,9 +110,10 @@ class RedisBus:
 
     @property
     def available(self) -> bool:
-        """Every server can be published to and is listened to."""
+        """Every server can be published to, refuses nothing of it, and is listened to."""
         return bool(self._links) and all(
-            publishing.up and listening.up for publishing, listening, _ in self._links.values()
+            publishing.up and listening.up and not publishing.refusing
+            for publishing, listening, _ in self._links.values()
         )
 
     async def start(self, deliver: Callable[[Publication], None], lost: Lost) -> None:

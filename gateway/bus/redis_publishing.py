@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _WARN_SECONDS = 10.0
 
+_REFUSING_SECONDS = 60.0
+"""A partition that was refused counts as such for so long, unless something passes: nobody may ask again."""
+
 _log = logging.getLogger("gateway.bus")
 
 
@@ -66,10 +69,17 @@ class PublishLink:
         self._giving_up: asyncio.TimerHandle | None = None
         self._asked_at: float | None = None
         self._warned = -math.inf
+        self._refused: dict[Lane, float] = {}
         self.up = False
         self.accepting = True
         self.beats = 0
         self.connections = 0
+
+    @property
+    def refusing(self) -> bool:
+        """Whether it has refused a moment ago what was published, though it takes heartbeats."""
+        now = asyncio.get_running_loop().time()
+        return any(now - refused < _REFUSING_SECONDS for refused in self._refused.values())
 
     def wake(self, lane: Lane) -> None:
         """``lane`` has something to send."""
@@ -89,6 +99,7 @@ class PublishLink:
 
     def release(self, lane: Lane) -> None:
         """``lane`` is another server's from now on."""
+        self._refused.pop(lane, None)
         self._ready.pop(lane, None)
         self._unmarked.discard(lane)
 
@@ -215,9 +226,11 @@ class PublishLink:
             return
         except Refused as exc:
             self._warn(exc)
+            self._refused[lane] = asyncio.get_running_loop().time()
             self._outgoing.refuse(lane, batch, "Redis refuses what is published")
             self._relocate()
         else:
+            self._refused.pop(lane, None)
             self._outgoing.confirm(lane, batch)
 
     def _warn(self, refused: Refused) -> None:

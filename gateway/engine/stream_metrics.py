@@ -67,6 +67,9 @@ def _register_store(metrics: Metrics, store: Store) -> None:
     metrics.gauge("store_waiting", "Publications that wait to be stored.", lambda: read().waiting)
     metrics.gauge("store_waiting_bytes", "Their size.", lambda: read().waiting_bytes)
     metrics.counter("store_commits", "Transactions that stored publications.", lambda: read().commits)
+    metrics.counter(
+        "store_refused", "Calls that the store refused, or did not answer in time.", lambda: read().refused
+    )
     metrics.counter("store_read", "Publications read from the store.", lambda: read().read)
     metrics.counter(
         "store_epochs_raised",

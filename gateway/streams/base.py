@@ -86,6 +86,7 @@ class StoreStatistics:
         waiting: appends not yet answered.
         waiting_bytes: of their bodies.
         epochs_raised: times that this node found a log shorter than it had seen it.
+        refused: calls that a server of its own refused, or did not answer in time though it could be reached.
     """
 
     connected: bool = True
@@ -97,6 +98,7 @@ class StoreStatistics:
     waiting: int = 0
     waiting_bytes: int = 0
     epochs_raised: int = 0
+    refused: int = 0
 
 
 class Readable(Protocol):

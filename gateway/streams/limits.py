@@ -47,6 +47,7 @@ class RedisStoreLimits:
         backoff: the longest wait between two attempts to connect, in seconds.
         replicas: how many replicas must have an append before it is answered; 0 leaves it to Redis.
         tidy: how often, at most, a stream that nobody appends to is looked through for what is too old.
+        look: how often a stream is looked at, though nobody reads it, so that it is known whether one could.
     """
 
     timeout: float = 1.5
@@ -57,3 +58,4 @@ class RedisStoreLimits:
     backoff: float = 2.0
     replicas: int = 0
     tidy: float = 1.0
+    look: float = 5.0

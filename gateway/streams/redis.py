@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.5
 """How often a reader looks by itself while appends can't be heard of."""
 
+_UNKNOWN_LOOK_SECONDS = 0.5
+"""How often it is looked at a stream that could not be read yet, or that Redis refuses to show."""
+
 _logger = logging.getLogger("gateway.streams")
 
 
@@ -173,11 +176,13 @@ class RedisStore:
             waiting=outbound.messages,
             waiting_bytes=outbound.bytes,
             epochs_raised=sum(lane.log.raised for lane in self._lanes.values()),
+            refused=sum(lane.log.appends.count + lane.log.reads.count for lane in self._lanes.values()),
         )
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._supervision.keep("store_upkeep", self._keep_tidy))
+            tasks.create_task(self._supervision.keep("store_looking", self._keep_looking))
             tasks.create_task(self._routes.run())
 
     async def _keep_tidy(self) -> None:
@@ -186,6 +191,22 @@ class RedisStore:
             now = asyncio.get_running_loop().time()
             for lane in self._lanes.values():
                 lane.tidy_at(now)
+
+    async def _keep_looking(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for name in self._lanes:
+                tasks.create_task(self._look_at(name))
+
+    async def _look_at(self, stream: str) -> None:
+        """Know whether a stream can be read, whoever reads it: a connection alone does not show that."""
+        while True:
+            try:
+                await self._look(stream)
+            except StreamUnavailable as exc:
+                _logger.debug("stream %r can't be looked at: %s", stream, exc)
+            log = self._lanes[stream].log
+            known = log.epoch and not log.reads.lasting
+            await asyncio.sleep(self._limits.look if known else _UNKNOWN_LOOK_SECONDS)
 
     # Calls
 

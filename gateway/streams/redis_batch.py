@@ -148,12 +148,12 @@ class Batch:
             if not answer.done():
                 answer.set_result(appended)
         self._end()
-        lane.refusing = False
+        lane.log.appends.passed()
         lane.ended(self, more=bool(reply[6]))
 
     def refused(self, refusal: Refused) -> None:
         """Tell all publishers that nothing was kept."""
-        self._lane.complain(refusal)
+        self._lane.log.appends.refused(refusal)
         self._fail_all(unavailable(refusal))
         self._lane.ended(self)
 
@@ -173,6 +173,9 @@ class Batch:
         self._lane.ended(self)
 
     def _expire(self) -> None:
+        link = self._lane.log.appending
+        if link is not None and link.up:
+            self._lane.log.appends.refused("it does not answer in time")
         if self.maybe:
             # It is on its way, and what becomes of it is heard later; the publishers don't wait for that.
             self._fail_all(StreamUnavailable("Redis does not answer; it may have been kept"))

@@ -82,6 +82,9 @@ class Asked(Generic[T]):
                 self._go()
                 return await self._answer
         except TimeoutError:
+            link = self._log.reading
+            if link is not None and link.up:
+                self._log.reads.refused("it does not answer in time")
             raise StreamUnavailable("Redis does not answer") from None
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
@@ -94,6 +97,7 @@ class Asked(Generic[T]):
         """Take the answer."""
         quiet = self._log.bell.rings == self.rings
         self._log.note(reply)
+        self._log.reads.passed()
         if quiet:  # then it can only have rung for this very answer
             self.rings = self._log.bell.rings
         if not self._answer.done():
@@ -104,6 +108,7 @@ class Asked(Generic[T]):
 
     def refused(self, refusal: Refused) -> None:
         """Take the refusal for an answer."""
+        self._log.reads.refused(refusal)
         self._fail(unavailable(refusal))
 
     def lost(self, reason: str) -> None:  # noqa: ARG002 - whatever it was, it can go again

@@ -6,7 +6,6 @@ accepted, also when a cluster moves it to another server.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -18,15 +17,12 @@ if TYPE_CHECKING:
     import asyncio
 
     from gateway.core.publication import Publication
-    from gateway.redis.wire import Refused
     from gateway.streams.base import Appended, Dedupe
     from gateway.streams.redis_batch import Outbound
     from gateway.streams.redis_log import Log
 
 _TIDY_SECONDS = 60.0
 """What is too old is looked for this often at least."""
-
-_logger = logging.getLogger("gateway.streams")
 
 
 class Lane:
@@ -35,13 +31,11 @@ class Lane:
     Attributes:
         log: the stream's.
         outbound: counts and bounds.
-        refusing: the server has just refused what was appended.
     """
 
     def __init__(self, log: Log, outbound: Outbound) -> None:
         self.log = log
         self.outbound = outbound
-        self.refusing = False
         self._batches: deque[Batch] = deque()
         self._travelling: Batch | None = None
         self._tidy_due = 0.0
@@ -66,8 +60,11 @@ class Lane:
         return self._open().add(publication, record, dedupe)
 
     def tidy_at(self, now: float) -> None:
-        """Tidy if it is time to: the longer publications are kept, the less it matters when they go."""
-        if now >= self._tidy_due:
+        """Tidy if it is time to: the longer publications are kept, the less it matters when they go.
+
+        While Redis refuses appends this is also how it is asked whether it still does.
+        """
+        if now >= self._tidy_due or self.log.appends.lasting:
             self._tidy_due = now + min(_TIDY_SECONDS, self.log.configuration.max_age / 10)
             self.tidy()
 
@@ -97,12 +94,6 @@ class Lane:
             self._depart(self._batches.popleft())
         elif more:
             self.tidy()
-
-    def complain(self, refusal: Refused) -> None:
-        """Log a refusal, unless the one before was logged and nothing has passed since."""
-        if not self.refusing:
-            self.refusing = True
-            _logger.warning("Redis refuses what is appended to stream %r: %s", self.log.name, refusal)
 
     def give_up(self, reason: str) -> None:
         """Let go of everything that waits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.streams.bell import Bell
+from gateway.streams.redis_refusals import Refusals
 from gateway.streams.redis_scripts import Keys, head_of
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ class Log:
         offset: the highest offset seen in it.
         header: of the publication with that offset, by which it is told from any other.
         raised: times that an answer told of an epoch begun for what this node knew.
+        appends: what Redis refuses of them.
+        reads: the same of reads and looks.
     """
 
     __slots__ = (
         "appending",
+        "appends",
         "bell",
         "configuration",
         "epoch",
@@ -43,6 +47,7 @@ class Log:
         "offset",
         "raised",
         "reading",
+        "reads",
     )
 
     def __init__(self, configuration: StreamConfiguration, prefix: str) -> None:
@@ -56,6 +61,8 @@ class Log:
         self.offset = 0
         self.header = b""
         self.raised = 0
+        self.appends = Refusals(f"appending to stream {configuration.name!r}")
+        self.reads = Refusals(f"reading stream {configuration.name!r}")
 
     @property
     def name(self) -> str:
@@ -64,9 +71,10 @@ class Log:
 
     @property
     def available(self) -> bool:
-        """It can be appended to and read."""
+        """It can be appended to and read: its server is there, has told of it, and refuses neither."""
         appending, reading = self.appending, self.reading
-        return appending is not None and appending.up and reading is not None and reading.up
+        connected = appending is not None and appending.up and reading is not None and reading.up
+        return connected and bool(self.epoch) and not self.appends.lasting and not self.reads.lasting
 
     def route(
         self, appending: CallLink | None, reading: CallLink | None, listening: ListenLink | None

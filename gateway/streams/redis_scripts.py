@@ -94,7 +94,8 @@ end
 local function note()
   redis.call('HSET', meta, 'epoch', epoch, 'last', text(last), 'time', text(time), 'total', text(total))
 end
-local function announce() redis.call(publish, channel, epoch .. ' ' .. text(last)) end
+-- What was written stays, so this may not fail: where it is refused, the probe below tells.
+local function announce() return redis.pcall(publish, channel, epoch .. ' ' .. text(last)) end
 
 local raised = 0
 if contradicted() then
@@ -112,6 +113,17 @@ local messages, size, age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[
 local window, step = ARGV[9], tonumber(ARGV[10])
 local clock = redis.call('TIME')
 time = math.max(time, clock[1] * 1000 + math.floor(clock[2] / 1000))
+
+-- Without publications: whether there could be one. The id is refused by any log that there is, unless the
+-- right to add, or the memory for it, was missing before.
+if #ARGV < 11 then
+  for _, probe in ipairs({redis.pcall('XADD', log, 'NOMKSTREAM', '0-1', 'h', '') or 0, announce()}) do
+    local refusal = type(probe) == 'table' and probe.err or ''
+    if string.find(refusal, 'OOM') or string.find(refusal, 'permission') then
+      return redis.error_reply(refusal)
+    end
+  end
+end
 
 local stem, tail = text(time) .. ' ', ' ' .. word
 local answers, place, key, before_this = {}, 11, 4, last

@@ -35,6 +35,7 @@ class Link:
     answers: list[Callable[[Asked[Any]], None]]
     asked: list[tuple[object, ...]] = field(default_factory=list)
     accepting: bool = True
+    up: bool = True
 
     def submit(self, call: Asked[Any]) -> None:
         self.asked.append(call.arguments())

@@ -1,0 +1,44 @@
+"""What Redis refuses of one stream, though it can be reached: counted, and told now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+_TELL_SECONDS = 60.0
+"""A refusal that lasts is told again this often."""
+
+_logger = logging.getLogger("gateway.streams")
+
+
+class Refusals:
+    """Of appends, or of reads.
+
+    Attributes:
+        lasting: the last call was refused, or not answered in time.
+        count: calls that were.
+    """
+
+    __slots__ = ("_told", "_what", "count", "lasting")
+
+    def __init__(self, what: str) -> None:
+        """Count refusals of ``what``: "reading stream 's'", for instance."""
+        self._what = what
+        self._told = 0.0
+        self.lasting = False
+        self.count = 0
+
+    def refused(self, reason: object) -> None:
+        """A call was refused, for ``reason``."""
+        self.count += 1
+        now = asyncio.get_running_loop().time()
+        if not self.lasting or now - self._told >= _TELL_SECONDS:
+            self._told = now
+            _logger.warning("Redis refuses %s: %s", self._what, reason)
+        self.lasting = True
+
+    def passed(self) -> None:
+        """A call was answered."""
+        if self.lasting:
+            self.lasting = False
+            _logger.info("Redis allows %s again", self._what)
