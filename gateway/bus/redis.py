@@ -29,7 +29,7 @@ from gateway.errors import BusUnavailable
 from gateway.redis.keeping import keep_all
 from gateway.redis.lifetime import tell_failure, wait_until
 from gateway.redis.locating import keep_located
-from gateway.redis.servers import Address, servers_of
+from gateway.redis.servers import Address, channel_prefix, servers_of
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
@@ -89,9 +89,10 @@ class RedisBus:
         self._node = node
         self._encoder = encoder
         self._live = partitions
-        self._channels = [f"{prefix}:live:{number}".encode() for number in range(partitions)]
-        self._channels += [f"{prefix}:control:{number}".encode() for number in range(CONTROL_PARTITIONS)]
-        self._beat_channel = f"{prefix}:beat:{node}".encode()
+        begin = channel_prefix(prefix, self._servers.database)
+        self._channels = [f"{begin}live:{number}".encode() for number in range(partitions)]
+        self._channels += [f"{begin}control:{number}".encode() for number in range(CONTROL_PARTITIONS)]
+        self._beat_channel = f"{begin}beat:{node}".encode()
         self._backoff = Backoff(first_seconds=0.05, limit_seconds=limits.backoff, random=random.random)
         self._partitions = [Partition(number, channel) for number, channel in enumerate(self._channels)]
         self._outgoing = Outgoing(
@@ -110,8 +111,9 @@ class RedisBus:
 
     @property
     def available(self) -> bool:
-        """Every server can be published to, refuses nothing of it, and is listened to."""
-        return bool(self._links) and all(
+        """Every partition has a server that can be published to, refuses nothing and is listened to."""
+        located = bool(self._links) and all(lane.link is not None for lane in self._outgoing.lanes)
+        return located and all(
             publishing.up and listening.up and not publishing.refusing
             for publishing, listening, _ in self._links.values()
         )

@@ -38,10 +38,11 @@ async def keep_located(
         arrange: called with each answer, as ``Servers.locate`` gives it, and with the group that owns the
             tasks of all servers; these must not fail.
         relocating: set by whoever has a reason to ask again at once; else they are asked now and then.
-        log: is told, at its debug level, that no server could be asked.
+        log: is told, once per outage, that no server could be asked or none has some of the keys.
         supervision: keeps the asking going; what it brought before goes on while that fails.
         name: of the asking as a task.
     """
+    outage = _Outage(log)
 
     async def ask() -> None:
         while True:
@@ -50,9 +51,13 @@ async def keep_located(
             try:
                 located = await servers.locate(keys)
             except RedisUnavailable as exc:
-                log.debug("%s", exc)
+                outage.tell(f"Redis can't be found: {exc}")
             else:
                 arrange(located, tasks)
+                homeless = len(keys) - sum(map(len, located.values()))
+                outage.tell(
+                    f"no Redis server has {homeless} of {len(keys)} keys or channels" if homeless else None
+                )
             # At most ten times a second, however many connections fail.
             await asyncio.sleep(_LOCATE_PAUSE)
             with suppress(TimeoutError):
@@ -63,3 +68,19 @@ async def keep_located(
         watch = partial(servers.watch, relocating.set)
         tasks.create_task(supervision.until_done("sentinels", watch))
         await supervision.keep(name, ask)
+
+
+class _Outage:
+    """Tells the log that something is missing, once, and that it is there again."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._lasts = False
+
+    def tell(self, problem: str | None) -> None:
+        """Take note of the present state; None: nothing is missing."""
+        if problem is not None and not self._lasts:
+            self._log.warning("%s", problem)
+        elif problem is None and self._lasts:
+            self._log.info("Redis is found again")
+        self._lasts = problem is not None

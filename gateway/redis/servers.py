@@ -62,6 +62,9 @@ class Servers(Protocol):
     sharded: bool
     """Keys and channels belong to servers, as in a cluster, instead of being one server's affair."""
 
+    database: int
+    """The number of the database in which keys are. Channels know none: their names have to say it."""
+
     async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
         """Which server has which of ``channels`` (or keys), by their indexes.
 
@@ -91,6 +94,7 @@ class SingleServer:
     def __init__(self, arguments: dict[str, Any], *, timeout: float) -> None:
         self._arguments = arguments
         self._timeout = timeout
+        self.database = int(arguments.get("db") or 0)
 
     async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
         """Everything is on the one server."""
@@ -115,6 +119,7 @@ class SentinelServers:
         self._sentinels = sentinels
         self._master = master
         self._timeout = timeout
+        self.database = int(arguments.get("db") or 0)
         special = {name: each for name, each in arguments.items() if name.startswith("sentinel_")}
         self._arguments = {name: each for name, each in arguments.items() if name not in special}
         shared = {name: self._arguments[name] for name in self._arguments if name not in _LOGIN}
@@ -124,15 +129,17 @@ class SentinelServers:
 
     async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
         """Ask the sentinels one after another, the last that answered first."""
+        reason = "none is named"
         for sentinel in list(self._sentinels):
             try:
                 async with asyncio.timeout(self._timeout):
                     host, port = await self._ask(sentinel)
-            except (RedisUnavailable, TimeoutError):
+            except (RedisUnavailable, TimeoutError) as exc:
+                reason = str(exc) or "it does not answer"
                 continue
             self._prefer(sentinel)
             return {Address(host, port): list(range(len(channels)))}
-        raise RedisUnavailable(f"Redis: no sentinel knows the master {self._master!r}")
+        raise RedisUnavailable(f"no sentinel tells of the master {self._master!r}, the last one: {reason}")
 
     async def connect(self, address: Address) -> Wire:
         """Open a connection to ``address``, if it says itself that it is the master."""
@@ -190,6 +197,7 @@ class ClusterServers:
     """A cluster; any server of it tells of the others."""
 
     sharded = True
+    database = 0
 
     def __init__(self, seeds: list[Address], arguments: dict[str, Any], *, timeout: float) -> None:
         self._seeds = seeds
@@ -200,15 +208,17 @@ class ClusterServers:
     async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
         """Ask the servers one after another, those first that answered last time."""
         slots = [key_slot(channel) for channel in channels]
+        reason = "none is named"
         for server in dict.fromkeys([*self._known, *self._seeds]):
             try:
                 async with asyncio.timeout(self._timeout):
                     ranges = await self._ask(server)
-            except (RedisUnavailable, TimeoutError):
+            except (RedisUnavailable, TimeoutError) as exc:
+                reason = str(exc) or "it does not answer"
                 continue
             self._known = [server, *(owner for _, _, owner in ranges if owner != server)]
             return _by_owner(slots, ranges)
-        raise RedisUnavailable("Redis: no server of the cluster answers")
+        raise RedisUnavailable(f"no server of the cluster answers, the last one: {reason}")
 
     async def connect(self, address: Address) -> Wire:
         """Open a connection to one of the servers."""
@@ -228,6 +238,16 @@ class ClusterServers:
             (first, last, Address((owner[0] or b"").decode() or server.host, owner[1]))
             for first, last, owner, *_ in rows
         ]
+
+
+def channel_prefix(prefix: str, database: int) -> str:
+    """What a gateway's channels begin with; no other prefix and database have the same.
+
+    Args:
+        prefix: of the gateway, without ``@``.
+        database: of its keys. Pub/sub knows none, so gateways that share a prefix would hear one another.
+    """
+    return f"{prefix}:" if database == 0 else f"{prefix}:@{database}:"
 
 
 def servers_of(url: str, *, timeout: float) -> Servers:

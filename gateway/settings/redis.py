@@ -54,8 +54,8 @@ class Redis(Section):
     prefix: str = Field(
         default="gateway",
         pattern=r"^[A-Za-z0-9._:-]{1,64}$",
-        description="What all channels and keys begin with. Gateways with different prefixes share a Redis "
-        "and don't hear one another.",
+        description="What all channels and keys begin with. Gateways with different prefixes, or different "
+        "database numbers in `url`, share a Redis and don't hear one another.",
     )
     partitions: Annotated[Count, Field(le=4096)] = Field(
         default=64,

@@ -85,7 +85,9 @@ class RedisStore:
             timeout=limits.timeout,
             publish=self._publish,
         )
-        self._lanes = {each.name: Lane(Log(each, prefix), self._outbound) for each in configurations}
+        self._lanes = {
+            each.name: Lane(Log(each, prefix, servers.database), self._outbound) for each in configurations
+        }
         logs = [lane.log for lane in self._lanes.values()]
         self._routes = Routes(servers, logs, limits, self._supervision)
         self._running: asyncio.Task[None] | None = None

@@ -50,9 +50,9 @@ class Log:
         "reads",
     )
 
-    def __init__(self, configuration: StreamConfiguration, prefix: str) -> None:
+    def __init__(self, configuration: StreamConfiguration, prefix: str, database: int = 0) -> None:
         self.configuration = configuration
-        self.keys = Keys(prefix, configuration.name)
+        self.keys = Keys(prefix, configuration.name, database)
         self.bell = Bell()
         self.appending: CallLink | None = None
         self.reading: CallLink | None = None

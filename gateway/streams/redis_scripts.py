@@ -22,6 +22,7 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.streams import Bounds
+from gateway.redis.servers import channel_prefix
 
 if TYPE_CHECKING:
     from gateway.redis.wire import Reply
@@ -273,11 +274,11 @@ class Keys:
 
     __slots__ = ("_tag", "channel", "log", "meta")
 
-    def __init__(self, prefix: str, stream: str) -> None:
+    def __init__(self, prefix: str, stream: str, database: int = 0) -> None:
         self._tag = f"{{{prefix}:stream:{stream}}}"
         self.log = f"{self._tag}:log".encode()
         self.meta = f"{self._tag}:meta".encode()
-        self.channel = f"{self._tag}:news".encode()
+        self.channel = f"{channel_prefix(self._tag, database)}news".encode()
 
     def once(self, key: str) -> bytes:
         """The name for an idempotency key: a digest, since names hold neither subjects nor endless texts."""

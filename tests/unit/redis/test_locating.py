@@ -170,9 +170,46 @@ def test_without_an_answer_all_stays_as_it_was(caplog: pytest.LogCaptureFixture)
 
     with caplog.at_level(logging.DEBUG, LOG.name):
         virtually(scenario)
-    assert [each for each in caplog.record_tuples if each[0] == LOG.name] == [
-        (LOG.name, logging.DEBUG, "Redis: nobody answers")
+    assert told(caplog) == [
+        (logging.WARNING, "Redis can't be found: Redis: nobody answers"),
+        (logging.INFO, "Redis is found again"),
     ]
+
+
+def test_an_outage_is_told_once_however_long_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    located = {Address("h", 1): [0, 1]}
+    away = RedisUnavailable("Redis: nobody answers")
+    servers = Servers(away, away, away, located, away)
+
+    async def scenario() -> None:
+        kept = Kept(servers)
+        await asyncio.sleep(60)
+        await kept.end()
+
+    with caplog.at_level(logging.DEBUG, LOG.name):
+        virtually(scenario)
+    assert [level for level, _ in told(caplog)] == [logging.WARNING, logging.INFO, logging.WARNING]
+
+
+def test_what_no_server_has_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    servers = Servers({Address("h", 1): [1]}, {Address("h", 1): [1]}, {Address("h", 1): [0, 1]})
+
+    async def scenario() -> None:
+        kept = Kept(servers)
+        await asyncio.sleep(30)
+        assert len(kept.answers) == len(servers.asked)
+        await kept.end()
+
+    with caplog.at_level(logging.DEBUG, LOG.name):
+        virtually(scenario)
+    assert told(caplog) == [
+        (logging.WARNING, "no Redis server has 1 of 2 keys or channels"),
+        (logging.INFO, "Redis is found again"),
+    ]
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+    return [(level, text) for name, level, text in caplog.record_tuples if name == LOG.name]
 
 
 def test_after_what_is_no_unavailability_it_goes_on_with_the_tasks_that_there_are() -> None:

@@ -9,6 +9,7 @@ from gateway.redis.servers import (
     ClusterServers,
     SentinelServers,
     SingleServer,
+    channel_prefix,
     servers_of,
 )
 
@@ -94,3 +95,30 @@ def test_a_certificate_rule_that_is_none_is_refused_too() -> None:
 )
 def test_arguments_that_a_connection_takes_are_taken(url: str) -> None:
     servers_of(url, timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "database"),
+    [
+        ("redis://h", 0),
+        ("redis://h/0", 0),
+        ("redis://h/3", 3),
+        ("redis://h?db=3", 3),
+        ("unix:///run/redis?db=3", 3),
+        ("redis+sentinel://h/main", 0),
+        ("redis+sentinel://h/main/3", 3),
+        ("redis+cluster://h", 0),
+    ],
+)
+def test_the_database_of_a_url(url: str, database: int) -> None:
+    assert servers_of(url, timeout=1).database == database
+
+
+def test_no_two_prefixes_and_databases_have_the_same_channels() -> None:
+    assert channel_prefix("gateway", 0) == "gateway:"
+    begins = [
+        channel_prefix(prefix, number) for prefix in ("gateway", "gateway:3", "g") for number in range(5)
+    ]
+    assert len(set(begins)) == len(begins)
+    # A right to a gateway's channels is one to all of them.
+    assert channel_prefix("gateway", 3).startswith(channel_prefix("gateway", 0))
