@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.redis_process import MAKES, RunningRedis, redis_servers
+from tests.redis_process import MAKES, RunningRedis, redis_cluster, redis_servers
 
 from .credentials import ENVIRONMENT, SETTINGS, bearer, token
 from .test_streams_nodes import until
@@ -35,6 +35,15 @@ def documented() -> list[str]:
     blocks = re.findall(r"```text\nACL SETUSER gateway(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 2, "one for the bus, one for streams"
     return " ".join(blocks).split()
+
+
+def documented_besides(case: str) -> list[str]:
+    """The rules that the docs give besides; nothing for no case."""
+    if not case:
+        return []
+    found = re.search(re.escape(case) + r" `([^`]*)`", DOCS.read_text("utf-8"))
+    assert found is not None, case
+    return found[1].split()
 
 
 def allow(server: RunningRedis, *more: str) -> None:
@@ -68,49 +77,66 @@ def ready(node: RunningGateway) -> bool:
 @pytest.mark.parametrize(
     ("make", "database", "more"),
     [
-        *(pytest.param(make, 0, (), id=make) for make in MAKES),
-        pytest.param("valkey", 3, ("+select",), id="db 3"),
+        *(pytest.param(make, 0, "", id=make) for make in MAKES),
+        pytest.param("valkey", 3, "with another database than 0\nalso", id="db 3"),
     ],
 )
 def test_the_documented_rights_are_enough_for_all_that_nodes_do(
-    gateway_process: StartGateway, tmp_path: Path, make: str, database: int, more: tuple[str, ...]
+    gateway_process: StartGateway, tmp_path: Path, make: str, database: int, more: str
 ) -> None:
     with redis_servers(tmp_path, (), make=make) as (server,):
-        allow(server, *more)
-        one, two = (gateway_process(settings_for(server, database), ENVIRONMENT) for _ in range(2))
-        until(lambda: ready(one) and ready(two))
-        until(lambda: all(knows(node, 2) for node in (one, two)))
-
-        # Streams: kept, once per key, read, waited for.
-        first = ask(one, "/v1/topics/orders/a", b"1", **{"Idempotency-Key": "k"})
-        assert first[0] == 201
-        assert ask(two, "/v1/topics/orders/a", b"1", **{"Idempotency-Key": "k"}) == first
-        pages: list[Any] = []
-        path = "/v1/streams/orders/messages?from=new&wait=9"
-        reader = threading.Thread(target=lambda: pages.append(ask(two, path)[1]))
-        reader.start()
-        until(lambda: ask(two, "/v1/streams")[0] == 200 and two.metric("gateway_store_readers_waiting") == 1)
-        stored = ask(one, "/v1/topics/orders/a", b"2")[1]
-        reader.join()
-        assert [message["id"] for message in pages[0]["messages"]] == [stored["id"]]
-
-        # The bus: live messages, and administration.
-        lines: list[bytes] = []
-        request = urllib.request.Request(f"{two.url}/v1/events?filter=live/%23", headers=bearer(ROOT))
-        with urllib.request.urlopen(request, timeout=10) as events:
-            while not lines or b"subscribed" not in lines[-1]:
-                lines.append(events.readline())
-            assert ask(one, "/v1/topics/live/a", b'"hello"')[0] == 202
-            while b"hello" not in lines[-1]:
-                lines.append(events.readline())
-        body = json.dumps({"subject": "eve", "block_seconds": 60}).encode()
-        status, done = ask(one, "/v1/disconnect", body)
-        assert (status, done["complete"], len(done["nodes"])) == (200, True, 2)
-        eve = urllib.request.Request(f"{two.url}/v1/streams", headers=bearer(token("eve", admin=True)))
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(eve, timeout=10)
+        allow(server, *documented_besides(more))
+        settings = settings_for(server, database)
+        one, two = (gateway_process(settings, ENVIRONMENT) for _ in range(2))
+        do_all_that_nodes_do(one, two)
         assert server.call("ACL", "LOG") == []
         assert "efuse" not in one.stderr_text() + two.stderr_text()
+
+
+def test_the_documented_rights_are_enough_on_a_cluster(gateway_process: StartGateway, tmp_path: Path) -> None:
+    with redis_cluster(tmp_path) as servers:
+        for server in servers:
+            allow(server, *documented_besides("with a cluster also"))
+        url = f"redis+cluster://gateway:PASSWORD@{servers[0].address}"
+        settings = f'{SETTINGS}\n[redis]\nurl = "{url}"\n{STREAM}'
+        one, two = (gateway_process(settings, ENVIRONMENT) for _ in range(2))
+        do_all_that_nodes_do(one, two)
+        assert [server.call("ACL", "LOG") for server in servers] == [[], [], []]
+        assert "efuse" not in one.stderr_text() + two.stderr_text()
+
+
+def do_all_that_nodes_do(one: RunningGateway, two: RunningGateway) -> None:
+    until(lambda: ready(one) and ready(two))
+    until(lambda: all(knows(node, 2) for node in (one, two)))
+
+    # Streams: kept, once per key, read, waited for.
+    first = ask(one, "/v1/topics/orders/a", b"1", **{"Idempotency-Key": "k"})
+    assert first[0] == 201
+    assert ask(two, "/v1/topics/orders/a", b"1", **{"Idempotency-Key": "k"}) == first
+    pages: list[Any] = []
+    path = "/v1/streams/orders/messages?from=new&wait=9"
+    reader = threading.Thread(target=lambda: pages.append(ask(two, path)[1]))
+    reader.start()
+    until(lambda: ask(two, "/v1/streams")[0] == 200 and two.metric("gateway_store_readers_waiting") == 1)
+    stored = ask(one, "/v1/topics/orders/a", b"2")[1]
+    reader.join()
+    assert [message["id"] for message in pages[0]["messages"]] == [stored["id"]]
+
+    # The bus: live messages, and administration.
+    lines: list[bytes] = []
+    request = urllib.request.Request(f"{two.url}/v1/events?filter=live/%23", headers=bearer(ROOT))
+    with urllib.request.urlopen(request, timeout=10) as events:
+        while not lines or b"subscribed" not in lines[-1]:
+            lines.append(events.readline())
+        assert ask(one, "/v1/topics/live/a", b'"hello"')[0] == 202
+        while b"hello" not in lines[-1]:
+            lines.append(events.readline())
+    body = json.dumps({"subject": "eve", "block_seconds": 60}).encode()
+    status, done = ask(one, "/v1/disconnect", body)
+    assert (status, done["complete"], len(done["nodes"])) == (200, True, 2)
+    eve = urllib.request.Request(f"{two.url}/v1/streams", headers=bearer(token("eve", admin=True)))
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(eve, timeout=10)
 
 
 def spoil_log(server: RunningRedis) -> Callable[[], None]:
