@@ -29,6 +29,7 @@ from gateway.engine.delivery import Delivery
 from gateway.engine.garbage import GarbageCollection
 from gateway.engine.lasting import LastingRequests
 from gateway.engine.node_metrics import register_cluster_metrics, register_metrics
+from gateway.engine.partition_difference import PartitionDifference
 from gateway.engine.refusals import Refusals
 from gateway.engine.sessions import Sessions
 from gateway.errors import NodeFailed
@@ -125,15 +126,22 @@ class Gateway:
         self._keys = build_authenticator(settings.auth)
         blocks = BlockList()
         self._authenticator = GuardedAuthenticator(self._keys, blocks, self._refusals, clock=self._clock)
+        self._partitions = PartitionDifference(settings.redis.partitions)
+        self._partitions.announce = self._delivery.announce_loss
         self._cluster, self._administration = build_administration(
             None if settings.redis.url is None else self._bus,
             self._sessions,
             blocks,
             facts=facts_of(
-                self.node, sessions=self._sessions, hub=self.hub, agreement=self._streams.agreement
+                self.node,
+                sessions=self._sessions,
+                hub=self.hub,
+                agreement=self._streams.agreement,
+                partitions=settings.redis.partitions,
             ),
             clock=self._clock,
             live=self._streams.live,
+            partitions=self._partitions,
         )
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = certificate or arguments.certificate(settings)
@@ -247,6 +255,7 @@ class Gateway:
         if self._cluster is not None:
             watch_bus(self._bus, metrics, health)
             register_cluster_metrics(metrics, self._cluster)
+            health.reasons.append(lambda: self._partitions.problem)
         watch_streams(self._streams, metrics, health, hub=self.hub, following=self._following)
         metrics.counter("log_records_dropped", "Log records that nobody took.", dropped_records)
 

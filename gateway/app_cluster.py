@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from gateway.core.publication import Publication
     from gateway.core.stream_agreement import StreamAgreement
     from gateway.engine.captured_live import CapturedLive
+    from gateway.engine.partition_difference import PartitionDifference
     from gateway.engine.sessions import Sessions
 
 
 def facts_of(
-    node: str, *, sessions: Sessions, hub: Hub, agreement: StreamAgreement
+    node: str, *, sessions: Sessions, hub: Hub, agreement: StreamAgreement, partitions: int
 ) -> Callable[[], NodeFacts]:
     """Return what tells about this node; it begins now."""
     name = socket.gethostname()[:LONGEST_HOST]
@@ -48,6 +49,7 @@ def facts_of(
             subscriptions,
             agreement.digest,
             agreement.both_ways,
+            partitions,
         )
 
     return facts
@@ -61,6 +63,7 @@ def build_administration(
     facts: Callable[[], NodeFacts],
     clock: Callable[[], float],
     live: CapturedLive | None = None,
+    partitions: PartitionDifference | None = None,
 ) -> tuple[Cluster | None, ClusterAdministration]:
     """Build the node's view of the others, and the administration of all of them.
 
@@ -71,6 +74,7 @@ def build_administration(
         facts: tells about this node.
         clock: monotonic seconds.
         live: is told of nodes whose streams capture other topics.
+        partitions: is told of nodes that divide topics otherwise.
 
     Returns:
         The view, whose ``run`` is to be started once the bus has started; and the administration.
@@ -79,7 +83,9 @@ def build_administration(
     cluster = None
     if bus is not None:
         link = ControlLink(bus, ControlV1(), node=facts().node)
-        cluster = Cluster(link, Membership(), local, blocks, facts=facts, clock=clock, live=live)
+        cluster = Cluster(
+            link, Membership(), local, blocks, facts=facts, clock=clock, live=live, partitions=partitions
+        )
     peers = NoPeers() if cluster is None else cluster
     administration = ClusterAdministration(
         local, peers, blocks, facts=facts, clock=clock, wall_clock=time.time

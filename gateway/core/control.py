@@ -67,7 +67,7 @@ class Beat:
             raise ValueError("the host's name or the version is too long")
         if facts.streams:
             _check_name(facts.streams)
-        if min(facts.started, facts.connections, facts.subscriptions) < 0:
+        if min(facts.started, facts.connections, facts.subscriptions, facts.partitions) < 0:
             raise ValueError("a count can't be negative")
 
 

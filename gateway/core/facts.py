@@ -43,6 +43,7 @@ class NodeFacts:
         subscriptions: of all its connections.
         streams: the digest of what its streams capture; empty from nodes that tell none.
         both_ways: what they capture it publishes live as well, since not all nodes capture the same.
+        partitions: into how many it divides live topics; 0 from nodes that don't tell.
     """
 
     node: str
@@ -53,3 +54,4 @@ class NodeFacts:
     subscriptions: int
     streams: str = ""
     both_ways: bool = False
+    partitions: int = 0

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.engine.administration import Administration
     from gateway.engine.captured_live import CapturedLive
     from gateway.engine.control_link import ControlLink
+    from gateway.engine.partition_difference import PartitionDifference
 
 ANSWER_SECONDS = 2.0
 """How long other nodes' answers are waited for."""
@@ -73,6 +74,7 @@ class ClusterStatistics:
         dropped: questions and nodes of others for which there was no room.
         differing: nodes whose streams capture other topics than this one's.
         copies: publications that were stored, and sent over the bus too because of them.
+        divided: nodes with another number of partitions than this one.
     """
 
     nodes: int
@@ -82,6 +84,7 @@ class ClusterStatistics:
     dropped: int
     differing: int
     copies: int
+    divided: int
 
 
 class Cluster:
@@ -97,8 +100,9 @@ class Cluster:
         facts: Callable[[], NodeFacts],
         clock: Callable[[], float],
         live: CapturedLive | None = None,
+        partitions: PartitionDifference | None = None,
     ) -> None:
-        """Make it; ``live`` is told of nodes whose streams capture other topics than this one's."""
+        """Make it; ``live`` and ``partitions`` are told which nodes there are, to see what differs."""
         self._link = link
         self._membership = membership
         self._administration = administration
@@ -111,6 +115,7 @@ class Cluster:
         self._greeted = anyio.Event()
         self._audible = anyio.Event()
         self._live = live
+        self._partitions = partitions
         self._dropped = 0
 
     # For administration
@@ -141,6 +146,7 @@ class Cluster:
             dropped=self._dropped + self._membership.turned_away,
             differing=0 if self._live is None else len(self._live.agreement.differing),
             copies=0 if self._live is None else self._live.copies,
+            divided=0 if self._partitions is None else len(self._partitions.nodes),
         )
 
     # For the bus
@@ -224,6 +230,8 @@ class Cluster:
         now = self._clock()
         if self._live is not None:
             self._compare_streams(self._live)
+        if self._partitions is not None:
+            self._partitions.compare((member.facts for member in self.others()), now)
         try:
             await self._link.listen()
             await self._link.tell(

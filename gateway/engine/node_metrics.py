@@ -113,6 +113,7 @@ def register_cluster_metrics(metrics: Metrics, cluster: Cluster) -> None:
         "Nodes whose streams capture other topics than this one's.",
         lambda: read().differing,
     )
+    metrics.gauge("nodes_divided", "Nodes with another number of partitions.", lambda: read().divided)
     metrics.counter(
         "captured_live",
         "Publications stored, and sent over the bus too for such nodes.",

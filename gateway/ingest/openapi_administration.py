@@ -49,6 +49,7 @@ def administration_schemas() -> Schema:
             "type": "boolean",
             "description": "Nodes capture different topics, and it publishes what it captures live as well.",
         },
+        "partitions": {**COUNT, "description": "redis.partitions; 0 from a node that does not tell."},
         "silent_seconds": {
             "type": "number",
             "minimum": 0,

@@ -156,6 +156,31 @@ async def test_a_difference_is_told_to_operators_until_it_is_over(
     assert await anyio.to_thread.run_sync(one.metric, "gateway_captured_live_total") == 1
 
 
+async def test_nodes_that_divide_topics_otherwise_are_told_of(
+    gateway_process: StartGateway, redis_server: RunningRedis
+) -> None:
+    (one,) = start(gateway_process, redis_server, "")
+    async with subscriber(one, "live/#") as at_one:
+        (two,) = start(gateway_process, redis_server, "partitions = 32\n")
+        for node, partitions in ((one, 64), (two, 32)):
+            await all_know(node, 2)
+            reason = f"nodes whose redis.partitions is not this node's {partitions}: "
+            (told,) = (await get(node, "/readyz"))["reasons"]
+            assert told.startswith(reason)
+            assert await anyio.to_thread.run_sync(node.metric, "gateway_nodes_divided") == 1
+        await until(lambda: at_one.record == ["gap"], lambda: str(at_one.record))
+
+
+async def all_know(node: RunningGateway, nodes: int) -> None:
+    """Wait until ``node`` knows so many, and has looked at them."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            listed, readiness = await get(node, "/v1/nodes"), await get(node, "/readyz")
+            if len(listed["nodes"]) == nodes and "reasons" in readiness:
+                return
+            await asyncio.sleep(0.02)
+
+
 async def test_nodes_that_agree_get_each_message_once_from_its_stream(
     gateway_process: StartGateway, redis_server: RunningRedis
 ) -> None:

@@ -43,7 +43,7 @@ def page(build, items, name):
 BODY = st.one_of(
     st.builds(
         Beat,
-        st.builds(NodeFacts, NAME, TEXT, TEXT, COUNT, COUNT, COUNT, st.just("") | NAME, st.booleans()),
+        st.builds(NodeFacts, NAME, TEXT, TEXT, COUNT, COUNT, COUNT, st.just("") | NAME, st.booleans(), COUNT),
         NAME,
         st.booleans(),
     ),
