@@ -57,7 +57,7 @@ class CapturedLive:
         self._listening = False
         self._changed = anyio.Event()
         # Until this node has heard of all others, one of them may have heard of it first.
-        self.looks = True
+        self.looks = bool(self._filters)
         self.copies = 0
 
     @property
@@ -79,7 +79,7 @@ class CapturedLive:
         agreement = self.agreement
         before = agreement.both_ways
         compared = agreement.compare(others)
-        self.looks = agreement.both_ways or not settled
+        self.looks = bool(self._filters) and (agreement.both_ways or not settled)
         if compared.changed:
             if (problem := self.problem) is not None:
                 _log.warning("%s; until they agree, what streams capture travels both ways", problem)
