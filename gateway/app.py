@@ -35,8 +35,8 @@ from gateway.engine.sessions import Sessions
 from gateway.errors import NodeFailed
 from gateway.ingest.administration import administration_routes
 from gateway.ingest.credentials import administrators, request_authenticator
+from gateway.ingest.descriptions.routes import description_routes
 from gateway.ingest.hooks import HookPublishing
-from gateway.ingest.openapi import openapi_routes
 from gateway.ingest.problems import problem_of
 from gateway.ingest.rest import rest_routes
 from gateway.observability.connection_log import ConnectionLog
@@ -303,7 +303,7 @@ class Gateway:
                 administrator=administrator,
                 check_anonymous=self._origins.check_anonymous,
             ),
-            *openapi_routes(ingest_limits),
+            *description_routes(ingest_limits),
         ]
         if settings.server.console:
             routes += console_routes()

@@ -16,6 +16,8 @@ from starlette.routing import Route, WebSocketRoute
 from gateway.app import Gateway
 from gateway.auth.api_keys import new_key
 from gateway.core import commands
+from gateway.ingest.descriptions.documents import openapi_document
+from gateway.ingest.limits import IngestLimits
 from gateway.settings import Settings
 from gateway.transports.arrival import Arrival
 from gateway.transports.console import console_routes
@@ -132,6 +134,17 @@ async def test_every_route_has_a_row(gateway: Gateway) -> None:
                 assert route.methods is not None
                 found |= {(method, route.path) for method in route.methods - {"HEAD"}}
     assert found == set(ROUTES)
+
+
+def test_every_route_is_described_and_no_other() -> None:
+    described = {
+        (method.upper(), path)
+        for path, operations in openapi_document(IngestLimits())["paths"].items()
+        for method in operations
+    }
+    assert described == {(method, path.replace(":topic}", "}")) for method, path in ROUTES} | {
+        ("GET", "/v1/ws")
+    }
 
 
 def test_every_op_has_a_row() -> None:

@@ -1,0 +1,1 @@
+"""The APIs as machines read them: OpenAPI and AsyncAPI, two YAML files that are served as JSON."""
