@@ -24,9 +24,9 @@ import uvloop
 from benchmarks.load.board import Board
 from benchmarks.load.fanout import percentiles
 from benchmarks.payload import Payloads
-from gateway.bus.redis import RedisBus
+from gateway.bus.redis.bus import RedisBus
 from gateway.codecs.gateway_v1 import GatewayV1
-from gateway.core.publication import Publication
+from gateway.core.messages.publication import Publication
 from gateway.errors import RateLimited
 
 if TYPE_CHECKING:

@@ -13,15 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.core.hub import Hub, HubLimits
-from gateway.core.outbox import Outbox, OutboxLimits
-from gateway.core.publication import Publication
+from gateway.core.fanout.hub import Hub, HubLimits
+from gateway.core.fanout.outbox import Outbox, OutboxLimits
+from gateway.core.messages.publication import Publication
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.core.events import Event
+    from gateway.core.messages.events import Event
 
 FILTERS = 100_000
 

@@ -18,10 +18,10 @@ from time import perf_counter, process_time
 import uvloop
 
 from gateway.codecs.record import encode_record
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration
 from gateway.streams.memory import MemoryStore
-from gateway.streams.sqlite import SqliteStore
+from gateway.streams.sqlite.store import SqliteStore
 
 STREAM = StreamConfiguration("bench", "bench/#")
 BODY = b'"' + b"x" * 254 + b'"'

@@ -17,10 +17,10 @@ import redis.asyncio
 import uvloop
 
 from benchmarks.load.fanout import percentiles
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration
 from gateway.streams.base import Dedupe
-from gateway.streams.redis import RedisStore
+from gateway.streams.redis.store import RedisStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

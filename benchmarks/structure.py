@@ -26,7 +26,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway import app
+from gateway.app import node as app
 from gateway.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gateway.auth.grants import Grants, parse_consume_grant, parse_grant
 from gateway.auth.principal import Principal
-from gateway.core.block_list import LONGEST_SUBJECT
+from gateway.core.cluster.block_list import LONGEST_SUBJECT
 from gateway.errors import BadFilter, TokenExpired, Unauthenticated
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.topics import covers, matches, parse_filter
+from gateway.core.topics.grammar import covers, matches, parse_filter
 from gateway.errors import BadFilter
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ import httpx2
 
 from gateway.auth.jwt import matching
 from gateway.auth.jwt_keys import LONGEST_KID, JwtKey, jwk_key
-from gateway.core.rate import RateLimit
+from gateway.core.session.rate import RateLimit
 from gateway.errors import Unavailable
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from gateway.core.publication import Publication
+    from gateway.core.messages.publication import Publication
 
 
 class Lost(Protocol):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.bus.base import Lost
-    from gateway.core.publication import Publication
+    from gateway.core.messages.publication import Publication
 
 
 def _not_started(publication: Publication) -> None:  # noqa: ARG001 - stands in for a deliver

@@ -35,7 +35,7 @@ def check(
 
 def _warn_of_certificate(settings: "Settings") -> None:
     # No mistake of the settings: the file may be renewed before the gateway is started.
-    from gateway import app_arguments  # noqa: PLC0415 - as above
+    from gateway.app import arguments as app_arguments  # noqa: PLC0415 - as above
 
     certificate = app_arguments.certificate(settings)
     if certificate is not None and (problem := certificate.problem()) is not None:

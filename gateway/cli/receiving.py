@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from gateway.cli import show
 from gateway.client import Client, Gap, Message
-from gateway.core.topics import matches
+from gateway.core.topics.grammar import matches
 
 if TYPE_CHECKING:
     import ssl
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.cli.beginning import PositionFile
     from gateway.client.positions import PositionFields, StartFrom
-    from gateway.core.commands import Overflow
+    from gateway.core.messages.commands import Overflow
 
 _WAITING: Final = 1000
 _BATCH: Final = 500

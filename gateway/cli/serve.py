@@ -50,10 +50,11 @@ def serve(
         },
     )
     verify(loaded.settings)
-    from gateway import app, app_workers  # noqa: PLC0415 - as below
+    from gateway.app import node as app  # noqa: PLC0415 - as below
+    from gateway.app import workers as app_workers  # noqa: PLC0415 - as below
     from gateway.bus.embedded_server import NoEmbeddedServer  # noqa: PLC0415 - as below
     from gateway.errors import NodeFailed, StoreUnusable  # noqa: PLC0415 - as below
-    from gateway.transports.tls import UnusableCertificate  # noqa: PLC0415 - as below
+    from gateway.transports.server.tls import UnusableCertificate  # noqa: PLC0415 - as below
 
     server = loaded.settings.server
     try:
@@ -76,7 +77,8 @@ def serve(
 def verify(settings: "Settings") -> None:
     """Build every part once, without running it: a template is parsed by the part that uses it."""
     # The server's libraries take a while; other commands do without.
-    from gateway import app, app_workers  # noqa: PLC0415
+    from gateway.app import node as app  # noqa: PLC0415
+    from gateway.app import workers as app_workers  # noqa: PLC0415
 
     try:
         app_workers.check(settings)

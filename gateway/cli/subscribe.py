@@ -9,7 +9,7 @@ import typer
 from gateway.cli.beginning import FROM_HELP, PositionFile, PositionsNotKept, parse_from
 from gateway.cli.exits import ExitCode, fail
 from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
-from gateway.core.commands import Overflow
+from gateway.core.messages.commands import Overflow
 
 if TYPE_CHECKING:
     from gateway.cli.receiving import Request

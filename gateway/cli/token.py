@@ -77,7 +77,7 @@ def _signed(claims: dict[str, object], key: "JwtKey") -> str:
 
 
 def _signing_key(auth: "Auth", kid: str | None) -> "JwtKey":
-    from gateway.app_auth import jwt_keys  # noqa: PLC0415 - other commands do without
+    from gateway.app.auth import jwt_keys  # noqa: PLC0415 - other commands do without
 
     try:
         keys = jwt_keys(auth)

@@ -4,9 +4,9 @@ from gateway.client.client import Client, ClientStatistics
 from gateway.client.errors import ClientClosed, CommandTimeout, ConnectFailed, ConnectionLost
 from gateway.client.message import Message
 from gateway.client.subscription import Subscription
-from gateway.core.backoff import Backoff
-from gateway.core.commands import Position
-from gateway.core.events import Gap, Published
+from gateway.core.messages.commands import Position
+from gateway.core.messages.events import Gap, Published
+from gateway.core.timing.backoff import Backoff
 from gateway.errors import GatewayError
 
 __all__ = [

@@ -18,9 +18,9 @@ from gateway.client.routes import Routes
 from gateway.client.subscription import Subscription
 from gateway.client.time_limit import time_limit
 from gateway.client.valve import Valve
-from gateway.core.backoff import Backoff
-from gateway.core.commands import Overflow, Ping
-from gateway.core.topics import parse_filter
+from gateway.core.messages.commands import Overflow, Ping
+from gateway.core.timing.backoff import Backoff
+from gateway.core.topics.grammar import parse_filter
 
 if TYPE_CHECKING:
     import ssl
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.client.body import Data
     from gateway.client.message import Message
-    from gateway.core.events import Gap, Published, Welcome
+    from gateway.core.messages.events import Gap, Published, Welcome
 
 OverflowName = Literal["spill", "drop_oldest", "drop_newest", "latest", "disconnect"]
 

@@ -13,7 +13,7 @@ from gateway.client.errors import ConnectionLost
 from gateway.client.incoming import Incoming, decode_frame
 from gateway.client.replies import Answer, Replies
 from gateway.codecs.gateway_v1_client import encode_command
-from gateway.core.events import Failure, GoAway
+from gateway.core.messages.events import Failure, GoAway
 from gateway.errors import GatewayError, TooLarge
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from gateway.client.ending import Ending
     from gateway.client.valve import Valve
-    from gateway.core.commands import Command
-    from gateway.core.events import Event, Welcome
+    from gateway.core.messages.commands import Command
+    from gateway.core.messages.events import Event, Welcome
 
 log = logging.getLogger(__name__)
 

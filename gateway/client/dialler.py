@@ -17,8 +17,8 @@ from gateway.client.connection import Connection
 from gateway.client.errors import ConnectFailed
 from gateway.client.incoming import decode_frame
 from gateway.client.renewal import expires_at
-from gateway.core.events import Welcome
 from gateway.core.loopback import is_loopback
+from gateway.core.messages.events import Welcome
 from gateway.errors import GatewayError, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:

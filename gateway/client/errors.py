@@ -18,7 +18,7 @@ from gateway import errors
 from gateway.errors import GatewayError, Unavailable
 
 if TYPE_CHECKING:
-    from gateway.core.events import Failure
+    from gateway.core.messages.events import Failure
 
 
 class ConnectFailed(Unavailable):

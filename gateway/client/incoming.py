@@ -12,7 +12,7 @@ from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.client.message import Message
-    from gateway.core.events import Event
+    from gateway.core.messages.events import Event
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from gateway.client.errors import ClientClosed, ConnectionLost
 from gateway.client.incoming import Incoming
 from gateway.client.renewal import Renewal
 from gateway.client.routes import Leave
-from gateway.core.commands import Unsubscribe
-from gateway.core.events import CaughtUp, Event, Failure, Gap, Subscribed
+from gateway.core.messages.commands import Unsubscribe
+from gateway.core.messages.events import CaughtUp, Event, Failure, Gap, Subscribed
 from gateway.errors import GatewayError, InternalError, TokenExpired, TooLarge
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.client.route import Route
     from gateway.client.routes import Routes
     from gateway.client.valve import Valve
-    from gateway.core.backoff import Backoff
+    from gateway.core.timing.backoff import Backoff
 
 log = logging.getLogger(__name__)
 

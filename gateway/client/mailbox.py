@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from gateway.client.positions import Began, Positions
-from gateway.core.events import CaughtUp, Gap
+from gateway.core.messages.events import CaughtUp, Gap
 
 if TYPE_CHECKING:
     from gateway.client.message import Message

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.publication import Publication
+    from gateway.core.messages.publication import Publication
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

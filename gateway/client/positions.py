@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
-from gateway.core.commands import START_NEW, Position, Start, StartKind
+from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
 
 if TYPE_CHECKING:
     from gateway.client.message import Message
-    from gateway.core.events import Gap
+    from gateway.core.messages.events import Gap
 
 StartFrom: TypeAlias = Literal["new", "earliest"] | Mapping[str, int]
 """``"new"``, ``"earliest"``, ``{"offset": n}``, ``{"time": ms}`` or ``{"last": n}``."""

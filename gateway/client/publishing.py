@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from gateway.client.body import Data, encode_body
 from gateway.client.errors import ConnectionLost
 from gateway.client.time_limit import time_limit
-from gateway.core.commands import Publish
-from gateway.core.events import Published
-from gateway.core.topics import TopicLimits, parse_topic
+from gateway.core.messages.commands import Publish
+from gateway.core.messages.events import Published
+from gateway.core.topics.grammar import TopicLimits, parse_topic
 from gateway.errors import InternalError, TokenExpired
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import anyio
 
 from gateway.client.errors import ConnectionLost
 from gateway.client.time_limit import time_limit
-from gateway.core.commands import Authenticate
-from gateway.core.events import Authenticated
+from gateway.core.messages.commands import Authenticate
+from gateway.core.messages.events import Authenticated
 from gateway.errors import GatewayError, TokenExpired
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.client.errors import refusal
-from gateway.core.events import CaughtUp, Event, Failure, Gap, GoAway, Welcome
+from gateway.core.messages.events import CaughtUp, Event, Failure, Gap, GoAway, Welcome
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import anyio
 
 from gateway.client.positions import FROM_NOW, Began, Beginning, Positions
-from gateway.core.commands import START_NEW, StartKind, Subscribe
-from gateway.core.events import Gap
+from gateway.core.messages.commands import START_NEW, StartKind, Subscribe
+from gateway.core.messages.events import Gap
 
 if TYPE_CHECKING:
     from gateway.client.mailbox import Item, Mailbox
     from gateway.client.message import Message
-    from gateway.core.commands import Overflow, Start
-    from gateway.core.events import Subscribed
+    from gateway.core.messages.commands import Overflow, Start
+    from gateway.core.messages.events import Subscribed
     from gateway.errors import GatewayError
 
 RECONNECT = "reconnect"

@@ -17,8 +17,8 @@ import anyio
 
 from gateway.client.positions import FROM_NOW, Began, Beginning
 from gateway.client.route import Route
-from gateway.core.events import CaughtUp, Gap
-from gateway.core.trie import FilterIndex
+from gateway.core.messages.events import CaughtUp, Gap
+from gateway.core.topics.trie import FilterIndex
 from gateway.errors import Conflict
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from gateway.client.mailbox import Mailbox
     from gateway.client.message import Message
-    from gateway.core.commands import Overflow
-    from gateway.core.events import Subscribed
+    from gateway.core.messages.commands import Overflow
+    from gateway.core.messages.events import Subscribed
     from gateway.errors import GatewayError
 
 

@@ -10,7 +10,7 @@ import anyio
 from gateway.client.mailbox import Mailbox, MailboxClosed
 from gateway.client.positions import Beginning, PositionFields, Positions
 from gateway.client.time_limit import time_limit
-from gateway.core.events import CaughtUp, Gap
+from gateway.core.messages.events import CaughtUp, Gap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.client.route import Route
     from gateway.client.routes import Routes
     from gateway.client.valve import Valve
-    from gateway.core.commands import Overflow
+    from gateway.core.messages.commands import Overflow
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.core.control import (
+from gateway.core.cluster.control import (
     BadControl,
     Beat,
     Blocks,

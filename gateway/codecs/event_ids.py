@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote_to_bytes
 
 from gateway.codecs.gateway_v1_shapes import LARGEST_INTEGER
-from gateway.core.commands import Position
-from gateway.core.resume_point import ResumePoint
+from gateway.core.catchup.resume_point import ResumePoint
+from gateway.core.messages.commands import Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -25,9 +25,9 @@ from gateway.codecs.websocket_frames import payload_start, server_frame
 from gateway.errors import ClientError
 
 if TYPE_CHECKING:
-    from gateway.core.commands import Command, Reference
-    from gateway.core.events import Event
-    from gateway.core.publication import Publication
+    from gateway.core.messages.commands import Command, Reference
+    from gateway.core.messages.events import Event
+    from gateway.core.messages.publication import Publication
 
 __all__ = ["GatewayV1", "decode_publish_item", "encode_object"]
 

@@ -18,8 +18,8 @@ from msgspec import Raw, Struct, field
 
 from gateway.codecs.gateway_v1_commands import command_fields
 from gateway.codecs.publish_items import REFUSALS, explain
-from gateway.core.commands import Position
-from gateway.core.events import (
+from gateway.core.messages.commands import Position
+from gateway.core.messages.events import (
     Acked,
     Authenticated,
     CaughtUp,
@@ -33,11 +33,11 @@ from gateway.core.events import (
     Unsubscribed,
     Welcome,
 )
-from gateway.core.publication import Publication
+from gateway.core.messages.publication import Publication
 from gateway.errors import BadCommand
 
 if TYPE_CHECKING:
-    from gateway.core.commands import Command
+    from gateway.core.messages.commands import Command
 
 Ref: TypeAlias = str | int | None
 

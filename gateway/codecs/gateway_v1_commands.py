@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
-from gateway.core.commands import (
+from gateway.core.messages.commands import (
     Acknowledge,
     Authenticate,
     Consume,
@@ -26,7 +26,7 @@ from gateway.core.commands import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.commands import Command
+    from gateway.core.messages.commands import Command
 
 Fields: TypeAlias = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gateway.core.events import (
+from gateway.core.messages.events import (
     Acked,
     Authenticated,
     CaughtUp,
@@ -21,7 +21,7 @@ from gateway.core.events import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.events import Event
+    from gateway.core.messages.events import Event
 
 Fields: TypeAlias = dict[str, Any]
 

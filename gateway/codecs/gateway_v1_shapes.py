@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.codecs.publish_items import Label, MessageLimits, PublishItem, publish_of
-from gateway.core.commands import (
+from gateway.core.messages.commands import (
     START_NEW,
     Acknowledge,
     Authenticate,

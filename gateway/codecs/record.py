@@ -12,7 +12,7 @@ from zlib import crc32
 
 import msgspec
 
-from gateway.core.publication import Publication
+from gateway.core.messages.publication import Publication
 
 CHECKED = b"\2"
 """The version of records that bear a checksum, in the four bytes that follow."""

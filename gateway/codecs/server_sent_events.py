@@ -19,14 +19,14 @@ import orjson
 from gateway.codecs.event_ids import encode_event_id
 from gateway.codecs.gateway_v1_events import event_fields
 from gateway.codecs.websocket_frames import payload_start
-from gateway.core.commands import Position
-from gateway.core.events import CaughtUp, Gap, GoAway, Subscribed
+from gateway.core.messages.commands import Position
+from gateway.core.messages.events import CaughtUp, Gap, GoAway, Subscribed
 
 if TYPE_CHECKING:
     from gateway.codecs.gateway_v1 import GatewayV1
-    from gateway.core.events import Event
-    from gateway.core.publication import Publication
-    from gateway.core.resume_point import ResumePoint
+    from gateway.core.catchup.resume_point import ResumePoint
+    from gateway.core.messages.events import Event
+    from gateway.core.messages.publication import Publication
 
 KEEPALIVE: Final = b":\n\n"
 """A comment: every client passes over it."""

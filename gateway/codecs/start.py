@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from gateway.codecs.gateway_v1_shapes import LARGEST_INTEGER, StartShape
-from gateway.core.commands import Start, StartKind
+from gateway.core.messages.commands import Start, StartKind
 from gateway.errors import BadCommand
 
 _NUMBERED: Final = re.compile(r"(?:(time|last):)?([0-9]{1,16})", re.ASCII)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import anyio.lowlevel
 
 from gateway.auth.claims import LEEWAY_SECONDS
-from gateway.core.control import Connections
-from gateway.core.session import CloseCode
+from gateway.core.cluster.control import Connections
+from gateway.core.session.session import CloseCode
 from gateway.errors import NotPermitted, SubjectBlocked, TokenExpired, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from gateway.auth.principal import Authenticator, Principal
-    from gateway.core.block_list import BlockList
-    from gateway.engine.refusals import Refusals
+    from gateway.core.cluster.block_list import BlockList
+    from gateway.engine.metrics.refusals import Refusals
     from gateway.engine.sessions import Sessions
 
 

@@ -11,13 +11,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.core.rate import KeyedRates
+from gateway.core.session.rate import KeyedRates
 from gateway.errors import RateLimited, TooMany
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.engine.refusals import Refusals
+    from gateway.engine.metrics.refusals import Refusals
 
 _BURST_SECONDS = 5
 

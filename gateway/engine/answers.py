@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from gateway.core.events import Event
-    from gateway.core.outbox import Outbox
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.messages.events import Event
     from gateway.errors import GatewayError
 
 Answer: TypeAlias = "asyncio.Future[list[Event]]"

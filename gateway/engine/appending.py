@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.engine.deadlines import Deadlines
+from gateway.engine.runtime.deadlines import Deadlines
 from gateway.errors import BusUnavailable, Conflict, GatewayError, StreamUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.publication import Publication
-    from gateway.core.streams import StreamMap
-    from gateway.engine.captured_live import CapturedLive
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.configuration import StreamMap
+    from gateway.engine.cluster.captured_live import CapturedLive
     from gateway.streams.base import Appended, Dedupe, Store
 
 ANSWER_SECONDS: Final = 1.9

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.events import Authenticated, Event, Failure
+from gateway.core.messages.events import Authenticated, Event, Failure
 from gateway.errors import NotPermitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.auth.principal import Authenticator, Principal
-    from gateway.core.commands import Authenticate
-    from gateway.core.outbox import Outbox
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.messages.commands import Authenticate
     from gateway.engine.admission import Place
     from gateway.engine.subscribing import Subscriber
 

@@ -8,19 +8,19 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gateway.core.events import Gap
-from gateway.core.session import CloseCode
-from gateway.core.stream_path import may_be_live
-from gateway.core.topics import covers
+from gateway.core.messages.events import Gap
+from gateway.core.session.session import CloseCode
+from gateway.core.streams.stream import may_be_live
+from gateway.core.topics.grammar import covers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.events import Event
-    from gateway.core.hub import Hub
-    from gateway.core.outbox import Outbox
-    from gateway.core.publication import Publication
-    from gateway.core.stream_path import StreamPath
+    from gateway.core.fanout.hub import Hub
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.messages.events import Event
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.stream import StreamPath
 
 _SLICE = 256
 """Connections written before other work gets its turn, where they are written fast enough."""

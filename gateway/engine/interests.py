@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.stream_path import may_be_live
+from gateway.core.streams.stream import may_be_live
 
 if TYPE_CHECKING:
     import asyncio
 
     from gateway.bus.base import Bus
-    from gateway.core.stream_path import StreamPath
-    from gateway.engine.tailing import Tails
+    from gateway.core.streams.stream import StreamPath
+    from gateway.engine.following.tailing import Tails
 
 
 class Interests:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 import anyio
 
 from gateway.auth.claims import LEEWAY_SECONDS
-from gateway.core.facts import ConnectionFacts
+from gateway.core.cluster.info import ConnectionFacts
 from gateway.errors import GatewayError, TokenExpired, Unavailable
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.auth.principal import Principal
-    from gateway.core.events import GoAway
-    from gateway.core.session import CloseCode
+    from gateway.core.messages.events import GoAway
+    from gateway.core.session.session import CloseCode
     from gateway.engine.administration import GuardedAuthenticator
     from gateway.engine.sessions import Sessions
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from gateway.core.publication import Publication
-from gateway.core.topics import TopicLimits, parse_topic
+from gateway.core.messages.publication import Publication
+from gateway.core.topics.grammar import TopicLimits, parse_topic
 from gateway.engine.appending import Receipt
-from gateway.engine.refusals import Refusals
+from gateway.engine.metrics.refusals import Refusals
 from gateway.errors import BadTopic, NotPermitted, RateLimited, TooLarge, Unavailable
 from gateway.streams.base import Dedupe
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Principal
     from gateway.bus.base import Bus
-    from gateway.core.commands import Publish
-    from gateway.core.idempotency import AnswerWindow
-    from gateway.core.rate import KeyedRates
+    from gateway.core.messages.commands import Publish
+    from gateway.core.session.idempotency import AnswerWindow
+    from gateway.core.session.rate import KeyedRates
     from gateway.engine.appending import Appender
 
 __all__ = ["PublishStatistics", "Publisher", "Receipt"]

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import anyio.lowlevel
 
-from gateway.core.events import GoAway
-from gateway.core.session import CloseCode
-from gateway.core.wheel import Wheel
+from gateway.core.messages.events import GoAway
+from gateway.core.session.session import CloseCode
+from gateway.core.timing.timer_wheel import Wheel
 from gateway.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.facts import ConnectionFacts
-    from gateway.engine.refusals import Refusals
+    from gateway.core.cluster.info import ConnectionFacts
+    from gateway.engine.metrics.refusals import Refusals
     from gateway.errors import GatewayError
 
 _RETRY_MILLISECONDS = (1000, 2000)

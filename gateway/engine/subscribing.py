@@ -6,25 +6,25 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.commands import StartKind
-from gateway.core.control import is_control
-from gateway.core.events import CaughtUp, Event, Subscribed, Unsubscribed
-from gateway.core.topics import TopicLimits, parse_filter
+from gateway.core.cluster.control import is_control
+from gateway.core.messages.commands import StartKind
+from gateway.core.messages.events import CaughtUp, Event, Subscribed, Unsubscribed
+from gateway.core.topics.grammar import TopicLimits, parse_filter
 from gateway.engine.answers import Answer, Answers
-from gateway.engine.following import asks_history
+from gateway.engine.following.following import asks_history
 from gateway.engine.interests import Interests
-from gateway.engine.refusals import Refusals
+from gateway.engine.metrics.refusals import Refusals
 from gateway.errors import BadCommand, BusUnavailable, GatewayError, NotPermitted, TooMany, TooManyShapes
 
 if TYPE_CHECKING:
     from gateway.auth.grants import Grants
     from gateway.bus.base import Bus
-    from gateway.core.commands import Subscribe, Unsubscribe
-    from gateway.core.hub import Hub
-    from gateway.core.outbox import Outbox
-    from gateway.core.stream_path import StreamPath
-    from gateway.core.subscription import Subscription
-    from gateway.engine.following import Following
+    from gateway.core.fanout.hub import Hub
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.fanout.subscription import Subscription
+    from gateway.core.messages.commands import Subscribe, Unsubscribe
+    from gateway.core.streams.stream import StreamPath
+    from gateway.engine.following.following import Following
 
 _TURN_SECONDS: Final = 0.001
 """How long one connection's subscriptions are looked at before others get their turn."""

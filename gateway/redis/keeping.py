@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from gateway.core.backoff import Backoff
+    from gateway.core.timing.backoff import Backoff
     from gateway.supervision import Supervision
 
 

@@ -13,7 +13,7 @@ from redis.asyncio.connection import Connection, parse_url
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from gateway.core.backoff import Backoff
+from gateway.core.timing.backoff import Backoff
 from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_connected
 from gateway.redis.sentinel_news import hear

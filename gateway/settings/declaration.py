@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.core.loopback import is_loopback
 from gateway.core.origin import canonical_origin
-from gateway.core.topics import TopicLimits
+from gateway.core.topics.grammar import TopicLimits
 from gateway.settings.auth import Auth
 from gateway.settings.hook import Hook
 from gateway.settings.limits import Limits

@@ -5,8 +5,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
-from gateway.core.streams import StreamConfiguration, StreamMap
-from gateway.core.topics import TopicLimits, parse_filter
+from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.topics.grammar import TopicLimits, parse_filter
 from gateway.errors import BadFilter
 from gateway.settings.section import Section
 from gateway.settings.values import Count, Shown, Size, Timeout

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.core.commands import Position
-    from gateway.core.pages import Page
-    from gateway.core.publication import Publication
-    from gateway.core.streams import Bounds
+    from gateway.core.messages.commands import Position
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.configuration import Bounds
+    from gateway.core.streams.pages import Page
 
 
 @dataclass(frozen=True, slots=True)

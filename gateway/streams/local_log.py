@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.core.pages import Page
-from gateway.core.recent import Recent
-from gateway.core.streams import Bounds
+from gateway.core.streams.configuration import Bounds
+from gateway.core.streams.pages import Page
+from gateway.core.streams.recent import Recent
 from gateway.errors import StreamUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.core.publication import Publication
+    from gateway.core.messages.publication import Publication
 
 
 class LocalLog:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.codecs.record import encode_record
-from gateway.core.retention import surplus
+from gateway.core.streams.retention import surplus
 from gateway.errors import Conflict, RateLimited, StreamUnavailable
 from gateway.streams.base import Appended, StoreStatistics, StreamStatistics
 from gateway.streams.limits import StoreLimits
@@ -20,10 +20,10 @@ from gateway.supervision import Supervision
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gateway.core.commands import Position
-    from gateway.core.pages import Page
-    from gateway.core.publication import Publication
-    from gateway.core.streams import Bounds, StreamConfiguration
+    from gateway.core.messages.commands import Position
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.configuration import Bounds, StreamConfiguration
+    from gateway.core.streams.pages import Page
     from gateway.streams.base import Dedupe
 
 

@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.core.facts import ConnectionFacts
+from gateway.core.cluster.info import ConnectionFacts
 
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
-    from gateway.core.outbox import Outbox
+    from gateway.core.fanout.outbox import Outbox
     from gateway.engine.admission import Place
 
 

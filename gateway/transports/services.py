@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from gateway.auth.credentials import Credentials
     from gateway.auth.principal import Principal
     from gateway.codecs.gateway_v1 import GatewayV1
-    from gateway.core.hub import Hub
-    from gateway.core.outbox import OutboxLimits
-    from gateway.core.session import SessionLimits
+    from gateway.core.fanout.hub import Hub
+    from gateway.core.fanout.outbox import OutboxLimits
+    from gateway.core.session.session import SessionLimits
     from gateway.engine.admission import Admission
     from gateway.engine.authentication import Authentication
     from gateway.engine.delivery import Delivery
+    from gateway.engine.metrics.refusals import Refusals
     from gateway.engine.publishing import Publisher
-    from gateway.engine.refusals import Refusals
     from gateway.engine.sessions import Sessions
     from gateway.engine.subscribing import Subscriber
     from gateway.observability.connection_log import ConnectionLog

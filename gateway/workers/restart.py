@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.core.backoff import Backoff
+from gateway.core.timing.backoff import Backoff
 
 _WAITS: Final = Backoff(first_seconds=0.25, limit_seconds=4.0, stable_seconds=10.0)
 

@@ -8,19 +8,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration
 from gateway.streams.limits import RedisStoreLimits, StoreLimits
 from gateway.streams.memory import MemoryStore
-from gateway.streams.redis import RedisStore
-from gateway.streams.sqlite import SqliteStore
+from gateway.streams.redis.store import RedisStore
+from gateway.streams.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     import pytest
 
-    from gateway.core.pages import Page
+    from gateway.core.streams.pages import Page
     from gateway.streams.base import Store
 
 # Few publications at hand, so that pages come from wherever a store keeps them as well.

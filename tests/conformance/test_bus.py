@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.bus.local import LocalBus
-from gateway.bus.redis import RedisBus, RedisLimits
+from gateway.bus.redis.bus import RedisBus, RedisLimits
 from gateway.codecs.gateway_v1 import GatewayV1
-from gateway.core.publication import Publication
+from gateway.core.messages.publication import Publication
 from gateway.errors import BusUnavailable
 
 if TYPE_CHECKING:

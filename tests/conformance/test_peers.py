@@ -16,19 +16,19 @@ import anyio
 import pytest
 
 from gateway.bus.local import LocalBus
-from gateway.bus.redis import RedisBus
+from gateway.bus.redis.bus import RedisBus
 from gateway.codecs.control_v1 import ControlV1
 from gateway.codecs.gateway_v1 import GatewayV1
-from gateway.core.block_list import BlockList
-from gateway.core.control import ALL_NODES, Ended, EndSession, ListConnections, topic_of
-from gateway.core.facts import ConnectionFacts, NodeFacts
-from gateway.core.membership import Membership, Rhythm
-from gateway.core.publication import Publication
+from gateway.core.cluster.block_list import BlockList
+from gateway.core.cluster.control import ALL_NODES, Ended, EndSession, ListConnections, topic_of
+from gateway.core.cluster.info import ConnectionFacts, NodeFacts
+from gateway.core.cluster.membership import Membership, Rhythm
+from gateway.core.messages.publication import Publication
 from gateway.engine.administration import Administration
-from gateway.engine.cluster import ANSWER_SECONDS, Cluster
-from gateway.engine.cluster_administration import ClusterAdministration
-from gateway.engine.control_link import ControlLink
-from gateway.engine.refusals import Refusals
+from gateway.engine.cluster.administration import ClusterAdministration
+from gateway.engine.cluster.control_link import ControlLink
+from gateway.engine.cluster.node import ANSWER_SECONDS, Cluster
+from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.sessions import Sessions
 from gateway.errors import NotFound, Unavailable
 from tests.redis_process import RunningRedis, redis_cluster

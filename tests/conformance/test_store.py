@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.codecs.record import encode_record
-from gateway.core.commands import Position
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration
+from gateway.core.messages.commands import Position
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import Conflict, StreamUnavailable
 from gateway.streams.base import Appended, Dedupe
 from tests.conformance.store_contenders import CONTENDERS, Contender, ids, message, offsets, until

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from gateway.core.pages import Hole
-from gateway.core.streams import StreamConfiguration
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.pages import Hole
 from gateway.streams.limits import RedisStoreLimits
-from gateway.streams.redis import RedisStore
-from gateway.streams.sqlite import SqliteStore
+from gateway.streams.redis.store import RedisStore
+from gateway.streams.sqlite.store import SqliteStore
 from tests.conformance.store_contenders import LIMITS, Clock, Contender, message, offsets, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gateway.core.pages import Page
+    from gateway.core.streams.pages import Page
     from gateway.streams.base import Store
 
 

@@ -19,9 +19,9 @@ from hypothesis.stateful import (
 )
 
 from gateway.codecs.record import encode_record
-from gateway.core.commands import Position
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration
+from gateway.core.messages.commands import Position
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import Conflict
 from gateway.streams.base import Appended, Dedupe
 from tests.conformance.store_contenders import CONTENDERS, Contender, until
@@ -29,7 +29,7 @@ from tests.conformance.store_contenders import CONTENDERS, Contender, until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.core.pages import Page
+    from gateway.core.streams.pages import Page
     from gateway.streams.base import Store
 
 CONFIGURATIONS = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx2
 from websockets.asyncio.client import connect
 
-from gateway.bus.partitions import partition_of
+from gateway.bus.redis.partitions import partition_of
 from tests.integration.history import ANSWER_SECONDS, SLACK_SECONDS
 
 if TYPE_CHECKING:

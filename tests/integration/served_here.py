@@ -6,11 +6,11 @@ import asyncio
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from gateway.app import Gateway
-from gateway.app_server import server_config
+from gateway.app.node import Gateway
+from gateway.app.server import server_config
 from gateway.settings import Settings
-from gateway.transports.server import GatewayServer, listen
-from gateway.transports.server_context import ServerContext, context_of
+from gateway.transports.server.server import GatewayServer, listen
+from gateway.transports.server.server_context import ServerContext, context_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

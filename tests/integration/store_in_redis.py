@@ -6,15 +6,15 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration
 from gateway.streams.limits import RedisStoreLimits
-from gateway.streams.redis import RedisStore
+from gateway.streams.redis.store import RedisStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.core.streams import Page
+    from gateway.core.streams.configuration import Page
     from gateway.streams.base import Appended
 
 TIMEOUT = 0.5

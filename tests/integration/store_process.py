@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import StoreFull, StreamUnavailable
 from gateway.streams.limits import StoreLimits
-from gateway.streams.sqlite import SqliteStore
+from gateway.streams.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

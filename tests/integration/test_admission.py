@@ -13,17 +13,17 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from gateway.codecs.websocket_frames import server_frame
-from gateway.transports.admission import WebSocketAdmission
-from gateway.transports.connection_policy import ConnectionPolicy
-from gateway.transports.lean_websocket import LeanWebSocketProtocol
-from gateway.transports.takeover import EXTENSION
-from gateway.transports.uvicorn_http import GatewayHttpProtocol
-from gateway.transports.uvicorn_websocket import websocket_protocol
+from gateway.transports.http.protocol import GatewayHttpProtocol
+from gateway.transports.websocket.connection import EXTENSION
+from gateway.transports.websocket.limits import ConnectionPolicy
+from gateway.transports.websocket.opening import WebSocketAdmission
+from gateway.transports.websocket.protocol import LeanWebSocketProtocol
+from gateway.transports.websocket.takeover_offer import websocket_protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.transports.takeover import Connection
+    from gateway.transports.websocket.connection import Connection
 
 HANDSHAKE = (
     b"GET /a%20b?c=d HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: keep-alive\r\n"

@@ -14,10 +14,10 @@ import pytest
 import redis
 from websockets.asyncio.client import connect
 
-from gateway.bus.partitions import CONTROL_PARTITIONS, partition_of
-from gateway.bus.payload import Head, encode_payload, encode_record
+from gateway.bus.redis.partitions import CONTROL_PARTITIONS, partition_of
+from gateway.bus.redis.payload import Head, encode_payload, encode_record
 from gateway.codecs.gateway_v1 import GatewayV1
-from gateway.core.publication import Publication
+from gateway.core.messages.publication import Publication
 
 if TYPE_CHECKING:
     from tests.integration.conftest import StartGateway

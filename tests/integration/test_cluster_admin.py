@@ -14,8 +14,8 @@ import httpx2
 import pytest
 from anyio import to_thread
 
-from gateway.core.membership import Rhythm
-from gateway.engine.cluster import ANSWER_SECONDS
+from gateway.core.cluster.membership import Rhythm
+from gateway.engine.cluster.node import ANSWER_SECONDS
 
 from .credentials import ENVIRONMENT, SETTINGS, bearer, client, token
 from .raw_client import until

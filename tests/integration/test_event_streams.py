@@ -13,7 +13,7 @@ import anyio
 import httpx2
 import pytest
 
-from gateway.core.topics import matches
+from gateway.core.topics.grammar import matches
 from tests.event_stream import EventStreamReader
 
 from .event_client import EventClient, events

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 PROGRAM = """
 import sys
 from gateway.cli import main
-from gateway.core.backoff import Backoff
-from gateway.engine.upkeep import Upkeep
+from gateway.core.timing.backoff import Backoff
+from gateway.engine.runtime.upkeep import Upkeep
 from gateway.supervision import Supervision
 
 async def fail(self):

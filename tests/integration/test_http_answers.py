@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 
-from gateway.transports.uvicorn_http import GatewayHttpProtocol
+from gateway.transports.http.protocol import GatewayHttpProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

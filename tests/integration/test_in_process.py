@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from gateway.app import build
+from gateway.app.node import build
 from gateway.settings import Settings
 
 

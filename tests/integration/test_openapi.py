@@ -17,8 +17,8 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from gateway.ingest.descriptions.documents import openapi_document
-from gateway.ingest.limits import IngestLimits
+from gateway.http_api.descriptions.documents import openapi_document
+from gateway.http_api.publishing.limits import IngestLimits
 
 SETTINGS = """
 [limits]

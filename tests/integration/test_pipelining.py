@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.transports.http_requests import MOST_WAITING
+from gateway.transports.http.requests import MOST_WAITING
 
 from .raw_client import bystander, until
 from .test_http_answers import running
 
 if TYPE_CHECKING:
-    from gateway.transports.uvicorn_http import GatewayHttpProtocol
+    from gateway.transports.http.protocol import GatewayHttpProtocol
 
 MIB = 1024 * 1024
 READ = 256 * 1024

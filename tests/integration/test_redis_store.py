@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core.commands import Position
-from gateway.core.pages import Hole
-from gateway.core.streams import StreamConfiguration
+from gateway.core.messages.commands import Position
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.pages import Hole
 from gateway.errors import RateLimited, StoreFull, StreamUnavailable
 from gateway.streams.base import Appended, Dedupe
-from gateway.streams.redis import RedisStore
+from gateway.streams.redis.store import RedisStore
 from tests.integration.store_in_redis import (
     fill,
     labels,

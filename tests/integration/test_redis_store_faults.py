@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core.commands import Position
+from gateway.core.messages.commands import Position
 from gateway.errors import RateLimited, StreamUnavailable
 from gateway.streams.base import Dedupe
 from tests.integration.store_in_redis import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.streams.base import Appended
-    from gateway.streams.redis import RedisStore
+    from gateway.streams.redis.store import RedisStore
 
 SLACK_SECONDS = 1.0  # a busy machine
 

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.streams.sqlite import SqliteStore
+from gateway.streams.sqlite.store import SqliteStore
 from tests.integration.store_process import LIMITS, STREAM, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.core.streams import Bounds
+    from gateway.core.streams.configuration import Bounds
 
     from .conftest import StartGateway
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import logging, os, signal, sys, time
-from gateway.core.backoff import Backoff
+from gateway.core.timing.backoff import Backoff
 from gateway.workers.restart import RestartPolicy
 from gateway.workers.supervisor import Job, Supervisor
 

@@ -17,16 +17,16 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway.codecs.websocket_frames import server_frame
-from gateway.transports.connection_policy import ConnectionPolicy
-from gateway.transports.lean_websocket import LeanWebSocketProtocol
-from gateway.transports.takeover import EXTENSION
-from gateway.transports.uvicorn_http import GatewayHttpProtocol
-from gateway.transports.uvicorn_websocket import websocket_protocol
+from gateway.transports.http.protocol import GatewayHttpProtocol
+from gateway.transports.websocket.connection import EXTENSION
+from gateway.transports.websocket.limits import ConnectionPolicy
+from gateway.transports.websocket.protocol import LeanWebSocketProtocol
+from gateway.transports.websocket.takeover_offer import websocket_protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.transports.takeover import Connection
+    from gateway.transports.websocket.connection import Connection
 
 MIB = 1024 * 1024
 

@@ -9,8 +9,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from gateway.transports.uvicorn_http import GatewayHttpProtocol
-from gateway.transports.uvicorn_websocket import GatewayWebSocketProtocol
+from gateway.transports.http.protocol import GatewayHttpProtocol
+from gateway.transports.websocket.takeover_offer import GatewayWebSocketProtocol
 
 WEBSOCKET_ATTRIBUTES = """
     app close_sent close_timer conn connections disconnected handshake_complete handshake_initiated loop queue

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from gateway.auth.principal import AcceptEveryone
-from gateway.core.block_list import BlockList
+from gateway.core.cluster.block_list import BlockList
 from gateway.engine.administration import GuardedAuthenticator
 from gateway.engine.lasting import LastingRequests
-from gateway.engine.refusals import Refusals
+from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.sessions import Sessions
 
 

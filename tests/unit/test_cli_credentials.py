@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from gateway.app_auth import build_authenticator
+from gateway.app.auth import build_authenticator
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.cli import app
 from gateway.errors import Unauthenticated

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import Settings
-from gateway.transports.connection_room import SPARE
-from gateway.transports.http_requests import MOST_WAITING
+from gateway.transports.http.connection_room import SPARE
+from gateway.transports.http.requests import MOST_WAITING
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 TIMES = "\u00d7"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from gateway.core.streams import StreamConfiguration
+from gateway.core.streams.configuration import StreamConfiguration
 from gateway.settings import Settings, read
 from gateway.settings.listing import effective
 from gateway.settings.store import store_url

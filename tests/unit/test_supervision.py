@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from gateway.core.backoff import Backoff
+from gateway.core.timing.backoff import Backoff
 from gateway.supervision import BROKEN_AFTER, GIVEN_UP_AFTER, Supervision
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
@@ -154,30 +154,30 @@ def test_after_a_fatal_error_nobody_takes_the_node_for_one_that_works() -> None:
 
 
 FOR_EVER = {
-    "app": {"self._supervision.keep", "self._supervision.until_done"},
+    "app.node": {"self._supervision.keep", "self._supervision.until_done"},
     # Its tasks run within a life of one that is supervised, which fails with them.
-    "bus.redis": {"self._run()", "running"},
-    "bus.redis_listening": {"self._read(wire)", "self._ask(wire)"},
-    "engine.background": {"self._run(function, *arguments)"},
-    "engine.cluster": {"self._repair.run", "self._answer_questions", "self._live.run"},
+    "bus.redis.bus": {"self._run()", "running"},
+    "bus.redis.listening": {"self._read(wire)", "self._ask(wire)"},
+    "engine.runtime.background": {"self._run(function, *arguments)"},
+    "engine.cluster.node": {"self._repair.run", "self._answer_questions", "self._live.run"},
     "redis.keeping": {"supervision.keep(name, each)"},
     "redis.locating": {"supervision.until_done('sentinels', watch)"},
     "redis.servers": {"self._listen(sentinel, changed)"},
     "streams.memory": {"self._supervision.keep('store_upkeep', self._sweep)"},
-    "streams.redis": {
+    "streams.redis.store": {
         "self._run()",
         "self._routes.run()",
         "self._supervision.keep('store_upkeep', self._keep_tidy)",
         "self._supervision.keep('store_looking', self._keep_looking)",
         "self._look_at(name)",
     },
-    "streams.redis_listening": {"self._read(wire)", "self._ask(wire)"},
-    "streams.redis_routes": {"running"},
-    "streams.sqlite": {"self._supervision.keep('store_upkeep', self._keep_up)"},
+    "streams.redis.listening": {"self._read(wire)", "self._ask(wire)"},
+    "streams.redis.routes": {"running"},
+    "streams.sqlite.store": {"self._supervision.keep('store_upkeep', self._keep_up)"},
 }
 """Where tasks begin that belong to the node and not to one connection or request."""
 
-OF_ONE_PEER = ("transports", "ingest", "client", "cli")
+OF_ONE_PEER = ("transports", "http_api", "client", "cli")
 
 
 def begun_in(path: Path) -> set[str]:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from gateway.codecs.websocket_frames import server_frame
-from gateway.transports.connection_policy import ConnectionPolicy
-from gateway.transports.takeover import EXTENSION
-from gateway.transports.uvicorn_http import RequestLimits, http_protocol
-from gateway.transports.uvicorn_websocket import websocket_protocol
+from gateway.transports.http.protocol import RequestLimits, http_protocol
+from gateway.transports.websocket.connection import EXTENSION
+from gateway.transports.websocket.limits import ConnectionPolicy
+from gateway.transports.websocket.takeover_offer import websocket_protocol
 
 if TYPE_CHECKING:
-    from gateway.transports.takeover import Connection
+    from gateway.transports.websocket.connection import Connection
 
 MAX_MESSAGE = 16 * 1024 * 1024
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.auth.grants import EVERYTHING, NOTHING, Grants, parse_consume_grant, parse_grant
-from gateway.core.topics import covers, matches
+from gateway.core.topics.grammar import covers, matches
 from gateway.errors import BadFilter
 
 LEVELS = st.sampled_from(["a", "b", "", "+", "$s", "secret"])

@@ -9,8 +9,8 @@ from gateway.client.mailbox import Item, Mailbox, MailboxClosed
 from gateway.client.message import Message
 from gateway.client.positions import Began
 from gateway.client.valve import Valve
-from gateway.core.commands import Position
-from gateway.core.events import CaughtUp, Gap
+from gateway.core.messages.commands import Position
+from gateway.core.messages.events import CaughtUp, Gap
 from gateway.errors import NotPermitted
 
 

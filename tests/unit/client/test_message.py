@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.client.message import message_of
-from gateway.core.publication import Publication
+from gateway.core.messages.publication import Publication
 
 
 def test_json_text_becomes_a_value() -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.client.message import Message
 from gateway.client.positions import Beginning, PositionFields, Positions, parse_positions, parse_start
-from gateway.core.commands import START_NEW, Position, Start, StartKind
-from gateway.core.events import Gap
+from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
+from gateway.core.messages.events import Gap
 
 
 def message(stream: str | None, offset: int | None) -> Message:

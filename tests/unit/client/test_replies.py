@@ -3,7 +3,7 @@ from __future__ import annotations
 from gateway.client.errors import ConnectionLost, refusal
 from gateway.client.replies import Answer, Replies
 from gateway.client.valve import Valve
-from gateway.core.events import Failure, Gap, Pong, Published
+from gateway.core.messages.events import Failure, Gap, Pong, Published
 from gateway.errors import BadTopic, GatewayError
 
 

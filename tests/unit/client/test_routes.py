@@ -8,9 +8,9 @@ from gateway.client.message import Message
 from gateway.client.route import Route
 from gateway.client.routes import Leave, Routes
 from gateway.client.valve import Valve
-from gateway.core.commands import Overflow
-from gateway.core.events import Gap, Subscribed
-from gateway.core.topics import matches
+from gateway.core.messages.commands import Overflow
+from gateway.core.messages.events import Gap, Subscribed
+from gateway.core.topics.grammar import matches
 from gateway.errors import BadFilter, Unavailable
 
 SPILL = Overflow.SPILL

@@ -8,8 +8,8 @@ from gateway.client.positions import FROM_NOW, Beginning, Positions
 from gateway.client.route import Route
 from gateway.client.routes import Routes
 from gateway.client.valve import Valve
-from gateway.core.commands import START_NEW, Overflow, Position, Start, StartKind, Subscribe
-from gateway.core.events import CaughtUp, Gap, Subscribed
+from gateway.core.messages.commands import START_NEW, Overflow, Position, Start, StartKind, Subscribe
+from gateway.core.messages.events import CaughtUp, Gap, Subscribed
 from gateway.errors import Conflict
 
 SPILL = Overflow.SPILL

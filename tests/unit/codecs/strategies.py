@@ -7,8 +7,8 @@ import string
 import orjson
 from hypothesis import strategies as st
 
-from gateway.core import commands, events
-from gateway.core.publication import Publication
+from gateway.core.messages import commands, events
+from gateway.core.messages.publication import Publication
 
 SAFE = 2**53 - 1
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.codecs.control_v1 import MOST_BYTES, ControlV1
-from gateway.core.block_list import LONGEST_BLOCK_SECONDS, Block
-from gateway.core.control import (
+from gateway.core.cluster.block_list import LONGEST_BLOCK_SECONDS, Block
+from gateway.core.cluster.control import (
     BadControl,
     Beat,
     Blocks,
@@ -22,7 +22,7 @@ from gateway.core.control import (
     ListConnections,
     Refused,
 )
-from gateway.core.facts import ConnectionFacts, NodeFacts
+from gateway.core.cluster.info import ConnectionFacts, NodeFacts
 
 CODEC = ControlV1()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.codecs.event_ids import LONGEST_ID, decode_event_id, encode_event_id, largest_id
-from gateway.core.commands import Position
-from gateway.core.resume_point import ResumePoint
+from gateway.core.catchup.resume_point import ResumePoint
+from gateway.core.messages.commands import Position
 
 NAMES = st.text("abcXYZ019._-", min_size=1, max_size=64)
 EPOCHS = st.text("0123456789abcdef", min_size=1, max_size=32)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.codecs.gateway_v1_client import decode_event, encode_command
 from gateway.codecs.websocket_frames import iter_payloads
-from gateway.core import commands, events
+from gateway.core.messages import commands, events
 from gateway.errors import BadCommand, BadFrame
 from tests.unit.codecs.strategies import any_event, texts
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.codecs.gateway_v1_client import encode_command
-from gateway.core import commands
+from gateway.core.messages import commands
 from gateway.errors import BadCommand, BadFrame, ClientError, TooLarge
 from tests.unit.codecs.strategies import any_command, ascii_noise, state
 

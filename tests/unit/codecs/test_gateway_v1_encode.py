@@ -9,9 +9,9 @@ from hypothesis import given
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.codecs.gateway_v1_client import Received, decode_event
 from gateway.codecs.websocket_frames import iter_payloads, server_frame
-from gateway.core import events
-from gateway.core.commands import Position
-from gateway.core.publication import Publication
+from gateway.core.messages import events
+from gateway.core.messages.commands import Position
+from gateway.core.messages.publication import Publication
 from tests.unit.codecs.strategies import any_event, publications, state, texts
 
 CODEC = GatewayV1()

@@ -10,7 +10,7 @@ import pytest
 from gateway import errors
 from gateway.codecs import gateway_v1_client, gateway_v1_commands, gateway_v1_events
 from gateway.codecs.gateway_v1 import GatewayV1
-from gateway.core.session import CloseCode
+from gateway.core.session.session import CloseCode
 
 TEXT = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
 # Ops that come with streams; the document describes them already.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.codecs.record import BadRecord, decode_record, encode_record
-from gateway.core.publication import Publication
+from gateway.core.messages.publication import Publication
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 optional_texts = st.none() | texts

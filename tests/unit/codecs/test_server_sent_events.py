@@ -11,10 +11,10 @@ from gateway.codecs.event_ids import decode_event_id
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.codecs.server_sent_events import KEEPALIVE, EventWriter, RecentEvents, ServerSentEvents, retry
 from gateway.codecs.websocket_frames import iter_payloads
-from gateway.core.commands import Position
-from gateway.core.events import CaughtUp, Event, Failure, Gap, GoAway, Subscribed, Welcome
-from gateway.core.publication import Publication
-from gateway.core.resume_point import ResumePoint
+from gateway.core.catchup.resume_point import ResumePoint
+from gateway.core.messages.commands import Position
+from gateway.core.messages.events import CaughtUp, Event, Failure, Gap, GoAway, Subscribed, Welcome
+from gateway.core.messages.publication import Publication
 from tests.event_stream import EventStreamReader, ServerSentEvent
 
 from .strategies import publications

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.codecs.start import decode_start
-from gateway.core.commands import Start, StartKind
+from gateway.core.messages.commands import Start, StartKind
 from gateway.errors import BadCommand
 
 LARGEST = 2**53 - 1

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 from gateway.codecs.gateway_v1_events import event_fields
-from gateway.core.hub import Hub
-from gateway.core.outbox import Outbox, OutboxLimits
-from gateway.core.publication import Publication
-from gateway.core.stream_path import StreamPath
-from gateway.core.streams import StreamConfiguration
-from gateway.core.tail_window import TailWindow
+from gateway.core.fanout.hub import Hub
+from gateway.core.fanout.outbox import Outbox, OutboxLimits
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.stream import StreamPath
+from gateway.core.streams.tail_window import TailWindow
 
 from .wire import RecordingSink
 

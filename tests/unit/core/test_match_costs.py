@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.hostile_shapes import BOUNDS, SHAPES, measure
-from gateway.core import target_lists
-from gateway.core.hub_facts import HubLimits
+from gateway.core.fanout import target_lists
+from gateway.core.fanout.limits import HubLimits
 
 
 @pytest.mark.parametrize("name", SHAPES)

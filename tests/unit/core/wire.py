@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateway.core.batch import Batch
-from gateway.core.events import Gap
-from gateway.core.publication import Publication
+from gateway.core.fanout.batch import Batch
+from gateway.core.messages.events import Gap
+from gateway.core.messages.publication import Publication
 
 if TYPE_CHECKING:
-    from gateway.core.events import Event
+    from gateway.core.messages.events import Event
 
 
 class LineEncoder:

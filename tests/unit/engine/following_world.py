@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.auth.grants import EVERYTHING
 from gateway.bus.local import LocalBus
-from gateway.core.commands import START_NEW, Overflow, Position, Start, Subscribe
-from gateway.core.hub import Hub
-from gateway.core.outbox import Outbox, OutboxLimits
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration, StreamMap
-from gateway.core.topics import TopicLimits
+from gateway.core.fanout.hub import Hub
+from gateway.core.fanout.outbox import Outbox, OutboxLimits
+from gateway.core.messages.commands import START_NEW, Overflow, Position, Start, Subscribe
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.delivery import Delivery
-from gateway.engine.following import Following
+from gateway.engine.following.following import Following
 from gateway.engine.subscribing import Subscriber
 
 from .model_client import ENCODER

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.codecs.gateway_v1_events import event_fields
-from gateway.core.commands import Position
-from gateway.core.outbox import Outbox, OutboxLimits
-from gateway.core.topics import matches
+from gateway.core.fanout.outbox import Outbox, OutboxLimits
+from gateway.core.messages.commands import Position
+from gateway.core.topics.grammar import matches
 
 if TYPE_CHECKING:
-    from gateway.core.events import Event
-    from gateway.core.hub import Hub
-    from gateway.core.publication import Publication
+    from gateway.core.fanout.hub import Hub
+    from gateway.core.messages.events import Event
+    from gateway.core.messages.publication import Publication
 
     from .model_store import ModelStore
 

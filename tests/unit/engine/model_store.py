@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.core.pages import page_through
-from gateway.core.streams import Bounds
+from gateway.core.streams.configuration import Bounds
+from gateway.core.streams.pages import page_through
 from gateway.errors import StreamUnavailable
 
 if TYPE_CHECKING:
-    from gateway.core.commands import Position
-    from gateway.core.pages import Page
-    from gateway.core.publication import Publication
+    from gateway.core.messages.commands import Position
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.pages import Page
 
 
 class ModelLog:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.streams.base import Appended
 
 if TYPE_CHECKING:
-    from gateway.core.publication import Publication
+    from gateway.core.messages.publication import Publication
     from gateway.streams.base import Dedupe
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.engine.admission import Admission, AdmissionLimits, Place, address_key
-from gateway.engine.refusals import Refusals
+from gateway.engine.metrics.refusals import Refusals
 from gateway.errors import RateLimited, TooMany
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration, StreamMap
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration, StreamMap
 from gateway.engine.appending import Appender, Receipt
 from gateway.errors import Conflict, RateLimited, StoreFull, StreamUnavailable
 

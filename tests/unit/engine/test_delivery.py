@@ -4,14 +4,14 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gateway.core.events import Pong
-from gateway.core.hub import Hub
-from gateway.core.outbox import Outbox, OutboxLimits
-from gateway.core.publication import Publication
+from gateway.core.fanout.hub import Hub
+from gateway.core.fanout.outbox import Outbox, OutboxLimits
+from gateway.core.messages.events import Pong
+from gateway.core.messages.publication import Publication
 from gateway.engine.delivery import Delivery
 
 if TYPE_CHECKING:
-    from gateway.core.events import Event
+    from gateway.core.messages.events import Event
 
 
 class Words:

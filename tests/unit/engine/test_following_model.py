@@ -12,15 +12,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gateway.auth.grants import EVERYTHING
 from gateway.bus.local import LocalBus
-from gateway.core.commands import START_NEW, Overflow, Position, Start, StartKind, Subscribe, Unsubscribe
-from gateway.core.hub import Hub, HubLimits
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration, StreamMap
-from gateway.core.topics import TopicLimits
+from gateway.core.fanout.hub import Hub, HubLimits
+from gateway.core.messages.commands import (
+    START_NEW,
+    Overflow,
+    Position,
+    Start,
+    StartKind,
+    Subscribe,
+    Unsubscribe,
+)
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.delivery import Delivery
-from gateway.engine.following import Following
+from gateway.engine.following.following import Following
+from gateway.engine.runtime.upkeep import Upkeep
 from gateway.engine.subscribing import Subscriber
-from gateway.engine.upkeep import Upkeep
 from gateway.errors import BadCommand, StreamUnavailable
 
 from .model_client import ModelClient

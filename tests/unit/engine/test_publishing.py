@@ -11,11 +11,11 @@ import pytest
 from gateway.auth.grants import Grants
 from gateway.auth.principal import Principal
 from gateway.bus.local import LocalBus
-from gateway.core.commands import Publish
-from gateway.core.idempotency import AnswerWindow
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration, StreamMap
-from gateway.core.topics import TopicLimits
+from gateway.core.messages.commands import Publish
+from gateway.core.messages.publication import Publication
+from gateway.core.session.idempotency import AnswerWindow
+from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.appending import Appender
 from gateway.engine.publishing import Publisher, Receipt
 from gateway.errors import BadTopic, Conflict, NotPermitted, TooLarge

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.core.facts import ConnectionFacts
-from gateway.engine.refusals import Refusals
+from gateway.core.cluster.info import ConnectionFacts
+from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.sessions import Sessions
 
 COUNT = 1000

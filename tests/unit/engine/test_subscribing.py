@@ -9,11 +9,11 @@ import pytest
 
 from gateway.auth.grants import EVERYTHING, NOTHING, Grants
 from gateway.codecs.gateway_v1 import GatewayV1
-from gateway.core.commands import Subscribe
-from gateway.core.events import Subscribed
-from gateway.core.hub import Hub
-from gateway.core.outbox import Outbox, OutboxLimits
-from gateway.core.topics import TopicLimits
+from gateway.core.fanout.hub import Hub
+from gateway.core.fanout.outbox import Outbox, OutboxLimits
+from gateway.core.messages.commands import Subscribe
+from gateway.core.messages.events import Subscribed
+from gateway.core.topics.grammar import TopicLimits
 from gateway.engine import subscribing
 from gateway.engine.subscribing import Subscriber
 from gateway.errors import NotPermitted

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from gateway.bus.pause import Pause
-from gateway.bus.redis import RedisBus
-from gateway.bus.redis_inbox import Inbox
-from gateway.bus.redis_lanes import Outgoing
-from gateway.bus.redis_listening import ListenLink as BusListenLink
-from gateway.bus.redis_publishing import PublishLink
+from gateway.bus.redis.bus import RedisBus
+from gateway.bus.redis.inbox import Inbox
+from gateway.bus.redis.lanes import Outgoing
+from gateway.bus.redis.listening import ListenLink as BusListenLink
+from gateway.bus.redis.pause import Pause
+from gateway.bus.redis.publishing import PublishLink
 from gateway.codecs.gateway_v1 import GatewayV1
-from gateway.core.backoff import Backoff
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.timing.backoff import Backoff
 from gateway.errors import BusUnavailable, RedisUnavailable, StreamUnavailable
 from gateway.redis.servers import Address
-from gateway.streams.redis import RedisStore
-from gateway.streams.redis_link import CallLink
-from gateway.streams.redis_listening import ListenLink as StreamListenLink
+from gateway.streams.redis.link import CallLink
+from gateway.streams.redis.listening import ListenLink as StreamListenLink
+from gateway.streams.redis.store import RedisStore
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:

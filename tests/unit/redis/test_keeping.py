@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core.backoff import Backoff
+from gateway.core.timing.backoff import Backoff
 from gateway.errors import BusUnavailable, RedisUnavailable, StreamUnavailable
 from gateway.redis.keeping import keep_all, keep_connected
 from gateway.supervision import Supervision

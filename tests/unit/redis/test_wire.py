@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from gateway.core.backoff import Backoff
+from gateway.core.timing.backoff import Backoff
 from gateway.errors import RedisUnavailable
 from gateway.redis.servers import Address
 from gateway.redis.wire import Wire, dial
-from gateway.streams.redis_link import CallLink
+from gateway.streams.redis.link import CallLink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from gateway.core.pages import Page
-from gateway.core.publication import Publication
-from gateway.core.streams import Bounds
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import Bounds
+from gateway.core.streams.pages import Page
 from gateway.errors import StreamUnavailable
 from gateway.streams.local_log import LocalLog
 

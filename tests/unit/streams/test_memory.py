@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.publication import Publication
-from gateway.core.streams import StreamConfiguration
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import RateLimited, StreamUnavailable
 from gateway.streams.base import Dedupe
 from gateway.streams.limits import StoreLimits

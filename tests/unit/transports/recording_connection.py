@@ -9,7 +9,7 @@ import orjson
 from gateway.codecs.websocket_frames import iter_payloads
 
 if TYPE_CHECKING:
-    from gateway.transports.takeover import Writing
+    from gateway.transports.websocket.connection import Writing
 
 
 class RecordingConnection:

@@ -9,7 +9,7 @@ import anyio
 import orjson
 import pytest
 
-from gateway.app import Gateway
+from gateway.app.node import Gateway
 from gateway.auth.api_keys import new_key
 from gateway.settings import Settings
 

@@ -13,15 +13,15 @@ import orjson
 import pytest
 from starlette.routing import Route, WebSocketRoute
 
-from gateway.app import Gateway
+from gateway.app.node import Gateway
 from gateway.auth.api_keys import new_key
-from gateway.core import commands
-from gateway.ingest.descriptions.documents import openapi_document
-from gateway.ingest.limits import IngestLimits
+from gateway.core.messages import commands
+from gateway.http_api.descriptions.documents import openapi_document
+from gateway.http_api.publishing.limits import IngestLimits
 from gateway.settings import Settings
 from gateway.transports.arrival import Arrival
-from gateway.transports.console import console_routes
-from gateway.transports.websocket_session import WebSocketSession
+from gateway.transports.server.console import console_routes
+from gateway.transports.websocket.session import WebSocketSession
 
 from .recording_connection import RecordingConnection
 

@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
-from gateway.app_arguments import dead_peer_seconds
+from gateway.app.arguments import dead_peer_seconds
 from gateway.settings import Settings
-from gateway.transports.server import listen, reserve
+from gateway.transports.server.server import listen, reserve
 
 
 def close(*groups: list[socket.socket]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.backoff import Backoff
+from gateway.core.timing.backoff import Backoff
 from gateway.workers.restart import Place, RestartPolicy
 
 if TYPE_CHECKING:

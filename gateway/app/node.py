@@ -1,0 +1,380 @@
+"""The one place where the parts are built and handed to each other."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+
+from gateway.app import arguments
+from gateway.app import http as doors
+from gateway.app.auth import build_authenticator
+from gateway.app.bus import build_bus, watch_bus
+from gateway.app.cluster import build_administration, divert, facts_of
+from gateway.app.server import log_ready, open_sockets, reload, server_config
+from gateway.app.streams import build_streams, stream_routes, watch_streams
+from gateway.app.use_cases import build_publisher, build_subscriber, build_upkeep, watch_tasks
+from gateway.auth.authenticators import CredentialAuthenticator
+from gateway.core.cluster.block_list import BlockList
+from gateway.core.fanout.hub import Hub
+from gateway.engine.administration import GuardedAuthenticator
+from gateway.engine.admission import Admission
+from gateway.engine.authentication import Authentication
+from gateway.engine.cluster.partition_difference import PartitionDifference
+from gateway.engine.delivery import Delivery
+from gateway.engine.lasting import LastingRequests
+from gateway.engine.metrics.node_metrics import register_cluster_metrics, register_metrics
+from gateway.engine.metrics.refusals import Refusals
+from gateway.engine.runtime.garbage import GarbageCollection
+from gateway.engine.sessions import Sessions
+from gateway.errors import NodeFailed
+from gateway.http_api.administration import administration_routes
+from gateway.http_api.authentication import administrators, request_authenticator
+from gateway.http_api.descriptions.routes import description_routes
+from gateway.http_api.problems import problem_of
+from gateway.http_api.publishing.endpoints import rest_routes
+from gateway.http_api.webhooks.endpoint import HookPublishing
+from gateway.observability.connection_log import ConnectionLog
+from gateway.observability.health import Health
+from gateway.observability.log_stream import dropped_records
+from gateway.observability.logs import configure_logs
+from gateway.observability.metrics import Metrics
+from gateway.settings import read
+from gateway.supervision import Supervision
+from gateway.transports.server.console import console_routes
+from gateway.transports.server.open_files import OpenFiles, allow_open_files
+from gateway.transports.server.probes import probe_routes
+from gateway.transports.server.server import GatewayServer
+from gateway.transports.services import Services
+from gateway.transports.websocket.endpoint import websocket_routes
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from typing import Any
+
+    from starlette.applications import Starlette
+    from starlette.routing import BaseRoute
+
+    from gateway.core.messages.publication import Publication
+    from gateway.settings import Settings
+    from gateway.transports.server.tls import Certificate
+
+
+_LEARNING_SECONDS = 2.0
+"""How long a node that begins waits to hear who is blocked: then clients are served all the same."""
+
+
+class Gateway:
+    """One node: its parts, wired.
+
+    Attributes:
+        asgi: the application, for any ASGI server with lifespan support.
+        hub: all subscriptions.
+        publisher: the way in for code in this process.
+        health: what the probes say.
+    """
+
+    def __init__(
+        self, settings: Settings, *, direct: bool = True, certificate: Certificate | None = None
+    ) -> None:
+        """Build a node; ``direct=False`` keeps its WebSockets the portable ASGI way.
+
+        Args:
+            settings: of the whole gateway.
+            direct: take connections over from the server where it offers that.
+            certificate: to begin with, where one is loaded already; else the settings' files are read.
+
+        Raises:
+            ValueError: what a setting names (a key, a certificate, a template) breaks a rule.
+        """
+        limits = settings.limits
+        self._settings = settings
+        self._clock = time.monotonic
+        self._log = structlog.stdlib.get_logger("gateway")
+        self._direct = direct
+        self.node = secrets.token_hex(4)
+        self.health = Health()
+        self._supervision = Supervision()
+        self.metrics = Metrics()
+        self.hub = Hub(arguments.hub_limits(limits))
+        self._codec = arguments.codec(limits)
+        self._bus = build_bus(
+            settings.redis, node=self.node, codec=self._codec, supervision=self._supervision
+        )
+        self._refusals = Refusals()
+        self._streams = build_streams(settings, self._bus, self._supervision, self._refusals)
+        self._delivery = Delivery(self.hub)
+        self._streams.tell_losses(self._delivery)
+        self._following = self._streams.follow(self.hub, self._delivery)
+        self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
+        self._admission = Admission(arguments.admission_limits(limits), self._refusals, clock=self._clock)
+        self._room, self._unread = doors.build_room(
+            settings, self._sessions, self._admission, self._refusals, self.metrics
+        )
+        self._upkeep = build_upkeep(limits, self._sessions, self.hub, clock=self._clock)
+        self.publisher = build_publisher(limits, self._bus, self._refusals, appender=self._streams.appender)
+        self._subscriber = build_subscriber(
+            limits, self.hub, self._bus, refusals=self._refusals, following=self._following
+        )
+        self._origins = arguments.origin_policy(settings, refused=doors.tell_refused(self._refusals))
+        self._keys = build_authenticator(settings.auth)
+        blocks = BlockList()
+        self._authenticator = GuardedAuthenticator(self._keys, blocks, self._refusals, clock=self._clock)
+        self._partitions = PartitionDifference(settings.redis.partitions)
+        self._partitions.announce = self._delivery.announce_loss
+        self._cluster, self._administration = build_administration(
+            None if settings.redis.url is None else self._bus,
+            self._sessions,
+            blocks,
+            facts=facts_of(
+                self.node,
+                sessions=self._sessions,
+                hub=self.hub,
+                agreement=self._streams.agreement,
+                partitions=settings.redis.partitions,
+            ),
+            clock=self._clock,
+            live=self._streams.live,
+            partitions=self._partitions,
+        )
+        self._credentials = arguments.credentials(settings, self._origins)
+        self._certificate = certificate or arguments.certificate(settings)
+        self._watch()
+        self.asgi = doors.application(settings, self._origins, routes=self._routes(), lifespan=self._lifespan)
+
+    def run(
+        self, sockets: list[socket.socket] | None = None, *, alive: Callable[[], None] | None = None
+    ) -> None:
+        """Serve until SIGTERM or SIGINT, then drain.
+
+        Args:
+            sockets: to listen on; those of ``server.host`` and ``server.port`` if None.
+            alive: called once a second as long as the event loop turns.
+
+        Raises:
+            OSError: the address can't be listened on.
+            StoreUnusable: the streams that are kept can't be opened.
+            NodeFailed: a part of the node has only failed, so it has ended.
+        """
+        allow_open_files()
+        files = OpenFiles(lambda: self._refusals.count("open_files"))
+        if sockets is None:
+            sockets = open_sockets(self._settings)
+        runner = GatewayServer(
+            server_config(
+                self.asgi, self._settings, self._certificate, files, room=self._room, unread=self._unread
+            ),
+            prepare=self._streams.open,
+            started=lambda: self._started(sockets[0].getsockname()),
+            drain=self._drain,
+            refuse=self.publisher.end,
+            reload=lambda: reload(self._log, self._certificate),
+            drain_seconds=self._settings.server.drain_seconds,
+        )
+        self._upkeep.alive = files.looking(alive)
+        self._supervision.give_up = runner.fail
+        garbage = self._upkeep.garbage = GarbageCollection(now=self._clock())
+        try:
+            runner.run(sockets=sockets)
+        finally:
+            garbage.end()
+        if runner.failure is not None:
+            raise NodeFailed(f"its part {runner.failure!r} only fails; the log has the reason")
+
+    def _started(self, address: tuple[str, int]) -> None:
+        if self._upkeep.garbage is not None:
+            self._upkeep.garbage.begin()
+        self.health.started = True
+        log_ready(self._log, self._settings, address, node=self.node, encrypted=self._certificate is not None)
+
+    async def _drain(self) -> None:
+        self.health.draining = True
+        self._streams.reader.end()
+        self._log.info("draining", connections=self._sessions.statistics().open)
+        await self._sessions.drain(self._settings.server.drain_seconds)
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        cluster, live = self._cluster, self._streams.live
+        deliver: Callable[[Publication], None] = self._delivery.deliver
+        if cluster is not None and live is not None:
+            deliver = divert(cluster, live, deliver)
+        async with self._streams.running():
+            await self._bus.start(deliver, self._delivery.announce_loss)
+            async with anyio.create_task_group() as tasks:
+                for name, run in self._tasks().items():
+                    tasks.start_soon(self._supervision.keep, name, run)
+                # It ends by itself where no issuer's keys are to be kept fresh.
+                tasks.start_soon(self._supervision.until_done, "keys", self._keys.run)
+                if cluster is not None and not await cluster.learn_blocks(_LEARNING_SECONDS):
+                    self._log.warning("serving before the other nodes have said who is blocked")
+                self.health.started = True
+                try:
+                    yield
+                finally:
+                    tasks.cancel_scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        if cluster is not None:
+                            await cluster.leave()
+                        await self._bus.stop()
+
+    def _tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs as long as the node does, by its name in metrics."""
+        tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {"upkeep": self._upkeep.run}
+        if self._cluster is not None:
+            tasks["cluster"] = self._cluster.run
+        if self._following is not None:
+            tasks["following"] = self._following.run
+        if self._certificate is not None:
+            tasks["certificate"] = self._certificate.watch
+        return tasks
+
+    def _watch(self) -> None:
+        """Show in metrics and readiness how it stands with every part."""
+        metrics, health = self.metrics, self.health
+        health.lag = lambda: self._upkeep.lag
+        watch_tasks(self._supervision, metrics, health)
+        register_metrics(
+            metrics,
+            hub=self.hub,
+            publisher=self.publisher,
+            sessions=self._sessions,
+            upkeep=self._upkeep,
+            refusals=self._refusals,
+        )
+        if isinstance(self._keys, CredentialAuthenticator):
+            doors.register_credential_metrics(metrics, self._keys)
+        if self._certificate is not None:
+            doors.register_certificate_metrics(metrics, self._certificate)
+        if self._cluster is not None:
+            watch_bus(self._bus, metrics, health)
+            register_cluster_metrics(metrics, self._cluster)
+            health.reasons.append(lambda: self._partitions.problem)
+        watch_streams(self._streams, metrics, health, hub=self.hub, following=self._following)
+        metrics.counter("log_records_dropped", "Log records that nobody took.", dropped_records)
+
+    def _routes(self) -> list[BaseRoute]:
+        settings, limits = self._settings, self._settings.limits
+        ingest_limits = arguments.ingest_limits(limits)
+        authenticate = request_authenticator(self._authenticator, self._credentials)
+        administrator = administrators(authenticate)
+        lasting = LastingRequests(self._sessions, self._authenticator, clock=self._clock)
+        bodies, unverified = doors.build_body_readers(limits, self._refusals, self.metrics)
+        hooks = HookPublishing(
+            arguments.hooks(settings),
+            self.publisher,
+            authenticate,
+            lasting=lasting,
+            limits=ingest_limits,
+            bodies=unverified,
+        )
+        doors.register_hook_metrics(self.metrics, hooks)
+        services = self._services()
+        routes: list[BaseRoute] = [
+            *rest_routes(
+                publisher=self.publisher,
+                authenticate=authenticate,
+                lasting=lasting,
+                limits=ingest_limits,
+                bodies=bodies,
+            ),
+            *hooks.routes(),
+            *administration_routes(self._administration, administrator),
+            *stream_routes(
+                self._streams,
+                authenticate=authenticate,
+                administrator=administrator,
+                lasting=lasting,
+                topic_limits=arguments.topic_limits(limits),
+            ),
+            *doors.event_routes(services, self.metrics, direct=self._direct),
+            *websocket_routes(
+                services, frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
+            ),
+            *probe_routes(
+                self.health,
+                self.metrics,
+                administrator=administrator,
+                check_anonymous=self._origins.check_anonymous,
+            ),
+            *description_routes(ingest_limits),
+        ]
+        if settings.server.console:
+            routes += console_routes()
+        return routes
+
+    def _services(self) -> Services:
+        limits = self._settings.limits
+        return Services(
+            node=self.node,
+            codec=self._codec,
+            hub=self.hub,
+            delivery=self._delivery,
+            publisher=self.publisher,
+            subscriber=self._subscriber,
+            sessions=self._sessions,
+            credentials=self._credentials,
+            confirm=self._authenticator.confirm,
+            admission=self._admission,
+            authentication=Authentication(self._authenticator, self._subscriber, wall_clock=time.time),
+            refusals=self._refusals,
+            log=ConnectionLog(self._log),
+            limits=arguments.announced(limits),
+            session_limits=arguments.session_limits(self._settings),
+            outbox_limits=arguments.outbox_limits(limits),
+            ping_interval=limits.ping_interval,
+            pong_timeout=limits.pong_timeout,
+            clock=self._clock,
+        )
+
+
+def build(settings: Settings, *, certificate: Certificate | None = None) -> Gateway:
+    """Build one node from ``settings``; nothing runs yet."""
+    return Gateway(settings, certificate=certificate)
+
+
+def create_app() -> Starlette:
+    """Make the application for another ASGI server: ``uvicorn --factory gateway.app:create_app``.
+
+    Settings come from the file and the environment. WebSockets are kept the portable way unless the server
+    offers the takeover.
+
+    Raises:
+        InvalidSettings: a setting breaks a rule.
+    """
+    return doors.held_to_request_rules(build(read(None).settings).asgi)
+
+
+def serve(settings: Settings) -> None:
+    """Configure the log and run one node until it is told to stop.
+
+    Raises:
+        OSError: the address can't be listened on.
+        StoreUnusable: the streams that are kept can't be opened.
+        NodeFailed: a part of the node has only failed, so it has ended.
+        ValueError: a hook's topic template or secret breaks a rule, or a key, grant or certificate does.
+    """
+    configure(settings)
+    build(settings).run()
+
+
+def configure(settings: Settings, *, worker: int | None = None, thread: bool = True) -> None:
+    """Configure the log of the process; of several that are one gateway, ``worker`` tells which it is.
+
+    A process that others are forked from must have no ``thread``.
+    """
+    configure_logs(
+        level=settings.server.log_level,
+        form=settings.server.log_format,
+        secrets=settings.secret_texts(),
+        fields={} if worker is None else {"worker": worker},
+        thread=thread,
+    )
+    # Uvicorn tells of every handshake with its query string, where a token may be; we have our own record.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""The bus between nodes over Redis' publish and subscribe."""

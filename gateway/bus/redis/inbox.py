@@ -1,0 +1,217 @@
+"""Between the task that reads and the fan-out: a bounded queue of payloads, losses in their place."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from gateway.bus.redis.partitions import CONTROL_PARTITIONS
+from gateway.bus.redis.payload import (
+    MARK,
+    BadPayload,
+    decode_head,
+    decode_mark,
+    decode_publications,
+    read_frame,
+)
+from gateway.bus.redis.sequences import Sequences
+from gateway.core.messages.publication import Publication
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.messages.publication import MessageEncoder
+
+_TURN_SECONDS = 0.005
+"""How long the fan-out may keep the event loop before other work gets its turn."""
+
+_WARN_SECONDS = 10.0
+
+_MOST_COUNTED = 2**32
+"""More than that can't have been lost: whoever says so numbers its publications by other rules."""
+
+_REASON_CHARACTERS = 200
+
+_log = logging.getLogger("gateway.bus")
+
+
+class _Hole:
+    __slots__ = ("dropped", "partitions")
+
+    def __init__(self, partitions: frozenset[int], dropped: int | None) -> None:
+        self.partitions = partitions
+        self.dropped = dropped
+
+
+class Inbox:
+    """What was heard and is not fanned out yet.
+
+    Attributes:
+        bytes: of the payloads that wait.
+        publications: handed on.
+        payloads: heard.
+        lost: publications known to be missing.
+        foreign: payloads and publications that can't be read, or payloads of a node that divides topics among
+            other partitions: what it publishes reaches this node by chance.
+    """
+
+    def __init__(
+        self,
+        partitions: int,
+        encoder: MessageEncoder,
+        *,
+        limit_bytes: int,
+        deliver: Callable[[Publication], None],
+        lost: Callable[[frozenset[int], int | None], None],
+    ) -> None:
+        """Make it; ``lost`` is given the partitions and how many are missing, None: unknown."""
+        self._partitions = partitions
+        self._encoder = encoder
+        self._limit = limit_bytes
+        self.deliver = deliver
+        self._lost = lost
+        self._sequences = [Sequences() for _ in range(partitions)]
+        self._waiting: deque[tuple[int, bytes] | _Hole] = deque()
+        # The holes since the last payload, by partition: a flood that doesn't fit must not fill the memory
+        # with its holes.
+        self._holes: dict[frozenset[int], _Hole] = {}
+        self._warned = -math.inf
+        self._refused = 0
+        self._handle: asyncio.Handle | None = None
+        self.bytes = self.publications = self.payloads = self.lost = self.foreign = 0
+
+    def put(self, partition: int, payload: bytes) -> None:
+        """Take a payload; one that doesn't fit is counted as lost."""
+        self.payloads += 1
+        if payload[:1] == MARK:
+            self._take_mark(partition, payload)
+            return
+        try:
+            head = decode_head(payload)
+        except BadPayload as exc:
+            self._lose_unread(partition, exc)
+            return
+        if head.partitions != self._partitions:
+            own = CONTROL_PARTITIONS
+            self._warn_of(f"it has {head.partitions - own} partitions, this node {self._partitions - own}")
+        missing = self._sequences[partition].observe(head.node, head.first, head.count)
+        if missing:
+            self.miss(frozenset((partition,)), missing)
+        if self.bytes + len(payload) > self._limit:
+            self.miss(frozenset((partition,)), head.count)
+            return
+        self.bytes += len(payload)
+        self._waiting.append((partition, payload))
+        self._holes.clear()
+        self._wake()
+
+    def interrupt(self, partition: int) -> None:
+        """This node could not listen to ``partition`` for a while; those who miss something are told."""
+        self._sequences[partition].interrupt()
+
+    def forget(self, partition: int) -> None:
+        """This node does not listen to ``partition`` any more, since nobody wants it."""
+        self._sequences[partition].forget()
+
+    def close(self) -> None:
+        """Fan nothing out any more."""
+        self._waiting.clear()
+        self._holes.clear()
+        self.bytes = 0
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def miss(self, partitions: frozenset[int], dropped: int | None) -> None:
+        """Something of ``partitions`` did not come; it is told after what is here already."""
+        if dropped is not None and dropped > _MOST_COUNTED:
+            dropped = None
+        self.lost += dropped or 0
+        hole = self._holes.get(partitions)
+        if hole is None:
+            hole = self._holes[partitions] = _Hole(partitions, dropped)
+            self._waiting.append(hole)
+        elif hole.dropped is not None:
+            hole.dropped = None if dropped is None else hole.dropped + dropped
+        self._wake()
+
+    def _take_mark(self, partition: int, payload: bytes) -> None:
+        try:
+            mark = decode_mark(payload)
+        except BadPayload as exc:
+            self._lose_unread(partition, exc)
+            return
+        missing = self._sequences[partition].mark(
+            mark.node, mark.following, unconfirmed=mark.unconfirmed, moved=mark.moved
+        )
+        if missing != 0:
+            self.miss(frozenset((partition,)), missing)
+
+    def _lose_unread(self, partition: int, problem: BadPayload) -> None:
+        self._warn_of(str(problem))
+        self.miss(frozenset((partition,)), None)
+
+    def _warn_of(self, problem: str) -> None:
+        self.foreign += 1
+        now = perf_counter()
+        if now - self._warned >= _WARN_SECONDS:
+            self._warned = now
+            _log.warning("another node's publications can't be read: %s", problem[:_REASON_CHARACTERS])
+
+    def _refuse(self, reason: str) -> None:
+        self._refused += 1
+        self._warn_of(reason)
+
+    def _read(self, frame: bytes) -> Publication:
+        """As ``read_frame``, where nobody can be told any more: what can't be read is an empty message."""
+        try:
+            return read_frame(frame)
+        except BadPayload as exc:
+            self._warn_of(str(exc))
+            return Publication("", "", 0, b"null")
+
+    def _wake(self) -> None:
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_soon(self._hand_on)
+
+    def _hand_on(self) -> None:
+        self._handle = None
+        until = perf_counter() + _TURN_SECONDS
+        waiting = self._waiting
+        try:
+            while waiting and perf_counter() < until:
+                self._hand_on_one(waiting.popleft())
+        finally:
+            if waiting:
+                self._wake()
+
+    def _hand_on_one(self, entry: tuple[int, bytes] | _Hole) -> None:
+        if isinstance(entry, _Hole):
+            if self._holes.get(entry.partitions) is entry:
+                del self._holes[entry.partitions]
+            self._lost(entry.partitions, entry.dropped)
+            return
+        partition, payload = entry
+        self.bytes -= len(payload)
+        deliver = self.deliver
+        number = self._refused = 0
+        complete = False
+        try:
+            publications = decode_publications(payload, self._encoder, self._refuse, self._read)
+            for number, publication in enumerate(publications, start=1):  # noqa: B007
+                deliver(publication)
+            complete = True
+        except BadPayload as exc:
+            self._warn_of(str(exc))
+        finally:
+            # Whatever ended it: what follows in this payload does not come.
+            self.publications += number
+            self.lost += self._refused
+            if not complete:
+                self._lost(frozenset((partition,)), None)
+            elif self._refused:
+                self._lost(frozenset((partition,)), self._refused)

@@ -1,0 +1,181 @@
+"""What waits to be published: a lane per partition, gathered while the last round trip is under way.
+
+A lane has one payload on its way at a time, so a partition's publications arrive in the order in which they
+were accepted, also when a cluster moves the partition to another server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.bus.redis.payload import Head, Mark, encode_mark, encode_payload, encode_record
+from gateway.errors import BusUnavailable, RateLimited
+
+if TYPE_CHECKING:
+    from gateway.bus.redis.publishing import PublishLink
+    from gateway.core.messages.publication import MessageEncoder, Publication
+    from gateway.redis.servers import Address
+
+_PAYLOAD_BYTES = 1024 * 1024
+"""A lane's batch takes no more; what is published beyond goes into the next one."""
+
+
+class Batch:
+    """Publications that travel together.
+
+    Attributes:
+        done: what their publishers wait for.
+        payload: their encoded form, once they were on their way.
+    """
+
+    __slots__ = ("bytes", "done", "opened", "payload", "records")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.records: list[bytes] = []
+        self.bytes = 0
+        self.done: asyncio.Future[None] = loop.create_future()
+        self.payload = b""
+        self.opened = loop.time()
+
+    def fail(self, reason: str) -> None:
+        """Tell the publishers that it can't be promised."""
+        if not self.done.done():
+            self.done.set_exception(BusUnavailable(reason))
+            # Publishers that have gone ask nobody: that is no record in the log.
+            self.done.exception()
+
+
+class Lane:
+    """One partition's way out.
+
+    Attributes:
+        link: the connection to the server that has the partition; None while that isn't known.
+        travelling: the batch that awaits its answer.
+        moved: a batch that a server refused because the partition is another one's.
+        next: the number of the next publication that goes.
+        unconfirmed: how many of the last that went were not confirmed.
+        server: the one that has last heard how far the numbers have come; None before the first.
+    """
+
+    __slots__ = (
+        "batches",
+        "channel",
+        "link",
+        "moved",
+        "next",
+        "number",
+        "server",
+        "travelling",
+        "unconfirmed",
+    )
+
+    def __init__(self, number: int, channel: bytes) -> None:
+        self.number = number
+        self.channel = channel
+        self.link: PublishLink | None = None
+        self.next = 0
+        self.unconfirmed = 0
+        self.server: Address | None = None
+        self.batches: list[Batch] = []
+        self.travelling: Batch | None = None
+        self.moved: Batch | None = None
+
+
+class Outgoing:
+    """All lanes, and what waits in them.
+
+    Attributes:
+        bytes: waiting or on their way.
+        publications: confirmed.
+        payloads: confirmed.
+        failed: publications that were not confirmed.
+    """
+
+    def __init__(
+        self, node: str, channels: list[bytes], encoder: MessageEncoder, *, limit_bytes: int, timeout: float
+    ) -> None:
+        self.node = node
+        self.timeout = timeout
+        self.lanes = [Lane(number, channel) for number, channel in enumerate(channels)]
+        self._encoder = encoder
+        self._limit = limit_bytes
+        self.bytes = self.publications = self.payloads = self.failed = 0
+
+    def publish(self, publication: Publication, partition: int) -> asyncio.Future[None]:
+        """Queue ``publication``.
+
+        Raises:
+            BusUnavailable: its server is away, and has been for a while.
+            RateLimited: too much waits.
+        """
+        lane = self.lanes[partition]
+        link = lane.link
+        if link is None or not link.accepting:
+            raise BusUnavailable("Redis is away")
+        record = encode_record(publication, self._encoder)
+        size = len(record)
+        if self.bytes + size > self._limit:
+            raise RateLimited("more is published than Redis takes")
+        batches = lane.batches
+        if not batches or batches[-1].bytes + size > _PAYLOAD_BYTES:
+            batches.append(Batch(asyncio.get_running_loop()))
+            link.wake(lane)
+        batch = batches[-1]
+        batch.records.append(record)
+        batch.bytes += size
+        self.bytes += size
+        return batch.done
+
+    def take(self, lane: Lane) -> Batch | None:
+        """The batch of ``lane`` that goes next, encoded and numbered; None while one is on its way."""
+        if lane.travelling is not None:
+            return None
+        batch, lane.moved = lane.moved, None
+        if batch is None:
+            if not lane.batches:
+                return None
+            batch = lane.batches.pop(0)
+            count = len(batch.records)
+            head = Head(self.node, len(self.lanes), lane.next, count)
+            batch.payload = encode_payload(head, batch.records)
+            lane.next += count
+        lane.travelling = batch
+        return batch
+
+    def mark(self, lane: Lane, server: Address) -> bytes | None:
+        """What tells ``server`` how far the numbers of ``lane`` have come; None where there are none yet."""
+        # What was refused as another server's goes again, under the numbers that it has.
+        following = lane.next - (0 if lane.moved is None else len(lane.moved.records))
+        if not following:
+            return None
+        moved = lane.server not in {None, server}
+        return encode_mark(Mark(self.node, len(self.lanes), following, lane.unconfirmed, moved))
+
+    def confirm(self, lane: Lane, batch: Batch) -> None:
+        """The server has taken ``batch``."""
+        lane.travelling = None
+        lane.unconfirmed = 0
+        self.bytes -= batch.bytes
+        self.payloads += 1
+        self.publications += len(batch.records)
+        if not batch.done.done():
+            batch.done.set_result(None)
+
+    def refuse(self, lane: Lane, batch: Batch, reason: str) -> None:
+        """``batch`` was not confirmed, and won't be."""
+        if lane.travelling is batch:
+            lane.travelling = None
+        if batch.payload:
+            lane.unconfirmed += len(batch.records)
+        self.bytes -= batch.bytes
+        self.failed += len(batch.records)
+        batch.fail(reason)
+
+    def give_up(self, lane: Lane, reason: str) -> None:
+        """Let go of everything that waits in ``lane``, on its way or not."""
+        batches = [batch for batch in (lane.travelling, lane.moved, *lane.batches) if batch is not None]
+        lane.batches.clear()
+        lane.moved = None
+        for batch in batches:
+            self.refuse(lane, batch, reason)

@@ -1,0 +1,253 @@
+"""Readers behind the tail: pages of a stream's history, then into the live path in one synchronous step.
+
+A subscription that asked for history and a connection that could not take all that its streams brought are
+the same thing: positions, one per stream, that move on through what the tails' windows hold, or else through
+pages of the store, until they are the tails' own. Nothing is held meanwhile, and every step is bounded.
+
+The owner asks ``step`` what comes next. It writes the frames, reads the page that is needed and hands it to
+``take``, and where streams are level has the hub join them, all without waiting in between.
+
+Spec: docs/protocol.md, "Streams".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.core.messages.commands import Position
+from gateway.core.messages.events import Gap
+from gateway.core.streams.pages import TRIMMED, Hole
+from gateway.core.topics.grammar import covers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.fanout.subscription import Subscription
+    from gateway.core.fanout.targets import Interest
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.pages import Page
+    from gateway.core.streams.stream import StreamPath
+
+SCANNED = 512
+"""Publications looked at per step and stream, wanted or not."""
+
+
+@dataclass(slots=True)
+class Step:
+    """What a reader's step came to.
+
+    Attributes:
+        frames: to be written now, in order.
+        needed: the page that must be read from the store, by stream and the offset before it, or None.
+        level: streams in which the reader stands where the tail does.
+    """
+
+    frames: list[bytes] = field(default_factory=list)
+    needed: tuple[StreamPath, int] | None = None
+    level: list[StreamPath] = field(default_factory=list)
+
+
+class Reader:
+    """One who is behind in some streams.
+
+    Attributes:
+        outbox: the connection it reads for.
+        positions: where it stands, by stream; the stream served longest ago is first.
+        ended: nobody wants it any more.
+        delays: how often in a row it has had to wait for a tail to move.
+    """
+
+    __slots__ = ("delays", "ended", "outbox", "positions")
+
+    def __init__(self, outbox: Outbox, positions: Mapping[StreamPath, Position]) -> None:
+        self.outbox = outbox
+        self.positions = dict(positions)
+        self.ended = False
+        self.delays = 0
+
+    def step(self, room: int) -> Step:
+        """Go on with what the windows hold, up to about ``room`` bytes, and say what comes next."""
+        step = Step()
+        for path in tuple(self.positions):
+            window = path.tail
+            if self.positions[path].epoch in window.former:
+                self._begin_epoch(path, window.epoch, window.first - 1, step.frames)
+            position = self.positions[path]
+            held = window.after(position.offset, SCANNED) if position.epoch == window.epoch else None
+            if held is None and position.epoch == window.epoch and position.offset + 1 < window.first:
+                self._skip(path, min(window.first - 1, window.last), step.frames)
+                position = self.positions[path]
+                held = window.after(position.offset, SCANNED)
+            if held is None:
+                step.needed = step.needed or (path, position.offset)
+            elif held and room > 0:
+                room -= self._give(path, held, room, step.frames)
+            if self._is_level(path):
+                step.level.append(path)
+        return step
+
+    def park(self) -> None:
+        """Wait until the connection is direct again."""
+        if self.outbox.parked is None:
+            self.outbox.parked = []
+        self.outbox.parked.append(self)
+
+    def take(self, path: StreamPath, page: Page, room: int) -> list[bytes] | None:
+        """Go on with a page of the store that begins at the reader's position or before it.
+
+        Returns:
+            Frames to be written, up to about ``room`` bytes; None if the page brought nothing: the
+            tail has to move first.
+        """
+        frames: list[bytes] = []
+        if path not in self.positions:
+            return frames
+        before, window, bounds = self.positions[path], path.tail, page.bounds
+        if bounds.epoch != before.epoch:
+            self._begin_epoch(path, bounds.epoch, bounds.first - 1, frames)
+        if bounds.epoch == window.epoch:
+            if self.positions[path].offset + 1 < bounds.first and bounds.first - 1 <= window.last:
+                self._skip(path, bounds.first - 1, frames)
+            # What the tail has yet to give is the live path's, to be joined first.
+            following = page.behind(self.positions[path].offset, window.last)
+            if isinstance(following, Hole):
+                self._skip(path, following.last, frames, following.reason)
+            elif following:
+                self._give(path, following[:SCANNED], room, frames)
+        return frames if frames or self.positions[path] != before else None
+
+    def _is_level(self, path: StreamPath) -> bool:
+        position, window = self.positions[path], path.tail
+        return position.epoch == window.epoch and position.offset == window.last
+
+    def _give(
+        self, path: StreamPath, publications: Sequence[Publication], room: int, frames: list[bytes]
+    ) -> int:
+        """Take over what is wanted of ``publications``; return the bytes."""
+        wanted = self._picker(path)
+        given, offset = 0, 0
+        for publication in publications:
+            offset = publication.offset or 0
+            if wanted is None or wanted(publication.topic):
+                frame = self._frame(publication)
+                frames.append(frame)
+                given += len(frame)
+                if given >= room:
+                    break
+        epoch = self.positions.pop(path).epoch
+        self.positions[path] = Position(epoch, offset)
+        return given
+
+    def _skip(self, path: StreamPath, to: int, frames: list[bytes], reason: str = TRIMMED) -> None:
+        position = self.positions[path]
+        first = position.offset + 1
+        if to < first:
+            return
+        self.positions[path] = Position(position.epoch, to)
+        self._tell((missing_gap(each, path, first, to, reason) for each in self._filters(path)), frames)
+
+    def _begin_epoch(self, path: StreamPath, epoch: str, offset: int, frames: list[bytes]) -> None:
+        self.positions[path] = Position(epoch, offset)
+        self._tell((epoch_gap(each, path, epoch) for each in self._filters(path)), frames)
+
+    def _tell(self, gaps: Iterable[Gap], frames: list[bytes]) -> None:
+        frames.extend(map(self.outbox.encoder.encode, gaps))
+
+    def _filters(self, path: StreamPath) -> tuple[str, ...]:
+        """For whom it reads: what they want of a stream, and who is told what is missing."""
+        raise NotImplementedError
+
+    def _picker(self, path: StreamPath) -> Callable[[str], bool] | None:
+        """Which topics of a stream are wanted; None: all."""
+        raise NotImplementedError
+
+    def _frame(self, publication: Publication) -> bytes:
+        raise NotImplementedError
+
+
+class HistoryReader(Reader):
+    """Reads for one subscription that asked for history; its frames bear its filter.
+
+    Attributes:
+        subscription: for whom.
+    """
+
+    __slots__ = ("subscription",)
+
+    def __init__(
+        self, outbox: Outbox, subscription: Subscription, positions: Mapping[StreamPath, Position]
+    ) -> None:
+        super().__init__(outbox, positions)
+        self.subscription = subscription
+
+    def may_join(self, step: Step) -> bool:
+        """Whether all of its streams can join the live path now, in one step.
+
+        Not while the connection itself is behind on one of them: what it still has to get without a filter
+        would come to this subscription a second time.
+        """
+        spill = self.outbox.spill
+        return len(step.level) == len(self.positions) and (
+            spill is None or spill.positions.keys().isdisjoint(self.positions)
+        )
+
+    def _filters(self, path: StreamPath) -> tuple[str, ...]:  # noqa: ARG002 - all of its streams have the one
+        return (self.subscription.filter,)
+
+    def _picker(self, path: StreamPath) -> Callable[[str], bool] | None:
+        selection = path.selection(self.subscription.filter)
+        return None if selection.everything else selection.picks
+
+    def _frame(self, publication: Publication) -> bytes:
+        return self.outbox.encoder.encode_history(publication, self.subscription.filter)
+
+
+class SpillReader(Reader):
+    """Reads for all live subscriptions of a connection at once, in the streams that have overflowed."""
+
+    __slots__ = ("_match", "_wanted")
+
+    def __init__(self, outbox: Outbox, match: Callable[[str], tuple[Interest, ...]]) -> None:
+        """Begin with no stream; ``match`` gives the subscribed filters that match a topic."""
+        super().__init__(outbox, {})
+        self._match = match
+        self._wanted: dict[StreamPath, tuple[str, ...]] = {}
+
+    def subscriptions_changed(self) -> None:
+        """The connection has other live subscriptions now."""
+        self._wanted.clear()
+
+    def _filters(self, path: StreamPath) -> tuple[str, ...]:
+        wanted = self._wanted.get(path)
+        if wanted is None:
+            wanted = self._wanted[path] = live_filters(self.outbox, path)
+        return wanted
+
+    def _picker(self, path: StreamPath) -> Callable[[str], bool]:
+        # To ask each of a thousand filters about each topic of a page would take a fifth of a second.
+        outbox, match = self.outbox, self._match
+        return lambda topic: any(path in each.paths and outbox in each.members for each in match(topic))
+
+    def _frame(self, publication: Publication) -> bytes:
+        return publication.frame(self.outbox.encoder)
+
+
+def live_filters(outbox: Outbox, path: StreamPath) -> tuple[str, ...]:
+    """The filters of ``outbox``'s live subscriptions that may match something of a stream."""
+    return tuple(
+        sorted(each.filter for each in outbox.subscriptions.values() if each.live and path in each.paths)
+    )
+
+
+def missing_gap(topic_filter: str, path: StreamPath, first: int, last: int, reason: str = TRIMMED) -> Gap:
+    """Tells that the offsets ``first`` to ``last`` of a stream can't be had, and why."""
+    # Offsets that other topics bear are missing too: only who wants them all knows how many are lost.
+    dropped = last - first + 1 if covers(topic_filter, path.filter) else None
+    return Gap(reason, filter=topic_filter, dropped=dropped, stream=path.stream, first=first, last=last)
+
+
+def epoch_gap(topic_filter: str, path: StreamPath, epoch: str) -> Gap:
+    """Tells that a stream has begun a new life, ``epoch``."""
+    return Gap("epoch", filter=topic_filter, stream=path.stream, epoch=epoch)

@@ -1,0 +1,36 @@
+"""One page of connections from those of several nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.core.cluster.control import Connections
+    from gateway.core.cluster.info import ConnectionFacts
+
+
+class MergedPage(NamedTuple):
+    """Connections, each with its node, in the order of their sessions' names."""
+
+    connections: list[tuple[str, ConnectionFacts]]
+    next: str | None
+
+
+def merge(pages: Mapping[str, Connections], *, limit: int) -> MergedPage:
+    """Merge the nodes' pages, all of which follow the same name.
+
+    A node may have told fewer than it was asked for. Names behind the end of a page that has a next one are
+    left for the next merged page, since names may be missing in between.
+    """
+    ends = [page.next for page in pages.values() if page.next is not None]
+    rows = sorted(
+        ((node, facts) for node, page in pages.items() for facts in page.connections),
+        key=lambda row: (row[1].session, row[0]),
+    )
+    if ends:
+        rows = [row for row in rows if row[1].session <= min(ends)]
+    taken = rows[:limit]
+    more = bool(ends) or len(rows) > limit
+    return MergedPage(taken, taken[-1][1].session if more and taken else None)

@@ -1,0 +1,308 @@
+"""Fans a publication out to the outboxes of all that subscribe to its topic.
+
+The costs decide the shape. A topic's targets are a flat tuple per wire format, kept as long as no
+subscription changes it, so a publication costs two dictionary look-ups to match. From there ``fan_out`` goes
+on, with all that follow for the same targets.
+
+What a stream captured comes another way in, ``deliver_captured``, and goes to target lists of its own: live
+topics pay nothing for streams.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gateway.core.fanout.blocked import Blocked
+from gateway.core.fanout.limits import HubLimits, HubStatistics
+from gateway.core.fanout.run import FanOut
+from gateway.core.fanout.spill import Spills
+from gateway.core.fanout.subscription import Subscription
+from gateway.core.fanout.subscriptions import Subscriptions
+from gateway.core.messages.commands import Overflow
+from gateway.errors import NotFound, TooMany
+
+if TYPE_CHECKING:
+    from gateway.core.catchup.readers import HistoryReader, SpillReader
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.messages.events import Event
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.stream import StreamPath
+
+__all__ = ["Hub", "HubLimits", "HubStatistics"]
+
+_LEAVING_AT_ONCE = 32
+"""Subscriptions removed at once of a connection that has gone: with the longest filters about 0.5 ms."""
+
+
+class Hub:
+    """All subscriptions of one node, and the way from a publication to the outboxes."""
+
+    def __init__(self, limits: HubLimits | None = None) -> None:
+        self._limits = limits or HubLimits()
+        self._subscriptions = Subscriptions(self._limits)
+        self._match = self._subscriptions.match
+        self._targets = self._subscriptions.lists
+        self._spills = Spills(self._subscriptions)
+        self._blocked = Blocked(self._spills)
+        self._fan_out = FanOut(self._limits, self._blocked)
+        self._connections: set[Outbox] = set()
+        self._leaving: deque[tuple[Outbox, dict[str, Subscription]]] = deque()
+        self._published = self._unmatched = 0
+
+    # Subscriptions
+
+    def attach(self, outbox: Outbox) -> None:
+        """Take a connection in; it has no subscription yet."""
+        self._connections.add(outbox)
+
+    def detach(self, outbox: Outbox) -> list[str]:
+        """Let a connection go; idempotent. It gets nothing more, and its subscriptions go with ``let_leave``.
+
+        Returns:
+            As ``let_leave``: the first of them have gone at once.
+        """
+        if outbox not in self._connections:
+            return []
+        self.settle()
+        self._connections.discard(outbox)
+        self._blocked.remove(outbox)
+        self._spills.forget(outbox)
+        self._subscriptions.leave(outbox)
+        if outbox.subscriptions:
+            self._leaving.append((outbox, outbox.subscriptions))
+            outbox.subscriptions = {}
+        outbox.close()
+        return self.let_leave()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether subscriptions of connections that have gone are still there."""
+        return bool(self._leaving)
+
+    def let_leave(self) -> list[str]:
+        """Remove the next subscriptions of connections that have gone, so many that it does not take long.
+
+        Returns:
+            The filters in which they were the node's last interest.
+        """
+        self.settle()
+        ended: list[str] = []
+        for _ in range(_LEAVING_AT_ONCE):
+            if not self._leaving:
+                break
+            outbox, subscriptions = self._leaving[0]
+            topic_filter, subscription = subscriptions.popitem()
+            _end_reader(subscription)
+            if self._subscriptions.remove(outbox, topic_filter):
+                ended.append(topic_filter)
+            if not subscriptions:
+                self._leaving.popleft()
+        self._targets.tidy()
+        return ended
+
+    def subscribe(
+        self,
+        outbox: Outbox,
+        topic_filter: str,
+        overflow: Overflow = Overflow.SPILL,
+        paths: tuple[StreamPath, ...] = (),
+        *,
+        live: bool = True,
+    ) -> bool:
+        """Add a subscription, or replace the options of the one with the same filter.
+
+        Args:
+            outbox: an attached connection.
+            topic_filter: already parsed.
+            overflow: what it loses first when the connection can't take more.
+            paths: the streams of which the filter may match something; all of them followed, where ``live``.
+            live: it gets publications from now on; otherwise from ``read`` and ``join`` on.
+
+        Returns:
+            Whether this is the node's first interest in the filter.
+
+        Raises:
+            TooMany: the connection holds as many subscriptions as it may.
+            TooManyShapes: the filter would make matching too expensive.
+        """
+        self.settle()
+        old = outbox.subscriptions.get(topic_filter)
+        if old is None:
+            if len(outbox.subscriptions) >= self._limits.subscriptions:
+                raise TooMany(f"a connection may hold {self._limits.subscriptions} subscriptions")
+            self._subscriptions.check(outbox, topic_filter)
+        first = self._subscriptions.add(outbox, Subscription(topic_filter, overflow, paths, live=live))
+        self._targets.tidy()
+        if old is not None:
+            _end_reader(old)
+            outbox.release(old, self._subscriptions.matching(outbox))
+        self._spills.subscriptions_changed(outbox)
+        return first
+
+    def unsubscribe(self, outbox: Outbox, topic_filter: str) -> bool:
+        """End a subscription; what waits for it alone is let go.
+
+        Returns:
+            Whether this was the node's last interest in the filter.
+
+        Raises:
+            NotFound: the connection holds no subscription with this filter.
+        """
+        if topic_filter not in outbox.subscriptions:
+            raise NotFound(f"not subscribed to {topic_filter!r}")
+        self.settle()
+        subscription = outbox.subscriptions.pop(topic_filter)
+        _end_reader(subscription)
+        last = self._subscriptions.remove(outbox, topic_filter)
+        self._targets.tidy()
+        outbox.release(subscription, self._subscriptions.matching(outbox))
+        self._spills.subscriptions_changed(outbox)
+        return last
+
+    # Streams
+
+    def read(self, reader: HistoryReader) -> None:
+        """A subscription that isn't live has its history read; what is live comes to it with its filter."""
+        self.settle()
+        reader.subscription.reader = reader
+        self._subscriptions.move(reader.outbox, reader.subscription)
+        self._targets.tidy()
+
+    def join(self, outbox: Outbox, subscription: Subscription) -> None:
+        """A subscription is live from now on; where it has a reader, that has ended."""
+        self.settle()
+        _end_reader(subscription)
+        subscription.live = True
+        self._subscriptions.move(outbox, subscription)
+        self._targets.tidy()
+        self._spills.subscriptions_changed(outbox)
+
+    def rejoin(self, outbox: Outbox, path: StreamPath) -> None:
+        """A connection that was behind stands where the stream's tail does, and is live on it again."""
+        self.settle()
+        self._spills.rejoin(outbox, path)
+
+    def interrupt(self, path: StreamPath) -> list[SpillReader]:
+        """The stream's tail lost the thread: everyone reads on from where it was, before it restarts.
+
+        Returns:
+            The readers that can begin now; the others are parked.
+        """
+        self.settle()
+        return self._spills.leave_all(path)
+
+    def let_go(self, outbox: Outbox) -> bool:
+        """Whether a connection that takes nothing may stay, since streams hold all that waits for it.
+
+        Then it keeps its positions only.
+        """
+        self.settle()
+        return self._spills.let_go(outbox)
+
+    # Fan-out
+
+    def deliver(self, publication: Publication) -> bool:
+        """Give ``publication`` to every connection that subscribes to its topic, each once; never waits.
+
+        Returns:
+            True when this tick has grown to its bound: the caller must then write everything now.
+        """
+        self._published += 1
+        interests = self._match(publication.topic)
+        if not interests:
+            self._unmatched += 1
+            return False
+        targets = self._targets.recall(interests) or self._targets.make(interests)
+        if (lone := targets.lone) is not None and lone.direct:
+            return self._fan_out.give_one(lone, publication)
+        return self._fan_out.give(publication, targets)
+
+    def deliver_captured(self, publication: Publication, path: StreamPath) -> bool:
+        """As ``deliver``, for what the tail of a stream brings: to all that are not behind on it."""
+        self._published += 1
+        interests = self._match(publication.topic)
+        if not interests:
+            self._unmatched += 1
+            return False
+        targets = self._subscriptions.targets(interests, path)
+        if (lone := targets.lone) is not None and lone.direct:
+            return self._fan_out.give_one(lone, publication)
+        return self._fan_out.give(publication, targets)
+
+    def settle(self) -> None:
+        """End the current run: append its joined frames to every target."""
+        self._fan_out.settle()
+
+    def connections(self) -> list[tuple[Outbox, list[str]]]:
+        """Every connection that subscribes, with its filters; later replies come after what was delivered."""
+        self.settle()
+        return [(outbox, list(outbox.subscriptions)) for outbox in self._connections if outbox.subscriptions]
+
+    def reply(self, outbox: Outbox, event: Event) -> None:
+        """Send one event to one connection."""
+        self._fan_out.reply(outbox, event)
+
+    # Writing
+
+    @property
+    def unwritten(self) -> int:
+        """How many connections have pending bytes, an open run's targets not counted."""
+        return self._fan_out.unwritten
+
+    def take_writes(self, limit: int) -> list[Outbox]:
+        """Remove and return the connections that are to be written next, at most ``limit``.
+
+        Once none is left a new tick begins.
+        """
+        return self._fan_out.take(limit)
+
+    def put_back(self, outboxes: list[Outbox]) -> None:
+        """Give back what ``take_writes`` has just returned and was not written: the tick goes on."""
+        self._fan_out.put_back(outboxes)
+
+    def take_overflowed(self) -> list[Outbox]:
+        """Remove and return the slow consumers whose policy is to disconnect."""
+        return self._blocked.take_overflowed()
+
+    def block(self, outbox: Outbox, transport_bytes: int, *, now: float) -> None:
+        """``outbox``'s transport takes no more; from now on its publications wait."""
+        outbox.block(transport_bytes, now=now)
+        if outbox in self._connections:
+            self._blocked.add(outbox)
+
+    def unblock(self, outbox: Outbox) -> None:
+        """``outbox``'s transport takes again; the caller now empties ``Outbox.take``."""
+        # A run that was open while the connection was blocked must wait behind what waits already.
+        self.settle()
+        outbox.unblock()
+        self._blocked.remove(outbox)
+
+    def blocked_before(self, moment: float) -> list[Outbox]:
+        """The connections that have taken nothing since before ``moment``."""
+        return self._blocked.before(moment)
+
+    def statistics(self) -> HubStatistics:
+        """A snapshot for metrics, health and tests."""
+        index = self._subscriptions.statistics()
+        return HubStatistics(
+            connections=len(self._connections),
+            subscriptions=self._subscriptions.subscriptions,
+            filters=index.filters,
+            index=index,
+            target_list_bytes=self._targets.bytes,
+            published=self._published,
+            unmatched=self._unmatched,
+            delivered=self._fan_out.delivered,
+            dropped=dict(self._blocked.dropped),
+            blocked=len(self._blocked),
+            unwritten=self._fan_out.unwritten,
+            spilled=self._spills.spilled,
+            behind=len(self._spills),
+        )
+
+
+def _end_reader(subscription: Subscription) -> None:
+    if subscription.reader is not None:
+        subscription.reader.ended = True
+        subscription.reader = None

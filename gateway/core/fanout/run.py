@@ -1,0 +1,154 @@
+"""From a publication and its targets to bytes that each connection is to be written.
+
+The costs decide the shape. Consecutive publications with the same targets form a run; when it ends its frames
+are joined once and the shared bytes appended once to every target. Bounds are accounted per tick for all
+connections together, which is an upper bound for each of them; only connections that are not writable are
+looked at one by one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.fanout.batch import Batch
+from gateway.core.fanout.write_queue import WriteQueue
+
+if TYPE_CHECKING:
+    from gateway.core.fanout.blocked import Blocked
+    from gateway.core.fanout.limits import HubLimits
+    from gateway.core.fanout.outbox import Encoder, Outbox
+    from gateway.core.fanout.subscription import Subscription
+    from gateway.core.fanout.targets import Targets
+    from gateway.core.messages.events import Event
+    from gateway.core.messages.publication import Publication
+
+
+class FanOut:
+    """The run that is open, what this tick has brought, and who is to be written.
+
+    Attributes:
+        delivered: publications times the connections that were given them, even if lost later.
+    """
+
+    def __init__(self, limits: HubLimits, blocked: Blocked) -> None:
+        """Begin with an empty tick; what can't be written is offered to ``blocked``."""
+        self._limits = limits
+        self._blocked = blocked
+        self._run: list[Publication] = []
+        self._run_targets: Targets | None = None
+        self._run_bytes = 0
+        self._tick_bytes = 0
+        self._tick_messages = 0
+        self._taken_bytes = self._taken_messages = 0  # the tick's, before the last `take`
+        self._writes = WriteQueue()
+        self.delivered = 0
+
+    @property
+    def unwritten(self) -> int:
+        """How many connections have pending bytes, an open run's targets not counted."""
+        return len(self._writes)
+
+    def give(self, publication: Publication, targets: Targets) -> bool:
+        """Give ``publication`` to all of ``targets``, with what follows for the same ones.
+
+        Returns:
+            True when this tick has grown to its bound.
+        """
+        if targets is not self._run_targets:
+            self.settle()
+            self._run_targets = targets
+        self._run.append(publication)
+        self._run_bytes += len(publication.data or publication.binary or b"") + 128
+        return (
+            self._tick_bytes + self._run_bytes >= self._limits.tick_bytes
+            or self._tick_messages + len(self._run) >= self._limits.tick_messages
+        )
+
+    def give_one(self, outbox: Outbox, publication: Publication) -> bool:
+        """As ``give``, to one direct connection alone."""
+        # Without fan-out there is nothing to share: a run of one would cost more than it joins.
+        if self._run_targets is not None:
+            self.settle()
+        frame = publication.frame(outbox.encoder)
+        if outbox.pending is None:
+            outbox.pending = frame
+            self._writes.fresh.append(outbox)
+        else:
+            outbox.append(frame)
+        self.delivered += 1
+        self._tick_bytes += len(frame)
+        self._tick_messages += 1
+        return (
+            self._tick_bytes >= self._limits.tick_bytes or self._tick_messages >= self._limits.tick_messages
+        )
+
+    def settle(self) -> None:
+        """End the current run: append its joined frames to every target."""
+        targets, run = self._run_targets, self._run
+        if targets is None:
+            return
+        self._run_targets = None
+        self._run = []
+        self._run_bytes = 0
+        self._tick_messages += len(run)
+        for encoder, outboxes in targets.groups:
+            if len(run) == 1:
+                joined = run[0].frame(encoder)
+            else:
+                joined = b"".join([publication.frame(encoder) for publication in run])
+            self._tick_bytes += len(joined)
+            behind = self._append(outboxes, joined)
+            if behind:
+                self._blocked.offer(behind, Batch(run, encoder, targets.path), targets)
+        if targets.aside:
+            self._give_aside(targets.aside, run)
+        self.delivered += len(run) * targets.count
+
+    def reply(self, outbox: Outbox, event: Event) -> None:
+        """Send one event to one connection."""
+        if outbox.reply(event):
+            self._writes.fresh.append(outbox)
+
+    def take(self, limit: int) -> list[Outbox]:
+        """Remove and return the connections that are to be written next, at most ``limit``.
+
+        Once none is left a new tick begins.
+        """
+        self.settle()
+        taken = self._writes.take(limit)
+        self._taken_bytes, self._taken_messages = self._tick_bytes, self._tick_messages
+        if not self._writes:
+            self._tick_bytes = self._tick_messages = 0
+        return taken
+
+    def put_back(self, outboxes: list[Outbox]) -> None:
+        """Give back what ``take`` has just returned and was not written: the tick goes on."""
+        if outboxes:
+            self._writes.put_back(outboxes)
+            self._tick_bytes, self._tick_messages = self._taken_bytes, self._taken_messages
+
+    def _append(self, outboxes: tuple[Outbox, ...], joined: bytes) -> list[Outbox]:
+        """Give ``joined`` to all that are direct, and return the others."""
+        behind: list[Outbox] = []
+        touch = self._writes.fresh.append
+        for outbox in outboxes:
+            if outbox.direct:
+                if outbox.pending is None:
+                    outbox.pending = joined
+                    touch(outbox)
+                else:
+                    outbox.append(joined)
+            else:
+                behind.append(outbox)
+        return behind
+
+    def _give_aside(self, aside: tuple[tuple[Outbox, Subscription], ...], run: list[Publication]) -> None:
+        batches: dict[tuple[Encoder, str], Batch] = {}
+        for outbox, subscription in aside:
+            key = (outbox.encoder, subscription.filter)
+            batch = batches.get(key)
+            if batch is None:
+                batch = batches[key] = Batch(run, outbox.encoder, topic_filter=subscription.filter)
+            for behind in self._append((outbox,), batch.joined):
+                if not outbox.closed:
+                    self._blocked.offer_one(behind, batch, subscription)

@@ -1,0 +1,162 @@
+"""Who subscribes to what: filters, their subscribers, and the target lists that are made from them.
+
+Every change forgets the remembered target lists that it concerns, and no others. The caller settles what it
+has begun to hand out before it changes anything here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from gateway.core.fanout.target_lists import TargetLists
+from gateway.core.fanout.targets import Interest, Targets
+from gateway.core.topics.grammar import has_wildcard
+from gateway.core.topics.shapes import ALWAYS_LEVELS, shape_of
+from gateway.core.topics.trie import FilterIndex
+from gateway.errors import TooManyShapes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.fanout.limits import HubLimits
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.fanout.subscription import Subscription
+    from gateway.core.streams.stream import StreamPath
+
+
+class Subscriptions:
+    """All subscriptions of a node, by filter.
+
+    Attributes:
+        match: topic → the interests that match it.
+        lists: the target lists in use.
+        subscriptions: how many there are.
+    """
+
+    def __init__(self, limits: HubLimits) -> None:
+        # Half for each: the lists of a crowded filter are as large as what many topics match.
+        self._index: FilterIndex[Interest] = FilterIndex(
+            cached_topics=limits.cached_topics,
+            cached_bytes=limits.match_cache_bytes // 2,
+            shape_beginnings=limits.filter_shapes,
+        )
+        self.match = self._index.match
+        self.lists = TargetLists(limits.match_cache_bytes // 2)
+        self.statistics = self._index.statistics
+        self.subscriptions = 0
+        self._most_shapes = limits.shapes
+        self._shapes: dict[Outbox, Counter[str]] = {}  # of connections with more filters than that alone
+
+    def check(self, outbox: Outbox, topic_filter: str) -> None:
+        """Refuse a filter that would make matching too expensive; to be asked before ``add``.
+
+        Raises:
+            TooMany: of its shape, or of all shapes.
+        """
+        if not has_wildcard(topic_filter):
+            return
+        if len(outbox.subscriptions) >= self._most_shapes:
+            shapes = self._shapes.get(outbox)
+            if shapes is None:
+                shapes = self._shapes[outbox] = Counter(
+                    map(shape_of, filter(has_wildcard, outbox.subscriptions))
+                )
+            if len(shapes) >= self._most_shapes and shape_of(topic_filter) not in shapes:
+                raise TooManyShapes(
+                    f"the filters of a connection may have wildcards in {self._most_shapes} different places"
+                )
+        if not self._index.admits(topic_filter):
+            raise TooManyShapes(
+                f"topic filter {topic_filter[:128]!r}: too many long filters with wildcards in different "
+                f"places are subscribed to; up to {ALWAYS_LEVELS} levels are always taken"
+            )
+
+    def add(self, outbox: Outbox, subscription: Subscription) -> bool:
+        """Take ``subscription`` in, in place of one with the same filter.
+
+        Returns:
+            Whether it is the first with its filter.
+        """
+        interest = self._index.get(subscription.filter)
+        first = interest is None
+        if interest is None:
+            interest = Interest(subscription.filter, subscription.paths)
+            self._index.insert(subscription.filter, interest)
+            for path in subscription.paths:
+                path.interests[interest] = None
+        old = outbox.subscriptions.get(subscription.filter)
+        outbox.subscriptions[subscription.filter] = subscription
+        interest.place(outbox, subscription)
+        if old is None:
+            self.subscriptions += 1
+            if (shapes := self._shapes.get(outbox)) is not None and has_wildcard(subscription.filter):
+                shapes[shape_of(subscription.filter)] += 1
+        # One that only waits for its streams is in no list yet.
+        listed = old is not None and (old.live or old.reader is not None)
+        if listed != subscription.live or (listed and old is not None and not old.live):
+            self.lists.forget(interest)
+        return first
+
+    def move(self, outbox: Outbox, subscription: Subscription) -> None:
+        """``subscription`` has become live, or got its reader."""
+        interest = self._interest(subscription.filter)
+        interest.place(outbox, subscription)
+        self.lists.forget(interest)
+
+    def remove(self, outbox: Outbox, topic_filter: str) -> bool:
+        """Let a subscription go.
+
+        Returns:
+            Whether it was the last with its filter.
+        """
+        interest = self._interest(topic_filter)
+        interest.remove(outbox)
+        self.subscriptions -= 1
+        if (shapes := self._shapes.get(outbox)) is not None and has_wildcard(topic_filter):
+            shape = shape_of(topic_filter)
+            shapes[shape] -= 1
+            if not shapes[shape]:
+                del shapes[shape]
+        self.lists.forget(interest)
+        if not interest.is_empty:
+            return False
+        self._index.remove(topic_filter)
+        for path in interest.paths:
+            del path.interests[interest]
+        interest.retire()
+        return True
+
+    def matching(self, outbox: Outbox) -> Callable[[str], list[Subscription]]:
+        """What finds the live subscriptions of ``outbox`` that match a topic."""
+        match = self.match
+        return lambda topic: [each.members[outbox] for each in match(topic) if outbox in each.members]
+
+    def leave(self, outbox: Outbox) -> None:
+        """``outbox`` has ended; its subscriptions are removed one by one."""
+        self._shapes.pop(outbox, None)
+
+    def forget_path(self, outbox: Outbox, path: StreamPath) -> None:
+        """``outbox`` fell behind on a stream, or is level again."""
+        self.lists.forget_path(
+            [
+                self._interest(subscription.filter)
+                for subscription in outbox.subscriptions.values()
+                if subscription.live and path in subscription.paths
+            ],
+            path,
+        )
+
+    def live_members(self, path: StreamPath) -> list[Outbox]:
+        """The connections that the stream's publications go to now, if their topics match."""
+        found = dict.fromkeys(outbox for interest in path.interests for outbox in interest.members)
+        return [outbox for outbox in found if outbox not in path.behind and not outbox.closed]
+
+    def targets(self, interests: tuple[Interest, ...], path: StreamPath) -> Targets:
+        """Who gets a stream's publications that ``interests`` match."""
+        return self.lists.recall((path, interests)) or self.lists.make(interests, path)
+
+    def _interest(self, topic_filter: str) -> Interest:
+        interest = self._index.get(topic_filter)
+        assert interest is not None
+        return interest

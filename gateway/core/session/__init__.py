@@ -1,0 +1,1 @@
+"""One client's states, rates, and answers given before."""

@@ -1,0 +1,1 @@
+"""Streams as this node follows them: what they capture, keep and bring."""

@@ -1,0 +1,105 @@
+"""Parts of a log as they were read: publications, and the holes between them.
+
+A log's offsets are consecutive, so what a store can't give of a part that it was asked for is a hole:
+somebody removed it, or it is damaged. A hole is told to readers like what was trimmed, and passed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.configuration import Bounds
+
+TRIMMED: Final = "trimmed"
+"""What readers are told of offsets that a log no longer holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """The offsets ``first`` to ``last``, inclusive, which a log can't give; ``reason`` as a gap tells it."""
+
+    first: int
+    last: int
+    reason: str = TRIMMED
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a log without a break: publications and holes together, read with the log's bounds.
+
+    Attributes:
+        bounds: of the log at the moment of reading; ``last`` is never less than an offset here.
+        publications: in offset order.
+        holes: the offsets between and beside the publications that the log can't give, in order. Where both
+            are empty there is nothing beyond the place asked for.
+    """
+
+    bounds: Bounds
+    publications: Sequence[Publication]
+    holes: Sequence[Hole] = ()
+
+    @property
+    def first(self) -> int:
+        """The first offset that it tells of; one beyond the log where it tells of none."""
+        begins = [each.first for each in self.holes[:1]] + [_offset(each) for each in self.publications[:1]]
+        return min(begins, default=self.bounds.last + 1)
+
+    @property
+    def last(self) -> int:
+        """The last offset that it tells of; 0 where it tells of none."""
+        ends = [each.last for each in self.holes[-1:]] + [_offset(each) for each in self.publications[-1:]]
+        return max(ends, default=0)
+
+    def behind(self, offset: int, until: int) -> Hole | Sequence[Publication]:
+        """What follows ``offset`` at once: a hole, or publications without one; nothing beyond ``until``.
+
+        Empty where this page doesn't tell of the offset that follows.
+        """
+        publications, wanted = self.publications, offset + 1
+        if not self.holes:
+            first = self.first
+            return publications[wanted - first : max(0, until + 1 - first)] if wanted >= first else ()
+        for hole in self.holes:
+            if hole.first <= wanted <= hole.last:
+                return Hole(wanted, min(hole.last, until), hole.reason) if wanted <= until else ()
+            if hole.first > wanted:
+                until = min(until, hole.first - 1)
+                break
+        start = bisect_right(publications, offset, key=_offset)
+        if start == len(publications) or _offset(publications[start]) != wanted:
+            return ()
+        return publications[start : max(start, start + until - offset)]
+
+
+def page_through(bounds: Bounds, publications: Sequence[Publication], *, after: int, through: int) -> Page:
+    """The page of all that a log holds behind ``after`` up to ``through``: what isn't there is a hole.
+
+    Args:
+        bounds: of the log; what they leave out is none of the page.
+        publications: what was found, in offset order.
+        after: the offset that was asked for.
+        through: the last offset that was looked for; nothing is known of what follows.
+    """
+    expected = max(after + 1, bounds.first)
+    if len(publications) == through + 1 - expected:
+        return Page(bounds, publications)
+    holes: list[Hole] = []
+    for each in publications:
+        offset = _offset(each)
+        if offset > expected:
+            holes.append(Hole(expected, offset - 1))
+        expected = offset + 1
+    if expected <= through:
+        holes.append(Hole(expected, through))
+    return Page(bounds, publications, holes)
+
+
+def _offset(publication: Publication) -> int:
+    assert publication.offset is not None, "a store numbers what it keeps"
+    return publication.offset

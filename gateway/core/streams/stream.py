@@ -1,0 +1,62 @@
+"""One stream's way through the hub: its tail's window, and which connections are behind it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from gateway.core.streams.selection import Selection
+from gateway.core.topics.grammar import covers
+
+if TYPE_CHECKING:
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.fanout.targets import Interest
+    from gateway.core.streams.configuration import StreamConfiguration
+    from gateway.core.streams.tail_window import TailWindow
+
+_SELECTIONS = 64
+
+
+class StreamPath:
+    """A stream, as far as this node follows it.
+
+    Attributes:
+        stream: its name.
+        filter: the topics that it captures.
+        window: what its tail gave the hub last; None while nobody follows the stream.
+        interests: the subscribed filters that may match something of it.
+        behind: connections out of the live path, that read on from a position of their own.
+    """
+
+    __slots__ = ("_selections", "behind", "filter", "interests", "stream", "window")
+
+    def __init__(self, configuration: StreamConfiguration) -> None:
+        self.stream = configuration.name
+        self.filter = configuration.filter
+        self.window: TailWindow | None = None
+        self.interests: dict[Interest, None] = {}
+        self.behind: set[Outbox] = set()
+        self._selections: OrderedDict[str, Selection] = OrderedDict()
+
+    @property
+    def tail(self) -> TailWindow:
+        """The window, where somebody follows the stream."""
+        assert self.window is not None, f"nothing tails {self.stream!r}"
+        return self.window
+
+    def selection(self, topic_filter: str) -> Selection:
+        """What a filter wants of the stream; readers with the same filter share what has been matched."""
+        found = self._selections.get(topic_filter)
+        if found is None:
+            if len(self._selections) >= _SELECTIONS:
+                self._selections.popitem(last=False)
+            found = self._selections[topic_filter] = Selection(topic_filter)
+        return found
+
+    def __repr__(self) -> str:
+        return f"StreamPath({self.stream!r})"
+
+
+def may_be_live(topic_filter: str, paths: tuple[StreamPath, ...]) -> bool:
+    """Whether ``topic_filter`` may match topics that none of ``paths``, its streams, captures."""
+    return not any(covers(path.filter, topic_filter) for path in paths)

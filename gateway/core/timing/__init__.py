@@ -1,0 +1,1 @@
+"""Backoff, and deadlines by the second."""

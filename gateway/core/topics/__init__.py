@@ -1,0 +1,1 @@
+"""Topics and filters: their grammar, their relations, and which of many filters match."""

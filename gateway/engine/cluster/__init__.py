@@ -1,0 +1,1 @@
+"""One node among others: heartbeats, questions, and administration of all."""

@@ -1,0 +1,159 @@
+"""The use case administration for the whole gateway: this node acts at once, the others are asked.
+
+While others can't be reached it acts on this node all the same: who is to be kept out must not stay because
+some node is away. Each answer says who has done it, who has not, and whether that is everybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.core.cluster.connection_pages import MergedPage, merge
+from gateway.core.cluster.control import (
+    Connections,
+    Ended,
+    EndSession,
+    EndSubject,
+    ListConnections,
+    is_name,
+)
+from gateway.errors import NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.cluster.block_list import BlockList
+    from gateway.core.cluster.control import Answer
+    from gateway.core.cluster.info import NodeFacts
+    from gateway.core.cluster.membership import Member
+    from gateway.engine.administration import Administration
+    from gateway.engine.cluster.peers import Peers, Told
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far something went.
+
+    Attributes:
+        nodes: those that have done it, by name.
+        missing: those that have not, or not said so in time.
+        complete: no node is missing, and there is none that the asked one may not know of.
+    """
+
+    nodes: list[str]
+    missing: list[str]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """All nodes.
+
+    Attributes:
+        own: about the node that answers.
+        others: about the others, by name.
+        now: the answering node's monotonic time, to compare with ``Member.heard``.
+        complete: whether there is none that it may not know of.
+    """
+
+    own: NodeFacts
+    others: list[Member]
+    now: float
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnection:
+    """What became of a subject.
+
+    Attributes:
+        disconnected: connections that are being closed.
+        blocked_until: milliseconds since 1970, or None.
+        reach: how far it went.
+    """
+
+    disconnected: int
+    blocked_until: int | None
+    reach: Reach
+
+
+class ClusterAdministration:
+    """Looks at and ends the sessions of all nodes."""
+
+    def __init__(
+        self,
+        local: Administration,
+        peers: Peers,
+        blocks: BlockList,
+        *,
+        facts: Callable[[], NodeFacts],
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._local = local
+        self._peers = peers
+        self._blocks = blocks
+        self._facts = facts
+        self._node = facts().node
+        self._clock = clock
+        self._wall_clock = wall_clock
+
+    def nodes(self) -> Nodes:
+        """Return every node that is there, as far as this one has heard."""
+        return Nodes(self._facts(), self._peers.others(), self._clock(), self._peers.settled())
+
+    async def connections(self, *, limit: int, after: str = "") -> tuple[MergedPage, Reach]:
+        """Return the ``limit`` connections whose sessions' names follow ``after``; pages may be shorter."""
+        own = self._local.connections(limit=limit, after=after)
+        told = await self._peers.ask(ListConnections(limit, after))
+        pages = {self._node: own}
+        pages |= {node: page for node, page in told.answers.items() if isinstance(page, Connections)}
+        return merge(pages, limit=limit), self._reach(told)
+
+    async def disconnect_session(self, session: str) -> None:
+        """End one connection with 4403, wherever it is.
+
+        Raises:
+            NotFound: no node has such a session.
+            Unavailable: those that have answered haven't, but not all have.
+        """
+        if not is_name(session):
+            raise NotFound(f"no session {session[:64]!r}")
+        if self._local.disconnect_session(session):
+            return
+        told = await self._peers.ask(EndSession(session), enough=_has_ended)
+        if any(_has_ended(answer) for answer in told.answers.values()):
+            return
+        if told.complete:
+            raise NotFound(f"no session {session!r}")
+        missing = ", ".join(told.missing) or "some may not be known yet"
+        raise Unavailable(f"no session {session!r} on the nodes that have answered; missing: {missing}")
+
+    async def disconnect_subject(self, subject: str, *, block_seconds: float | None) -> Disconnection:
+        """End every connection of ``subject`` with 4403, and refuse new ones for ``block_seconds``.
+
+        0 seconds lift an earlier block, None leaves it as it is.
+
+        Raises:
+            TooMany: the block list is full; nothing was ended.
+        """
+        block, blocked_until = None, None
+        if block_seconds is not None:
+            now = self._wall_clock()
+            blocked_until = int((now + block_seconds) * 1000) if block_seconds else None
+            # First, or a client that is quick could be back before it is blocked.
+            block = self._blocks.block(
+                subject, block_seconds, node=self._node, time=int(now * 1000), now=self._clock()
+            )
+        ended = await self._local.disconnect_subjects({subject})
+        told = await self._peers.ask(EndSubject(subject, block))
+        ended += sum(answer.count for answer in told.answers.values() if isinstance(answer, Ended))
+        return Disconnection(ended, blocked_until, self._reach(told))
+
+    def _reach(self, told: Told) -> Reach:
+        return Reach(sorted({self._node, *told.answers}), list(told.missing), told.complete)
+
+
+def _has_ended(answer: Answer) -> bool:
+    return isinstance(answer, Ended) and answer.count > 0

@@ -1,0 +1,313 @@
+"""The log is the bus: a tail follows each stream that somebody on this node subscribes to.
+
+A tail long-polls the store behind the last offset it has, hands each publication to the hub in offset order,
+and keeps the newest of them in a window, for those who are a little late. A lost wake-up or an outage of the
+store does no harm: the tail stays where it is and reads on. Where it can't, since the log was trimmed past
+it, has a hole or has begun a new epoch, everyone who was live reads on from where the tail was, and is told
+what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from gateway.core.messages.commands import Position
+from gateway.core.streams.stream import StreamPath
+from gateway.core.streams.tail_window import TailWindow
+from gateway.core.timing.backoff import Backoff
+from gateway.errors import StreamUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.catchup.readers import Reader
+    from gateway.core.fanout.hub import Hub
+    from gateway.core.streams.configuration import Bounds, StreamMap
+    from gateway.core.streams.pages import Page
+    from gateway.engine.delivery import Delivery
+    from gateway.engine.runtime.background import Background
+    from gateway.streams.base import Readable
+
+_PAGE = 1024
+_TURN_SECONDS = 0.001
+"""How long publications are fanned out before other work gets its turn."""
+
+_WAIT_SECONDS = 10.0
+_LINGER_SECONDS = 30.0
+"""How long a tail goes on after the last interest, for those who come back."""
+
+_AFTER_FAILURE = Backoff(first_seconds=0.1, limit_seconds=2.0)
+_REMEMBERED_FILTERS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class TailStatistics:
+    """Counts since the start, and sizes now.
+
+    Attributes:
+        followed: streams with a tail.
+        failing: those of them whose last read failed.
+        interrupted: times that a tail could not go on without a gap.
+    """
+
+    followed: int
+    failing: int
+    interrupted: int
+
+
+class _Tail:
+    """One stream's tail, and how many filters want it."""
+
+    def __init__(self, path: StreamPath) -> None:
+        self.path = path
+        self.interests = 0
+        self.left_at = 0.0
+        self.seen = 0
+        self.starting: asyncio.Future[None] | None = None
+        self.error: StreamUnavailable | None = None
+
+
+class Tails:
+    """The tails of this node, one per stream at most.
+
+    Attributes:
+        both_ways: whether what streams capture travels over the bus too.
+    """
+
+    def __init__(
+        self,
+        streams: StreamMap,
+        store: Readable,
+        hub: Hub,
+        delivery: Delivery,
+        background: Background,
+        *,
+        begin: Callable[[Reader], None],
+        window_messages: int = 4096,
+        window_bytes: int = 4 * 1024 * 1024,
+    ) -> None:
+        """Tail what ``streams`` names out of ``store``.
+
+        Args:
+            streams: those there are.
+            store: keeps their logs.
+            hub: gets what the tails bring.
+            delivery: gives it to the hub and writes.
+            background: the parent of the tails' tasks.
+            begin: called with the readers of connections that a tail leaves behind.
+            window_messages: publications that a window holds at most.
+            window_bytes: about how large they are together at most.
+        """
+        self._streams = streams
+        self._store = store
+        self._hub = hub
+        self._delivery = delivery
+        self._background = background
+        self._begin = begin
+        self._window_messages = window_messages
+        self._window_bytes = window_bytes
+        self._clock = time.monotonic
+        self.both_ways: Callable[[], bool] = bool
+        self._tails = {each.name: _Tail(StreamPath(each)) for each in streams}
+        self._under: dict[str, tuple[StreamPath, ...]] = {}
+        self._asked: dict[str, asyncio.Future[Bounds]] = {}
+        self._interrupted = 0
+
+    def __contains__(self, stream: object) -> bool:
+        return stream in self._tails
+
+    def paths(self, topic_filter: str) -> tuple[StreamPath, ...]:
+        """The streams of which ``topic_filter`` may match something."""
+        found = self._under.get(topic_filter)
+        if found is None:
+            if len(self._under) >= _REMEMBERED_FILTERS:
+                self._under.clear()
+            found = tuple(self._tails[name].path for name in self._streams.under(topic_filter))
+            self._under[topic_filter] = found
+        return found
+
+    def enter(self, paths: tuple[StreamPath, ...]) -> None:
+        """This node has one more interest in these streams."""
+        for path in paths:
+            tail = self._tails[path.stream]
+            tail.interests += 1
+            if path.window is None and tail.starting is None:
+                self._start(tail)
+
+    def leave(self, paths: tuple[StreamPath, ...]) -> None:
+        """One interest in these streams has ended; the last one's tail lingers a while."""
+        for path in paths:
+            tail = self._tails[path.stream]
+            tail.interests -= 1
+            tail.left_at = self._clock()
+
+    def follow(self, paths: tuple[StreamPath, ...]) -> bool:
+        """Whether all of these streams are followed now; ``started`` awaits it.
+
+        Raises:
+            StreamUnavailable: the store can't be reached, so nobody knows what the stream holds.
+        """
+        for path in paths:
+            error = self._tails[path.stream].error
+            if path.window is not None and error is not None:
+                raise StreamUnavailable(f"stream {path.stream!r} can't be read now") from error
+        return all(path.window is not None for path in paths)
+
+    async def started(self, paths: tuple[StreamPath, ...]) -> None:
+        """Return once these streams, in which the caller has an interest, are followed.
+
+        Raises:
+            StreamUnavailable: the store can't be reached.
+        """
+        for path in paths:
+            tail = self._tails[path.stream]
+            if path.window is None:
+                if tail.starting is None:
+                    self._start(tail)
+                assert tail.starting is not None
+                await asyncio.shield(tail.starting)
+
+    async def bounds(self, path: StreamPath) -> Bounds:
+        """What the log holds now; those who ask while an answer is on its way share it.
+
+        Raises:
+            StreamUnavailable: the store can't be reached.
+        """
+        answer = self._asked.get(path.stream)
+        if answer is None:
+            answer = self._asked[path.stream] = _promise()
+            self._background.start(self._ask_bounds, path, answer)
+        return await asyncio.shield(answer)
+
+    def saw(self, path: StreamPath, bounds: Bounds) -> None:
+        """Somebody has read the log's bounds: it must never end before what was seen."""
+        tail = self._tails[path.stream]
+        if path.window is not None and path.window.epoch == bounds.epoch:
+            tail.seen = max(tail.seen, bounds.last)
+
+    def statistics(self) -> TailStatistics:
+        """A snapshot for metrics, health and tests."""
+        followed = [each for each in self._tails.values() if each.path.window is not None]
+        failing = sum(each.error is not None for each in followed)
+        return TailStatistics(len(followed), failing, self._interrupted)
+
+    async def _ask_bounds(self, path: StreamPath, answer: asyncio.Future[Bounds]) -> None:
+        try:
+            bounds = await self._store.bounds(path.stream)
+        except StreamUnavailable as error:
+            answer.set_exception(error)
+        else:
+            self.saw(path, bounds)
+            answer.set_result(bounds)
+        finally:
+            del self._asked[path.stream]
+            answer.cancel()
+
+    def _start(self, tail: _Tail) -> None:
+        tail.starting = _promise()
+        self._background.start(self._run, tail, tail.starting)
+
+    async def _run(self, tail: _Tail, starting: asyncio.Future[None]) -> None:
+        try:
+            bounds = await self._store.bounds(tail.path.stream)
+        except StreamUnavailable as error:
+            tail.starting = None
+            starting.set_exception(error)
+            return
+        except BaseException:
+            tail.starting = None
+            starting.set_exception(StreamUnavailable(f"stream {tail.path.stream!r} can't be read now"))
+            raise
+        tail.path.window = TailWindow(
+            tail.path.stream,
+            bounds.epoch,
+            bounds.last,
+            first=bounds.first,
+            messages=self._window_messages,
+            size=self._window_bytes,
+        )
+        tail.seen, tail.error, tail.starting = bounds.last, None, None
+        starting.set_result(None)
+        await self._background.supervision.until_done("tail", partial(self._follow, tail))
+
+    async def _follow(self, tail: _Tail) -> None:
+        failures = 0
+        while tail.interests or self._clock() - tail.left_at < _LINGER_SECONDS:
+            try:
+                # After a failure the first answer must come at once: until then subscribers are refused.
+                page = await self._read(tail, wait=0.0 if failures else _WAIT_SECONDS)
+            except StreamUnavailable as error:
+                failures += 1
+                tail.error = error
+                await anyio.sleep(_AFTER_FAILURE.wait(failures))
+                continue
+            failures, tail.error = 0, None
+            if page is not None:
+                await self._take(tail, page)
+            # A store that always has something must not keep the event loop to itself.
+            await anyio.lowlevel.checkpoint()
+        tail.path.window = None
+
+    async def _read(self, tail: _Tail, *, wait: float) -> Page | None:
+        """The next page, or None where the log has had to begin a new epoch."""
+        window = tail.path.tail
+        page = await self._store.read(window.stream, window.last, messages=_PAGE, wait=wait)
+        if page.bounds.epoch != window.epoch or page.bounds.last >= tail.seen:
+            return page
+        # What this node has read is gone. If its offsets were given to others, nobody would notice.
+        bounds = await self._store.raise_epoch(window.stream, Position(window.epoch, tail.seen))
+        if bounds.epoch != window.epoch:
+            self._begin_epoch(tail, bounds)
+        return None
+
+    async def _take(self, tail: _Tail, page: Page) -> None:
+        path, window, bounds = tail.path, tail.path.tail, page.bounds
+        if bounds.epoch != window.epoch:
+            self._begin_epoch(tail, bounds)
+            return
+        tail.seen = max(tail.seen, bounds.last)
+        window.first = max(window.first, bounds.first)
+        if page.holes:
+            # Who was live is told of them where they lie, between the publications, by reading this part.
+            self._interrupt(path)
+            window.restart(window.epoch, page.last, first=bounds.first)
+            return
+        first = page.publications[0].offset if page.publications else bounds.first
+        assert first is not None
+        if first > window.last + 1:
+            self._interrupt(path)
+            window.restart(window.epoch, first - 1, first=bounds.first)
+        until = time.monotonic() + _TURN_SECONDS
+        both_ways = self.both_ways()
+        for publication in page.publications:
+            window.push(publication)
+            # Nodes may differ in a stream's filter: what it doesn't capture here comes over the bus then.
+            if not both_ways or self._streams.capturing(publication.topic) == path.stream:
+                self._delivery.deliver_captured(publication, path)
+            if time.monotonic() > until:
+                await anyio.lowlevel.checkpoint()
+                until = time.monotonic() + _TURN_SECONDS
+
+    def _begin_epoch(self, tail: _Tail, bounds: Bounds) -> None:
+        self._interrupt(tail.path)
+        tail.path.tail.restart(bounds.epoch, bounds.last, first=bounds.first)
+        tail.seen = bounds.last
+
+    def _interrupt(self, path: StreamPath) -> None:
+        self._interrupted += 1
+        for reader in self._hub.interrupt(path):
+            self._begin(reader)
+
+
+def _promise() -> asyncio.Future[Any]:
+    promise: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    # Whoever waited may have gone by the time that it fails.
+    promise.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return promise

@@ -1,0 +1,126 @@
+"""What is found wrong while streams are read: holes in their logs, and reads that fail.
+
+Everything that reads a stream on this node reads through here, so an operator hears of a hole once, however
+many subscribers are told of it, and readiness names the streams that can't be read.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.streams.known_holes import KnownHoles
+from gateway.errors import StreamUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from gateway.core.messages.commands import Position
+    from gateway.core.streams.configuration import Bounds
+    from gateway.core.streams.pages import Page
+    from gateway.streams.base import Readable
+
+LOG_SECONDS: Final = 10.0
+"""Holes of one stream found within this time share a line of the log, failures of all streams too."""
+
+FAILING_SECONDS: Final = 30.0
+"""How long a failed read counts where nobody reads the stream again."""
+
+_log = logging.getLogger("gateway.streams")
+
+
+@dataclass(slots=True)
+class _Condition:
+    """One stream: its known holes, how many offsets they are, what was not logged yet, the last failure."""
+
+    known: KnownHoles = field(default_factory=KnownHoles)
+    missing: int = 0
+    untold: int = 0
+    told_at: float = float("-inf")
+    failed_at: float | None = None
+
+
+class WatchedStore:
+    """The reading half of a store, with what was found wrong remembered."""
+
+    def __init__(self, store: Readable, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read from ``store``; ``clock`` tells seconds."""
+        self._store = store
+        self._clock = clock
+        self._conditions: dict[str, _Condition] = {}
+        self._failure_told_at = float("-inf")
+
+    async def read(
+        self, stream: str, after: int, *, messages: int, size: int = 1024 * 1024, wait: float = 0.0
+    ) -> Page:
+        """Read on behind ``after``, as the store does."""
+        with self._watching(stream):
+            page = await self._store.read(stream, after, messages=messages, size=size, wait=wait)
+        condition = self._conditions.get(stream)
+        if condition is not None and condition.failed_at is not None:
+            condition.failed_at = None
+            _log.info("stream %r can be read again", stream)
+        if page.holes:
+            self._note(stream, page)
+        return page
+
+    async def bounds(self, stream: str) -> Bounds:
+        """The log's epoch, first and last offset now, as the store tells."""
+        with self._watching(stream):
+            return await self._store.bounds(stream)
+
+    async def before(self, stream: str, time: int) -> int:
+        """The offset before the first publication of ``time`` or later, as the store tells."""
+        with self._watching(stream):
+            return await self._store.before(stream, time)
+
+    async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
+        """Begin a new epoch if the log ends before ``seen``, as the store does."""
+        with self._watching(stream):
+            return await self._store.raise_epoch(stream, seen)
+
+    def readable(self, stream: str) -> bool:
+        """Whether the last read of ``stream`` was answered, or is too long ago to tell."""
+        condition = self._conditions.get(stream)
+        if condition is None or condition.failed_at is None:
+            return True
+        return self._clock() - condition.failed_at > FAILING_SECONDS
+
+    def missing(self) -> Mapping[str, int]:
+        """How many offsets were found missing, by stream."""
+        return {name: each.missing for name, each in self._conditions.items()}
+
+    @contextmanager
+    def _watching(self, stream: str) -> Iterator[None]:
+        try:
+            yield
+        except StreamUnavailable as error:
+            condition = self._conditions.setdefault(stream, _Condition())
+            now = self._clock()
+            if condition.failed_at is None and now - self._failure_told_at >= LOG_SECONDS:
+                # Where the whole store is away, that is no news of each stream.
+                self._failure_told_at = now
+                _log.error("stream %r can't be read: %s", stream, error)
+            condition.failed_at = now
+            raise
+
+    def _note(self, stream: str, page: Page) -> None:
+        condition = self._conditions.setdefault(stream, _Condition())
+        found = sum(condition.known.add(page.bounds.epoch, each.first, each.last) for each in page.holes)
+        condition.missing += found
+        condition.untold += found
+        now = self._clock()
+        if condition.untold and now - condition.told_at >= LOG_SECONDS:
+            first, last = page.holes[0].first, page.holes[-1].last
+            _log.error(
+                "stream %r has holes: %d publications are missing or damaged, the newest found among offsets "
+                "%d to %d; readers are told",
+                stream,
+                condition.untold,
+                first,
+                last,
+            )
+            condition.untold, condition.told_at = 0, now

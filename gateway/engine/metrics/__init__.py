@@ -1,0 +1,1 @@
+"""What the parts' statistics are called as metrics."""

@@ -1,0 +1,1 @@
+"""What keeps a node running: tasks, deadlines, upkeep, garbage collection."""

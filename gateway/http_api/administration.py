@@ -1,0 +1,123 @@
+"""``/v1/nodes``, ``/v1/connections`` and ``/v1/disconnect``: who is there, and ending connections.
+
+Spec: docs/http.md, "Administration".
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from starlette.datastructures import QueryParams
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.codecs.query import decode_query
+from gateway.codecs.query_names import check_names
+from gateway.core.cluster.block_list import LONGEST_BLOCK_SECONDS, LONGEST_SUBJECT
+from gateway.core.cluster.control import LONGEST_NAME, MOST_PER_PAGE
+from gateway.errors import BadCommand
+from gateway.http_api.bodies import BodyReader
+from gateway.http_api.publishing.receipts import json_answer
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.engine.cluster.administration import ClusterAdministration
+    from gateway.http_api.authentication import RequestAuthenticator
+
+NODES_PATH: Final = "/v1/nodes"
+CONNECTIONS_PATH: Final = "/v1/connections"
+DISCONNECT_PATH: Final = "/v1/disconnect"
+
+_PER_PAGE: Final = 100
+_BODY_BYTES: Final = 4_096
+
+
+class _Disconnect(msgspec.Struct, forbid_unknown_fields=True):
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_SUBJECT)]
+    block_seconds: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_BLOCK_SECONDS)] | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Disconnect)
+
+
+def administration_routes(
+    administration: ClusterAdministration, authenticate: RequestAuthenticator
+) -> list[Route]:
+    """Return the routes; ``authenticate`` must let administrators through alone."""
+    routes = AdministrationRoutes(administration, authenticate)
+    return [
+        Route(NODES_PATH, routes.list_nodes, methods=["GET"]),
+        Route(CONNECTIONS_PATH, routes.list_connections, methods=["GET"]),
+        Route(CONNECTIONS_PATH + "/{session}", routes.disconnect_session, methods=["DELETE"]),
+        Route(DISCONNECT_PATH, routes.disconnect_subject, methods=["POST"]),
+    ]
+
+
+class AdministrationRoutes:
+    """The endpoints; every error is raised as a ``GatewayError``."""
+
+    def __init__(self, administration: ClusterAdministration, authenticate: RequestAuthenticator) -> None:
+        self._bodies = BodyReader()
+        self._administration = administration
+        self._authenticate = authenticate
+
+    async def list_nodes(self, request: Request) -> Response:
+        """Return all nodes."""
+        await self._authenticate(request)
+        check_names(request.query_params)
+        nodes = self._administration.nodes()
+        listed = [asdict(nodes.own) | {"silent_seconds": 0.0}]
+        listed += [
+            asdict(member.facts) | {"silent_seconds": round(max(0.0, nodes.now - member.heard), 3)}
+            for member in nodes.others
+        ]
+        listed.sort(key=lambda each: each["node"])
+        return json_answer({"nodes": listed, "complete": nodes.complete})
+
+    async def list_connections(self, request: Request) -> Response:
+        """Return one page of all nodes' connections."""
+        await self._authenticate(request)
+        parameters = QueryParams(decode_query(request.scope["query_string"]))
+        check_names((name for name, _ in parameters.multi_items()), ("limit", "after"))
+        page, reach = await self._administration.connections(
+            limit=_limit(parameters.get("limit")),
+            # Names are no longer, so what is behind makes no difference.
+            after=parameters.get("after", "")[:LONGEST_NAME],
+        )
+        connections = [asdict(facts) | {"node": node} for node, facts in page.connections]
+        return json_answer({"connections": connections, "next": page.next, **asdict(reach)})
+
+    async def disconnect_session(self, request: Request) -> Response:
+        """End one connection."""
+        await self._authenticate(request)
+        await self._administration.disconnect_session(request.path_params["session"])
+        return Response(status_code=204)
+
+    async def disconnect_subject(self, request: Request) -> Response:
+        """End all connections of a subject, and block it where that is asked."""
+        await self._authenticate(request)
+        asked = _decode(await self._bodies.read(request, limit=_BODY_BYTES))
+        # Once more: the body may have taken its time.
+        await self._authenticate(request)
+        done = await self._administration.disconnect_subject(asked.subject, block_seconds=asked.block_seconds)
+        return json_answer(
+            {"disconnected": done.disconnected, "blocked_until": done.blocked_until, **asdict(done.reach)}
+        )
+
+
+def _decode(body: bytes) -> _Disconnect:
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadCommand(f"the body must be {{subject, block_seconds}}: {exc}") from exc
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return _PER_PAGE
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MOST_PER_PAGE):
+        raise BadCommand(f"limit {text[:32]!r} must be a number from 1 to {MOST_PER_PAGE}")
+    return int(text)

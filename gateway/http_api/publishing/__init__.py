@@ -1,0 +1,1 @@
+"""Publishing over HTTP: one message, an array, or lines without end."""

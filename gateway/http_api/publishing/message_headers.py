@@ -1,0 +1,66 @@
+"""What request headers say about a message: its key, its idempotency key, its own headers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.codecs.publish_items import LABEL_CHARACTERS
+from gateway.errors import BadCommand
+from gateway.http_api.raw_headers import all_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from gateway.codecs.publish_items import MessageLimits
+
+MESSAGE_HEADER_PREFIX: Final = "gateway-header-"
+_RAW_PREFIX: Final = MESSAGE_HEADER_PREFIX.encode()
+
+
+def label(request: Request, name: str) -> str | None:
+    """Return the header ``name``, None if absent; raises ``BadCommand`` unless it is one short text."""
+    values = _values(request, name)
+    if not values:
+        return None
+    value = values[0]
+    if len(values) > 1 or not value or len(value) > LABEL_CHARACTERS:
+        raise BadCommand(f"{name}: one value of 1 to {LABEL_CHARACTERS} characters is allowed")
+    return value
+
+
+def message_headers(request: Request, limits: MessageLimits) -> Mapping[str, str] | None:
+    """Return the ``Gateway-Header-*`` headers without their prefix, in lower case; None if there are none.
+
+    A repeated header is one value, joined with a comma (RFC 9110, 5.3).
+
+    Raises:
+        BadCommand: more of them, or more bytes, than ``limits`` allows; a header without a name.
+    """
+    names = {name.decode("latin-1") for name, _ in request.scope["headers"] if name.startswith(_RAW_PREFIX)}
+    if not names:
+        return None
+    if len(names) > limits.header_entries:
+        raise BadCommand(f"{limits.header_entries} Gateway-Header-* headers are the most")
+    found = {}
+    for name in sorted(names):
+        short = name.removeprefix(MESSAGE_HEADER_PREFIX)
+        if not short:
+            raise BadCommand("Gateway-Header-: the header has no name")
+        found[short] = ", ".join(_values(request, name))
+    if sum(len(name) + len(value.encode()) for name, value in found.items()) > limits.header_bytes:
+        raise BadCommand(f"Gateway-Header-* headers: {limits.header_bytes} bytes are the most together")
+    return found
+
+
+def _values(request: Request, name: str) -> list[str]:
+    """All values of one header as text; HTTP gives bytes, and UTF-8 is what senders mean by them."""
+    try:
+        values = [value.decode() for value in all_values(request, name.encode("latin-1"))]
+    except UnicodeDecodeError:
+        raise BadCommand(f"{name}: the value is not UTF-8") from None
+    for value in values:
+        if any(character < " " or "\x7f" <= character <= "\x9f" for character in value):
+            raise BadCommand(f"{name}: control characters are not allowed")
+    return values

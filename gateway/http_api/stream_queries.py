@@ -1,0 +1,84 @@
+"""The query of ``GET /v1/streams/{stream}/messages``, read strictly: what is not a value is refused.
+
+Spec: docs/http.md, "Reading a stream".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from gateway.codecs.query_names import check_names
+from gateway.codecs.start import decode_start
+from gateway.core.messages.commands import Start, StartKind
+from gateway.errors import BadCommand
+
+if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
+
+MESSAGES_PER_PAGE: Final = 100
+MOST_PER_PAGE: Final = 1_000
+LONGEST_WAIT_SECONDS: Final = 30
+EPOCH_CHARACTERS: Final = 256
+
+_PARAMETERS: Final = ("filter", "from", "epoch", "limit", "wait")
+_SECONDS: Final = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?", re.ASCII)
+
+
+def check_parameters(parameters: QueryParams) -> None:
+    """See that each parameter is one that there is, and comes once.
+
+    Raises:
+        BadCommand: one is not; it is named.
+    """
+    check_names((name for name, _ in parameters.multi_items()), _PARAMETERS)
+
+
+def start_of(parameters: QueryParams) -> Start:
+    """Where to begin; at the earliest if not said.
+
+    Raises:
+        BadCommand: ``from`` is not a start.
+    """
+    text = parameters.get("from")
+    return Start(StartKind.EARLIEST) if text is None else decode_start(text)
+
+
+def limit_of(parameters: QueryParams) -> int:
+    """How many messages at most.
+
+    Raises:
+        BadCommand: ``limit`` is not a number from 1 to 1,000.
+    """
+    text = parameters.get("limit", str(MESSAGES_PER_PAGE))
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MOST_PER_PAGE):
+        raise BadCommand(f"limit {text[:32]!r} must be a number from 1 to {MOST_PER_PAGE}")
+    return int(text)
+
+
+def wait_of(parameters: QueryParams) -> float:
+    """Seconds to wait.
+
+    Raises:
+        BadCommand: ``wait`` is not a number from 0 to 30.
+    """
+    text = parameters.get("wait", "0")
+    if not _SECONDS.fullmatch(text) or float(text) > LONGEST_WAIT_SECONDS:
+        raise BadCommand(f"wait {text[:32]!r} must be a number of seconds from 0 to {LONGEST_WAIT_SECONDS}")
+    return float(text)
+
+
+def epoch_of(parameters: QueryParams, start: Start) -> str | None:
+    """The epoch in which the reader got its offset.
+
+    Raises:
+        BadCommand: ``epoch`` without an offset to start from, or none that can be.
+    """
+    epoch = parameters.get("epoch")
+    if epoch is None:
+        return None
+    if not 1 <= len(epoch) <= EPOCH_CHARACTERS:
+        raise BadCommand(f"epoch must have 1 to {EPOCH_CHARACTERS} characters")
+    if start.kind is not StartKind.OFFSET:
+        raise BadCommand("epoch goes with an offset in 'from': it says in which epoch that offset was got")
+    return epoch

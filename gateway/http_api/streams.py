@@ -1,0 +1,183 @@
+"""``/v1/streams``: what streams there are, and reading one without a socket.
+
+Spec: docs/http.md, "Streams".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import orjson
+from starlette.datastructures import QueryParams
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.codecs.gateway_v1 import encode_object
+from gateway.codecs.query import decode_query
+from gateway.codecs.query_names import check_names
+from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter
+from gateway.engine.admission import address_key
+from gateway.engine.following.reading import Query
+from gateway.errors import BadFilter, NotFound, NotPermitted
+from gateway.http_api.lasting_bodies import peer_of
+from gateway.http_api.publishing.receipts import json_answer
+from gateway.http_api.stream_queries import check_parameters, epoch_of, limit_of, start_of, wait_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.auth.principal import Principal
+    from gateway.core.streams.configuration import StreamMap
+    from gateway.engine.following.reading import Missed, Reading, StreamReader
+    from gateway.engine.following.stream_overview import StreamFacts, StreamOverview
+    from gateway.engine.lasting import LastingRequests
+    from gateway.http_api.authentication import RequestAuthenticator
+
+STREAMS_PATH: Final = "/v1/streams"
+
+
+class StreamRoutes:
+    """The endpoints; every error is raised as a ``GatewayError``."""
+
+    def __init__(
+        self,
+        streams: StreamMap,
+        *,
+        overview: StreamOverview,
+        reader: StreamReader,
+        authenticate: RequestAuthenticator,
+        administrator: RequestAuthenticator,
+        lasting: LastingRequests,
+        topic_limits: TopicLimits,
+    ) -> None:
+        """Serve ``streams``; ``administrator`` must let administrators through alone."""
+        self._streams = streams
+        self._overview = overview
+        self._reader = reader
+        self._authenticate = authenticate
+        self._administrator = administrator
+        self._lasting = lasting
+        self._topic_limits = topic_limits
+
+    def routes(self) -> list[Route]:
+        """The routes of all streams."""
+        return [
+            Route(STREAMS_PATH, self.list_streams, methods=["GET"]),
+            Route(STREAMS_PATH + "/{stream}", self.describe_stream, methods=["GET"]),
+            Route(STREAMS_PATH + "/{stream}/messages", self.read_messages, methods=["GET"]),
+        ]
+
+    async def list_streams(self, request: Request) -> Response:
+        """Describe every stream."""
+        await self._administrator(request)
+        check_names(request.query_params)
+        return json_answer({"streams": [_object(each) for each in await self._overview.describe_all()]})
+
+    async def describe_stream(self, request: Request) -> Response:
+        """Describe one stream."""
+        await self._administrator(request)
+        check_names(request.query_params)
+        return json_answer(_object(await self._overview.describe(request.path_params["stream"])))
+
+    async def read_messages(self, request: Request) -> Response:
+        """Read one page, and wait for one where that is asked."""
+        principal = await self._authenticate(request)
+        query = self._query(request, principal)
+        if query.wait <= 0:
+            reading: Reading | None = await self._read(request, query)
+        else:
+            with self._lasting.begin(principal, peer_of(request), patient=True) as session:
+                reading = await session.wait(self._read(request, query))
+        if reading is None:
+            return Response(status_code=204)  # nobody reads it
+        return Response(_page(query.stream, reading), media_type="application/json")
+
+    async def _read(self, request: Request, query: Query) -> Reading | None:
+        """Read, but no longer than somebody is there to be answered; None where nobody is."""
+        scope = anyio.CancelScope()
+        # No task group: a child that it cancels is kept, by the error's own traceback, until a collection.
+        watching = asyncio.create_task(_cancel_when_gone(request, scope))
+        try:
+            with scope:
+                return await self._reader.read(query)
+            return None
+        finally:
+            watching.cancel()
+
+    def _query(self, request: Request, principal: Principal) -> Query:
+        name = request.path_params["stream"]
+        parameters = QueryParams(decode_query(request.scope["query_string"]))
+        if name not in self._streams:
+            raise NotFound(f"no stream {name[:64]!r} is configured")
+        check_parameters(parameters)
+        captured = self._streams[name].filter
+        topic_filter = parse_filter(parameters.get("filter", captured), self._topic_limits)
+        if not principal.grants.may_subscribe(topic_filter):
+            raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
+        if not intersects(topic_filter, captured):
+            raise BadFilter(
+                f"stream {name!r} captures {captured!r}, nothing that {topic_filter[:128]!r} matches"
+            )
+        start = start_of(parameters)
+        return Query(
+            stream=name,
+            filter=topic_filter,
+            start=start,
+            epoch=epoch_of(parameters, start),
+            limit=limit_of(parameters),
+            wait=wait_of(parameters),
+            reader=_reader(request, principal),
+        )
+
+
+def _reader(request: Request, principal: Principal) -> str:
+    if principal.subject is not None:
+        return f"subject {principal.subject}"
+    return f"address {address_key(request.client.host)}" if request.client is not None else ""
+
+
+async def _cancel_when_gone(request: Request, scope: anyio.CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+def _object(facts: StreamFacts) -> dict[str, Any]:
+    configuration, held = facts.configuration, facts.statistics
+    now = time.time_ns() // 1_000_000
+    return {
+        "name": configuration.name,
+        "filter": configuration.filter,
+        "max_messages": configuration.max_messages,
+        "max_bytes": configuration.max_bytes,
+        "max_age": configuration.max_age,
+        "dedupe_window": configuration.dedupe_window,
+        "epoch": held.bounds.epoch,
+        "first": held.bounds.first,
+        "last": held.bounds.last,
+        "messages": held.bounds.last - held.bounds.first + 1,
+        "bytes": held.bytes,
+        "first_time": held.first_time,
+        "last_time": held.last_time,
+        "oldest_age_ms": None if held.first_time is None else max(0, now - held.first_time),
+        "groups": [],
+    }
+
+
+def _page(stream: str, reading: Reading) -> bytes:
+    """The answer; bodies are embedded as they were published."""
+    bounds = reading.bounds
+    head = {"stream": stream, "epoch": bounds.epoch, "first": bounds.first, "last": bounds.last}
+    if reading.missed is not None:
+        head["gap"] = _gap(reading.missed)
+    messages = b",".join([encode_object(each) for each in reading.publications])
+    return orjson.dumps(head)[:-1] + b',"next":%d,"messages":[%b]}' % (reading.next, messages)
+
+
+def _gap(missed: Missed) -> dict[str, Any]:
+    if missed.first is None:
+        return {"reason": missed.reason}
+    return {"reason": missed.reason, "from": missed.first, "to": missed.last}

@@ -1,0 +1,1 @@
+"""Third parties' webhooks: signatures, topics, repeats."""

@@ -1,0 +1,1 @@
+"""Streams that all nodes share, kept in Redis Streams."""

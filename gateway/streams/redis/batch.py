@@ -1,0 +1,204 @@
+"""Publications of one stream that are appended together, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.errors import Conflict, GatewayError, RateLimited, StreamUnavailable
+from gateway.streams.base import Appended
+from gateway.streams.redis.calls import AGAIN_SECONDS, unavailable, witness
+from gateway.streams.redis.scripts import APPEND
+
+if TYPE_CHECKING:
+    from gateway.core.messages.publication import Publication
+    from gateway.redis.wire import Refused, Reply
+    from gateway.streams.base import Dedupe
+    from gateway.streams.redis.lane import Lane
+
+_BATCH_MESSAGES = 512
+_BATCH_BYTES = 1024 * 1024
+_TRIM_MESSAGES = 20_000
+"""A batch lets no more of what may not be kept go: Redis does nothing else meanwhile."""
+
+_HEAD = 7
+
+
+class Outbound:
+    """Counts and bounds of all appends of this node.
+
+    Attributes:
+        messages: waiting or on their way.
+        bytes: of their records.
+    """
+
+    def __init__(self, *, messages: int, size: int, timeout: float, publish: str) -> None:
+        """Take the bounds; ``publish`` is the command by which appends are announced."""
+        self._most_messages = messages
+        self._most_bytes = size
+        self.timeout = timeout
+        self.publish = publish
+        self.messages = self.bytes = 0
+        self.appended = self.repeated = self.failed = self.commits = 0
+
+    def admit(self, size: int) -> None:
+        """Count one more.
+
+        Raises:
+            RateLimited: too much waits.
+        """
+        if self.messages >= self._most_messages or self.bytes + size > self._most_bytes:
+            raise RateLimited("more is published than Redis takes")
+        self.messages += 1
+        self.bytes += size
+
+    def release(self, messages: int, size: int) -> None:
+        """Count so many less."""
+        self.messages -= messages
+        self.bytes -= size
+
+
+class Batch:
+    """Publications of one stream that are appended together.
+
+    Attributes:
+        over: all of them were answered, one way or another.
+        gone: it is on its way, and takes no more.
+        size: bytes of the records.
+    """
+
+    script = APPEND
+
+    __slots__ = (
+        "_answers",
+        "_items",
+        "_keys",
+        "_lane",
+        "_publications",
+        "_timer",
+        "gone",
+        "maybe",
+        "over",
+        "size",
+    )
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._publications: list[Publication] = []
+        self._answers: list[asyncio.Future[Appended]] = []
+        self._items: list[bytes | str] = []
+        self._keys: list[bytes] = []
+        self.size = 0
+        self.over = self.gone = self.maybe = False
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(lane.outbound.timeout, self._expire)
+
+    @property
+    def full(self) -> bool:
+        """It takes no more."""
+        return self.gone or len(self._answers) >= _BATCH_MESSAGES or self.size >= _BATCH_BYTES
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def add(self, publication: Publication, record: bytes, dedupe: Dedupe | None) -> asyncio.Future[Appended]:
+        """Take ``publication`` too."""
+        answer: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        self._publications.append(publication)
+        self._answers.append(answer)
+        self._items.append(record)
+        self.size += len(record)
+        if dedupe is None:
+            self._items.append(b"")
+        else:
+            self._items.append(b"=" + dedupe.fingerprint)
+            self._items.append(publication.id)
+            self._keys.append(self._lane.log.keys.once(dedupe.key))
+        return answer
+
+    def arguments(self) -> tuple[str | bytes | int, ...]:
+        """The keys, what this node has seen, what the stream may hold, and the publications."""
+        self.gone = self.maybe = True
+        log = self._lane.log
+        keys, limits = log.keys, log.configuration
+        return (
+            3 + len(self._keys), keys.log, keys.meta, keys.channel, *self._keys,
+            *witness(log, self._lane.outbound.publish),
+            limits.max_messages, limits.max_bytes, int(limits.max_age * 1000),
+            max(1, int(limits.dedupe_window * 1000)), _TRIM_MESSAGES, *self._items,
+        )  # fmt: skip
+
+    def answered(self, reply: Reply) -> None:
+        """Tell all publishers."""
+        lane, outbound = self._lane, self._lane.outbound
+        lane.log.note(reply)
+        outbound.commits += bool(self._answers)
+        name, time = lane.log.name, reply[5]
+        for publication, answer, result in zip(self._publications, self._answers, reply[_HEAD:], strict=True):
+            if type(result) is int and result > 0:
+                publication.stream, publication.offset, publication.time = name, result, time
+                outbound.appended += 1
+                appended = Appended(publication.id, result)
+            elif type(result) is list:
+                outbound.repeated += 1
+                appended = Appended(result[1].decode(), result[0], repeated=True)
+            else:
+                _fail(answer, Conflict("this idempotency key was first used with another topic or body"))
+                continue
+            if not answer.done():
+                answer.set_result(appended)
+        self._end()
+        lane.log.appends.passed()
+        lane.ended(self, more=bool(reply[6]))
+
+    def refused(self, refusal: Refused) -> None:
+        """Tell all publishers that nothing was kept."""
+        self._lane.log.appends.refused(refusal)
+        self._fail_all(unavailable(refusal))
+        self._lane.ended(self)
+
+    def lost(self, reason: str) -> None:
+        """Tell all publishers that it may have been kept."""
+        self._fail_all(StreamUnavailable(f"{reason}; it may have been kept"))
+        self._lane.ended(self)
+
+    def again(self) -> None:
+        """Go again in a moment: nothing was kept."""
+        self.maybe = False
+        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._lane.send, self)
+
+    def fail(self, reason: str) -> None:
+        """Tell all publishers before it is on its way."""
+        self._fail_all(StreamUnavailable(reason))
+        self._lane.ended(self)
+
+    def _expire(self) -> None:
+        link = self._lane.log.appending
+        if link is not None and link.up:
+            self._lane.log.appends.refused("it does not answer in time")
+        if self.maybe:
+            # It is on its way, and what becomes of it is heard later; the publishers don't wait for that.
+            self._fail_all(StreamUnavailable("Redis does not answer; it may have been kept"))
+        else:
+            self.fail("Redis is away")
+
+    def _fail_all(self, error: GatewayError) -> None:
+        if not self.over:
+            for answer in self._answers:
+                if not answer.done():
+                    self._lane.outbound.failed += 1
+                    _fail(answer, type(error)(*error.args))
+            self._end()
+
+    def _end(self) -> None:
+        if not self.over:
+            self.over = True
+            self._timer.cancel()
+            self._lane.outbound.release(len(self), self.size)
+
+
+def _fail(answer: asyncio.Future[Appended], error: GatewayError) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+        # Publishers that have gone ask nobody: that is no record in the log.
+        answer.exception()

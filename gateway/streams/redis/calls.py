@@ -1,0 +1,205 @@
+"""What reads and looks at logs: one call each, answered once or not in time."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from gateway.codecs.record import BadRecord, decode_record
+from gateway.core.streams.pages import Page, page_through
+from gateway.errors import StoreFull, StreamUnavailable
+from gateway.streams.base import StreamStatistics
+from gateway.streams.redis.scripts import LOOK, READ, head_of
+
+if TYPE_CHECKING:
+    from gateway.core.messages.commands import Position
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.configuration import Bounds
+    from gateway.redis.wire import Refused, Reply
+    from gateway.streams.redis.log import Log
+    from gateway.streams.redis.scripts import Script
+
+AGAIN_SECONDS = 0.05
+"""The pause before a call goes again that was refused by a server that is not ready, or not the right one."""
+
+_HEAD = 5
+
+T = TypeVar("T")
+
+
+def unavailable(refusal: Refused) -> StreamUnavailable:
+    """What a refused call means to who asked for it; Redis' words are for the log."""
+    if refusal.code == "OOM":
+        return StoreFull("Redis has no memory left for streams (maxmemory)")
+    return StreamUnavailable(f"Redis refuses: {refusal}")
+
+
+def witness(log: Log, publish: str, seen: Position | None = None) -> tuple[str | bytes | int, ...]:
+    """The arguments by which every script begins: what this node, or ``seen``, says of the log."""
+    word = secrets.token_hex(5)
+    if seen is not None:
+        return seen.epoch, seen.offset, b"", word, publish
+    return log.epoch, log.offset, log.header, word, publish
+
+
+class Asked(Generic[T]):
+    """A call that changes nothing, so it may be repeated and nothing is lost when its answer is.
+
+    Attributes:
+        rings: of the log's bell when the answer was true.
+    """
+
+    def __init__(self, log: Log, script: Script, publish: str, *, timeout: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.script = script
+        self.rings = log.bell.rings
+        self._log = log
+        self._publish = publish
+        self._answer: asyncio.Future[T] = loop.create_future()
+        self._loop = loop
+        self._timeout = timeout
+
+    @property
+    def size(self) -> int:
+        """Bytes that its answer may have; few where it is no page."""
+        return 0
+
+    @property
+    def over(self) -> bool:
+        """Nobody waits any more."""
+        return self._answer.done()
+
+    async def answer(self) -> T:
+        """Submit it and wait.
+
+        Raises:
+            StreamUnavailable: no answer in time, or a refusal.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                self._go()
+                return await self._answer
+        except TimeoutError:
+            link = self._log.reading
+            if link is not None and link.up:
+                self._log.reads.refused("it does not answer in time")
+            raise StreamUnavailable("Redis does not answer") from None
+
+    def arguments(self) -> tuple[str | bytes | int, ...]:
+        """The keys, what this node has seen, and what is asked."""
+        keys = self._log.keys
+        self.rings = self._log.bell.rings
+        return 3, keys.log, keys.meta, keys.channel, *self._witness(), *self._question()
+
+    def answered(self, reply: Reply) -> None:
+        """Take the answer."""
+        quiet = self._log.bell.rings == self.rings
+        self._log.note(reply)
+        self._log.reads.passed()
+        if quiet:  # then it can only have rung for this very answer
+            self.rings = self._log.bell.rings
+        if not self._answer.done():
+            try:
+                self._answer.set_result(self._read(reply))
+            except StreamUnavailable as exc:
+                self._fail(exc)
+
+    def refused(self, refusal: Refused) -> None:
+        """Take the refusal for an answer."""
+        self._log.reads.refused(refusal)
+        self._fail(unavailable(refusal))
+
+    def lost(self, reason: str) -> None:  # noqa: ARG002 - whatever it was, it can go again
+        """Ask again."""
+        self.again()
+
+    def again(self) -> None:
+        """Ask again in a moment, until the time is up."""
+        self._loop.call_later(AGAIN_SECONDS, self._go)
+
+    def _go(self) -> None:
+        if self._answer.done():
+            return
+        link = self._log.reading
+        if link is None:
+            self.again()
+        elif not link.accepting:
+            self._fail(StreamUnavailable("Redis is away"))
+        else:
+            link.submit(self)
+
+    def _fail(self, error: StreamUnavailable) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(error)
+            # A reader that leaves at this very moment asks nobody: that is no record in the log.
+            self._answer.exception()
+
+    def _witness(self) -> tuple[str | bytes | int, ...]:
+        return witness(self._log, self._publish)
+
+    def _question(self) -> tuple[str | bytes | int, ...]:
+        raise NotImplementedError
+
+    def _read(self, reply: Reply) -> T:
+        raise NotImplementedError
+
+
+class ReadCall(Asked[Page]):
+    """Asks for the publications behind an offset."""
+
+    def __init__(
+        self, log: Log, publish: str, after: int, *, messages: int, size: int, timeout: float
+    ) -> None:
+        super().__init__(log, READ, publish, timeout=timeout)
+        self._after = after
+        self._messages = messages
+        self._bytes = size
+
+    @property
+    def size(self) -> int:
+        """Bytes that its answer may have: pages that are asked for together wait in memory together."""
+        return self._bytes
+
+    def _question(self) -> tuple[str | bytes | int, ...]:
+        return self._after, self._messages, self._bytes
+
+    def _read(self, reply: Reply) -> Page:
+        name, through = self._log.name, reply[_HEAD]
+        publications: list[Publication] = []
+        for place in range(_HEAD + 1, len(reply), 3):
+            offset = int(reply[place].partition(b"-")[0])
+            time = int(reply[place + 1].partition(b" ")[0])
+            # What is damaged is missing from the page, and that tells it.
+            with suppress(BadRecord):
+                publications.append(decode_record(reply[place + 2], name, offset, time))
+        return page_through(_bounds(reply), publications, after=self._after, through=through)
+
+
+class Look(Asked[tuple[StreamStatistics, int]]):
+    """Asks for a log's figures, and for the offset before a time."""
+
+    def __init__(
+        self, log: Log, publish: str, *, timeout: float, time: int = 0, seen: Position | None = None
+    ) -> None:
+        super().__init__(log, LOOK, publish, timeout=timeout)
+        self._time = time
+        self._seen = seen
+
+    def _witness(self) -> tuple[str | bytes | int, ...]:
+        return witness(self._log, self._publish, self._seen)
+
+    def _question(self) -> tuple[str | bytes | int, ...]:
+        return (self._time,)
+
+    def _read(self, reply: Reply) -> tuple[StreamStatistics, int]:
+        size, first, last, before = reply[_HEAD:]
+        statistics = StreamStatistics(
+            _bounds(reply), size, None if first < 0 else first, None if last < 0 else last
+        )
+        return statistics, before
+
+
+def _bounds(reply: Reply) -> Bounds:
+    return head_of(reply).bounds

@@ -1,0 +1,98 @@
+"""One stream as this node knows it: its keys, what was last seen of its log, and the way to its server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.streams.redis.bell import Bell
+from gateway.streams.redis.refusals import Refusals
+from gateway.streams.redis.scripts import Keys, head_of
+
+if TYPE_CHECKING:
+    from gateway.core.streams.configuration import StreamConfiguration
+    from gateway.redis.wire import Reply
+    from gateway.streams.redis.link import CallLink
+    from gateway.streams.redis.listening import ListenLink
+    from gateway.streams.redis.scripts import Head
+
+
+class Log:
+    """A stream's log in Redis.
+
+    What was seen comes from the store's own answers alone; a client's word never gets here.
+
+    Attributes:
+        keys: the names of what it is made of.
+        bell: rings when there may be something new.
+        appending: the connection by which to append; None while it isn't known which server has the log.
+        reading: the same for reading.
+        listening: the same for hearing of appends.
+        epoch: the last epoch seen; empty before the first answer.
+        offset: the highest offset seen in it.
+        header: of the publication with that offset, by which it is told from any other.
+        raised: times that an answer told of an epoch begun for what this node knew.
+        appends: what Redis refuses of them.
+        reads: the same of reads and looks.
+    """
+
+    __slots__ = (
+        "appending",
+        "appends",
+        "bell",
+        "configuration",
+        "epoch",
+        "header",
+        "keys",
+        "listening",
+        "offset",
+        "raised",
+        "reading",
+        "reads",
+    )
+
+    def __init__(self, configuration: StreamConfiguration, prefix: str, database: int = 0) -> None:
+        self.configuration = configuration
+        self.keys = Keys(prefix, configuration.name, database)
+        self.bell = Bell()
+        self.appending: CallLink | None = None
+        self.reading: CallLink | None = None
+        self.listening: ListenLink | None = None
+        self.epoch = ""
+        self.offset = 0
+        self.header = b""
+        self.raised = 0
+        self.appends = Refusals(f"appending to stream {configuration.name!r}")
+        self.reads = Refusals(f"reading stream {configuration.name!r}")
+
+    @property
+    def name(self) -> str:
+        """The stream's."""
+        return self.configuration.name
+
+    @property
+    def available(self) -> bool:
+        """It can be appended to and read: its server is there, has told of it, and refuses neither."""
+        appending, reading = self.appending, self.reading
+        connected = appending is not None and appending.up and reading is not None and reading.up
+        return connected and bool(self.epoch) and not self.appends.lasting and not self.reads.lasting
+
+    def route(
+        self, appending: CallLink | None, reading: CallLink | None, listening: ListenLink | None
+    ) -> None:
+        """Go by these connections from now on."""
+        if self.listening is not listening:
+            if self.listening is not None:
+                self.listening.release(self)
+            self.bell.ring()
+        self.appending, self.reading, self.listening = appending, reading, listening
+
+    def note(self, reply: Reply) -> Head:
+        """Remember what a script's answer says of the log, and wake those who wait for it."""
+        head = head_of(reply)
+        bounds = head.bounds
+        self.raised += head.raised
+        # Answers of two connections may pass each other: an older one takes nothing back.
+        if bounds.epoch != self.epoch or bounds.last >= self.offset:
+            self.epoch, self.offset, self.header = bounds.epoch, bounds.last, head.header
+        self.bell.tell(bounds.epoch, bounds.last)
+        return head

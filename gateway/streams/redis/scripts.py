@@ -1,0 +1,286 @@
+"""What Redis does in one step for a stream: append, read, look.
+
+A stream is three keys with one hash tag, so that a cluster keeps them together:
+
+* ``{prefix:stream:NAME}:log``, a Redis stream. The publication with offset 7 has the id ``7-0`` and two
+  fields: ``h``, its header, and ``r``, its record. The header holds the time, the bytes of all records before
+  it since the log began, and a random word of the call that appended it. Differences of the bytes before make
+  a range's size known by looking at its ends, so trimming and paging need no counters that could be wrong.
+* ``{prefix:stream:NAME}:meta``, a hash: epoch, last offset, time, bytes so far. It says what the log does not
+  when it is empty, and is a second witness: where the two disagree, one of them was lost or restored.
+* ``{prefix:stream:NAME}:once:DIGEST``, one key per idempotency key, which expires with the dedupe window.
+
+An epoch is ``NUMBER-WORD``; the number grows, so that of two epochs it is clear which came first, also after
+a failover to a server that had not heard of the second. Every call says what its node has seen of the log
+last: epoch, offset and header. A log that contradicts it has lost something, and begins a new epoch before
+anything else is done; its offsets go on behind its own end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.core.streams.configuration import Bounds
+from gateway.redis.servers import channel_prefix
+
+if TYPE_CHECKING:
+    from gateway.redis.wire import Reply
+
+# KEYS: log, meta, channel. ARGV: epoch, offset and header seen last; a random word; PUBLISH or SPUBLISH.
+_SETTLE = """
+local log, meta, channel = KEYS[1], KEYS[2], KEYS[3]
+local seen_epoch, seen_offset, seen_header = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local word, publish = ARGV[4], ARGV[5]
+
+-- Others may have written here too. No double tells offsets apart from 2^53 on, and searching by halves would
+-- never end there.
+local most = 2 ^ 53 - 2 ^ 20
+local function text(number) return string.format('%.0f', number) end
+local function id(offset) return text(offset) .. '-0' end
+local function leading(string_) return tonumber(string.match(string_ or '', '^%d+')) or 0 end
+local function bounded(number) return number and number <= most and number or nil end
+local function at(offset) return redis.call('XRANGE', log, id(offset), id(offset))[1] end
+local function time_of(entry) return bounded(leading(entry[2][2])) or 0 end
+local function before(entry) return bounded(tonumber(string.match(entry[2][2], '^%d+ (%d+) '))) end
+-- The first entry from an offset on that a gateway made; what others made is passed, but not for ever.
+local function made(offset)
+  for _, count in ipairs({1, 16}) do
+    for _, entry in ipairs(redis.call('XRANGE', log, id(offset), '+', 'COUNT', count)) do
+      if #entry[2] >= 4 and before(entry) then return entry end
+    end
+  end
+end
+local function nothing(offset) return not redis.call('XRANGE', log, id(offset), '+', 'COUNT', 1)[1] end
+
+local first, last, oldest, newest = 1, 0, false, false
+if redis.call('EXISTS', log) == 1 then
+  local info, named = redis.call('XINFO', 'STREAM', log), {}
+  for place = 1, #info, 2 do named[info[place]] = info[place + 1] end
+  oldest, newest = named['first-entry'], named['last-entry']
+  last = leading(named['last-generated-id'])
+  if last > most then
+    return redis.error_reply('OUTOFRANGE the log has had an entry ' .. named['last-generated-id']
+      .. ', which no gateway makes')
+  end
+  first = oldest and leading(oldest[1]) or last + 1
+end
+local known = redis.call('HMGET', meta, 'epoch', 'last', 'time', 'total')
+local epoch = known[1] or ''
+if #epoch > 64 or not string.match(epoch, '^%d+%-%w+$') or not bounded(leading(epoch)) then epoch = '' end
+local time, total = bounded(leading(known[3])) or 0, bounded(leading(known[4])) or 0
+if newest then
+  time = math.max(time, time_of(newest))
+  local sum = #newest[2] >= 4 and before(newest) and before(newest) + #newest[2][4] or total
+  if leading(newest[1]) < last then
+    total, newest = math.max(total, sum), false
+  else
+    total = sum
+  end
+end
+-- Empty where somebody removed the newest entry: its offset stays given.
+local header = newest and newest[2][2] or ''
+
+local function contradicted()
+  if epoch == '' or tonumber(known[2]) ~= last then return true end
+  if seen_epoch == '' then return false end
+  if seen_epoch ~= epoch then return leading(seen_epoch) >= leading(epoch) end
+  if seen_offset > last then return true end
+  if seen_header == '' or seen_offset < first then return false end
+  -- What is missing although the log goes on was removed: a hole. Another log holds something else.
+  local entry = newest and seen_offset == last and newest or at(seen_offset)
+  return entry and entry[2][2] ~= seen_header
+end
+
+local function note()
+  redis.call('HSET', meta, 'epoch', epoch, 'last', text(last), 'time', text(time), 'total', text(total))
+end
+-- What was written stays, so this may not fail: where it is refused, the probe below tells.
+local function announce() return redis.pcall(publish, channel, epoch .. ' ' .. text(last)) end
+
+local raised = 0
+if contradicted() then
+  if known[1] or last > 0 or seen_epoch ~= '' then raised = 1 end
+  epoch = text(math.max(leading(epoch), leading(seen_epoch)) + 1) .. '-' .. word
+  note()
+  announce()
+end
+"""
+
+# ARGV also: most messages, bytes, ms of age, dedupe window in ms, how many to trim at most; then for each
+# publication its record and either '' or '=' with a fingerprint, and its id, with one more of KEYS.
+_APPEND = """
+local messages, size, age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local window, step = ARGV[9], tonumber(ARGV[10])
+local clock = redis.call('TIME')
+time = math.max(time, clock[1] * 1000 + math.floor(clock[2] / 1000))
+
+-- Without publications: whether there could be one. The id is refused by any log that there is, unless the
+-- right to add, or the memory for it, was missing before.
+if #ARGV < 11 then
+  for _, probe in ipairs({redis.pcall('XADD', log, 'NOMKSTREAM', '0-1', 'h', '') or 0, announce()}) do
+    local refusal = type(probe) == 'table' and probe.err or ''
+    if string.find(refusal, 'OOM') or string.find(refusal, 'permission') then
+      return redis.error_reply(refusal)
+    end
+  end
+end
+
+local stem, tail = text(time) .. ' ', ' ' .. word
+local answers, place, key, before_this = {}, 11, 4, last
+while place <= #ARGV do
+  local record, once, name, label, answer = ARGV[place], ARGV[place + 1], nil, nil, nil
+  place = place + 2
+  if once ~= '' then
+    name, label, key, place = KEYS[key], ARGV[place], key + 1, place + 1
+    local kept = redis.pcall('GET', name)
+    local read, was = pcall(cmsgpack.unpack, kept)
+    if read and type(was) == 'table' and bounded(tonumber(was[2])) and type(was[3]) == 'string' then
+      answer = was[1] == once and {tonumber(was[2]), was[3]} or -1
+    end
+  end
+  if not answer then
+    last = last + 1
+    header = stem .. text(total) .. tail
+    redis.call('XADD', log, id(last), 'h', header, 'r', record)
+    total = total + #record
+    if name then
+      redis.call('SET', name, cmsgpack.pack({once, text(last), label}), 'PX', window)
+    end
+    answer = last
+  end
+  answers[#answers + 1] = answer
+end
+
+-- The newest publication goes for its age alone: those who follow the log must get to see it.
+local function gone(offset)
+  local entry = made(offset)
+  if not entry then return nothing(offset) end
+  local kept = leading(entry[1])
+  return time_of(entry) < time - age
+    or (kept < last and (last - kept >= messages or total - before(entry) > size))
+end
+local keep, limit = first, math.min(last + 1, first + step)
+if keep < limit and gone(keep) then
+  local low, high, stride = keep, keep + 1, 1
+  while high < limit and gone(high) do
+    low, stride = high, stride * 2
+    high = math.min(limit, high + stride)
+  end
+  while high - low > 1 do
+    local middle = low + math.floor((high - low) / 2)
+    if gone(middle) then low = middle else high = middle end
+  end
+  keep = high
+  redis.call('XTRIM', log, 'MINID', id(keep))
+end
+local more = keep > first and keep == limit and keep <= last and 1 or 0
+first = keep
+if #answers > 0 then note() end
+if last > before_this then announce() end
+return {epoch, first, last, header, raised, time, more, unpack(answers)}
+"""
+
+# ARGV also: the offset to read behind, how many messages, how many bytes.
+_READ = """
+local begin, messages, size = math.max(tonumber(ARGV[6]) + 1, first), tonumber(ARGV[7]), tonumber(ARGV[8])
+local reply = {epoch, first, last, header, raised, last}
+if begin > last then return reply end
+local opening = made(begin)
+if nothing(begin) then return reply end
+if opening then begin = leading(opening[1]) end
+local stop, before_all = math.min(last, begin + messages - 1), opening and before(opening) or 0
+-- Whether all up to offset, without its own bytes, are within the size.
+local function fits(offset)
+  local entry = made(offset)
+  return not entry or before(entry) - before_all < size
+end
+if stop > begin and not fits(stop) then
+  local low, high = begin, stop
+  while high - low > 1 do
+    local middle = low + math.floor((high - low) / 2)
+    if fits(middle) then low = middle else high = middle end
+  end
+  stop = low
+end
+-- How far this tells of the log: what is not among the entries up to there is missing.
+local most_entries = stop - begin + 1
+local entries = redis.call('XRANGE', log, id(begin), id(stop), 'COUNT', most_entries)
+reply[6] = #entries < most_entries and stop or leading((entries[#entries] or {id(stop)})[1])
+for _, entry in ipairs(entries) do
+  if string.match(entry[1], '^%d+%-0$') then
+    reply[#reply + 1] = entry[1]
+    reply[#reply + 1] = entry[2][2] or ''
+    reply[#reply + 1] = entry[2][4] or ''
+  end
+end
+return reply
+"""
+
+# ARGV also: a time in ms.
+_LOOK = """
+local time_sought = tonumber(ARGV[6])
+local low, high = first, last + 1
+while low < high do
+  local middle = low + math.floor((high - low) / 2)
+  local entry = made(middle)
+  if not entry or time_of(entry) >= time_sought then high = middle else low = middle + 1 end
+end
+local bytes = oldest and total - (before(oldest) or 0) or 0
+return {epoch, first, last, header, raised, bytes, oldest and time_of(oldest) or -1, oldest and time or -1,
+  low - 1}
+"""
+
+
+class Script(NamedTuple):
+    """A script's text, and the digest by which a server that has seen it knows it."""
+
+    text: str
+    digest: str
+
+
+def _script(body: str) -> Script:
+    text = _SETTLE + body
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+APPEND = _script(_APPEND)
+READ = _script(_READ)
+LOOK = _script(_LOOK)
+
+
+class Head(NamedTuple):
+    """What every script's answer begins with.
+
+    Attributes:
+        bounds: of the log once the script was through.
+        header: of its last publication, or empty.
+        raised: the script began a new epoch of a log that there was.
+    """
+
+    bounds: Bounds
+    header: bytes
+    raised: bool
+
+
+def head_of(reply: Reply) -> Head:
+    """Read the beginning of ``reply``."""
+    epoch, first, last, header, raised = reply[:5]
+    return Head(Bounds(epoch.decode(), first, last), header, bool(raised))
+
+
+class Keys:
+    """The names of one stream's keys, and of the channel on which its appends are announced."""
+
+    __slots__ = ("_tag", "channel", "log", "meta")
+
+    def __init__(self, prefix: str, stream: str, database: int = 0) -> None:
+        self._tag = f"{{{prefix}:stream:{stream}}}"
+        self.log = f"{self._tag}:log".encode()
+        self.meta = f"{self._tag}:meta".encode()
+        self.channel = f"{channel_prefix(self._tag, database)}news".encode()
+
+    def once(self, key: str) -> bytes:
+        """The name for an idempotency key: a digest, since names hold neither subjects nor endless texts."""
+        digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        return f"{self._tag}:once:{digest}".encode()

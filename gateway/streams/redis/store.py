@@ -1,0 +1,227 @@
+"""Streams in Redis, shared by all nodes of a gateway: one server, Sentinel, or Cluster.
+
+Every node appends and reads by scripts that take one atomic step each (``redis_scripts`` says what is kept
+and how). Per server a node has three connections: one appends, so that nothing large delays it, one reads,
+one hears what others appended.
+
+How durable an answered append is, is Redis' matter: ``appendonly``, ``appendfsync``, replicas. What Redis
+loses all the same is noticed by the nodes that had seen it, and told by a new epoch.
+
+Turned down: ``XREAD BLOCK`` to wait (one blocked connection per reader, or all of them woken up to change
+what is waited for), offsets from ``*`` (they would not be consecutive), redis-py's clients (they repeat in
+silence what may have been done).
+
+Spec: docs/streams.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.errors import StreamUnavailable
+from gateway.redis.lifetime import tell_failure, wait_until
+from gateway.redis.servers import servers_of
+from gateway.streams.base import StoreStatistics
+from gateway.streams.limits import RedisStoreLimits
+from gateway.streams.redis.batch import Outbound
+from gateway.streams.redis.calls import Look, ReadCall
+from gateway.streams.redis.lane import Lane
+from gateway.streams.redis.log import Log
+from gateway.streams.redis.routes import Routes
+from gateway.supervision import Supervision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.messages.commands import Position
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.configuration import Bounds, StreamConfiguration
+    from gateway.core.streams.pages import Page
+    from gateway.streams.base import Appended, Dedupe, StreamStatistics
+
+_LOOK_SECONDS = 0.5
+"""How often a reader looks by itself while appends can't be heard of."""
+
+_UNKNOWN_LOOK_SECONDS = 0.5
+"""How often it is looked at a stream that could not be read yet, or that Redis refuses to show."""
+
+_logger = logging.getLogger("gateway.streams")
+
+
+class RedisStore:
+    """Keeps streams in Redis Streams."""
+
+    def __init__(
+        self,
+        url: str,
+        configurations: Iterable[StreamConfiguration],
+        *,
+        prefix: str = "gateway",
+        limits: RedisStoreLimits | None = None,
+        supervision: Supervision | None = None,
+    ) -> None:
+        """Make the store; nothing is opened yet.
+
+        Args:
+            url: as ``gateway.redis.servers.servers_of`` reads it.
+            configurations: of all streams, the same on every node.
+            prefix: what all keys and channels begin with; without braces.
+            limits: bounds and times.
+            supervision: keeps the tasks running.
+
+        Raises:
+            ValueError: ``url`` is none of ``servers_of``'s.
+        """
+        self._limits = limits = limits or RedisStoreLimits()
+        self._supervision = supervision or Supervision()
+        servers = servers_of(url, timeout=limits.timeout)
+        self._publish = "SPUBLISH" if servers.sharded else "PUBLISH"
+        self._outbound = Outbound(
+            messages=limits.waiting_messages,
+            size=limits.waiting_bytes,
+            timeout=limits.timeout,
+            publish=self._publish,
+        )
+        self._lanes = {
+            each.name: Lane(Log(each, prefix, servers.database), self._outbound) for each in configurations
+        }
+        logs = [lane.log for lane in self._lanes.values()]
+        self._routes = Routes(servers, logs, limits, self._supervision)
+        self._running: asyncio.Task[None] | None = None
+        self._read = 0
+
+    @property
+    def available(self) -> bool:
+        """Every log can be appended to and read."""
+        return all(lane.log.available for lane in self._lanes.values())
+
+    @property
+    def evicting(self) -> str | None:
+        """Redis' ``maxmemory-policy`` where it may throw streams away; None where all is well."""
+        return self._routes.evicting
+
+    async def start(self) -> None:
+        """Begin; returns when Redis is there, or without it after the time limit of an answer."""
+        self._running = asyncio.create_task(self._run(), name="store")
+        self._running.add_done_callback(partial(tell_failure, _logger, "the store of streams"))
+        await wait_until(lambda: self.available, self._limits.timeout)
+
+    async def stop(self) -> None:
+        """End, once what was accepted is answered or its time is up."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        await wait_until(lambda: all(lane.idle for lane in self._lanes.values()), self._limits.timeout)
+        running.cancel()
+        await asyncio.wait([running])
+        for lane in self._lanes.values():
+            lane.give_up("the node ends")
+        self._routes.close()
+
+    def append(
+        self, stream: str, publication: Publication, dedupe: Dedupe | None = None
+    ) -> asyncio.Future[Appended]:
+        """Hand ``publication`` to Redis, with everything else of this turn of the event loop."""
+        if self._running is None:
+            raise StreamUnavailable("the store of streams is closed")
+        return self._lanes[stream].append(publication, dedupe)
+
+    async def read(
+        self, stream: str, after: int, *, messages: int, size: int = 1024 * 1024, wait: float = 0.0
+    ) -> Page:
+        """Read on behind ``after``; a wait ends early with what this node or another one appends."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait
+        log = self._lanes[stream].log
+        page, rings = await self._page(log, after, messages, size)
+        begun = page.bounds
+        # Beyond the end nothing is worth waiting for: what the reader had seen is lost.
+        while not page.publications and page.bounds.last == after and page.bounds.epoch == begun.epoch:
+            left = until - loop.time()
+            if left <= 0:
+                break
+            hears = log.listening is not None and log.listening.hears(log)
+            await log.bell.wait(rings, left if hears else min(left, _LOOK_SECONDS))
+            page, rings = await self._page(log, after, messages, size)
+        self._read += len(page.publications)
+        return page
+
+    async def bounds(self, stream: str) -> Bounds:
+        """Ask Redis for the log's bounds."""
+        return (await self.describe(stream)).bounds
+
+    async def before(self, stream: str, time: int) -> int:
+        """Look for ``time`` in the log, by halves."""
+        return (await self._look(stream, time=time))[1]
+
+    async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
+        """Let Redis compare the log with ``seen``, and begin a new epoch if it falls short of it."""
+        return (await self._look(stream, seen=seen))[0].bounds
+
+    async def describe(self, stream: str) -> StreamStatistics:
+        """Ask Redis for the log's figures."""
+        return (await self._look(stream))[0]
+
+    def statistics(self) -> StoreStatistics:
+        """A snapshot for metrics, health and tests."""
+        outbound = self._outbound
+        return StoreStatistics(
+            connected=self.available,
+            appended=outbound.appended,
+            repeated=outbound.repeated,
+            failed=outbound.failed,
+            commits=outbound.commits,
+            read=self._read,
+            waiting=outbound.messages,
+            waiting_bytes=outbound.bytes,
+            epochs_raised=sum(lane.log.raised for lane in self._lanes.values()),
+            refused=sum(lane.log.appends.count + lane.log.reads.count for lane in self._lanes.values()),
+        )
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._supervision.keep("store_upkeep", self._keep_tidy))
+            tasks.create_task(self._supervision.keep("store_looking", self._keep_looking))
+            tasks.create_task(self._routes.run())
+
+    async def _keep_tidy(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.tidy)
+            now = asyncio.get_running_loop().time()
+            for lane in self._lanes.values():
+                lane.tidy_at(now)
+
+    async def _keep_looking(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for name in self._lanes:
+                tasks.create_task(self._look_at(name))
+
+    async def _look_at(self, stream: str) -> None:
+        """Know whether a stream can be read, whoever reads it: a connection alone does not show that."""
+        while True:
+            try:
+                await self._look(stream)
+            except StreamUnavailable as exc:
+                _logger.debug("stream %r can't be looked at: %s", stream, exc)
+            log = self._lanes[stream].log
+            known = log.epoch and not log.reads.lasting
+            await asyncio.sleep(self._limits.look if known else _UNKNOWN_LOOK_SECONDS)
+
+    # Calls
+
+    async def _page(self, log: Log, after: int, messages: int, size: int) -> tuple[Page, int]:
+        if self._running is None:
+            raise StreamUnavailable("the store of streams is closed")
+        call = ReadCall(log, self._publish, after, messages=messages, size=size, timeout=self._limits.timeout)
+        return await call.answer(), call.rings
+
+    async def _look(
+        self, stream: str, *, time: int = 0, seen: Position | None = None
+    ) -> tuple[StreamStatistics, int]:
+        if self._running is None:
+            raise StreamUnavailable("the store of streams is closed")
+        log = self._lanes[stream].log
+        return await Look(log, self._publish, timeout=self._limits.timeout, time=time, seen=seen).answer()

@@ -1,0 +1,1 @@
+"""Streams of one node, kept in a SQLite file."""

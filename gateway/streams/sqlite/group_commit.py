@@ -1,0 +1,303 @@
+"""The event loop's side of writing to a SQLite store: what waits, what is under way, what came of it.
+
+One transaction is under way at a time. What comes meanwhile waits and goes into the next one together, so
+that a hundred publishers share one fsync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.errors import StreamUnavailable
+from gateway.streams.base import Appended, StoreStatistics
+from gateway.streams.sqlite.append_queue import AppendQueue, Waiting
+from gateway.streams.sqlite.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.core.messages.commands import Position
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.configuration import Bounds
+    from gateway.streams.base import Dedupe
+    from gateway.streams.limits import StoreLimits
+    from gateway.streams.local_log import LocalLog
+    from gateway.streams.sqlite.opening import Opened
+    from gateway.streams.sqlite.seen import End
+    from gateway.streams.sqlite.writing import Committed, Writer
+    from gateway.supervision import Supervision
+
+_STOP_SECONDS = 5.0
+
+_log = logging.getLogger("gateway.streams")
+
+
+class GroupCommit:
+    """Hands appends to the writing thread, and the outcome to publishers and logs.
+
+    Attributes:
+        numbers: of the streams, which name their tables.
+        token: of the database's last opening.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        logs: Mapping[str, LocalLog],
+        *,
+        limits: StoreLimits,
+        reopened: Callable[[], None],
+        supervision: Supervision,
+    ) -> None:
+        """Take the parts; ``reopened`` is told when the database was opened a second time."""
+        self._writer = writer
+        self._logs = logs
+        self._limits = limits
+        self._reopened = reopened
+        self._supervision = supervision
+        self._queue = AppendQueue(limits)
+        self._worker: Worker | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._busy = self._sweep_due = self._connected = self._closing = False
+        self._idle = asyncio.Event()
+        self._appended = self._repeated = self._failed = self._commits = self._raised = 0
+        self.numbers: Mapping[str, int] = {}
+        self.token = ""
+
+    async def open(self) -> None:
+        """Open the database.
+
+        Raises:
+            StoreUnusable: it can't be opened.
+        """
+        self._worker = Worker("store-writing")
+        try:
+            opened = await self._worker.run(partial(self._writer.open, {}))
+            self._take_opened(opened)
+        except BaseException:
+            closing = self._worker.run(self._writer.close)
+            self._worker.stop()
+            await asyncio.wait([closing], timeout=_STOP_SECONDS)
+            raise
+        self._connected = True
+        if (refusal := opened.refusal) is not None:
+            self._take_failure([], refusal)
+
+    async def close(self, *, note: bool) -> None:
+        """Finish what was accepted and close, in bounded time.
+
+        Args:
+            note: tell the next start that nothing is missing.
+        """
+        assert self._worker is not None
+        self._closing, self._connected = True, False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                while self._busy:
+                    self._idle.clear()
+                    await self._idle.wait()
+        self._failed += self._queue.abandon("the store of streams was closed")
+        if self._expiry is not None:
+            self._expiry.cancel()
+        with suppress(TimeoutError, StreamUnavailable):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._worker.run(partial(self._writer.close, note=note))
+        self._worker.stop()
+
+    def append(
+        self, stream: str, publication: Publication, record: bytes, dedupe: Dedupe | None
+    ) -> asyncio.Future[Appended]:
+        """Queue an append for the next transaction.
+
+        Raises:
+            RateLimited: as much waits as may.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Appended] = loop.create_future()
+        now = loop.time()
+        self._queue.put(Waiting(stream, publication, record, dedupe, answer, now))
+        self._begin(loop)
+        if self._expiry is None:
+            self._expiry = loop.call_at(now + self._limits.timeout, self._expire)
+        return answer
+
+    def sweep(self) -> None:
+        """Let go of what is too old, in every log; and see whether a database that failed works again."""
+        self._sweep_due = True
+        self._begin(asyncio.get_running_loop())
+
+    async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
+        """Begin a new epoch if the log ended before ``seen``.
+
+        Raises:
+            StreamUnavailable: it could not be written.
+        """
+        assert self._worker is not None
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                bounds = await self._worker.run(partial(self._writer.raise_epoch, stream, seen))
+        except TimeoutError as exc:
+            raise StreamUnavailable("the store of streams does not answer") from exc
+        log = self._logs[stream]
+        if bounds.epoch != log.epoch:
+            log.begin_epoch(bounds.epoch)
+            self._raised += 1
+        return log.bounds
+
+    def statistics(self, *, read: int) -> StoreStatistics:
+        """A snapshot; ``read`` is counted elsewhere."""
+        return StoreStatistics(
+            connected=self._connected,
+            appended=self._appended,
+            repeated=self._repeated,
+            failed=self._failed,
+            commits=self._commits,
+            read=read,
+            waiting=self._queue.messages,
+            waiting_bytes=self._queue.bytes,
+            epochs_raised=self._raised,
+        )
+
+    def ends(self) -> dict[str, End]:
+        """How far each log has come, as was answered."""
+        return {name: (log.epoch, log.recent.last) for name, log in self._logs.items()}
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Give the writing thread its next job; ``_busy`` until there is none."""
+        batch: list[Waiting] = []
+        try:
+            self._next_job(batch)
+        except Exception as error:  # noqa: BLE001 - without a next job nothing would ever be stored again
+            self._sweep_due = False
+            self._take_defect(batch or self._queue.take(), error)
+            self._go_on()
+
+    def _next_job(self, batch: list[Waiting]) -> None:
+        assert self._worker is not None
+        if not self._queue and (self._closing or not self._sweep_due):
+            self._busy = False
+            self._idle.set()
+        elif not self._writer.is_open:
+            opening = self._worker.run(partial(self._writer.open, self.ends()))
+            opening.add_done_callback(self._after_opening)
+        else:
+            sweep, self._sweep_due = self._sweep_due, False
+            if sweep and not self._connected:
+                self._worker.run(self._writer.probe).add_done_callback(self._after_probe)
+            batch += self._queue.take()
+            commit = self._worker.run(partial(self._writer.commit, batch, sweep=sweep))
+            commit.add_done_callback(partial(self._after_commit, batch))
+
+    def _after_opening(self, done: asyncio.Future[Opened]) -> None:
+        if error := done.exception():
+            self._sweep_due = False
+            self._take_failure(self._queue.take(), error)
+        else:
+            try:
+                self._take_opened(done.result())
+                if (refusal := done.result().refusal) is None:
+                    self._reopened()
+                else:
+                    self._sweep_due = False
+                    self._take_failure(self._queue.take(), refusal)
+            except Exception as defect:  # noqa: BLE001 - as above
+                self._take_defect(self._queue.take(), defect)
+        self._go_on()
+
+    def _after_probe(self, done: asyncio.Future[None]) -> None:
+        if done.exception() is None:
+            self._take_success()
+
+    def _after_commit(self, batch: list[Waiting], done: asyncio.Future[Committed]) -> None:
+        if error := done.exception():
+            self._take_failure(batch, error)
+        else:
+            try:
+                self._take_committed(batch, done.result())
+            except Exception as defect:  # noqa: BLE001 - what is stored and what is known of it now differ
+                self._supervision.fatal("store", defect)
+                self._take_failure(batch, defect)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._queue.finish()
+        # Two turns later, so that those who have just been answered may join with their next append:
+        # publishers would fall into two halves, each of which waits for the other's fsync.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._hand_over)
+
+    def _take_opened(self, opened: Opened) -> None:
+        self.numbers = opened.numbers
+        self.token = opened.token
+        self._raised += opened.raised
+        for name, bounds in opened.bounds.items():
+            self._logs[name].restart(bounds)
+
+    def _take_committed(self, batch: list[Waiting], committed: Committed) -> None:
+        kept: dict[str, tuple[list[Publication], list[int]]] = {name: ([], []) for name in committed.firsts}
+        times = committed.times
+        for waiting, answer in zip(batch, committed.answers, strict=True):
+            if isinstance(answer, Appended) and not answer.repeated:
+                stream, publication = waiting.stream, waiting.publication
+                publication.stream = stream
+                publication.offset = answer.offset
+                publication.time = times[stream]
+                publications, sizes = kept[stream]
+                publications.append(publication)
+                sizes.append(len(waiting.record))
+        # Logs first: who is told of an offset finds it there.
+        for name, (publications, sizes) in kept.items():
+            log = self._logs[name]
+            if publications:
+                log.extend(publications, sizes)
+                log.recent.bound(self._limits.recent_messages, self._limits.recent_bytes)
+                self._appended += len(publications)
+            log.trim(committed.firsts[name])
+        for waiting, answer in zip(batch, committed.answers, strict=True):
+            if isinstance(answer, Appended):
+                self._repeated += answer.repeated
+                if not waiting.answer.done():
+                    waiting.answer.set_result(answer)
+            else:
+                waiting.fail(answer)
+        if kept:
+            self._commits += 1
+            self._take_success()
+        self._sweep_due |= committed.more
+
+    def _take_failure(self, batch: list[Waiting], error: BaseException) -> None:
+        if self._connected:
+            self._connected = False
+            _log.error("streams can't be stored: %s", error)
+        for each in batch:
+            told = error if isinstance(error, StreamUnavailable) else StreamUnavailable(str(error))
+            self._failed += each.fail(told)
+
+    def _take_defect(self, batch: list[Waiting], error: Exception) -> None:
+        if not isinstance(error, StreamUnavailable):
+            self._supervision.failed("store", error)
+        self._take_failure(batch, error)
+
+    def _take_success(self) -> None:
+        if not self._connected and not self._closing:
+            self._connected = True
+            _log.warning("streams can be stored again")
+
+    def _expire(self) -> None:
+        loop = asyncio.get_running_loop()
+        failed, oldest = self._queue.expire(loop.time() - self._limits.timeout)
+        self._expiry = None
+        if oldest is not None:
+            self._expiry = loop.call_at(oldest + self._limits.timeout, self._expire)
+        if failed:
+            self._take_failure([], StreamUnavailable("the disk does not answer in time"))
+            self._failed += failed

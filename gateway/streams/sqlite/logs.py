@@ -1,0 +1,239 @@
+"""What the writing thread knows of a log of a SQLite store, and what a transaction does to it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from dataclasses import dataclass
+from itertools import islice, repeat
+from typing import TYPE_CHECKING
+
+from gateway.core.streams.configuration import Bounds
+from gateway.core.streams.retention import Kept, surplus
+from gateway.errors import Conflict, RateLimited
+from gateway.streams.base import Appended
+from gateway.streams.sqlite.rows import is_damage, seal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gateway.core.streams.configuration import StreamConfiguration
+    from gateway.streams.sqlite.append_queue import Waiting
+    from gateway.streams.sqlite.rows import Row
+
+TRIM_STEP = 1000
+"""How many publications, or idempotency keys, a transaction lets go beyond as many as it adds."""
+
+_log = logging.getLogger("gateway.streams")
+_COLUMNS = "number, epoch, first, last, bytes, time"
+
+
+class DamagedLog(Exception):  # noqa: N818 - says what it is
+    """The oldest part of the log of that name can't be read."""
+
+
+@dataclass(slots=True)
+class Log:
+    """One log as it is after the last transaction; a transaction works on a copy.
+
+    Attributes:
+        limits: its configuration.
+        most_keys: how many idempotency keys may be remembered.
+        oldest: the time of the oldest publication, or None.
+        keys: how many idempotency keys are remembered.
+        oldest_key: the time of the oldest of them, or None.
+        damaged: its oldest part can't be trimmed.
+    """
+
+    limits: StreamConfiguration
+    most_keys: int
+    number: int
+    epoch: str
+    first: int
+    last: int
+    bytes: int
+    time: int
+    oldest: int | None = None
+    keys: int = 0
+    oldest_key: int | None = None
+    damaged: bool = False
+
+    @property
+    def bounds(self) -> Bounds:
+        """Epoch, first and last offset."""
+        return Bounds(self.epoch, self.first, self.last)
+
+    def too_much(self, now: int) -> bool:
+        """Whether something may have to go at ``now``."""
+        limits = self.limits
+        messages = self.last + 1 - self.first
+        if self.damaged:
+            return self._keys_too_old(now)
+        if messages > limits.max_messages or (self.bytes > limits.max_bytes and messages > 1):
+            return True
+        if self.oldest is not None and now - self.oldest > limits.max_age * 1000:
+            return True
+        return self._keys_too_old(now)
+
+    def append(self, connection: sqlite3.Connection, batch: list[Waiting]) -> list[Appended | Exception]:
+        """Add what isn't a repeat; one answer each."""
+        self._trim_keys(connection, TRIM_STEP + len(batch))
+        rows: list[Row] = []
+        answers: list[Appended | Exception] = []
+        offset, time = self.last, self.time
+        for each in batch:
+            if each.dedupe is not None:
+                answer = self._with_key(connection, each, offset + 1)
+                answers.append(answer)
+                if isinstance(answer, Exception) or answer.repeated:
+                    continue
+            else:
+                answers.append(Appended(each.publication.id, offset + 1))
+            offset += 1
+            self.bytes += len(each.record)
+            rows.append((offset, time, each.record, seal(offset, time, each.record)))
+        if rows:
+            connection.executemany(f"INSERT INTO log_{self.number} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
+            if self.oldest is None:
+                self.oldest = time
+            self.last = offset
+        return answers
+
+    def trim(self, connection: sqlite3.Connection, most: int) -> bool:
+        """Let go of what may not be kept, at most ``most`` of it; whether there is more.
+
+        Raises:
+            DamagedLog: what would have to go can't be read; SQLite lets nothing of the transaction be kept.
+        """
+        more = self._trim_keys(connection, most)
+        if self.damaged:
+            return more
+        try:
+            return self._trim_publications(connection, most) or more
+        except (sqlite3.Error, ValueError) as error:
+            if is_damage(error):
+                raise DamagedLog(self.limits.name) from error
+            raise
+
+    def tell_damage(self) -> None:
+        """Let nothing go from now on: what comes is worth more than the room."""
+        self.damaged = True
+        _log.error("stream %r can't be trimmed, its oldest part is damaged: it grows", self.limits.name)
+
+    def save(self, connection: sqlite3.Connection) -> None:
+        """Write what is known of the log beside it."""
+        connection.execute(
+            "UPDATE stream SET epoch = ?, first = ?, last = ?, bytes = ?, time = ? WHERE number = ?",
+            (self.epoch, self.first, self.last, self.bytes, self.time, self.number),
+        )
+
+    def _with_key(
+        self, connection: sqlite3.Connection, waiting: Waiting, offset: int
+    ) -> Appended | Exception:
+        dedupe = waiting.dedupe
+        assert dedupe is not None
+        key = dedupe.key.encode("utf-8", "surrogatepass")
+        known = connection.execute(
+            "SELECT fingerprint, id, offset, time FROM dedupe WHERE stream = ? AND key = ?",
+            (self.number, key),
+        ).fetchone()
+        if known is not None and self.time - known[3] < self.limits.dedupe_window * 1000:
+            if known[0] != dedupe.fingerprint:
+                return Conflict("this idempotency key was first used with another topic or body")
+            return Appended(known[1], known[2], repeated=True)
+        if known is None:
+            if self.keys >= self.most_keys:
+                return RateLimited(
+                    f"stream {self.limits.name!r} remembers {self.keys} idempotency keys, as many as it may"
+                )
+            self.keys += 1
+        identity = waiting.publication.id
+        connection.execute(
+            "INSERT OR REPLACE INTO dedupe VALUES (?, ?, ?, ?, ?, ?)",
+            (self.number, key, dedupe.fingerprint, identity, offset, self.time),
+        )
+        if self.oldest_key is None:
+            self.oldest_key = self.time
+        return Appended(identity, offset)
+
+    def _trim_publications(self, connection: sqlite3.Connection, most: int) -> bool:
+        table = f"log_{self.number}"
+        oldest = connection.execute(
+            f"SELECT offset, length(record), time FROM {table} ORDER BY offset LIMIT ?",  # noqa: S608 - a number
+            (most,),
+        )
+        gone = surplus(
+            self.limits,
+            islice(self._oldest(oldest), most),
+            messages=self.last + 1 - self.first,
+            size=self.bytes,
+            now=self.time,
+        )
+        oldest.close()
+        if not gone.messages:
+            return False
+        self.first += gone.messages
+        self.bytes -= gone.size
+        connection.execute(f"DELETE FROM {table} WHERE offset < ?", (self.first,))  # noqa: S608
+        row = connection.execute(
+            f"SELECT time FROM {table} WHERE offset = ?",  # noqa: S608
+            (self.first,),
+        ).fetchone()
+        self.oldest = _time(row)
+        return gone.messages == most
+
+    def _oldest(self, rows: Iterable[tuple[int, int | None, object]]) -> Iterator[Kept]:
+        """What the log holds from ``first`` on, offset by offset: what is missing weighs nothing."""
+        offset, time = self.first, 0
+        for found, size, at in rows:
+            # A damaged row may hold anything, or nothing.
+            time = at if isinstance(at, int) else time
+            yield from repeat(Kept(0, time), found - offset)
+            yield Kept(size or 0, time)
+            offset = found + 1
+        yield from repeat(Kept(0, time), self.last + 1 - offset)
+
+    def _keys_too_old(self, now: int) -> bool:
+        return self.oldest_key is not None and now - self.oldest_key >= self.limits.dedupe_window * 1000
+
+    def _trim_keys(self, connection: sqlite3.Connection, most: int) -> bool:
+        if not self._keys_too_old(self.time):
+            return False
+        until = self.time - self.limits.dedupe_window * 1000
+        gone = connection.execute(
+            "DELETE FROM dedupe WHERE stream = ? AND key IN"
+            " (SELECT key FROM dedupe WHERE stream = ? AND time <= ? ORDER BY time LIMIT ?)",
+            (self.number, self.number, until, most),
+        ).rowcount
+        self.keys -= gone
+        self.oldest_key = _oldest_key(connection, self.number)
+        return gone == most
+
+
+def load(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys: int) -> Log:
+    """The log of a stream that there is."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM stream WHERE name = ?", (limits.name,)).fetchone()  # noqa: S608
+    log = Log(limits, most_keys, *row)
+    try:
+        oldest = connection.execute(f"SELECT time FROM log_{log.number} ORDER BY offset LIMIT 1").fetchone()  # noqa: S608
+        log.oldest = _time(oldest)
+    except (sqlite3.Error, ValueError) as error:
+        if not is_damage(error):
+            raise
+        log.tell_damage()
+    (log.keys,) = connection.execute("SELECT count(*) FROM dedupe WHERE stream = ?", (log.number,)).fetchone()
+    log.oldest_key = _oldest_key(connection, log.number)
+    return log
+
+
+def _time(row: tuple[object] | None) -> int | None:
+    """The time that a row has; a damaged one is as old as can be."""
+    if row is None:
+        return None
+    return row[0] if isinstance(row[0], int) else 0
+
+
+def _oldest_key(connection: sqlite3.Connection, number: int) -> int | None:
+    row = connection.execute("SELECT min(time) FROM dedupe WHERE stream = ?", (number,)).fetchone()
+    oldest: int | None = row[0]
+    return oldest

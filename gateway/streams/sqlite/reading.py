@@ -1,0 +1,135 @@
+"""The thread that reads pages of a SQLite store, from snapshots, whatever is being written meanwhile."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.streams.sqlite.file import ODD, open_alone, open_to_read, what_failed
+from gateway.streams.sqlite.rows import read_rows, time_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gateway.streams.sqlite.rows import Found
+
+
+class Snapshot(NamedTuple):
+    """A log at one moment: what was read of it and how far, its epoch and its oldest offset."""
+
+    epoch: str
+    first: int
+    found: Found
+
+
+class Times(NamedTuple):
+    """How large a log is, and the times of its oldest and newest publication (ms since 1970)."""
+
+    bytes: int
+    first_time: int | None
+    last_time: int | None
+
+
+class Reader:
+    """Owns the connection that reads; everything runs in its thread, but for what says so.
+
+    Attributes:
+        alone: the database isn't open for writing, since it can't be written: it is read without.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._using = threading.Lock()
+        self.alone = False
+
+    def page(self, stream: str, number: int, after: int, end: int, *, messages: int, size: int) -> Snapshot:
+        """What is behind ``after`` up to ``end``, no more than asked for; one publication at least.
+
+        Raises:
+            StreamUnavailable: it can't be read.
+        """
+        with self._snapshot() as connection:
+            epoch, first, last = connection.execute(
+                "SELECT epoch, first, last FROM stream WHERE number = ?", (number,)
+            ).fetchone()
+            after, end = max(after, first - 1), min(end, last)
+            found = read_rows(connection, stream, number, after=after, end=end, messages=messages, size=size)
+        return Snapshot(str(epoch, "ascii", "replace"), first, found)
+
+    def before(self, number: int, time: int, end: int) -> int:
+        """The offset before the first publication up to ``end`` whose time is ``time`` or later.
+
+        Raises:
+            StreamUnavailable: it can't be read.
+        """
+        with self._snapshot() as connection:
+            (low,) = connection.execute("SELECT first FROM stream WHERE number = ?", (number,)).fetchone()
+            high = end + 1
+            # Times never go back, so no index is needed to find one.
+            while low < high:
+                middle = (low + high) // 2
+                found = time_from(connection, number, middle)
+                # Where nothing can be found out, rather too early than too late.
+                if found is not None and found < time:
+                    low = middle + 1
+                else:
+                    high = middle
+        return int(low) - 1
+
+    def times(self, number: int) -> Times:
+        """What ``describe`` tells of a log.
+
+        Raises:
+            StreamUnavailable: it can't be read.
+        """
+        with self._snapshot() as connection:
+            first, last, size, time = connection.execute(
+                "SELECT first, last, bytes, time FROM stream WHERE number = ?", (number,)
+            ).fetchone()
+            if first > last:
+                return Times(size, None, None)
+            oldest = time_from(connection, number, first)
+            newest = time_from(connection, number, last)
+            return Times(size, oldest, newest if newest is not None else oldest and time)
+
+    def close(self) -> None:
+        """Close; the next read opens again. For any thread."""
+        with self._using:
+            self._close()
+
+    def stand_alone(self, alone: bool) -> None:
+        """Close, and read with or without somebody who writes from now on. For any thread."""
+        with self._using:
+            self._close()
+            self.alone = alone
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        with self._using, self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            if self._connection is None:
+                self._connection = open_alone(self._path) if self.alone else open_to_read(self._path)
+                # Whatever a damaged file holds in place of bytes must not be an error of decoding it.
+                self._connection.text_factory = bytes
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                # Nothing was written; and a commit fails once anything in the transaction was damaged.
+                self._connection.execute("ROLLBACK")
+        except (sqlite3.Error, *ODD) as exc:
+            self._close()
+            raise what_failed(exc) from exc

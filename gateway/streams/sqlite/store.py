@@ -1,0 +1,237 @@
+"""Streams in a SQLite database: one file, one process, nothing to install.
+
+The newest publications stay at hand on the event loop, so that whoever follows a log costs no query; older
+ones are read by a thread of their own from snapshots, which the writing thread doesn't wait for.
+
+The way in: ``sqlite_group_commit`` on the event loop, ``sqlite_writing`` and ``sqlite_logs`` in the writing
+thread. The way out: ``sqlite_reading``. The file: ``sqlite_file``; whether it is the right one:
+``sqlite_opening`` and ``sqlite_seen``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.codecs.record import encode_record
+from gateway.core.streams.configuration import Bounds
+from gateway.core.streams.pages import Page, page_through
+from gateway.errors import StreamUnavailable
+from gateway.streams.base import StreamStatistics
+from gateway.streams.limits import StoreLimits
+from gateway.streams.local_log import LocalLog
+from gateway.streams.sqlite.group_commit import GroupCommit
+from gateway.streams.sqlite.reading import Reader
+from gateway.streams.sqlite.seen import SeenFile
+from gateway.streams.sqlite.worker import Worker
+from gateway.streams.sqlite.writing import Writer
+from gateway.supervision import Supervision
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from gateway.core.messages.commands import Position
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.configuration import StreamConfiguration
+    from gateway.streams.base import Appended, Dedupe, StoreStatistics
+    from gateway.streams.sqlite.file import Synchronous
+    from gateway.streams.sqlite.reading import Snapshot
+
+T = TypeVar("T")
+_NOTE_SECONDS = 5.0
+_SNAPSHOTS = 100
+
+_log = logging.getLogger("gateway.streams")
+
+
+class SqliteStore:
+    """Keeps streams in a file that is this process' alone."""
+
+    def __init__(
+        self,
+        path: Path | str,
+        configurations: Iterable[StreamConfiguration],
+        *,
+        synchronous: Synchronous = "full",
+        limits: StoreLimits | None = None,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        supervision: Supervision | None = None,
+    ) -> None:
+        """Make the store; nothing is opened yet.
+
+        Args:
+            path: of the database; directories that aren't there are made.
+            configurations: the streams; others that the database holds stay in it untouched.
+            synchronous: whether an answer outlives a power cut, or just the process.
+            limits: of what waits and of what is at hand.
+            clock: milliseconds since 1970.
+            supervision: keeps the tasks running.
+        """
+        self._supervision = supervision or Supervision()
+        path = Path(path)
+        streams = tuple(configurations)
+        self._limits = limits or StoreLimits()
+        self._seen = SeenFile(path.with_name(path.name + "-seen"))
+        self._reader = Reader(path)
+        self._logs = {each.name: LocalLog() for each in streams}
+        writer = Writer(
+            path,
+            streams,
+            synchronous=synchronous,
+            most_keys=self._limits.dedupe_keys,
+            clock=clock,
+            seen=self._seen,
+            reading=self._reader,
+        )
+        self._writing = GroupCommit(
+            writer,
+            self._logs,
+            limits=self._limits,
+            reopened=self._close_reader,
+            supervision=self._supervision,
+        )
+        self._reading: Worker | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+        self._read = 0
+
+    async def start(self) -> None:
+        """Open the database, made if it isn't there.
+
+        Raises:
+            StoreUnusable: it can't be opened, isn't a store, or is another process'.
+        """
+        await self._writing.open()
+        self._reading = Worker("store-reading")
+        self._upkeep = asyncio.create_task(
+            self._supervision.keep("store_upkeep", self._keep_up), name="store"
+        )
+
+    async def stop(self) -> None:
+        """Finish what was accepted, in bounded time, and close; readers that wait are told."""
+        if self._upkeep is None or self._reading is None:
+            return
+        self._upkeep.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._upkeep
+        self._upkeep = None
+        for log in self._logs.values():
+            log.close()
+        # The reading thread notes too how far the logs have come, so it has to be done first.
+        done = self._reading.run(self._reader.close)
+        self._reading.stop()
+        await asyncio.wait([done], timeout=self._limits.timeout)
+        await self._writing.close(note=done.done())
+
+    def append(
+        self, stream: str, publication: Publication, dedupe: Dedupe | None = None
+    ) -> asyncio.Future[Appended]:
+        """Keep ``publication``: it joins the next transaction."""
+        self._require()
+        return self._writing.append(stream, publication, encode_record(publication), dedupe)
+
+    async def read(
+        self, stream: str, after: int, *, messages: int, size: int = 1024 * 1024, wait: float = 0.0
+    ) -> Page:
+        """Read on behind ``after``, without a thread where the newest publications are asked for."""
+        log = self._logs[stream]
+
+        def read() -> Page | Awaitable[Page]:
+            return log.page(after, messages, size) or self._page(stream, after, messages, size)
+
+        page = await log.read(read, after, wait)
+        self._read += len(page.publications)
+        return page
+
+    async def bounds(self, stream: str) -> Bounds:
+        """The log's bounds."""
+        self._require()
+        return self._logs[stream].bounds
+
+    async def before(self, stream: str, time: int) -> int:
+        """The offset before the first publication of ``time`` or later."""
+        self._require()
+        number, end = self._number(stream), self._logs[stream].recent.last
+        return await self._ask(partial(self._reader.before, number, time, end))
+
+    async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
+        """Begin a new epoch if this one ended before ``seen``."""
+        self._require()
+        return await self._writing.raise_epoch(stream, seen)
+
+    async def describe(self, stream: str) -> StreamStatistics:
+        """What the log holds."""
+        self._require()
+        times = await self._ask(partial(self._reader.times, self._number(stream)))
+        return StreamStatistics(self._logs[stream].bounds, *times)
+
+    def statistics(self) -> StoreStatistics:
+        """A snapshot."""
+        return self._writing.statistics(read=self._read)
+
+    def _require(self) -> Worker:
+        if self._upkeep is None or self._reading is None:
+            raise StreamUnavailable("the store of streams is closed")
+        return self._reading
+
+    def _number(self, stream: str) -> int:
+        number = self._writing.numbers.get(stream)
+        if number is None:
+            raise StreamUnavailable(f"stream {stream!r} can't be made while nothing can be stored")
+        return number
+
+    async def _page(self, stream: str, after: int, messages: int, size: int) -> Page:
+        log, number = self._logs[stream], self._number(stream)
+        for _ in range(_SNAPSHOTS):
+            end = log.recent.last
+            read = partial(self._reader.page, stream, number, after, end, messages=messages, size=size)
+            found: Snapshot = await self._ask(read)
+            # A snapshot may show what the writing thread has yet to tell the event loop. A reader must not
+            # be shown it now, and less of it by the next page, which may need no snapshot.
+            if found.epoch == log.epoch and found.first <= log.recent.last + 1:
+                bounds = Bounds(found.epoch, found.first, log.recent.last)
+                publications, through = found.found
+                return page_through(bounds, publications, after=after, through=through)
+        raise StreamUnavailable("the store of streams changes faster than it can be read")
+
+    async def _ask(self, job: Callable[[], T]) -> T:
+        """Let the reading thread do something.
+
+        Raises:
+            StreamUnavailable: it fails or takes too long.
+        """
+        reading = self._require()
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                return await reading.run(job)
+        except TimeoutError as exc:
+            raise StreamUnavailable("the store of streams does not answer") from exc
+
+    def _close_reader(self) -> None:
+        if self._reading is not None:
+            self._reading.run(self._reader.close)
+
+    async def _keep_up(self) -> None:
+        """Sweep, and note now and then how far the logs have come."""
+        loop = asyncio.get_running_loop()
+        noted, next_note = self._writing.ends(), loop.time() + _NOTE_SECONDS
+        while True:
+            await asyncio.sleep(self._limits.sweep_seconds)
+            self._writing.sweep()
+            ends = self._writing.ends()
+            if ends != noted and loop.time() >= next_note:
+                noted, next_note = ends, loop.time() + _NOTE_SECONDS
+                self._note(ends)
+
+    def _note(self, ends: dict[str, tuple[str, int]]) -> None:
+        noting = self._require().run(partial(self._seen.update, self._writing.token, ends))
+        noting.add_done_callback(_tell_failure)
+
+
+def _tell_failure(done: asyncio.Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        _log.warning("how far the streams have come can't be noted: %s", error)

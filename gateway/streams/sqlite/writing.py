@@ -1,0 +1,323 @@
+"""The thread that writes to a SQLite store: one transaction for all that waits, one fsync.
+
+Everything here runs in that thread. Nothing it raises ends the thread; after an error of the disk the
+database is closed and opened again before anything else is tried, since what SQLite has in memory may not be
+what is in the file.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from contextlib import suppress
+from copy import copy
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
+from gateway.streams.sqlite.ends import EndsFile
+from gateway.streams.sqlite.file import (
+    ODD,
+    cannot_write,
+    has_room,
+    lock,
+    open_to_write,
+    unusable,
+    what_failed,
+)
+from gateway.streams.sqlite.lock import FileLock
+from gateway.streams.sqlite.logs import TRIM_STEP, DamagedLog, Log
+from gateway.streams.sqlite.opening import look_at, new_epoch, set_foreign_log_aside, take_over
+from gateway.streams.sqlite.seen import file_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from gateway.core.messages.commands import Position
+    from gateway.core.streams.configuration import Bounds, StreamConfiguration
+    from gateway.streams.base import Appended
+    from gateway.streams.sqlite.append_queue import Waiting
+    from gateway.streams.sqlite.file import Synchronous
+    from gateway.streams.sqlite.opening import Opened
+    from gateway.streams.sqlite.reading import Reader
+    from gateway.streams.sqlite.seen import End, SeenFile
+
+_REOPEN_SECONDS = 0.25
+
+
+class Committed(NamedTuple):
+    """What a transaction did.
+
+    Attributes:
+        answers: one for each append, in order.
+        times: by stream, the time that its new publications bear (ms since 1970).
+        firsts: by stream, the oldest offset kept, for streams that were touched.
+        more: there is more to be let go than one transaction should.
+    """
+
+    answers: Sequence[Appended | Exception]
+    times: Mapping[str, int]
+    firsts: Mapping[str, int]
+    more: bool
+
+
+class Writer:
+    """Owns the connection that writes, and what is known of the logs."""
+
+    def __init__(
+        self,
+        path: Path,
+        configurations: Sequence[StreamConfiguration],
+        *,
+        synchronous: Synchronous,
+        most_keys: int,
+        clock: Callable[[], int],
+        seen: SeenFile,
+        reading: Reader,
+    ) -> None:
+        self._path = path
+        self._configurations = configurations
+        self._synchronous = synchronous
+        self._most_keys = most_keys
+        self._clock = clock
+        self._seen = seen
+        self._reading = reading
+        self._refusal: StreamUnavailable | None = None
+        self._lock: sqlite3.Connection | None = None
+        self._file_lock = FileLock(path)
+        self._ends = EndsFile(path.with_name(path.name + "-ends"))
+        self._connection: sqlite3.Connection | None = None
+        self._logs: dict[str, Log] = {}
+        self._file = 0
+        self._failed_at = -math.inf
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last thing that was tried left the database usable."""
+        return self._connection is not None
+
+    def open(self, answered: Mapping[str, End]) -> Opened:
+        """Open or open again; new epochs begin where the database isn't the one that was closed last.
+
+        Where nothing can be written, the disk being full, the database may be read all the same: then the
+        answer has a refusal.
+
+        Args:
+            answered: how far each log had come when this process last knew.
+
+        Raises:
+            StoreUnusable: it can't be opened.
+            StreamUnavailable: the disk doesn't work, or still has no room.
+        """
+        self._close_database()
+        if time.monotonic() - self._failed_at < _REOPEN_SECONDS:
+            raise self._refusal or StreamUnavailable("the store of streams doesn't work")
+        self._failed_at = time.monotonic()
+        if self._lock is None:
+            self._lock = lock(self._path)
+        if self._refusal is not None and not has_room(self._path):
+            raise self._refusal
+        self._file_lock.claim()
+        self._reading.stand_alone(False)
+        try:
+            opened = self._open(answered)
+        except StoreUnusable as exc:
+            refusal = cannot_write(exc.__cause__)
+            if refusal is None:
+                raise
+            return self._open_to_read(refusal, exc)
+        self._refusal = None
+        return opened
+
+    def _open_to_read(self, refusal: StreamUnavailable, failure: StoreUnusable) -> Opened:
+        try:
+            opened = look_at(self._path, self._configurations, refusal)
+        except (sqlite3.Error, OSError, *ODD):
+            raise failure from failure.__cause__
+        self._refusal = refusal
+        self._reading.stand_alone(True)
+        return opened
+
+    def _open(self, answered: Mapping[str, End]) -> Opened:
+        connection = self._open_database()
+        try:
+            opened, self._logs = take_over(
+                connection,
+                self._path,
+                self._configurations,
+                most_keys=self._most_keys,
+                synchronous=self._synchronous,
+                seen_file=self._seen,
+                answered=answered,
+                noted=self._ends.read(),
+            )
+            # SQLite may have made the file just now.
+            self._file_lock.claim()
+        except (sqlite3.Error, OSError, *ODD) as exc:
+            connection.close()
+            raise unusable(self._path, exc) from exc
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        self._failed_at = -math.inf
+        self._ends.note(self._logs.values())
+        return opened
+
+    def commit(self, batch: Sequence[Waiting], *, sweep: bool) -> Committed:
+        """Keep ``batch`` in one transaction, and with ``sweep`` let go of what is too old in every log.
+
+        Raises:
+            StoreFull: nothing of it was kept.
+            StreamUnavailable: it may have been kept all the same.
+        """
+        connection = self._require()
+        now = self._clock()
+        batches: dict[str, list[Waiting]] = {}
+        for each in batch:
+            batches.setdefault(each.stream, []).append(each)
+        changed = {name: copy(self._logs[name]) for name in batches}
+        if sweep:
+            self._check_file()
+            changed |= {name: copy(log) for name, log in self._logs.items() if log.too_much(now)}
+        if not changed:
+            return Committed((), {}, {}, more=False)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            committed = self._change(connection, changed, batches, batch, now)
+            connection.execute("COMMIT")
+        except DamagedLog as damaged:
+            connection.execute("ROLLBACK")
+            self._logs[damaged.args[0]].tell_damage()
+            return self.commit(batch, sweep=sweep)  # once more for each log at most
+        except Exception as exc:
+            raise self._give_up(exc) from exc
+        self._logs |= changed
+        self._ends.note(changed.values())
+        return committed
+
+    def probe(self) -> None:
+        """Find out whether writing is possible.
+
+        Raises:
+            StoreFull: there is no room.
+            StreamUnavailable: the disk doesn't work.
+        """
+        connection = self._require()
+        try:
+            connection.execute("UPDATE store SET token = token")
+        except sqlite3.Error as exc:
+            raise self._give_up(exc) from exc
+
+    def raise_epoch(self, stream: str, seen: Position) -> Bounds:
+        """Begin a new epoch if the log is of ``seen``'s and ends before it.
+
+        Raises:
+            StreamUnavailable: the disk doesn't work.
+        """
+        connection = self._require()
+        log = copy(self._logs[stream])
+        if log.epoch == seen.epoch and log.last < seen.offset:
+            log.epoch = new_epoch()
+            try:
+                log.save(connection)
+            except sqlite3.Error as exc:
+                raise self._give_up(exc) from exc
+            self._logs[stream] = log
+            self._ends.note((log,))
+        return log.bounds
+
+    def close(self, *, note: bool = False) -> None:
+        """Close; with ``note`` the next start knows that nothing is missing."""
+        ends = {name: (log.epoch, log.last) for name, log in self._logs.items()}
+        note = note and self._connection is not None
+        on_disk = note and self._everything_on_disk()
+        self._close_database()
+        if note:
+            with suppress(OSError):
+                self._seen.finish(ends, on_disk=on_disk)
+        self._ends.close()
+        self._file_lock.release()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _open_database(self) -> sqlite3.Connection:
+        try:
+            set_foreign_log_aside(self._path, self._seen.read())
+        except OSError as exc:
+            raise StoreUnusable(f"{self._path}: {exc.strerror}") from exc
+        connection = open_to_write(self._path, self._synchronous)
+        self._file = file_number(self._path)
+        return connection
+
+    def _require(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StreamUnavailable("the store of streams doesn't work")
+        return self._connection
+
+    def _change(
+        self,
+        connection: sqlite3.Connection,
+        changed: Mapping[str, Log],
+        batches: Mapping[str, list[Waiting]],
+        batch: Sequence[Waiting],
+        now: int,
+    ) -> Committed:
+        answers: dict[str, list[Appended | Exception]] = {}
+        more = False
+        for name, log in changed.items():
+            log.time = max(log.time, now)
+            added = batches.get(name, [])
+            if added:
+                answers[name] = log.append(connection, added)
+            if log.too_much(log.time):
+                more |= log.trim(connection, TRIM_STEP + len(added))
+            log.save(connection)
+        if len(answers) == 1:
+            (in_order,) = answers.values()
+        else:
+            by_stream = {name: iter(each) for name, each in answers.items()}
+            in_order = [next(by_stream[each.stream]) for each in batch]
+        return Committed(
+            in_order,
+            {name: log.time for name, log in changed.items()},
+            {name: log.first for name, log in changed.items()},
+            more,
+        )
+
+    def _give_up(self, exc: Exception) -> Exception:
+        """Undo the transaction; after anything but a full disk, close the database as well."""
+        error = what_failed(exc)
+        connection = self._require()
+        if isinstance(error, StoreFull):
+            with suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                # On a small disk it may be SQLite's own log that takes the room.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if not connection.in_transaction:
+                return error
+        self._close_database()
+        return error
+
+    def _check_file(self) -> None:
+        """Find out whether the database still lies where it should."""
+        if file_number(self._path) != self._file:
+            self._close_database()
+            raise StreamUnavailable(f"{self._path} was removed or replaced")
+
+    def _everything_on_disk(self) -> bool:
+        """Bring SQLite's log into the database, with an fsync of both; whether that worked."""
+        try:
+            busy, _, _ = self._require().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            return False
+        return not busy
+
+    def _close_database(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None

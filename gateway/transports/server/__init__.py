@@ -1,0 +1,1 @@
+"""What serves the node: sockets, certificates, origins, probes, the console."""

@@ -1,0 +1,1 @@
+"""WebSockets: the handshake, frames in, frames out."""

@@ -1,0 +1,157 @@
+"""``/v1/ws``: the handshake, and which way the connection is kept from then on.
+
+Spec: docs/protocol.md, "Handshake".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.routing import WebSocketRoute
+
+from gateway.core.session.session import CloseCode
+from gateway.errors import BadCommand, GatewayError, SubjectBlocked, TokenExpired
+from gateway.transports.arrival import Arrival
+from gateway.transports.http.denial import deny
+from gateway.transports.websocket.asgi_connection import AsgiSink
+from gateway.transports.websocket.connection import EXTENSION
+from gateway.transports.websocket.session import WebSocketSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.responses import Response
+    from starlette.websockets import WebSocket
+
+    from gateway.auth.principal import Principal
+    from gateway.engine.admission import Place
+    from gateway.transports.services import Services
+    from gateway.transports.websocket.connection import Connection, Takeover
+
+SUBPROTOCOL = "gateway.v1"
+WEBSOCKET_PATH = "/v1/ws"
+
+
+def websocket_routes(
+    services: Services,
+    *,
+    frame_bytes: int,
+    refuse: Callable[[GatewayError], Response],
+    direct: bool = True,
+) -> list[WebSocketRoute]:
+    """Return the route of the WebSocket endpoint.
+
+    Args:
+        services: what the sessions need.
+        frame_bytes: the largest message a client may send; more is closed with 1009.
+        refuse: makes the HTTP answer of a refused handshake.
+        direct: take connections over where the server offers it; False keeps every one the portable way.
+    """
+    door = WebSocketDoor(services, frame_bytes=frame_bytes, refuse=refuse, direct=direct)
+    return [WebSocketRoute(WEBSOCKET_PATH, door.open)]
+
+
+class WebSocketDoor:
+    """Admits clients, or refuses them before the upgrade, and hands them to a session."""
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        frame_bytes: int,
+        refuse: Callable[[GatewayError], Response],
+        direct: bool,
+    ) -> None:
+        self._services = services
+        self._frame_bytes = frame_bytes
+        self._refuse = refuse
+        self._direct = direct
+
+    async def open(self, websocket: WebSocket) -> None:
+        """Answer the handshake, and keep the connection until it is taken over or ends."""
+        address, peer = _peer(websocket)
+        place: Place | None = None
+        try:
+            self._services.sessions.check_room()
+            place = self._services.admission.enter(address)
+            subprotocol, principal = await self._admit(websocket, place)
+        except GatewayError as error:
+            if place is not None:
+                place.leave()
+            await deny(self._refuse(error), websocket.scope, websocket.receive, websocket.send)
+            return
+        except BaseException:
+            if place is not None:
+                place.leave()
+            raise
+        await self._keep(websocket, subprotocol, Arrival(place, peer, principal))
+
+    async def _admit(self, websocket: WebSocket, place: Place) -> tuple[str | None, Principal | None]:
+        subprotocol = _choose(websocket.scope["subprotocols"])
+        principal = await _principal(self._services, websocket)
+        place.identify(principal.subject if principal is not None else None)
+        return subprotocol, principal
+
+    async def _keep(self, websocket: WebSocket, subprotocol: str | None, arrival: Arrival) -> None:
+        try:
+            await websocket.accept(subprotocol)
+            await self._hand_over(websocket, arrival)
+        except BaseException:
+            # The client went in the midst of it: its place must not stay taken. Leaving twice does nothing.
+            arrival.place.leave()
+            raise
+
+    async def _hand_over(self, websocket: WebSocket, arrival: Arrival) -> None:
+        extensions = websocket.scope.get("extensions", {})
+        takeover: Takeover | None = extensions.get(EXTENSION) if self._direct else None
+        self._services.log.opened(
+            arrival.session,
+            transport="websocket",
+            way="asgi" if takeover is None else "direct",
+            peer=arrival.peer,
+            subject=arrival.principal.subject if arrival.principal is not None else None,
+        )
+
+        def make_session(connection: Connection) -> WebSocketSession:
+            session = WebSocketSession(self._services, connection, arrival)
+            if arrival.principal is not None:
+                # On the loop's next turn: the connection isn't ready to be closed before.
+                asyncio.get_running_loop().call_soon(self._confirm, session, arrival.principal)
+            return session
+
+        if takeover is not None:
+            takeover.take_over(make_session, max_message=self._frame_bytes)
+        else:
+            clock = self._services.clock
+            connection = AsgiSink(websocket, max_message=self._frame_bytes, clock=clock)
+            await connection.run(make_session)
+
+    def _confirm(self, session: WebSocketSession, principal: Principal) -> None:
+        # Whoever was blocked while the handshake was answered was in no register yet.
+        try:
+            self._services.confirm(principal)
+        except SubjectBlocked as error:
+            session.expel(CloseCode.BLOCKED, error)
+        except TokenExpired:
+            return  # the session's own matter: it may be renewed
+
+
+async def _principal(services: Services, websocket: WebSocket) -> Principal | None:
+    if services.credentials is None:
+        return None
+    token = services.credentials.find(websocket.scope)
+    return None if token is None else await services.authentication.authenticate(token)
+
+
+def _choose(offered: list[str]) -> str | None:
+    if SUBPROTOCOL in offered:
+        return SUBPROTOCOL
+    if offered:
+        raise BadCommand(f"none of the subprotocols offered is known here: {SUBPROTOCOL} is")
+    return None
+
+
+def _peer(websocket: WebSocket) -> tuple[str, str]:
+    client = websocket.client
+    return (client.host, f"{client.host}:{client.port}") if client is not None else ("", "unknown")

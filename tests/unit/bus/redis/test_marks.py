@@ -1,0 +1,165 @@
+"""A node that comes to another server says there how far its numbers have come, before anything else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.bus.redis.lanes import Outgoing
+from gateway.bus.redis.pause import Pause
+from gateway.bus.redis.payload import MARK, Mark, decode_head, decode_mark
+from gateway.bus.redis.publishing import PublishLink
+from gateway.codecs.gateway_v1 import GatewayV1
+from gateway.core.messages.publication import Publication
+from gateway.core.timing.backoff import Backoff
+from gateway.errors import BusUnavailable, RedisUnavailable
+from gateway.redis.servers import Address
+from gateway.redis.wire import Moved
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+CODEC = GatewayV1()
+
+
+class Server:
+    """A server, and the connection to it; takes what is published, unless it has moved or hangs."""
+
+    sharded = True
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[bytes, Mark | tuple[int, int]]] = []
+        self.refuses = False
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.breaks = False
+        self._replies: deque[bool] = deque()
+
+    async def connect(self, address: Address) -> Any:
+        return self
+
+    def when_lost(self, told: Callable[[], None]) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+    async def send(self, commands: Iterable[tuple[Any, ...]]) -> None:
+        for command in commands:
+            self._replies.append(self.refuses and len(command) > 1)
+            if len(command) > 1 and not self.refuses:
+                _, channel, payload = command
+                head = None if payload[:1] == MARK else decode_head(payload)
+                said = decode_mark(payload) if head is None else (head.first, head.count)
+                self.taken.append((channel, said))
+
+    async def receive(self) -> int:
+        await self.answers.wait()
+        if self.breaks:
+            raise RedisUnavailable("Redis: away")
+        if self._replies.popleft():
+            raise Moved("1 there", "MOVED")
+        return 1
+
+    async def close(self) -> None:
+        self._replies.clear()
+
+
+@asynccontextmanager
+async def links(*servers: Server) -> AsyncIterator[tuple[Outgoing, list[PublishLink]]]:
+    outgoing = Outgoing("n", [b"c0", b"c1"], CODEC, limit_bytes=100_000, timeout=30)
+    made = [
+        PublishLink(
+            server,  # type: ignore[arg-type]
+            Address("h", number),
+            outgoing,
+            beat_channel=b"beat",
+            beat_seconds=1e6,
+            backoff=Backoff(first_seconds=0.001, limit_seconds=0.001),
+            pause=Pause(),
+            other=Pause(),
+            relocate=lambda: None,
+        )
+        for number, server in enumerate(servers)
+    ]
+    running = [asyncio.create_task(each.run()) for each in made]
+    try:
+        async with asyncio.timeout(20):
+            yield outgoing, made
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+        for each in made:
+            each.stop()
+
+
+def publish(outgoing: Outgoing, partition: int = 0) -> asyncio.Future[None]:
+    return outgoing.publish(Publication("a", "1", 1, b"1"), partition)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - turns of the loop are what is waited for
+        await asyncio.sleep(0)
+
+
+async def test_a_lane_that_moves_is_marked_before_what_it_publishes_there() -> None:
+    old, new = Server(), Server()
+    async with links(old, new) as (outgoing, (first, second)):
+        for lane in outgoing.lanes:
+            first.adopt(lane)
+        await publish(outgoing)
+        await publish(outgoing)
+        await until(lambda: second.up)
+        second.adopt(outgoing.lanes[0])
+        await publish(outgoing)
+        assert old.taken == [(b"c0", (0, 1)), (b"c0", (1, 1))]
+        assert new.taken == [(b"c0", Mark("n", 2, 2, 0, moved=True)), (b"c0", (2, 1))]
+        # Nothing was ever published in the other one, so nobody misses anything of it.
+        second.adopt(outgoing.lanes[1])
+        await publish(outgoing, 1)
+        assert new.taken[2:] == [(b"c1", (0, 1))]
+
+
+async def test_a_lane_that_moves_is_marked_though_it_publishes_nothing() -> None:
+    old, new = Server(), Server()
+    async with links(old, new) as (outgoing, (first, second)):
+        first.adopt(outgoing.lanes[0])
+        await publish(outgoing)
+        second.adopt(outgoing.lanes[0])
+        await until(lambda: new.taken)
+        assert new.taken == [(b"c0", Mark("n", 2, 1, 0, moved=True))]
+
+
+async def test_what_the_old_server_sent_away_counts_as_yet_to_come() -> None:
+    old, new = Server(), Server()
+    async with links(old, new) as (outgoing, (first, second)):
+        first.adopt(outgoing.lanes[0])
+        await publish(outgoing)
+        old.refuses = True
+        old.answers.clear()
+        done = publish(outgoing)
+        await until(lambda: outgoing.lanes[0].travelling)
+        second.adopt(outgoing.lanes[0])
+        await until(lambda: second.up)
+        old.answers.set()
+        await done
+        assert new.taken == [(b"c0", Mark("n", 2, 1, 0, moved=True)), (b"c0", (1, 1))]
+
+
+async def test_what_was_not_confirmed_is_told_apart() -> None:
+    server = Server()
+    async with links(server) as (outgoing, (link,)):
+        link.adopt(outgoing.lanes[0])
+        await publish(outgoing)
+        assert server.taken == [(b"c0", (0, 1))]
+        server.breaks = True
+        with pytest.raises(BusUnavailable):
+            await publish(outgoing)
+        server.breaks = False
+        await until(lambda: len(server.taken) > 2)
+        assert server.taken[1:] == [(b"c0", (1, 1)), (b"c0", Mark("n", 2, 2, 1, moved=False))]

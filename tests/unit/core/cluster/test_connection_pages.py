@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.cluster.connection_pages import merge
+from gateway.core.cluster.control import Connections
+from gateway.core.cluster.info import ConnectionFacts
+
+NODES = st.dictionaries(
+    st.sampled_from(["n1", "n2", "n3"]), st.sets(st.text("abc", min_size=1, max_size=3)), min_size=1
+)
+
+
+def page_of(names: set[str], after: str, limit: int) -> Connections:
+    rest = sorted(name for name in names if name > after)
+    page = rest[:limit]
+    facts = tuple(ConnectionFacts(name, None, "", "websocket", 0, 0, 0, 0) for name in page)
+    return Connections(facts, page[-1] if len(rest) > limit else None)
+
+
+@given(NODES, st.integers(1, 5), st.integers(1, 5))
+def test_page_after_page_holds_every_connection_once(nodes, limit, fewer) -> None:
+    """Also where nodes tell fewer than they are asked for."""
+    # Names are unique among all nodes, as random ones are.
+    owned: dict[str, set[str]] = {}
+    for node, names in nodes.items():
+        owned[node] = names - set().union(*owned.values())
+    seen: list[tuple[str, str]] = []
+    after: str | None = ""
+    while after is not None:
+        pages = {node: page_of(names, after, min(limit, fewer)) for node, names in owned.items()}
+        merged = merge(pages, limit=limit)
+        assert len(merged.connections) <= limit
+        assert merged.next is None or merged.next > after
+        seen += [(facts.session, node) for node, facts in merged.connections]
+        after = merged.next
+    assert seen == sorted((name, node) for node, names in owned.items() for name in names)

@@ -1,0 +1,55 @@
+"""A part of a log: publications and holes, told of offset by offset."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.streams.configuration import Bounds
+from gateway.core.streams.pages import Hole, Page, page_through
+from tests.unit.core.streaming import captured
+
+BOUNDS = Bounds("e", 3, 40)
+
+
+def page_of(kept: set[int], *, after: int = 2, through: int = 20) -> Page:
+    return page_through(BOUNDS, [captured(offset) for offset in sorted(kept)], after=after, through=through)
+
+
+def test_a_page_without_holes_is_its_publications() -> None:
+    page = page_of({3, 4, 5}, through=5)
+    assert (page.holes, page.first, page.last) == ((), 3, 5)
+
+
+def test_an_empty_page_tells_of_nothing() -> None:
+    page = page_of(set(), after=40, through=40)
+    assert (page.holes, page.last) == ((), 0)
+    assert not page.behind(40, 50)
+
+
+def test_what_the_bounds_leave_out_is_no_hole() -> None:
+    assert page_of({4}, after=0, through=4).holes == [Hole(3, 3)]
+
+
+@given(kept=st.sets(st.integers(3, 20)), until=st.integers(0, 25))
+def test_every_offset_is_told_of_once_in_order(kept: set[int], until: int) -> None:
+    page = page_of(kept)
+    told: list[int] = []
+    offset = 2
+    while following := page.behind(offset, until):
+        if isinstance(following, Hole):
+            run = list(range(following.first, following.last + 1))
+            assert kept.isdisjoint(run)
+        else:
+            run = [each.offset or 0 for each in following]
+            assert kept.issuperset(run)
+        told += run
+        offset = run[-1]
+    assert told == list(range(3, min(20, until) + 1))
+
+
+@given(kept=st.sets(st.integers(3, 20)), offset=st.integers(0, 30))
+def test_a_page_tells_nothing_of_what_lies_beside_it(kept: set[int], offset: int) -> None:
+    page = page_of(kept)
+    following = page.behind(offset, 100)
+    assert bool(following) == (2 <= offset < 20)

@@ -1,0 +1,81 @@
+"""The newest publications in memory, against a plain list."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.recent import Recent
+from gateway.core.streams.retention import Kept
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(1, 30), st.integers(0, 9)),
+        st.tuples(st.just("drop"), st.integers(0, 60), st.just(0)),
+        st.tuples(st.just("bound"), st.integers(0, 60), st.integers(0, 300)),
+    ),
+    max_size=40,
+)
+
+
+def publication(offset: int) -> Publication:
+    return Publication("a", f"m{offset}", offset // 3, b"1", None, None, None, None, "s", offset)
+
+
+@given(st.integers(0, 100), steps)
+def test_it_holds_what_a_list_would(begin: int, steps: list[tuple[str, int, int]]) -> None:
+    recent = Recent(begin)
+    model: list[tuple[int, int]] = []
+    last = begin
+    for step, one, other in steps:
+        if step == "push":
+            for _ in range(one):
+                last += 1
+                recent.push(publication(last), other)
+                model.append((last, other))
+        elif step == "drop":
+            recent.drop(one)
+            del model[:one]
+        else:
+            recent.bound(one, other)
+            while len(model) > one or sum(size for _, size in model) > other:
+                del model[0]
+    first = model[0][0] if model else last + 1
+    assert (len(recent), recent.first, recent.last) == (len(model), first, last)
+    assert recent.bytes == sum(size for _, size in model)
+    assert list(recent.oldest()) == [Kept(size, offset // 3) for offset, size in model]
+    assert recent.times() == ((first // 3, last // 3) if model else None)
+    assert recent.after(first - 2, 10, 100) is None
+    for after in range(first - 1, last + 1):
+        held = recent.after(after, 10, 20)
+        assert held is not None
+        offsets = [each.offset for each in held]
+        assert offsets == list(range(after + 1, after + 1 + len(held)))
+        sizes = [size for offset, size in model if offset > after]
+        assert len(held) <= 10
+        assert held or after == last
+        assert len(held) == 1 or sum(sizes[: len(held)]) <= 20
+        assert (
+            len(held) in (10, last - after)
+            or sum(sizes[: len(held) + 1]) > 20
+            or sum(sizes[: len(held)]) == 20
+        )
+
+
+@given(st.lists(st.integers(0, 20), max_size=30), st.integers(0, 25))
+def test_a_time_is_found(times: list[int], time: int) -> None:
+    recent = Recent(5)
+    for number, each in enumerate(sorted(times)):
+        recent.push(Publication("a", f"m{number}", each), 1)
+    recent.drop(3)
+    later = [each for each in sorted(times)[3:] if each >= time]
+    assert recent.before(time) == recent.last - len(later)
+
+
+def test_what_left_does_not_stay_in_memory() -> None:
+    recent = Recent()
+    for offset in range(1, 10_001):
+        recent.push(publication(offset), 1)
+        recent.bound(100, 1000)
+    assert len(recent._publications) < 300

@@ -1,0 +1,356 @@
+"""What a subscription to streams is answered, and what it gets then."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.auth.grants import EVERYTHING, NOTHING
+from gateway.core.messages.commands import Position, Start, StartKind, Subscribe
+from gateway.core.messages.publication import Publication
+from gateway.core.streams.configuration import Bounds
+from gateway.errors import BadCommand, NotPermitted, StreamUnavailable
+from tests.unit.engine.following_world import until, world
+
+EARLIEST = Start(StartKind.EARLIEST)
+
+
+async def test_new_begins_behind_the_last_offset_and_is_live_at_once() -> None:
+    async with world() as node:
+        node.append(3)
+        client = node.client()
+        reply = await client.subscribe("s/#")
+        assert reply["positions"] == {"s": {"epoch": "s1", "offset": 3}}
+        assert reply["recovered"] is None
+        node.append(2)
+        assert await client.ids(2) == ["s4", "s5"]
+        assert client.other() == []
+        assert "filter" not in client.messages()[0]
+
+
+async def test_a_stream_that_is_followed_answers_at_once() -> None:
+    async with world() as node:
+        await node.client().subscribe("s/#")
+        command = Subscribe("s/a")
+        assert isinstance(node.subscriber.subscribe(node.client().outbox, command, EVERYTHING), list)
+
+
+async def test_history_comes_with_its_filter_and_ends_with_caught_up() -> None:
+    async with world() as node:
+        node.append(20)
+        client = node.client()
+        reply = await client.subscribe("s/#", EARLIEST)
+        assert reply["positions"] == {"s": {"epoch": "s1", "offset": 0}}
+        assert await client.ids(20) == [f"s{number}" for number in range(1, 21)]
+        await client.until(client.other)
+        assert client.other() == [{"op": "caught_up", "filter": "s/#"}]
+        assert {frame["filter"] for frame in client.messages()} == {"s/#"}
+        node.append(1)
+        assert (await client.ids(21))[-1] == "s21"
+        assert "filter" not in client.messages()[-1]
+
+
+@pytest.mark.parametrize(
+    ("start", "first"),
+    [
+        (Start(StartKind.OFFSET, 8), 8),
+        (Start(StartKind.LAST, 3), 8),
+        (Start(StartKind.TIME, 9), 9),
+        (EARLIEST, 1),
+    ],
+)
+async def test_from_says_where_history_begins(start: Start, first: int) -> None:
+    async with world() as node:
+        node.append(10)
+        client = node.client()
+        await client.subscribe("s/#", start)
+        assert await client.ids(11 - first) == [f"s{number}" for number in range(first, 11)]
+
+
+async def test_what_a_stream_captured_under_another_filter_is_for_those_whose_own_matches() -> None:
+    async with world(window_messages=1) as node:
+        log = node.store.logs["s"]
+        for topic in ("old/a", "s/a", "old/b", "s/b"):
+            log.append(Publication(topic, topic, time=1, data=b"1"))
+        client, other = node.client(), node.client(messages=1)
+        await client.subscribe("s/#", EARLIEST)
+        assert await client.ids(2) == ["s/a", "s/b"]
+        await other.subscribe("s/#")
+        node.hub.block(other.outbox, 0, now=0.0)
+        for topic in ("s/c", "s/d", "old/c", "s/e"):
+            log.append(Publication(topic, topic, time=1, data=b"1"))
+        node.store.notify()
+        await other.until(lambda: node.hub.statistics().behind == 1)
+        node.delivery.resume(other.outbox)
+        assert await other.ids(3) == ["s/c", "s/d", "s/e"]
+
+
+async def test_an_offset_needs_exactly_one_stream() -> None:
+    async with world("s", "t") as node:
+        for topic_filter in ("#", "live/#"):
+            with pytest.raises(BadCommand, match="exactly one stream"):
+                await node.client().subscribe(topic_filter, Start(StartKind.OFFSET, 1))
+
+
+async def test_what_is_resumed_goes_on_where_it_was() -> None:
+    async with world("s", "t") as node:
+        node.append(9)
+        node.append(4, "t/a")
+        client = node.client()
+        reply = await client.subscribe("#", resume={"s": Position("s1", 7), "t": Position("t1", 4)})
+        assert reply["recovered"] is True
+        assert reply["positions"] == {"s": {"epoch": "s1", "offset": 7}, "t": {"epoch": "t1", "offset": 4}}
+        assert await client.ids(2) == ["s8", "s9"]
+
+
+async def test_a_position_is_not_judged_by_an_answer_older_than_itself() -> None:
+    async with world() as node:
+        await node.client().subscribe("s/#")
+        ask, answered, asked = node.store.bounds, asyncio.Event(), asyncio.Event()
+
+        async def slow_answer(stream: str) -> Bounds:
+            bounds = await ask(stream)
+            asked.set()
+            await answered.wait()
+            return bounds
+
+        node.store.bounds = slow_answer
+        earlier, later = node.client(), node.client()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(earlier.subscribe("s/#", EARLIEST))
+            await asked.wait()
+            # Another node has given it to the client; this node's tail hasn't heard of it yet.
+            node.store.logs["s"].append(Publication("s/a", "s1", time=1, data=b"1"))
+            reply = tasks.create_task(later.subscribe("s/#", resume={"s": Position("s1", 1)}))
+            await asyncio.sleep(0)
+            answered.set()
+        assert reply.result()["recovered"] is True
+        node.append(1)
+        assert await later.ids(1) == ["s2"]
+        await later.until(later.other)
+        assert [frame["op"] for frame in later.other()] == ["caught_up"]
+
+
+async def test_from_speaks_for_the_streams_that_resume_does_not_name() -> None:
+    async with world("s", "t") as node:
+        node.append(2)
+        node.append(2, "t/a")
+        client = node.client()
+        await client.subscribe("#", EARLIEST, resume={"s": Position("s1", 1)})
+        assert sorted(await client.ids(3)) == ["s2", "t1", "t2"]
+
+
+async def test_what_was_trimmed_is_not_recovered_and_told_before_the_messages() -> None:
+    async with world() as node:
+        node.append(9)
+        node.store.logs["s"].trim(6)
+        client = node.client()
+        reply = await client.subscribe("s/#", resume={"s": Position("s1", 2)})
+        assert reply["recovered"] is False
+        assert reply["positions"] == {"s": {"epoch": "s1", "offset": 6}}
+        assert await client.ids(3) == ["s7", "s8", "s9"]
+        assert client.frames[0] == {
+            "op": "gap",
+            "reason": "trimmed",
+            "dropped": 4,
+            "filter": "s/#",
+            "stream": "s",
+            "from": 3,
+            "to": 6,
+        }
+
+
+@pytest.mark.parametrize("wanted", [Position("s0", 3), Position("s1", 99)])
+async def test_a_position_that_means_nothing_begins_with_the_first_there_is(wanted: Position) -> None:
+    async with world() as node:
+        node.append(5)
+        client = node.client()
+        reply = await client.subscribe("s/#", resume={"s": wanted})
+        assert reply["recovered"] is False
+        assert await client.ids(5) == ["s1", "s2", "s3", "s4", "s5"]
+        assert client.frames[0]["reason"] == "epoch"
+        assert client.frames[0]["epoch"] == "s1"
+        # A client's word raises no epoch.
+        assert node.store.logs["s"].epoch == "s1"
+
+
+@pytest.mark.parametrize("named", ["t", "gone"])
+async def test_what_is_kept_where_the_filter_does_not_reach_any_more_is_not_recovered(named: str) -> None:
+    async with world("s", "t") as node:
+        node.append(2)
+        resume = {"s": Position("s1", 2), named: Position(f"{named}1", 5)}
+        both = await node.client().subscribe("s/#", resume=resume)
+        assert (both["recovered"], list(both["positions"])) == (False, ["s"])
+        narrowed = await node.client().subscribe("u/#", resume={named: Position(f"{named}1", 5)})
+        assert (narrowed["recovered"], narrowed["positions"]) == (False, {})
+
+
+async def test_a_stream_that_a_position_is_missing_of_is_not_recovered_where_it_holds_something() -> None:
+    async with world("s", "t") as node:
+        node.append(2)
+        empty = await node.client().subscribe("#", resume={"s": Position("s1", 1)})
+        assert empty["recovered"] is True
+        node.append(1, "t/a")
+        left_out = await node.client().subscribe("#", resume={"s": Position("s1", 1)})
+        assert left_out["recovered"] is False
+        client = node.client()
+        given = await client.subscribe("#", EARLIEST, resume={"s": Position("s1", 1)})
+        assert given["recovered"] is True
+        assert sorted(await client.ids(2)) == ["s2", "t1"]
+
+
+async def test_caught_up_comes_where_no_stream_is_concerned() -> None:
+    async with world() as node:
+        client = node.client()
+        reply = await client.subscribe("live/#", EARLIEST)
+        assert reply["positions"] == {}
+        await client.until(client.other)
+        assert client.other() == [{"op": "caught_up", "filter": "live/#"}]
+
+
+async def test_a_store_that_is_away_refuses_and_leaves_nothing_behind() -> None:
+    async with world() as node:
+        node.store.away = True
+        client = node.client()
+        with pytest.raises(StreamUnavailable):
+            await client.subscribe("s/#")
+        assert client.outbox.subscriptions == {}
+        assert node.hub.statistics().filters == 0
+        node.store.away = False
+        assert (await client.subscribe("s/#"))["op"] == "subscribed"
+
+
+async def test_a_refused_change_leaves_the_subscription_as_it_was() -> None:
+    async with world() as node:
+        client = node.client()
+        await client.subscribe("s/#")
+        node.store.away = True
+        with pytest.raises(StreamUnavailable):
+            await client.subscribe("s/#", EARLIEST)
+        node.store.away = False
+        node.append(1)
+        assert await client.ids(1) == ["s1"]
+
+
+async def test_an_outage_is_only_a_delay() -> None:
+    async with world() as node:
+        client = node.client()
+        await client.subscribe("s/#")
+        node.store.away = True
+        node.append(3)
+        await client.until(lambda: node.following.tails._tails["s"].error)
+        with pytest.raises(StreamUnavailable):
+            await node.client().subscribe("s/a")
+        node.store.away = False
+        assert await client.ids(3) == ["s1", "s2", "s3"]
+        assert client.other() == []
+
+
+async def test_the_same_filter_again_may_ask_for_history() -> None:
+    async with world() as node:
+        node.append(2)
+        client = node.client()
+        await client.subscribe("s/#")
+        node.append(1)
+        await client.ids(1)
+        client.frames.clear()
+        await client.subscribe("s/#", EARLIEST)
+        assert await client.ids(3) == ["s1", "s2", "s3"]
+        node.append(1)
+        assert (await client.ids(4))[-1] == "s4"
+
+
+async def test_a_subscription_that_new_grants_end_is_never_confirmed() -> None:
+    async with world() as node:
+        client = node.client()
+        answer = node.subscriber.subscribe(client.outbox, Subscribe("s/#"), EVERYTHING)
+        assert isinstance(answer, asyncio.Future)
+        assert await node.subscriber.restrict(client.outbox, NOTHING) == ["s/#"]
+        with pytest.raises(NotPermitted):
+            await answer
+        await asyncio.sleep(0.01)
+        assert client.frames == []
+
+
+async def test_a_connection_that_ends_meanwhile_is_not_answered() -> None:
+    async with world() as node:
+        client = node.client()
+        answer = node.subscriber.subscribe(client.outbox, Subscribe("s/#"), EVERYTHING)
+        assert isinstance(answer, asyncio.Future)
+        node.subscriber.end(client.outbox)
+        with pytest.raises(asyncio.CancelledError):
+            await answer
+        assert node.hub.statistics().filters == 0
+
+
+async def test_a_log_found_shorter_than_it_was_begins_a_new_epoch() -> None:
+    async with world() as node:
+        client = node.client()
+        await client.subscribe("s/#")
+        node.append(5)
+        await client.ids(5)
+        node.store.logs["s"].lose_end(2)
+        node.store.notify()
+        assert await client.ids(8) == ["s1", "s2", "s3", "s4", "s5", "s1", "s2", "s3"]
+        assert client.other() == [
+            {"op": "gap", "reason": "epoch", "dropped": None, "filter": "s/#", "stream": "s", "epoch": "s2"}
+        ]
+
+
+async def test_a_slow_reader_spills_and_is_live_again() -> None:
+    async with world() as node:
+        slow, quick = node.client(messages=4), node.client()
+        await slow.subscribe("s/#")
+        await quick.subscribe("s/#")
+        node.hub.block(slow.outbox, 0, now=0.0)
+        node.append(50)
+        await quick.ids(50)
+        assert slow.outbox.waiting_messages == 4
+        node.delivery.resume(slow.outbox)
+        everything = [f"s{number}" for number in range(1, 51)]
+        assert await slow.ids(50) == await quick.ids(50) == everything
+        await slow.until(lambda: slow.outbox.spill is None)
+        node.append(1)
+        assert (await slow.ids(51))[-1] == "s51"
+        assert slow.other() == []
+
+
+async def test_many_who_come_back_share_what_is_read() -> None:
+    async with world(window_messages=5) as node:
+        node.append(200)
+        clients = [node.client() for _ in range(40)]
+        await asyncio.gather(*(client.subscribe("s/#", EARLIEST) for client in clients))
+        for client in clients:
+            assert len(await client.ids(200)) == 200
+        # The model's store gives seven publications a page.
+        assert node.following.catching_up.statistics().pages < 80
+
+
+async def test_the_last_interest_lets_the_tail_linger_and_then_end() -> None:
+    async with world() as node:
+        tails = node.following.tails
+        now = 0.0
+        tails._clock = lambda: now
+        client = node.client()
+        await client.subscribe("s/#")
+        node.subscriber.end(client.outbox)
+        (path,) = tails.paths("s/#")
+        node.append(1)
+        await client.until(lambda: path.tail.last == 1)
+        now = 31.0
+        node.append(1)
+        await client.until(lambda: path.window is None)
+        reply = await node.client().subscribe("s/#")
+        assert reply["positions"]["s"]["offset"] == 2
+
+
+async def test_a_loss_between_the_nodes_is_told_to_those_alone_who_hear_live_topics() -> None:
+    async with world("s", "t") as node:
+        clients = {each: node.client() for each in ("s/#", "t/a", "#", "+/a", "live/#")}
+        for topic_filter, client in clients.items():
+            await client.subscribe(topic_filter)
+        node.delivery.announce_loss(lambda _: True, None)
+        await until(lambda: not node.hub.unwritten)
+        told = {topic_filter for topic_filter, client in clients.items() if client.other()}
+        assert told == {"#", "+/a", "live/#"}

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.engine.runtime.deadlines import Deadlines
+from gateway.transports.server.server_context import LimitedLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class FakeLoop:
+    """A clock that is moved by hand, and the timers that are due on it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> object:
+        self.timers.append((when, callback))
+        return callback
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        callback()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        due = [timer for timer in self.timers if timer[0] <= self.now]
+        self.timers = [timer for timer in self.timers if timer[0] > self.now]
+        for _, callback in due:
+            callback()
+
+
+def make(seconds: float = 10) -> tuple[Any, Deadlines, list[str]]:
+    loop: Any = FakeLoop()
+    return loop, Deadlines(loop, seconds), []
+
+
+def test_a_deadline_calls_once_when_its_time_is_over() -> None:
+    loop, deadlines, expired = make()
+    deadlines.start("a", lambda: expired.append("a"))
+
+    loop.pass_time(9)
+    assert expired == []
+    loop.pass_time(1)
+    loop.pass_time(20)
+    assert expired == ["a"]
+    assert "a" not in deadlines
+
+
+def test_a_stopped_deadline_does_not_call() -> None:
+    loop, deadlines, expired = make()
+    deadlines.start("a", lambda: expired.append("a"))
+    deadlines.start("b", lambda: expired.append("b"))
+    deadlines.stop("a")
+    deadlines.stop("never started")
+
+    loop.pass_time(30)
+
+    assert expired == ["b"]
+
+
+def test_a_deadline_started_anew_begins_again() -> None:
+    loop, deadlines, expired = make()
+    deadlines.start("a", lambda: expired.append("old"))
+    loop.pass_time(6)
+    deadlines.start("a", lambda: expired.append("new"))
+
+    loop.pass_time(6)
+    assert expired == []
+    loop.pass_time(4)
+    assert expired == ["new"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["start", "stop", "wait"]), st.integers(0, 5)), max_size=60))
+def test_any_history_expires_as_a_timer_each_would_and_holds_one_timer(history: list) -> None:
+    loop, deadlines, expired = make(3)
+    due: dict[int, float] = {}
+    expected: list[int] = []
+
+    for what, number in history:
+        if what == "start":
+            deadlines.start(number, lambda number=number: expired.append(number))
+            due.pop(number, None)
+            due[number] = loop.now + 3
+        elif what == "stop":
+            deadlines.stop(number)
+            due.pop(number, None)
+        else:
+            loop.pass_time(number)
+            late = [owner for owner, when in due.items() if when <= loop.now]
+            expected += late
+            for owner in late:
+                del due[owner]
+        assert expired == expected
+        assert len(deadlines) == len(due)
+        assert len(loop.timers) <= 1
+
+
+def test_a_flood_of_one_kind_is_summed_up(caplog: Any) -> None:
+    loop: Any = FakeLoop()
+    log = LimitedLog(loop, logging.getLogger("test"))
+
+    for number in range(100):
+        log.warning("refused: %d", number)
+    log.warning("another kind")
+    loop.pass_time(10)
+    log.warning("refused: %d", 100)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused: 0",
+        "refused: 1",
+        "refused: 2",
+        "another kind",
+        "97 more like this: refused: %d",
+        "refused: 100",
+    ]
