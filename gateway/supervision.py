@@ -30,7 +30,7 @@ _BACKOFF: Final = Backoff(first_seconds=0.1, limit_seconds=5.0)
 _log = logging.getLogger("gateway.supervision")
 
 
-class Ended(Exception):  # noqa: N818 - says what happened
+class TaskEnded(Exception):  # noqa: N818 - says what happened
     """A task that is meant for ever has ended by itself."""
 
 
@@ -95,7 +95,7 @@ class Supervision:
                     return
                 failures = self._backoff.failures(failures, lived_seconds=loop.time() - began)
                 self._failing[me] = (name, failures)
-                self.failed(name, error or Ended(f"{name} has ended, and is meant for ever"))
+                self.failed(name, error or TaskEnded(f"{name} has ended, and is meant for ever"))
                 if failures >= GIVEN_UP_AFTER:
                     self.give_up(name)
                 await asyncio.sleep(self._backoff.wait(failures))

@@ -13,7 +13,7 @@ from gateway.core.session.session import SessionLimits
 from gateway.core.session.throttle import Rates
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.admission import AdmissionLimits
-from gateway.http_api.publishing.limits import IngestLimits
+from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.webhooks.endpoint import Hook
 from gateway.transports.http.connection_room import RoomLimits
 from gateway.transports.http.protocol import RequestLimits
@@ -191,9 +191,9 @@ def codec(limits: Limits) -> GatewayV1:
     )
 
 
-def ingest_limits(limits: Limits) -> IngestLimits:
+def publishing_limits(limits: Limits) -> PublishingLimits:
     """The bounds of publishing over HTTP."""
-    return IngestLimits(
+    return PublishingLimits(
         message=message_limits(limits),
         batch_items=limits.batch_items,
         batch_bytes=limits.batch_bytes,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.codecs.control_v1 import ControlV1
 from gateway.core.cluster.control import LONGEST_HOST
-from gateway.core.cluster.info import NodeFacts
+from gateway.core.cluster.info import NodeInfo
 from gateway.core.cluster.membership import Membership
 from gateway.engine.administration import Administration
 from gateway.engine.cluster.administration import ClusterAdministration
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 def facts_of(
     node: str, *, sessions: Sessions, hub: Hub, agreement: StreamAgreement, partitions: int
-) -> Callable[[], NodeFacts]:
+) -> Callable[[], NodeInfo]:
     """Return what tells about this node; it begins now."""
     name = socket.gethostname()[:LONGEST_HOST]
     release = version("fanout-gateway")
     started = int(time.time() * 1000)
 
-    def facts() -> NodeFacts:
+    def facts() -> NodeInfo:
         connections, subscriptions = len(sessions.open), hub.statistics().subscriptions
-        return NodeFacts(
+        return NodeInfo(
             node,
             name,
             release,
@@ -60,7 +60,7 @@ def build_administration(
     sessions: Sessions,
     blocks: BlockList,
     *,
-    facts: Callable[[], NodeFacts],
+    facts: Callable[[], NodeInfo],
     clock: Callable[[], float],
     live: CapturedLive | None = None,
     partitions: PartitionDifference | None = None,

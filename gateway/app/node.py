@@ -26,7 +26,7 @@ from gateway.engine.administration import GuardedAuthenticator
 from gateway.engine.admission import Admission
 from gateway.engine.authentication import Authentication
 from gateway.engine.cluster.partition_difference import PartitionDifference
-from gateway.engine.delivery import Delivery
+from gateway.engine.delivery import DeliveryService
 from gateway.engine.lasting import LastingRequests
 from gateway.engine.metrics.node_metrics import register_cluster_metrics, register_metrics
 from gateway.engine.metrics.refusals import Refusals
@@ -109,7 +109,7 @@ class Gateway:
         )
         self._refusals = Refusals()
         self._streams = build_streams(settings, self._bus, self._supervision, self._refusals)
-        self._delivery = Delivery(self.hub)
+        self._delivery = DeliveryService(self.hub)
         self._streams.tell_losses(self._delivery)
         self._following = self._streams.follow(self.hub, self._delivery)
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
@@ -261,7 +261,7 @@ class Gateway:
 
     def _routes(self) -> list[BaseRoute]:
         settings, limits = self._settings, self._settings.limits
-        ingest_limits = arguments.ingest_limits(limits)
+        publishing_limits = arguments.publishing_limits(limits)
         authenticate = request_authenticator(self._authenticator, self._credentials)
         administrator = administrators(authenticate)
         lasting = LastingRequests(self._sessions, self._authenticator, clock=self._clock)
@@ -271,7 +271,7 @@ class Gateway:
             self.publisher,
             authenticate,
             lasting=lasting,
-            limits=ingest_limits,
+            limits=publishing_limits,
             bodies=unverified,
         )
         doors.register_hook_metrics(self.metrics, hooks)
@@ -281,7 +281,7 @@ class Gateway:
                 publisher=self.publisher,
                 authenticate=authenticate,
                 lasting=lasting,
-                limits=ingest_limits,
+                limits=publishing_limits,
                 bodies=bodies,
             ),
             *hooks.routes(),
@@ -303,7 +303,7 @@ class Gateway:
                 administrator=administrator,
                 check_anonymous=self._origins.check_anonymous,
             ),
-            *description_routes(ingest_limits),
+            *description_routes(publishing_limits),
         ]
         if settings.server.console:
             routes += console_routes()

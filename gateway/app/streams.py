@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.core.fanout.hub import Hub
     from gateway.core.streams.configuration import StreamMap
     from gateway.core.topics.grammar import TopicLimits
-    from gateway.engine.delivery import Delivery
+    from gateway.engine.delivery import DeliveryService
     from gateway.engine.lasting import LastingRequests
     from gateway.engine.metrics.refusals import Refusals
     from gateway.http_api.authentication import RequestAuthenticator
@@ -79,7 +79,7 @@ class StreamParts:
             await self.store.start()
             self._opened = True
 
-    def follow(self, hub: Hub, delivery: Delivery) -> Following | None:
+    def follow(self, hub: Hub, delivery: DeliveryService) -> Following | None:
         """Make what reads streams for the subscriptions of ``hub``; None where there are no streams."""
         if self.watched is None:
             return None
@@ -87,7 +87,7 @@ class StreamParts:
         following.tails.both_ways = lambda: self.agreement.both_ways
         return following
 
-    def tell_losses(self, delivery: Delivery) -> None:
+    def tell_losses(self, delivery: DeliveryService) -> None:
         """Have ``delivery`` tell subscribers of what nodes with other streams may have kept from them."""
         if self.live is not None:
             self.live.announce = delivery.announce_loss

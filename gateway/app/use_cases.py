@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.app import arguments
-from gateway.core.session.idempotency import AnswerWindow
+from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.core.session.rate import KeyedRates
-from gateway.engine.publishing import Publisher, Receipt
+from gateway.engine.publishing import PublishService, Receipt
 from gateway.engine.runtime.upkeep import Upkeep
-from gateway.engine.subscribing import Subscriber
+from gateway.engine.subscribing import SubscribeService
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,13 +46,15 @@ def watch_tasks(supervision: Supervision, metrics: Metrics, health: Health) -> N
     health.given_up = supervision.given_up
 
 
-def build_publisher(limits: Limits, bus: Bus, refusals: Refusals, *, appender: Appender | None) -> Publisher:
+def build_publisher(
+    limits: Limits, bus: Bus, refusals: Refusals, *, appender: Appender | None
+) -> PublishService:
     """Build the way in; ``appender`` takes what streams capture, None where there are none."""
-    answers: AnswerWindow[Receipt] = AnswerWindow(
+    answers: IdempotencyWindow[Receipt] = IdempotencyWindow(
         seconds=limits.idempotency_window, entries=limits.idempotency_entries
     )
     per_second = limits.publishes_per_second_per_subject
-    return Publisher(
+    return PublishService(
         bus,
         answers=answers,
         topic_limits=arguments.topic_limits(limits),
@@ -65,9 +67,9 @@ def build_publisher(limits: Limits, bus: Bus, refusals: Refusals, *, appender: A
 
 def build_subscriber(
     limits: Limits, hub: Hub, bus: Bus, *, refusals: Refusals, following: Following | None
-) -> Subscriber:
+) -> SubscribeService:
     """Build what carries out subscriptions; ``following`` reads streams, None where there are none."""
-    return Subscriber(
+    return SubscribeService(
         hub,
         bus,
         topic_limits=arguments.topic_limits(limits),

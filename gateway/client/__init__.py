@@ -3,7 +3,7 @@
 from gateway.client.client import Client, ClientStatistics
 from gateway.client.errors import ClientClosed, CommandTimeout, ConnectFailed, ConnectionLost
 from gateway.client.message import Message
-from gateway.client.subscription import Subscription
+from gateway.client.subscription import ClientSubscription as Subscription
 from gateway.core.messages.commands import Position
 from gateway.core.messages.events import Gap, Published
 from gateway.core.timing.backoff import Backoff

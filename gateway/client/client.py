@@ -12,12 +12,12 @@ from gateway.client.dialler import Dialler, Token
 from gateway.client.ending import Ending
 from gateway.client.errors import ClientClosed
 from gateway.client.link import Link
-from gateway.client.positions import Beginning, ResumeFrom, StartFrom, parse_positions, parse_start
+from gateway.client.positions import ResumeFrom, StartFrom, SubscriptionStart, parse_positions, parse_start
 from gateway.client.publishing import ANY_SIZE, Publishing, PublishOptions
+from gateway.client.read_gate import ReadGate
 from gateway.client.routes import Routes
-from gateway.client.subscription import Subscription
+from gateway.client.subscription import ClientSubscription
 from gateway.client.time_limit import time_limit
-from gateway.client.valve import Valve
 from gateway.core.messages.commands import Overflow, Ping
 from gateway.core.timing.backoff import Backoff
 from gateway.core.topics.grammar import parse_filter
@@ -96,7 +96,7 @@ class Client:
         self.address = websocket_address(url)
         self._timeout = timeout
         self._retry_first = retry_first
-        self._valve = Valve()
+        self._valve = ReadGate()
         self._routes = Routes()
         dialler = Dialler(self.address, token, tls, open_seconds=timeout, frame_bytes=frame_bytes)
         self._link = Link(
@@ -167,7 +167,7 @@ class Client:
         on_caught_up: Callable[[], None] | None = ...,
         buffer: int = ...,
         reserve: int | None = ...,
-    ) -> Subscription[Message]: ...
+    ) -> ClientSubscription[Message]: ...
     @overload
     def subscribe(
         self,
@@ -181,7 +181,7 @@ class Client:
         on_caught_up: Callable[[], None] | None = ...,
         buffer: int = ...,
         reserve: int | None = ...,
-    ) -> Subscription[Message | Gap]: ...
+    ) -> ClientSubscription[Message | Gap]: ...
     def subscribe(
         self,
         topic_filter: str,
@@ -194,7 +194,7 @@ class Client:
         on_caught_up: Callable[[], None] | None = None,
         buffer: int = 1000,
         reserve: int | None = None,
-    ) -> Subscription[Message] | Subscription[Message | Gap]:
+    ) -> ClientSubscription[Message] | ClientSubscription[Message | Gap]:
         """The messages that match; subscribed when iterated over, or entered with ``async with``.
 
         Args:
@@ -216,13 +216,13 @@ class Client:
                 where two subscriptions have one filter and one of them asks for history.
             ValueError: an overflow policy that doesn't exist, a ``start`` or ``resume`` that is not valid.
         """
-        return Subscription(
+        return ClientSubscription(
             self._link,
             self._routes,
             self._valve,
             parse_filter(topic_filter, ANY_SIZE),
             overflow=Overflow(overflow),
-            beginning=Beginning(parse_start(start), parse_positions(resume)),
+            beginning=SubscriptionStart(parse_start(start), parse_positions(resume)),
             gaps=gaps,
             on_gap=on_gap,
             on_caught_up=on_caught_up,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
     from gateway.client.ending import Ending
-    from gateway.client.valve import Valve
+    from gateway.client.read_gate import ReadGate
     from gateway.core.messages.commands import Command
     from gateway.core.messages.events import Event, Welcome
 
@@ -40,7 +40,7 @@ ANSWER_SECONDS = 2.0
 """How long replies are waited for after a ``goaway``: by then a gateway that drains has answered."""
 
 
-class Connection:
+class GatewayConnection:
     """An open connection after its ``welcome``; ``read`` owns the receiving side.
 
     Attributes:
@@ -51,7 +51,7 @@ class Connection:
     """
 
     def __init__(
-        self, socket: ClientConnection, welcome: Welcome, valve: Valve, *, expires: float | None = None
+        self, socket: ClientConnection, welcome: Welcome, valve: ReadGate, *, expires: float | None = None
     ) -> None:
         self.welcome = welcome
         self.expires = expires

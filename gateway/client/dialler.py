@@ -13,7 +13,7 @@ import anyio
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from gateway.client.connection import Connection
+from gateway.client.connection import GatewayConnection
 from gateway.client.errors import ConnectFailed
 from gateway.client.incoming import decode_frame
 from gateway.client.renewal import expires_at
@@ -24,7 +24,7 @@ from gateway.errors import GatewayError, Unauthenticated, Unavailable
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
-    from gateway.client.valve import Valve
+    from gateway.client.read_gate import ReadGate
 
 Token: TypeAlias = str | Callable[[], Awaitable[str]] | None
 """A bearer token, or how to get a fresh one: it is called for every connection, and to renew."""
@@ -89,7 +89,7 @@ class Dialler:
             raise Unauthenticated(f"the token function must return a str, not {type(token).__name__}")
         return token
 
-    async def dial(self, valve: Valve) -> Connection:
+    async def dial(self, valve: ReadGate) -> GatewayConnection:
         """Connect and wait for ``welcome``.
 
         Raises:
@@ -104,7 +104,9 @@ class Dialler:
         with anyio.fail_after(deadline - anyio.current_time()):
             socket = await self._connect({} if token is None else {"Authorization": f"Bearer {token}"})
             try:
-                return Connection(socket, await self._welcome(socket), valve, expires=expires_at(token))
+                return GatewayConnection(
+                    socket, await self._welcome(socket), valve, expires=expires_at(token)
+                )
             except BaseException:
                 socket.transport.abort()
                 raise

@@ -19,13 +19,13 @@ from gateway.core.messages.events import CaughtUp, Event, Failure, Gap, Subscrib
 from gateway.errors import GatewayError, InternalError, TokenExpired, TooLarge
 
 if TYPE_CHECKING:
-    from gateway.client.connection import Connection
+    from gateway.client.connection import GatewayConnection
     from gateway.client.dialler import Dialler
     from gateway.client.ending import Ending
+    from gateway.client.read_gate import ReadGate
     from gateway.client.replies import Answer
     from gateway.client.route import Route
     from gateway.client.routes import Routes
-    from gateway.client.valve import Valve
     from gateway.core.timing.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Link:
         self,
         dialler: Dialler,
         routes: Routes,
-        valve: Valve,
+        valve: ReadGate,
         *,
         backoff: Backoff,
         ping_interval: float,
@@ -55,7 +55,7 @@ class Link:
         self._valve = valve
         self._backoff = backoff
         self._ping = (ping_interval, ping_timeout)
-        self._connection: Connection | None = None
+        self._connection: GatewayConnection | None = None
         self._turned = anyio.Event()
         self._changed = anyio.Event()
         self._failures = 0
@@ -69,11 +69,11 @@ class Link:
         self.gaps = 0
 
     @property
-    def current(self) -> Connection | None:
+    def current(self) -> GatewayConnection | None:
         """The connection that commands go to now, if there is one."""
         return self._connection
 
-    async def connected(self) -> Connection:
+    async def connected(self) -> GatewayConnection:
         """Wait for a connection on which every subscription was asked for.
 
         Raises:
@@ -107,14 +107,14 @@ class Link:
             self._routes.close(None if isinstance(failure, ClientClosed) else failure)
             self._turned.set()
 
-    async def dial(self) -> Connection | Ending:
+    async def dial(self) -> GatewayConnection | Ending:
         """Try once to connect."""
         try:
             return await self._dialler.dial(self._valve)
         except (OSError, EOFError, WebSocketException, GatewayError) as error:
             return ending.not_connected(error)
 
-    async def run(self, opened: Connection | Ending) -> None:
+    async def run(self, opened: GatewayConnection | Ending) -> None:
         """Serve ``opened`` and every connection after it, until one ends for good; ``close`` is then done.
 
         Cancel it to close.
@@ -151,7 +151,7 @@ class Link:
         self._rejected = True
         return first
 
-    async def _serve(self, connection: Connection) -> Ending:
+    async def _serve(self, connection: GatewayConnection) -> Ending:
         self.connects += 1
         try:
             async with anyio.create_task_group() as tasks:
@@ -167,7 +167,7 @@ class Link:
             self._disconnected(connection)
             await connection.close()
 
-    def _disconnected(self, connection: Connection) -> None:
+    def _disconnected(self, connection: GatewayConnection) -> None:
         self._connection = None
         self._turned = anyio.Event()
         self._postponed.clear()
@@ -177,7 +177,7 @@ class Link:
         connection.replies.fail(ConnectionLost("the client is closed"))
         connection.ended.set()
 
-    async def _keep_wire(self, connection: Connection) -> None:
+    async def _keep_wire(self, connection: GatewayConnection) -> None:
         """Send what makes the wire equal to what is wanted, again and again as that changes."""
         try:
             while True:
@@ -193,17 +193,17 @@ class Link:
         except ConnectionLost:
             pass  # The reader sees it too, and says how it ended.
 
-    async def _take_step(self, connection: Connection, step: Leave | Route) -> None:
+    async def _take_step(self, connection: GatewayConnection, step: Leave | Route) -> None:
         if isinstance(step, Leave):
             await self._unsubscribe(connection, step)
         else:
             await self._subscribe(connection, step)
 
-    async def _unsubscribe(self, connection: Connection, leave: Leave) -> None:
+    async def _unsubscribe(self, connection: GatewayConnection, leave: Leave) -> None:
         ref = connection.replies.expect(lambda _: leave.done.set())
         await connection.send(Unsubscribe(leave.filter, ref=ref))
 
-    async def _subscribe(self, connection: Connection, route: Route) -> None:
+    async def _subscribe(self, connection: GatewayConnection, route: Route) -> None:
         ref = connection.replies.expect(lambda answer: self._subscribed(route, answer))
         try:
             await connection.send(route.ask(ref))

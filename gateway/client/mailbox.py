@@ -12,7 +12,7 @@ from gateway.core.messages.events import CaughtUp, Gap
 
 if TYPE_CHECKING:
     from gateway.client.message import Message
-    from gateway.client.valve import Valve
+    from gateway.client.read_gate import ReadGate
     from gateway.errors import GatewayError
 
 Item: TypeAlias = "Message | Gap | CaughtUp | Began"
@@ -40,7 +40,7 @@ class Mailbox:
     def __init__(
         self,
         topic_filter: str,
-        valve: Valve,
+        valve: ReadGate,
         *,
         size: int,
         reserve: int,

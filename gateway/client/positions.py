@@ -36,7 +36,7 @@ ResumeFrom: TypeAlias = Mapping[str, Position] | Mapping[str, PositionFields]
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class SubscriptionStart:
     """What a subscription asks for: ``resume`` where it names a stream, ``start`` in all others."""
 
     start: Start = START_NEW
@@ -48,7 +48,7 @@ class Beginning:
         return bool(self.resume) or self.start.kind is not StartKind.NEW
 
 
-FROM_NOW = Beginning()
+FROM_NOW = SubscriptionStart()
 
 
 @dataclass(frozen=True, slots=True)

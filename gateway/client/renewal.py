@@ -19,7 +19,7 @@ from gateway.core.messages.events import Authenticated
 from gateway.errors import GatewayError, TokenExpired
 
 if TYPE_CHECKING:
-    from gateway.client.connection import Connection
+    from gateway.client.connection import GatewayConnection
     from gateway.client.dialler import Dialler
 
 log = logging.getLogger(__name__)
@@ -60,14 +60,14 @@ class Renewal:
         if self._failure is not None and not isinstance(self._failure, ConnectionLost):
             raise self._failure
 
-    async def run(self, connection: Connection) -> None:
+    async def run(self, connection: GatewayConnection) -> None:
         """Renew for as long as ``connection`` lasts."""
         try:
             await self._keep(connection)
         finally:
             self._settle()
 
-    async def _keep(self, connection: Connection) -> None:
+    async def _keep(self, connection: GatewayConnection) -> None:
         expires = connection.expires
         wait = _ahead(expires)
         while True:
@@ -92,7 +92,7 @@ class Renewal:
         self._settled.set()
         self._settled = anyio.Event()
 
-    async def _renew(self, connection: Connection) -> float | None:
+    async def _renew(self, connection: GatewayConnection) -> float | None:
         """Return when the new credential expires."""
         token = await self._dialler.fresh_token()
         if token is None:

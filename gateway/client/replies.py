@@ -11,7 +11,7 @@ from gateway.errors import GatewayError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.client.valve import Valve
+    from gateway.client.read_gate import ReadGate
 
 Answer: TypeAlias = Event | GatewayError
 
@@ -23,7 +23,7 @@ class Replies:
     message behind it. While any command waits, the valve is open.
     """
 
-    def __init__(self, valve: Valve) -> None:
+    def __init__(self, valve: ReadGate) -> None:
         self._valve = valve
         self._handlers: dict[int, Callable[[Answer], None]] = {}
         self._last = 0

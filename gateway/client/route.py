@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from gateway.client.positions import FROM_NOW, Began, Beginning, Positions
+from gateway.client.positions import FROM_NOW, Began, Positions, SubscriptionStart
 from gateway.core.messages.commands import START_NEW, StartKind, Subscribe
 from gateway.core.messages.events import Gap
 
@@ -45,7 +45,7 @@ class Route:
 
     filter: str
     overflow: Overflow
-    beginning: Beginning = FROM_NOW
+    beginning: SubscriptionStart = FROM_NOW
     received: Positions = field(default_factory=Positions)
     mailboxes: list[Mailbox] = field(default_factory=list)
     missed: list[Mailbox] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Route:
         self.asked = True
         if self.live:
             return Subscribe(self.filter, overflow=self.overflow, ref=ref)
-        now = Beginning(self._start, self.received.current())
+        now = SubscriptionStart(self._start, self.received.current())
         self.catching_up = now.asks_history
         return Subscribe(self.filter, now.resume or None, now.start, overflow=self.overflow, ref=ref)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from gateway.client.positions import FROM_NOW, Began, Beginning
+from gateway.client.positions import FROM_NOW, Began, SubscriptionStart
 from gateway.client.route import Route
 from gateway.core.messages.events import CaughtUp, Gap
 from gateway.core.topics.trie import FilterIndex
@@ -58,7 +58,12 @@ class Routes:
             yield from route.mailboxes
 
     def attach(
-        self, topic_filter: str, mailbox: Mailbox, *, overflow: Overflow, beginning: Beginning = FROM_NOW
+        self,
+        topic_filter: str,
+        mailbox: Mailbox,
+        *,
+        overflow: Overflow,
+        beginning: SubscriptionStart = FROM_NOW,
     ) -> Route:
         """Let ``mailbox`` share the filter's route; the overflow policy asked for last holds for all.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 import anyio
 
 from gateway.client.mailbox import Mailbox, MailboxClosed
-from gateway.client.positions import Beginning, PositionFields, Positions
+from gateway.client.positions import PositionFields, Positions, SubscriptionStart
 from gateway.client.time_limit import time_limit
 from gateway.core.messages.events import CaughtUp, Gap
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.client.link import Link
+    from gateway.client.read_gate import ReadGate
     from gateway.client.route import Route
     from gateway.client.routes import Routes
-    from gateway.client.valve import Valve
     from gateway.core.messages.commands import Overflow
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 Item_co = TypeVar("Item_co", covariant=True)
 
 
-class Subscription(Generic[Item_co]):
+class ClientSubscription(Generic[Item_co]):
     """The messages of one topic filter, made by ``Client.subscribe``.
 
     ``async for`` on it subscribes, and unsubscribes when the loop ends in whatever way. Inside ``async with``
@@ -42,11 +42,11 @@ class Subscription(Generic[Item_co]):
         self,
         link: Link,
         routes: Routes,
-        valve: Valve,
+        valve: ReadGate,
         topic_filter: str,
         *,
         overflow: Overflow,
-        beginning: Beginning,
+        beginning: SubscriptionStart,
         gaps: bool,
         on_gap: Callable[[Gap], None] | None,
         on_caught_up: Callable[[], None] | None,

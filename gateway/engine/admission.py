@@ -37,7 +37,7 @@ class AdmissionLimits:
     connects_per_second: float = 0.0
 
 
-class Place:
+class ConnectionQuota:
     """What one connection takes of its address's and its subject's share, until it leaves."""
 
     __slots__ = ("_address", "_admission", "_subject")
@@ -76,7 +76,7 @@ class Admission:
         per_second = limits.connects_per_second
         self._rates: KeyedRates[str] = KeyedRates(per_second, per_second * _BURST_SECONDS)
 
-    def enter(self, address: str) -> Place:
+    def enter(self, address: str) -> ConnectionQuota:
         """Take a place for a connection from ``address``; the caller must see to it that it leaves.
 
         Raises:
@@ -94,14 +94,14 @@ class Admission:
             self._refusals.count("connections_per_address")
             raise TooMany(f"one address may have {limits.per_address} connections")
         self._addresses[key] += 1
-        return Place(self, key)
+        return ConnectionQuota(self, key)
 
     def of_address(self, key: str) -> int:
         """How many places an address has taken; ``key`` is its ``address_key``."""
         return self._addresses.get(key, 0)
 
     def count_subject(self, subject: str) -> None:
-        """Count one more connection of ``subject``; see ``Place.identify``."""
+        """Count one more connection of ``subject``; see ``ConnectionQuota.identify``."""
         limit = self._limits.per_subject
         if limit and self._subjects[subject] >= limit:
             self._refusals.count("connections_per_subject")
@@ -109,7 +109,7 @@ class Admission:
         self._subjects[subject] += 1
 
     def leave(self, key: str, subject: str | None) -> None:
-        """See ``Place.leave``."""
+        """See ``ConnectionQuota.leave``."""
         _decrease(self._addresses, key)
         if subject is not None:
             _decrease(self._subjects, subject)

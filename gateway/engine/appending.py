@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.engine.runtime.deadlines import Deadlines
+from gateway.engine.runtime.timeout_queue import TimeoutQueue
 from gateway.errors import BusUnavailable, Conflict, GatewayError, StreamUnavailable
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Appender:
         self._store = store
         self._seconds = seconds
         self._live = live
-        self._deadlines: Deadlines | None = None
+        self._deadlines: TimeoutQueue | None = None
         self._counts = {each.name: _Counts() for each in streams}
 
     def append(
@@ -106,7 +106,7 @@ class Appender:
             raise
         answer: asyncio.Future[Receipt] = kept.get_loop().create_future()
         if self._deadlines is None:
-            self._deadlines = Deadlines(answer.get_loop(), self._seconds)
+            self._deadlines = TimeoutQueue(answer.get_loop(), self._seconds)
         self._deadlines.start(answer, partial(self._give_up, answer, stream))
         kept.add_done_callback(partial(self._settle, answer, publication, stream, size))
         return answer

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from gateway.auth.principal import Authenticator, Principal
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.commands import Authenticate
-    from gateway.engine.admission import Place
-    from gateway.engine.subscribing import Subscriber
+    from gateway.engine.admission import ConnectionQuota
+    from gateway.engine.subscribing import SubscribeService
 
 
 class Authentication:
     """Carries ``auth`` out for all transports."""
 
     def __init__(
-        self, authenticator: Authenticator, subscriber: Subscriber, *, wall_clock: Callable[[], float]
+        self, authenticator: Authenticator, subscriber: SubscribeService, *, wall_clock: Callable[[], float]
     ) -> None:
         self._authenticator = authenticator
         self._subscriber = subscriber
@@ -37,7 +37,7 @@ class Authentication:
         return await self._authenticator.authenticate(token)
 
     async def take_on(
-        self, principal: Principal, former: Principal | None, outbox: Outbox, place: Place
+        self, principal: Principal, former: Principal | None, outbox: Outbox, place: ConnectionQuota
     ) -> list[Event]:
         """Have a connection that was ``former``'s speak for ``principal``; no command may come meanwhile.
 

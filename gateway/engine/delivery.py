@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.events import Event
     from gateway.core.messages.publication import Publication
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 _SLICE = 256
 """Connections written before other work gets its turn, where they are written fast enough."""
@@ -41,7 +41,7 @@ _DRAIN_BYTES = 64 * 1024
 _log = logging.getLogger("gateway.delivery")
 
 
-class Delivery:
+class DeliveryService:
     """The one path in for every publication, and the only place that writes to sinks.
 
     Attributes:
@@ -62,7 +62,7 @@ class Delivery:
         elif not self._scheduled:
             self._schedule()
 
-    def deliver_captured(self, publication: Publication, path: StreamPath) -> None:
+    def deliver_captured(self, publication: Publication, path: FollowedStream) -> None:
         """As ``deliver``, for what the tail of a stream brings."""
         if self._hub.deliver_captured(publication, path):
             self.flush()

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import asyncio
 
     from gateway.bus.base import Bus
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
     from gateway.engine.following.tailing import Tails
 
 
-class Interests:
+class InterestRegistry:
     """The node's interest in each filter that somebody subscribes to, counted once.
 
     A filter is told to the bus only where it may match live topics, and to the tails of those streams of
@@ -26,7 +26,7 @@ class Interests:
         self._tails = tails
         self._awaited: dict[str, asyncio.Future[None]] = {}
 
-    def paths(self, topic_filter: str) -> tuple[StreamPath, ...]:
+    def paths(self, topic_filter: str) -> tuple[FollowedStream, ...]:
         """The streams of which ``topic_filter`` may match something."""
         return () if self._tails is None else self._tails.paths(topic_filter)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 import anyio
 
 from gateway.auth.claims import LEEWAY_SECONDS
-from gateway.core.cluster.info import ConnectionFacts
+from gateway.core.cluster.info import ConnectionInfo
 from gateway.errors import GatewayError, TokenExpired, Unavailable
 
 if TYPE_CHECKING:
@@ -172,9 +172,9 @@ class LastingRequest:
         """Whom it speaks for; None for an anonymous client."""
         return self.principal.subject
 
-    def facts(self) -> ConnectionFacts:
+    def facts(self) -> ConnectionInfo:
         """What administrators see of it."""
-        return ConnectionFacts(
+        return ConnectionInfo(
             session=self.id,
             subject=self.subject,
             peer=self._peer,

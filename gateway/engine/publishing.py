@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.bus.base import Bus
     from gateway.core.messages.commands import Publish
-    from gateway.core.session.idempotency import AnswerWindow
+    from gateway.core.session.idempotency import IdempotencyWindow
     from gateway.core.session.rate import KeyedRates
     from gateway.engine.appending import Appender
 
-__all__ = ["PublishStatistics", "Publisher", "Receipt"]
+__all__ = ["PublishService", "PublishStatistics", "Receipt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class PublishStatistics:
     repeated: int
 
 
-class Publisher:
+class PublishService:
     """Accepts publications for all doors."""
 
     def __init__(
         self,
         bus: Bus,
         *,
-        answers: AnswerWindow[Receipt],
+        answers: IdempotencyWindow[Receipt],
         topic_limits: TopicLimits,
         message_bytes: int,
         refusals: Refusals | None = None,

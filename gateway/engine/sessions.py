@@ -12,13 +12,13 @@ import anyio.lowlevel
 
 from gateway.core.messages.events import GoAway
 from gateway.core.session.session import CloseCode
-from gateway.core.timing.timer_wheel import Wheel
+from gateway.core.timing.timer_wheel import TimerWheel
 from gateway.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.cluster.info import ConnectionFacts
+    from gateway.core.cluster.info import ConnectionInfo
     from gateway.engine.metrics.refusals import Refusals
     from gateway.errors import GatewayError
 
@@ -49,7 +49,7 @@ class ClientSession(Protocol):
         """Whom it speaks for; None while it is anonymous."""
         ...
 
-    def facts(self) -> ConnectionFacts:
+    def facts(self) -> ConnectionInfo:
         """What administrators see of it."""
         ...
 
@@ -102,7 +102,7 @@ class Sessions:
         self._refusals = refusals
         self.open: dict[str, ClientSession] = {}
         self._slots: dict[str, int] = {}
-        self._wheel: Wheel[ClientSession] = Wheel(now=clock())
+        self._wheel: TimerWheel[ClientSession] = TimerWheel(now=clock())
         self._opened = self._refused = 0
         self.draining = False
 

@@ -10,10 +10,10 @@ from gateway.core.cluster.control import is_control
 from gateway.core.messages.commands import StartKind
 from gateway.core.messages.events import CaughtUp, Event, Subscribed, Unsubscribed
 from gateway.core.topics.grammar import TopicLimits, parse_filter
-from gateway.engine.answers import Answer, Answers
 from gateway.engine.following.following import asks_history
-from gateway.engine.interests import Interests
+from gateway.engine.interests import InterestRegistry
 from gateway.engine.metrics.refusals import Refusals
+from gateway.engine.pending_replies import PendingReplies, PendingReply
 from gateway.errors import BadCommand, BusUnavailable, GatewayError, NotPermitted, TooMany, TooManyShapes
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.fanout.subscription import Subscription
     from gateway.core.messages.commands import Subscribe, Unsubscribe
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
     from gateway.engine.following.following import Following
 
 _TURN_SECONDS: Final = 0.001
 """How long one connection's subscriptions are looked at before others get their turn."""
 
 
-class Subscriber:
+class SubscribeService:
     """Carries subscriptions out for all transports.
 
     The hub is joined before the bus is asked, so that nothing is missed in between; a node's interest is
@@ -52,11 +52,11 @@ class Subscriber:
         self._refusals = refusals or Refusals()
         self._following = following
         self._tails = None if following is None else following.tails
-        self._interests = Interests(bus, self._tails)
-        self._answers = Answers()
+        self._interests = InterestRegistry(bus, self._tails)
+        self._answers = PendingReplies()
         self._leaving = False  # `_let_leave` is about to be called
 
-    def subscribe(self, outbox: Outbox, command: Subscribe, grants: Grants) -> list[Event] | Answer:
+    def subscribe(self, outbox: Outbox, command: Subscribe, grants: Grants) -> list[Event] | PendingReply:
         """Subscribe ``outbox``.
 
         Returns:
@@ -154,7 +154,7 @@ class Subscriber:
 
     # Live topics
 
-    def _join(self, outbox: Outbox, command: Subscribe, paths: tuple[StreamPath, ...] = ()) -> None:
+    def _join(self, outbox: Outbox, command: Subscribe, paths: tuple[FollowedStream, ...] = ()) -> None:
         """Take the subscription into the hub; of streams it gets nothing yet."""
         try:
             first = self._hub.subscribe(outbox, command.filter, command.overflow, paths, live=not paths)
@@ -189,7 +189,7 @@ class Subscriber:
 
     def _after(
         self, asked: asyncio.Future[None], outbox: Outbox, topic_filter: str, events: list[Event]
-    ) -> Answer:
+    ) -> PendingReply:
         answer = self._answers.wait(outbox, topic_filter)
         mine = outbox.subscriptions[topic_filter]
 
@@ -208,8 +208,8 @@ class Subscriber:
     # Streams
 
     def _subscribe_to_streams(
-        self, outbox: Outbox, command: Subscribe, paths: tuple[StreamPath, ...]
-    ) -> list[Event] | Answer:
+        self, outbox: Outbox, command: Subscribe, paths: tuple[FollowedStream, ...]
+    ) -> list[Event] | PendingReply:
         assert self._following is not None
         topic_filter = command.filter
         earlier = outbox.subscriptions.get(topic_filter)
@@ -240,7 +240,7 @@ class Subscriber:
         command: Subscribe,
         mine: Subscription,
         new: bool,
-        answer: Answer,
+        answer: PendingReply,
     ) -> None:
         assert self._following is not None
         topic_filter = command.filter

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import RedisUnavailable
-from gateway.redis.wire import MESSAGES, Refused
+from gateway.redis.wire import MESSAGES, CommandRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -63,7 +63,7 @@ async def hear(
                 begun()
             elif concerns(reply, master):
                 told()
-    except Refused as exc:
+    except CommandRefused as exc:
         raise RedisUnavailable(f"Redis: a sentinel refuses to be listened to: {exc}") from exc
     finally:
         await wire.close()

@@ -31,7 +31,7 @@ UNSUBSCRIBED = frozenset({b"unsubscribe", b"sunsubscribe"})
 _CLOSED = "the connection is closed"
 
 
-class Refused(Exception):  # noqa: N818 - says what happened
+class CommandRefused(Exception):  # noqa: N818 - says what happened
     """The server answered a command with an error.
 
     Attributes:
@@ -43,7 +43,7 @@ class Refused(Exception):  # noqa: N818 - says what happened
         self.code = code
 
 
-class Moved(Refused):
+class Moved(CommandRefused):
     """Another server of the cluster has this key or channel now."""
 
 
@@ -102,7 +102,7 @@ class Wire:
         except ResponseError as exc:
             # redis-py takes the code out of the text where it knows it.
             text = str(exc)
-            raise Refused(text, exc.status_code or text.partition(" ")[0]) from exc
+            raise CommandRefused(text, exc.status_code or text.partition(" ")[0]) from exc
         except (RedisError, OSError) as exc:
             raise RedisUnavailable(f"Redis: {exc}") from exc
 
@@ -115,7 +115,7 @@ class Wire:
         await self.send([command])
         try:
             return await self.receive()
-        except Refused as exc:
+        except CommandRefused as exc:
             raise RedisUnavailable(f"Redis refuses {command[0]}: {exc}") from exc
 
     async def close(self) -> None:

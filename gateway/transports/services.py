@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from gateway.core.session.session import SessionLimits
     from gateway.engine.admission import Admission
     from gateway.engine.authentication import Authentication
-    from gateway.engine.delivery import Delivery
+    from gateway.engine.delivery import DeliveryService
     from gateway.engine.metrics.refusals import Refusals
-    from gateway.engine.publishing import Publisher
+    from gateway.engine.publishing import PublishService
     from gateway.engine.sessions import Sessions
-    from gateway.engine.subscribing import Subscriber
+    from gateway.engine.subscribing import SubscribeService
     from gateway.observability.connection_log import ConnectionLog
 
 
@@ -41,9 +41,9 @@ class Services:
     node: str
     codec: GatewayV1
     hub: Hub
-    delivery: Delivery
-    publisher: Publisher
-    subscriber: Subscriber
+    delivery: DeliveryService
+    publisher: PublishService
+    subscriber: SubscribeService
     sessions: Sessions
     credentials: Credentials | None
     confirm: Callable[[Principal], None]

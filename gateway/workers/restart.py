@@ -32,7 +32,7 @@ class RestartPolicy:
         return 0.0 if failures == 1 else self.backoff.ceiling(failures - 1)
 
 
-class Place:
+class ProcessSlot:
     """What one process after another fills: the second worker, say. Times are monotonic seconds.
 
     Attributes:

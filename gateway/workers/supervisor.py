@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from gateway.workers.offspring import Lifeline, fork
 from gateway.workers.pulse import LOOK_SECONDS, Pulse
-from gateway.workers.restart import Place, RestartPolicy
+from gateway.workers.restart import ProcessSlot, RestartPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,10 +96,12 @@ class Supervisor:
         self._clock = clock
         self._stop_seconds = stop_seconds
         self._hang_seconds = hang_seconds
-        self._pulses: dict[Place, Pulse] = {}
+        self._pulses: dict[ProcessSlot, Pulse] = {}
         self._look_at = now
-        self._workers = {Place(job.name, policy, now=now): job for job in workers}
-        self._below = {Place(job.name, policy, now=now): job for job in (foundation,) if job is not None}
+        self._workers = {ProcessSlot(job.name, policy, now=now): job for job in workers}
+        self._below = {
+            ProcessSlot(job.name, policy, now=now): job for job in (foundation,) if job is not None
+        }
         self._lifeline = Lifeline(patience=stop_seconds)
         self._asked: list[signal.Signals] = []
         self._stop_at: float | None = None
@@ -170,7 +172,7 @@ class Supervisor:
                 if place.pid == pid:
                     self._ended(place, job, os.waitstatus_to_exitcode(status))
 
-    def _ended(self, place: Place, job: Job, code: int) -> None:
+    def _ended(self, place: ProcessSlot, job: Job, code: int) -> None:
         pid, said = place.pid, f"with {code}" if code >= 0 else f"by signal {-code}"
         if (pulse := self._pulses.pop(place, None)) is not None:
             pulse.close()
@@ -248,7 +250,7 @@ class Supervisor:
             self._asked.append(signal.Signals(number))
 
 
-def _live(job: Job, life: Life, others: Mapping[Place, Pulse]) -> int:
+def _live(job: Job, life: Life, others: Mapping[ProcessSlot, Pulse]) -> int:
     """Run ``job`` in its child, which has no use for what the parent hears of ``others``."""
     for pulse in others.values():
         pulse.close()

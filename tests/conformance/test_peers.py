@@ -21,7 +21,7 @@ from gateway.codecs.control_v1 import ControlV1
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.cluster.block_list import BlockList
 from gateway.core.cluster.control import ALL_NODES, Ended, EndSession, ListConnections, topic_of
-from gateway.core.cluster.info import ConnectionFacts, NodeFacts
+from gateway.core.cluster.info import ConnectionInfo, NodeInfo
 from gateway.core.cluster.membership import Membership, Rhythm
 from gateway.core.messages.publication import Publication
 from gateway.engine.administration import Administration
@@ -82,8 +82,8 @@ class Connected:
     sessions: Sessions
     expelled: list[int] = field(default_factory=list)
 
-    def facts(self) -> ConnectionFacts:
-        return ConnectionFacts(self.id, self.subject, "127.0.0.1:1", "websocket", 0, 0, 0, 0)
+    def facts(self) -> ConnectionInfo:
+        return ConnectionInfo(self.id, self.subject, "127.0.0.1:1", "websocket", 0, 0, 0, 0)
 
     def expel(self, code, error) -> None:
         self.expelled.append(int(code))
@@ -120,8 +120,8 @@ class Node:
         )
         self.clock = clock
 
-    def facts(self) -> NodeFacts:
-        return NodeFacts(self.name, "host", "1", 0, len(self.sessions.open), 0)
+    def facts(self) -> NodeInfo:
+        return NodeInfo(self.name, "host", "1", 0, len(self.sessions.open), 0)
 
     def connect(self, subject: str | None = None) -> Connected:
         session = Connected(secrets.token_hex(8), subject, self.sessions)

@@ -15,7 +15,7 @@ import redis
 from websockets.asyncio.client import connect
 
 from gateway.bus.redis.partitions import CONTROL_PARTITIONS, partition_of
-from gateway.bus.redis.payload import Head, encode_payload, encode_record
+from gateway.bus.redis.payload import PayloadHead, encode_payload, encode_record
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.messages.publication import Publication
 
@@ -50,7 +50,7 @@ async def test_what_is_no_publication_is_told_and_the_others_come(
     gateway_process: StartGateway, redis_server: RunningRedis, bad: bytes
 ) -> None:
     node = gateway_process(f'[redis]\nurl = "{redis_server.url}"\n')
-    head = Head(NODE, 64 + CONTROL_PARTITIONS, 0, 3)
+    head = PayloadHead(NODE, 64 + CONTROL_PARTITIONS, 0, 3)
     payload = encode_payload(head, [good("before"), bad, good("after")])
     channel = f"gateway:live:{partition_of(TOPIC, 64)}"
     cut_short = bad == BAD["a record cut short"]

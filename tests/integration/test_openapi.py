@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from gateway.http_api.descriptions.documents import openapi_document
-from gateway.http_api.publishing.limits import IngestLimits
+from gateway.http_api.publishing.limits import PublishingLimits
 
 SETTINGS = """
 [limits]
@@ -54,7 +54,7 @@ CHECKS = [
 
 METHODS = {
     operation["operationId"]: method
-    for path in openapi_document(IngestLimits())["paths"].values()
+    for path in openapi_document(PublishingLimits())["paths"].values()
     for method, operation in path.items()
     if "text/event-stream" not in operation["responses"].get("200", {}).get("content", {})  # it has no end
 }
@@ -121,7 +121,7 @@ def test_nonsense_is_answered_as_promised_too(api, operation):
 
 @pytest.mark.parametrize("query", ["filter=a&filter=b%2F%23", "", "filter=a%2F%23%2Fb", "filter=a&from=x"])
 def test_listening_is_answered_as_promised(gateway, query):
-    document = openapi_document(IngestLimits())
+    document = openapi_document(PublishingLimits())
     (operation,) = document["paths"]["/v1/events"].values()
     with httpx2.stream("GET", f"{gateway.url}/v1/events?{query}") as response:
         promised = resolved(operation["responses"][str(response.status_code)], document)

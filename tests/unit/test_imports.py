@@ -148,6 +148,19 @@ def test_only_the_wiring_sees_the_settings() -> None:
     assert elsewhere == []
 
 
+def test_a_class_name_means_one_class() -> None:
+    """Outside the shapes of wire formats and the tables of settings, which are named after what they carry."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        name = name_of(path)
+        if is_within(name, "codecs") or is_within(name, "settings"):
+            continue
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_the_reading_of_imports_sees_every_form(tmp_path: Path) -> None:
     assert complaint("core", ROOMS["core"], "asyncio.Event") == "asyncio in core"
     assert complaint("core", ROOMS["core"], "gateway.codecs.body") == "room codecs.body"

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from gateway.bus.base import BusStatistics
 from gateway.bus.redis.inbox import Inbox
-from gateway.bus.redis.lanes import Outgoing
-from gateway.bus.redis.listening import ListenLink, Partition
+from gateway.bus.redis.interruptible_sleep import InterruptibleSleep
+from gateway.bus.redis.listening import Partition, PartitionListener
+from gateway.bus.redis.partition_queue import PublishBudget
 from gateway.bus.redis.partitions import CONTROL_PARTITIONS, partition_of, partitions_of
-from gateway.bus.redis.pause import Pause
 from gateway.bus.redis.publishing import PublishLink
 from gateway.core.timing.backoff import Backoff
 from gateway.errors import BusUnavailable
@@ -95,13 +95,13 @@ class RedisBus:
         self._beat_channel = f"{begin}beat:{node}".encode()
         self._backoff = Backoff(first_seconds=0.05, limit_seconds=limits.backoff, random=random.random)
         self._partitions = [Partition(number, channel) for number, channel in enumerate(self._channels)]
-        self._outgoing = Outgoing(
+        self._outgoing = PublishBudget(
             node, self._channels, encoder, limit_bytes=limits.publish_bytes, timeout=limits.timeout
         )
         self._inbox = Inbox(
             len(self._channels), encoder, limit_bytes=limits.receive_bytes, deliver=_nowhere, lost=self._tell
         )
-        self._links: dict[Address, tuple[PublishLink, ListenLink, asyncio.Task[None]]] = {}
+        self._links: dict[Address, tuple[PublishLink, PartitionListener, asyncio.Task[None]]] = {}
         self._interests: dict[str, range] = {}
         self._levels: dict[str, int] = {}
         self._relocating = asyncio.Event()
@@ -292,9 +292,9 @@ class RedisBus:
 
     def _open(
         self, address: Address, tasks: asyncio.TaskGroup
-    ) -> tuple[PublishLink, ListenLink, asyncio.Task[None]]:
+    ) -> tuple[PublishLink, PartitionListener, asyncio.Task[None]]:
         limits = self._limits
-        publish_pause, listen_pause = Pause(), Pause()
+        publish_pause, listen_pause = InterruptibleSleep(), InterruptibleSleep()
         publishing = PublishLink(
             self._servers,
             address,
@@ -306,7 +306,7 @@ class RedisBus:
             other=listen_pause,
             relocate=self._relocating.set,
         )
-        listening = ListenLink(
+        listening = PartitionListener(
             self._servers,
             address,
             publishing,

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BusUnavailable
 from gateway.redis.keeping import keep_connected
-from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, Moved, Refused
+from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, CommandRefused, Moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.bus.redis.inbox import Inbox
-    from gateway.bus.redis.pause import Pause
+    from gateway.bus.redis.interruptible_sleep import InterruptibleSleep
     from gateway.bus.redis.publishing import PublishLink
     from gateway.core.timing.backoff import Backoff
     from gateway.redis.servers import Address, Servers
@@ -63,7 +63,7 @@ class Partition:
     def __init__(self, number: int, channel: bytes) -> None:
         self.number = number
         self.channel = channel
-        self.link: ListenLink | None = None
+        self.link: PartitionListener | None = None
         self.interests = 0
         self.asked = False
         self.leaving = 0
@@ -94,7 +94,7 @@ class Partition:
             self.waiter = None
 
 
-class ListenLink:
+class PartitionListener:
     """The connection by which one server is listened to.
 
     Attributes:
@@ -114,8 +114,8 @@ class ListenLink:
         beat_seconds: float,
         silence_seconds: float,
         backoff: Backoff,
-        pause: Pause,
-        other: Pause,
+        pause: InterruptibleSleep,
+        other: InterruptibleSleep,
         relocate: Callable[[], None],
         missed: Callable[[Iterable[Partition]], None],
     ) -> None:
@@ -209,7 +209,7 @@ class ListenLink:
                 await wire.receive()
         except TimeoutError:
             raise BusUnavailable("Redis does not answer") from None
-        except Refused as exc:
+        except CommandRefused as exc:
             raise BusUnavailable(f"Redis refuses to be listened to: {exc}") from exc
 
     # Writing
@@ -267,7 +267,7 @@ class ListenLink:
             except Moved:
                 self._ask_again()
                 continue
-            except Refused as exc:
+            except CommandRefused as exc:
                 raise BusUnavailable(f"Redis refuses to be listened to: {exc}") from exc
             self._heard_at = loop.time()
             if type(reply) is list and reply[0] in MESSAGES:

@@ -60,7 +60,7 @@ class BadPayload(Exception):  # noqa: N818 - says what it is
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class PayloadHead:
     """Whose publications follow.
 
     Attributes:
@@ -82,7 +82,7 @@ class Mark:
 
     Attributes:
         node: whose numbers they are.
-        partitions: as in ``Head``.
+        partitions: as in ``PayloadHead``.
         following: the number that its next publication bears.
         unconfirmed: how many of the last before it were not answered, so that their publishers know.
         moved: the node has published by another server before.
@@ -125,14 +125,14 @@ def encode_record(publication: Publication, encoder: MessageEncoder) -> bytes:
     return _RECORD.pack(len(topic), len(frame), len(publication.data or b"")) + topic + frame
 
 
-def encode_payload(head: Head, records: list[bytes]) -> bytes:
+def encode_payload(head: PayloadHead, records: list[bytes]) -> bytes:
     """The payload of ``records``; their number is ``head.count``."""
     node = head.node.encode()
     start = _HEAD.pack(VERSION, len(node), head.partitions, head.first, head.count)
     return b"".join((start, node, *records))
 
 
-def decode_head(payload: bytes) -> Head:
+def decode_head(payload: bytes) -> PayloadHead:
     """Read who published, and the numbers.
 
     Raises:
@@ -147,7 +147,7 @@ def decode_head(payload: bytes) -> Head:
         raise BadPayload("payload cut short") from exc
     if len(payload) < _HEAD.size + length + count * _RECORD.size:
         raise BadPayload("payload cut short")
-    return Head(node, partitions, first, count)
+    return PayloadHead(node, partitions, first, count)
 
 
 def decode_publications(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BusUnavailable
 from gateway.redis.keeping import keep_connected
-from gateway.redis.wire import Moved, Refused
+from gateway.redis.wire import CommandRefused, Moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.bus.redis.lanes import Batch, Lane, Outgoing
-    from gateway.bus.redis.pause import Pause
+    from gateway.bus.redis.interruptible_sleep import InterruptibleSleep
+    from gateway.bus.redis.partition_queue import PartitionBatch, PartitionQueue, PublishBudget
     from gateway.core.timing.backoff import Backoff
     from gateway.redis.servers import Address, Servers
     from gateway.redis.wire import Command, Wire
@@ -43,13 +43,13 @@ class PublishLink:
         self,
         servers: Servers,
         address: Address,
-        outgoing: Outgoing,
+        outgoing: PublishBudget,
         *,
         beat_channel: bytes,
         beat_seconds: float,
         backoff: Backoff,
-        pause: Pause,
-        other: Pause,
+        pause: InterruptibleSleep,
+        other: InterruptibleSleep,
         relocate: Callable[[], None],
     ) -> None:
         """Make it; ``pause`` is its wait between attempts, ``other`` that of its listening counterpart."""
@@ -64,12 +64,12 @@ class PublishLink:
         self._pause = pause
         self._other = other
         self._work = asyncio.Event()
-        self._ready: dict[Lane, None] = {}
-        self._unmarked: set[Lane] = set()
+        self._ready: dict[PartitionQueue, None] = {}
+        self._unmarked: set[PartitionQueue] = set()
         self._giving_up: asyncio.TimerHandle | None = None
         self._asked_at: float | None = None
         self._warned = -math.inf
-        self._refused: dict[Lane, float] = {}
+        self._refused: dict[PartitionQueue, float] = {}
         self.up = False
         self.accepting = True
         self.beats = 0
@@ -81,12 +81,12 @@ class PublishLink:
         now = asyncio.get_running_loop().time()
         return any(now - refused < _REFUSING_SECONDS for refused in self._refused.values())
 
-    def wake(self, lane: Lane) -> None:
+    def wake(self, lane: PartitionQueue) -> None:
         """``lane`` has something to send."""
         self._ready[lane] = None
         self._work.set()
 
-    def adopt(self, lane: Lane) -> None:
+    def adopt(self, lane: PartitionQueue) -> None:
         """``lane`` is this server's from now on."""
         if lane.link is not None and lane.link is not self:
             lane.link.release(lane)
@@ -97,7 +97,7 @@ class PublishLink:
         if lane.batches or lane.moved:
             self.wake(lane)
 
-    def release(self, lane: Lane) -> None:
+    def release(self, lane: PartitionQueue) -> None:
         """``lane`` is another server's from now on."""
         self._refused.pop(lane, None)
         self._ready.pop(lane, None)
@@ -182,12 +182,12 @@ class PublishLink:
     async def _is_taken(self, wire: Wire) -> bool:
         try:
             await wire.receive()
-        except Refused:
+        except CommandRefused:
             # Either the partition is another server's, by which it is told then, or nothing gets through.
             return False
         return True
 
-    def _take(self) -> list[tuple[Lane, Batch]]:
+    def _take(self) -> list[tuple[PartitionQueue, PartitionBatch]]:
         ready, self._ready = self._ready, {}
         taken = []
         for lane in ready:
@@ -196,7 +196,9 @@ class PublishLink:
                 taken.append((lane, batch))
         return taken
 
-    async def _exchange(self, wire: Wire, batches: list[tuple[Lane, Batch]], *, beat: bool) -> None:
+    async def _exchange(
+        self, wire: Wire, batches: list[tuple[PartitionQueue, PartitionBatch]], *, beat: bool
+    ) -> None:
         commands: list[Command] = [(self._verb, lane.channel, batch.payload) for lane, batch in batches]
         if beat:
             commands.append(self._beat)
@@ -209,7 +211,7 @@ class PublishLink:
                     await wire.receive()
         except TimeoutError:
             raise BusUnavailable("Redis does not answer") from None
-        except Refused as exc:
+        except CommandRefused as exc:
             raise BusUnavailable(f"Redis refuses a heartbeat: {exc}") from exc
         finally:
             for lane, batch in batches:
@@ -218,13 +220,13 @@ class PublishLink:
                 if lane.link is not None and (lane.batches or lane.link is not self):
                     lane.link.wake(lane)
 
-    async def _settle(self, wire: Wire, lane: Lane, batch: Batch) -> None:
+    async def _settle(self, wire: Wire, lane: PartitionQueue, batch: PartitionBatch) -> None:
         try:
             await wire.receive()
         except Moved:
             self._hold_moved(lane, batch)
             return
-        except Refused as exc:
+        except CommandRefused as exc:
             self._warn(exc)
             self._refused[lane] = asyncio.get_running_loop().time()
             self._outgoing.refuse(lane, batch, "Redis refuses what is published")
@@ -233,13 +235,13 @@ class PublishLink:
             self._refused.pop(lane, None)
             self._outgoing.confirm(lane, batch)
 
-    def _warn(self, refused: Refused) -> None:
+    def _warn(self, refused: CommandRefused) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._warned >= _WARN_SECONDS:
             self._warned = now
             _log.warning("Redis refuses what is published: %s", refused)
 
-    def _hold_moved(self, lane: Lane, batch: Batch) -> None:
+    def _hold_moved(self, lane: PartitionQueue, batch: PartitionBatch) -> None:
         # It was not delivered, for certain: it goes again, as it is, once the new server is known.
         lane.travelling = None
         lane.moved = batch
@@ -247,7 +249,7 @@ class PublishLink:
         asyncio.get_running_loop().call_later(max(0.0, left), self._expire, lane, batch)
         self._relocate()
 
-    def _expire(self, lane: Lane, batch: Batch) -> None:
+    def _expire(self, lane: PartitionQueue, batch: PartitionBatch) -> None:
         if lane.moved is batch:
             self._outgoing.give_up(lane, "no server of the cluster has it")
 

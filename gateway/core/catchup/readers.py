@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.fanout.subscription import Subscription
-    from gateway.core.fanout.targets import Interest
+    from gateway.core.fanout.targets import FilterEntry
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.pages import Page
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 SCANNED = 512
 """Publications looked at per step and stream, wanted or not."""
@@ -45,8 +45,8 @@ class Step:
     """
 
     frames: list[bytes] = field(default_factory=list)
-    needed: tuple[StreamPath, int] | None = None
-    level: list[StreamPath] = field(default_factory=list)
+    needed: tuple[FollowedStream, int] | None = None
+    level: list[FollowedStream] = field(default_factory=list)
 
 
 class Reader:
@@ -61,7 +61,7 @@ class Reader:
 
     __slots__ = ("delays", "ended", "outbox", "positions")
 
-    def __init__(self, outbox: Outbox, positions: Mapping[StreamPath, Position]) -> None:
+    def __init__(self, outbox: Outbox, positions: Mapping[FollowedStream, Position]) -> None:
         self.outbox = outbox
         self.positions = dict(positions)
         self.ended = False
@@ -94,7 +94,7 @@ class Reader:
             self.outbox.parked = []
         self.outbox.parked.append(self)
 
-    def take(self, path: StreamPath, page: Page, room: int) -> list[bytes] | None:
+    def take(self, path: FollowedStream, page: Page, room: int) -> list[bytes] | None:
         """Go on with a page of the store that begins at the reader's position or before it.
 
         Returns:
@@ -118,12 +118,12 @@ class Reader:
                 self._give(path, following[:SCANNED], room, frames)
         return frames if frames or self.positions[path] != before else None
 
-    def _is_level(self, path: StreamPath) -> bool:
+    def _is_level(self, path: FollowedStream) -> bool:
         position, window = self.positions[path], path.tail
         return position.epoch == window.epoch and position.offset == window.last
 
     def _give(
-        self, path: StreamPath, publications: Sequence[Publication], room: int, frames: list[bytes]
+        self, path: FollowedStream, publications: Sequence[Publication], room: int, frames: list[bytes]
     ) -> int:
         """Take over what is wanted of ``publications``; return the bytes."""
         wanted = self._picker(path)
@@ -140,7 +140,7 @@ class Reader:
         self.positions[path] = Position(epoch, offset)
         return given
 
-    def _skip(self, path: StreamPath, to: int, frames: list[bytes], reason: str = TRIMMED) -> None:
+    def _skip(self, path: FollowedStream, to: int, frames: list[bytes], reason: str = TRIMMED) -> None:
         position = self.positions[path]
         first = position.offset + 1
         if to < first:
@@ -148,18 +148,18 @@ class Reader:
         self.positions[path] = Position(position.epoch, to)
         self._tell((missing_gap(each, path, first, to, reason) for each in self._filters(path)), frames)
 
-    def _begin_epoch(self, path: StreamPath, epoch: str, offset: int, frames: list[bytes]) -> None:
+    def _begin_epoch(self, path: FollowedStream, epoch: str, offset: int, frames: list[bytes]) -> None:
         self.positions[path] = Position(epoch, offset)
         self._tell((epoch_gap(each, path, epoch) for each in self._filters(path)), frames)
 
     def _tell(self, gaps: Iterable[Gap], frames: list[bytes]) -> None:
         frames.extend(map(self.outbox.encoder.encode, gaps))
 
-    def _filters(self, path: StreamPath) -> tuple[str, ...]:
+    def _filters(self, path: FollowedStream) -> tuple[str, ...]:
         """For whom it reads: what they want of a stream, and who is told what is missing."""
         raise NotImplementedError
 
-    def _picker(self, path: StreamPath) -> Callable[[str], bool] | None:
+    def _picker(self, path: FollowedStream) -> Callable[[str], bool] | None:
         """Which topics of a stream are wanted; None: all."""
         raise NotImplementedError
 
@@ -177,7 +177,7 @@ class HistoryReader(Reader):
     __slots__ = ("subscription",)
 
     def __init__(
-        self, outbox: Outbox, subscription: Subscription, positions: Mapping[StreamPath, Position]
+        self, outbox: Outbox, subscription: Subscription, positions: Mapping[FollowedStream, Position]
     ) -> None:
         super().__init__(outbox, positions)
         self.subscription = subscription
@@ -193,10 +193,10 @@ class HistoryReader(Reader):
             spill is None or spill.positions.keys().isdisjoint(self.positions)
         )
 
-    def _filters(self, path: StreamPath) -> tuple[str, ...]:  # noqa: ARG002 - all of its streams have the one
+    def _filters(self, path: FollowedStream) -> tuple[str, ...]:  # noqa: ARG002 - all of its streams have the one
         return (self.subscription.filter,)
 
-    def _picker(self, path: StreamPath) -> Callable[[str], bool] | None:
+    def _picker(self, path: FollowedStream) -> Callable[[str], bool] | None:
         selection = path.selection(self.subscription.filter)
         return None if selection.everything else selection.picks
 
@@ -209,23 +209,23 @@ class SpillReader(Reader):
 
     __slots__ = ("_match", "_wanted")
 
-    def __init__(self, outbox: Outbox, match: Callable[[str], tuple[Interest, ...]]) -> None:
+    def __init__(self, outbox: Outbox, match: Callable[[str], tuple[FilterEntry, ...]]) -> None:
         """Begin with no stream; ``match`` gives the subscribed filters that match a topic."""
         super().__init__(outbox, {})
         self._match = match
-        self._wanted: dict[StreamPath, tuple[str, ...]] = {}
+        self._wanted: dict[FollowedStream, tuple[str, ...]] = {}
 
     def subscriptions_changed(self) -> None:
         """The connection has other live subscriptions now."""
         self._wanted.clear()
 
-    def _filters(self, path: StreamPath) -> tuple[str, ...]:
+    def _filters(self, path: FollowedStream) -> tuple[str, ...]:
         wanted = self._wanted.get(path)
         if wanted is None:
             wanted = self._wanted[path] = live_filters(self.outbox, path)
         return wanted
 
-    def _picker(self, path: StreamPath) -> Callable[[str], bool]:
+    def _picker(self, path: FollowedStream) -> Callable[[str], bool]:
         # To ask each of a thousand filters about each topic of a page would take a fifth of a second.
         outbox, match = self.outbox, self._match
         return lambda topic: any(path in each.paths and outbox in each.members for each in match(topic))
@@ -234,20 +234,20 @@ class SpillReader(Reader):
         return publication.frame(self.outbox.encoder)
 
 
-def live_filters(outbox: Outbox, path: StreamPath) -> tuple[str, ...]:
+def live_filters(outbox: Outbox, path: FollowedStream) -> tuple[str, ...]:
     """The filters of ``outbox``'s live subscriptions that may match something of a stream."""
     return tuple(
         sorted(each.filter for each in outbox.subscriptions.values() if each.live and path in each.paths)
     )
 
 
-def missing_gap(topic_filter: str, path: StreamPath, first: int, last: int, reason: str = TRIMMED) -> Gap:
+def missing_gap(topic_filter: str, path: FollowedStream, first: int, last: int, reason: str = TRIMMED) -> Gap:
     """Tells that the offsets ``first`` to ``last`` of a stream can't be had, and why."""
     # Offsets that other topics bear are missing too: only who wants them all knows how many are lost.
     dropped = last - first + 1 if covers(topic_filter, path.filter) else None
     return Gap(reason, filter=topic_filter, dropped=dropped, stream=path.stream, first=first, last=last)
 
 
-def epoch_gap(topic_filter: str, path: StreamPath, epoch: str) -> Gap:
+def epoch_gap(topic_filter: str, path: FollowedStream, epoch: str) -> Gap:
     """Tells that a stream has begun a new life, ``epoch``."""
     return Gap("epoch", filter=topic_filter, stream=path.stream, epoch=epoch)

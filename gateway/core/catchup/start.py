@@ -14,11 +14,11 @@ from gateway.core.messages.commands import Position, Start, StartKind
 if TYPE_CHECKING:
     from gateway.core.messages.events import Gap
     from gateway.core.streams.configuration import Bounds
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class StartPosition:
     """Where a subscription begins in one stream.
 
     Attributes:
@@ -32,34 +32,34 @@ class Beginning:
     gap: Gap | None = None
 
 
-def nearby(path: StreamPath, asked: Position | Start) -> Beginning | None:
+def nearby(path: FollowedStream, asked: Position | Start) -> StartPosition | None:
     """The beginning, where the tail's window shows it; None where the store must be asked."""
     window = path.tail
     match asked:
         case Position(epoch, offset) if epoch == window.epoch and window.held_after <= offset <= window.last:
-            return Beginning(asked)
+            return StartPosition(asked)
         case Start(StartKind.NEW):
-            return Beginning(Position(window.epoch, window.last))
+            return StartPosition(Position(window.epoch, window.last))
         case Start(StartKind.LAST, count) if window.last - count >= window.held_after:
-            return Beginning(Position(window.epoch, window.last - count))
+            return StartPosition(Position(window.epoch, window.last - count))
         case _:
             return None
 
 
-def resume_at(topic_filter: str, path: StreamPath, wanted: Position, bounds: Bounds) -> Beginning:
+def resume_at(topic_filter: str, path: FollowedStream, wanted: Position, bounds: Bounds) -> StartPosition:
     """The beginning of a subscription that has had everything up to ``wanted``."""
     before_first = Position(bounds.epoch, bounds.first - 1)
     if wanted.epoch != bounds.epoch or wanted.offset > bounds.last:
-        return Beginning(before_first, recovered=False, gap=epoch_gap(topic_filter, path, bounds.epoch))
+        return StartPosition(before_first, recovered=False, gap=epoch_gap(topic_filter, path, bounds.epoch))
     if wanted.offset < before_first.offset:
         missing = missing_gap(topic_filter, path, wanted.offset + 1, before_first.offset)
-        return Beginning(before_first, recovered=False, gap=missing)
-    return Beginning(wanted)
+        return StartPosition(before_first, recovered=False, gap=missing)
+    return StartPosition(wanted)
 
 
 def start_at(
-    topic_filter: str, path: StreamPath, start: Start, bounds: Bounds, before: int | None = None
-) -> Beginning:
+    topic_filter: str, path: FollowedStream, start: Start, bounds: Bounds, before: int | None = None
+) -> StartPosition:
     """The beginning of a subscription that names no position.
 
     Args:
@@ -84,4 +84,4 @@ def start_at(
             offset = max(before_first if before is None else before, before_first)
         case StartKind.LAST:
             offset = max(last - start.value, before_first)
-    return Beginning(Position(bounds.epoch, min(offset, last)), gap=gap)
+    return StartPosition(Position(bounds.epoch, min(offset, last)), gap=gap)

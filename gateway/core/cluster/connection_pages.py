@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.cluster.control import Connections
-    from gateway.core.cluster.info import ConnectionFacts
+    from gateway.core.cluster.info import ConnectionInfo
 
 
 class MergedPage(NamedTuple):
     """Connections, each with its node, in the order of their sessions' names."""
 
-    connections: list[tuple[str, ConnectionFacts]]
+    connections: list[tuple[str, ConnectionInfo]]
     next: str | None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from gateway.core.cluster.block_list import Block  # noqa: TC001 - a codec reads the annotations
-from gateway.core.cluster.info import ConnectionFacts, NodeFacts  # noqa: TC001 - as above
+from gateway.core.cluster.info import ConnectionInfo, NodeInfo  # noqa: TC001 - as above
 
 CONTROL_LEVEL: Final = "$gateway"
 """What the first level of all these topics begins with."""
@@ -54,7 +54,7 @@ class Beat:
         hello: it has just begun to hear the others, and would like to know of them now.
     """
 
-    facts: NodeFacts
+    facts: NodeInfo
     blocks: str
     hello: bool
 
@@ -93,7 +93,7 @@ class ListConnections:
 class Connections:
     """Some connections in the order of their sessions' names; ``next`` is ``after`` of the next page."""
 
-    connections: tuple[ConnectionFacts, ...]
+    connections: tuple[ConnectionInfo, ...]
     next: str | None
 
     def __post_init__(self) -> None:

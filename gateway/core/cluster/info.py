@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionFacts:
+class ConnectionInfo:
     """One connection, as administrators see it.
 
     Attributes:
@@ -31,7 +31,7 @@ class ConnectionFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeInfo:
     """One node, as it tells of itself.
 
     Attributes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.core.cluster.info import NodeFacts
+    from gateway.core.cluster.info import NodeInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Member:
         heard: when, in the hearing node's monotonic seconds.
     """
 
-    facts: NodeFacts
+    facts: NodeInfo
     blocks: str
     heard: float
 
@@ -59,7 +59,7 @@ class Membership:
         self._hearing_since = 0.0
         self.turned_away = 0
 
-    def heard(self, facts: NodeFacts, blocks: str, now: float) -> None:
+    def heard(self, facts: NodeInfo, blocks: str, now: float) -> None:
         """Another node's heartbeat has come."""
         if facts.node not in self._members and len(self._members) >= self._entries:
             self._forget(now)

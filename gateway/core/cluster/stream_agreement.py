@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.core.cluster.info import NodeFacts
+    from gateway.core.cluster.info import NodeInfo
 
 
 class Compared(NamedTuple):
@@ -42,13 +42,13 @@ class StreamAgreement:
         self.differing: dict[str, bool] = {}
         self.both_ways = False
 
-    def is_news(self, facts: NodeFacts) -> bool:
+    def is_news(self, facts: NodeInfo) -> bool:
         """Whether a node tells what the last comparison didn't know of it."""
         if self._agrees(facts):
             return facts.node in self.differing
         return self.differing.get(facts.node) is not facts.both_ways
 
-    def compare(self, others: Iterable[NodeFacts]) -> Compared:
+    def compare(self, others: Iterable[NodeInfo]) -> Compared:
         """Look at every other node that is there."""
         before = self.differing
         self.differing = {facts.node: facts.both_ways for facts in others if not self._agrees(facts)}
@@ -58,5 +58,5 @@ class StreamAgreement:
             joined=any(both and not before.get(node, False) for node, both in self.differing.items()),
         )
 
-    def _agrees(self, facts: NodeFacts) -> bool:
+    def _agrees(self, facts: NodeInfo) -> bool:
         return facts.streams in {"", self.digest}

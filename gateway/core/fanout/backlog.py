@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.core.fanout.batch import Batch
     from gateway.core.fanout.subscription import Subscription
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 
 class Offer(Enum):
@@ -132,14 +132,14 @@ class Backlog:
             self._queue(batch, 0, fit, subscription)
         return max(fit, 0)
 
-    def let_go(self) -> dict[StreamPath, int] | None:
+    def let_go(self) -> dict[FollowedStream, int] | None:
         """Let go of all that waits, if all of it can be read from its streams again.
 
         Returns:
             The offset of the first publication that waited, by stream; None, and nothing is let go, where
             something waits that no stream holds or that another policy than ``spill`` governs.
         """
-        first: dict[StreamPath, int] = {}
+        first: dict[FollowedStream, int] = {}
         for entry in self._entries.values():
             if isinstance(entry, _Marker) or not _spills(entry.batch, entry.subscription):
                 return None
@@ -151,7 +151,7 @@ class Backlog:
         self.messages = self.bytes = 0
         return first
 
-    def first_waiting(self, path: StreamPath) -> int | None:
+    def first_waiting(self, path: FollowedStream) -> int | None:
         """The offset of the first publication of a stream that waits, or None."""
         for entry in self._entries.values():
             if isinstance(entry, _Segment) and entry.batch.path is path:

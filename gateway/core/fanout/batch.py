@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from gateway.core.fanout.outbox import Encoder
     from gateway.core.messages.publication import Publication
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 
 class Batch:
@@ -34,7 +34,7 @@ class Batch:
         self,
         publications: Sequence[Publication],
         encoder: Encoder,
-        path: StreamPath | None = None,
+        path: FollowedStream | None = None,
         *,
         topic_filter: str | None = None,
     ) -> None:

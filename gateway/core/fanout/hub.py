@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.events import Event
     from gateway.core.messages.publication import Publication
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 __all__ = ["Hub", "HubLimits", "HubStatistics"]
 
@@ -106,7 +106,7 @@ class Hub:
         outbox: Outbox,
         topic_filter: str,
         overflow: Overflow = Overflow.SPILL,
-        paths: tuple[StreamPath, ...] = (),
+        paths: tuple[FollowedStream, ...] = (),
         *,
         live: bool = True,
     ) -> bool:
@@ -178,12 +178,12 @@ class Hub:
         self._targets.tidy()
         self._spills.subscriptions_changed(outbox)
 
-    def rejoin(self, outbox: Outbox, path: StreamPath) -> None:
+    def rejoin(self, outbox: Outbox, path: FollowedStream) -> None:
         """A connection that was behind stands where the stream's tail does, and is live on it again."""
         self.settle()
         self._spills.rejoin(outbox, path)
 
-    def interrupt(self, path: StreamPath) -> list[SpillReader]:
+    def interrupt(self, path: FollowedStream) -> list[SpillReader]:
         """The stream's tail lost the thread: everyone reads on from where it was, before it restarts.
 
         Returns:
@@ -218,7 +218,7 @@ class Hub:
             return self._fan_out.give_one(lone, publication)
         return self._fan_out.give(publication, targets)
 
-    def deliver_captured(self, publication: Publication, path: StreamPath) -> bool:
+    def deliver_captured(self, publication: Publication, path: FollowedStream) -> bool:
         """As ``deliver``, for what the tail of a stream brings: to all that are not behind on it."""
         self._published += 1
         interests = self._match(publication.topic)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.core.fanout.batch import Batch
     from gateway.core.messages.events import Event
     from gateway.core.messages.publication import Publication
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 
 _CROWDED = 4096
@@ -233,11 +233,11 @@ class Outbox:
         backlog = self._waiting(subscription)
         return backlog.hold(batch, subscription, messages=self._limits.messages, room=self._room())
 
-    def let_go(self) -> dict[StreamPath, int] | None:
+    def let_go(self) -> dict[FollowedStream, int] | None:
         """Let go of the publications that wait, if streams hold all of them; see ``Backlog.let_go``."""
         return {} if self._backlog is None else self._backlog.let_go()
 
-    def first_waiting(self, path: StreamPath) -> int | None:
+    def first_waiting(self, path: FollowedStream) -> int | None:
         """The offset of the first publication of a stream that waits, or None."""
         return None if self._backlog is None else self._backlog.first_waiting(path)
 

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.fanout.subscription import Subscription
     from gateway.core.fanout.subscriptions import Subscriptions
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 
 def begin_live(
     outbox: Outbox, subscription: Subscription, earlier: Subscription | None = None
-) -> dict[StreamPath, Position]:
+) -> dict[FollowedStream, Position]:
     """The positions before what ``subscription``, live from now on, gets of its streams.
 
     Args:
@@ -35,7 +35,7 @@ def begin_live(
     return positions
 
 
-def _standing(outbox: Outbox, path: StreamPath, earlier: Subscription | None) -> Position:
+def _standing(outbox: Outbox, path: FollowedStream, earlier: Subscription | None) -> Position:
     position = None if outbox.spill is None else outbox.spill.positions.get(path)
     if position is None:
         position = Position(path.tail.epoch, path.tail.last)
@@ -63,7 +63,7 @@ class Spills:
     def __len__(self) -> int:
         return self._behind
 
-    def leave(self, outbox: Outbox, path: StreamPath, offset: int) -> SpillReader:
+    def leave(self, outbox: Outbox, path: FollowedStream, offset: int) -> SpillReader:
         """``outbox`` has the stream up to ``offset``; what follows it will read.
 
         Where it is behind already, it goes back.
@@ -84,7 +84,7 @@ class Spills:
         outbox.spill.positions[path] = Position(epoch, offset)
         return outbox.spill
 
-    def rejoin(self, outbox: Outbox, path: StreamPath) -> None:
+    def rejoin(self, outbox: Outbox, path: FollowedStream) -> None:
         """``outbox`` is level with the stream's tail, or has no live subscription on it any more."""
         assert outbox.spill is not None
         path.behind.discard(outbox)
@@ -95,7 +95,7 @@ class Spills:
             outbox.spill.ended = True
             outbox.spill = None
 
-    def leave_all(self, path: StreamPath) -> list[SpillReader]:
+    def leave_all(self, path: FollowedStream) -> list[SpillReader]:
         """The tail lost the thread: everyone live on the stream reads on from where the tail was.
 
         To be called before the window restarts.

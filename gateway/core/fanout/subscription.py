@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from gateway.core.catchup.readers import HistoryReader
     from gateway.core.messages.commands import Position
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 # docs/protocol.md, "Overflow": the subscription that loses least governs. What no stream holds cannot
 # spill, so there `spill` stands beside `drop_oldest`.
@@ -42,14 +42,19 @@ class Subscription:
     __slots__ = ("dropped", "filter", "live", "overflow", "paths", "reader", "since")
 
     def __init__(
-        self, topic_filter: str, overflow: Overflow, paths: tuple[StreamPath, ...] = (), *, live: bool = True
+        self,
+        topic_filter: str,
+        overflow: Overflow,
+        paths: tuple[FollowedStream, ...] = (),
+        *,
+        live: bool = True,
     ) -> None:
         self.filter = topic_filter
         self.overflow = overflow
         self.paths = paths
         self.live = live
         self.reader: HistoryReader | None = None
-        self.since: dict[StreamPath, Position] | None = None
+        self.since: dict[FollowedStream, Position] | None = None
         self.dropped = 0
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.core.fanout.target_lists import TargetLists
-from gateway.core.fanout.targets import Interest, Targets
+from gateway.core.fanout.targets import FilterEntry, Targets
 from gateway.core.topics.grammar import has_wildcard
 from gateway.core.topics.shapes import ALWAYS_LEVELS, shape_of
 from gateway.core.topics.trie import FilterIndex
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.core.fanout.limits import HubLimits
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.fanout.subscription import Subscription
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 
 class Subscriptions:
@@ -36,7 +36,7 @@ class Subscriptions:
 
     def __init__(self, limits: HubLimits) -> None:
         # Half for each: the lists of a crowded filter are as large as what many topics match.
-        self._index: FilterIndex[Interest] = FilterIndex(
+        self._index: FilterIndex[FilterEntry] = FilterIndex(
             cached_topics=limits.cached_topics,
             cached_bytes=limits.match_cache_bytes // 2,
             shape_beginnings=limits.filter_shapes,
@@ -81,7 +81,7 @@ class Subscriptions:
         interest = self._index.get(subscription.filter)
         first = interest is None
         if interest is None:
-            interest = Interest(subscription.filter, subscription.paths)
+            interest = FilterEntry(subscription.filter, subscription.paths)
             self._index.insert(subscription.filter, interest)
             for path in subscription.paths:
                 path.interests[interest] = None
@@ -136,7 +136,7 @@ class Subscriptions:
         """``outbox`` has ended; its subscriptions are removed one by one."""
         self._shapes.pop(outbox, None)
 
-    def forget_path(self, outbox: Outbox, path: StreamPath) -> None:
+    def forget_path(self, outbox: Outbox, path: FollowedStream) -> None:
         """``outbox`` fell behind on a stream, or is level again."""
         self.lists.forget_path(
             [
@@ -147,16 +147,16 @@ class Subscriptions:
             path,
         )
 
-    def live_members(self, path: StreamPath) -> list[Outbox]:
+    def live_members(self, path: FollowedStream) -> list[Outbox]:
         """The connections that the stream's publications go to now, if their topics match."""
         found = dict.fromkeys(outbox for interest in path.interests for outbox in interest.members)
         return [outbox for outbox in found if outbox not in path.behind and not outbox.closed]
 
-    def targets(self, interests: tuple[Interest, ...], path: StreamPath) -> Targets:
+    def targets(self, interests: tuple[FilterEntry, ...], path: FollowedStream) -> Targets:
         """Who gets a stream's publications that ``interests`` match."""
         return self.lists.recall((path, interests)) or self.lists.make(interests, path)
 
-    def _interest(self, topic_filter: str) -> Interest:
+    def _interest(self, topic_filter: str) -> FilterEntry:
         interest = self._index.get(topic_filter)
         assert interest is not None
         return interest

@@ -18,8 +18,8 @@ from gateway.core.fanout.targets import Targets
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.core.fanout.targets import Interest, Key
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.fanout.targets import FilterEntry, Key
+    from gateway.core.streams.stream import FollowedStream
 
 _PORTION: Final = 2000
 """Links between lists and filters that a change lets go of: about 0.1 ms."""
@@ -56,7 +56,7 @@ class TargetLists:
         """Whether all lists that are kept are right."""
         return not self._wrong
 
-    def make(self, interests: tuple[Interest, ...], path: StreamPath | None = None) -> Targets:
+    def make(self, interests: tuple[FilterEntry, ...], path: FollowedStream | None = None) -> Targets:
         """Make the list for ``interests``, for which ``recall`` found none."""
         targets = Targets(interests, path)
         if self._wrong:
@@ -78,7 +78,7 @@ class TargetLists:
                 interest.users.add(targets)
         return targets
 
-    def forget(self, interest: Interest) -> None:
+    def forget(self, interest: FilterEntry) -> None:
         """``interest`` has gained or lost a member: the lists that it is part of are wrong from now on."""
         users, interest.users = interest.users, None
         if users is not None:
@@ -92,7 +92,7 @@ class TargetLists:
         if self._wrong:
             self._let_go(_PORTION)
 
-    def forget_path(self, interests: Iterable[Interest], path: StreamPath) -> None:
+    def forget_path(self, interests: Iterable[FilterEntry], path: FollowedStream) -> None:
         """A member of ``interests`` fell behind on ``path`` or is level again."""
         room = _PORTION
         for interest in interests:

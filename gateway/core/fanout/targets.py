@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.core.fanout.outbox import Encoder, Outbox
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
 
 
 _NOBODY: dict[Outbox, Subscription] = {}
 """The members of a filter that nobody subscribes with any more; stays empty."""
 
 
-class Interest:
+class FilterEntry:
     """A filter's subscribers.
 
     Attributes:
@@ -36,7 +36,7 @@ class Interest:
 
     __slots__ = ("apart", "changed", "filter", "members", "paths", "users")
 
-    def __init__(self, topic_filter: str, paths: tuple[StreamPath, ...] = ()) -> None:
+    def __init__(self, topic_filter: str, paths: tuple[FollowedStream, ...] = ()) -> None:
         self.filter = topic_filter
         self.paths = paths
         self.members: dict[Outbox, Subscription] = {}
@@ -73,7 +73,7 @@ class Interest:
         self.members = _NOBODY
 
 
-Key: TypeAlias = "tuple[Interest, ...] | tuple[StreamPath, tuple[Interest, ...]]"
+Key: TypeAlias = "tuple[FilterEntry, ...] | tuple[FollowedStream, tuple[FilterEntry, ...]]"
 """What a list is kept under: the interests that match, and the stream where one captures the topic."""
 
 
@@ -94,7 +94,7 @@ class Targets:
 
     __slots__ = ("aside", "count", "groups", "interests", "kept", "key", "lone", "number", "path")
 
-    def __init__(self, interests: tuple[Interest, ...], path: StreamPath | None = None) -> None:
+    def __init__(self, interests: tuple[FilterEntry, ...], path: FollowedStream | None = None) -> None:
         self.interests = interests
         self.path = path
         self.key: Key = interests if path is None else (path, interests)
@@ -126,7 +126,7 @@ class Targets:
         )
 
 
-def _aside(interests: tuple[Interest, ...]) -> tuple[tuple[Outbox, Subscription], ...]:
+def _aside(interests: tuple[FilterEntry, ...]) -> tuple[tuple[Outbox, Subscription], ...]:
     return tuple(
         (outbox, subscription)
         for interest in interests

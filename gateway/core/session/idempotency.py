@@ -41,7 +41,7 @@ class AnswerStatistics:
     reserved: int
 
 
-class AnswerWindow(Generic[A]):
+class IdempotencyWindow(Generic[A]):
     """A bounded memory of first answers; an answer is anything but None.
 
     ``now`` is a monotonic time in seconds. A fingerprint stands for the content of a request, so it holds

@@ -10,14 +10,14 @@ from gateway.core.topics.grammar import covers
 
 if TYPE_CHECKING:
     from gateway.core.fanout.outbox import Outbox
-    from gateway.core.fanout.targets import Interest
+    from gateway.core.fanout.targets import FilterEntry
     from gateway.core.streams.configuration import StreamConfiguration
     from gateway.core.streams.tail_window import TailWindow
 
 _SELECTIONS = 64
 
 
-class StreamPath:
+class FollowedStream:
     """A stream, as far as this node follows it.
 
     Attributes:
@@ -34,7 +34,7 @@ class StreamPath:
         self.stream = configuration.name
         self.filter = configuration.filter
         self.window: TailWindow | None = None
-        self.interests: dict[Interest, None] = {}
+        self.interests: dict[FilterEntry, None] = {}
         self.behind: set[Outbox] = set()
         self._selections: OrderedDict[str, Selection] = OrderedDict()
 
@@ -57,6 +57,6 @@ class StreamPath:
         return f"StreamPath({self.stream!r})"
 
 
-def may_be_live(topic_filter: str, paths: tuple[StreamPath, ...]) -> bool:
+def may_be_live(topic_filter: str, paths: tuple[FollowedStream, ...]) -> bool:
     """Whether ``topic_filter`` may match topics that none of ``paths``, its streams, captures."""
     return not any(covers(path.filter, topic_filter) for path in paths)

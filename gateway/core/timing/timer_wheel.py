@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Wheel(Generic[T]):
+class TimerWheel(Generic[T]):
     """Items by the second in which they are due."""
 
     def __init__(self, *, now: float) -> None:

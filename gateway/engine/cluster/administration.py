@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.core.cluster.block_list import BlockList
     from gateway.core.cluster.control import Answer
-    from gateway.core.cluster.info import NodeFacts
+    from gateway.core.cluster.info import NodeInfo
     from gateway.core.cluster.membership import Member
     from gateway.engine.administration import Administration
     from gateway.engine.cluster.peers import Peers, Told
@@ -57,7 +57,7 @@ class Nodes:
         complete: whether there is none that it may not know of.
     """
 
-    own: NodeFacts
+    own: NodeInfo
     others: list[Member]
     now: float
     complete: bool
@@ -87,7 +87,7 @@ class ClusterAdministration:
         peers: Peers,
         blocks: BlockList,
         *,
-        facts: Callable[[], NodeFacts],
+        facts: Callable[[], NodeInfo],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.bus.base import Bus, Lost
-    from gateway.core.cluster.info import NodeFacts
+    from gateway.core.cluster.info import NodeInfo
     from gateway.core.cluster.stream_agreement import StreamAgreement
     from gateway.core.streams.configuration import StreamMap
     from gateway.engine.appending import Receipt
@@ -69,7 +69,7 @@ class CapturedLive:
         named = ", ".join(differing[:_NAMED_NODES]) + (", …" if len(differing) > _NAMED_NODES else "")
         return f"nodes whose [[streams]] capture other topics than this node's: {named}"
 
-    def compare(self, others: Iterable[NodeFacts], *, settled: bool) -> bool:
+    def compare(self, others: Iterable[NodeInfo], *, settled: bool) -> bool:
         """Look at all other nodes again; return whether this node's own facts have changed.
 
         Args:

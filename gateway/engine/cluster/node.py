@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from gateway.core.cluster.block_list import BlockList
     from gateway.core.cluster.control import Question
-    from gateway.core.cluster.info import NodeFacts
+    from gateway.core.cluster.info import NodeInfo
     from gateway.core.cluster.membership import Member, Membership
     from gateway.core.messages.publication import Publication
     from gateway.engine.administration import Administration
@@ -97,7 +97,7 @@ class Cluster:
         administration: Administration,
         blocks: BlockList,
         *,
-        facts: Callable[[], NodeFacts],
+        facts: Callable[[], NodeInfo],
         clock: Callable[[], float],
         live: CapturedLive | None = None,
         partitions: PartitionDifference | None = None,

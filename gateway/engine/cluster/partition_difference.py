@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.bus.base import Lost
-    from gateway.core.cluster.info import NodeFacts
+    from gateway.core.cluster.info import NodeInfo
 
 GAP_SECONDS = 30.0
 """How often subscribers are told while it lasts."""
@@ -47,7 +47,7 @@ class PartitionDifference:
         named = ", ".join(self.nodes[:_NAMED_NODES]) + (", …" if len(self.nodes) > _NAMED_NODES else "")
         return f"nodes whose redis.partitions is not this node's {self.partitions}: {named}"
 
-    def compare(self, others: Iterable[NodeFacts], now: float) -> None:
+    def compare(self, others: Iterable[NodeInfo], now: float) -> None:
         """Look at every other node that is there, at ``now`` in monotonic seconds."""
         nodes = sorted(facts.node for facts in others if facts.partitions not in {0, self.partitions})
         before, self.nodes = self.nodes, nodes

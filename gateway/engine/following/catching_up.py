@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.streams.configuration import Bounds
     from gateway.core.streams.pages import Page
-    from gateway.core.streams.stream import StreamPath
-    from gateway.engine.delivery import Delivery
+    from gateway.core.streams.stream import FollowedStream
+    from gateway.engine.delivery import DeliveryService
     from gateway.engine.following.page_fetches import Fetch, Key
     from gateway.engine.runtime.background import Background
     from gateway.streams.base import Readable
@@ -65,11 +65,11 @@ class CatchingUp:
         self,
         store: Readable,
         hub: Hub,
-        delivery: Delivery,
+        delivery: DeliveryService,
         background: Background,
         *,
         reads: int = 16,
-        saw: Callable[[StreamPath, Bounds], None],
+        saw: Callable[[FollowedStream, Bounds], None],
     ) -> None:
         """Read from ``store``.
 
@@ -147,7 +147,7 @@ class CatchingUp:
         self._background.supervision.failed("catch_up", error)
         reader.outbox.sink.close(CloseCode.INTERNAL, "internal error")
 
-    def _take(self, reader: Reader, path: StreamPath, page: Page) -> None:
+    def _take(self, reader: Reader, path: FollowedStream, page: Page) -> None:
         frames = reader.take(path, page, _SLICE_BYTES)
         if frames is None:
             self._later(reader)
@@ -196,7 +196,7 @@ class CatchingUp:
 
     # Pages
 
-    def _need(self, reader: Reader, path: StreamPath, after: int) -> None:
+    def _need(self, reader: Reader, path: FollowedStream, after: int) -> None:
         key = (path, reader.positions[path].epoch, after)
         page = self._kept(key)
         if page is not None:

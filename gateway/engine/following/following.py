@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.catchup.readers import HistoryReader
-from gateway.core.catchup.start import Beginning, nearby, resume_at, start_at
+from gateway.core.catchup.start import StartPosition, nearby, resume_at, start_at
 from gateway.core.fanout.spill import begin_live
 from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
 from gateway.core.messages.events import Event, Subscribed
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.commands import Subscribe
     from gateway.core.streams.configuration import Bounds, StreamMap
-    from gateway.core.streams.stream import StreamPath
-    from gateway.engine.delivery import Delivery
+    from gateway.core.streams.stream import FollowedStream
+    from gateway.engine.delivery import DeliveryService
     from gateway.streams.base import Readable
     from gateway.supervision import Supervision
 
@@ -40,7 +40,7 @@ class Following:
         streams: StreamMap,
         store: Readable,
         hub: Hub,
-        delivery: Delivery,
+        delivery: DeliveryService,
         *,
         reads: int = 16,
         window_messages: int = 4096,
@@ -79,7 +79,9 @@ class Following:
         """Tail and read for ever; no subscription may come before."""
         await self.background.run()
 
-    def nearby(self, command: Subscribe, paths: tuple[StreamPath, ...]) -> dict[StreamPath, Beginning] | None:
+    def nearby(
+        self, command: Subscribe, paths: tuple[FollowedStream, ...]
+    ) -> dict[FollowedStream, StartPosition] | None:
         """Where ``command`` begins in each stream, if no store needs to be asked; else None.
 
         Raises:
@@ -87,7 +89,7 @@ class Following:
         """
         if not self.tails.follow(paths):
             return None
-        found: dict[StreamPath, Beginning] = {}
+        found: dict[FollowedStream, StartPosition] = {}
         for path in paths:
             beginning = nearby(path, _asked(command, path))
             if beginning is None:
@@ -96,8 +98,8 @@ class Following:
         return found
 
     async def beginnings(
-        self, command: Subscribe, paths: tuple[StreamPath, ...]
-    ) -> dict[StreamPath, Beginning]:
+        self, command: Subscribe, paths: tuple[FollowedStream, ...]
+    ) -> dict[FollowedStream, StartPosition]:
         """Where ``command`` begins in each stream; without those where it begins with what is new.
 
         Raises:
@@ -107,7 +109,7 @@ class Following:
         return {path: await self._beginning(command, path) for path in paths if _needs_store(command, path)}
 
     def confirm(
-        self, outbox: Outbox, command: Subscribe, beginnings: Mapping[StreamPath, Beginning]
+        self, outbox: Outbox, command: Subscribe, beginnings: Mapping[FollowedStream, StartPosition]
     ) -> list[Event]:
         """Have a subscription begin, in one step with the answer.
 
@@ -133,7 +135,7 @@ class Following:
             begun_live = begin_live(outbox, subscription, earlier)
             positions = {path.stream: position for path, position in begun_live.items()}
             return [Subscribed(command.filter, positions, ref=command.ref)]
-        begun = {path: beginnings.get(path) or Beginning(_tail_position(path)) for path in paths}
+        begun = {path: beginnings.get(path) or StartPosition(_tail_position(path)) for path in paths}
         reader = HistoryReader(outbox, subscription, {path: each.position for path, each in begun.items()})
         self._hub.read(reader)
         self.catching_up.begin(reader)
@@ -147,7 +149,7 @@ class Following:
         for event in events:
             self._delivery.send(outbox, event)
 
-    async def _beginning(self, command: Subscribe, path: StreamPath) -> Beginning:
+    async def _beginning(self, command: Subscribe, path: FollowedStream) -> StartPosition:
         asked = _asked(command, path)
         found = nearby(path, asked)
         if found is not None:
@@ -163,7 +165,7 @@ class Following:
             before = await self._store.before(path.stream, asked.value)
         return start_at(command.filter, path, asked, bounds, before)
 
-    def _recovered(self, command: Subscribe, begun: Mapping[StreamPath, Beginning]) -> bool | None:
+    def _recovered(self, command: Subscribe, begun: Mapping[FollowedStream, StartPosition]) -> bool | None:
         if not command.resume:
             return None
         found = all(each.recovered for each in begun.values())
@@ -173,7 +175,7 @@ class Following:
             and not any(_leaves_out(command, path) for path in begun)
         )
 
-    def _saw(self, path: StreamPath, bounds: Bounds) -> None:
+    def _saw(self, path: FollowedStream, bounds: Bounds) -> None:
         self.tails.saw(path, bounds)
 
 
@@ -182,7 +184,7 @@ def asks_history(command: Subscribe) -> bool:
     return bool(command.resume) or command.start != START_NEW
 
 
-def names_all(command: Subscribe, paths: tuple[StreamPath, ...]) -> bool:
+def names_all(command: Subscribe, paths: tuple[FollowedStream, ...]) -> bool:
     """Whether every stream that ``resume`` names is one of ``paths``, those that the filter may match.
 
     Where one isn't, it is gone, or captures something else than when the client got its position: what it
@@ -191,7 +193,7 @@ def names_all(command: Subscribe, paths: tuple[StreamPath, ...]) -> bool:
     return {path.stream for path in paths}.issuperset(command.resume or ())
 
 
-def _leaves_out(command: Subscribe, path: StreamPath) -> bool:
+def _leaves_out(command: Subscribe, path: FollowedStream) -> bool:
     """Whether a client that comes back misses what a stream holds of which it has no position.
 
     It had one of every stream that its filter met. This one has come since, or captures now what it didn't.
@@ -201,14 +203,14 @@ def _leaves_out(command: Subscribe, path: StreamPath) -> bool:
     return path.tail.first <= path.tail.last
 
 
-def _asked(command: Subscribe, path: StreamPath) -> Position | Start:
+def _asked(command: Subscribe, path: FollowedStream) -> Position | Start:
     resumed = (command.resume or {}).get(path.stream)
     return command.start if resumed is None else resumed
 
 
-def _needs_store(command: Subscribe, path: StreamPath) -> bool:
+def _needs_store(command: Subscribe, path: FollowedStream) -> bool:
     return _asked(command, path) != START_NEW
 
 
-def _tail_position(path: StreamPath) -> Position:
+def _tail_position(path: FollowedStream) -> Position:
     return Position(path.tail.epoch, path.tail.last)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.core.catchup.readers import Reader
     from gateway.core.streams.pages import Page
-    from gateway.core.streams.stream import StreamPath
+    from gateway.core.streams.stream import FollowedStream
     from gateway.engine.runtime.background import Background
     from gateway.streams.base import Readable
 
@@ -28,7 +28,7 @@ _PAGE = 512
 _PAGE_BYTES = 256 * 1024
 _AFTER_FAILURE = Backoff(first_seconds=0.1, limit_seconds=2.0)
 
-Key = tuple["StreamPath", str, int]
+Key = tuple["FollowedStream", str, int]
 """A stream, an epoch, and the offset before the page."""
 
 
@@ -71,7 +71,7 @@ class PageFetches:
         self._came = came
         self._fetches: dict[Key, Fetch] = {}
         self._wanted: deque[Fetch] = deque()
-        self._failing: dict[StreamPath, _Failing] = {}
+        self._failing: dict[FollowedStream, _Failing] = {}
         self._awaits: dict[Reader, Fetch] = {}
         self._running = 0
         self.read = self.failed = 0
@@ -148,12 +148,12 @@ class PageFetches:
         failing.waiting.append(fetch)
         self._start()
 
-    def _later(self, path: StreamPath, failing: _Failing) -> None:
+    def _later(self, path: FollowedStream, failing: _Failing) -> None:
         failing.failures += 1
         wait = _AFTER_FAILURE.wait(failing.failures)
         asyncio.get_running_loop().call_later(wait, self._try_again, path, failing)
 
-    def _try_again(self, path: StreamPath, failing: _Failing) -> None:
+    def _try_again(self, path: FollowedStream, failing: _Failing) -> None:
         if self._failing.get(path) is not failing:
             return
         while failing.waiting:

@@ -19,7 +19,7 @@ import anyio
 import anyio.lowlevel
 
 from gateway.core.messages.commands import Position
-from gateway.core.streams.stream import StreamPath
+from gateway.core.streams.stream import FollowedStream
 from gateway.core.streams.tail_window import TailWindow
 from gateway.core.timing.backoff import Backoff
 from gateway.errors import StreamUnavailable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.core.fanout.hub import Hub
     from gateway.core.streams.configuration import Bounds, StreamMap
     from gateway.core.streams.pages import Page
-    from gateway.engine.delivery import Delivery
+    from gateway.engine.delivery import DeliveryService
     from gateway.engine.runtime.background import Background
     from gateway.streams.base import Readable
 
@@ -65,7 +65,7 @@ class TailStatistics:
 class _Tail:
     """One stream's tail, and how many filters want it."""
 
-    def __init__(self, path: StreamPath) -> None:
+    def __init__(self, path: FollowedStream) -> None:
         self.path = path
         self.interests = 0
         self.left_at = 0.0
@@ -86,7 +86,7 @@ class Tails:
         streams: StreamMap,
         store: Readable,
         hub: Hub,
-        delivery: Delivery,
+        delivery: DeliveryService,
         background: Background,
         *,
         begin: Callable[[Reader], None],
@@ -115,15 +115,15 @@ class Tails:
         self._window_bytes = window_bytes
         self._clock = time.monotonic
         self.both_ways: Callable[[], bool] = bool
-        self._tails = {each.name: _Tail(StreamPath(each)) for each in streams}
-        self._under: dict[str, tuple[StreamPath, ...]] = {}
+        self._tails = {each.name: _Tail(FollowedStream(each)) for each in streams}
+        self._under: dict[str, tuple[FollowedStream, ...]] = {}
         self._asked: dict[str, asyncio.Future[Bounds]] = {}
         self._interrupted = 0
 
     def __contains__(self, stream: object) -> bool:
         return stream in self._tails
 
-    def paths(self, topic_filter: str) -> tuple[StreamPath, ...]:
+    def paths(self, topic_filter: str) -> tuple[FollowedStream, ...]:
         """The streams of which ``topic_filter`` may match something."""
         found = self._under.get(topic_filter)
         if found is None:
@@ -133,7 +133,7 @@ class Tails:
             self._under[topic_filter] = found
         return found
 
-    def enter(self, paths: tuple[StreamPath, ...]) -> None:
+    def enter(self, paths: tuple[FollowedStream, ...]) -> None:
         """This node has one more interest in these streams."""
         for path in paths:
             tail = self._tails[path.stream]
@@ -141,14 +141,14 @@ class Tails:
             if path.window is None and tail.starting is None:
                 self._start(tail)
 
-    def leave(self, paths: tuple[StreamPath, ...]) -> None:
+    def leave(self, paths: tuple[FollowedStream, ...]) -> None:
         """One interest in these streams has ended; the last one's tail lingers a while."""
         for path in paths:
             tail = self._tails[path.stream]
             tail.interests -= 1
             tail.left_at = self._clock()
 
-    def follow(self, paths: tuple[StreamPath, ...]) -> bool:
+    def follow(self, paths: tuple[FollowedStream, ...]) -> bool:
         """Whether all of these streams are followed now; ``started`` awaits it.
 
         Raises:
@@ -160,7 +160,7 @@ class Tails:
                 raise StreamUnavailable(f"stream {path.stream!r} can't be read now") from error
         return all(path.window is not None for path in paths)
 
-    async def started(self, paths: tuple[StreamPath, ...]) -> None:
+    async def started(self, paths: tuple[FollowedStream, ...]) -> None:
         """Return once these streams, in which the caller has an interest, are followed.
 
         Raises:
@@ -174,7 +174,7 @@ class Tails:
                 assert tail.starting is not None
                 await asyncio.shield(tail.starting)
 
-    async def bounds(self, path: StreamPath) -> Bounds:
+    async def bounds(self, path: FollowedStream) -> Bounds:
         """What the log holds now; those who ask while an answer is on its way share it.
 
         Raises:
@@ -186,7 +186,7 @@ class Tails:
             self._background.start(self._ask_bounds, path, answer)
         return await asyncio.shield(answer)
 
-    def saw(self, path: StreamPath, bounds: Bounds) -> None:
+    def saw(self, path: FollowedStream, bounds: Bounds) -> None:
         """Somebody has read the log's bounds: it must never end before what was seen."""
         tail = self._tails[path.stream]
         if path.window is not None and path.window.epoch == bounds.epoch:
@@ -198,7 +198,7 @@ class Tails:
         failing = sum(each.error is not None for each in followed)
         return TailStatistics(len(followed), failing, self._interrupted)
 
-    async def _ask_bounds(self, path: StreamPath, answer: asyncio.Future[Bounds]) -> None:
+    async def _ask_bounds(self, path: FollowedStream, answer: asyncio.Future[Bounds]) -> None:
         try:
             bounds = await self._store.bounds(path.stream)
         except StreamUnavailable as error:
@@ -300,7 +300,7 @@ class Tails:
         tail.path.tail.restart(bounds.epoch, bounds.last, first=bounds.first)
         tail.seen = bounds.last
 
-    def _interrupt(self, path: StreamPath) -> None:
+    def _interrupt(self, path: FollowedStream) -> None:
         self._interrupted += 1
         for reader in self._hub.interrupt(path):
             self._begin(reader)

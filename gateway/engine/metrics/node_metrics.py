@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from gateway.core.fanout.hub import Hub
     from gateway.engine.cluster.node import Cluster
     from gateway.engine.metrics.refusals import Refusals
-    from gateway.engine.publishing import Publisher
+    from gateway.engine.publishing import PublishService
     from gateway.engine.runtime.upkeep import Upkeep
     from gateway.engine.sessions import Sessions
     from gateway.observability.metrics import Metrics
@@ -19,7 +19,7 @@ def register_metrics(
     metrics: Metrics,
     *,
     hub: Hub,
-    publisher: Publisher,
+    publisher: PublishService,
     sessions: Sessions,
     upkeep: Upkeep,
     refusals: Refusals,

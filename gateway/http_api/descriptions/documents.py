@@ -24,7 +24,7 @@ from gateway.http_api.publishing import ndjson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.http_api.publishing.limits import IngestLimits
+    from gateway.http_api.publishing.limits import PublishingLimits
 
 Document = dict[str, Any]
 
@@ -33,17 +33,17 @@ _PLACEHOLDER: Final = re.compile(r"\$\{([^}]*)\}")
 _Loader: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
-def openapi_document(limits: IngestLimits) -> Document:
+def openapi_document(limits: PublishingLimits) -> Document:
     """Return the OpenAPI 3.1 description of everything that answers over HTTP."""
     return read_document("openapi.yaml", values(limits))
 
 
-def asyncapi_document(limits: IngestLimits) -> Document:
+def asyncapi_document(limits: PublishingLimits) -> Document:
     """Return the AsyncAPI 3 description of ``/v1/ws`` and its subprotocol ``gateway.v1``."""
     return read_document("asyncapi.yaml", values(limits))
 
 
-def values(limits: IngestLimits) -> dict[str, Any]:
+def values(limits: PublishingLimits) -> dict[str, Any]:
     """Return what descriptions may name, by the names that they use."""
     return {
         "version": version("fanout-gateway"),

@@ -9,15 +9,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.http_api.descriptions.documents import Document, asyncapi_document, openapi_document
-from gateway.http_api.publishing.limits import IngestLimits
+from gateway.http_api.publishing.limits import PublishingLimits
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
 
-def description_routes(limits: IngestLimits | None = None) -> list[Route]:
+def description_routes(limits: PublishingLimits | None = None) -> list[Route]:
     """Return the routes that serve both descriptions; they are read once, here."""
-    limits = limits or IngestLimits()
+    limits = limits or PublishingLimits()
     return [
         _document_route("/openapi.json", openapi_document(limits)),
         _document_route("/asyncapi.json", asyncapi_document(limits)),

@@ -16,8 +16,8 @@ from gateway.http_api.publishing.receipts import failure_object, receipt_object
 
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
-    from gateway.engine.publishing import Publisher, Receipt
-    from gateway.http_api.publishing.limits import IngestLimits
+    from gateway.engine.publishing import PublishService, Receipt
+    from gateway.http_api.publishing.limits import PublishingLimits
 
     Outcome: TypeAlias = Receipt | asyncio.Future[Receipt] | GatewayError
 
@@ -31,7 +31,7 @@ _ENVELOPE_DEPTH: Final = 512
 class Batches:
     """Publishes the body of ``POST /v1/publish``."""
 
-    def __init__(self, publisher: Publisher, limits: IngestLimits) -> None:
+    def __init__(self, publisher: PublishService, limits: PublishingLimits) -> None:
         self._publisher = publisher
         self._limits = limits
         depth = max(limits.message.json_depth, _ENVELOPE_DEPTH)

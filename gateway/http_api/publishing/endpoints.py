@@ -16,7 +16,7 @@ from gateway.errors import BadCommand
 from gateway.http_api.bodies import BodyReader, refuse_content_coding
 from gateway.http_api.lasting_bodies import peer_of, read_lasting_body
 from gateway.http_api.publishing.batch import Batches
-from gateway.http_api.publishing.limits import IngestLimits
+from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.publishing.message_headers import label, message_headers
 from gateway.http_api.publishing.ndjson import LineStream
 from gateway.http_api.publishing.receipts import json_answer, publish_answer
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Principal
     from gateway.engine.lasting import LastingRequests
-    from gateway.engine.publishing import Publisher
+    from gateway.engine.publishing import PublishService
     from gateway.http_api.authentication import RequestAuthenticator
 
 TOPICS_PREFIX: Final = "/v1/topics/"
@@ -41,10 +41,10 @@ NDJSON_MEDIA_TYPE: Final = "application/x-ndjson"
 
 def rest_routes(
     *,
-    publisher: Publisher,
+    publisher: PublishService,
     authenticate: RequestAuthenticator,
     lasting: LastingRequests,
-    limits: IngestLimits | None = None,
+    limits: PublishingLimits | None = None,
     bodies: BodyReader | None = None,
 ) -> list[Route]:
     """Return the routes that publish over REST."""
@@ -52,7 +52,7 @@ def rest_routes(
         publisher,
         authenticate,
         lasting=lasting,
-        limits=limits or IngestLimits(),
+        limits=limits or PublishingLimits(),
         bodies=bodies or BodyReader(),
     )
     return [
@@ -82,11 +82,11 @@ class RestPublishing:
 
     def __init__(
         self,
-        publisher: Publisher,
+        publisher: PublishService,
         authenticate: RequestAuthenticator,
         *,
         lasting: LastingRequests,
-        limits: IngestLimits,
+        limits: PublishingLimits,
         bodies: BodyReader,
     ) -> None:
         self._publisher = publisher

@@ -8,7 +8,7 @@ from gateway.codecs.publish_items import MessageLimits
 
 
 @dataclass(frozen=True, slots=True)
-class IngestLimits:
+class PublishingLimits:
     """What one request may hold; sizes are bytes.
 
     Attributes:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.engine.lasting import LastingRequest
-    from gateway.engine.publishing import Publisher, Receipt
-    from gateway.http_api.publishing.limits import IngestLimits
+    from gateway.engine.publishing import PublishService, Receipt
+    from gateway.http_api.publishing.limits import PublishingLimits
 
 ERRORS_REPORTED: Final = 100
 
@@ -35,7 +35,7 @@ _UNANSWERED_BYTES: Final = 512 * 1024
 class LineStream:
     """One request's stream of lines; ``run`` it once."""
 
-    def __init__(self, publisher: Publisher, session: LastingRequest, limits: IngestLimits) -> None:
+    def __init__(self, publisher: PublishService, session: LastingRequest, limits: PublishingLimits) -> None:
         self._publisher = publisher
         self._session = session
         self._limits = limits

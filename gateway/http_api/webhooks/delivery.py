@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class WebhookDelivery:
     """A request to a hook.
 
     Attributes:
@@ -59,7 +59,7 @@ class Delivery:
 
 
 def headers_of(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return ASGI headers as ``Delivery`` takes them: as UTF-8 where they are, else as Latin-1.
+    """Return ASGI headers as ``WebhookDelivery`` takes them: as UTF-8 where they are, else as Latin-1.
 
     A repeated one is one list (RFC 9110, 5.3): were one of its lines picked, others might pick another.
     """

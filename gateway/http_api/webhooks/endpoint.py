@@ -18,13 +18,13 @@ from starlette.routing import Route
 from gateway.auth.principal import Principal
 from gateway.codecs.body import decode_body
 from gateway.core.messages.commands import Publish
-from gateway.core.session.idempotency import AnswerWindow
+from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.errors import NotFound, Unauthenticated
 from gateway.http_api.bodies import BodyReader
 from gateway.http_api.lasting_bodies import read_lasting_body
-from gateway.http_api.publishing.limits import IngestLimits
+from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.publishing.receipts import json_answer, publish_answer
-from gateway.http_api.webhooks.delivery import Delivery, headers_of
+from gateway.http_api.webhooks.delivery import WebhookDelivery, headers_of
 from gateway.http_api.webhooks.signatures import NoSignature, SlackSignature, signature_scheme
 from gateway.http_api.webhooks.topic_template import TopicTemplate
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gateway.engine.lasting import LastingRequests
-    from gateway.engine.publishing import Publisher, Receipt
+    from gateway.engine.publishing import PublishService, Receipt
     from gateway.http_api.authentication import RequestAuthenticator
     from gateway.http_api.webhooks.signatures import SignatureScheme
 
@@ -111,7 +111,7 @@ class HookStatistics:
 class _Memory:
     """What one hook remembers of deliveries: their answers, and those that are being published."""
 
-    answers: AnswerWindow[Receipt]
+    answers: IdempotencyWindow[Receipt]
     underway: dict[bytes, asyncio.Future[Receipt]] = field(default_factory=dict)
 
 
@@ -121,11 +121,11 @@ class HookPublishing:
     def __init__(
         self,
         hooks: Iterable[Hook],
-        publisher: Publisher,
+        publisher: PublishService,
         authenticate: RequestAuthenticator,
         *,
         lasting: LastingRequests,
-        limits: IngestLimits | None = None,
+        limits: PublishingLimits | None = None,
         bodies: BodyReader | None = None,
         repeat_seconds: float = REPEAT_SECONDS,
         repeat_entries: int = REPEAT_ENTRIES,
@@ -136,12 +136,12 @@ class HookPublishing:
         self._publisher = publisher
         self._authenticate = authenticate
         self._lasting = lasting
-        self._limits = limits or IngestLimits()
+        self._limits = limits or PublishingLimits()
         self._bodies = bodies or BodyReader()
         self._wall_clock = wall_clock
         self._clock = clock
         self._memories = {
-            name: _Memory(AnswerWindow(seconds=repeat_seconds, entries=repeat_entries))
+            name: _Memory(IdempotencyWindow(seconds=repeat_seconds, entries=repeat_entries))
             for name in self._hooks
         }
         self._accepted: Counter[str] = Counter()
@@ -164,7 +164,7 @@ class HookPublishing:
             raise NotFound(f"no hook {name[:64]!r} is configured")
         principal = await self._principal(hook, request)
         body = await self._read(hook, request, principal)
-        delivery = Delivery(headers_of(request.headers.raw), body)
+        delivery = WebhookDelivery(headers_of(request.headers.raw), body)
         self._verify(hook, delivery)
         if isinstance(hook.scheme, SlackSignature) and delivery.field("type") == "url_verification":
             return json_answer({"challenge": delivery.field("challenge") or ""})
@@ -186,13 +186,13 @@ class HookPublishing:
         # Its signature is looked at when it is whole.
         return await self._bodies.read(request, limit=limit)
 
-    def _verify(self, hook: Hook, delivery: Delivery) -> None:
+    def _verify(self, hook: Hook, delivery: WebhookDelivery) -> None:
         if not hook.scheme.verify(delivery, now=self._wall_clock()):
             self._unverified[hook.name] += 1
             # One answer for everything that may be wrong: it must not help to guess.
             raise Unauthenticated(f"the delivery to hook {hook.name!r} is not signed as it must be")
 
-    async def _publish_once(self, hook: Hook, delivery: Delivery, principal: Principal) -> Receipt:
+    async def _publish_once(self, hook: Hook, delivery: WebhookDelivery, principal: Principal) -> Receipt:
         name = hook.scheme.delivery_id(delivery)
         if not name:
             receipt = await self._publisher.publish(self._command(hook, delivery), principal)
@@ -211,7 +211,7 @@ class HookPublishing:
         return await self._publish_first(hook, delivery, principal, key)
 
     async def _publish_first(
-        self, hook: Hook, delivery: Delivery, principal: Principal, key: bytes
+        self, hook: Hook, delivery: WebhookDelivery, principal: Principal, key: bytes
     ) -> Receipt:
         """Publish, and remember the answer even if the sender hangs up before it is there."""
         memory = self._memories[hook.name]
@@ -233,7 +233,7 @@ class HookPublishing:
         result.add_done_callback(settle)
         return await asyncio.shield(result)
 
-    def _command(self, hook: Hook, delivery: Delivery) -> Publish:
+    def _command(self, hook: Hook, delivery: WebhookDelivery) -> Publish:
         content_type = delivery.headers.get("content-type")
         body = decode_body(delivery.body, content_type, depth=self._limits.message.json_depth)
         value = delivery.value if hook.template.needs_body else None

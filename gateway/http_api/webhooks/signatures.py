@@ -1,8 +1,8 @@
 """The ways in which senders of webhooks sign what they send.
 
-Each scheme answers two questions about a ``Delivery``: was it signed with one of the secrets, and what does
-the sender call it (so that a repeat is known). Every secret is tried, so that it can be rotated, and every
-comparison takes constant time. Nobody is told which part of a refused delivery was wrong.
+Each scheme answers two questions about a ``WebhookDelivery``: was it signed with one of the secrets, and
+what does the sender call it (so that a repeat is known). Every secret is tried, so that it can be rotated,
+and every comparison takes constant time. Nobody is told which part of a refused delivery was wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from standardwebhooks import Webhook
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.http_api.webhooks.delivery import Delivery
+    from gateway.http_api.webhooks.delivery import WebhookDelivery
 
 SCHEMES: Final = ("github", "stripe", "slack", "standard", "hmac", "none")
 ALGORITHMS: Final = ("sha256", "sha1", "sha512")
@@ -34,14 +34,14 @@ _SIGNATURES_TRIED: Final = 16
 class SignatureScheme(Protocol):
     """One way to sign."""
 
-    def verify(self, delivery: Delivery, *, now: float) -> bool:
+    def verify(self, delivery: WebhookDelivery, *, now: float) -> bool:
         """Whether the delivery is signed with one of the secrets, within its time window.
 
         ``now`` is in seconds since 1970.
         """
         ...
 
-    def delivery_id(self, delivery: Delivery) -> str | None:
+    def delivery_id(self, delivery: WebhookDelivery) -> str | None:
         """What the sender calls this delivery, None where it has no name; ask only after ``verify``."""
         ...
 
@@ -52,11 +52,11 @@ class NoSignature:
 
     id_header: str | None = None
 
-    def verify(self, delivery: Delivery, *, now: float) -> bool:  # noqa: ARG002
+    def verify(self, delivery: WebhookDelivery, *, now: float) -> bool:  # noqa: ARG002
         """Let everything pass."""
         return True
 
-    def delivery_id(self, delivery: Delivery) -> str | None:
+    def delivery_id(self, delivery: WebhookDelivery) -> str | None:
         """Return the configured header's value."""
         return delivery.headers.get(self.id_header) if self.id_header else None
 
@@ -72,7 +72,7 @@ class HmacSignature:
     prefix: str = ""
     id_header: str | None = None
 
-    def verify(self, delivery: Delivery, *, now: float) -> bool:  # noqa: ARG002 - signed without a time
+    def verify(self, delivery: WebhookDelivery, *, now: float) -> bool:  # noqa: ARG002 - signed without a time
         """Compare the header with the body's HMAC under each secret."""
         stated = delivery.headers.get(self.header, "")
         if not stated.startswith(self.prefix):
@@ -81,7 +81,7 @@ class HmacSignature:
         given = stated.lower() if self.encoding == "hex" else stated
         return _any_equal((self._sign(secret, delivery.body) for secret in self.secrets), [given])
 
-    def delivery_id(self, delivery: Delivery) -> str | None:
+    def delivery_id(self, delivery: WebhookDelivery) -> str | None:
         """Return the configured header's value; it is not covered by the signature."""
         return delivery.headers.get(self.id_header) if self.id_header else None
 
@@ -97,7 +97,7 @@ class StripeSignature:
     secrets: Sequence[bytes]
     tolerance_seconds: float
 
-    def verify(self, delivery: Delivery, *, now: float) -> bool:
+    def verify(self, delivery: WebhookDelivery, *, now: float) -> bool:
         """Compare with the HMAC of time, ``.`` and body."""
         header = delivery.headers.get("stripe-signature", "")
         pairs = [pair.strip().partition("=") for pair in header.split(",")]
@@ -108,7 +108,7 @@ class StripeSignature:
         expected = (_sha256_hex(secret, signed) for secret in self.secrets)
         return _any_equal(expected, [value for name, _, value in pairs if name == "v1"])
 
-    def delivery_id(self, delivery: Delivery) -> str | None:
+    def delivery_id(self, delivery: WebhookDelivery) -> str | None:
         """Return the event's ``id``."""
         return delivery.field("id")
 
@@ -120,7 +120,7 @@ class SlackSignature:
     secrets: Sequence[bytes]
     tolerance_seconds: float
 
-    def verify(self, delivery: Delivery, *, now: float) -> bool:
+    def verify(self, delivery: WebhookDelivery, *, now: float) -> bool:
         """Compare with the HMAC of ``v0:time:body``."""
         time = delivery.headers.get("x-slack-request-timestamp", "")
         if not _is_recent(time, now, self.tolerance_seconds):
@@ -129,7 +129,7 @@ class SlackSignature:
         expected = ("v0=" + _sha256_hex(secret, signed) for secret in self.secrets)
         return _any_equal(expected, [delivery.headers.get("x-slack-signature", "")])
 
-    def delivery_id(self, delivery: Delivery) -> str | None:
+    def delivery_id(self, delivery: WebhookDelivery) -> str | None:
         """Return the ``event_id``; slash commands have none, but each is signed with its own time."""
         return delivery.field("event_id") or delivery.headers.get("x-slack-signature")
 
@@ -145,7 +145,7 @@ class StandardSignature:
     webhooks: Sequence[Webhook]
     tolerance_seconds: float
 
-    def verify(self, delivery: Delivery, *, now: float) -> bool:
+    def verify(self, delivery: WebhookDelivery, *, now: float) -> bool:
         """Compare with the signature of id, time and body under each secret."""
         name = delivery.headers.get("webhook-id", "")
         time = delivery.headers.get("webhook-timestamp", "")
@@ -159,7 +159,7 @@ class StandardSignature:
         expected = (webhook.sign(name, at, body) for webhook in self.webhooks)
         return _any_equal(expected, delivery.headers.get("webhook-signature", "").split(" "))
 
-    def delivery_id(self, delivery: Delivery) -> str | None:
+    def delivery_id(self, delivery: WebhookDelivery) -> str | None:
         """Return the ``webhook-id``, which repeats keep."""
         return delivery.headers.get("webhook-id")
 

@@ -12,9 +12,9 @@ from gateway.streams.redis.scripts import APPEND
 
 if TYPE_CHECKING:
     from gateway.core.messages.publication import Publication
-    from gateway.redis.wire import Refused, Reply
+    from gateway.redis.wire import CommandRefused, Reply
     from gateway.streams.base import Dedupe
-    from gateway.streams.redis.lane import Lane
+    from gateway.streams.redis.lane import LogQueue
 
 _BATCH_MESSAGES = 512
 _BATCH_BYTES = 1024 * 1024
@@ -24,7 +24,7 @@ _TRIM_MESSAGES = 20_000
 _HEAD = 7
 
 
-class Outbound:
+class AppendBudget:
     """Counts and bounds of all appends of this node.
 
     Attributes:
@@ -58,7 +58,7 @@ class Outbound:
         self.bytes -= size
 
 
-class Batch:
+class AppendBatch:
     """Publications of one stream that are appended together.
 
     Attributes:
@@ -82,7 +82,7 @@ class Batch:
         "size",
     )
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: LogQueue) -> None:
         self._lane = lane
         self._publications: list[Publication] = []
         self._answers: list[asyncio.Future[Appended]] = []
@@ -151,7 +151,7 @@ class Batch:
         lane.log.appends.passed()
         lane.ended(self, more=bool(reply[6]))
 
-    def refused(self, refusal: Refused) -> None:
+    def refused(self, refusal: CommandRefused) -> None:
         """Tell all publishers that nothing was kept."""
         self._lane.log.appends.refused(refusal)
         self._fail_all(unavailable(refusal))

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
-    from gateway.redis.wire import Refused, Reply
-    from gateway.streams.redis.log import Log
+    from gateway.redis.wire import CommandRefused, Reply
+    from gateway.streams.redis.log import RedisLog
     from gateway.streams.redis.scripts import Script
 
 AGAIN_SECONDS = 0.05
@@ -29,14 +29,14 @@ _HEAD = 5
 T = TypeVar("T")
 
 
-def unavailable(refusal: Refused) -> StreamUnavailable:
+def unavailable(refusal: CommandRefused) -> StreamUnavailable:
     """What a refused call means to who asked for it; Redis' words are for the log."""
     if refusal.code == "OOM":
         return StoreFull("Redis has no memory left for streams (maxmemory)")
     return StreamUnavailable(f"Redis refuses: {refusal}")
 
 
-def witness(log: Log, publish: str, seen: Position | None = None) -> tuple[str | bytes | int, ...]:
+def witness(log: RedisLog, publish: str, seen: Position | None = None) -> tuple[str | bytes | int, ...]:
     """The arguments by which every script begins: what this node, or ``seen``, says of the log."""
     word = secrets.token_hex(5)
     if seen is not None:
@@ -44,14 +44,14 @@ def witness(log: Log, publish: str, seen: Position | None = None) -> tuple[str |
     return log.epoch, log.offset, log.header, word, publish
 
 
-class Asked(Generic[T]):
+class ReadOnlyCall(Generic[T]):
     """A call that changes nothing, so it may be repeated and nothing is lost when its answer is.
 
     Attributes:
         rings: of the log's bell when the answer was true.
     """
 
-    def __init__(self, log: Log, script: Script, publish: str, *, timeout: float) -> None:
+    def __init__(self, log: RedisLog, script: Script, publish: str, *, timeout: float) -> None:
         loop = asyncio.get_running_loop()
         self.script = script
         self.rings = log.bell.rings
@@ -106,7 +106,7 @@ class Asked(Generic[T]):
             except StreamUnavailable as exc:
                 self._fail(exc)
 
-    def refused(self, refusal: Refused) -> None:
+    def refused(self, refusal: CommandRefused) -> None:
         """Take the refusal for an answer."""
         self._log.reads.refused(refusal)
         self._fail(unavailable(refusal))
@@ -146,11 +146,11 @@ class Asked(Generic[T]):
         raise NotImplementedError
 
 
-class ReadCall(Asked[Page]):
+class ReadCall(ReadOnlyCall[Page]):
     """Asks for the publications behind an offset."""
 
     def __init__(
-        self, log: Log, publish: str, after: int, *, messages: int, size: int, timeout: float
+        self, log: RedisLog, publish: str, after: int, *, messages: int, size: int, timeout: float
     ) -> None:
         super().__init__(log, READ, publish, timeout=timeout)
         self._after = after
@@ -177,11 +177,11 @@ class ReadCall(Asked[Page]):
         return page_through(_bounds(reply), publications, after=self._after, through=through)
 
 
-class Look(Asked[tuple[StreamStatistics, int]]):
+class DescribeCall(ReadOnlyCall[tuple[StreamStatistics, int]]):
     """Asks for a log's figures, and for the offset before a time."""
 
     def __init__(
-        self, log: Log, publish: str, *, timeout: float, time: int = 0, seen: Position | None = None
+        self, log: RedisLog, publish: str, *, timeout: float, time: int = 0, seen: Position | None = None
     ) -> None:
         super().__init__(log, LOOK, publish, timeout=timeout)
         self._time = time

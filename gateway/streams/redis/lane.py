@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 from gateway.codecs.record import encode_record
 from gateway.errors import StreamUnavailable
-from gateway.streams.redis.batch import Batch
+from gateway.streams.redis.batch import AppendBatch
 
 if TYPE_CHECKING:
     import asyncio
 
     from gateway.core.messages.publication import Publication
     from gateway.streams.base import Appended, Dedupe
-    from gateway.streams.redis.batch import Outbound
-    from gateway.streams.redis.log import Log
+    from gateway.streams.redis.batch import AppendBudget
+    from gateway.streams.redis.log import RedisLog
 
 _TIDY_SECONDS = 60.0
 """What is too old is looked for this often at least."""
 
 
-class Lane:
+class LogQueue:
     """One stream's way in.
 
     Attributes:
@@ -33,11 +33,11 @@ class Lane:
         outbound: counts and bounds.
     """
 
-    def __init__(self, log: Log, outbound: Outbound) -> None:
+    def __init__(self, log: RedisLog, outbound: AppendBudget) -> None:
         self.log = log
         self.outbound = outbound
-        self._batches: deque[Batch] = deque()
-        self._travelling: Batch | None = None
+        self._batches: deque[AppendBatch] = deque()
+        self._travelling: AppendBatch | None = None
         self._tidy_due = 0.0
 
     @property
@@ -74,7 +74,7 @@ class Lane:
         if self.idle and link is not None and link.up:
             self._open()
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: AppendBatch) -> None:
         """Let ``batch`` go, which has been waiting for its turn or for a server."""
         if batch.over:
             self.ended(batch)
@@ -83,7 +83,7 @@ class Lane:
         else:
             self.log.appending.submit(batch)
 
-    def ended(self, batch: Batch, *, more: bool = False) -> None:
+    def ended(self, batch: AppendBatch, *, more: bool = False) -> None:
         """``batch`` is through; let the next one go, or trim on if there is ``more`` that may not be kept."""
         if batch is not self._travelling:
             if batch in self._batches:
@@ -102,17 +102,17 @@ class Lane:
         if self._travelling is not None:
             self._travelling.lost(reason)
 
-    def _open(self) -> Batch:
+    def _open(self) -> AppendBatch:
         """The batch that takes what is appended now."""
         newest = self._batches[-1] if self._batches else self._travelling
         if newest is None:
-            newest = Batch(self)
+            newest = AppendBatch(self)
             self._depart(newest)
         elif newest.full:
-            newest = Batch(self)
+            newest = AppendBatch(self)
             self._batches.append(newest)
         return newest
 
-    def _depart(self, batch: Batch) -> None:
+    def _depart(self, batch: AppendBatch) -> None:
         self._travelling = batch
         self.send(batch)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_connected
-from gateway.redis.wire import Refused
+from gateway.redis.wire import CommandRefused
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _NO_MASTER = frozenset({"READONLY", "MASTERDOWN"})
 _log = logging.getLogger("gateway.streams")
 
 
-class Call(Protocol):
+class ScriptCall(Protocol):
     """A script's run, asked for by somebody who waits for a while."""
 
     @property
@@ -62,7 +62,7 @@ class Call(Protocol):
         """It was done, and this is the script's answer."""
         ...
 
-    def refused(self, refusal: Refused) -> None:
+    def refused(self, refusal: CommandRefused) -> None:
         """It was not done."""
         ...
 
@@ -121,7 +121,7 @@ class CallLink:
         self._relocate = relocate
         self._greet = greet
         self._replicas = replicas
-        self._calls: deque[Call] = deque()
+        self._calls: deque[ScriptCall] = deque()
         self._work = asyncio.Event()
         self._down_since = asyncio.get_running_loop().time()
         self.up = False
@@ -135,7 +135,7 @@ class CallLink:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: ScriptCall) -> None:
         """Let ``call`` go with the next round trip; those submitted first go first."""
         self._calls.append(call)
         self._work.set()
@@ -192,8 +192,8 @@ class CallLink:
             elif loop.time() >= beat_due:
                 await self._beat(wire)
 
-    def _take(self) -> list[Call]:
-        taken: list[Call] = []
+    def _take(self) -> list[ScriptCall]:
+        taken: list[ScriptCall] = []
         size = 0
         while self._calls and len(taken) < _EXCHANGE_CALLS and size < _EXCHANGE_BYTES:
             call = self._calls.popleft()
@@ -207,7 +207,7 @@ class CallLink:
         # Nothing goes while the server is away; what nobody waits for any more need not be kept.
         self._calls = deque(call for call in self._calls if not call.over)
 
-    async def _exchange(self, wire: Wire, calls: list[Call]) -> None:
+    async def _exchange(self, wire: Wire, calls: list[ScriptCall]) -> None:
         left = deque(calls)
         moved = False
         try:
@@ -226,7 +226,7 @@ class CallLink:
         if moved:
             raise RedisUnavailable("the server is no longer the master")
 
-    def _settle(self, call: Call, reply: Reply, *, short: bool) -> bool:
+    def _settle(self, call: ScriptCall, reply: Reply, *, short: bool) -> bool:
         try:
             return _settle(call, reply, short=short)
         except Exception as error:  # noqa: BLE001 - its stream would wait for it for ever
@@ -234,9 +234,9 @@ class CallLink:
             call.lost("Redis' answer can't be read")
             return False
 
-    async def _known(self, wire: Wire, call: Call, reply: Reply) -> Reply:
+    async def _known(self, wire: Wire, call: ScriptCall, reply: Reply) -> Reply:
         """Call by its text a script that the server has not seen or has forgotten."""
-        if not isinstance(reply, Refused) or reply.code != "NOSCRIPT":
+        if not isinstance(reply, CommandRefused) or reply.code != "NOSCRIPT":
             return reply
         await wire.send([("EVAL", call.script.text, *call.arguments())])
         return await _reply(wire)
@@ -256,13 +256,13 @@ class CallLink:
 async def _reply(wire: Wire) -> Reply:
     try:
         return await wire.receive()
-    except Refused as exc:
+    except CommandRefused as exc:
         return exc
 
 
-def _settle(call: Call, reply: Reply, *, short: bool) -> bool:
+def _settle(call: ScriptCall, reply: Reply, *, short: bool) -> bool:
     """Tell ``call`` what became of it; return whether the server is no master any more."""
-    if not isinstance(reply, Refused):
+    if not isinstance(reply, CommandRefused):
         if short:
             call.lost("too few replicas have it")
         else:
@@ -275,10 +275,10 @@ def _settle(call: Call, reply: Reply, *, short: bool) -> bool:
     return reply.code in _NO_MASTER
 
 
-def _answer(call: Call, reply: Reply) -> None:
+def _answer(call: ScriptCall, reply: Reply) -> None:
     """Give ``reply`` to ``call``: what others have written may show in it, and must end no connection."""
     try:
         call.answered(reply)
     except (ValueError, TypeError, LookupError, AttributeError) as exc:
         _log.warning("Redis' answer can't be read: %s", exc)
-        call.refused(Refused(f"its answer can't be read: {exc}", "UNREADABLE"))
+        call.refused(CommandRefused(f"its answer can't be read: {exc}", "UNREADABLE"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_connected
-from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, Moved, Refused
+from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, CommandRefused, Moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.timing.backoff import Backoff
     from gateway.redis.servers import Address, Servers
     from gateway.redis.wire import Command, Reply, Wire
-    from gateway.streams.redis.log import Log
+    from gateway.streams.redis.log import RedisLog
 
 LINGER_SECONDS = 30.0
 """How long a log is listened to after the last reader that waited for it: readers come back."""
@@ -29,7 +29,7 @@ LINGER_SECONDS = 30.0
 _log = logging.getLogger("gateway.streams")
 
 
-class ListenLink:
+class AppendListener:
     """A connection that is kept, subscribed to the channels of the logs that readers wait for.
 
     Attributes:
@@ -53,14 +53,14 @@ class ListenLink:
         self._backoff = backoff
         self._relocate = relocate
         self._prefix = "S" if servers.sharded else ""
-        self._wanted: dict[bytes, Log] = {}
+        self._wanted: dict[bytes, RedisLog] = {}
         self._asked: set[bytes] = set()
         self._heard: set[bytes] = set()
         self._changed = asyncio.Event()
         self._heard_at = 0.0
         self.connections = 0
 
-    def hears(self, log: Log) -> bool:
+    def hears(self, log: RedisLog) -> bool:
         """Whether ``log``'s appends are announced here; if not, that is asked for."""
         channel = log.keys.channel
         if channel in self._heard:
@@ -70,7 +70,7 @@ class ListenLink:
             self._changed.set()
         return False
 
-    def release(self, log: Log) -> None:
+    def release(self, log: RedisLog) -> None:
         """``log`` is another server's from now on."""
         if self._wanted.pop(log.keys.channel, None) is not None:
             self._changed.set()
@@ -139,7 +139,7 @@ class ListenLink:
                 self._asked &= self._heard
                 self._relocate()
                 continue
-            except Refused as exc:
+            except CommandRefused as exc:
                 raise RedisUnavailable(f"Redis refuses to be listened to: {exc}") from exc
             self._heard_at = loop.time()
             if type(reply) is list:
@@ -161,7 +161,7 @@ class ListenLink:
             self._ring(channel)
             self._relocate()
 
-    def _announced(self, log: Log, content: bytes) -> None:
+    def _announced(self, log: RedisLog, content: bytes) -> None:
         epoch, _, last = content.partition(b" ")
         try:
             log.bell.tell(epoch.decode(), int(last))

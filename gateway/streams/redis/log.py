@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.streams.redis.bell import Bell
-from gateway.streams.redis.refusals import Refusals
+from gateway.streams.redis.append_signal import AppendSignal
+from gateway.streams.redis.refusals import StoreRefusals
 from gateway.streams.redis.scripts import Keys, head_of
 
 if TYPE_CHECKING:
     from gateway.core.streams.configuration import StreamConfiguration
     from gateway.redis.wire import Reply
     from gateway.streams.redis.link import CallLink
-    from gateway.streams.redis.listening import ListenLink
-    from gateway.streams.redis.scripts import Head
+    from gateway.streams.redis.listening import AppendListener
+    from gateway.streams.redis.scripts import LogHead
 
 
-class Log:
+class RedisLog:
     """A stream's log in Redis.
 
     What was seen comes from the store's own answers alone; a client's word never gets here.
@@ -53,16 +53,16 @@ class Log:
     def __init__(self, configuration: StreamConfiguration, prefix: str, database: int = 0) -> None:
         self.configuration = configuration
         self.keys = Keys(prefix, configuration.name, database)
-        self.bell = Bell()
+        self.bell = AppendSignal()
         self.appending: CallLink | None = None
         self.reading: CallLink | None = None
-        self.listening: ListenLink | None = None
+        self.listening: AppendListener | None = None
         self.epoch = ""
         self.offset = 0
         self.header = b""
         self.raised = 0
-        self.appends = Refusals(f"appending to stream {configuration.name!r}")
-        self.reads = Refusals(f"reading stream {configuration.name!r}")
+        self.appends = StoreRefusals(f"appending to stream {configuration.name!r}")
+        self.reads = StoreRefusals(f"reading stream {configuration.name!r}")
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ class Log:
         return connected and bool(self.epoch) and not self.appends.lasting and not self.reads.lasting
 
     def route(
-        self, appending: CallLink | None, reading: CallLink | None, listening: ListenLink | None
+        self, appending: CallLink | None, reading: CallLink | None, listening: AppendListener | None
     ) -> None:
         """Go by these connections from now on."""
         if self.listening is not listening:
@@ -86,7 +86,7 @@ class Log:
             self.bell.ring()
         self.appending, self.reading, self.listening = appending, reading, listening
 
-    def note(self, reply: Reply) -> Head:
+    def note(self, reply: Reply) -> LogHead:
         """Remember what a script's answer says of the log, and wake those who wait for it."""
         head = head_of(reply)
         bounds = head.bounds

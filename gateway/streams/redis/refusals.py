@@ -11,7 +11,7 @@ _TELL_SECONDS = 60.0
 _logger = logging.getLogger("gateway.streams")
 
 
-class Refusals:
+class StoreRefusals:
     """Of appends, or of reads.
 
     Attributes:

@@ -13,9 +13,9 @@ from gateway.core.timing.backoff import Backoff
 from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_all
 from gateway.redis.locating import keep_located
-from gateway.redis.wire import Refused
+from gateway.redis.wire import CommandRefused
 from gateway.streams.redis.link import CallLink
-from gateway.streams.redis.listening import ListenLink
+from gateway.streams.redis.listening import AppendListener
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.redis.servers import Address, Servers
     from gateway.redis.wire import Wire
     from gateway.streams.limits import RedisStoreLimits
-    from gateway.streams.redis.log import Log
+    from gateway.streams.redis.log import RedisLog
     from gateway.supervision import Supervision
 
 _logger = logging.getLogger("gateway.streams")
@@ -35,15 +35,15 @@ class _Links:
 
     appending: CallLink
     reading: CallLink
-    listening: ListenLink
+    listening: AppendListener
     task: asyncio.Task[None]
 
 
-class Routes:
+class LogRoutes:
     """Keeps every log connected to the server that has it."""
 
     def __init__(
-        self, servers: Servers, logs: Sequence[Log], limits: RedisStoreLimits, supervision: Supervision
+        self, servers: Servers, logs: Sequence[RedisLog], limits: RedisStoreLimits, supervision: Supervision
     ) -> None:
         self._supervision = supervision
         self._servers = servers
@@ -98,7 +98,7 @@ class Routes:
     def _open(self, address: Address, tasks: asyncio.TaskGroup) -> _Links:
         appending = self._call_link(address, appending=True)
         reading = self._call_link(address, appending=False)
-        listening = ListenLink(
+        listening = AppendListener(
             self._servers,
             address,
             beat_seconds=self._limits.beat,
@@ -137,7 +137,7 @@ class Routes:
                 told = bytes(await wire.receive())
         except TimeoutError:
             raise RedisUnavailable("Redis does not answer") from None
-        except Refused:
+        except CommandRefused:
             return  # this login may not ask
         fields = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
         policy = self._policies[address] = fields.get(b"maxmemory_policy", b"").decode()

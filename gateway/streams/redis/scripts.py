@@ -249,7 +249,7 @@ READ = _script(_READ)
 LOOK = _script(_LOOK)
 
 
-class Head(NamedTuple):
+class LogHead(NamedTuple):
     """What every script's answer begins with.
 
     Attributes:
@@ -263,10 +263,10 @@ class Head(NamedTuple):
     raised: bool
 
 
-def head_of(reply: Reply) -> Head:
+def head_of(reply: Reply) -> LogHead:
     """Read the beginning of ``reply``."""
     epoch, first, last, header, raised = reply[:5]
-    return Head(Bounds(epoch.decode(), first, last), header, bool(raised))
+    return LogHead(Bounds(epoch.decode(), first, last), header, bool(raised))
 
 
 class Keys:

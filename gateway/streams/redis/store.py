@@ -26,11 +26,11 @@ from gateway.redis.lifetime import tell_failure, wait_until
 from gateway.redis.servers import servers_of
 from gateway.streams.base import StoreStatistics
 from gateway.streams.limits import RedisStoreLimits
-from gateway.streams.redis.batch import Outbound
-from gateway.streams.redis.calls import Look, ReadCall
-from gateway.streams.redis.lane import Lane
-from gateway.streams.redis.log import Log
-from gateway.streams.redis.routes import Routes
+from gateway.streams.redis.batch import AppendBudget
+from gateway.streams.redis.calls import DescribeCall, ReadCall
+from gateway.streams.redis.lane import LogQueue
+from gateway.streams.redis.log import RedisLog
+from gateway.streams.redis.routes import LogRoutes
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
@@ -79,17 +79,18 @@ class RedisStore:
         self._supervision = supervision or Supervision()
         servers = servers_of(url, timeout=limits.timeout)
         self._publish = "SPUBLISH" if servers.sharded else "PUBLISH"
-        self._outbound = Outbound(
+        self._outbound = AppendBudget(
             messages=limits.waiting_messages,
             size=limits.waiting_bytes,
             timeout=limits.timeout,
             publish=self._publish,
         )
         self._lanes = {
-            each.name: Lane(Log(each, prefix, servers.database), self._outbound) for each in configurations
+            each.name: LogQueue(RedisLog(each, prefix, servers.database), self._outbound)
+            for each in configurations
         }
         logs = [lane.log for lane in self._lanes.values()]
-        self._routes = Routes(servers, logs, limits, self._supervision)
+        self._routes = LogRoutes(servers, logs, limits, self._supervision)
         self._running: asyncio.Task[None] | None = None
         self._read = 0
 
@@ -212,7 +213,7 @@ class RedisStore:
 
     # Calls
 
-    async def _page(self, log: Log, after: int, messages: int, size: int) -> tuple[Page, int]:
+    async def _page(self, log: RedisLog, after: int, messages: int, size: int) -> tuple[Page, int]:
         if self._running is None:
             raise StreamUnavailable("the store of streams is closed")
         call = ReadCall(log, self._publish, after, messages=messages, size=size, timeout=self._limits.timeout)
@@ -224,4 +225,6 @@ class RedisStore:
         if self._running is None:
             raise StreamUnavailable("the store of streams is closed")
         log = self._lanes[stream].log
-        return await Look(log, self._publish, timeout=self._limits.timeout, time=time, seen=seen).answer()
+        return await DescribeCall(
+            log, self._publish, timeout=self._limits.timeout, time=time, seen=seen
+        ).answer()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from gateway.streams.sqlite.logs import Log
+    from gateway.streams.sqlite.logs import SqliteLog
     from gateway.streams.sqlite.seen import End
 
 _content = Struct("<16sq")
@@ -53,7 +53,7 @@ class EndsFile:
                 found[at // _SLOT] = epoch.rstrip(b"\0").decode("utf-8", "replace"), last
         return found
 
-    def note(self, logs: Iterable[Log]) -> None:
+    def note(self, logs: Iterable[SqliteLog]) -> None:
         """Note where these logs end; a failure is logged, since what was to be kept is kept all the same."""
         try:
             if self._file is None:

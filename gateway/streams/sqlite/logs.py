@@ -33,7 +33,7 @@ class DamagedLog(Exception):  # noqa: N818 - says what it is
 
 
 @dataclass(slots=True)
-class Log:
+class SqliteLog:
     """One log as it is after the last transaction; a transaction works on a copy.
 
     Attributes:
@@ -210,10 +210,10 @@ class Log:
         return gone == most
 
 
-def load(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys: int) -> Log:
+def load(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys: int) -> SqliteLog:
     """The log of a stream that there is."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM stream WHERE name = ?", (limits.name,)).fetchone()  # noqa: S608
-    log = Log(limits, most_keys, *row)
+    log = SqliteLog(limits, most_keys, *row)
     try:
         oldest = connection.execute(f"SELECT time FROM log_{log.number} ORDER BY offset LIMIT 1").fetchone()  # noqa: S608
         log.oldest = _time(oldest)

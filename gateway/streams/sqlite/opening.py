@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.streams.configuration import Bounds
 from gateway.streams.sqlite.file import make_log, open_alone, write_ahead_log
-from gateway.streams.sqlite.logs import Log, load
+from gateway.streams.sqlite.logs import SqliteLog, load
 from gateway.streams.sqlite.seen import Seen, boot_id, doubt, file_number
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def take_over(
     seen_file: SeenFile,
     answered: Mapping[str, End],
     noted: Mapping[int, End],
-) -> tuple[Opened, dict[str, Log]]:
+) -> tuple[Opened, dict[str, SqliteLog]]:
     """Make the database this start's own; every stream begins a new epoch if it may be an older copy.
 
     Args:

@@ -33,7 +33,7 @@ class Times(NamedTuple):
     last_time: int | None
 
 
-class Reader:
+class SqliteReader:
     """Owns the connection that reads; everything runs in its thread, but for what says so.
 
     Attributes:

@@ -26,7 +26,7 @@ from gateway.streams.base import StreamStatistics
 from gateway.streams.limits import StoreLimits
 from gateway.streams.local_log import LocalLog
 from gateway.streams.sqlite.group_commit import GroupCommit
-from gateway.streams.sqlite.reading import Reader
+from gateway.streams.sqlite.reading import SqliteReader
 from gateway.streams.sqlite.seen import SeenFile
 from gateway.streams.sqlite.worker import Worker
 from gateway.streams.sqlite.writing import Writer
@@ -77,7 +77,7 @@ class SqliteStore:
         streams = tuple(configurations)
         self._limits = limits or StoreLimits()
         self._seen = SeenFile(path.with_name(path.name + "-seen"))
-        self._reader = Reader(path)
+        self._reader = SqliteReader(path)
         self._logs = {each.name: LocalLog() for each in streams}
         writer = Writer(
             path,

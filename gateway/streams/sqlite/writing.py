@@ -26,7 +26,7 @@ from gateway.streams.sqlite.file import (
     what_failed,
 )
 from gateway.streams.sqlite.lock import FileLock
-from gateway.streams.sqlite.logs import TRIM_STEP, DamagedLog, Log
+from gateway.streams.sqlite.logs import TRIM_STEP, DamagedLog, SqliteLog
 from gateway.streams.sqlite.opening import look_at, new_epoch, set_foreign_log_aside, take_over
 from gateway.streams.sqlite.seen import file_number
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.streams.sqlite.append_queue import Waiting
     from gateway.streams.sqlite.file import Synchronous
     from gateway.streams.sqlite.opening import Opened
-    from gateway.streams.sqlite.reading import Reader
+    from gateway.streams.sqlite.reading import SqliteReader
     from gateway.streams.sqlite.seen import End, SeenFile
 
 _REOPEN_SECONDS = 0.25
@@ -74,7 +74,7 @@ class Writer:
         most_keys: int,
         clock: Callable[[], int],
         seen: SeenFile,
-        reading: Reader,
+        reading: SqliteReader,
     ) -> None:
         self._path = path
         self._configurations = configurations
@@ -88,7 +88,7 @@ class Writer:
         self._file_lock = FileLock(path)
         self._ends = EndsFile(path.with_name(path.name + "-ends"))
         self._connection: sqlite3.Connection | None = None
-        self._logs: dict[str, Log] = {}
+        self._logs: dict[str, SqliteLog] = {}
         self._file = 0
         self._failed_at = -math.inf
 
@@ -260,7 +260,7 @@ class Writer:
     def _change(
         self,
         connection: sqlite3.Connection,
-        changed: Mapping[str, Log],
+        changed: Mapping[str, SqliteLog],
         batches: Mapping[str, list[Waiting]],
         batch: Sequence[Waiting],
         now: int,

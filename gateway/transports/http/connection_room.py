@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from gateway.engine.runtime.deadlines import Deadlines
+    from gateway.engine.runtime.timeout_queue import TimeoutQueue
     from gateway.errors import GatewayError
 
 SPARE: Final = 256
@@ -127,7 +127,7 @@ class ConnectionRoom:
         )
 
     def enter(
-        self, connection: PlainConnection, address: str, *, everyone: Collection[object], quiet: Deadlines
+        self, connection: PlainConnection, address: str, *, everyone: Collection[object], quiet: TimeoutQueue
     ) -> GatewayError | None:
         """Take ``connection`` in; the caller must see to it that it leaves.
 

@@ -14,7 +14,7 @@ from gateway.transports.sse.protocol import LeanEventBody
 from gateway.transports.websocket.connection import WRITE_HIGH_BYTES
 
 if TYPE_CHECKING:
-    from gateway.transports.sse.sink import Body, BodyHandler
+    from gateway.transports.sse.sink import BodyHandler, EventBody
 
 EXTENSION: Final = "gateway.response"
 
@@ -22,7 +22,7 @@ EXTENSION: Final = "gateway.response"
 class ResponseTakeover(Protocol):
     """The extension's object."""
 
-    def take_over_response(self, handler: BodyHandler) -> Body | None:
+    def take_over_response(self, handler: BodyHandler) -> EventBody | None:
         """Let ``handler`` have the rest of the response, and return what it writes to.
 
         Call it once the head has been sent, and return from the endpoint.
@@ -42,7 +42,7 @@ class _Offer:
     def __init__(self, connection: LastingResponses) -> None:
         self.connection: LastingResponses | None = connection
 
-    def take_over_response(self, handler: BodyHandler) -> Body | None:
+    def take_over_response(self, handler: BodyHandler) -> EventBody | None:
         """See ``ResponseTakeover``."""
         return None if self.connection is None else self.connection.take_over_response(handler)
 
@@ -66,7 +66,7 @@ class LastingResponses(RequestSequence):
             self._offer.connection = None
             self._offer = None
 
-    def take_over_response(self, handler: BodyHandler) -> Body | None:
+    def take_over_response(self, handler: BodyHandler) -> EventBody | None:
         """See ``ResponseTakeover``."""
         cycle, transport = self.cycle, self.transport
         if (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.engine.metrics.refusals import Refusals
 
 if TYPE_CHECKING:
-    from gateway.engine.runtime.deadlines import Deadlines
+    from gateway.engine.runtime.timeout_queue import TimeoutQueue
     from gateway.transports.server.server_context import LimitedLog
 
 
@@ -56,7 +56,7 @@ class UnreadResponse:
     __slots__ = ("_all", "_deadlines", "_log", "_size", "_transport")
 
     def __init__(
-        self, transport: _Transport, everyone: UnreadResponses, deadlines: Deadlines, log: LimitedLog
+        self, transport: _Transport, everyone: UnreadResponses, deadlines: TimeoutQueue, log: LimitedLog
     ) -> None:
         self._transport = transport
         self._all = everyone

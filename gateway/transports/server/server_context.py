@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from gateway.engine.runtime.deadlines import Deadlines
+from gateway.engine.runtime.timeout_queue import TimeoutQueue
 
 if TYPE_CHECKING:
     import asyncio
@@ -79,13 +79,13 @@ class ServerContext:
         self.draining = False
         self.logger = logging.getLogger("uvicorn.error")
         self.log = LimitedLog(loop, self.logger)
-        self._deadlines: dict[tuple[Wait, float], Deadlines] = {}
+        self._deadlines: dict[tuple[Wait, float], TimeoutQueue] = {}
 
-    def deadlines(self, wait: Wait, seconds: float) -> Deadlines:
+    def deadlines(self, wait: Wait, seconds: float) -> TimeoutQueue:
         """The deadlines of this kind and length."""
         found = self._deadlines.get((wait, seconds))
         if found is None:
-            found = self._deadlines[wait, seconds] = Deadlines(self.loop, seconds)
+            found = self._deadlines[wait, seconds] = TimeoutQueue(self.loop, seconds)
         return found
 
 

@@ -17,7 +17,7 @@ from gateway.codecs.server_sent_events import EventWriter, RecentEvents, ServerS
 from gateway.core.catchup.resume_point import ResumePoint
 from gateway.engine.following.following import asks_history
 from gateway.errors import BadCommand, Unauthenticated, Unavailable
-from gateway.transports.arrival import Arrival
+from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.http.takeover import EXTENSION
 from gateway.transports.sse.asgi_body import AsgiEventBody
 from gateway.transports.sse.query import EventQuery
@@ -99,7 +99,7 @@ class EventDoor:
             query = EventQuery.read(request)
             subscriptions = self._subscriptions(query)
             peer = f"{client.host}:{client.port}" if client is not None else "unknown"
-            arrival = Arrival(place, peer, principal)
+            arrival = AcceptedConnection(place, peer, principal)
             session = self._session(arrival, principal, subscriptions)
         except BaseException:
             place.leave()
@@ -169,7 +169,7 @@ class EventDoor:
         return [query.subscribe(each, met) for each in met]
 
     def _session(
-        self, arrival: Arrival, principal: Principal, subscriptions: list[Subscribe]
+        self, arrival: AcceptedConnection, principal: Principal, subscriptions: list[Subscribe]
     ) -> EventSession:
         replaying = [each.filter for each in subscriptions if asks_history(each)]
         point = ResumePoint([each.filter for each in subscriptions], replaying=replaying)

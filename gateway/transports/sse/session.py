@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Principal
     from gateway.codecs.server_sent_events import ServerSentEvents
-    from gateway.core.cluster.info import ConnectionFacts
+    from gateway.core.cluster.info import ConnectionInfo
     from gateway.core.messages.commands import Subscribe
     from gateway.errors import GatewayError
-    from gateway.transports.arrival import Arrival
+    from gateway.transports.accepted_connection import AcceptedConnection
     from gateway.transports.services import Services
-    from gateway.transports.sse.sink import Body, EventSink
+    from gateway.transports.sse.sink import EventBody, EventSink
 
 _BY_CLIENT = 1006
 """What the log says where the client has gone: server-sent events have no codes, and no goodbye."""
@@ -45,7 +45,7 @@ class EventSession:
         encoder: ServerSentEvents,
         sink: EventSink,
         *,
-        arrival: Arrival,
+        arrival: AcceptedConnection,
         principal: Principal,
     ) -> None:
         """Take the client in; what comes for it waits, within its bounds, until the response begins."""
@@ -74,7 +74,7 @@ class EventSession:
         """Whom the client speaks for; None while it is anonymous."""
         return self._principal.subject
 
-    def facts(self) -> ConnectionFacts:
+    def facts(self) -> ConnectionInfo:
         """What administrators see of it."""
         buffered = self._sink.buffered_bytes()
         return self.arrival.facts(
@@ -107,7 +107,7 @@ class EventSession:
         for answer in awaited:
             self._send_all(answer.result())
 
-    def begin(self, body: Body, *, ended: Callable[[], None]) -> None:
+    def begin(self, body: EventBody, *, ended: Callable[[], None]) -> None:
         """The response has begun: write what waits, and what comes from now on; call ``ended`` at its end."""
         self._ended = ended
         self._sink.begin(body)

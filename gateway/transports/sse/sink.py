@@ -26,7 +26,7 @@ class BodyHandler(Protocol):
         ...
 
 
-class Body(Protocol):
+class EventBody(Protocol):
     """A response's body that is written as events come."""
 
     @property
@@ -62,10 +62,10 @@ class EventSink:
 
     def __init__(self, writer: EventWriter) -> None:
         self._writer = writer
-        self._body: Body | None = None
+        self._body: EventBody | None = None
         self.end: tuple[int, str] | None = None
 
-    def begin(self, body: Body) -> None:
+    def begin(self, body: EventBody) -> None:
         """The response has begun."""
         self._body = body
         if self.end is not None:
@@ -77,7 +77,7 @@ class EventSink:
         return self._body is not None and self._body.writable
 
     def buffered_bytes(self) -> int:
-        """See ``Body``."""
+        """See ``EventBody``."""
         return 0 if self._body is None else self._body.buffered_bytes()
 
     def write(self, frames: bytes) -> None:

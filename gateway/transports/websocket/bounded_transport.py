@@ -9,7 +9,7 @@ from gateway.transports.server.server_context import half_close
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.engine.runtime.deadlines import Deadlines
+    from gateway.engine.runtime.timeout_queue import TimeoutQueue
 
 
 class BoundedTransport:
@@ -20,7 +20,7 @@ class BoundedTransport:
 
     __slots__ = ("_gone", "_transport", "closing")
 
-    def __init__(self, transport: asyncio.Transport, gone: Deadlines) -> None:
+    def __init__(self, transport: asyncio.Transport, gone: TimeoutQueue) -> None:
         self._transport: asyncio.Transport | None = transport
         self._gone = gone
         self.closing = False

@@ -12,7 +12,7 @@ from starlette.routing import WebSocketRoute
 
 from gateway.core.session.session import CloseCode
 from gateway.errors import BadCommand, GatewayError, SubjectBlocked, TokenExpired
-from gateway.transports.arrival import Arrival
+from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.http.denial import deny
 from gateway.transports.websocket.asgi_connection import AsgiSink
 from gateway.transports.websocket.connection import EXTENSION
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
     from gateway.auth.principal import Principal
-    from gateway.engine.admission import Place
+    from gateway.engine.admission import ConnectionQuota
     from gateway.transports.services import Services
     from gateway.transports.websocket.connection import Connection, Takeover
 
@@ -71,7 +71,7 @@ class WebSocketDoor:
     async def open(self, websocket: WebSocket) -> None:
         """Answer the handshake, and keep the connection until it is taken over or ends."""
         address, peer = _peer(websocket)
-        place: Place | None = None
+        place: ConnectionQuota | None = None
         try:
             self._services.sessions.check_room()
             place = self._services.admission.enter(address)
@@ -85,15 +85,17 @@ class WebSocketDoor:
             if place is not None:
                 place.leave()
             raise
-        await self._keep(websocket, subprotocol, Arrival(place, peer, principal))
+        await self._keep(websocket, subprotocol, AcceptedConnection(place, peer, principal))
 
-    async def _admit(self, websocket: WebSocket, place: Place) -> tuple[str | None, Principal | None]:
+    async def _admit(
+        self, websocket: WebSocket, place: ConnectionQuota
+    ) -> tuple[str | None, Principal | None]:
         subprotocol = _choose(websocket.scope["subprotocols"])
         principal = await _principal(self._services, websocket)
         place.identify(principal.subject if principal is not None else None)
         return subprotocol, principal
 
-    async def _keep(self, websocket: WebSocket, subprotocol: str | None, arrival: Arrival) -> None:
+    async def _keep(self, websocket: WebSocket, subprotocol: str | None, arrival: AcceptedConnection) -> None:
         try:
             await websocket.accept(subprotocol)
             await self._hand_over(websocket, arrival)
@@ -102,7 +104,7 @@ class WebSocketDoor:
             arrival.place.leave()
             raise
 
-    async def _hand_over(self, websocket: WebSocket, arrival: Arrival) -> None:
+    async def _hand_over(self, websocket: WebSocket, arrival: AcceptedConnection) -> None:
         extensions = websocket.scope.get("extensions", {})
         takeover: Takeover | None = extensions.get(EXTENSION) if self._direct else None
         self._services.log.opened(

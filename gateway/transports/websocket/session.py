@@ -27,13 +27,13 @@ from gateway.core.messages.events import Acked, Event, GoAway, Published, Welcom
 from gateway.core.session.session import Close, CloseCode, Effect, Reply, Session, SessionState, failure
 from gateway.engine.authentication import answer
 from gateway.errors import BadFrame, GatewayError, InternalError, NotFound, NotPermitted
-from gateway.transports.websocket.way_out import WayOut
+from gateway.transports.websocket.reply_channel import ReplyChannel
 
 if TYPE_CHECKING:
-    from gateway.core.cluster.info import ConnectionFacts
+    from gateway.core.cluster.info import ConnectionInfo
     from gateway.core.messages.commands import Reference
     from gateway.engine.publishing import Receipt
-    from gateway.transports.arrival import Arrival
+    from gateway.transports.accepted_connection import AcceptedConnection
     from gateway.transports.services import Services
     from gateway.transports.websocket.connection import Connection
 
@@ -45,7 +45,7 @@ _IN_FLIGHT = 256
 """Publishes of one connection that may await another node's answer; then it isn't read."""
 
 
-class WebSocketSession(WayOut):
+class WebSocketSession(ReplyChannel):
     """Glue between one connection, its session and its outbox; decides nothing.
 
     Attributes:
@@ -62,7 +62,7 @@ class WebSocketSession(WayOut):
         "principal",
     )
 
-    def __init__(self, services: Services, connection: Connection, arrival: Arrival) -> None:
+    def __init__(self, services: Services, connection: Connection, arrival: AcceptedConnection) -> None:
         now = services.clock()
         principal = arrival.principal or services.authentication.anonymous
         authenticated = principal is not None
@@ -94,7 +94,7 @@ class WebSocketSession(WayOut):
         """Whom the connection speaks for; None while it is anonymous."""
         return self.principal.subject
 
-    def facts(self) -> ConnectionFacts:
+    def facts(self) -> ConnectionInfo:
         """What administrators see of it."""
         buffered = self._connection.buffered_bytes()
         return self._arrival.facts(

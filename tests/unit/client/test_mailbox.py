@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gateway.client.mailbox import Item, Mailbox, MailboxClosed
 from gateway.client.message import Message
 from gateway.client.positions import Began
-from gateway.client.valve import Valve
+from gateway.client.read_gate import ReadGate
 from gateway.core.messages.commands import Position
 from gateway.core.messages.events import CaughtUp, Gap
 from gateway.errors import NotPermitted
@@ -18,7 +18,7 @@ def message(number: int) -> Message:
     return Message("t", str(number), 0, number, None, {}, None, None, None)
 
 
-def mailbox(valve: Valve, *, size: int = 4, reserve: int = 2) -> Mailbox:
+def mailbox(valve: ReadGate, *, size: int = 4, reserve: int = 2) -> Mailbox:
     return Mailbox("t", valve, size=size, reserve=reserve)
 
 
@@ -27,14 +27,14 @@ async def drain(box: Mailbox) -> list[Item]:
 
 
 async def test_what_was_put_is_taken_in_order() -> None:
-    box = mailbox(Valve())
+    box = mailbox(ReadGate())
     for number in range(3):
         box.put(message(number))
     assert [item.data for item in await drain(box) if isinstance(item, Message)] == [0, 1, 2]
 
 
 async def test_a_full_mailbox_shuts_the_valve_until_it_is_half_empty() -> None:
-    valve = Valve()
+    valve = ReadGate()
     box = mailbox(valve)
     for number in range(4):
         assert valve.is_open
@@ -47,7 +47,7 @@ async def test_a_full_mailbox_shuts_the_valve_until_it_is_half_empty() -> None:
 
 
 async def test_beyond_the_reserve_the_oldest_are_dropped_and_counted_where_they_were() -> None:
-    box = mailbox(Valve())
+    box = mailbox(ReadGate())
     for number in range(9):
         box.put(message(number))
     gap, *rest = await drain(box)
@@ -57,7 +57,7 @@ async def test_beyond_the_reserve_the_oldest_are_dropped_and_counted_where_they_
 
 
 async def test_a_dropped_gap_is_counted_in_the_gap_that_takes_its_place() -> None:
-    box = mailbox(Valve(), size=1, reserve=1)
+    box = mailbox(ReadGate(), size=1, reserve=1)
     box.put(Gap("overflow", filter="t", dropped=10))
     for number in range(3):
         box.put(message(number))
@@ -69,7 +69,7 @@ async def test_a_dropped_gap_is_counted_in_the_gap_that_takes_its_place() -> Non
 
 
 async def test_a_closed_mailbox_is_emptied_then_ends() -> None:
-    box = mailbox(Valve())
+    box = mailbox(ReadGate())
     box.put(message(1))
     box.close(NotPermitted("no"))
     box.put(message(2))
@@ -79,7 +79,7 @@ async def test_a_closed_mailbox_is_emptied_then_ends() -> None:
 
 
 async def test_closing_wakes_the_taker_and_opens_the_valve() -> None:
-    valve = Valve()
+    valve = ReadGate()
     full, empty = mailbox(valve, size=1), mailbox(valve)
     full.put(message(1))
     assert not valve.is_open
@@ -98,13 +98,13 @@ async def test_closing_wakes_the_taker_and_opens_the_valve() -> None:
 
 def test_bounds_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="buffer 0"):
-        Mailbox("t", Valve(), size=0, reserve=0)
+        Mailbox("t", ReadGate(), size=0, reserve=0)
 
 
 @given(st.integers(1, 5), st.integers(0, 5), st.lists(st.booleans(), max_size=60))
 def test_nothing_vanishes_uncounted(size: int, reserve: int, steps: list[bool]) -> None:
     async def run() -> None:
-        box, put, seen = mailbox(Valve(), size=size, reserve=reserve), 0, 0
+        box, put, seen = mailbox(ReadGate(), size=size, reserve=reserve), 0, 0
         for is_put in [*steps, *[False] * 20]:
             if is_put:
                 box.put(message(put))
@@ -129,7 +129,7 @@ def stored(offset: int) -> Message:
 
 
 async def test_positions_are_those_of_what_was_taken() -> None:
-    box = mailbox(Valve())
+    box = mailbox(ReadGate())
     box.begin(Began({"s": Position("e", 4)}, None))
     assert box.positions.current() == {"s": Position("e", 4)}
     box.put(stored(5))
@@ -142,7 +142,7 @@ async def test_positions_are_those_of_what_was_taken() -> None:
 
 
 async def test_marks_outlive_what_is_dropped_around_them() -> None:
-    box = mailbox(Valve(), size=2, reserve=1)
+    box = mailbox(ReadGate(), size=2, reserve=1)
     box.begin(Began({"s": Position("e", 0)}, recovered=False))
     box.put(stored(1))
     box.put(CaughtUp("t"))

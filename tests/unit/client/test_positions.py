@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.client.message import Message
-from gateway.client.positions import Beginning, PositionFields, Positions, parse_positions, parse_start
+from gateway.client.positions import (
+    PositionFields,
+    Positions,
+    SubscriptionStart,
+    parse_positions,
+    parse_start,
+)
 from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
 from gateway.core.messages.events import Gap
 
@@ -62,9 +68,9 @@ def test_what_are_no_positions_is_refused(given: Any) -> None:
 
 
 def test_only_resume_and_a_start_but_new_ask_for_history() -> None:
-    assert not Beginning().asks_history
-    assert Beginning(resume={"s": Position("e", 1)}).asks_history
-    assert Beginning(Start(StartKind.LAST, 1)).asks_history
+    assert not SubscriptionStart().asks_history
+    assert SubscriptionStart(resume={"s": Position("e", 1)}).asks_history
+    assert SubscriptionStart(Start(StartKind.LAST, 1)).asks_history
 
 
 def test_a_message_moves_its_stream_alone() -> None:

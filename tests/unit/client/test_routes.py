@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from gateway.client.mailbox import Item, Mailbox
 from gateway.client.message import Message
+from gateway.client.read_gate import ReadGate
 from gateway.client.route import Route
 from gateway.client.routes import Leave, Routes
-from gateway.client.valve import Valve
 from gateway.core.messages.commands import Overflow
 from gateway.core.messages.events import Gap, Subscribed
 from gateway.core.topics.grammar import matches
@@ -22,7 +22,7 @@ def message(topic: str) -> Message:
 
 
 def mailbox() -> Mailbox:
-    return Mailbox("t", Valve(), size=100, reserve=0)
+    return Mailbox("t", ReadGate(), size=100, reserve=0)
 
 
 def held(box: Mailbox) -> list[Item]:

@@ -4,24 +4,24 @@ import pytest
 
 from gateway.client.mailbox import Item, Mailbox
 from gateway.client.message import Message
-from gateway.client.positions import FROM_NOW, Beginning, Positions
+from gateway.client.positions import FROM_NOW, Positions, SubscriptionStart
+from gateway.client.read_gate import ReadGate
 from gateway.client.route import Route
 from gateway.client.routes import Routes
-from gateway.client.valve import Valve
 from gateway.core.messages.commands import START_NEW, Overflow, Position, Start, StartKind, Subscribe
 from gateway.core.messages.events import CaughtUp, Gap, Subscribed
 from gateway.errors import Conflict
 
 SPILL = Overflow.SPILL
-EARLIEST = Beginning(Start(StartKind.EARLIEST))
+EARLIEST = SubscriptionStart(Start(StartKind.EARLIEST))
 
 
 def message(offset: int | None, stream: str | None = "s") -> Message:
     return Message("a", "1", 0, None, None, {}, None, stream if offset else None, offset)
 
 
-def mailbox(beginning: Beginning = FROM_NOW) -> Mailbox:
-    return Mailbox("a", Valve(), size=100, reserve=0, positions=Positions(beginning.resume))
+def mailbox(beginning: SubscriptionStart = FROM_NOW) -> Mailbox:
+    return Mailbox("a", ReadGate(), size=100, reserve=0, positions=Positions(beginning.resume))
 
 
 def held(box: Mailbox) -> list[Item]:
@@ -78,7 +78,10 @@ def test_a_reconnect_resumes_behind_what_was_received() -> None:
 
 
 def test_only_earliest_goes_on_being_asked_for() -> None:
-    for beginning, start in ((EARLIEST, EARLIEST.start), (Beginning(Start(StartKind.LAST, 3)), START_NEW)):
+    for beginning, start in (
+        (EARLIEST, EARLIEST.start),
+        (SubscriptionStart(Start(StartKind.LAST, 3)), START_NEW),
+    ):
         routes, box = Routes(), mailbox()
         route = routes.attach("a", box, overflow=SPILL, beginning=beginning)
         asked(routes)
@@ -90,7 +93,7 @@ def test_only_earliest_goes_on_being_asked_for() -> None:
 
 
 def test_what_is_not_recovered_is_told_before_the_position_moves() -> None:
-    beginning = Beginning(resume={"s": Position("e", 4)})
+    beginning = SubscriptionStart(resume={"s": Position("e", 4)})
     routes, box = Routes(), mailbox(beginning)
     route = routes.attach("a", box, overflow=SPILL, beginning=beginning)
     asked(routes)

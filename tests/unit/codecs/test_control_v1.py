@@ -22,7 +22,7 @@ from gateway.core.cluster.control import (
     ListConnections,
     Refused,
 )
-from gateway.core.cluster.info import ConnectionFacts, NodeFacts
+from gateway.core.cluster.info import ConnectionInfo, NodeInfo
 
 CODEC = ControlV1()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -31,7 +31,7 @@ COUNT = st.integers(0, 2**53)
 SECONDS = st.floats(0, LONGEST_BLOCK_SECONDS)
 BLOCK = st.builds(Block, TEXT.filter(bool), st.integers(1, 2**53 - 1), NAME, SECONDS, SECONDS)
 CONNECTION = st.builds(
-    ConnectionFacts, NAME, st.none() | TEXT, TEXT, st.just("websocket"), COUNT, COUNT, COUNT, COUNT
+    ConnectionInfo, NAME, st.none() | TEXT, TEXT, st.just("websocket"), COUNT, COUNT, COUNT, COUNT
 )
 
 
@@ -43,7 +43,7 @@ def page(build, items, name):
 BODY = st.one_of(
     st.builds(
         Beat,
-        st.builds(NodeFacts, NAME, TEXT, TEXT, COUNT, COUNT, COUNT, st.just("") | NAME, st.booleans(), COUNT),
+        st.builds(NodeInfo, NAME, TEXT, TEXT, COUNT, COUNT, COUNT, st.just("") | NAME, st.booleans(), COUNT),
         NAME,
         st.booleans(),
     ),
@@ -128,7 +128,7 @@ OLD_BEAT = {
 
 
 def test_a_heartbeat_of_a_version_that_tells_less_is_understood() -> None:
-    facts = NodeFacts("ab", "h", "1", 1, 2, 3, streams="", both_ways=False)
+    facts = NodeInfo("ab", "h", "1", 1, 2, 3, streams="", both_ways=False)
     assert CODEC.decode(sent(kind="beat", body=OLD_BEAT)) == Control("ab", "", Beat(facts, "00", hello=False))
 
 

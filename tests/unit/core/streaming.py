@@ -10,7 +10,7 @@ from gateway.core.fanout.hub import Hub
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
-from gateway.core.streams.stream import StreamPath
+from gateway.core.streams.stream import FollowedStream
 from gateway.core.streams.tail_window import TailWindow
 
 from .wire import RecordingSink
@@ -32,9 +32,9 @@ class PlainEncoder:
 ENCODER = PlainEncoder()
 
 
-def stream_path(name: str = "s", *, last: int = 0, **options: Any) -> StreamPath:
+def stream_path(name: str = "s", *, last: int = 0, **options: Any) -> FollowedStream:
     """A followed stream that captures ``NAME/#``."""
-    path = StreamPath(StreamConfiguration(name, f"{name}/#"))
+    path = FollowedStream(StreamConfiguration(name, f"{name}/#"))
     path.window = TailWindow(name, "e1", last, **options)
     return path
 
@@ -44,7 +44,7 @@ def captured(offset: int, topic: str = "s/a", data: bytes = b"1") -> Publication
     return Publication(topic, f"{stream}{offset}", 0, data, stream=stream, offset=offset)
 
 
-def bring(hub: Hub, path: StreamPath, *publications: Publication) -> None:
+def bring(hub: Hub, path: FollowedStream, *publications: Publication) -> None:
     """What a tail does."""
     for publication in publications:
         path.tail.push(publication)

@@ -15,9 +15,9 @@ from gateway.core.messages.commands import START_NEW, Overflow, Position, Start,
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration, StreamMap
 from gateway.core.topics.grammar import TopicLimits
-from gateway.engine.delivery import Delivery
+from gateway.engine.delivery import DeliveryService
 from gateway.engine.following.following import Following
-from gateway.engine.subscribing import Subscriber
+from gateway.engine.subscribing import SubscribeService
 
 from .model_client import ENCODER
 from .model_store import ModelStore
@@ -83,11 +83,13 @@ class World:
     def __init__(self, *names: str, **options: Any) -> None:
         self.store = ModelStore(*names)
         self.hub = Hub()
-        self.delivery = Delivery(self.hub)
+        self.delivery = DeliveryService(self.hub)
         self.bus = LocalBus()
         streams = StreamMap(StreamConfiguration(name, f"{name}/#") for name in names)
         self.following = Following(streams, self.store, self.hub, self.delivery, **options)
-        self.subscriber = Subscriber(self.hub, self.bus, topic_limits=TopicLimits(), following=self.following)
+        self.subscriber = SubscribeService(
+            self.hub, self.bus, topic_limits=TopicLimits(), following=self.following
+        )
 
     def client(self, messages: int = 1000) -> Reading:
         return Reading(self, messages)

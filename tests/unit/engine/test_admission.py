@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engine.admission import Admission, AdmissionLimits, Place, address_key
+from gateway.engine.admission import Admission, AdmissionLimits, ConnectionQuota, address_key
 from gateway.engine.metrics.refusals import Refusals
 from gateway.errors import RateLimited, TooMany
 
@@ -66,7 +66,7 @@ def test_rates_are_for_each_address() -> None:
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([None, "x", "y"]), st.booleans())))
 def test_counts_are_those_of_the_places_taken(steps: list[tuple[str, str | None, bool]]) -> None:
     door = admission(per_address=3, per_subject=2)
-    taken: list[tuple[str, str | None, Place]] = []
+    taken: list[tuple[str, str | None, ConnectionQuota]] = []
     for address, subject, leaves in steps:
         if leaves and taken:
             taken.pop(0)[2].leave()

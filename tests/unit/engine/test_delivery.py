@@ -8,7 +8,7 @@ from gateway.core.fanout.hub import Hub
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.events import Pong
 from gateway.core.messages.publication import Publication
-from gateway.engine.delivery import Delivery
+from gateway.engine.delivery import DeliveryService
 
 if TYPE_CHECKING:
     from gateway.core.messages.events import Event
@@ -48,7 +48,7 @@ class Node:
 
     def __init__(self, count: int, *, seconds: float = 0.0) -> None:
         self.hub = Hub()
-        self.delivery = Delivery(self.hub)
+        self.delivery = DeliveryService(self.hub)
         self.order: list[Written] = []
         self.codec = Words()
         self.crowd = [self.connect("news", seconds) for _ in range(count)]

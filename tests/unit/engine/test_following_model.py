@@ -25,10 +25,10 @@ from gateway.core.messages.commands import (
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration, StreamMap
 from gateway.core.topics.grammar import TopicLimits
-from gateway.engine.delivery import Delivery
+from gateway.engine.delivery import DeliveryService
 from gateway.engine.following.following import Following
 from gateway.engine.runtime.upkeep import Upkeep
-from gateway.engine.subscribing import Subscriber
+from gateway.engine.subscribing import SubscribeService
 from gateway.errors import BadCommand, StreamUnavailable
 
 from .model_client import ModelClient
@@ -78,12 +78,14 @@ class FollowingModel(RuleBasedStateMachine):
         self.store = ModelStore(*STREAMS)
         self.store.latency = latency
         self.hub = Hub(HubLimits(cached_topics=3, match_cache_bytes=4000, tick_messages=8))
-        self.delivery = Delivery(self.hub)
+        self.delivery = DeliveryService(self.hub)
         streams = StreamMap(StreamConfiguration(name, f"{name}/#") for name in STREAMS)
         self.following = Following(streams, self.store, self.hub, self.delivery, reads=2, window_messages=5)
         self.bus = LocalBus()
         self.upkeep = Upkeep(None, self.hub, write_timeout=5.0, stalled_timeout=1e9, clock=self.loop.time)
-        self.subscriber = Subscriber(self.hub, self.bus, topic_limits=TopicLimits(), following=self.following)
+        self.subscriber = SubscribeService(
+            self.hub, self.bus, topic_limits=TopicLimits(), following=self.following
+        )
         self.running = self.loop.create_task(self.following.run())
         await self.bus.start(self.delivery.deliver, self.delivery.announce_loss)
         await asyncio.sleep(0)

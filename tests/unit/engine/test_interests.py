@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.engine.interests import Interests
+from gateway.engine.interests import InterestRegistry
 
 from .following_world import world
 
@@ -24,7 +24,7 @@ class CountingBus:
 async def test_a_filter_that_a_stream_covers_is_no_business_of_the_bus() -> None:
     async with world("s") as node:
         bus = CountingBus()
-        interests = Interests(bus, node.following.tails)
+        interests = InterestRegistry(bus, node.following.tails)
         for topic_filter in ("s/a", "s/#", "#", "live"):
             interests.enter(topic_filter)
         assert bus.filters == ["#", "live"]
@@ -39,6 +39,6 @@ async def test_a_filter_that_a_stream_covers_is_no_business_of_the_bus() -> None
 
 async def test_without_streams_everything_is_the_bus_s() -> None:
     bus = CountingBus()
-    interests = Interests(bus)
+    interests = InterestRegistry(bus)
     interests.enter("s/a")
     assert (bus.filters, interests.paths("s/a")) == (["s/a"], ())

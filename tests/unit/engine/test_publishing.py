@@ -13,11 +13,11 @@ from gateway.auth.principal import Principal
 from gateway.bus.local import LocalBus
 from gateway.core.messages.commands import Publish
 from gateway.core.messages.publication import Publication
-from gateway.core.session.idempotency import AnswerWindow
+from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.core.streams.configuration import StreamConfiguration, StreamMap
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.appending import Appender
-from gateway.engine.publishing import Publisher, Receipt
+from gateway.engine.publishing import PublishService, Receipt
 from gateway.errors import BadTopic, Conflict, NotPermitted, TooLarge
 from gateway.streams.memory import MemoryStore
 
@@ -29,7 +29,7 @@ STREAMS = StreamMap([StreamConfiguration("orders", "orders/#"), StreamConfigurat
 class Node:
     """A publisher, where its publications end, and a way to publish."""
 
-    publisher: Publisher
+    publisher: PublishService
     store: MemoryStore
     live: list[Publication] = field(default_factory=list)
 
@@ -51,9 +51,9 @@ class Node:
 async def node() -> AsyncIterator[Node]:
     store = MemoryStore(STREAMS)
     bus = LocalBus()
-    publisher = Publisher(
+    publisher = PublishService(
         bus,
-        answers=AnswerWindow(seconds=60, entries=100),
+        answers=IdempotencyWindow(seconds=60, entries=100),
         topic_limits=TopicLimits(),
         message_bytes=100,
         appender=Appender(store, STREAMS),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.core.cluster.info import ConnectionFacts
+from gateway.core.cluster.info import ConnectionInfo
 from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.sessions import Sessions
 
@@ -30,7 +30,7 @@ class Checked:
         self.checks.append(now)
         return now + 10
 
-    def facts(self) -> ConnectionFacts:
+    def facts(self) -> ConnectionInfo:
         raise NotImplementedError
 
     def expel(self, code: object, error: object) -> None: ...

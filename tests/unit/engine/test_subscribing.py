@@ -15,7 +15,7 @@ from gateway.core.messages.commands import Subscribe
 from gateway.core.messages.events import Subscribed
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine import subscribing
-from gateway.engine.subscribing import Subscriber
+from gateway.engine.subscribing import SubscribeService
 from gateway.errors import NotPermitted
 from tests.unit.core.wire import RecordingSink
 
@@ -40,7 +40,7 @@ class SlowBus:
 class Client:
     def __init__(self) -> None:
         self.bus, self.hub = SlowBus(), Hub()
-        self.subscriber = Subscriber(self.hub, self.bus, topic_limits=TopicLimits())
+        self.subscriber = SubscribeService(self.hub, self.bus, topic_limits=TopicLimits())
         self.outbox = Outbox(RecordingSink(), GatewayV1(), OutboxLimits())
         self.hub.attach(self.outbox)
 

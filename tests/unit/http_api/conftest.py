@@ -12,16 +12,16 @@ from starlette.applications import Starlette
 from gateway.auth.credentials import Credentials
 from gateway.auth.principal import AcceptEveryone
 from gateway.bus.local import LocalBus
-from gateway.core.session.idempotency import AnswerWindow
+from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.core.streams.configuration import StreamConfiguration, StreamMap
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.appending import Appender
-from gateway.engine.publishing import Publisher
+from gateway.engine.publishing import PublishService
 from gateway.errors import BusUnavailable
 from gateway.http_api.authentication import request_authenticator
 from gateway.http_api.problems import exception_handlers
 from gateway.http_api.publishing.endpoints import rest_routes
-from gateway.http_api.publishing.limits import IngestLimits
+from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.webhooks.endpoint import Hook, HookPublishing
 from tests.unit.lasting import lasting_requests
 
@@ -72,10 +72,10 @@ async def open_doors():
         if bus is None:
             bus = LocalBus()
             await bus.start(published.append, lambda affects, dropped: None)
-        limits = limits or IngestLimits()
-        publisher = Publisher(
+        limits = limits or PublishingLimits()
+        publisher = PublishService(
             bus,
-            answers=AnswerWindow(seconds=60, entries=100),
+            answers=IdempotencyWindow(seconds=60, entries=100),
             topic_limits=TopicLimits(),
             message_bytes=limits.message.message_bytes,
             appender=None if store is None else Appender(store, CAPTURED),

@@ -10,9 +10,9 @@ import pytest
 
 from gateway.bus.redis.bus import RedisBus
 from gateway.bus.redis.inbox import Inbox
-from gateway.bus.redis.lanes import Outgoing
-from gateway.bus.redis.listening import ListenLink as BusListenLink
-from gateway.bus.redis.pause import Pause
+from gateway.bus.redis.interruptible_sleep import InterruptibleSleep
+from gateway.bus.redis.listening import PartitionListener
+from gateway.bus.redis.partition_queue import PublishBudget
 from gateway.bus.redis.publishing import PublishLink
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.messages.publication import Publication
@@ -21,7 +21,7 @@ from gateway.core.timing.backoff import Backoff
 from gateway.errors import BusUnavailable, RedisUnavailable, StreamUnavailable
 from gateway.redis.servers import Address
 from gateway.streams.redis.link import CallLink
-from gateway.streams.redis.listening import ListenLink as StreamListenLink
+from gateway.streams.redis.listening import AppendListener
 from gateway.streams.redis.store import RedisStore
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
@@ -79,18 +79,18 @@ def publishing(servers: Any, relocate: Callable[[], None]) -> PublishLink:
     return PublishLink(
         servers,
         ADDRESS,
-        Outgoing("n", [b"c"], CODEC, limit_bytes=1000, timeout=1.5),
+        PublishBudget("n", [b"c"], CODEC, limit_bytes=1000, timeout=1.5),
         beat_channel=b"beat",
         beat_seconds=1.0,
         backoff=BACKOFF,
-        pause=Pause(),
-        other=Pause(),
+        pause=InterruptibleSleep(),
+        other=InterruptibleSleep(),
         relocate=relocate,
     )
 
 
-def bus_listening(servers: Any, relocate: Callable[[], None]) -> BusListenLink:
-    return BusListenLink(
+def bus_listening(servers: Any, relocate: Callable[[], None]) -> PartitionListener:
+    return PartitionListener(
         servers,
         ADDRESS,
         publishing(servers, relocate),
@@ -99,15 +99,15 @@ def bus_listening(servers: Any, relocate: Callable[[], None]) -> BusListenLink:
         beat_seconds=1.0,
         silence_seconds=3.0,
         backoff=BACKOFF,
-        pause=Pause(),
-        other=Pause(),
+        pause=InterruptibleSleep(),
+        other=InterruptibleSleep(),
         relocate=relocate,
         missed=print,
     )
 
 
-def stream_listening(servers: Any, relocate: Callable[[], None]) -> StreamListenLink:
-    return StreamListenLink(
+def stream_listening(servers: Any, relocate: Callable[[], None]) -> AppendListener:
+    return AppendListener(
         servers, ADDRESS, beat_seconds=1.0, silence_seconds=3.0, backoff=BACKOFF, relocate=relocate
     )
 

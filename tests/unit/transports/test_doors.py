@@ -17,9 +17,9 @@ from gateway.app.node import Gateway
 from gateway.auth.api_keys import new_key
 from gateway.core.messages import commands
 from gateway.http_api.descriptions.documents import openapi_document
-from gateway.http_api.publishing.limits import IngestLimits
+from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.settings import Settings
-from gateway.transports.arrival import Arrival
+from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.server.console import console_routes
 from gateway.transports.websocket.session import WebSocketSession
 
@@ -139,7 +139,7 @@ async def test_every_route_has_a_row(gateway: Gateway) -> None:
 def test_every_route_is_described_and_no_other() -> None:
     described = {
         (method.upper(), path)
-        for path, operations in openapi_document(IngestLimits())["paths"].items()
+        for path, operations in openapi_document(PublishingLimits())["paths"].items()
         for method in operations
     }
     assert described == {(method, path.replace(":topic}", "}")) for method, path in ROUTES} | {
@@ -177,7 +177,7 @@ async def test_a_route_opens_to_its_grant_alone(
 def connect(gateway: Gateway) -> tuple[WebSocketSession, RecordingConnection]:
     services = gateway._services()
     connection = RecordingConnection()
-    arrival = Arrival(services.admission.enter("192.0.2.7"), "192.0.2.7:1", None)
+    arrival = AcceptedConnection(services.admission.enter("192.0.2.7"), "192.0.2.7:1", None)
     return WebSocketSession(services, connection, arrival), connection
 
 

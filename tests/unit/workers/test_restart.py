@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.timing.backoff import Backoff
-from gateway.workers.restart import Place, RestartPolicy
+from gateway.workers.restart import ProcessSlot, RestartPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ POLICY = RestartPolicy(ends=4, backoff=Backoff(first_seconds=1.0, limit_seconds=
 def waits_after(lives: Sequence[float], policy: RestartPolicy = POLICY) -> list[float | None]:
     """How long the place stays empty after each of processes that lived so long."""
     now, waits = 100.0, []
-    place = Place("worker 1", policy, now=now)
+    place = ProcessSlot("worker 1", policy, now=now)
     for pid, lived in enumerate(lives, start=1):
         place.fill(pid, now)
         now += lived
@@ -30,12 +30,12 @@ def waits_after(lives: Sequence[float], policy: RestartPolicy = POLICY) -> list[
 
 
 def test_the_first_start_is_due_at_once() -> None:
-    place = Place("worker 1", POLICY, now=7.0)
+    place = ProcessSlot("worker 1", POLICY, now=7.0)
     assert (place.due_at, place.pid, place.starts) == (7.0, None, 0)
 
 
 def test_a_filled_place_is_not_due() -> None:
-    place = Place("worker 1", POLICY, now=7.0)
+    place = ProcessSlot("worker 1", POLICY, now=7.0)
     place.fill(42, 8.0)
     assert (place.due_at, place.pid, place.starts) == (None, 42, 1)
 
@@ -53,7 +53,7 @@ def test_a_long_life_in_between_begins_anew() -> None:
 
 
 def test_what_is_given_up_says_so() -> None:
-    place = Place("worker 1", POLICY, now=0.0)
+    place = ProcessSlot("worker 1", POLICY, now=0.0)
     for pid in range(1, 5):
         assert not place.given_up
         place.fill(pid, 0.0)

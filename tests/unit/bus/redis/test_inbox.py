@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.bus.redis.inbox import Inbox
-from gateway.bus.redis.payload import Head, Mark, encode_mark, encode_payload, encode_record
+from gateway.bus.redis.payload import Mark, PayloadHead, encode_mark, encode_payload, encode_record
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.messages.publication import Publication
 
@@ -16,7 +16,7 @@ CODEC = GatewayV1()
 
 def payload(first: int, count: int = 1, *, node: str = "n", partitions: int = 4) -> bytes:
     records = [encode_record(Publication("a", f"{first + each}", 1, b"1"), CODEC) for each in range(count)]
-    return encode_payload(Head(node, partitions, first, count), records)
+    return encode_payload(PayloadHead(node, partitions, first, count), records)
 
 
 def inbox_into(record: list[object], *, limit: int = 10_000) -> Inbox:
@@ -104,7 +104,7 @@ async def test_what_is_no_publication_is_one_loss_and_those_around_it_come(
         inbox.put(
             0,
             encode_payload(
-                Head("n", 4, first, 3),
+                PayloadHead("n", 4, first, 3),
                 [before, bytes(2) + len(bad).to_bytes(4, "big") + bytes(4) + bad, after],
             ),
         )
@@ -120,7 +120,7 @@ async def test_a_message_whose_middle_is_broken_is_empty_to_those_who_read_it(
     record: list[object] = []
     inbox = inbox_into(record)
     whole = encode_record(Publication("a", "x", 1, b"1"), CODEC)
-    inbox.put(0, encode_payload(Head("n", 4, 0, 2), [whole.replace(b'"time":1', b'"time":x'), whole]))
+    inbox.put(0, encode_payload(PayloadHead("n", 4, 0, 2), [whole.replace(b'"time":1', b'"time":x'), whole]))
     await handed_on(inbox)
     assert record == ["", "x"]
     assert inbox.foreign == 1

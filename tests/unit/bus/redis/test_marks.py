@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.bus.redis.lanes import Outgoing
-from gateway.bus.redis.pause import Pause
+from gateway.bus.redis.interruptible_sleep import InterruptibleSleep
+from gateway.bus.redis.partition_queue import PublishBudget
 from gateway.bus.redis.payload import MARK, Mark, decode_head, decode_mark
 from gateway.bus.redis.publishing import PublishLink
 from gateway.codecs.gateway_v1 import GatewayV1
@@ -70,8 +70,8 @@ class Server:
 
 
 @asynccontextmanager
-async def links(*servers: Server) -> AsyncIterator[tuple[Outgoing, list[PublishLink]]]:
-    outgoing = Outgoing("n", [b"c0", b"c1"], CODEC, limit_bytes=100_000, timeout=30)
+async def links(*servers: Server) -> AsyncIterator[tuple[PublishBudget, list[PublishLink]]]:
+    outgoing = PublishBudget("n", [b"c0", b"c1"], CODEC, limit_bytes=100_000, timeout=30)
     made = [
         PublishLink(
             server,  # type: ignore[arg-type]
@@ -80,8 +80,8 @@ async def links(*servers: Server) -> AsyncIterator[tuple[Outgoing, list[PublishL
             beat_channel=b"beat",
             beat_seconds=1e6,
             backoff=Backoff(first_seconds=0.001, limit_seconds=0.001),
-            pause=Pause(),
-            other=Pause(),
+            pause=InterruptibleSleep(),
+            other=InterruptibleSleep(),
             relocate=lambda: None,
         )
         for number, server in enumerate(servers)
@@ -98,7 +98,7 @@ async def links(*servers: Server) -> AsyncIterator[tuple[Outgoing, list[PublishL
             each.stop()
 
 
-def publish(outgoing: Outgoing, partition: int = 0) -> asyncio.Future[None]:
+def publish(outgoing: PublishBudget, partition: int = 0) -> asyncio.Future[None]:
     return outgoing.publish(Publication("a", "1", 1, b"1"), partition)
 
 

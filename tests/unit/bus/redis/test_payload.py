@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.bus.redis.payload import (
     BadPayload,
-    Head,
+    PayloadHead,
     decode_head,
     decode_publications,
     encode_payload,
@@ -43,14 +43,14 @@ PUBLICATIONS = st.builds(
 
 
 def payload_of(publications: list[Publication], *, first: int = 0) -> bytes:
-    head = Head("node", 64, first, len(publications))
+    head = PayloadHead("node", 64, first, len(publications))
     return encode_payload(head, [encode_record(each, CODEC) for each in publications])
 
 
 @given(st.lists(PUBLICATIONS, max_size=4), st.integers(0, 2**64 - 1))
 def test_a_payload_round_trips(publications: list[Publication], first: int) -> None:
     payload = payload_of(publications, first=first)
-    assert decode_head(payload) == Head("node", 64, first, len(publications))
+    assert decode_head(payload) == PayloadHead("node", 64, first, len(publications))
     for one, other in zip(decode_publications(payload, CODEC, pytest.fail), publications, strict=True):
         assert one.frame(CODEC) == other.frame(CODEC)
         assert one.frame(OTHER) == other.frame(OTHER)
@@ -126,7 +126,9 @@ NO_FRAMES = {
 def test_what_is_no_message_is_refused_and_those_around_it_come(frame: bytes) -> None:
     records = [raw_record(b"a/b", RIGHT), raw_record(b"a/b", frame), raw_record(b"a/b", RIGHT)]
     reasons: list[str] = []
-    found = list(decode_publications(encode_payload(Head("n", 64, 0, 3), records), CODEC, reasons.append))
+    found = list(
+        decode_publications(encode_payload(PayloadHead("n", 64, 0, 3), records), CODEC, reasons.append)
+    )
     assert [each.frame(CODEC) for each in found] == [RIGHT, RIGHT]
     assert len(reasons) == 1
 
@@ -141,7 +143,7 @@ BEGIN_WELL = {
 
 @pytest.mark.parametrize("frame", [pytest.param(frame, id=name) for name, frame in BEGIN_WELL.items()])
 def test_a_message_whose_middle_is_broken_raises_bad_payload_when_it_is_read(frame: bytes) -> None:
-    payload = encode_payload(Head("n", 64, 0, 1), [raw_record(b"a/b", frame)])
+    payload = encode_payload(PayloadHead("n", 64, 0, 1), [raw_record(b"a/b", frame)])
     (found,) = decode_publications(payload, CODEC, pytest.fail)
     with pytest.raises(BadPayload):
         _ = found.id
@@ -159,13 +161,13 @@ def test_frames_of_every_size_come_through(size: int) -> None:
 def test_what_is_on_no_topic_is_refused(topic: bytes) -> None:
     frame = server_frame(RIGHT[2:].replace(b"a/b", topic))
     reasons: list[str] = []
-    payload = encode_payload(Head("n", 64, 0, 1), [raw_record(topic, frame)])
+    payload = encode_payload(PayloadHead("n", 64, 0, 1), [raw_record(topic, frame)])
     assert list(decode_publications(payload, CODEC, reasons.append)) == []
     assert len(reasons) == 1
 
 
 @pytest.mark.parametrize("said", [0, 1, 3, 2**32 - 1])
 def test_another_number_of_publications_than_was_said_is_noticed(said: int) -> None:
-    payload = encode_payload(Head("n", 64, 0, said), [raw_record(b"a/b", RIGHT)] * 2)
+    payload = encode_payload(PayloadHead("n", 64, 0, said), [raw_record(b"a/b", RIGHT)] * 2)
     with pytest.raises(BadPayload):
         _ = decode_head(payload), list(decode_publications(payload, CODEC, pytest.fail))

@@ -12,13 +12,13 @@ from gateway.core.fanout.outbox import Outbox
 from gateway.core.messages.commands import Overflow, Position
 from gateway.core.streams.configuration import Bounds
 from gateway.core.streams.pages import Page
-from gateway.core.streams.stream import StreamPath
+from gateway.core.streams.stream import FollowedStream
 from gateway.errors import NotFound
 from tests.unit.core.streaming import bring, captured, connection, drain, labels, stream_path, written
 from tests.unit.core.wire import publication
 
 
-def reading(*starts: tuple[StreamPath, int], topic_filter: str = "s/#") -> tuple[Hub, HistoryReader]:
+def reading(*starts: tuple[FollowedStream, int], topic_filter: str = "s/#") -> tuple[Hub, HistoryReader]:
     """A subscription that reads its history from these places on."""
     hub = Hub()
     outbox = connection(hub)

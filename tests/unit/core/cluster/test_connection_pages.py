@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from gateway.core.cluster.connection_pages import merge
 from gateway.core.cluster.control import Connections
-from gateway.core.cluster.info import ConnectionFacts
+from gateway.core.cluster.info import ConnectionInfo
 
 NODES = st.dictionaries(
     st.sampled_from(["n1", "n2", "n3"]), st.sets(st.text("abc", min_size=1, max_size=3)), min_size=1
@@ -15,7 +15,7 @@ NODES = st.dictionaries(
 def page_of(names: set[str], after: str, limit: int) -> Connections:
     rest = sorted(name for name in names if name > after)
     page = rest[:limit]
-    facts = tuple(ConnectionFacts(name, None, "", "websocket", 0, 0, 0, 0) for name in page)
+    facts = tuple(ConnectionInfo(name, None, "", "websocket", 0, 0, 0, 0) for name in page)
     return Connections(facts, page[-1] if len(rest) > limit else None)
 
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from gateway.core.cluster.info import NodeFacts
+from gateway.core.cluster.info import NodeInfo
 from gateway.core.cluster.membership import Membership, Rhythm
 
 RHYTHM = Rhythm(beat=2.0, deaf=5.0, silence=7.0)
 
 
-def facts(node: str, *, connections: int = 0) -> NodeFacts:
-    return NodeFacts(node, "host", "1.0", 0, connections, 0)
+def facts(node: str, *, connections: int = 0) -> NodeInfo:
+    return NodeInfo(node, "host", "1.0", 0, connections, 0)
 
 
 def names(membership: Membership, now: float) -> list[str]:

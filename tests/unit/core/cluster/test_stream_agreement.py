@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.core.cluster.info import NodeFacts
+from gateway.core.cluster.info import NodeInfo
 from gateway.core.cluster.stream_agreement import Compared, StreamAgreement
 
 
-def facts(node: str, streams: str = "other", *, both_ways: bool = False) -> NodeFacts:
-    return NodeFacts(node, "host", "1.0", 0, 0, 0, streams, both_ways)
+def facts(node: str, streams: str = "other", *, both_ways: bool = False) -> NodeInfo:
+    return NodeInfo(node, "host", "1.0", 0, 0, 0, streams, both_ways)
 
 
 def test_nodes_that_tell_the_same_or_nothing_agree() -> None:

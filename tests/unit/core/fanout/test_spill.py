@@ -7,13 +7,13 @@ from gateway.core.fanout.outbox import Outbox
 from gateway.core.fanout.spill import begin_live
 from gateway.core.fanout.subscription import Subscription
 from gateway.core.messages.commands import Overflow, Position
-from gateway.core.streams.stream import StreamPath
+from gateway.core.streams.stream import FollowedStream
 from tests.unit.core.streaming import bring, captured, connection, drain, labels, stream_path, written
 from tests.unit.core.wire import publication
 
 
 def spilled(
-    path: StreamPath, *, overflow: Overflow = Overflow.SPILL, filters: str = "s/#"
+    path: FollowedStream, *, overflow: Overflow = Overflow.SPILL, filters: str = "s/#"
 ) -> tuple[Hub, Outbox]:
     """A connection with room for 3 that was offered 5 while it took nothing."""
     hub = Hub()
@@ -189,7 +189,7 @@ def test_replaced_options_do_not_go_back_before_the_subscription_began() -> None
         earlier = again
 
 
-def subscribed(hub: Hub, outbox: Outbox, topic_filter: str, path: StreamPath) -> Subscription:
+def subscribed(hub: Hub, outbox: Outbox, topic_filter: str, path: FollowedStream) -> Subscription:
     hub.subscribe(outbox, topic_filter, Overflow.SPILL, (path,))
     return outbox.subscriptions[topic_filter]
 

@@ -11,15 +11,15 @@ from gateway.core.fanout import target_lists
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.fanout.subscription import Subscription
 from gateway.core.fanout.target_lists import TargetLists
-from gateway.core.fanout.targets import Interest
+from gateway.core.fanout.targets import FilterEntry
 from gateway.core.messages.commands import Overflow
 from tests.unit.core.wire import LineEncoder, RecordingSink
 
 ENCODER = LineEncoder()
 
 
-def interest(name: str, *members: Outbox) -> Interest:
-    made = Interest(name)
+def interest(name: str, *members: Outbox) -> FilterEntry:
+    made = FilterEntry(name)
     for member in members:
         made.place(member, Subscription(name, Overflow.SPILL))
     return made

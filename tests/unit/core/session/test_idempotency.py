@@ -6,13 +6,13 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.core.session.idempotency import AnswerStatistics, AnswerWindow
+from gateway.core.session.idempotency import AnswerStatistics, IdempotencyWindow
 from gateway.errors import Conflict, RateLimited
 
 
 @pytest.fixture
-def window() -> AnswerWindow[str]:
-    return AnswerWindow(seconds=10.0, entries=3)
+def window() -> IdempotencyWindow[str]:
+    return IdempotencyWindow(seconds=10.0, entries=3)
 
 
 def test_a_repeat_gets_the_first_answer(window):
@@ -79,7 +79,7 @@ def test_reservations_are_bounded_and_outlive_the_window(window):
         window.recall(0, b"f", now=100.0)
 
 
-def use(window: AnswerWindow[str], owner: str, key: str, now: float = 0.0) -> bool:
+def use(window: IdempotencyWindow[str], owner: str, key: str, now: float = 0.0) -> bool:
     """Whether ``owner`` could publish with ``key``."""
     try:
         window.reserve((owner, key), b"f", now=now, owner=owner)
@@ -90,7 +90,7 @@ def use(window: AnswerWindow[str], owner: str, key: str, now: float = 0.0) -> bo
 
 
 def test_one_owner_of_keys_takes_half_of_the_room_and_the_others_keep_theirs():
-    window: AnswerWindow[str] = AnswerWindow(seconds=10.0, entries=100)
+    window: IdempotencyWindow[str] = IdempotencyWindow(seconds=10.0, entries=100)
     assert use(window, "bob", "early")
     assert sum(use(window, "eve", str(number)) for number in range(1000)) == 50
     assert window.recall(("bob", "early"), b"f", now=9.0) == "early"
@@ -101,7 +101,7 @@ def test_one_owner_of_keys_takes_half_of_the_room_and_the_others_keep_theirs():
 
 
 def test_however_many_owners_are_greedy_there_is_room_for_the_next():
-    window: AnswerWindow[str] = AnswerWindow(seconds=10.0, entries=100)
+    window: IdempotencyWindow[str] = IdempotencyWindow(seconds=10.0, entries=100)
     for greedy in range(5):
         while use(window, f"greedy {greedy}", str(window.statistics().remembered)):
             pass
@@ -109,7 +109,7 @@ def test_however_many_owners_are_greedy_there_is_room_for_the_next():
 
 
 def test_what_was_released_gives_its_room_back():
-    window: AnswerWindow[str] = AnswerWindow(seconds=10.0, entries=2)
+    window: IdempotencyWindow[str] = IdempotencyWindow(seconds=10.0, entries=2)
     for _ in range(5):
         window.reserve("k", b"f", now=0.0, owner="bob")
         with pytest.raises(RateLimited):
@@ -119,7 +119,7 @@ def test_what_was_released_gives_its_room_back():
 
 def test_a_window_holds_at_least_one_entry():
     with pytest.raises(ValueError, match="at least 1"):
-        AnswerWindow(seconds=1.0, entries=0)
+        IdempotencyWindow(seconds=1.0, entries=0)
 
 
 class WindowModel(RuleBasedStateMachine):
@@ -132,7 +132,7 @@ class WindowModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.window: AnswerWindow[int] = AnswerWindow(seconds=self.SECONDS, entries=self.ENTRIES)
+        self.window: IdempotencyWindow[int] = IdempotencyWindow(seconds=self.SECONDS, entries=self.ENTRIES)
         self.now = 0
         self.history: list[tuple[str, bytes, int, int]] = []
         self.reserved: dict[str, bytes] = {}

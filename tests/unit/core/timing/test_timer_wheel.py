@@ -3,11 +3,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.timing.timer_wheel import Wheel
+from gateway.core.timing.timer_wheel import TimerWheel
 
 
 def test_an_item_comes_out_once_and_not_early() -> None:
-    wheel: Wheel[str] = Wheel(now=10.0)
+    wheel: TimerWheel[str] = TimerWheel(now=10.0)
     wheel.schedule("a", 12.5)
     assert wheel.turn(12.4) == []
     assert wheel.turn(13.0) == ["a"]
@@ -15,7 +15,7 @@ def test_an_item_comes_out_once_and_not_early() -> None:
 
 
 def test_a_cancelled_item_does_not_come_out() -> None:
-    wheel: Wheel[str] = Wheel(now=10.0)
+    wheel: TimerWheel[str] = TimerWheel(now=10.0)
     slot = wheel.schedule("a", 12.0)
     wheel.cancel("a", slot)
     wheel.cancel("a", slot)
@@ -24,7 +24,7 @@ def test_a_cancelled_item_does_not_come_out() -> None:
 
 @given(st.lists(st.floats(0, 1000), unique=True), st.lists(st.floats(0, 2000)).map(sorted))
 def test_everything_comes_out_within_a_second_of_a_turn(deadlines: list[float], turns: list[float]) -> None:
-    wheel: Wheel[float] = Wheel(now=0.0)
+    wheel: TimerWheel[float] = TimerWheel(now=0.0)
     for deadline in deadlines:
         wheel.schedule(deadline, deadline)
     waiting = set(deadlines)

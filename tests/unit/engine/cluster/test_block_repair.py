@@ -7,7 +7,7 @@ import anyio.lowlevel
 
 from gateway.core.cluster.block_list import BlockList
 from gateway.core.cluster.control import Blocks
-from gateway.core.cluster.info import NodeFacts
+from gateway.core.cluster.info import NodeInfo
 from gateway.core.cluster.membership import Membership
 from gateway.engine.administration import Administration
 from gateway.engine.cluster.block_repair import BlockRepair
@@ -44,7 +44,7 @@ class Here:
     async def hear(self) -> None:
         """A heartbeat of the other node, and time enough for what follows from it."""
         digest = self.there.blocks.digest(NOW)
-        self.membership.heard(NodeFacts("there", "", "", 0, 0, 0), digest, NOW)
+        self.membership.heard(NodeInfo("there", "", "", 0, 0, 0), digest, NOW)
         self.repair.compare(digest)
         await anyio.wait_all_tasks_blocked()
 

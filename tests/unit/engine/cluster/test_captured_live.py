@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core.cluster.info import NodeFacts
+from gateway.core.cluster.info import NodeInfo
 from gateway.core.cluster.stream_agreement import StreamAgreement
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration, StreamMap
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STREAMS = StreamMap([StreamConfiguration("a", "a/#"), StreamConfiguration("b", "b/+")])
-OTHER = NodeFacts("other", "host", "1.0", 0, 0, 0, "differs")
+OTHER = NodeInfo("other", "host", "1.0", 0, 0, 0, "differs")
 
 
 class Bus:
@@ -118,7 +118,7 @@ async def test_a_bus_that_is_away_is_asked_again(
 def test_a_node_that_begins_to_publish_both_ways_is_told_as_a_loss_of_anything(live: CapturedLive) -> None:
     told = announced(live)
     live.compare([OTHER], settled=True)
-    live.compare([NodeFacts("other", "host", "1.0", 0, 0, 0, "differs", both_ways=True)], settled=True)
+    live.compare([NodeInfo("other", "host", "1.0", 0, 0, 0, "differs", both_ways=True)], settled=True)
     assert told == [(True, True)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.core.cluster.info import NodeFacts
+from gateway.core.cluster.info import NodeInfo
 from gateway.engine.cluster.partition_difference import GAP_SECONDS, PartitionDifference
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import pytest
 
 
-def node(name: str, partitions: int) -> NodeFacts:
-    return NodeFacts(name, "host", "1.0", 0, 0, 0, partitions=partitions)
+def node(name: str, partitions: int) -> NodeInfo:
+    return NodeInfo(name, "host", "1.0", 0, 0, 0, partitions=partitions)
 
 
 def test_nodes_that_agree_or_tell_nothing_are_no_problem() -> None:

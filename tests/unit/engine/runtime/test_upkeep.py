@@ -5,7 +5,7 @@ from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.commands import Overflow
 from gateway.core.session.session import CloseCode
 from gateway.core.streams.configuration import StreamConfiguration
-from gateway.core.streams.stream import StreamPath
+from gateway.core.streams.stream import FollowedStream
 from gateway.core.streams.tail_window import TailWindow
 from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.runtime.upkeep import Upkeep
@@ -23,7 +23,7 @@ class Sink:
         self.code = code
 
 
-def stuck(*paths: StreamPath) -> tuple[Upkeep, Sink]:
+def stuck(*paths: FollowedStream) -> tuple[Upkeep, Sink]:
     """A connection that has taken nothing since 100."""
     hub, sink = Hub(), Sink()
     outbox = Outbox(sink, ENCODER, OutboxLimits())
@@ -43,7 +43,7 @@ def test_who_takes_nothing_is_closed_after_write_timeout() -> None:
 
 
 def test_who_waits_for_streams_alone_may_stay_until_stalled_timeout() -> None:
-    path = StreamPath(StreamConfiguration("s", "s/#"))
+    path = FollowedStream(StreamConfiguration("s", "s/#"))
     path.window = TailWindow("s", "e1", 0)
     upkeep, sink = stuck(path)
     upkeep.close_stuck(699.0)

@@ -17,9 +17,9 @@ from gateway.http_api.descriptions.documents import (
     read_document,
     values,
 )
-from gateway.http_api.publishing.limits import IngestLimits
+from gateway.http_api.publishing.limits import PublishingLimits
 
-LIMITS = IngestLimits()
+LIMITS = PublishingLimits()
 DOCUMENTS = {"openapi.yaml": openapi_document(LIMITS), "asyncapi.yaml": asyncapi_document(LIMITS)}
 every_document = pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
 
@@ -54,7 +54,7 @@ def test_a_placeholder_that_names_no_value_is_refused(text):
 
 
 def test_what_is_configured_is_described():
-    limits = IngestLimits(MessageLimits(message_bytes=11), batch_items=12, batch_bytes=13, hook_bytes=14)
+    limits = PublishingLimits(MessageLimits(message_bytes=11), batch_items=12, batch_bytes=13, hook_bytes=14)
     paths = openapi_document(limits)["paths"]
     publishing = paths["/v1/publish"]["post"]
     assert "at most 12 items and 13 bytes" in publishing["description"]

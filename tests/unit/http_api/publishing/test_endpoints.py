@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from gateway.codecs.publish_items import MessageLimits
 from gateway.errors import BusUnavailable
-from gateway.http_api.publishing.limits import IngestLimits
+from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.publishing.ndjson import LineSplitter
 
-SMALL = IngestLimits(
+SMALL = PublishingLimits(
     message=MessageLimits(message_bytes=100, json_depth=8, header_entries=2, header_bytes=30),
     batch_items=3,
     batch_bytes=1_000,

@@ -12,11 +12,11 @@ import pytest
 
 from gateway.auth.principal import Principal
 from gateway.bus.local import LocalBus
-from gateway.core.session.idempotency import AnswerWindow
+from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.core.topics.grammar import TopicLimits
-from gateway.engine.publishing import Publisher
+from gateway.engine.publishing import PublishService
 from gateway.errors import BusUnavailable
-from gateway.http_api.publishing.limits import IngestLimits
+from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.publishing.ndjson import LineStream
 from tests.unit.lasting import lasting_requests
 
@@ -27,10 +27,10 @@ LINE = b'{"topic":"a","data":1}\n'
 
 
 def stream_to(bus) -> LineStream:
-    answers = AnswerWindow(seconds=1, entries=1)
-    publisher = Publisher(bus, answers=answers, topic_limits=TopicLimits(), message_bytes=100)
+    answers = IdempotencyWindow(seconds=1, entries=1)
+    publisher = PublishService(bus, answers=answers, topic_limits=TopicLimits(), message_bytes=100)
     session = lasting_requests().begin(Principal("ann"), "peer", patient=False)
-    return LineStream(publisher, session, IngestLimits())
+    return LineStream(publisher, session, PublishingLimits())
 
 
 async def turns(count: int = 200) -> None:
@@ -95,8 +95,8 @@ async def test_answers_that_fail_when_the_sender_has_gone_are_not_logged(remote_
 async def test_a_stream_stops_when_its_credential_has_run_out(monkeypatch) -> None:
     bus = LocalBus()
     await bus.start(lambda _publication: None, lambda affects, dropped: None)
-    publisher = Publisher(
-        bus, answers=AnswerWindow(seconds=1, entries=1), topic_limits=TopicLimits(), message_bytes=100
+    publisher = PublishService(
+        bus, answers=IdempotencyWindow(seconds=1, entries=1), topic_limits=TopicLimits(), message_bytes=100
     )
     now = 1_700_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
@@ -109,7 +109,7 @@ async def test_a_stream_stops_when_its_credential_has_run_out(monkeypatch) -> No
 
     principal = Principal("ann", expires=int((now + 3) * 1000))
     session = lasting_requests().begin(principal, "peer", patient=False)
-    stream = LineStream(publisher, session, IngestLimits())
+    stream = LineStream(publisher, session, PublishingLimits())
     summary = await stream.run(pieces())
     assert (summary["accepted"], summary["failed"], summary["stopped_at"]) == (16, 1, 17)
     assert summary["errors"][0]["code"] == "token_expired"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http_api.webhooks.delivery import Delivery
+from gateway.http_api.webhooks.delivery import WebhookDelivery
 from gateway.http_api.webhooks.signatures import SCHEMES, signature_scheme
 
 NOW = 1_700_000_000
@@ -40,7 +40,9 @@ def standard(secret: str, body: bytes, *, at: int = NOW, name: str = "msg_1") ->
 def test_github_s_documented_example():
     scheme = signature_scheme("github", ["It's a Secret to Everybody"])
     signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
-    delivery = Delivery({"x-hub-signature-256": signature, "x-github-delivery": "d1"}, b"Hello, World!")
+    delivery = WebhookDelivery(
+        {"x-hub-signature-256": signature, "x-github-delivery": "d1"}, b"Hello, World!"
+    )
     assert scheme.verify(delivery, now=NOW)
     assert scheme.delivery_id(delivery) == "d1"
 
@@ -56,8 +58,8 @@ def test_slack_s_documented_example():
     signature = "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"
     headers = {"x-slack-request-timestamp": "1531420618", "x-slack-signature": signature}
     scheme = signature_scheme("slack", ["8f742231b10e8888abcd99yyyzzz85a5"])
-    assert scheme.verify(Delivery(headers, body), now=1531420618)
-    assert scheme.delivery_id(Delivery(headers, body)) == signature
+    assert scheme.verify(WebhookDelivery(headers, body), now=1531420618)
+    assert scheme.delivery_id(WebhookDelivery(headers, body)) == signature
 
 
 def test_standard_webhooks_documented_example():
@@ -66,7 +68,7 @@ def test_standard_webhooks_documented_example():
         "webhook-timestamp": "1614265330",
         "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
     }
-    delivery = Delivery(headers, b'{"test": 2432232314}')
+    delivery = WebhookDelivery(headers, b'{"test": 2432232314}')
     scheme = signature_scheme("standard", [STANDARD_SECRET])
     assert scheme.verify(delivery, now=1614265330)
     assert scheme.delivery_id(delivery) == "msg_p5jXN8AQM9LWM0D4loKWxJek"
@@ -78,7 +80,7 @@ def test_stripe_takes_any_of_several_signatures():
     good = stripe("s", body)
     header = good.replace(",v1=", f",v1={'0' * 64},v0=zz,v1=")
     scheme = signature_scheme("stripe", ["s"])
-    delivery = Delivery({"stripe-signature": header}, body)
+    delivery = WebhookDelivery({"stripe-signature": header}, body)
     assert scheme.verify(delivery, now=NOW)
     assert scheme.delivery_id(delivery) == "evt_1"
 
@@ -93,11 +95,11 @@ def test_hmac_is_configurable(algorithm, encoding, prefix):
     scheme = signature_scheme(
         "hmac", ["s"], header="X-Sig", algorithm=algorithm, encoding=encoding, prefix=prefix, id_header="X-Id"
     )
-    delivery = Delivery({"x-sig": prefix + text, "x-id": "7"}, b"body")
+    delivery = WebhookDelivery({"x-sig": prefix + text, "x-id": "7"}, b"body")
     assert scheme.verify(delivery, now=NOW)
     assert scheme.delivery_id(delivery) == "7"
-    assert not scheme.verify(Delivery({"x-sig": "x" + prefix + text}, b"body"), now=NOW)
-    assert not scheme.verify(Delivery({"x-sig": prefix + text}, b"Body"), now=NOW)
+    assert not scheme.verify(WebhookDelivery({"x-sig": "x" + prefix + text}, b"body"), now=NOW)
+    assert not scheme.verify(WebhookDelivery({"x-sig": prefix + text}, b"Body"), now=NOW)
 
 
 def signed(scheme: str, secret: str, body: bytes, at: int = NOW) -> dict[str, str]:
@@ -123,9 +125,9 @@ OTHER_SECRET = "whsec_" + base64.b64encode(b"another key").decode()
 def test_both_secrets_of_a_rotation_are_right_and_no_third(scheme):
     verifier = made(scheme, STANDARD_SECRET, OTHER_SECRET)
     for secret in (STANDARD_SECRET, OTHER_SECRET):
-        assert verifier.verify(Delivery(signed(scheme, secret, b"{}"), b"{}"), now=NOW)
+        assert verifier.verify(WebhookDelivery(signed(scheme, secret, b"{}"), b"{}"), now=NOW)
     third = "whsec_" + base64.b64encode(b"a third key").decode()
-    assert not verifier.verify(Delivery(signed(scheme, third, b"{}"), b"{}"), now=NOW)
+    assert not verifier.verify(WebhookDelivery(signed(scheme, third, b"{}"), b"{}"), now=NOW)
 
 
 @pytest.mark.parametrize("scheme", SIGNING)
@@ -136,8 +138,8 @@ def test_one_changed_byte_is_refused(scheme, data):
     changed = bytearray(body)
     changed[place] ^= data.draw(st.integers(1, 255))
     headers = signed(scheme, STANDARD_SECRET, body)
-    assert made(scheme, STANDARD_SECRET).verify(Delivery(headers, body), now=NOW)
-    assert not made(scheme, STANDARD_SECRET).verify(Delivery(headers, bytes(changed)), now=NOW)
+    assert made(scheme, STANDARD_SECRET).verify(WebhookDelivery(headers, body), now=NOW)
+    assert not made(scheme, STANDARD_SECRET).verify(WebhookDelivery(headers, bytes(changed)), now=NOW)
 
 
 @pytest.mark.parametrize("scheme", SIGNING)
@@ -149,15 +151,15 @@ def test_any_header_is_refused_without_an_exception(scheme, data):
         ["", "v1", "v1,", "v1,=", "t=,v1=", "t=1,t=2,v1=", "sha256=", "nan", "-1", "1e9", "9" * 400, "١٢٣"]
     )
     value = data.draw(text.filter(lambda value: value != headers[name]))
-    assert not made(scheme, STANDARD_SECRET).verify(Delivery(headers | {name: value}, b"{}"), now=NOW)
+    assert not made(scheme, STANDARD_SECRET).verify(WebhookDelivery(headers | {name: value}, b"{}"), now=NOW)
     del headers[name]
-    assert not made(scheme, STANDARD_SECRET).verify(Delivery(headers, b"{}"), now=NOW)
+    assert not made(scheme, STANDARD_SECRET).verify(WebhookDelivery(headers, b"{}"), now=NOW)
 
 
 @pytest.mark.parametrize("scheme", TIMED)
 def test_the_time_window_has_two_ends(scheme):
     headers = signed(scheme, STANDARD_SECRET, b"{}")
-    delivery = Delivery(headers, b"{}")
+    delivery = WebhookDelivery(headers, b"{}")
     verifier = made(scheme, STANDARD_SECRET, tolerance=600)
     assert verifier.verify(delivery, now=NOW + 600)
     assert verifier.verify(delivery, now=NOW - 600)
@@ -166,7 +168,7 @@ def test_the_time_window_has_two_ends(scheme):
 
 
 def test_none_lets_everything_pass():
-    assert signature_scheme("none", []).verify(Delivery({}, b""), now=NOW)
+    assert signature_scheme("none", []).verify(WebhookDelivery({}, b""), now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.topics.grammar import TopicLimits, has_wildcard, parse_topic
-from gateway.http_api.webhooks.delivery import Delivery
+from gateway.http_api.webhooks.delivery import WebhookDelivery
 from gateway.http_api.webhooks.topic_template import TopicTemplate
 
 BODY = {
@@ -83,7 +83,7 @@ def test_bad_templates_name_their_rule(text, rule):
 
 def test_numbers_keep_the_text_that_was_sent():
     body = b'{"n": 1e3, "big": 123456789012345678901234567890, "f": 1.10, "x": %s}' % (b"9" * 5000)
-    delivery = Delivery({}, body)
+    delivery = WebhookDelivery({}, body)
     assert TopicTemplate.parse("{body.n}/{body.big}/{body.f}").render({}, delivery.value) == (
         "1e3/123456789012345678901234567890/1.10"
     )
@@ -93,7 +93,7 @@ def test_numbers_keep_the_text_that_was_sent():
     "body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a": NaN}', b"\xff\xfe{\0}\0", b"payload=%7B%7D"]
 )
 def test_a_body_that_is_no_json_has_no_values(body):
-    assert TopicTemplate.parse("x/{body.a}").render({}, Delivery({}, body).value) == "x/-"
+    assert TopicTemplate.parse("x/{body.a}").render({}, WebhookDelivery({}, body).value) == "x/-"
 
 
 json_values = st.recursive(

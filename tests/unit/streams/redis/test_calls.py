@@ -14,15 +14,15 @@ from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import Bounds, StreamConfiguration
 from gateway.core.streams.pages import Hole
 from gateway.errors import StreamUnavailable
-from gateway.redis.wire import Refused
+from gateway.redis.wire import CommandRefused
 from gateway.streams.base import StreamStatistics
-from gateway.streams.redis.calls import Look, ReadCall
-from gateway.streams.redis.log import Log
+from gateway.streams.redis.calls import DescribeCall, ReadCall
+from gateway.streams.redis.log import RedisLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.streams.redis.calls import Asked
+    from gateway.streams.redis.calls import ReadOnlyCall
 
 HEAD = [b"1-x", 1, 9, b"5 0 w", 0]
 PAGE = [*HEAD, 9]
@@ -32,24 +32,24 @@ PAGE = [*HEAD, 9]
 class Link:
     """Answers each call as the test says, one after another."""
 
-    answers: list[Callable[[Asked[Any]], None]]
+    answers: list[Callable[[ReadOnlyCall[Any]], None]]
     asked: list[tuple[object, ...]] = field(default_factory=list)
     accepting: bool = True
     up: bool = True
 
-    def submit(self, call: Asked[Any]) -> None:
+    def submit(self, call: ReadOnlyCall[Any]) -> None:
         self.asked.append(call.arguments())
         if self.answers:
             self.answers.pop(0)(call)
 
 
-def log_by(link: Link | None) -> Log:
-    log = Log(StreamConfiguration("s", "s/#"), "test")
+def log_by(link: Link | None) -> RedisLog:
+    log = RedisLog(StreamConfiguration("s", "s/#"), "test")
     log.reading = link  # type: ignore[assignment]
     return log
 
 
-def read(log: Log, after: int = 0, timeout: float = 5) -> ReadCall:
+def read(log: RedisLog, after: int = 0, timeout: float = 5) -> ReadCall:
     return ReadCall(log, "PUBLISH", after, messages=10, size=1000, timeout=timeout)
 
 
@@ -85,7 +85,9 @@ async def test_a_lost_answer_is_asked_for_again_and_a_refusal_is_not() -> None:
     assert (await read(log, 9).answer()).publications == []
     assert len(lost.asked) == 3
     with pytest.raises(StreamUnavailable, match="WRONGTYPE"):
-        await read(log_by(Link([lambda call: call.refused(Refused("WRONGTYPE", "WRONGTYPE"))]))).answer()
+        await read(
+            log_by(Link([lambda call: call.refused(CommandRefused("WRONGTYPE", "WRONGTYPE"))]))
+        ).answer()
 
 
 @pytest.mark.parametrize("link", [None, Link([])])
@@ -102,10 +104,10 @@ async def test_a_server_that_is_away_is_not_waited_for() -> None:
 
 
 async def test_rings_are_those_that_the_answer_has_not_seen() -> None:
-    def own(call: Asked[Any]) -> None:
+    def own(call: ReadOnlyCall[Any]) -> None:
         call.answered([*PAGE])
 
-    def crossed(call: Asked[Any]) -> None:
+    def crossed(call: ReadOnlyCall[Any]) -> None:
         log.bell.tell("1-x", 12)
         call.answered([*PAGE])
 
@@ -121,10 +123,10 @@ async def test_rings_are_those_that_the_answer_has_not_seen() -> None:
 async def test_a_look() -> None:
     link = Link([lambda call: call.answered([*HEAD, 70, 10, 90, 4])] * 2)
     log = log_by(link)
-    told, before = await Look(log, "PUBLISH", timeout=5, time=45).answer()
+    told, before = await DescribeCall(log, "PUBLISH", timeout=5, time=45).answer()
     assert told == StreamStatistics(Bounds("1-x", 1, 9), 70, 10, 90)
     assert before == 4
-    await Look(log, "PUBLISH", timeout=5, seen=Position("1-x", 12)).answer()
+    await DescribeCall(log, "PUBLISH", timeout=5, seen=Position("1-x", 12)).answer()
     asked = link.asked[1]
     assert asked[4:7] == ("1-x", 12, b"")
 
@@ -139,7 +141,7 @@ async def test_what_the_node_has_seen_travels_with_each_call() -> None:
 
 async def test_an_empty_log_has_no_times() -> None:
     link = Link([lambda call: call.answered([b"1-x", 1, 0, b"", 0, 0, -1, -1, 0])])
-    told, _ = await Look(log_by(link), "PUBLISH", timeout=5).answer()
+    told, _ = await DescribeCall(log_by(link), "PUBLISH", timeout=5).answer()
     assert (told.first_time, told.last_time) == (None, None)
 
 

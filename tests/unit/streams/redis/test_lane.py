@@ -11,14 +11,14 @@ import pytest
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import Conflict, RateLimited, StoreFull, StreamUnavailable
-from gateway.redis.wire import Refused
+from gateway.redis.wire import CommandRefused
 from gateway.streams.base import Appended, Dedupe
-from gateway.streams.redis.batch import Outbound
-from gateway.streams.redis.lane import Lane
-from gateway.streams.redis.log import Log
+from gateway.streams.redis.batch import AppendBudget
+from gateway.streams.redis.lane import LogQueue
+from gateway.streams.redis.log import RedisLog
 
 if TYPE_CHECKING:
-    from gateway.streams.redis.batch import Batch
+    from gateway.streams.redis.batch import AppendBatch
 
 ARGUMENTS = 3 + 1 + 5 + 5  # keys and their number, what was seen, limits
 
@@ -27,14 +27,14 @@ ARGUMENTS = 3 + 1 + 5 + 5  # keys and their number, what was seen, limits
 class Link:
     """Takes what is submitted, and does nothing: the test is the server."""
 
-    calls: list[Batch] = field(default_factory=list)
+    calls: list[AppendBatch] = field(default_factory=list)
     accepting: bool = True
     up: bool = True
 
-    def submit(self, call: Batch) -> None:
+    def submit(self, call: AppendBatch) -> None:
         self.calls.append(call)
 
-    def take(self) -> tuple[Batch, list[Any]]:
+    def take(self) -> tuple[AppendBatch, list[Any]]:
         """The next call, on its way now, and what is particular to it."""
         call = self.calls.pop(0)
         return call, list(call.arguments()[ARGUMENTS:])
@@ -54,17 +54,17 @@ def link() -> Link:
 
 
 @pytest.fixture
-def lane(link: Link) -> Lane:
+def lane(link: Link) -> LogQueue:
     return make_lane(link)
 
 
-def make_lane(link: Link, *, timeout: float = 60, messages: int = 10_000) -> Lane:
-    log = Log(StreamConfiguration("s", "s/#"), "test")
+def make_lane(link: Link, *, timeout: float = 60, messages: int = 10_000) -> LogQueue:
+    log = RedisLog(StreamConfiguration("s", "s/#"), "test")
     log.appending = link  # type: ignore[assignment]
-    return Lane(log, Outbound(messages=messages, size=10**7, timeout=timeout, publish="PUBLISH"))
+    return LogQueue(log, AppendBudget(messages=messages, size=10**7, timeout=timeout, publish="PUBLISH"))
 
 
-async def test_what_is_appended_in_one_turn_goes_together(lane: Lane, link: Link) -> None:
+async def test_what_is_appended_in_one_turn_goes_together(lane: LogQueue, link: Link) -> None:
     answers = [lane.append(message(number), None) for number in range(3)]
     assert len(link.calls) == 1
     batch, items = link.take()
@@ -83,7 +83,7 @@ async def test_what_is_appended_in_one_turn_goes_together(lane: Lane, link: Link
     assert (lane.outbound.messages, lane.outbound.bytes, lane.idle) == (0, 0, True)
 
 
-async def test_a_batch_is_bounded(lane: Lane, link: Link) -> None:
+async def test_a_batch_is_bounded(lane: LogQueue, link: Link) -> None:
     answers = [lane.append(message(number), None) for number in range(1200)]
     sizes = []
     while link.calls:
@@ -95,7 +95,7 @@ async def test_a_batch_is_bounded(lane: Lane, link: Link) -> None:
     assert [each.result().offset for each in answers] == list(range(1, 1201))
 
 
-async def test_a_batch_is_bounded_in_bytes(lane: Lane, link: Link) -> None:
+async def test_a_batch_is_bounded_in_bytes(lane: LogQueue, link: Link) -> None:
     for number in range(5):
         lane.append(message(number, b"1" * 600_000), None)
     sizes = []
@@ -106,7 +106,7 @@ async def test_a_batch_is_bounded_in_bytes(lane: Lane, link: Link) -> None:
     assert sizes == [2, 2, 1]
 
 
-async def test_keys_travel_with_their_fingerprints(lane: Lane, link: Link) -> None:
+async def test_keys_travel_with_their_fingerprints(lane: LogQueue, link: Link) -> None:
     answers = [
         lane.append(message(1), Dedupe("k", b"\x00f")),
         lane.append(message(2), None),
@@ -126,17 +126,17 @@ async def test_keys_travel_with_their_fingerprints(lane: Lane, link: Link) -> No
     assert (lane.outbound.appended, lane.outbound.repeated, lane.outbound.messages) == (2, 1, 0)
 
 
-async def test_what_is_refused_was_not_kept(lane: Lane, link: Link) -> None:
+async def test_what_is_refused_was_not_kept(lane: LogQueue, link: Link) -> None:
     answers = [lane.append(message(number), None) for number in range(2)]
     batch, _ = link.take()
-    batch.refused(Refused("command not allowed when used memory > 'maxmemory'.", "OOM"))
+    batch.refused(CommandRefused("command not allowed when used memory > 'maxmemory'.", "OOM"))
     for answer in answers:
         with pytest.raises(StoreFull):
             answer.result()
     assert (lane.outbound.failed, lane.outbound.messages, lane.idle) == (2, 0, True)
 
 
-async def test_what_is_lost_may_have_been_kept_and_the_next_one_goes(lane: Lane, link: Link) -> None:
+async def test_what_is_lost_may_have_been_kept_and_the_next_one_goes(lane: LogQueue, link: Link) -> None:
     first = lane.append(message(1), None)
     batch, _ = link.take()
     lane.append(message(2), None)
@@ -146,7 +146,7 @@ async def test_what_is_lost_may_have_been_kept_and_the_next_one_goes(lane: Lane,
     assert len(link.calls) == 1
 
 
-async def test_what_was_not_done_goes_again_before_all_others(lane: Lane, link: Link) -> None:
+async def test_what_was_not_done_goes_again_before_all_others(lane: LogQueue, link: Link) -> None:
     first = lane.append(message(1), None)
     batch, _ = link.take()
     second = lane.append(message(2), None)
@@ -193,7 +193,7 @@ async def test_no_more_waits_than_may(link: Link) -> None:
     lane.append(message(3), None)
 
 
-async def test_a_server_that_is_away_takes_nothing(lane: Lane, link: Link) -> None:
+async def test_a_server_that_is_away_takes_nothing(lane: LogQueue, link: Link) -> None:
     link.accepting = False
     with pytest.raises(StreamUnavailable):
         lane.append(message(1), None)
@@ -202,7 +202,7 @@ async def test_a_server_that_is_away_takes_nothing(lane: Lane, link: Link) -> No
         lane.append(message(1), None)
 
 
-async def test_trimming_goes_on_while_there_is_more_to_trim(lane: Lane, link: Link) -> None:
+async def test_trimming_goes_on_while_there_is_more_to_trim(lane: LogQueue, link: Link) -> None:
     lane.tidy()
     batch, items = link.take()
     assert items == []
@@ -214,8 +214,8 @@ async def test_trimming_goes_on_while_there_is_more_to_trim(lane: Lane, link: Li
     assert (link.calls, lane.idle, lane.outbound.commits) == ([], True, 0)
 
 
-async def test_a_stream_is_looked_through_as_often_as_its_age_asks_for(lane: Lane, link: Link) -> None:
-    def looks(lane: Lane, seconds: int) -> int:
+async def test_a_stream_is_looked_through_as_often_as_its_age_asks_for(lane: LogQueue, link: Link) -> None:
+    def looks(lane: LogQueue, seconds: int) -> int:
         count = 0
         for now in range(100, 100 + seconds):
             lane.tidy_at(now)
@@ -225,12 +225,12 @@ async def test_a_stream_is_looked_through_as_often_as_its_age_asks_for(lane: Lan
         return count
 
     assert looks(lane, 121) == 3
-    brief = Log(StreamConfiguration("s", "s/#", max_age=20), "test")
+    brief = RedisLog(StreamConfiguration("s", "s/#", max_age=20), "test")
     brief.appending = link  # type: ignore[assignment]
-    assert looks(Lane(brief, lane.outbound), 10) == 5
+    assert looks(LogQueue(brief, lane.outbound), 10) == 5
 
 
-async def test_giving_up_answers_everybody(lane: Lane, link: Link) -> None:
+async def test_giving_up_answers_everybody(lane: LogQueue, link: Link) -> None:
     answers = [lane.append(message(number), None) for number in range(600)]
     link.take()
     lane.give_up("the node ends")
@@ -238,7 +238,7 @@ async def test_giving_up_answers_everybody(lane: Lane, link: Link) -> None:
     assert lane.outbound.messages == 0
 
 
-async def test_publishers_that_have_gone_disturb_nobody(lane: Lane, link: Link) -> None:
+async def test_publishers_that_have_gone_disturb_nobody(lane: LogQueue, link: Link) -> None:
     gone, stays = (lane.append(message(number), None) for number in range(2))
     gone.cancel()
     batch, _ = link.take()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.core.timing.backoff import Backoff
 from gateway.errors import RedisUnavailable
 from gateway.redis.servers import Address
-from gateway.redis.wire import Refused
+from gateway.redis.wire import CommandRefused
 from gateway.streams.redis.link import CallLink
 from gateway.streams.redis.scripts import READ, Script
 
@@ -33,7 +33,7 @@ class Call:
     def answered(self, reply: object) -> None:
         self.fate.append(reply)
 
-    def refused(self, refusal: Refused) -> None:
+    def refused(self, refusal: CommandRefused) -> None:
         self.fate.append(f"refused {refusal.code}")
 
     def lost(self, reason: str) -> None:
@@ -128,7 +128,7 @@ async def test_a_round_trip_is_bounded_in_bytes() -> None:
 
 async def test_a_script_that_the_server_does_not_know_is_sent_whole() -> None:
     calls = [Call("a"), Call("b")]
-    server = Server(a=[Refused("No matching script.", "NOSCRIPT"), "done"])
+    server = Server(a=[CommandRefused("No matching script.", "NOSCRIPT"), "done"])
     async with running(server, *calls):
         assert [call.fate for call in calls] == [["done"], ["b"]]
         assert [command[0] for sent in server.sent for command in sent] == ["EVALSHA", "EVALSHA", "EVAL"]
@@ -137,7 +137,7 @@ async def test_a_script_that_the_server_does_not_know_is_sent_whole() -> None:
 
 async def test_refusals_say_what_was_done() -> None:
     calls = [Call("a"), Call("b"), Call("c")]
-    server = Server(a=[Refused("1 h:1", "MOVED")], b=[Refused("no memory", "OOM")])
+    server = Server(a=[CommandRefused("1 h:1", "MOVED")], b=[CommandRefused("no memory", "OOM")])
     async with running(server, *calls):
         assert [call.fate for call in calls] == [["again"], ["refused OOM"], ["c"]]
         assert server.connected == 1
@@ -145,7 +145,7 @@ async def test_refusals_say_what_was_done() -> None:
 
 async def test_a_server_that_is_no_master_is_left() -> None:
     calls = [Call("a"), Call("b")]
-    server = Server(a=[Refused("it is a replica", "READONLY")])
+    server = Server(a=[CommandRefused("it is a replica", "READONLY")])
     async with running(server, *calls):
         assert [call.fate for call in calls] == [["again"], ["b"]]
         async with asyncio.timeout(5):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.streams.configuration import StreamConfiguration
-from gateway.streams.redis.log import Log
+from gateway.streams.redis.log import RedisLog
 
 
 def answer(epoch: bytes, last: int, header: bytes, raised: int = 0) -> list[object]:
@@ -11,7 +11,7 @@ def answer(epoch: bytes, last: int, header: bytes, raised: int = 0) -> list[obje
 
 
 async def test_the_highest_offset_of_an_epoch_stays() -> None:
-    log = Log(StreamConfiguration("s", "s/#"), "test")
+    log = RedisLog(StreamConfiguration("s", "s/#"), "test")
     rings = []
     for each in (
         answer(b"1-a", 5, b"five"),
@@ -32,7 +32,7 @@ async def test_the_highest_offset_of_an_epoch_stays() -> None:
 
 
 def test_all_keys_of_a_stream_share_a_hash_tag() -> None:
-    keys = Log(StreamConfiguration("orders", "orders/#"), "test").keys
+    keys = RedisLog(StreamConfiguration("orders", "orders/#"), "test").keys
     names = [keys.log, keys.meta, keys.channel, keys.once("a"), keys.once("b"), keys.once("\ud800}" * 999)]
     assert all(name.startswith(b"{test:stream:orders}:") for name in names)
     assert all(len(name) < 100 for name in names)

@@ -14,7 +14,7 @@ from gateway.core.messages.events import GoAway
 from gateway.core.session.session import CloseCode
 from gateway.errors import BadFilter, SubjectBlocked, Unavailable
 from gateway.settings import Limits, Settings
-from gateway.transports.arrival import Arrival
+from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.sse.session import EventSession
 from gateway.transports.sse.sink import EventSink
 from tests.unit.transports.recording_body import RecordingBody
@@ -32,7 +32,7 @@ class Client:
             self.services,
             ServerSentEvents(self.services.codec),
             EventSink(EventWriter(ResumePoint(["a"]), RecentEvents())),
-            arrival=Arrival(self.services.admission.enter("127.0.0.1"), "127.0.0.1:1", None),
+            arrival=AcceptedConnection(self.services.admission.enter("127.0.0.1"), "127.0.0.1:1", None),
             principal=Principal("ann", expires, EVERYTHING),
         )
 

@@ -13,7 +13,7 @@ from gateway.core.messages.events import Pong
 from gateway.core.messages.publication import Publication
 from gateway.errors import Unauthenticated
 from gateway.settings import Limits, Settings
-from gateway.transports.arrival import Arrival
+from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.websocket.session import WebSocketSession
 from tests.unit.transports.recording_connection import RecordingConnection
 
@@ -25,7 +25,7 @@ def connect(limits: Limits | None = None) -> tuple[Gateway, WebSocketSession, Re
 
 def open_session(gateway: Gateway) -> tuple[WebSocketSession, RecordingConnection]:
     services, connection = gateway._services(), RecordingConnection()
-    arrival = Arrival(services.admission.enter("127.0.0.1"), "127.0.0.1:1", None)
+    arrival = AcceptedConnection(services.admission.enter("127.0.0.1"), "127.0.0.1:1", None)
     return WebSocketSession(services, connection, arrival), connection
 
 

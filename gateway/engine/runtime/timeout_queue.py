@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 
-class Deadlines:
+class TimeoutQueue:
     """Calls back for every owner whose deadline was started and not stopped within ``seconds``."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:

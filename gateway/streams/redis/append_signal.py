@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 
 
-class Bell:
+class AppendSignal:
     """Rings when a log has moved on, or when nobody can say whether it has.
 
     Attributes:

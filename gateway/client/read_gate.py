@@ -13,7 +13,7 @@ from __future__ import annotations
 import anyio
 
 
-class Valve:
+class ReadGate:
     """Open unless a mailbox is full and no command waits; one per client."""
 
     def __init__(self) -> None:

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import anyio
 
-from gateway.client.valve import Valve
+from gateway.client.read_gate import ReadGate
 
 
 def test_a_waiting_command_opens_what_a_full_mailbox_shut() -> None:
-    valve = Valve()
+    valve = ReadGate()
     valve.hold("a")
     assert not valve.is_open
     valve.expect()
@@ -18,7 +18,7 @@ def test_a_waiting_command_opens_what_a_full_mailbox_shut() -> None:
 
 
 def test_every_full_mailbox_must_have_room_again() -> None:
-    valve = Valve()
+    valve = ReadGate()
     valve.hold("a")
     valve.hold("b")
     valve.release("a")
@@ -29,7 +29,7 @@ def test_every_full_mailbox_must_have_room_again() -> None:
 
 
 async def test_passage_waits_until_it_is_open() -> None:
-    valve = Valve()
+    valve = ReadGate()
     await valve.passage()
     valve.hold("a")
     passed = []

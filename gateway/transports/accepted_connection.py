@@ -7,16 +7,16 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.core.cluster.info import ConnectionFacts
+from gateway.core.cluster.info import ConnectionInfo
 
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
     from gateway.core.fanout.outbox import Outbox
-    from gateway.engine.admission import Place
+    from gateway.engine.admission import ConnectionQuota
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class AcceptedConnection:
     """A client whose handshake was accepted.
 
     Attributes:
@@ -27,7 +27,7 @@ class Arrival:
         connected: milliseconds since 1970.
     """
 
-    place: Place
+    place: ConnectionQuota
     peer: str
     principal: Principal | None
     session: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -35,7 +35,7 @@ class Arrival:
 
     def facts(
         self, outbox: Outbox, *, transport: str, subject: str | None, buffered_bytes: int
-    ) -> ConnectionFacts:
+    ) -> ConnectionInfo:
         """What administrators see of the connection.
 
         Args:
@@ -44,7 +44,7 @@ class Arrival:
             subject: whom it speaks for by now; None while anonymous.
             buffered_bytes: what was written to its transport and hasn't left.
         """
-        return ConnectionFacts(
+        return ConnectionInfo(
             session=self.session,
             subject=subject,
             peer=self.peer,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.transports.websocket.connection import Connection
 
 
-class WayOut:
+class ReplyChannel:
     """The half of a client's session that talks: replies go out, and reading waits where it must.
 
     Every reason to wait holds once and releases once; the client is read while nothing holds.

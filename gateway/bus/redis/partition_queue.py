@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.bus.redis.payload import Head, Mark, encode_mark, encode_payload, encode_record
+from gateway.bus.redis.payload import Mark, PayloadHead, encode_mark, encode_payload, encode_record
 from gateway.errors import BusUnavailable, RateLimited
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _PAYLOAD_BYTES = 1024 * 1024
 """A lane's batch takes no more; what is published beyond goes into the next one."""
 
 
-class Batch:
+class PartitionBatch:
     """Publications that travel together.
 
     Attributes:
@@ -46,7 +46,7 @@ class Batch:
             self.done.exception()
 
 
-class Lane:
+class PartitionQueue:
     """One partition's way out.
 
     Attributes:
@@ -77,12 +77,12 @@ class Lane:
         self.next = 0
         self.unconfirmed = 0
         self.server: Address | None = None
-        self.batches: list[Batch] = []
-        self.travelling: Batch | None = None
-        self.moved: Batch | None = None
+        self.batches: list[PartitionBatch] = []
+        self.travelling: PartitionBatch | None = None
+        self.moved: PartitionBatch | None = None
 
 
-class Outgoing:
+class PublishBudget:
     """All lanes, and what waits in them.
 
     Attributes:
@@ -97,7 +97,7 @@ class Outgoing:
     ) -> None:
         self.node = node
         self.timeout = timeout
-        self.lanes = [Lane(number, channel) for number, channel in enumerate(channels)]
+        self.lanes = [PartitionQueue(number, channel) for number, channel in enumerate(channels)]
         self._encoder = encoder
         self._limit = limit_bytes
         self.bytes = self.publications = self.payloads = self.failed = 0
@@ -119,7 +119,7 @@ class Outgoing:
             raise RateLimited("more is published than Redis takes")
         batches = lane.batches
         if not batches or batches[-1].bytes + size > _PAYLOAD_BYTES:
-            batches.append(Batch(asyncio.get_running_loop()))
+            batches.append(PartitionBatch(asyncio.get_running_loop()))
             link.wake(lane)
         batch = batches[-1]
         batch.records.append(record)
@@ -127,7 +127,7 @@ class Outgoing:
         self.bytes += size
         return batch.done
 
-    def take(self, lane: Lane) -> Batch | None:
+    def take(self, lane: PartitionQueue) -> PartitionBatch | None:
         """The batch of ``lane`` that goes next, encoded and numbered; None while one is on its way."""
         if lane.travelling is not None:
             return None
@@ -137,13 +137,13 @@ class Outgoing:
                 return None
             batch = lane.batches.pop(0)
             count = len(batch.records)
-            head = Head(self.node, len(self.lanes), lane.next, count)
+            head = PayloadHead(self.node, len(self.lanes), lane.next, count)
             batch.payload = encode_payload(head, batch.records)
             lane.next += count
         lane.travelling = batch
         return batch
 
-    def mark(self, lane: Lane, server: Address) -> bytes | None:
+    def mark(self, lane: PartitionQueue, server: Address) -> bytes | None:
         """What tells ``server`` how far the numbers of ``lane`` have come; None where there are none yet."""
         # What was refused as another server's goes again, under the numbers that it has.
         following = lane.next - (0 if lane.moved is None else len(lane.moved.records))
@@ -152,7 +152,7 @@ class Outgoing:
         moved = lane.server not in {None, server}
         return encode_mark(Mark(self.node, len(self.lanes), following, lane.unconfirmed, moved))
 
-    def confirm(self, lane: Lane, batch: Batch) -> None:
+    def confirm(self, lane: PartitionQueue, batch: PartitionBatch) -> None:
         """The server has taken ``batch``."""
         lane.travelling = None
         lane.unconfirmed = 0
@@ -162,7 +162,7 @@ class Outgoing:
         if not batch.done.done():
             batch.done.set_result(None)
 
-    def refuse(self, lane: Lane, batch: Batch, reason: str) -> None:
+    def refuse(self, lane: PartitionQueue, batch: PartitionBatch, reason: str) -> None:
         """``batch`` was not confirmed, and won't be."""
         if lane.travelling is batch:
             lane.travelling = None
@@ -172,7 +172,7 @@ class Outgoing:
         self.failed += len(batch.records)
         batch.fail(reason)
 
-    def give_up(self, lane: Lane, reason: str) -> None:
+    def give_up(self, lane: PartitionQueue, reason: str) -> None:
         """Let go of everything that waits in ``lane``, on its way or not."""
         batches = [batch for batch in (lane.travelling, lane.moved, *lane.batches) if batch is not None]
         lane.batches.clear()

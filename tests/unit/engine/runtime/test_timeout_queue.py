@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engine.runtime.deadlines import Deadlines
+from gateway.engine.runtime.timeout_queue import TimeoutQueue
 from gateway.transports.server.server_context import LimitedLog
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ class FakeLoop:
             callback()
 
 
-def make(seconds: float = 10) -> tuple[Any, Deadlines, list[str]]:
+def make(seconds: float = 10) -> tuple[Any, TimeoutQueue, list[str]]:
     loop: Any = FakeLoop()
-    return loop, Deadlines(loop, seconds), []
+    return loop, TimeoutQueue(loop, seconds), []
 
 
 def test_a_deadline_calls_once_when_its_time_is_over() -> None:

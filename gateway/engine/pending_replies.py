@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from gateway.core.messages.events import Event
     from gateway.errors import GatewayError
 
-Answer: TypeAlias = "asyncio.Future[list[Event]]"
+PendingReply: TypeAlias = "asyncio.Future[list[Event]]"
 
 
-class Answers:
+class PendingReplies:
     """Those still to be given: what ends a subscription must be able to refuse it first."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[Outbox, str], list[Answer]] = {}
+        self._waiting: dict[tuple[Outbox, str], list[PendingReply]] = {}
 
-    def wait(self, outbox: Outbox, topic_filter: str) -> Answer:
+    def wait(self, outbox: Outbox, topic_filter: str) -> PendingReply:
         """Promise an answer to ``outbox``, about ``topic_filter``."""
-        answer: Answer = asyncio.get_running_loop().create_future()
+        answer: PendingReply = asyncio.get_running_loop().create_future()
         self._waiting.setdefault((outbox, topic_filter), []).append(answer)
         return answer
 
@@ -31,7 +31,9 @@ class Answers:
             if not answer.done():
                 answer.set_exception(error)
 
-    def give(self, outbox: Outbox, topic_filter: str, answer: Answer, given: list[Event] | None) -> None:
+    def give(
+        self, outbox: Outbox, topic_filter: str, answer: PendingReply, given: list[Event] | None
+    ) -> None:
         """Answer with these events, or not at all, unless it was refused meanwhile."""
         self._let_go(outbox, topic_filter, answer)
         if not answer.done():
@@ -40,13 +42,13 @@ class Answers:
             else:
                 answer.set_result(given)
 
-    def fail(self, outbox: Outbox, topic_filter: str, answer: Answer, error: BaseException) -> None:
+    def fail(self, outbox: Outbox, topic_filter: str, answer: PendingReply, error: BaseException) -> None:
         """Answer with ``error``, unless it was refused meanwhile."""
         self._let_go(outbox, topic_filter, answer)
         if not answer.done():
             answer.set_exception(error)
 
-    def _let_go(self, outbox: Outbox, topic_filter: str, answer: Answer) -> None:
+    def _let_go(self, outbox: Outbox, topic_filter: str, answer: PendingReply) -> None:
         waiting = self._waiting.get((outbox, topic_filter), [])
         if answer in waiting:
             waiting.remove(answer)

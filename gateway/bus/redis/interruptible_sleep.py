@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 
 
-class Pause:
+class InterruptibleSleep:
     """One waiter's sleep; when a neighbour has reached the same server, there is no reason to sleep on."""
 
     __slots__ = ("_ended",)
