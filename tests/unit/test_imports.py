@@ -153,7 +153,7 @@ def test_a_class_name_means_one_class() -> None:
     places: dict[str, list[str]] = {}
     for path in MODULES:
         name = name_of(path)
-        if is_within(name, "codecs") or is_within(name, "settings"):
+        if name.split(".", maxsplit=1)[0] in {"codecs", "settings"}:
             continue
         for node in ast.parse(path.read_text("utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
