@@ -149,7 +149,7 @@ def test_only_the_wiring_sees_the_settings() -> None:
 
 
 def test_a_class_name_means_one_class() -> None:
-    """Outside the shapes of wire formats and the tables of settings, which are named after what they carry."""
+    """Outside wire formats and tables of settings, whose classes are named after what they carry."""
     places: dict[str, list[str]] = {}
     for path in MODULES:
         name = name_of(path)
