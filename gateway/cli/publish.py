@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli.asking import ask, read, refused
 from gateway.cli.exits import ExitCode, fail
+from gateway.cli.http import ask, read, refused
 from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli.asking import ask, read
-from gateway.cli.show import printable
+from gateway.cli.http import ask, read
+from gateway.cli.output import printable
 from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
 
 _HEADINGS: Final = ("STREAM", "FILTER", "MESSAGES", "SIZE", "FIRST", "LAST", "OLDEST")

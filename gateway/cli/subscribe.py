@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.beginning import FROM_HELP, PositionFile, PositionsNotKept, parse_from
 from gateway.cli.exits import ExitCode, fail
+from gateway.cli.start_option import FROM_HELP, PositionFile, PositionsNotKept, parse_from
 from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
 from gateway.core.messages.commands import Overflow
 
 if TYPE_CHECKING:
-    from gateway.cli.receiving import Request
+    from gateway.cli.subscribe_loop import Request
 
 
 def subscribe(
@@ -47,7 +47,7 @@ def subscribe(
 
     Reconnects by itself. Stderr tells when the subscription begins, and what is missed or dropped.
     """
-    from gateway.cli.receiving import Request  # noqa: PLC0415 - keeps `gateway --help` quick
+    from gateway.cli.subscribe_loop import Request  # noqa: PLC0415 - keeps `gateway --help` quick
 
     try:
         began = parse_from(start)
@@ -78,7 +78,7 @@ def subscribe(
 def _run(request: "Request") -> None:
     import anyio  # noqa: PLC0415 - as above
 
-    from gateway.cli.receiving import receive  # noqa: PLC0415 - as above
+    from gateway.cli.subscribe_loop import receive  # noqa: PLC0415 - as above
     from gateway.errors import GatewayError, Unavailable  # noqa: PLC0415 - as above
 
     try:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from gateway.cli import app, show
+from gateway.cli import app, output
 from gateway.cli.body import Item
 from gateway.client import Gap, Message
 from gateway.codecs.gateway_v1 import decode_publish_item
@@ -217,28 +217,28 @@ def test_an_item_is_one_line_whatever_the_body(body: bytes, content_type: str | 
 @given(st.text())
 def test_nothing_printed_commands_the_terminal(text: str) -> None:
     for data, content_type in ((text, "text/plain"), ({"a": text}, None), (b"x", text)):
-        assert show.pretty(message(data, content_type, topic=text)).isprintable()
+        assert output.pretty(message(data, content_type, topic=text)).isprintable()
 
 
 def test_a_line_for_people_has_time_topic_and_data() -> None:
-    assert show.pretty(message({"a": 1}, topic="orders/eu")).endswith('[cyan]orders/eu[/cyan] {"a": 1}')
-    assert show.pretty(message("hello", "text/plain")).endswith(" hello")
-    assert show.pretty(message(b"abc", "image/png")).endswith("3 bytes of image/png")
+    assert output.pretty(message({"a": 1}, topic="orders/eu")).endswith('[cyan]orders/eu[/cyan] {"a": 1}')
+    assert output.pretty(message("hello", "text/plain")).endswith(" hello")
+    assert output.pretty(message(b"abc", "image/png")).endswith("3 bytes of image/png")
 
 
 def test_markup_in_a_message_is_text() -> None:
-    assert r"\[red]" in show.pretty(message("[red]x", "text/plain"))
+    assert r"\[red]" in output.pretty(message("[red]x", "text/plain"))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_line_in_a_pipe_is_one_line(text: str) -> None:
-    written = show.line(message({"a": text}, topic=text))
+    written = output.line(message({"a": text}, topic=text))
     assert written.index("\n") == len(written) - 1
     assert json.loads(written) == {"topic": text, "id": "id", "time": 0, "data": {"a": text}}
 
 
 def test_a_gap_is_told() -> None:
-    assert show.describe(Gap("overflow", filter="a/#", dropped=1200)) == (
+    assert output.describe(Gap("overflow", filter="a/#", dropped=1200)) == (
         "gap: 1,200 messages of 'a/#' were missed (overflow)"
     )
-    assert "an unknown number of messages" in show.describe(Gap("reconnect"))
+    assert "an unknown number of messages" in output.describe(Gap("reconnect"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio import to_thread
 
-from gateway.cli import show
+from gateway.cli import output
 from gateway.client import Client, Gap, Message
 from gateway.core.topics.grammar import matches
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-    from gateway.cli.beginning import PositionFile
+    from gateway.cli.start_option import PositionFile
     from gateway.client.positions import PositionFields, StartFrom
     from gateway.core.messages.commands import Overflow
 
@@ -104,7 +104,7 @@ async def _subscribe(
         sys.stderr.write(f"subscribed to {topic_filter!r}\n")
         async for item in subscription:
             if isinstance(item, Gap):
-                sys.stderr.write(f"{show.describe(item)}\n")
+                sys.stderr.write(f"{output.describe(item)}\n")
             # Filters may overlap; the first that matches prints the message.
             elif not any(matches(other, item.topic) for other in earlier):
                 positions = None if kept is None else subscription.positions
@@ -132,7 +132,7 @@ def _print(batch: list[_Printed], write: Callable[[list[Message]], None], kept: 
 
 
 def _write_lines(batch: list[Message]) -> None:
-    sys.stdout.write("".join([show.line(message) for message in batch]))
+    sys.stdout.write("".join([output.line(message) for message in batch]))
     sys.stdout.flush()
 
 
@@ -143,7 +143,7 @@ def _terminal_writer() -> Callable[[list[Message]], None]:
 
     def write(batch: list[Message]) -> None:
         for message in batch:
-            console.print(show.pretty(message))
+            console.print(output.pretty(message))
 
     return write
 

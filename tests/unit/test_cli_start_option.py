@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.cli.beginning import PositionFile, PositionsNotKept, parse_from
+from gateway.cli.start_option import PositionFile, PositionsNotKept, parse_from
 from gateway.client.positions import parse_start
 
 if TYPE_CHECKING:
