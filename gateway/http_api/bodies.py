@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from gateway.engine.metrics.refusals import Refusals
 from gateway.errors import BadCommand, BadFrame, TooLarge, Unavailable
 from gateway.http_api.body_budget import BodyBudget
-from gateway.http_api.raw_headers import header
+from gateway.http_api.raw_headers import all_values, header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,9 +120,10 @@ class BodyReader:
 
 def refuse_content_coding(request: Request) -> None:
     """Raise ``BadCommand`` where ``Content-Encoding`` is anything but ``identity``."""
-    coding = header(request, b"content-encoding")
-    if coding is not None and coding.strip().lower() not in {"", "identity"}:
-        raise BadCommand(f"Content-Encoding {coding[:40]!r}: the body must be sent without a coding")
+    for coding in all_values(request, b"content-encoding"):  # a list, in one field or in several
+        if any(each.strip(b" \t").lower() not in {b"", b"identity"} for each in coding.split(b",")):
+            shown = coding[:40].decode("latin-1")
+            raise BadCommand(f"Content-Encoding {shown!r}: the body must be sent without a coding")
 
 
 def _refuse_declared_length(request: Request, limit: int) -> None:

@@ -92,6 +92,8 @@ async def test_headers_become_the_message_s_own(open_doors):
         [("Gateway-Key", "x" * 257)],
         [("Idempotency-Key", "a"), ("Idempotency-Key", "b")],
         [("Content-Encoding", "gzip")],
+        [("Content-Encoding", "identity"), ("Content-Encoding", "gzip")],
+        [("Content-Encoding", "identity, gzip")],
         [("Content-Type", "text/plain; charset=klingon")],
     ],
 )
