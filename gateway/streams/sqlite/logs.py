@@ -93,7 +93,8 @@ class SqliteLog:
             self.bytes += len(each.record)
             rows.append((offset, time, each.record, seal(offset, time, each.record)))
         if rows:
-            connection.executemany(f"INSERT INTO log_{self.number} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
+            # A damaged offset may lie where the log has not come to: such a row is nobody's.
+            connection.executemany(f"INSERT OR REPLACE INTO log_{self.number} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
             if self.oldest is None:
                 self.oldest = time
             self.last = offset

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.streams.configuration import Bounds
+from gateway.streams.sqlite.counters import correct, corrections
 from gateway.streams.sqlite.file import make_log, open_alone, write_ahead_log
 from gateway.streams.sqlite.logs import SqliteLog, load
 from gateway.streams.sqlite.seen import Seen, boot_id, doubt, file_number
@@ -90,6 +91,7 @@ def take_over(
         OSError: the note can't be written.
         sqlite3.Error: the database can't be written.
     """
+    _correct(connection, path)
     (token,) = connection.execute("SELECT token FROM store").fetchone()
     file = file_number(path)
     seen, ends = seen_file.read(), _ends(connection)
@@ -141,6 +143,20 @@ def set_foreign_log_aside(path: Path, seen: Seen | None) -> None:
 def new_epoch() -> str:
     """A name that no life of a log had before."""
     return secrets.token_hex(8)
+
+
+def _correct(connection: sqlite3.Connection, path: Path) -> None:
+    found = corrections(connection)
+    for each in found:
+        _log.error(
+            "%s: what is noted of stream %r is damaged: its offsets are taken to be %d to %d",
+            path,
+            each.name,
+            each.first,
+            each.last,
+        )
+    if found:
+        correct(connection, found)
 
 
 def _begin_epochs(connection: sqlite3.Connection) -> int:

@@ -9,8 +9,9 @@ can't be read at all, and are holes too.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from zlib import crc32
 
 from gateway.codecs.record import CHECKED, BadRecord, decode_record
@@ -96,6 +97,22 @@ def time_from(connection: sqlite3.Connection, number: int, offset: int) -> int |
         if not is_damage(error):
             raise
     return None
+
+
+def genuine_row(connection: sqlite3.Connection, number: int, order: Literal["ASC", "DESC"]) -> Row | None:
+    """The first genuine row in that order of offsets, or None where none can be found nearby."""
+    try:
+        with closing(
+            connection.execute(
+                f"SELECT offset, time, record, seal FROM log_{number} WHERE offset > 0"  # noqa: S608 - a number
+                f" ORDER BY offset {order} LIMIT {_LOOKED_AT}"
+            )
+        ) as rows:
+            return next((row for row in rows if _is_genuine(row)), None)
+    except (sqlite3.Error, ValueError) as error:
+        if not is_damage(error):
+            raise
+        return None
 
 
 def _rows(connection: sqlite3.Connection, number: int, after: int, end: int, messages: int) -> Iterator[Row]:

@@ -180,3 +180,46 @@ async def test_a_record_without_its_seal_is_none(tmp_path: Path, kept: bytes) ->
         database.commit()
     _, missing = await read_all(path)
     assert missing == {5}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE stream SET last = 100",
+        "UPDATE stream SET last = -1",
+        "UPDATE stream SET first = 5000",
+        "UPDATE stream SET first = -4000",
+        "UPDATE stream SET bytes = -5, time = 'x'",
+        "UPDATE stream SET first = 'y', last = x'ff'",
+    ],
+)
+async def test_what_is_noted_of_a_log_never_hides_what_it_holds(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "streams.db"
+    genuine = await fill(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(damage)
+    given, missing = await read_all(path)
+    assert given == genuine
+    assert not missing
+    assert await appended(path) == COUNT + 1
+
+
+async def test_a_damaged_offset_does_not_stand_in_the_way_of_a_later_one(tmp_path: Path) -> None:
+    path = tmp_path / "streams.db"
+    genuine = await fill(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(f"UPDATE log_1 SET offset = {COUNT + 1} WHERE offset = 10")
+    assert await appended(path) == COUNT + 1
+    given, missing = await read_all(path)
+    assert missing == {10}
+    assert given.keys() == genuine.keys() - {10} | {COUNT + 1}
+
+
+async def appended(path: Path) -> int | None:
+    """The offset of one publication more."""
+    store = SqliteStore(path, [STREAM])
+    await store.start()
+    try:
+        return (await store.append("s", Publication("s/new", "new", 0, b"1"))).offset
+    finally:
+        await store.stop()
