@@ -323,6 +323,33 @@ def test_a_gateway_starts_without_room_and_serves_what_is_kept(gateway_process: 
     node.stop()
 
 
+def test_a_gateway_that_crashed_serves_what_is_kept_on_a_read_only_disk(
+    gateway_process: StartGateway, tmp_path: Path
+) -> None:
+    """What was answered last is in SQLite's log, which nobody could take over any more."""
+    if not may_mount(tmp_path):
+        return
+    node = gateway_process('[[streams]]\nname = "s"\nfilter = "s/#"\n')
+    body = json.dumps([{"topic": "s/a", "data": number} for number in range(5)]).encode()
+    assert ask(node.url + "/v1/publish", body)[0] == 200
+    node.kill()
+    mounting = 'mount --bind data data && mount -o remount,bind,ro data && exec "$@"'
+    command = [sys.executable, "-m", "gateway", "serve", "--host", "127.0.0.1", "--port", str(node.port)]
+    node.process = subprocess.Popen(
+        [*NAMESPACE, "sh", "-c", mounting, "sh", *command],
+        cwd=node.directory,
+        env=node.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    node.wait_until_ready()
+    status, page = ask(node.url + "/v1/streams/s/messages")
+    assert (status, [each["data"] for each in page["messages"]]) == (200, [0, 1, 2, 3, 4])
+    assert ask(node.url + "/v1/topics/s/a", b"1")[0] == 503
+    assert ask(node.url + "/readyz") == (200, {"status": "degraded", "away": ["store"]})
+    node.stop()
+
+
 JSON = {"Content-Type": "application/json"}
 
 

@@ -142,15 +142,17 @@ def open_alone(path: Path) -> sqlite3.Connection:
         return _alone(f"{uri}?mode=rw")
     except sqlite3.Error:
         if log.exists() and log.stat().st_size:
-            raise
+            # On a disk that is read-only nothing can be held. The index that a crash left behind will do.
+            return _alone(f"{uri}?mode=ro", exclusive=False)
         # Not even an empty log can be made; then what is in the database is all there is.
         return _alone(f"{uri}?mode=ro&immutable=1")
 
 
-def _alone(uri: str) -> sqlite3.Connection:
+def _alone(uri: str, *, exclusive: bool = True) -> sqlite3.Connection:
     connection = _connect(uri)
     try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if exclusive:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("SELECT token FROM store").fetchone()
     except sqlite3.Error:
         connection.close()
