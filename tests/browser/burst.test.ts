@@ -6,7 +6,8 @@ import { GatewayProcess } from "./gateway_process.js";
 
 const BATCH = 1000;
 const BATCHES = 3;
-const LONGEST_FRAME_MILLISECONDS = 1000;
+// Five times what a reader would notice: a page that draws all it gets takes longer, a busy machine does not.
+const LONGEST_FRAME_MILLISECONDS = 5000;
 
 let gateway: GatewayProcess;
 let browser: Browser;

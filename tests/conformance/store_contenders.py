@@ -14,6 +14,7 @@ from gateway.streams.limits import RedisStoreLimits, StoreLimits
 from gateway.streams.memory import MemoryStore
 from gateway.streams.redis.store import RedisStore
 from gateway.streams.sqlite.store import SqliteStore
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -124,6 +125,6 @@ def offsets(page: Page) -> list[int | None]:
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what a store does by itself, and fail after a while."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not await condition():  # noqa: ASYNC110 - what it waits for has no event
             await asyncio.sleep(0.002)

@@ -15,6 +15,7 @@ from gateway.bus.redis.bus import RedisBus, RedisLimits
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.messages.publication import Publication
 from gateway.errors import BusUnavailable
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -41,7 +42,7 @@ class Node:
             await wait
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while not condition():  # noqa: ASYNC110 - what it waits for has no event
                 await asyncio.sleep(0.002)
 

@@ -14,6 +14,7 @@ from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import Conflict, StreamUnavailable
 from gateway.streams.base import Appended, Dedupe
 from tests.conformance.store_contenders import CONTENDERS, Contender, ids, message, offsets, until
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from gateway.streams.base import Store
@@ -116,11 +117,11 @@ async def test_a_page_is_bounded_in_bytes_and_holds_one_at_least(contender: Cont
 async def test_a_reader_at_the_end_waits_for_what_comes(contender: Contender) -> None:
     async with contender.running() as store:
         await fill(store, 1, 3)
-        readers = [asyncio.create_task(store.read("s", 3, messages=10, wait=10)) for _ in range(5)]
+        readers = [asyncio.create_task(store.read("s", 3, messages=10, wait=60)) for _ in range(5)]
         await asyncio.sleep(0)
         assert not any(reader.done() for reader in readers)
         await store.append("s", message(4))
-        pages = await asyncio.wait_for(asyncio.gather(*readers), 5)
+        pages = await asyncio.wait_for(asyncio.gather(*readers), HANG_SECONDS)
         assert [offsets(page) for page in pages] == [[4]] * 5
         assert [page.bounds.last for page in pages] == [4] * 5
 
@@ -135,7 +136,7 @@ async def test_a_reader_that_waits_in_vain_gets_an_empty_page(contender: Contend
 async def test_beyond_the_end_there_is_no_waiting(contender: Contender) -> None:
     async with contender.running() as store:
         await fill(store, 1, 3)
-        page = await asyncio.wait_for(store.read("s", 5, messages=10, wait=60), 5)
+        page = await asyncio.wait_for(store.read("s", 5, messages=10, wait=60), HANG_SECONDS)
         assert (offsets(page), page.bounds.last) == ([], 3)
 
 
@@ -146,7 +147,7 @@ async def test_a_reader_that_waits_hears_of_a_new_epoch(contender: Contender) ->
         reader = asyncio.create_task(store.read("s", 3, messages=10, wait=60))
         await asyncio.sleep(0)
         await store.raise_epoch("s", Position(old.epoch, 9))
-        page = await asyncio.wait_for(reader, 5)
+        page = await asyncio.wait_for(reader, HANG_SECONDS)
         assert offsets(page) == []
         assert page.bounds.epoch != old.epoch
 
@@ -331,7 +332,7 @@ async def test_a_stopped_store_takes_and_gives_nothing(contender: Contender) -> 
         reader = asyncio.create_task(store.read("s", 0, messages=10, wait=60))
         await asyncio.sleep(0.01)
     with pytest.raises(StreamUnavailable):
-        await asyncio.wait_for(reader, 5)
+        await asyncio.wait_for(reader, HANG_SECONDS)
     with pytest.raises(StreamUnavailable):
         await store.append("s", message(1))
     with pytest.raises(StreamUnavailable):

@@ -19,6 +19,7 @@ from gateway.streams.limits import RedisStoreLimits
 from gateway.streams.redis.store import RedisStore
 from gateway.streams.sqlite.store import SqliteStore
 from tests.conformance.store_contenders import LIMITS, Clock, Contender, message, offsets, until
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,7 +153,7 @@ async def test_the_newest_that_was_removed_is_a_hole_and_its_offset_stays_given(
         epoch = (await store.bounds("s")).epoch
     harmed.remove(11, 12)
     async with harmed.contender.running() as store:
-        page = await asyncio.wait_for(store.read("s", 10, messages=10, wait=60), 10)
+        page = await asyncio.wait_for(store.read("s", 10, messages=10, wait=60), HANG_SECONDS)
         assert (offsets(page), list(page.holes)) == ([], [Hole(11, 12)])
         assert (page.bounds.epoch, page.bounds.last) == (epoch, 12)
         assert (await store.append("s", message(13))).offset == 13

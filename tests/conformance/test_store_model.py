@@ -25,6 +25,7 @@ from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import Conflict
 from gateway.streams.base import Appended, Dedupe
 from tests.conformance.store_contenders import CONTENDERS, Contender, until
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -110,7 +111,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def run(self, awaited: Awaitable[Any]) -> Any:
         async def bounded() -> Any:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(HANG_SECONDS):
                 return await awaited
 
         return self.runner.run(bounded())

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from tests.patience import HANG_SECONDS
 from tests.redis_process import module_redis_server, redis_server
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class RunningGateway:
 
     def metric(self, name: str) -> float:
         """A value of ``/metrics`` now; of a labelled one, with its labels in ``name``."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG_SECONDS)
         try:
             connection.request("GET", "/metrics")
             page = connection.getresponse().read().decode()

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -33,7 +35,7 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def wait_for(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], *, seconds: float = HANG_SECONDS) -> None:
     """Return once ``condition`` holds, or fail."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -41,7 +43,7 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def wait_until_gone(pids: Iterable[int], *, seconds: float = 20.0) -> None:
+def wait_until_gone(pids: Iterable[int], *, seconds: float = HANG_SECONDS) -> None:
     """Return once none of ``pids`` runs any more."""
     left = list(pids)
     wait_for(lambda: not any(map(is_running, left)), seconds=seconds)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from websockets.asyncio.client import connect
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -170,7 +172,7 @@ async def bystander(gateway: RunningGateway) -> AsyncIterator[None]:
             nonlocal received
             while True:
                 await client.send(json.dumps({"op": "publish", "topic": topic, "data": received}))
-                with anyio.fail_after(5):
+                with anyio.fail_after(HANG_SECONDS):
                     event = json.loads(await client.recv())
                 assert event["data"] == received, event
                 received += 1
@@ -184,7 +186,7 @@ async def bystander(gateway: RunningGateway) -> AsyncIterator[None]:
             tasks.cancel_scope.cancel()
 
 
-async def until(holds: Callable[[], Any], seconds: float = SECONDS) -> None:
+async def until(holds: Callable[[], Any], seconds: float = HANG_SECONDS) -> None:
     """Wait until ``holds``."""
     with anyio.fail_after(seconds):
         while not holds():  # noqa: ASYNC110 - what is awaited happens in another process

@@ -10,6 +10,8 @@ import anyio
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -61,7 +63,7 @@ class Peer:
 
     async def until(self, holds: Callable[[], Any]) -> None:
         """Wait for a condition over what has come; it is looked at after each command and handshake."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANG_SECONDS):
             while not holds():
                 self._moved = anyio.Event()
                 await self._moved.wait()

@@ -11,6 +11,7 @@ from gateway.app.server import server_config
 from gateway.settings import Settings
 from gateway.transports.server.server import GatewayServer, listen
 from gateway.transports.server.server_context import ServerContext, context_of
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,12 +51,12 @@ async def served_here(**settings: Any) -> AsyncIterator[ServedHere]:
     )
     server.capture_signals = nullcontext  # type: ignore[method-assign]  # pytest keeps its own
     serving = asyncio.create_task(server.serve(sockets))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.005)
     try:
         yield ServedHere(gateway, server, sockets[0].getsockname()[1])
     finally:
         server.should_exit = True
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(3 * HANG_SECONDS):
             await serving

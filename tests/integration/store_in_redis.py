@@ -10,6 +10,7 @@ from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.streams.limits import RedisStoreLimits
 from gateway.streams.redis.store import RedisStore
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.streams.base import Appended
 
 TIMEOUT = 0.5
+"""For stores whose Redis gives no answer; all others may take as long as a busy machine needs."""
 
 
 @asynccontextmanager
@@ -29,7 +31,7 @@ async def running(
         url,
         configurations or [StreamConfiguration("s", "s/#")],
         prefix=prefix,
-        limits=RedisStoreLimits(**{"timeout": TIMEOUT, "backoff": 0.2, **limits}),  # type: ignore[arg-type]
+        limits=RedisStoreLimits(**{"timeout": HANG_SECONDS / 2, "backoff": 0.2, **limits}),  # type: ignore[arg-type]
     )
     await store.start()
     try:
@@ -51,7 +53,7 @@ async def page_of(store: RedisStore, after: int = 0) -> Page:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110 - what it waits for has no event
             await asyncio.sleep(0.01)
 

@@ -17,6 +17,7 @@ from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import StoreFull, StreamUnavailable
 from gateway.streams.limits import StoreLimits
 from gateway.streams.sqlite.store import SqliteStore
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,13 +99,13 @@ async def starve(
             ]
         return errors
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(3 * HANG_SECONDS):
         errors = await fill()
     starved = {"errors": sorted(set(errors)), "connected": store.statistics().connected}
     starved["readable"] = await kept(store) == answered
     starved["answered"] = len(answered)
     await make_room()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not store.statistics().connected:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
         for number in range(20):
@@ -191,7 +192,7 @@ async def start_without_room(path: Path, full: str) -> dict[str, Any]:
         ballast.unlink()
     else:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not store.statistics().connected:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
     answer = await store.append("s", message("again"))

@@ -19,6 +19,7 @@ from gateway.transports.websocket.limits import ConnectionPolicy
 from gateway.transports.websocket.opening import WebSocketAdmission
 from gateway.transports.websocket.protocol import LeanWebSocketProtocol
 from gateway.transports.websocket.takeover_offer import websocket_protocol
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -56,7 +57,7 @@ class Silent:
         self.connection.close(1012)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(condition: Callable[[], object], seconds: float = HANG_SECONDS) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for is in code that has no event for it
             await asyncio.sleep(0.001)
@@ -96,7 +97,7 @@ class Node:
     async def answer(self, request: bytes) -> bytes:
         """All that a client gets before the server ends the connection."""
         reader, writer = await self.ask(request)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             answer = await reader.read()
         writer.close()
         return answer
@@ -111,7 +112,7 @@ async def running(app: Any) -> AsyncIterator[Node]:
         yield node
     finally:
         node.server.should_exit = True
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(HANG_SECONDS):
             await serving
 
 

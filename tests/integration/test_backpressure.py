@@ -6,7 +6,6 @@ Spec: docs/protocol.md, "Overflow".
 from __future__ import annotations
 
 import json
-import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +155,6 @@ async def test_a_subscriber_that_never_reads_costs_its_bound(gateway) -> None:
         await publish(gateway, BATCH, "mass/warm")
         await received(reader, until_number=BATCH - 1)
         before = gateway.rss()
-        begin = time.monotonic()
         events: list[dict[str, Any]] = []
 
         async def read() -> None:
@@ -167,7 +165,6 @@ async def test_a_subscriber_that_never_reads_costs_its_bound(gateway) -> None:
             for start in range(0, count, BATCH):
                 await publish(gateway, BATCH, "mass/data", first=start)
         assert numbers(events) == list(range(count))
-        assert time.monotonic() - begin < 60
         # Its outbox (0.5 MiB), and what the allocator keeps of the traffic.
         assert gateway.rss() - before < 8 * MIB
         if gateway.way == "direct":

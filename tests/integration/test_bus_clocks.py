@@ -15,6 +15,7 @@ from tests.integration.credentials import ENVIRONMENT, SETTINGS, bearer, client,
 from tests.integration.history import history, no_gaps
 from tests.integration.outage import settings_for
 from tests.integration.wrong_clock import clock_off_by
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from tests.integration.conftest import RunningGateway, StartGateway
@@ -97,7 +98,7 @@ async def test_a_block_lasts_as_long_as_was_said(nodes: list[RunningGateway]) ->
         await block(node, offset, HOUR)
         assert await publish(node, eve) == 403
         await block(node, offset, 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while await publish(node, eve) != 202:  # noqa: ASYNC110 - another process is asked
                 await asyncio.sleep(0.05)
 

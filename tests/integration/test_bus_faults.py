@@ -25,6 +25,7 @@ from tests.integration.outage import (
     status,
     until_status,
 )
+from tests.patience import HANG_SECONDS
 from tests.redis_process import RunningRedis, owns, redis_cluster, redis_servers
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ async def test_redis_killed_and_restarted(nodes: list[RunningGateway], server: R
         await until_status(nodes[0], "degraded")
         await assert_unavailable(nodes[0])
         server.start()
-        began = time.monotonic()
-        await record.steady()
-        assert time.monotonic() - began < RECOVERY_SECONDS
+        await record.steady(seconds=RECOVERY_SECONDS)
         assert record.refused
     assert all(len(each.gaps) == 1 for each in record.subscribers)
     record.check()
@@ -71,7 +70,7 @@ async def test_redis_frozen_for_a_moment_loses_nothing(
         finally:
             server.thaw()
         await record.steady()
-    assert record.refused == 0
+    assert not record.refused_early
     record.check(gaps=no_gaps)
 
 
@@ -82,7 +81,7 @@ async def test_listening_connections_cut(nodes: list[RunningGateway], server: Ru
             assert server.call("CLIENT", "KILL", "TYPE", "pubsub") == 2
         await record.steady()
     assert all(each.gaps for each in record.subscribers)
-    assert record.refused == 0
+    assert not record.refused_early
     record.check()
 
 
@@ -97,7 +96,7 @@ async def test_publishing_connections_cut_lose_nothing_that_was_answered(
     for each in record.subscribers:
         assert record.missing(each) == []
     record.check()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         while connections(server) != 2 * len(nodes) + 1:  # noqa: ASYNC110 - the test's own one goes late
             await asyncio.sleep(0.05)
 
@@ -112,7 +111,7 @@ async def test_output_buffer_limit(nodes: list[RunningGateway], server: RunningR
         try:
             async with httpx2.AsyncClient() as http:
                 body = b'"' + b"x" * 60_000 + b'"'
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(HANG_SECONDS):
                     while "sub=1" in pubsub_clients(server) or len(pubsub_clients(server).splitlines()) > 1:
                         await http.post(
                             f"{quick.url}/v1/topics/red/big",
@@ -202,7 +201,7 @@ async def test_a_slot_moves_in_a_cluster(gateway_process: StartGateway, tmp_path
                 move_slot(servers, partition_channel(topic))
                 await record.steady()
         record.check()
-        assert record.refused == 0
+        assert not record.refused_early
         assert [await status(node) for node in nodes] == ["ready", "ready"]
 
 

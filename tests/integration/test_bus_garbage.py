@@ -18,6 +18,7 @@ from gateway.bus.redis.partitions import CONTROL_PARTITIONS, partition_of
 from gateway.bus.redis.payload import PayloadHead, encode_payload, encode_record
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.messages.publication import Publication
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from tests.integration.conftest import StartGateway
@@ -62,7 +63,7 @@ async def test_what_is_no_publication_is_told_and_the_others_come(
             assert stranger.publish(channel, payload) == 1
         await http.post(f"{node.url}/v1/topics/{TOPIC}", json="own")
         heard: list[Any] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while not heard or heard[-1] != "own":
                 frame = json.loads(await websocket.recv())
                 heard.append(

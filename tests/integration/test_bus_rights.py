@@ -17,6 +17,7 @@ from gateway.bus.redis.bus import RedisBus
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.messages.publication import Publication
 from gateway.errors import BusUnavailable
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,7 +74,7 @@ async def test_a_missing_right_is_told_once_and_never_taken_for_a_recovery(
     caplog.set_level(logging.INFO, "gateway.bus")
     before = connections(module_redis_server)
     async with bus_with(module_redis_server, *rules) as bus:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             asked = 0
             while connections(module_redis_server) - before - asked < 8:
                 asked += 1

@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect
 
 from tests.integration.outage import settings_for, until_status
 from tests.integration.scripted_sentinel import ScriptedSentinel, scripted_sentinel
+from tests.patience import HANG_SECONDS
 from tests.redis_process import RunningRedis, redis_servers
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Listener:
 
     async def until(self, messages: list[int], gaps: list[int | None]) -> None:
         """Wait until exactly these have come, in this order each."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(HANG_SECONDS):
             while len(self.messages) < len(messages) or len(self.gaps) < len(gaps):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert (self.messages, self.gaps) == (messages, gaps)
@@ -67,7 +68,7 @@ async def listening(node: RunningGateway, topic_filter: str) -> AsyncIterator[Li
 async def publish(node: RunningGateway, topic: str, *numbers: int) -> None:
     async with httpx2.AsyncClient() as http:
         for number in numbers:
-            answer = await http.post(f"{node.url}/v1/topics/{topic}", json=number, timeout=10)
+            answer = await http.post(f"{node.url}/v1/topics/{topic}", json=number, timeout=HANG_SECONDS)
             assert answer.status_code == 202, answer.text
 
 
@@ -87,7 +88,7 @@ async def move(node: RunningGateway, sentinel: ScriptedSentinel, server: Running
     """Have ``node`` go over to ``server``; it has when both of its connections are there."""
     before = connected(server)
     await asyncio.to_thread(sentinel.switch, server.port)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(HANG_SECONDS):
         while connected(server) < before + 2:  # noqa: ASYNC110 - another process is asked
             await asyncio.sleep(0.01)
     await until_status(node, "ready")
@@ -127,7 +128,7 @@ async def test_what_goes_by_the_old_server_is_told_once_its_node_comes_over(
             blue.until([12], [None]),
             there.until([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [None]),
         )
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(HANG_SECONDS):
             while len(everything.messages) < 6:  # noqa: ASYNC110 - frames come from another process
                 await asyncio.sleep(0.01)
         assert everything.messages == [1, 2, 3, 10, 11, 12]

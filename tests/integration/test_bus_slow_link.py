@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from tests.integration.history import ANSWER_SECONDS, SLACK_SECONDS, history, no_gaps
+from tests.integration.history import ANSWER_SECONDS, history, no_gaps
 from tests.integration.outage import RECOVERY_SECONDS, settings_for, until_status
 from tests.integration.slow_link import SlowLink, slow_link
 
@@ -62,7 +62,7 @@ async def flood(node: RunningGateway, seconds: float) -> list[int]:
             answer = await http.post(
                 f"{node.url}/v1/topics/red/big", content=BODY, headers=headers, timeout=10
             )
-            assert time.monotonic() - began < ANSWER_SECONDS + SLACK_SECONDS
+            assert time.monotonic() - began < ANSWER_SECONDS
             assert answer.status_code == 202 or int(answer.headers["retry-after"]) >= 1
             statuses.append(answer.status_code)
             await asyncio.sleep(0.05)
@@ -77,7 +77,7 @@ async def test_a_distant_redis_loses_nothing(nodes: list[RunningGateway], link: 
     link.there.delay = link.back.delay = 0.15
     async with history(nodes) as record:
         await record.steady()
-    assert record.refused == 0
+    assert not record.refused_early
     assert [record.missing(each) for each in record.subscribers] == [[]] * 4
     record.check(gaps=no_gaps)
 
@@ -93,9 +93,7 @@ async def test_a_link_too_narrow_for_what_is_published(nodes: list[RunningGatewa
         assert 503 in statuses
         assert far.rss() - before < MOST_GROWTH
         link.heal()
-        began = time.monotonic()
-        await record.steady()
-        assert time.monotonic() - began < RECOVERY_SECONDS
+        await record.steady(seconds=RECOVERY_SECONDS)
     # What was answered has reached everyone who listens without the link.
     assert [record.missing(each) for each in record.subscribers if each.node is near] == [[], []]
     record.check()
@@ -112,9 +110,7 @@ async def test_a_link_too_narrow_for_what_is_heard(nodes: list[RunningGateway], 
         assert set(statuses) == {202}, "the near node's publishers waited for the far one"
         assert far.rss() - before < MOST_GROWTH
         link.heal()
-        began = time.monotonic()
-        await record.steady()
-        assert time.monotonic() - began < RECOVERY_SECONDS
+        await record.steady(seconds=RECOVERY_SECONDS)
     for each in record.subscribers:
         assert record.missing(each) == [] if each.node is near else each.gaps
     record.check()

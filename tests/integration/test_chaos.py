@@ -19,6 +19,7 @@ from websockets.asyncio.client import connect
 from tests.integration.history import history
 from tests.integration.outage import settings_for, until_status
 from tests.integration.slow_link import SlowLink, slow_link
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -94,7 +95,7 @@ class Kept:
             while True:
                 number += 1
                 url = f"{node.url}/v1/topics/kept/a"
-                answer = await http.post(url, json=number, timeout=10)
+                answer = await http.post(url, json=number, timeout=HANG_SECONDS)
                 if answer.status_code == 201:
                     self.stored[answer.json()["offset"]] = number
                 else:
@@ -115,7 +116,7 @@ class Kept:
     async def settled(self, more: int = 5) -> None:
         """Wait until new ones are stored, and everything that was stored has come."""
         until = len(self.stored) + more
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(HANG_SECONDS):
             while len(self.stored) < until or not self.stored.items() <= self.followed.items():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -126,7 +127,7 @@ async def ready(nodes: list[RunningGateway]) -> None:
 
 
 def failures(node: RunningGateway) -> list[str]:
-    page = httpx2.get(f"{node.url}/metrics", timeout=10).text
+    page = httpx2.get(f"{node.url}/metrics", timeout=HANG_SECONDS).text
     return [line for line in page.splitlines() if line.startswith("gateway_task_failures_total")]
 
 

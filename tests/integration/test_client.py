@@ -10,6 +10,7 @@ import pytest
 
 from gateway.client import Backoff, Client, Gap, Message, Subscription
 from gateway.errors import BadFilter, BadTopic, Conflict, TooLarge
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ def gateway(module_gateway_process: StartGateway) -> RunningGateway:
 
 
 async def take(subscription: Subscription[Any], count: int) -> list[Any]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_SECONDS):
         return [await anext(subscription) for _ in range(count)]
 
 
@@ -60,7 +61,7 @@ async def test_what_is_published_arrives_as_it_was(
 
 async def test_the_readme_way(gateway: RunningGateway) -> None:
     async with Client(gateway.ws_url) as client:
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANG_SECONDS):
             async with anyio.create_task_group() as tasks:
 
                 async def publish_when_subscribed() -> None:
@@ -178,7 +179,7 @@ async def test_the_gateway_counts_what_a_slow_loop_loses(gateway_process: StartG
             await publisher.publish("slow", [number, padding])
         await publisher.publish("slow", ["last"])
         seen, dropped = 0, 0
-        with anyio.fail_after(30):
+        with anyio.fail_after(3 * HANG_SECONDS):
             async for item in subscription:
                 if isinstance(item, Gap):
                     assert item.reason == "overflow"

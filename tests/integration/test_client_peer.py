@@ -18,6 +18,7 @@ from gateway.client import (
     Subscription,
 )
 from gateway.errors import BadFilter, BadTopic, TooLarge, Unavailable
+from tests.patience import HANG_SECONDS
 
 from .scripted_peer import Peer, scripted_peer
 
@@ -39,7 +40,7 @@ def client_of(peer: Peer, **options: Any) -> Client:
 
 async def first(subscription: Subscription[Message]) -> Message:
     """The first message of a loop that then ends."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG_SECONDS):
         async for message in subscription:
             return message
     pytest.fail("the subscription ended")
@@ -62,8 +63,8 @@ async def test_gaps_are_told_to_a_callback_or_logged(peer: Peer, caplog: pytest.
 
 async def test_a_command_without_an_answer_times_out(peer: Peer) -> None:
     peer.answer = lambda command: command["op"] != "ping"
-    async with client_of(peer, timeout=0.2) as client:
-        with pytest.raises(CommandTimeout, match=r"publish to 'a': no reply within 0\.2 s"):
+    async with client_of(peer, timeout=0.5) as client:
+        with pytest.raises(CommandTimeout, match=r"publish to 'a': no reply within 0\.5 s"):
             await client.publish("a", 1)
         with pytest.raises(CommandTimeout, match="subscribe to 'b'"):
             await first(client.subscribe("b"))
@@ -171,7 +172,7 @@ async def test_a_slow_loop_leaves_the_messages_at_the_gateway(peer: Peer) -> Non
                 sent.append(True)
 
             tasks.start_soon(send)
-            with anyio.fail_after(5):
+            with anyio.fail_after(HANG_SECONDS):
                 while client.statistics().buffered < 10:  # noqa: ASYNC110 - a count, not an event
                     await anyio.sleep(0.001)
             await anyio.wait_all_tasks_blocked()
@@ -183,11 +184,11 @@ async def test_a_slow_loop_leaves_the_messages_at_the_gateway(peer: Peer) -> Non
 
 async def test_a_client_that_does_not_read_says_that_it_lives(peer: Peer) -> None:
     async with (
-        client_of(peer, ping_interval=0.05, ping_timeout=0.05) as client,
+        client_of(peer, ping_interval=0.05, ping_timeout=0.5) as client,
         client.subscribe("a", buffer=10) as subscription,
     ):
         await flood(peer, 100)
-        await peer.until(lambda: peer.pongs >= 5)
+        await peer.until(lambda: peer.pongs >= 12)  # for longer than it waits for an answer
         assert [(await anext(subscription)).data[0] for _ in range(100)] == list(range(100))
         assert client.statistics().connects == 1
 

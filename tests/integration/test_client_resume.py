@@ -10,6 +10,7 @@ import pytest
 
 from gateway.client import Backoff, Client, Gap, Message
 from gateway.errors import Conflict
+from tests.patience import HANG_SECONDS
 
 from .scripted_peer import Peer, scripted_peer
 
@@ -179,7 +180,7 @@ async def test_every_message_comes_once_and_in_order_although_the_gateway_is_kil
     ):
         for lane, publisher in enumerate(publishers):
             tasks.start_soon(publish, publisher, lane)
-        with anyio.fail_after(60):
+        with anyio.fail_after(3 * HANG_SECONDS):
             while len(got) < len(publishers) * count:
                 got.append(await anext(subscription))
                 if len(got) == count:

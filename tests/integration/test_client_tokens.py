@@ -15,6 +15,7 @@ import pytest
 from gateway.client import Backoff, Client
 from gateway.client.renewal import expires_at
 from gateway.errors import TokenExpired, Unauthenticated, Unavailable
+from tests.patience import HANG_SECONDS
 
 from .credentials import ENVIRONMENT, SETTINGS, token
 from .scripted_peer import Peer, scripted_peer
@@ -78,7 +79,7 @@ async def test_with_a_real_gateway_nothing_is_refused_over_many_lives(gateway_pr
         return token(lives=1.5)
 
     async with Client(node.url, token=fresh) as client:
-        with anyio.fail_after(30):
+        with anyio.fail_after(3 * HANG_SECONDS):
             while asked < 4:
                 await client.publish("a/b", 1)
                 await anyio.sleep(0.005)  # the gateway takes 1,000 commands a second
@@ -99,7 +100,7 @@ async def test_a_token_function_that_hangs_while_connected_blocks_nothing(peer: 
 
     async with client_of(peer, token=fresh, timeout=60.0) as client:
         await peer.send(op="error", ref=None, code="token_expired", reason="over", fatal=False)
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANG_SECONDS):
             await calls.wait()
             await client.publish("a", 1)
             async with client.subscribe("a"):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 from anyio import to_thread
 
+from tests.patience import HANG_SECONDS
+
 from .raw_client import CLOSE, RawClient, command, frame, raw_client
 from .slow_link import slow_link
 
@@ -56,7 +58,7 @@ async def test_a_drain_answers_what_waits_for_a_slow_store(gateway_process, redi
     """The store is far away when the signal comes, and answers while the node drains."""
     with slow_link(redis_server.port) as link, ExitStack() as stack:
         gateway = gateway_process(f'redis.url = "{link.url}"\n{STREAM}')
-        posting = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+        posting = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
         stack.callback(posting.close)
         posting.request("GET", "/livez")
         posting.getresponse().read()

@@ -16,6 +16,8 @@ import sniffio
 from anyio import to_thread
 from websockets.asyncio.client import connect
 
+from tests.patience import HANG_SECONDS
+
 from .event_client import events
 
 if TYPE_CHECKING:
@@ -47,16 +49,16 @@ async def test_captured_topics_are_published_and_heard(
     async with connect(node.ws_url) as websocket, events(node, "orders/#", "live/#") as stream:
         for command in ({"op": "subscribe", "filter": "orders/+", "ref": 1}, {"op": "ping", "ref": 2}):
             await websocket.send(json.dumps(command))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             answers = [json.loads(await websocket.recv())["op"] for _ in range(3)]
         assert answers == ["welcome", "subscribed", "pong"]
         for _ in range(2):
             await stream.hear_op("subscribed")
-        async with httpx2.AsyncClient(timeout=20) as http:
+        async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
             items = [{"topic": topic, "data": "ä"} for topic in ("orders/a", "live/a")]
             results = (await http.post(f"{node.url}/v1/publish", json=items)).json()["results"]
         assert results[0]["offset"] == 1
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             assert json.loads(await websocket.recv())["data"] == "ä"
         heard = [await stream.hear_op("message"), await stream.hear_op("message")]
         assert {event.data["topic"] for event in heard} == {"orders/a", "live/a"}

@@ -5,7 +5,6 @@ Spec: docs/http.md, "Server-sent events"; docs/security.md.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -74,12 +73,10 @@ async def test_a_cookie_counts_from_allowed_pages_alone(gateway, headers, status
 
 
 async def test_what_ends_with_the_credential_is_told_twice(gateway) -> None:
-    began = time.monotonic()
     async with events(gateway, "a/b", headers=bearer(token("dora", lives=-4.0))) as client:
         *_, expired, ended = await client.end()
     assert (expired.name, expired.data["code"], expired.data["fatal"]) == ("error", "token_expired", False)
     assert (ended.name, ended.data["code"], ended.data["fatal"]) == ("error", "token_expired", True)
-    assert time.monotonic() - began < 15
 
 
 async def test_connections_are_counted_per_subject_and_node(gateway) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from gateway.core.topics.grammar import matches
 from tests.event_stream import EventStreamReader
+from tests.patience import HANG_SECONDS
 
 from .event_client import EventClient, events
 from .raw_client import until
@@ -69,7 +70,7 @@ async def test_http_1_0_gets_events_without_chunks(module_gateway_process) -> No
     gateway = module_gateway_process(SETTINGS)
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET /v1/events?filter=old HTTP/1.0\r\nHost: localhost\r\n\r\n")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"transfer-encoding" not in head.lower()
         assert b"\r\nconnection: close" in head
@@ -202,7 +203,7 @@ async def publish_kinds(node: RunningGateway, count: int) -> dict[str, list[tupl
 
 async def test_cut_off_anywhere_nothing_of_two_streams_is_missing_and_nothing_comes_twice(gateway) -> None:
     follower, wanted = Follower(gateway, seed=11), dict[str, list[tuple[str, int]]]()
-    with anyio.fail_after(60):
+    with anyio.fail_after(3 * HANG_SECONDS):
         while not follower.last_id:
             await follower.connect()
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 from .served_here import ServedHere, served_here
 from .test_tls import make_certificate, trusting
 
@@ -29,7 +31,7 @@ AT_ONCE = 25
 
 HOST = b"Host: 127.0.0.1\r\n"
 GET = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
-WAIT = b"GET /v1/streams/s/messages?from=new&wait=20 HTTP/1.1\r\n" + HOST + b"\r\n"
+WAIT = b"GET /v1/streams/s/messages?from=new&wait=30 HTTP/1.1\r\n" + HOST + b"\r\n"
 POST = b"POST /v1/topics/a HTTP/1.1\r\n" + HOST + b"Content-Length: "
 
 
@@ -90,7 +92,7 @@ SORTS = {
     "events of no filter": (b"GET /v1/events?filter=a/%23/b HTTP/1.1\r\n" + HOST + b"\r\n", "close"),
     "a reader that waits": (WAIT, "close while it waits"),
     "a reader that waits, then reset": (WAIT, "reset while it waits"),
-    "a reader that has waited": (WAIT.replace(b"wait=20", b"wait=0.01"), "close"),
+    "a reader that has waited": (WAIT.replace(b"wait=30", b"wait=0.01"), "close"),
 }
 
 
@@ -207,7 +209,7 @@ async def test_nor_of_one_that_is_refused(no_collection: None, monkeypatch, capl
 
 async def connect(node: ServedHere, sort: str, times: int, tls: ssl.SSLContext | None = None) -> None:
     data, end = (SORTS | HANDSHAKES | WITH_CREDENTIALS)[sort]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(3 * HANG_SECONDS):
         await asyncio.gather(*[client(node, data, end, tls) for _ in range(times)])
         while not node.is_quiet():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.001)

@@ -10,6 +10,8 @@ import time
 import pytest
 from websockets.sync.client import connect
 
+from tests.patience import HANG_SECONDS
+
 SECRET = "whsec_" + base64.b64encode(b"a key of the integration test").decode()
 SCHEMES = ["github", "stripe", "slack", "standard", "hmac"]
 
@@ -30,7 +32,7 @@ def gateway(module_gateway_process, tmp_path_factory):
 
 
 def post(gateway, hook, body, headers):
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
     connection.request("POST", f"/v1/hooks/{hook}", body, {"Content-Type": "application/json"} | headers)
     response = connection.getresponse()
     answer = (response.status, json.loads(response.read()))
@@ -62,9 +64,9 @@ def signed(scheme, body, *, at=None, secret=SECRET):
 def test_a_delivery_is_published_once_and_a_forged_one_never(gateway, scheme):
     body = json.dumps({"kind": "a/b", "id": "evt_1", "event_id": "Ev1", "scheme": scheme}).encode()
     with connect(gateway.ws_url) as websocket:
-        websocket.recv(timeout=5)
+        websocket.recv(timeout=HANG_SECONDS)
         websocket.send(json.dumps({"op": "subscribe", "filter": f"in/{scheme}/+"}))
-        assert json.loads(websocket.recv(timeout=5))["op"] == "subscribed"
+        assert json.loads(websocket.recv(timeout=HANG_SECONDS))["op"] == "subscribed"
         forged = post(gateway, scheme, body, signed(scheme, body + b" "))
         missing = post(gateway, scheme, body, {})
         assert forged == missing
@@ -74,7 +76,7 @@ def test_a_delivery_is_published_once_and_a_forged_one_never(gateway, scheme):
         assert post(gateway, scheme, body, signed(scheme, body)) == first
         other = body.replace(b"evt_1", b"evt_2").replace(b"Ev1", b"Ev2")
         second = post(gateway, scheme, other, signed(scheme, other))
-        messages = [json.loads(websocket.recv(timeout=5)) for _ in range(2)]
+        messages = [json.loads(websocket.recv(timeout=HANG_SECONDS)) for _ in range(2)]
         assert [message["id"] for message in messages] == [first[1]["id"], second[1]["id"]]
         assert messages[0]["topic"] == f"in/{scheme}/a%2Fb"
         assert messages[0]["data"] == json.loads(body)

@@ -12,6 +12,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from tests.patience import HANG_SECONDS
+
 from .credentials import ENVIRONMENT, SETTINGS, token
 from .test_request_rules import exchange
 
@@ -50,7 +52,7 @@ REBOUND = "rebound.example"
 
 
 def ask(gateway: RunningGateway, method: str, path: str, host: str, **headers: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
     connection.putrequest(method, path, skip_host=True)
     body = b'{"topic":"a/b","data":1}' if method == "POST" else b""
     headers = {"Host": host, "Content-Type": "application/json", "Content-Length": str(len(body)), **headers}

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from gateway.transports.http.protocol import GatewayHttpProtocol
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,7 +63,7 @@ class Node:
         """All that a client gets before the server ends the connection."""
         reader, writer = await self.connect()
         writer.write(request)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             answer = await reader.read()
         writer.close()
         return answer
@@ -72,14 +73,14 @@ class Node:
 async def running(app: Any, **options: Any) -> AsyncIterator[Node]:
     node = Node(app, options)
     serving = asyncio.create_task(node.server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not node.server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.001)
     try:
         yield node
     finally:
         node.server.should_exit = True
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(HANG_SECONDS):
             await serving
 
 
@@ -140,7 +141,7 @@ async def test_an_empty_first_part_sends_the_head_alone() -> None:
     async with running(app) as node:
         reader, writer = await node.connect()
         writer.write(LAST)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             go_on.set()
             assert await reader.read() == b"5\r\nlater\r\n0\r\n\r\n"
@@ -204,7 +205,7 @@ async def test_who_waits_for_100_gets_it_when_the_body_is_asked_for() -> None:
     async with running(answering(b"read")) as node:
         reader, writer = await node.connect()
         writer.write(head + b"EXPECT: 100-Continue\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             writer.write(b"hi")
             assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -216,7 +217,7 @@ async def test_a_client_that_does_not_read_holds_its_application_up() -> None:
     async with running(answering(*[part] * parts, headers=[])) as node:
         reader, writer = await node.connect()
         writer.write(LAST)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(3 * HANG_SECONDS):
             while not (node.protocols and node.protocols[0].flow.write_paused):  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.001)
             written = len(node.writes)

@@ -14,6 +14,7 @@ import httpx2
 from gateway.auth.jwks import ASKED_AT_ONCE
 from gateway.auth.jwt import sign
 from gateway.auth.jwt_keys import JwtKey, pem_key
+from tests.patience import HANG_SECONDS
 from tests.unit.auth.tokens import jwk, private_pem
 
 from .credentials import bearer, client
@@ -65,7 +66,7 @@ async def test_a_rotation_right_after_a_forged_token_closes_nobody(gateway_proce
     async with AsyncExitStack() as stack:
         issuer = await stack.enter_async_context(issuing())
         node = gateway_process(SETTINGS.format(port=issuer.port))
-        http = await stack.enter_async_context(httpx2.AsyncClient(base_url=node.url, timeout=20))
+        http = await stack.enter_async_context(httpx2.AsyncClient(base_url=node.url, timeout=HANG_SECONDS))
         clients = [await stack.enter_async_context(client(node, issued(each, OLD))) for each in SUBJECTS]
         forged = await http.post("/v1/topics/a/b", headers=made_up(0))
         assert (forged.status_code, forged.json()["code"]) == (401, "unauthenticated")
@@ -80,7 +81,7 @@ async def test_made_up_names_bring_unavailable_and_no_strike(gateway_process: St
     async with AsyncExitStack() as stack:
         issuer = await stack.enter_async_context(issuing())
         node = gateway_process(SETTINGS.format(port=issuer.port))
-        http = await stack.enter_async_context(httpx2.AsyncClient(base_url=node.url, timeout=20))
+        http = await stack.enter_async_context(httpx2.AsyncClient(base_url=node.url, timeout=HANG_SECONDS))
         ann = await stack.enter_async_context(client(node, issued("ann", OLD)))
         answers = [await http.post("/v1/topics/a/b", headers=made_up(number)) for number in range(50)]
         assert {answer.status_code for answer in answers} == {401, 503}

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 from .credentials import ENVIRONMENT, SETTINGS, bearer, token
 from .process_tree import wait_for
 
@@ -30,7 +32,7 @@ class Lasting:
     """One request whose head is sent, and of whose body pieces follow."""
 
     def __init__(self, gateway: RunningGateway) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+        self.connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
 
     def begin(self, method: str, path: str, credential: str, content_type: str = "") -> None:
         self.connection.putrequest(method, path)

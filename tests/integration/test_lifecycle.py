@@ -16,6 +16,8 @@ from anyio import to_thread
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.patience import HANG_SECONDS, PATIENCE
+
 from .process_tree import wait_for
 
 if TYPE_CHECKING:
@@ -32,21 +34,20 @@ def test_the_probes_answer(gateway_process) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_node_ends_at_once_and_with_zero(gateway_process, number: signal.Signals) -> None:
-    gateway = gateway_process()
-    begin = time.monotonic()
+    """Long before the time is over that clients would have."""
+    gateway = gateway_process("[server]\ndrain_seconds = 300\n")
     gateway.process.send_signal(number)
     assert gateway.wait() == 0
-    assert time.monotonic() - begin < 5
 
 
 async def test_a_drain_says_goodbye_to_every_client(gateway_process) -> None:
-    gateway = gateway_process()
+    gateway = gateway_process("[server]\ndrain_seconds = 300\n")
     async with connect(gateway.ws_url) as one, connect(gateway.ws_url) as other:
         for client in (one, other):
             assert json.loads(await client.recv())["op"] == "welcome"
         gateway.terminate()
         for client in (one, other):
-            with anyio.fail_after(5):
+            with anyio.fail_after(HANG_SECONDS):
                 farewell = json.loads(await client.recv())
                 assert (farewell["op"], farewell["reason"]) == ("goaway", "draining")
                 with pytest.raises(ConnectionClosed) as closed:
@@ -64,7 +65,7 @@ def stuck_client(port: int) -> Iterator[None]:
             b"GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
-        stuck.settimeout(10)
+        stuck.settimeout(HANG_SECONDS)
         assert stuck.recv(4096).startswith(b"HTTP/1.1 101")
         yield
 
@@ -84,7 +85,7 @@ def test_a_stuck_client_does_not_prolong_the_drain(gateway_process) -> None:
     with stuck_client(gateway.port):
         begin = time.monotonic()
         gateway.stop()  # the client neither reads nor answers the close
-        assert time.monotonic() - begin < 1 + 2 + 1
+        assert time.monotonic() - begin < PATIENCE * (1 + 2)
 
 
 def test_a_killed_node_starts_again_on_its_port(gateway_process) -> None:

@@ -16,6 +16,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from tests.patience import HANG_SECONDS
+
 from .credentials import ENVIRONMENT, SETTINGS, bearer, client, token
 from .raw_client import command, raw_client
 
@@ -61,7 +63,7 @@ async def test_one_address_may_have_so_many_connections(gateway_process, way) ->
 
 
 async def gives_place_back(gateway: RunningGateway, headers: dict[str, str]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_SECONDS):
         for _ in range(3):  # each takes and gives back
             while True:
                 try:
@@ -156,7 +158,7 @@ async def test_filters_that_make_matching_expensive_are_refused_and_the_others_t
             await greedy.say(op="publish", topic="/".join("a" * 12), data=1, ref=1)
         assert (await neighbour.say(op="ping"))["op"] == "pong"
     async with client(gateway) as later:
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANG_SECONDS):
             while True:  # until the others have gone
                 if (await later.say(op="subscribe", filter=shapes[-1]))["op"] == "subscribed":
                     break
@@ -229,9 +231,9 @@ def test_a_full_node_refuses_with_503(gateway_process: StartGateway) -> None:
 
 def test_the_size_of_requests_is_bounded(gateway_process: StartGateway) -> None:
     gateway = gateway_process("")
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
     connection.request("GET", "/livez", headers={"X-Long": "x" * 40_000})
     assert connection.getresponse().status == 431
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
     connection.request("GET", "/livez", headers={f"X-{number}": "x" for number in range(150)})
     assert connection.getresponse().status == 431

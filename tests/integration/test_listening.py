@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from .conftest import StartGateway
 
@@ -17,14 +19,14 @@ if TYPE_CHECKING:
 async def test_both_families_are_served(gateway_process: StartGateway, workers: int) -> None:
     gateway = gateway_process(f"server.insecure = true\nserver.workers = {workers}\n", host="::")
     for host in ("127.0.0.1", "::1"):
-        connection = http.client.HTTPConnection(host, gateway.port, timeout=10)
+        connection = http.client.HTTPConnection(host, gateway.port, timeout=HANG_SECONDS)
         connection.request("GET", "/readyz")
         assert connection.getresponse().status == 200
         connection.close()
     for host in ("127.0.0.1", "[::1]"):
         async with connect(f"ws://{host}:{gateway.port}/v1/ws", ping_interval=None) as client:
             session = json.loads(await client.recv())["session"]
-            ask = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+            ask = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
             ask.request("GET", "/v1/connections?limit=1000")
             listed = json.load(ask.getresponse())["connections"]
             ask.close()

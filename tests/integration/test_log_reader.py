@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 from .conftest import READY_SECONDS, STOP_SECONDS, free_port
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def test_a_log_that_nobody_reads_holds_nothing(tmp_path: Path, workers: int) -> 
             # A connection each, so that all workers get some.
             head = f"GET /livez?{'x' * 4000} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
             for _ in range(workers * LONG_LINES):
-                with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                with socket.create_connection(("127.0.0.1", port), timeout=HANG_SECONDS) as connection:
                     connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
                     assert connection.recv(12) == b"HTTP/1.1 200"
             page = httpx2.get(f"{url}/metrics").text

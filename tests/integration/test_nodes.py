@@ -11,6 +11,8 @@ import httpx2
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -69,7 +71,7 @@ async def test_subscribed_means_subscribed(nodes: list[RunningGateway]) -> None:
             topic = f"s{number}/x"
             assert (await ask(subscriber, op="subscribe", filter=topic))["op"] == "subscribed"
             await publisher.send(json.dumps({"op": "publish", "topic": topic, "data": number}))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANG_SECONDS):
                 assert json.loads(await subscriber.recv())["data"] == number
             assert (await ask(subscriber, op="unsubscribe", filter=topic))["op"] == "unsubscribed"
 
@@ -90,7 +92,7 @@ async def test_every_subscriber_on_every_node_sees_one_order(nodes: list[Running
 
     async def record(websocket: ClientConnection) -> dict[str, list[Any]]:
         seen: dict[str, list[Any]] = {topic: [] for topic in topics}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while sum(map(len, seen.values())) < each_publishes * publishers:
                 frame = json.loads(await websocket.recv())
                 assert frame["op"] == "message", frame

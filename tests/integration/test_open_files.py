@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from websockets.asyncio.client import connect
 
+from tests.patience import HANG_SECONDS
+
 from .raw_client import until
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def limit(gateway: RunningGateway, *, more: int) -> int:
 
 
 def opened(gateway: RunningGateway) -> closing[http.client.HTTPConnection]:
-    return closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10))
+    return closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS))
 
 
 def answer_of_a_new_one(gateway: RunningGateway) -> int | None:

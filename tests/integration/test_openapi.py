@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from gateway.http_api.descriptions.documents import openapi_document
 from gateway.http_api.publishing.limits import PublishingLimits
+from tests.patience import HANG_SECONDS
 
 SETTINGS = """
 [limits]
@@ -77,7 +78,7 @@ KNOWN = {
 def gateway(module_gateway_process):
     gateway = module_gateway_process(SETTINGS, {"HOOK_SECRET": "s3cret"})
     for body in (b"1", b"\xff"):
-        urllib.request.urlopen(gateway.url + "/v1/topics/kept/a", body, timeout=5).close()
+        urllib.request.urlopen(gateway.url + "/v1/topics/kept/a", body, timeout=HANG_SECONDS).close()
     return gateway
 
 
@@ -129,7 +130,7 @@ def test_listening_is_answered_as_promised(gateway, query):
 
 
 def load(url):
-    with urllib.request.urlopen(url, timeout=5) as response:
+    with urllib.request.urlopen(url, timeout=HANG_SECONDS) as response:
         assert response.headers["content-type"] == "application/json"
         return json.load(response)
 

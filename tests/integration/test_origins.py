@@ -12,6 +12,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from .conftest import RunningGateway, StartGateway
 
@@ -31,7 +33,7 @@ def fill(value: str | None, gateway: RunningGateway) -> str | None:
 
 
 def status(gateway: RunningGateway, method: str, host: str | None, origin: str | None) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
     path = "/readyz" if method in {"GET", "HEAD"} else "/v1/topics/origins/x"
     connection.putrequest(method, path, skip_host=True)
     for name, value in (("Host", fill(host, gateway)), ("Origin", fill(origin, gateway))):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.transports.http.requests import MOST_WAITING
+from tests.patience import HANG_SECONDS
 
 from .raw_client import bystander, until
 from .test_http_answers import running
@@ -73,7 +74,7 @@ async def test_all_are_answered_in_order_and_few_wait(cut: int | None) -> None:
         assert app.began == 1
         app.may.set()
         answers = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while answers.count(b";") < number:
                 answers += await reader.read(65536)
         writer.close()
@@ -98,7 +99,7 @@ async def test_reading_stops_until_they_are_answered(body: bytes) -> None:
         assert len(protocol.pipeline) <= MOST_WAITING
         assert 0 < held_bytes(protocol) <= 2 * HELD + 2 * READ
         app.may.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(3 * HANG_SECONDS):
             answers = await reader.readuntil(f"/1 {len(body)};".encode())
         assert answers.count(b"HTTP/1.1 200 OK") == 2
         writer.transport.abort()  # type: ignore[attr-defined]
@@ -127,7 +128,7 @@ async def test_a_client_that_leaves_is_noticed_while_its_requests_wait() -> None
         writer.write(numbered(0) * 50)
         await until(lambda: node.protocols and node.protocols[0]._held)
         writer.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             await gone.wait()
 
 
@@ -135,7 +136,9 @@ async def test_who_sends_and_never_reads_costs_little(gateway_process) -> None:
     gateway = gateway_process()
     async with bystander(gateway):
         before = gateway.rss()
-        clients = [socket.create_connection(("127.0.0.1", gateway.port), timeout=5) for _ in range(4)]
+        clients = [
+            socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) for _ in range(4)
+        ]
         try:
             for client in clients:
                 client.settimeout(0.2)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from .conftest import RunningGateway, StartGateway
 
@@ -34,6 +36,6 @@ def gateway(module_gateway_process: StartGateway) -> RunningGateway:
     ],
 )
 def test_a_misspelt_parameter_is_named(gateway: RunningGateway, path: str, name: str) -> None:
-    answer = httpx2.get(gateway.url + path, timeout=20)
+    answer = httpx2.get(gateway.url + path, timeout=HANG_SECONDS)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_command")
     assert repr(name) in answer.json()["detail"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.patience import HANG_SECONDS
 from tests.redis_process import RunningRedis, redis_cluster, redis_servers
 
 from .credentials import ENVIRONMENT, SETTINGS, bearer, token
@@ -58,7 +59,7 @@ def ask(node: RunningGateway, path: str, body: bytes | None = None, **headers: s
     headers = {"content-type": "application/json"} | bearer(ROOT) | headers
     request = urllib.request.Request(node.url + path, body, headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=HANG_SECONDS) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as refusal:
         with refusal:
@@ -125,7 +126,7 @@ def do_all_that_nodes_do(one: RunningGateway, two: RunningGateway) -> None:
     # The bus: live messages, and administration.
     lines: list[bytes] = []
     request = urllib.request.Request(f"{two.url}/v1/events?filter=live/%23", headers=bearer(ROOT))
-    with urllib.request.urlopen(request, timeout=10) as events:
+    with urllib.request.urlopen(request, timeout=HANG_SECONDS) as events:
         while not lines or b"subscribed" not in lines[-1]:
             lines.append(events.readline())
         assert ask(one, "/v1/topics/live/a", b'"hello"')[0] == 202
@@ -136,7 +137,7 @@ def do_all_that_nodes_do(one: RunningGateway, two: RunningGateway) -> None:
     assert (status, done["complete"], len(done["nodes"])) == (200, True, 2)
     eve = urllib.request.Request(f"{two.url}/v1/streams", headers=bearer(token("eve", admin=True)))
     with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(eve, timeout=10)
+        urllib.request.urlopen(eve, timeout=HANG_SECONDS)
 
 
 def spoil_log(server: RunningRedis) -> Callable[[], None]:

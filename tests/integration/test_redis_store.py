@@ -15,6 +15,7 @@ from gateway.errors import RateLimited, StoreFull, StreamUnavailable
 from gateway.streams.base import Appended, Dedupe
 from gateway.streams.redis.store import RedisStore
 from tests.integration.store_in_redis import (
+    TIMEOUT,
     fill,
     labels,
     message,
@@ -22,6 +23,7 @@ from tests.integration.store_in_redis import (
     running,
     until,
 )
+from tests.patience import HANG_SECONDS
 from tests.redis_process import redis_servers
 
 if TYPE_CHECKING:
@@ -222,7 +224,7 @@ async def test_figures_that_somebody_overwrote_are_put_right(
 
 async def test_what_is_announced_by_others_ends_nothing(server: RunningRedis, prefix: str) -> None:
     async with running(server.url, prefix) as store:
-        reading = asyncio.create_task(store.read("s", 0, messages=1, wait=10.0))
+        reading = asyncio.create_task(store.read("s", 0, messages=1, wait=60))
         channel = f"{{{prefix}:stream:s}}:news"
         await until(lambda: str(server.call("PUBSUB", "NUMSUB", channel)).endswith("1]"))
         for content in ("", "x", "1-a x", "1-a " + "9" * 5000, "\udcff 1"):
@@ -261,15 +263,18 @@ async def test_a_full_redis_keeps_nothing_and_takes_again_when_there_is_room(
 
 
 async def test_a_server_that_is_no_master_keeps_nothing(server: RunningRedis, prefix: str) -> None:
-    async with running(server.url, prefix) as store:
+    async with (
+        running(server.url, prefix) as store,
+        running(server.url, prefix, timeout=TIMEOUT) as impatient,
+    ):
         await fill(store, "before")
         server.call("REPLICAOF", "127.0.0.1", "1")
         try:
             with pytest.raises(StreamUnavailable):
-                await store.append("s", message("lost"))
+                await impatient.append("s", message("lost"))
         finally:
             server.call("REPLICAOF", "NO", "ONE")
-        await until(lambda: store.available)
+        await until(lambda: store.available and impatient.available)
         assert await fill(store, "after") == [Appended("after", 2)]
 
 
@@ -293,7 +298,7 @@ async def test_scripts_that_the_server_forgets_are_sent_again(server: RunningRed
 
 
 async def test_without_enough_replicas_nothing_is_confirmed(server: RunningRedis, prefix: str) -> None:
-    async with running(server.url, prefix, replicas=1) as store:
+    async with running(server.url, prefix, replicas=1, timeout=TIMEOUT) as store:
         with pytest.raises(StreamUnavailable, match="may have been kept"):
             await store.append("s", message(1), Dedupe("k", b"f"))
     async with running(server.url, prefix) as store:
@@ -330,19 +335,19 @@ async def test_a_redis_that_may_throw_streams_away_is_warned_of(
 async def test_a_reader_hears_what_another_node_appends(server: RunningRedis, prefix: str) -> None:
     async with running(server.url, prefix) as reader, running(server.url, prefix) as writer:
         for number in range(1, 21):
-            reading = asyncio.create_task(reader.read("s", number - 1, messages=10, wait=30))
+            reading = asyncio.create_task(reader.read("s", number - 1, messages=10, wait=60))
             await fill(writer, number)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANG_SECONDS):
                 assert labels(await reading) == [str(number)]
 
 
 async def test_a_reader_hears_it_although_its_connections_are_cut(server: RunningRedis, prefix: str) -> None:
     async with running(server.url, prefix) as reader, running(server.url, prefix) as writer:
         for number in range(1, 6):
-            reading = asyncio.create_task(reader.read("s", number - 1, messages=10, wait=30))
+            reading = asyncio.create_task(reader.read("s", number - 1, messages=10, wait=60))
             server.call("CLIENT", "KILL", "TYPE", "pubsub")
             server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANG_SECONDS):
                 while True:
                     try:
                         await writer.append("s", message(number), Dedupe(str(number), b"f"))
@@ -361,10 +366,10 @@ async def test_a_hundred_readers_take_no_more_connections(server: RunningRedis, 
     names = [StreamConfiguration(f"s{number}", f"s{number}/#") for number in range(100)]
     before = await connections(server)
     async with running(server.url, prefix, *names) as store:
-        readers = [asyncio.create_task(store.read(each.name, 0, messages=10, wait=30)) for each in names]
+        readers = [asyncio.create_task(store.read(each.name, 0, messages=10, wait=60)) for each in names]
         for each in names:
             await store.append(each.name, message(each.name))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             pages = await asyncio.gather(*readers)
         assert [labels(page) for page in pages] == [[each.name] for each in names]
         assert await connections(server) == before + 3
@@ -399,7 +404,7 @@ async def test_a_bound_that_was_lowered_is_reached_in_steps(server: RunningRedis
             await fill(store, *range(first, first + 10_000))
     async with running(server.url, prefix, StreamConfiguration("s", "s/#", max_messages=10)) as store:
         await fill(store, "last")
-        await asyncio.wait_for(first_offset(store, 49_992), 5)
+        await asyncio.wait_for(first_offset(store, 49_992), HANG_SECONDS)
 
 
 async def first_offset(store: RedisStore, wanted: int) -> None:

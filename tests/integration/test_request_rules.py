@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -62,7 +64,7 @@ async def listener(direct: RunningGateway) -> AsyncIterator[ClientConnection]:
 
 def exchange(gateway: RunningGateway, request: str | bytes) -> bytes:
     """The first answer, and all that comes until the gateway ends the connection or has answered a 101."""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) as connection:
         connection.sendall(request.encode("latin-1") if isinstance(request, str) else request)
         answer = b""
         while not answer.startswith(b"HTTP/1.1 101"):
@@ -185,7 +187,7 @@ async def test_no_trailer_is_a_header(direct, listener) -> None:
 
 
 async def test_a_trailer_that_comes_late_is_no_header_either(direct, listener) -> None:
-    with socket.create_connection(("127.0.0.1", direct.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", direct.port), timeout=HANG_SECONDS) as connection:
         head = f"{PUBLISH}Host: localhost\r\n{JSON}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
         for part in (head, "1\r\n1\r\n", "0\r\nGateway-Key: evil\r\n", "\r\n"):
             connection.sendall(part.encode())
@@ -239,7 +241,7 @@ async def test_a_request_that_asks_for_another_protocol_is_served_with_its_body(
         assert message["data"] == 42
         assert "key" not in message
     split = (head + fields + bodies[0]).encode()
-    with socket.create_connection(("127.0.0.1", direct.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", direct.port), timeout=HANG_SECONDS) as connection:
         connection.sendall(split[:-1])
         connection.sendall(split[-1:])
         assert connection.recv(65536).startswith(b"HTTP/1.1 202")
@@ -251,7 +253,7 @@ def test_an_expectation_is_one_of_http_1_1_only(direct) -> None:
     assert exchange(direct, PUBLISH + fields).startswith((b"HTTP/1.1 100", b"HTTP/1.1 202"))
     assert exchange(direct, PUBLISH.replace("1.1", "1.0") + fields).startswith(b"HTTP/1.1 202")
     waiting = (PUBLISH + fields)[:-1].encode()
-    with socket.create_connection(("127.0.0.1", direct.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", direct.port), timeout=HANG_SECONDS) as connection:
         connection.sendall(waiting)
         assert connection.recv(65536).startswith(b"HTTP/1.1 100")
         connection.sendall(b"1")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 from .credentials import ENVIRONMENT, SETTINGS, token
 from .raw_client import until
 from .test_request_rules import exchange
@@ -130,7 +132,7 @@ async def test_the_words_of_redis_are_for_the_log_and_not_for_clients(
         f'[redis]\nurl = "{redis_server.url}"\n[[streams]]\nname = "s"\nfilter = "s/#"\n'
     )
     redis_server.call("SET", "{gateway:stream:s}:log", "x")
-    async with httpx2.AsyncClient(base_url=gateway.url, timeout=20) as http:
+    async with httpx2.AsyncClient(base_url=gateway.url, timeout=HANG_SECONDS) as http:
         one = await http.post("/v1/topics/s/a", json=1)
         several = await http.post("/v1/publish", json=[{"topic": "s/a", "data": 1}])
         read = await http.get("/v1/streams/s/messages")

@@ -8,6 +8,8 @@ from contextlib import ExitStack, suppress
 import pytest
 from websockets.sync.client import connect
 
+from tests.patience import HANG_SECONDS
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -23,17 +25,17 @@ def subscribe(gateway):
 
         def open_subscriber(topic_filter):
             websocket = stack.enter_context(connect(gateway.ws_url))
-            assert json.loads(websocket.recv(timeout=5))["op"] == "welcome"
+            assert json.loads(websocket.recv(timeout=HANG_SECONDS))["op"] == "welcome"
             websocket.send(json.dumps({"op": "subscribe", "filter": topic_filter}))
-            assert json.loads(websocket.recv(timeout=5))["op"] == "subscribed"
-            return lambda: json.loads(websocket.recv(timeout=10))
+            assert json.loads(websocket.recv(timeout=HANG_SECONDS))["op"] == "subscribed"
+            return lambda: json.loads(websocket.recv(timeout=HANG_SECONDS))
 
         yield open_subscriber
 
 
 def exchange(gateway, request: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send bytes as they are and read one response."""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) as sock:
         sock.sendall(request)
         response = http.client.HTTPResponse(sock, method="POST")
         response.begin()
@@ -122,7 +124,7 @@ def test_a_declared_length_over_the_bound_is_refused_before_it_is_sent(gateway):
 def test_ten_megabytes_are_refused_and_cost_no_memory(gateway):
     before = gateway.rss()
     for _ in range(3):
-        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
         connection.request("POST", "/v1/topics/t", body=b"x" * 10_000_000)
         response = connection.getresponse()
         assert response.status == 413
@@ -135,7 +137,7 @@ def test_ten_megabytes_are_refused_and_cost_no_memory(gateway):
 
 
 def test_an_endless_body_is_cut_off(gateway):
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) as sock:
         sock.sendall(b"POST /v1/topics/t HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
         taken = 0
@@ -147,7 +149,7 @@ def test_an_endless_body_is_cut_off(gateway):
 
 
 def test_a_client_that_hangs_up_in_mid_body_leaves_no_trace(gateway):
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) as sock:
         sock.sendall(post("/v1/topics/t", b"x" * 100)[:-50])
     assert exchange(gateway, post("/v1/topics/t"))[0] == 202  # no traceback: the fixture looks
 
@@ -207,7 +209,7 @@ def test_a_long_stream_of_lines_is_published_in_bounded_memory(gateway):
 
 def test_lines_are_published_as_they_arrive(gateway, subscribe):
     receive = subscribe("live")
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) as sock:
         head = "POST /v1/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
         sock.sendall(head.encode() + b"Content-Type: application/x-ndjson\r\n\r\n")
         line = b'{"topic":"live","data":1}\n'

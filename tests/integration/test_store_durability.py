@@ -22,6 +22,7 @@ import pytest
 
 from gateway.streams.sqlite.store import SqliteStore
 from tests.integration.store_process import LIMITS, STREAM, kept
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -355,7 +356,9 @@ JSON = {"Content-Type": "application/json"}
 
 def ask(url: str, body: bytes | None = None) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, JSON), timeout=10) as response:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, body, JSON), timeout=HANG_SECONDS
+        ) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as refusal:
         with refusal:

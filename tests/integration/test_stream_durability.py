@@ -14,6 +14,8 @@ from anyio import to_thread
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -60,7 +62,7 @@ class Ledger:
 
 async def over_http(gateway: RunningGateway, ledger: Ledger, enough: Callable[[], bool]) -> None:
     """Publish arrays, one after the other, until enough was answered or the node is gone."""
-    async with httpx2.AsyncClient(base_url=gateway.url, timeout=10) as client:
+    async with httpx2.AsyncClient(base_url=gateway.url, timeout=HANG_SECONDS) as client:
         while not enough():
             items = ledger.items(BATCH)
             try:
@@ -112,7 +114,7 @@ def read_all(gateway: RunningGateway) -> tuple[set[str], list[dict[str, Any]]]:
     messages: list[dict[str, Any]] = []
     epochs, path = set(), "/v1/streams/kept/messages?limit=1000"
     while True:
-        with urllib.request.urlopen(gateway.url + path, timeout=10) as response:
+        with urllib.request.urlopen(gateway.url + path, timeout=HANG_SECONDS) as response:
             page = json.load(response)
         epochs.add(page["epoch"])
         assert "gap" not in page

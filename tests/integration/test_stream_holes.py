@@ -12,6 +12,8 @@ import httpx2
 from anyio import to_thread
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -40,7 +42,7 @@ async def client(node: RunningGateway) -> AsyncIterator[ClientConnection]:
 
 
 async def take(websocket: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         answer: dict[str, Any] = json.loads(await websocket.recv())
         return answer
 
@@ -63,13 +65,13 @@ def told(frames: list[dict[str, Any]]) -> list[int | tuple[int, int]]:
 
 
 async def publish(node: RunningGateway, count: int, topic: str = "orders/a") -> None:
-    async with httpx2.AsyncClient(timeout=10) as http:
+    async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
         items = [{"topic": topic, "data": number} for number in range(count)]
         assert (await http.post(f"{node.url}/v1/publish", json=items)).status_code == 200
 
 
 async def get(node: RunningGateway, path: str) -> Any:
-    async with httpx2.AsyncClient(timeout=20) as http:
+    async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
         return (await http.get(node.url + path)).json()
 
 

@@ -11,6 +11,8 @@ import httpx2
 from anyio import to_thread
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -29,7 +31,7 @@ async def client(node: RunningGateway) -> AsyncIterator[ClientConnection]:
 
 
 async def take(websocket: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         answer: dict[str, Any] = json.loads(await websocket.recv())
         return answer
 
@@ -40,7 +42,7 @@ async def say(websocket: ClientConnection, **command: Any) -> dict[str, Any]:
 
 
 async def publish(node: RunningGateway, count: int) -> list[int]:
-    async with httpx2.AsyncClient(timeout=10) as http:
+    async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
         items = [{"topic": "orders/a", "data": number} for number in range(count)]
         results = (await http.post(f"{node.url}/v1/publish", json=items)).json()["results"]
     return [result["offset"] for result in results]
@@ -90,7 +92,7 @@ async def test_a_narrowed_or_split_stream_is_not_recovered_in_full(
     async with client(node) as websocket:
         whole = await say(websocket, op="subscribe", filter="a/#")
         part = await say(websocket, op="subscribe", filter="a/y/#")
-    async with httpx2.AsyncClient(timeout=10) as http:
+    async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
         for topic in ("a/x/1", "a/y/1"):
             assert (await http.post(f"{node.url}/v1/topics/{topic}", json=1)).status_code == 201
     await to_thread.run_sync(node.stop)
@@ -105,7 +107,7 @@ async def test_a_narrowed_or_split_stream_is_not_recovered_in_full(
         # Nothing was stored in the other half yet: all that there is comes.
         assert (await say(websocket, op="subscribe", filter="a/#", resume=whole["positions"]))["recovered"]
         assert [(await take(websocket))["topic"] for _ in range(2)] == ["a/x/1", "a/y/1"]
-    async with httpx2.AsyncClient(timeout=10) as http:
+    async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
         assert (await http.post(f"{node.url}/v1/topics/a/y/2", json=1)).status_code == 201
     async with client(node) as websocket:
         again = await say(websocket, op="subscribe", filter="a/#", resume=whole["positions"])

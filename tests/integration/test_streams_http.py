@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,14 +35,14 @@ max_messages = 3
 
 
 def get(gateway: RunningGateway, path: str) -> Any:
-    with urllib.request.urlopen(gateway.url + path, timeout=10) as response:
+    with urllib.request.urlopen(gateway.url + path, timeout=HANG_SECONDS) as response:
         return json.load(response)
 
 
 def publish(gateway: RunningGateway, topic: str, body: bytes = b"1", **headers: str) -> tuple[int, Any]:
     request = urllib.request.Request(f"{gateway.url}/v1/topics/{topic}", body, headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=HANG_SECONDS) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as refusal:
         with refusal:
@@ -133,7 +134,7 @@ def test_a_file_that_is_no_store_is_refused_in_one_line_and_left_alone(tmp_path:
 
 
 def test_a_reader_that_waits_does_not_hold_up_the_end(gateway_process: StartGateway) -> None:
-    gateway = gateway_process('[server]\ndrain_seconds = 20\n[store]\nurl = "memory:"\n' + SETTINGS)
+    gateway = gateway_process('[server]\ndrain_seconds = 300\n[store]\nurl = "memory:"\n' + SETTINGS)
     path = f"{gateway.url}/v1/streams/orders/messages?from=new&wait=30"
     command = [
         sys.executable,
@@ -145,8 +146,8 @@ def test_a_reader_that_waits_does_not_hold_up_the_end(gateway_process: StartGate
             while gateway.metric("gateway_store_readers_waiting") < 1:
                 assert reader.poll() is None
             gateway.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]  # it runs
-            answer = json.loads(reader.communicate(timeout=15)[0])
+            answer = json.loads(reader.communicate(timeout=HANG_SECONDS)[0])
         finally:
             reader.kill()
     assert (answer["messages"], answer["next"]) == ([], 1)
-    assert gateway.wait(10) == 0
+    assert gateway.wait() == 0

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,14 +32,14 @@ def nodes(module_gateway_process: StartGateway, module_redis_server: RunningRedi
 def ask(node: RunningGateway, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
     request = urllib.request.Request(node.url + path, body, headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=HANG_SECONDS) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as refusal:
         with refusal:
             return refusal.code, json.load(refusal)
 
 
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = HANG_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -67,7 +69,7 @@ def test_an_idempotency_key_holds_on_every_node(nodes: list[RunningGateway]) -> 
 def test_who_waits_on_one_node_hears_of_what_another_stores(nodes: list[RunningGateway]) -> None:
     one, other = nodes
     pages: list[Any] = []
-    path = "/v1/streams/orders/messages?from=new&wait=9"
+    path = "/v1/streams/orders/messages?from=new&wait=30"
     reader = threading.Thread(target=lambda: pages.append(ask(other, path)[1]))
     reader.start()
     until(lambda: other.metric("gateway_store_readers_waiting") == 1)

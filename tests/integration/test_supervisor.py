@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 from .process_tree import children, wait_for, wait_until_gone
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ class Running:
         return self.output.read_text("utf-8")
 
     def ends_with(self, code: int) -> None:
-        assert self.process.wait(20) == code, self.said()
+        assert self.process.wait(HANG_SECONDS) == code, self.said()
 
 
 @pytest.fixture

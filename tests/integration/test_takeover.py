@@ -22,6 +22,7 @@ from gateway.transports.websocket.connection import EXTENSION
 from gateway.transports.websocket.limits import ConnectionPolicy
 from gateway.transports.websocket.protocol import LeanWebSocketProtocol
 from gateway.transports.websocket.takeover_offer import websocket_protocol
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -71,7 +72,7 @@ class Recorder:
         self.connection.close(1012, "restart")
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(condition: Callable[[], object], seconds: float = HANG_SECONDS) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for is in code that has no event for it
             await asyncio.sleep(0.001)
@@ -137,7 +138,7 @@ async def running(policy: ConnectionPolicy | None = None) -> AsyncIterator[Node]
         yield node
     finally:
         node.server.should_exit = True
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(HANG_SECONDS):
             await serving
 
 
@@ -373,7 +374,7 @@ async def test_a_client_that_reads_nothing_is_cut_off_after_close() -> None:
         assert session.writable == [False]
         assert session.connection.buffered_bytes() > 16 * 1024
         session.connection.close(4408, "slow consumer")
-        await until(lambda: session.closed, 5)
+        await until(lambda: session.closed)
         assert session.closed == [(4408, "slow consumer")]
         assert session.writable == [False]
         writer.transport.abort()

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
 
 from tests.certificates import make_certificate, make_pair, put
+from tests.patience import HANG_SECONDS
 
 from .conftest import RunningGateway
 from .process_tree import children, command_line, wait_for
@@ -42,7 +43,7 @@ def trusting() -> ssl.SSLContext:
 def name_shown(gateway: RunningGateway) -> str:
     """The name in the certificate that a new connection gets."""
     with (
-        socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) as plain,
         trusting().wrap_socket(plain) as tls,
     ):
         encoded = tls.getpeercert(binary_form=True)
@@ -94,7 +95,7 @@ async def test_sighup_has_the_files_looked_at(tls_gateway, tmp_path) -> None:
 def test_old_protocols_and_plain_http_get_nothing(tls_gateway, tmp_path) -> None:
     make_certificate(tmp_path, "only")
     gateway = tls_gateway(settings(tmp_path))
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) as plain:
         plain.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert b"HTTP/1.1 200" not in plain.recv(4096)
     context = trusting()
@@ -102,7 +103,7 @@ def test_old_protocols_and_plain_http_get_nothing(tls_gateway, tmp_path) -> None
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
-        socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) as plain,
         pytest.raises(ssl.SSLError),
     ):
         context.wrap_socket(plain)
@@ -152,7 +153,7 @@ def test_its_end_is_a_metric_and_an_expired_one_is_told(tls_gateway, tmp_path) -
 def test_a_handshake_that_is_not_finished_is_cut(tls_gateway, tmp_path) -> None:
     make_certificate(tmp_path, "only")
     gateway = tls_gateway('limits.tls_handshake_timeout = "1s"\n' + settings(tmp_path))
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as plain:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) as plain:
         plain.sendall(b"\x16\x03\x01")  # the begin of a ClientHello
         with suppress(ConnectionResetError):
             assert plain.recv(1) == b""

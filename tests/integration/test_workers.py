@@ -25,6 +25,7 @@ from anyio import to_thread
 from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.client import Backoff, Client, Message
+from tests.patience import HANG_SECONDS
 
 from .process_tree import children, command_line, is_running, wait_for, wait_until_gone
 
@@ -80,7 +81,7 @@ async def one_client_per_worker(
 
 async def ask(websocket: ClientConnection, **command: Any) -> dict[str, Any]:
     await websocket.send(json.dumps(command | {"ref": 1}))
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_SECONDS):
         reply: dict[str, Any] = json.loads(await websocket.recv())
     assert reply.get("ref") == 1, reply
     return reply
@@ -88,7 +89,7 @@ async def ask(websocket: ClientConnection, **command: Any) -> dict[str, Any]:
 
 async def subscribed(websocket: ClientConnection, topic_filter: str) -> None:
     """Subscribe; again while the bus is away."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_SECONDS):
         while (await ask(websocket, op="subscribe", filter=topic_filter))["op"] != "subscribed":
             await anyio.lowlevel.checkpoint()
 
@@ -137,7 +138,7 @@ async def test_killed_workers_are_replaced_and_their_clients_come_back(gateway: 
         for victim in workers(gateway):
             os.kill(victim, signal.SIGKILL)
             await to_thread.run_sync(replaced, gateway, victim)
-        with anyio.fail_after(20):
+        with anyio.fail_after(HANG_SECONDS):
             for subscription in watching:
                 await next_message(subscription, gateway)
         assert all(each.statistics().connects >= 2 for each in library)
@@ -209,7 +210,7 @@ async def test_the_private_redis_is_replaced_too(gateway: RunningGateway) -> Non
         os.kill(before, signal.SIGKILL)
         await to_thread.run_sync(wait_for, lambda: any(pid != before for pid in redis_processes(gateway)))
         await to_thread.run_sync(wait_for, lambda: publishes(gateway))
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANG_SECONDS):
             while json.loads(await clients[0].recv())["op"] != "message":
                 pass
 
@@ -267,7 +268,7 @@ async def test_sigterm_to_all_processes_at_once_drains_too(gateway_process: Star
         for pid in (redis, *family, gateway.pid):
             os.kill(pid, signal.SIGTERM)
         for websocket in clients:
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANG_SECONDS):
                 assert [json.loads(each)["op"] async for each in websocket] == ["goaway"]
     assert await to_thread.run_sync(gateway.wait) == 0
     assert "private Redis" not in gateway.output()
@@ -298,7 +299,7 @@ async def test_sighup_drops_nobody(gateway_process: StartGateway, workers: int) 
         gateway.terminate()
         gateway.process.send_signal(signal.SIGHUP)
         for websocket in clients:
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANG_SECONDS):
                 assert [json.loads(each)["op"] async for each in websocket] == ["goaway"]
     assert await to_thread.run_sync(gateway.wait) == 0
 
@@ -319,7 +320,7 @@ async def test_ctrl_c_says_goodbye_to_the_clients_of_every_worker(
         assert json.loads(await other.recv())["id"] == published
         gateway.process.send_signal(signal.SIGINT)
         for websocket in clients.values():
-            with anyio.fail_after(10):
+            with anyio.fail_after(HANG_SECONDS):
                 assert [json.loads(each)["op"] async for each in websocket] == ["goaway"]
             assert websocket.close_code == 1001
     assert await to_thread.run_sync(gateway.wait) == 0
@@ -332,7 +333,7 @@ async def test_nothing_outlives_the_first_process(gateway_process: StartGateway)
     async with connect(gateway.ws_url) as websocket:
         assert json.loads(await websocket.recv())["op"] == "welcome"
         gateway.kill()
-        with anyio.fail_after(10):
+        with anyio.fail_after(HANG_SECONDS):
             assert json.loads(await websocket.recv())["op"] == "goaway"
     await to_thread.run_sync(wait_until_gone, family)
     assert not directory.exists()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -100,7 +102,7 @@ class RunningEcho:
 
     def connect(self, *, receive_buffer: int = 0) -> RawClient:
         client = socket.socket()
-        client.settimeout(10)
+        client.settimeout(HANG_SECONDS)
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         client.connect(("127.0.0.1", self.port))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -180,7 +182,7 @@ def test_shutdown_does_not_wait_for_a_client_that_reads_nothing(echo: Echo, mode
 
     server.process.send_signal(signal.SIGTERM)
 
-    server.process.wait(timeout=10)
+    server.process.wait(timeout=HANG_SECONDS)
 
 
 # Behind the handshake

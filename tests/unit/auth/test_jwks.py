@@ -14,6 +14,7 @@ from gateway.auth.claims import Expected
 from gateway.auth.jwks import ASKED_AT_ONCE, ASKED_SECONDS, Jwks
 from gateway.auth.jwt_keys import JwtKey, secret_key
 from gateway.errors import Unauthenticated, Unavailable
+from tests.patience import HANG_SECONDS
 
 from .tokens import NOW, SECRET, claims, forged, jwk, key_of, token
 
@@ -71,7 +72,7 @@ async def running(issuer: Issuer, clock: Callable[[], float]) -> AsyncIterator[J
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110 - the condition is another part's, which has no event for it
             await anyio.sleep(0.001)
 

@@ -18,6 +18,7 @@ from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.delivery import DeliveryService
 from gateway.engine.following.following import Following
 from gateway.engine.subscribing import SubscribeService
+from tests.patience import HANG_SECONDS
 
 from .model_client import ENCODER
 from .model_store import ModelStore
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 async def until(condition) -> None:
     """Let everything else run until ``condition`` holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110 - what is awaited has no event of its own
             await asyncio.sleep(0)
 

@@ -18,6 +18,7 @@ from gateway.http_api.authentication import request_authenticator
 from gateway.http_api.problems import exception_handlers
 from gateway.http_api.streams import StreamRoutes
 from gateway.streams.memory import MemoryStore
+from tests.patience import HANG_SECONDS
 from tests.unit.lasting import lasting_requests
 
 STREAMS = StreamMap(
@@ -176,7 +177,7 @@ async def test_a_long_poll_is_answered_as_soon_as_there_is_something(door):
     async def poll():
         pages.append(await door.get(from_="new", wait=30, filter="orders/b"))
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(poll)
             await anyio.wait_all_tasks_blocked()
@@ -205,7 +206,7 @@ async def test_a_read_ends_when_its_client_has_gone(door, query):
         "raw_path": b"/v1/streams/orders/messages", "query_string": query, "headers": [],
         "root_path": "", "scheme": "http", "server": ("gateway.test", 80), "client": ("192.0.2.1", 1),
     }  # fmt: skip
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(door.app, scope, receive, send)
             await anyio.wait_all_tasks_blocked()

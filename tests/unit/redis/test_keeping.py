@@ -12,6 +12,7 @@ from gateway.core.timing.backoff import Backoff
 from gateway.errors import BusUnavailable, RedisUnavailable, StreamUnavailable
 from gateway.redis.keeping import keep_all, keep_connected
 from gateway.supervision import Supervision
+from tests.patience import HANG_SECONDS
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ async def test_all_are_kept_at_a_time_and_end_together() -> None:
     keeping = asyncio.create_task(
         keep_all(Supervision(), a=lambda: for_ever(running, "a"), b=lambda: for_ever(running, "b"))
     )
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         while running != {"a", "b"}:  # noqa: ASYNC110 - turns of the loop are what is waited for
             await asyncio.sleep(0)
     keeping.cancel()

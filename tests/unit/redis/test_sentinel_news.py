@@ -11,6 +11,7 @@ from gateway.errors import RedisUnavailable
 from gateway.redis.sentinel_news import concerns
 from gateway.redis.servers import Address, servers_of
 from tests.integration.scripted_sentinel import ScriptedSentinel, scripted_sentinel
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ async def test_who_tells_of_a_new_master_is_asked_first(
     changed = asyncio.Event()
     watching = asyncio.create_task(servers.watch(changed.set))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while not (one._listeners and other._listeners):  # noqa: ASYNC110 - threads of their own
                 await asyncio.sleep(0.01)
             assert await servers.locate([b"k"]) == {Address("127.0.0.1", 1001): [0]}
@@ -69,7 +70,7 @@ async def test_after_a_break_it_is_listened_to_again_and_asked(sentinels: list[S
     changed = asyncio.Event()
     watching = asyncio.create_task(servers.watch(changed.set))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             for _ in range(2):
                 await changed.wait()
                 changed.clear()

@@ -12,6 +12,7 @@ import pytest
 from gateway.app.node import Gateway
 from gateway.auth.api_keys import new_key
 from gateway.settings import Settings
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -73,7 +74,7 @@ async def test_a_websocket_that_is_accepted_meanwhile_is_closed(gateway: Gateway
         if message["type"] == "websocket.close":
             closed.set()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_SECONDS):
         await gateway.asgi(scope("websocket", "/v1/ws", scheme="ws", subprotocols=[]), receive, send)
     assert sent[-1]["type"] == "websocket.close"
     assert sent[-1]["code"] == 4403
@@ -99,7 +100,7 @@ async def answer(
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_SECONDS):
         await gateway.asgi(asked, receive, send)
     body = b"".join(message.get("body", b"") for message in sent[1:])
     return sent[0]["status"], orjson.loads(body)

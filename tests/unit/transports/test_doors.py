@@ -22,6 +22,7 @@ from gateway.settings import Settings
 from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.server.console import console_routes
 from gateway.transports.websocket.session import WebSocketSession
+from tests.patience import HANG_SECONDS
 
 from .recording_connection import RecordingConnection
 
@@ -158,7 +159,7 @@ async def test_a_route_opens_to_its_grant_alone(
 ) -> None:
     door = ROUTES[method, path]
     key = "gw_wrong" if who == "wrong" else KEYS[who][0] if who else None
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_SECONDS):
         asked = "HEAD" if door.endless and who in door.allowed else method
         response = await ask(gateway, asked, door, key)
     if door.public or who in door.allowed:

@@ -9,6 +9,7 @@ import pytest
 from gateway.app.arguments import dead_peer_seconds
 from gateway.settings import Settings
 from gateway.transports.server.server import listen, reserve
+from tests.patience import HANG_SECONDS
 
 
 def close(*groups: list[socket.socket]) -> None:
@@ -60,7 +61,7 @@ def test_every_address_is_every_address_of_ipv4_too(shared: bool) -> None:
     listening = listen("::", reserved[0].getsockname()[1] if shared else 0, shared=shared)
     port = listening[0].getsockname()[1]
     for host in ("127.0.0.1", "::1"):
-        socket.create_connection((host, port), timeout=5).close()
+        socket.create_connection((host, port), timeout=HANG_SECONDS).close()
     with pytest.raises(OSError, match="in use"):
         listen("127.0.0.1", port)
     close(reserved, listening)
@@ -69,7 +70,7 @@ def test_every_address_is_every_address_of_ipv4_too(shared: bool) -> None:
 def test_one_address_of_ipv6_takes_no_ipv4() -> None:
     listening = listen("::1", 0)
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", listening[0].getsockname()[1]), timeout=5)
+        socket.create_connection(("127.0.0.1", listening[0].getsockname()[1]), timeout=HANG_SECONDS)
     close(listening)
 
 

@@ -19,6 +19,7 @@ from gateway.core.timing.backoff import Backoff
 from gateway.errors import BusUnavailable, RedisUnavailable
 from gateway.redis.servers import Address
 from gateway.redis.wire import Moved
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -88,7 +89,7 @@ async def links(*servers: Server) -> AsyncIterator[tuple[PublishBudget, list[Pub
     ]
     running = [asyncio.create_task(each.run()) for each in made]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             yield outgoing, made
     finally:
         for task in running:

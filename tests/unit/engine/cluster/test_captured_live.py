@@ -15,6 +15,7 @@ from gateway.core.streams.configuration import StreamConfiguration, StreamMap
 from gateway.engine.appending import Appender, Receipt
 from gateway.engine.cluster.captured_live import CapturedLive
 from gateway.errors import BusUnavailable, GatewayError, RateLimited
+from tests.patience import HANG_SECONDS
 from tests.unit.engine.scripted_store import ScriptedStore
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ async def test_a_bus_that_is_away_is_asked_again(
     await turns()
     assert told == []
     bus.refusal = None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         while not told:  # noqa: ASYNC110 - turns of the loop are what is waited for
             await asyncio.sleep(0)
     assert bus.interests == {"a/#", "b/+"}

@@ -18,6 +18,7 @@ from gateway.engine.following import reading
 from gateway.engine.following.reading import Missed, Query, Reading, StreamReader
 from gateway.errors import NotFound, StreamUnavailable, TooMany
 from gateway.streams.memory import MemoryStore
+from tests.patience import HANG_SECONDS
 from tests.unit.engine.model_store import ModelStore
 
 EARLIEST = Start(StartKind.EARLIEST)
@@ -160,7 +161,7 @@ async def test_an_offset_beyond_the_end_of_its_epoch_is_another_log(short: Log) 
 async def test_waiting_ends_with_the_first_message_that_matches(log: Log) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(log.append, "s/b", "s/a")
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG_SECONDS):
             found = await log.read(NEW, "s/a", wait=30)
     assert (offsets(found), found.next) == ([2], 3)
 
@@ -176,7 +177,7 @@ async def test_who_waits_is_told_of_a_new_epoch(log: Log) -> None:
     old = (await log.read()).bounds.epoch
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(log.store.raise_epoch, "s", Position(old, 9))
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG_SECONDS):
             found = await log.read(NEW, wait=30)
     assert (offsets(found), found.missed) == ([1], Missed("epoch"))
     assert found.bounds.epoch != old
@@ -190,7 +191,7 @@ async def test_nobody_waits_when_the_node_ends(log: Log) -> None:
             log.reader.end()
 
         tasks.start_soon(end)
-        with anyio.fail_after(5):
+        with anyio.fail_after(HANG_SECONDS):
             found = await log.read(NEW, wait=30)
             assert (offsets(found), found.next) == ([], 1)
             assert offsets(await log.read(NEW, wait=30)) == []
@@ -199,7 +200,7 @@ async def test_nobody_waits_when_the_node_ends(log: Log) -> None:
 async def test_no_more_may_wait_than_that() -> None:
     log = Log(most_waiting=1)
     await log.store.start()
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG_SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: log.read(NEW, wait=30))
             await asyncio.sleep(0)
@@ -231,7 +232,7 @@ async def test_of_many_that_come_at_once_no_more_may_wait_than_that(
         except TooMany as error:
             refused.append(error)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG_SECONDS):
         async with anyio.create_task_group() as tasks:
             for number in range(5):
                 tasks.start_soon(read, str(number))
@@ -253,7 +254,7 @@ async def test_nobody_takes_all_the_places_to_wait() -> None:
         except TooMany:
             refused[reader] += 1
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG_SECONDS):
         async with anyio.create_task_group() as tasks:
             for reader, times in (("greedy", 20), ("second", 20), *((f"late {n}", 1) for n in range(3))):
                 for _ in range(times):
@@ -341,7 +342,7 @@ async def test_a_hole_is_told_before_what_follows_it_one_to_an_answer() -> None:
 
 async def test_who_waits_at_the_end_is_told_of_a_hole_there_at_once() -> None:
     log = Holed(5, 4, 5)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         told = await log.read(4, wait=60)
     assert (offsets(told), told.missed, told.next) == ([], Missed("trimmed", 4, 5), 6)
 

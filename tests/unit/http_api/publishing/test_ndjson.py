@@ -18,6 +18,7 @@ from gateway.engine.publishing import PublishService
 from gateway.errors import BusUnavailable
 from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.publishing.ndjson import LineStream
+from tests.patience import HANG_SECONDS
 from tests.unit.lasting import lasting_requests
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ async def test_lines_are_published_while_earlier_ones_wait_for_their_answers(rem
 
     running = asyncio.create_task(stream_to(bus).run(pieces()))
     size = len(LINE.strip())
-    with anyio.fail_after(60):
+    with anyio.fail_after(3 * HANG_SECONDS):
         while len(bus.published) * size <= 512 * 1024:
             await turns(10)
     await turns(400)
@@ -69,7 +70,7 @@ async def test_a_line_that_failed_stops_the_stream_before_its_next_piece(remote_
         await turns(3)
         yield LINE
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(HANG_SECONDS):
         summary = await stream_to(bus).run(pieces())
     assert (summary["accepted"], summary["failed"], summary["stopped_at"]) == (0, 1, 1)
     assert len(bus.published) == 1
@@ -84,7 +85,7 @@ async def test_answers_that_fail_when_the_sender_has_gone_are_not_logged(remote_
         yield LINE * 3
         raise ConnectionResetError
 
-    with pytest.raises(ConnectionResetError), anyio.fail_after(10):
+    with pytest.raises(ConnectionResetError), anyio.fail_after(HANG_SECONDS):
         await stream_to(bus).run(pieces())
     bus.settle(BusUnavailable("gone"))
     await turns(3)

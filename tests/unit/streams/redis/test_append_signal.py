@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.streams.redis.append_signal import AppendSignal
+from tests.patience import HANG_SECONDS
 
 
 async def test_a_ring_wakes_everybody_who_waits() -> None:
@@ -13,7 +14,7 @@ async def test_a_ring_wakes_everybody_who_waits() -> None:
     await asyncio.sleep(0)
     assert bell.waiting == 3
     bell.ring()
-    await asyncio.wait_for(asyncio.gather(*waiters), 5)
+    await asyncio.wait_for(asyncio.gather(*waiters), HANG_SECONDS)
     assert bell.waiting == 0
 
 
@@ -21,7 +22,7 @@ async def test_a_ring_since_the_last_look_is_not_waited_for() -> None:
     bell = AppendSignal()
     looked = bell.rings
     bell.ring()
-    await asyncio.wait_for(bell.wait(looked, 60), 5)
+    await asyncio.wait_for(bell.wait(looked, 60), HANG_SECONDS)
 
 
 async def test_what_is_told_rings_only_when_it_is_news() -> None:

@@ -16,6 +16,7 @@ from gateway.streams.base import Appended, Dedupe
 from gateway.streams.redis.batch import AppendBudget
 from gateway.streams.redis.lane import LogQueue
 from gateway.streams.redis.log import RedisLog
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from gateway.streams.redis.batch import AppendBatch
@@ -151,7 +152,7 @@ async def test_what_was_not_done_goes_again_before_all_others(lane: LogQueue, li
     batch, _ = link.take()
     second = lane.append(message(2), None)
     batch.again()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         while not link.calls:  # noqa: ASYNC110 - what it waits for has no event
             await asyncio.sleep(0.001)
     again, items = link.take()

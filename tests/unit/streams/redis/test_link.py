@@ -14,6 +14,7 @@ from gateway.redis.servers import Address
 from gateway.redis.wire import CommandRefused
 from gateway.streams.redis.link import CallLink
 from gateway.streams.redis.scripts import READ, Script
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -101,7 +102,7 @@ async def running(server: Server, *calls: Call, **more: Any) -> AsyncIterator[Ca
         link.submit(call)
     task = asyncio.create_task(link.run())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             while not all(call.fate for call in calls if not call.over):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0)
         yield link
@@ -148,7 +149,7 @@ async def test_a_server_that_is_no_master_is_left() -> None:
     server = Server(a=[CommandRefused("it is a replica", "READONLY")])
     async with running(server, *calls):
         assert [call.fate for call in calls] == [["again"], ["b"]]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             while server.connected < 2:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0)
 

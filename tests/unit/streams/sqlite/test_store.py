@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +15,7 @@ from gateway.errors import RateLimited, StoreFull, StreamUnavailable
 from gateway.streams.base import Appended, Dedupe
 from gateway.streams.limits import StoreLimits
 from gateway.streams.sqlite.store import SqliteStore
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -119,9 +120,13 @@ async def test_a_disk_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> 
                 with pytest.raises(StreamUnavailable, match="may have been kept"):
                     await each
             assert not store.statistics().connected
-        assert (await store.append("s", message(3))).offset in (1, 2, 3)
+            assert store.statistics().failed == 2
+        while True:
+            with suppress(StreamUnavailable):  # a disk may take longer than it is waited for here
+                await store.append("s", message(3), Dedupe("k", b"f"))
+                break
         assert store.statistics().connected
-        assert store.statistics().failed == 2
+        assert [each.id for each in (await store.read("s", 0, messages=10)).publications].count("m3") == 1
 
 
 async def test_what_was_accepted_is_finished_as_the_store_stops(tmp_path: Path) -> None:
@@ -167,7 +172,7 @@ async def test_a_store_without_room_notices_by_itself_when_there_is_some(tmp_pat
         with pytest.raises(StoreFull):
             await store.append("s", message(1, 200_000))
         await allow_pages(store, 10_000)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             while not store.statistics().connected:  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.002)
 
@@ -180,7 +185,7 @@ async def test_a_database_replaced_while_it_is_used_begins_new_epochs(tmp_path: 
         await asyncio.sleep(0)
         (tmp_path / "streams.db").unlink()
         (tmp_path / "streams.db-wal").unlink()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             page = await reader
         assert (page.bounds.epoch != old.epoch, page.bounds.last) == (True, 0)
         assert (await store.append("s", message(2))).offset == 1
@@ -197,7 +202,7 @@ async def test_much_that_is_too_old_goes_in_bounded_steps(tmp_path: Path) -> Non
         )
         commits = store.statistics().commits
         now = 10_000
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while (await store.bounds("s")).first <= 5000 or store._writing._writer._logs["s"].keys:  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
         assert store.statistics().commits - commits >= 5

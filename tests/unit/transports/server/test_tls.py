@@ -12,6 +12,7 @@ from gateway.transports.server import tls
 from gateway.transports.server.tls import Certificate, UnusableCertificate
 from gateway.transports.server.tls_pair import Validity
 from tests.certificates import DAY, make_certificate, make_pair, put
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -114,7 +115,7 @@ async def until_looked(certificate: Certificate, monkeypatch: pytest.MonkeyPatch
         return renewed()
 
     monkeypatch.setattr(certificate, "_renewed", look)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while looks < 3:  # noqa: ASYNC110 - the third begins when the second is done with
             await asyncio.sleep(0.001)
 

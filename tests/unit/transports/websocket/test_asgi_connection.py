@@ -13,6 +13,7 @@ from starlette.websockets import WebSocketState
 from gateway.codecs.websocket_frames import server_frame
 from gateway.transports.websocket import asgi_connection as asgi_sink
 from gateway.transports.websocket.asgi_connection import AsgiSink
+from tests.patience import HANG_SECONDS
 
 
 class Server:
@@ -53,7 +54,7 @@ class Session:
 
 async def run(server: Server, connection: AsgiSink) -> Session:
     session = Session()
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG_SECONDS):
         await connection.run(lambda _: session)
     return session
 
