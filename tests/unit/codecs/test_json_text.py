@@ -28,7 +28,10 @@ def test_depth_is_counted_as_a_recursive_reader_counts_it(value):
 
 
 def test_brackets_in_strings_are_no_levels():
-    validate_json(orjson.dumps({"a": "[" * 500 + '\\"' + "{" * 500}), depth=1)
+    text = orjson.dumps({"a": "[" * 500 + '\\"' + "{" * 500})
+    validate_json(text, depth=1)
+    with pytest.raises(BadFrame, match="nested deeper"):
+        validate_json(text, depth=0)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,10 @@ def test_deeper_than_allowed_is_a_bad_frame(text):
 
 
 def test_exactly_as_deep_as_allowed_passes():
-    validate_json(b"[" * 128 + b"]" * 128, depth=128)
+    text = b"[" * 128 + b"]" * 128
+    validate_json(text, depth=128)
+    with pytest.raises(BadFrame, match="nested deeper"):
+        validate_json(text, depth=127)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +95,4 @@ def test_no_input_raises_anything_else(noise):
             validate_json(view, depth=4)
         except BadFrame:
             continue
-        orjson.loads(noise)
+        assert depth_of(orjson.loads(noise)) <= 4

@@ -9,6 +9,8 @@ from gateway.errors import BadCommand
 @pytest.mark.parametrize("given", [[], ["a"], ["b", "a"], ["a", "b", "b"], ["access_token", "a"]])
 def test_known_names_pass(given: list[str]) -> None:
     check_names(given, ("a", "b"), repeated=("b",))
+    with pytest.raises(BadCommand):
+        check_names([*given, "c"], ("a", "b"), repeated=("b",))
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     with open(writing, "w", encoding="utf-8") as stream:
         for thread in (True, False):
             log = LogStream(stream, thread=thread)
-            log.write("x\n")
+            assert log.write("x\n") == 2
             log.flush()
 
 

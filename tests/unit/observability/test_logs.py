@@ -131,10 +131,13 @@ def test_any_value_makes_a_line_of_ascii(stream: io.StringIO, value: Any) -> Non
     assert "value" in json.loads(binary.getvalue())
 
 
-def test_a_log_that_nobody_reads_any_more_is_no_error(stream: io.StringIO) -> None:
+def test_a_log_that_nobody_reads_any_more_is_no_error(
+    stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
     configure_logs(stream=stream)
     stream.close()
     structlog.get_logger("a").error("x")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_error_comes_with_its_traceback(stream: io.StringIO) -> None:

@@ -95,6 +95,8 @@ def test_a_certificate_rule_that_is_none_is_refused_too() -> None:
 )
 def test_arguments_that_a_connection_takes_are_taken(url: str) -> None:
     servers_of(url, timeout=1)
+    with pytest.raises(ValueError, match="nonsense"):
+        servers_of(f"{url}&nonsense=1", timeout=1)
 
 
 @pytest.mark.parametrize(

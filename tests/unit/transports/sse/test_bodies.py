@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from gateway.transports.server.server_context import context_of
 from gateway.transports.sse import asgi_body as asgi_event_body
 from gateway.transports.sse.asgi_body import AsgiEventBody
 from gateway.transports.sse.protocol import LeanEventBody
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,6 +43,8 @@ class Server:
     def __init__(self, *, stuck: bool = False) -> None:
         self.sent: list[Any] = []
         self.gone = anyio.Event()
+        self.sending = anyio.Event()
+        self.left = False
         self._stuck = stuck
 
     async def receive(self) -> Any:
@@ -48,8 +52,12 @@ class Server:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Any) -> None:
+        self.sending.set()
         if self._stuck:
-            await anyio.sleep_forever()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self.left = True
         self.sent.append((message["body"], message["more_body"]))
         await anyio.lowlevel.checkpoint()
 
@@ -57,7 +65,7 @@ class Server:
 async def run(server: Server, act: Callable[[AsgiEventBody, Handler], Awaitable[None]]) -> Handler:
     handler = Handler()
     body = AsgiEventBody(server.receive, server.send, handler)
-    with anyio.fail_after(5):
+    with anyio.fail_after(HANG_SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(body.run)
             await anyio.lowlevel.checkpoint()
@@ -96,6 +104,7 @@ async def test_it_takes_no_more_while_a_send_is_under_way() -> None:
 
 async def test_a_client_that_reads_nothing_is_left_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi_event_body, "_FINISH_SECONDS", 0.01)
+    server = Server(stuck=True)
 
     def finish_outside_of_tasks(body: AsgiEventBody) -> None:
         assert asyncio.current_task() is None
@@ -106,15 +115,23 @@ async def test_a_client_that_reads_nothing_is_left_in_bounded_time(monkeypatch: 
         # As a deadline or a publication does it.
         asyncio.get_running_loop().call_soon(finish_outside_of_tasks, body, context=Context())
 
-    await run(Server(stuck=True), act)
+    await run(server, act)
+    assert server.left
+    assert server.sent == []
 
 
-async def test_an_abort_waits_for_nothing() -> None:
+async def test_an_abort_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi_event_body, "_FINISH_SECONDS", math.inf)
+    server = Server(stuck=True)
+
     async def act(body: AsgiEventBody, handler: Handler) -> None:
         body.write(b"one")
+        await server.sending.wait()
         body.abort()
 
-    await run(Server(stuck=True), act)
+    await run(server, act)
+    assert server.left
+    assert server.sent == []
 
 
 class Transport(asyncio.Transport):

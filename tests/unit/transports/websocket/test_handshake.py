@@ -135,7 +135,7 @@ names = st.sampled_from([name for name, _ in FIELDS]) | st.binary(max_size=5)
 
 @given(st.lists(st.tuples(names, st.binary(max_size=30)), max_size=10))
 def test_no_fields_raise_anything_else(fields: list[tuple[bytes, bytes]]) -> None:
-    asks_for_websocket(fields)
+    assert asks_for_websocket(fields) in (True, False)
     with suppress(RequestRefused):
         read([*FIELDS, *fields])
 
