@@ -126,7 +126,9 @@ def build_streams(settings: Settings, bus: Bus, supervision: Supervision, refusa
     store = _build_store(settings, streams, supervision) if len(streams) else None
     agreement = StreamAgreement(streams.digest)
     live = None if settings.redis.url is None else CapturedLive(bus, streams, agreement)
-    watched = None if store is None else WatchedStore(store)
+    watched = None
+    if store is not None:
+        watched = WatchedStore(store, connected=lambda: store.statistics().connected)
     return StreamParts(
         streams,
         store,
@@ -160,7 +162,7 @@ def watch_streams(
     )
     health.parts["store"] = lambda: store.statistics().connected
     for each in parts.map:
-        health.parts[f"stream:{each.name}"] = partial(_readable, store, watched, each.name)
+        health.parts[f"stream:{each.name}"] = partial(watched.readable, each.name)
 
 
 def stream_routes(
@@ -231,8 +233,3 @@ def _build_redis_store(settings: Settings, streams: StreamMap, supervision: Supe
         )
     except ValueError as exc:
         raise ValueError(f"redis.url: {exc}") from exc
-
-
-def _readable(store: Store, watched: WatchedStore, stream: str) -> bool:
-    # Where the whole store is away, that says it all.
-    return watched.readable(stream) or not store.statistics().connected

@@ -46,9 +46,16 @@ class _Condition:
 class WatchedStore:
     """The reading half of a store, with what was found wrong remembered."""
 
-    def __init__(self, store: Readable, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Read from ``store``; ``clock`` tells seconds."""
+    def __init__(
+        self,
+        store: Readable,
+        *,
+        connected: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read from ``store``; ``connected`` tells whether it is there at all, ``clock`` seconds."""
         self._store = store
+        self._connected = connected
         self._clock = clock
         self._conditions: dict[str, _Condition] = {}
         self._failure_told_at = float("-inf")
@@ -83,7 +90,14 @@ class WatchedStore:
             return await self._store.raise_epoch(stream, seen)
 
     def readable(self, stream: str) -> bool:
-        """Whether the last read of ``stream`` was answered, or is too long ago to tell."""
+        """Whether the last read of ``stream`` was answered, or is too long ago to tell.
+
+        Where the whole store is away that says it all, and nothing of any stream.
+        """
+        if not self._connected():
+            for each in self._conditions.values():
+                each.failed_at = None
+            return True
         condition = self._conditions.get(stream)
         if condition is None or condition.failed_at is None:
             return True
@@ -98,10 +112,11 @@ class WatchedStore:
         try:
             yield
         except StreamUnavailable as error:
+            if not self._connected():
+                raise
             condition = self._conditions.setdefault(stream, _Condition())
             now = self._clock()
             if condition.failed_at is None and now - self._failure_told_at >= LOG_SECONDS:
-                # Where the whole store is away, that is no news of each stream.
                 self._failure_told_at = now
                 _log.error("stream %r can't be read: %s", stream, error)
             condition.failed_at = now

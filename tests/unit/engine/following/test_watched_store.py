@@ -16,7 +16,8 @@ class Watching:
     def __init__(self) -> None:
         self.now = 100.0
         self.store = ModelStore("s")
-        self.watched = WatchedStore(self.store, clock=lambda: self.now)
+        self.connected = True
+        self.watched = WatchedStore(self.store, connected=lambda: self.connected, clock=lambda: self.now)
         for number in range(1, 41):
             self.store.logs["s"].append(Publication("s/a", f"m{number}", number, b"1"))
 
@@ -72,3 +73,20 @@ async def test_a_failure_that_nobody_has_met_again_is_forgotten() -> None:
         await watching.read()
     watching.now += FAILING_SECONDS + 1
     assert watching.watched.readable("s")
+
+
+async def test_what_fails_while_the_whole_store_is_away_says_nothing_of_a_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watching = Watching()
+    watching.store.away = True
+    with pytest.raises(StreamUnavailable):
+        await watching.read()
+    assert not watching.watched.readable("s")
+    watching.connected = False
+    assert watching.watched.readable("s")
+    with pytest.raises(StreamUnavailable):
+        await watching.read()
+    watching.connected = True
+    assert watching.watched.readable("s")
+    assert len(caplog.records) == 1
