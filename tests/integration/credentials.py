@@ -31,12 +31,15 @@ SECONDS = 20.0
 def token(
     subject: str | None = "ann",
     *,
-    lives: float = 600.0,
+    lives: float = 86_400.0,
     admin: bool = False,
     secret: str = SECRET,
     **grants: list[str],
 ) -> str:
-    """A token that ends ``lives`` seconds from now; grants to ``a/#`` unless some are given."""
+    """A token that ends ``lives`` seconds from now; grants to ``a/#`` unless some are given.
+
+    Those made as the tests are collected must outlive the slowest run.
+    """
     grants = grants or {"subscribe": ["a/#"], "publish": ["a/#"]}
     claims = {"sub": subject, "exp": time.time() + lives, "gateway": {**grants, "admin": admin}}
     return sign(json.dumps(claims).encode(), secret_key(secret))
