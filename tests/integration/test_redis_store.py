@@ -186,6 +186,23 @@ async def test_an_entry_that_no_gateway_made_does_not_stop_what_is_published(
         assert page.publications[0].time < 10**13, "the time of Redis' clock"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [("a", "b"), ("h", "x 0 x", "r", "y"), ("h", "-5 0 x", "r", "y"), ("h", "9" * 20 + " 0 x", "r", "y")],
+)
+async def test_an_entry_that_no_gateway_made_is_a_hole_for_readers(
+    server: RunningRedis, prefix: str, fields: tuple[str, ...]
+) -> None:
+    log = f"{{{prefix}:stream:s}}:log"
+    async with running(server.url, prefix) as store:
+        await fill(store, 1)
+        server.call("XADD", log, "2-0", *fields)
+        await fill(store, 3)
+        page = await store.read("s", 0, messages=10)
+        assert labels(page) == ["1", "3"]
+        assert page.holes == [Hole(2, 2)]
+
+
 async def test_a_page_has_no_more_entries_than_were_asked_for(server: RunningRedis, prefix: str) -> None:
     async with running(server.url, prefix) as store:
         await fill(store, 1)

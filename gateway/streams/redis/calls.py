@@ -26,6 +26,9 @@ AGAIN_SECONDS = 0.05
 
 _HEAD = 5
 
+_TIME_DIGITS = 15
+"""Of milliseconds since 1970: more are no time that Redis has told."""
+
 T = TypeVar("T")
 
 
@@ -169,10 +172,10 @@ class ReadCall(ReadOnlyCall[Page]):
         name, through = self._log.name, reply[_HEAD]
         publications: list[Publication] = []
         for place in range(_HEAD + 1, len(reply), 3):
-            offset = int(reply[place].partition(b"-")[0])
-            time = int(reply[place + 1].partition(b" ")[0])
-            # What is damaged is missing from the page, and that tells it.
+            # What is damaged, or no gateway made, is missing from the page, and that tells it.
             with suppress(BadRecord):
+                offset = int(reply[place].partition(b"-")[0])
+                time = _time(reply[place + 1])
                 publications.append(decode_record(reply[place + 2], name, offset, time))
         return page_through(_bounds(reply), publications, after=self._after, through=through)
 
@@ -199,6 +202,14 @@ class DescribeCall(ReadOnlyCall[tuple[StreamStatistics, int]]):
             _bounds(reply), size, None if first < 0 else first, None if last < 0 else last
         )
         return statistics, before
+
+
+def _time(header: bytes) -> int:
+    """When the publication of ``header`` was appended."""
+    digits = header.partition(b" ")[0]
+    if not digits.isdigit() or len(digits) > _TIME_DIGITS:
+        raise BadRecord(f"a header of a log says {digits[:40]!r}, which is no time")
+    return int(digits)
 
 
 def _bounds(reply: Reply) -> Bounds:
