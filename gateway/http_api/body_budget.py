@@ -66,7 +66,9 @@ class HeldBody:
         self.evicted = False
 
     def grow(self, size: int) -> None:
-        """More of it has come."""
+        """More of it has come; perhaps after it had to give way, before its reader was told."""
+        if self.evicted:
+            return
         self._size += size
         self._budget.add(self, size)
 
