@@ -70,7 +70,7 @@ class LastingRequests:
         if principal.expires is not None:
             deadline = now + principal.expires / 1000 - time.time() + LEEWAY_SECONDS
         request = LastingRequest(self, principal, peer, deadline=deadline, patient=patient)
-        self._sessions.attach(request, check_at=request.next_check(now))
+        self._sessions.attach(request, check_at=request.next_check(now), request=True)
         return request
 
     def end(self, request: LastingRequest) -> None:

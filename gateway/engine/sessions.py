@@ -79,13 +79,20 @@ class SessionStatistics:
 
     Attributes:
         open: sessions now.
+        requests: of these, HTTP requests that last; they count among plain connections, not here.
         opened: sessions so far.
         refused: connections refused for lack of room or while draining.
     """
 
     open: int
+    requests: int
     opened: int
     refused: int
+
+    @property
+    def connections(self) -> int:
+        """Sessions that have taken a connection over: WebSockets and event streams."""
+        return self.open - self.requests
 
 
 class Sessions:
@@ -101,6 +108,7 @@ class Sessions:
         self._clock = clock
         self._refusals = refusals
         self.open: dict[str, ClientSession] = {}
+        self._requests: set[str] = set()
         self._slots: dict[str, int] = {}
         self._wheel: TimerWheel[ClientSession] = TimerWheel(now=clock())
         self._opened = self._refused = 0
@@ -108,14 +116,19 @@ class Sessions:
 
     def check_room(self) -> None:
         """Raise ``Unavailable`` unless one more session may begin."""
-        if self.draining or len(self.open) >= self._limit:
+        if self.draining or len(self.open) - len(self._requests) >= self._limit:
             self._refused += 1
             if not self.draining:
                 self._refusals.count("connections")
             raise Unavailable("the node drains" if self.draining else "the node has no room for a connection")
 
-    def attach(self, session: ClientSession, *, check_at: float) -> None:
-        """Take ``session`` in, to be checked at ``check_at`` (monotonic seconds)."""
+    def attach(self, session: ClientSession, *, check_at: float, request: bool = False) -> None:
+        """Take ``session`` in, to be checked at ``check_at`` (monotonic seconds).
+
+        A ``request`` takes no room here: its connection stays one of HTTP, which have a limit of their own.
+        """
+        if request:
+            self._requests.add(session.id)
         self._opened += 1
         self.open[session.id] = session
         self._slots[session.id] = self._wheel.schedule(session, check_at)
@@ -130,6 +143,7 @@ class Sessions:
     def detach(self, session: ClientSession) -> None:
         """Let ``session`` go; idempotent."""
         if self.open.pop(session.id, None) is not None:
+            self._requests.discard(session.id)
             self._wheel.cancel(session, self._slots.pop(session.id))
 
     async def check_due(self) -> None:
@@ -189,4 +203,4 @@ class Sessions:
 
     def statistics(self) -> SessionStatistics:
         """A snapshot for metrics, health and tests."""
-        return SessionStatistics(len(self.open), self._opened, self._refused)
+        return SessionStatistics(len(self.open), len(self._requests), self._opened, self._refused)

@@ -113,6 +113,24 @@ async def test_sessions_leave_room_for_http(gateway_process) -> None:
     assert counted(gateway, "http_connections") == 0
 
 
+async def test_requests_that_last_take_the_room_of_http_and_not_of_sessions(gateway_process) -> None:
+    gateway = gateway_process("limits.http_connections = 6\nlimits.connections = 2\n")
+    lines = (
+        b"POST /v1/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-ndjson\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+    with ExitStack() as lasting:
+        for _ in range(5):
+            lasting.enter_context(sending(gateway, lines))
+        await until(lambda: len(httpx2.get(f"{gateway.url}/v1/connections").json()["connections"]) == 5)
+        assert metric(gateway, "http_connections") >= 5
+        assert metric(gateway, "connections") == 0
+        async with client(gateway) as first:
+            assert (await first.say(op="ping"))["op"] == "pong"
+        lasting.enter_context(sending(gateway, lines))
+        assert answer_to(gateway, get("/openapi.json")).startswith(b"HTTP/1.1 503 ")
+
+
 async def test_who_waits_for_another_request_gives_way(gateway_process) -> None:
     gateway = gateway_process("limits.http_connections = 3\n")
     with ExitStack() as quiet:

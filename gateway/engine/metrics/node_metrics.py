@@ -25,7 +25,7 @@ def register_metrics(
     refusals: Refusals,
 ) -> None:
     """Have ``metrics`` read these parts when it is scraped."""
-    metrics.gauge("connections", "Open client connections.", lambda: sessions.statistics().open)
+    metrics.gauge("connections", "Open client connections.", lambda: sessions.statistics().connections)
     metrics.counter(
         "connections_opened", "Connections since the start.", lambda: sessions.statistics().opened
     )

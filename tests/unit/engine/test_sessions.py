@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from gateway.core.cluster.info import ConnectionInfo
 from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.sessions import Sessions
+from gateway.errors import Unavailable
 
 COUNT = 1000
 
@@ -102,6 +105,18 @@ async def test_a_session_that_cannot_be_checked_is_ended_and_the_others_are_chec
     await sessions.check_due()
     assert ended == ["0"]
     assert all(each.checks == [6.5] for each in members[1:])
+
+
+def test_requests_take_no_room_of_connections() -> None:
+    sessions, members = register(Clock())
+    with pytest.raises(Unavailable):
+        sessions.check_room()
+    sessions.detach(members[0])
+    sessions.attach(Checked("request"), check_at=5, request=True)
+    sessions.check_room()
+    assert sessions.statistics().connections == COUNT - 1
+    sessions.detach(sessions.open["request"])
+    assert sessions.statistics().requests == 0
 
 
 def test_nobody_is_told_to_come_back_at_once() -> None:
