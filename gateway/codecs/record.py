@@ -11,6 +11,7 @@ from struct import Struct
 from zlib import crc32
 
 import msgspec
+import orjson
 
 from gateway.core.messages.publication import Publication
 
@@ -57,6 +58,26 @@ def encode_record(publication: Publication) -> bytes:
     return _head(CHECKED[0], crc32(fields)) + fields
 
 
+def _whole(fields: _Record, *, checked: bool) -> bool:
+    """Whether these are a publication's fields, with a body that may be written into a text frame.
+
+    Without a checksum the body is looked at whole.
+    """
+    topic, data = fields.topic, fields.data
+    if not topic or "\0" in topic or (data is None) == (fields.binary is None):
+        return False
+    if data is None or (checked and data.isascii()):
+        return True
+    try:
+        if checked:
+            data.decode()
+        else:
+            orjson.loads(data)
+    except ValueError:
+        return False
+    return True
+
+
 def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publication:
     """The publication of a record that ``stream`` keeps under ``offset``, since ``time`` (ms since 1970).
 
@@ -74,6 +95,8 @@ def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publica
         fields = _decoder.decode(content)
     except msgspec.MsgspecError as exc:
         raise BadRecord(f"offset {offset} of stream {stream!r} is damaged") from exc
+    if not _whole(fields, checked=version == CHECKED):
+        raise BadRecord(f"offset {offset} of stream {stream!r} holds no publication")
     return Publication(
         fields.topic,
         fields.id,
