@@ -18,8 +18,8 @@ class StoreLimits:
         timeout: seconds after which an append or a read that is not done fails with ``StreamUnavailable``.
         recent_messages: the newest publications of each stream that are kept at hand for readers.
         recent_bytes: of their records.
-        dedupe_keys: idempotency keys that a stream remembers at most; one more is refused with
-            ``RateLimited`` until the oldest has left the dedupe window.
+        dedupe_keys: idempotency keys that a stream remembers at most, of one publisher as many as are still
+            free; one more is refused with ``RateLimited`` until the oldest has left the dedupe window.
         sweep_seconds: how often what is too old is let go where nobody appends.
     """
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.codecs.record import encode_record
 from gateway.core.streams.retention import surplus
-from gateway.errors import Conflict, RateLimited, StreamUnavailable
+from gateway.errors import Conflict, StreamUnavailable
 from gateway.streams.base import Appended, StoreStatistics, StreamStatistics
+from gateway.streams.key_shares import KeyShares
 from gateway.streams.limits import StoreLimits
 from gateway.streams.local_log import LocalLog
 from gateway.supervision import Supervision
@@ -38,10 +39,11 @@ class _First(NamedTuple):
 class _Log:
     """One stream: its publications, and the keys of the dedupe window, the oldest first."""
 
-    __slots__ = ("configuration", "keys", "log", "time")
+    __slots__ = ("configuration", "keys", "log", "shares", "time")
 
-    def __init__(self, configuration: StreamConfiguration) -> None:
+    def __init__(self, configuration: StreamConfiguration, most_keys: int) -> None:
         self.configuration = configuration
+        self.shares = KeyShares(configuration.name, most_keys)
         self.log = LocalLog(secrets.token_hex(8))
         self.keys: OrderedDict[str, _First] = OrderedDict()
         self.time = 0
@@ -51,21 +53,19 @@ class _Log:
         self.time = max(self.time, now)
         expired = self.time - self.configuration.dedupe_window * 1000
         while self.keys and next(iter(self.keys.values())).time <= expired:
-            self.keys.popitem(last=False)
+            self.shares.give_back(self.keys.popitem(last=False)[0])
+        self.shares.settle()
 
-    def first(self, dedupe: Dedupe, most: int) -> Appended | None:
+    def first(self, dedupe: Dedupe) -> Appended | None:
         """The first answer to a key that is still remembered.
 
         Raises:
             Conflict: it was another publication's.
-            RateLimited: no more than ``most`` keys can be remembered.
+            RateLimited: its publisher can have no more of them remembered.
         """
         known = self.keys.get(dedupe.key)
         if known is None:
-            if len(self.keys) >= most:
-                raise RateLimited(
-                    f"stream {self.configuration.name!r} remembers {most} idempotency keys, as many as it may"
-                )
+            self.shares.take(dedupe.key, len(self.keys))
             return None
         if known.fingerprint != dedupe.fingerprint:
             raise Conflict("this idempotency key was first used with another topic or body")
@@ -96,7 +96,7 @@ class MemoryStore:
         self._limits = limits or StoreLimits()
         self._supervision = supervision or Supervision()
         self._clock = clock
-        self._logs = {each.name: _Log(each) for each in configurations}
+        self._logs = {each.name: _Log(each, self._limits.dedupe_keys) for each in configurations}
         self._sweeping: asyncio.Task[None] | None = None
         self._appended = self._repeated = self._read = self._raised = 0
 
@@ -185,7 +185,7 @@ class MemoryStore:
     def _append(self, log: _Log, stream: str, publication: Publication, dedupe: Dedupe | None) -> Appended:
         log.advance(self._clock())
         if dedupe is not None:
-            first = log.first(dedupe, self._limits.dedupe_keys)
+            first = log.first(dedupe)
             if first is not None:
                 self._repeated += 1
                 return first

@@ -12,6 +12,7 @@ from gateway.core.streams.configuration import Bounds
 from gateway.core.streams.retention import Kept, surplus
 from gateway.errors import Conflict, RateLimited
 from gateway.streams.base import Appended
+from gateway.streams.key_shares import KeyShares
 from gateway.streams.sqlite.rows import is_damage, seal
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class SqliteLog:
 
     Attributes:
         limits: its configuration.
-        most_keys: how many idempotency keys may be remembered.
+        shares: how many idempotency keys each publisher holds; copies share it.
         oldest: the time of the oldest publication, or None.
         keys: how many idempotency keys are remembered.
         oldest_key: the time of the oldest of them, or None.
@@ -46,7 +47,7 @@ class SqliteLog:
     """
 
     limits: StreamConfiguration
-    most_keys: int
+    shares: KeyShares
     number: int
     epoch: str
     first: int
@@ -143,10 +144,10 @@ class SqliteLog:
                 return Conflict("this idempotency key was first used with another topic or body")
             return Appended(known[1], known[2], repeated=True)
         if known is None:
-            if self.keys >= self.most_keys:
-                return RateLimited(
-                    f"stream {self.limits.name!r} remembers {self.keys} idempotency keys, as many as it may"
-                )
+            try:
+                self.shares.take(dedupe.key, self.keys)
+            except RateLimited as refused:
+                return refused
             self.keys += 1
         identity = waiting.publication.id
         connection.execute(
@@ -201,11 +202,14 @@ class SqliteLog:
         if not self._keys_too_old(self.time):
             return False
         until = self.time - self.limits.dedupe_window * 1000
-        gone = connection.execute(
+        forgotten = connection.execute(
             "DELETE FROM dedupe WHERE stream = ? AND key IN"
-            " (SELECT key FROM dedupe WHERE stream = ? AND time <= ? ORDER BY time LIMIT ?)",
+            " (SELECT key FROM dedupe WHERE stream = ? AND time <= ? ORDER BY time LIMIT ?) RETURNING key",
             (self.number, self.number, until, most),
-        ).rowcount
+        ).fetchall()
+        for (key,) in forgotten:
+            self.shares.give_back(_text(key))
+        gone = len(forgotten)
         self.keys -= gone
         self.oldest_key = _oldest_key(connection, self.number)
         return gone == most
@@ -214,7 +218,7 @@ class SqliteLog:
 def load(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys: int) -> SqliteLog:
     """The log of a stream that there is."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM stream WHERE name = ?", (limits.name,)).fetchone()  # noqa: S608
-    log = SqliteLog(limits, most_keys, *row)
+    log = SqliteLog(limits, KeyShares(limits.name, most_keys), *row)
     try:
         oldest = connection.execute(f"SELECT time FROM log_{log.number} ORDER BY offset LIMIT 1").fetchone()  # noqa: S608
         log.oldest = _time(oldest)
@@ -223,8 +227,15 @@ def load(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys:
             raise
         log.tell_damage()
     (log.keys,) = connection.execute("SELECT count(*) FROM dedupe WHERE stream = ?", (log.number,)).fetchone()
+    keys = connection.execute("SELECT key FROM dedupe WHERE stream = ?", (log.number,))
+    log.shares = KeyShares(limits.name, most_keys, (_text(key) for (key,) in keys))
     log.oldest_key = _oldest_key(connection, log.number)
     return log
+
+
+def _text(key: object) -> str:
+    """A key as it was given; what a damaged row holds instead is nobody's."""
+    return key.decode("utf-8", "surrogatepass") if isinstance(key, bytes) else ""
 
 
 def _time(row: tuple[object] | None) -> int | None:

@@ -183,6 +183,8 @@ class Writer:
             changed |= {name: copy(log) for name, log in self._logs.items() if log.too_much(now)}
         if not changed:
             return Committed((), {}, {}, more=False)
+        for log in changed.values():
+            log.shares.begin()
         try:
             connection.execute("BEGIN IMMEDIATE")
             committed = self._change(connection, changed, batches, batch, now)
@@ -193,6 +195,8 @@ class Writer:
             return self.commit(batch, sweep=sweep)  # once more for each log at most
         except Exception as exc:
             raise self._give_up(exc) from exc
+        for log in changed.values():
+            log.shares.settle()
         self._logs |= changed
         self._ends.note(changed.values())
         return committed

@@ -33,12 +33,28 @@ async def test_keys_are_bounded_until_their_window_has_passed() -> None:
     store = MemoryStore([STREAM], limits=StoreLimits(dedupe_keys=2), clock=lambda: now)
     await store.start()
     for number in range(2):
-        await store.append("s", message(number), Dedupe(f"k{number}", b"f"))
+        await store.append("s", message(number), Dedupe(f"1:{number}/k", b"f"))
     with pytest.raises(RateLimited, match="'s' remembers 2 idempotency keys"):
-        await store.append("s", message(3), Dedupe("k3", b"f"))
-    assert (await store.append("s", message(3), Dedupe("k1", b"f"))).repeated
+        await store.append("s", message(3), Dedupe("1:3/k", b"f"))
+    assert (await store.append("s", message(3), Dedupe("1:1/k", b"f"))).repeated
     now = 10_000
-    assert (await store.append("s", message(3), Dedupe("k3", b"f"))).offset == 3
+    assert (await store.append("s", message(3), Dedupe("1:3/k", b"f"))).offset == 3
+    await store.stop()
+
+
+async def test_one_publisher_leaves_room_for_the_keys_of_others() -> None:
+    now = 0
+    store = MemoryStore([STREAM], limits=StoreLimits(dedupe_keys=4), clock=lambda: now)
+    await store.start()
+    for number in range(2):
+        await store.append("s", message(number), Dedupe(f"1:a/{number}", b"f"))
+    with pytest.raises(RateLimited, match="2 of them of this publisher"):
+        await store.append("s", message(3), Dedupe("1:a/3", b"f"))
+    await store.append("s", message(4), Dedupe("1:b/0", b"f"))
+    assert (await store.append("s", message(4), Dedupe("1:b/0", b"f"))).repeated
+    now = 10_000
+    await store.append("s", message(3), Dedupe("1:a/3", b"f"))
+    await store.append("s", message(4), Dedupe("1:a/4", b"f"))
     await store.stop()
 
 

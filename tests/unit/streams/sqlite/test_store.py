@@ -215,12 +215,30 @@ async def test_keys_are_bounded_until_their_window_has_passed(tmp_path: Path) ->
     for _ in range(2):
         async with opened(tmp_path, stream, limits=limits, clock=lambda: now) as store:
             for number in range(2):
-                await store.append("s", message(number), Dedupe(f"k{number}", b"f"))
+                await store.append("s", message(number), Dedupe(f"1:{number}/k", b"f"))
             with pytest.raises(RateLimited, match="'s' remembers 2 idempotency keys"):
-                await store.append("s", message(3), Dedupe("k3", b"f"))
+                await store.append("s", message(3), Dedupe("1:3/k", b"f"))
     now = 10_000
     async with opened(tmp_path, stream, limits=limits, clock=lambda: now) as store:
-        assert (await store.append("s", message(3), Dedupe("k3", b"f"))).offset == 3
+        assert (await store.append("s", message(3), Dedupe("1:3/k", b"f"))).offset == 3
+
+
+async def test_one_publisher_leaves_room_for_the_keys_of_others(tmp_path: Path) -> None:
+    now = 0
+    stream = StreamConfiguration("s", "s/#", dedupe_window=10)
+    limits = StoreLimits(dedupe_keys=4, sweep_seconds=60)
+    for start in range(2):
+        async with opened(tmp_path, stream, limits=limits, clock=lambda: now) as store:
+            for number in range(2):
+                await store.append("s", message(number), Dedupe(f"1:a/{number}", b"f"))
+            with pytest.raises(RateLimited, match="2 of them of this publisher"):
+                await store.append("s", message(3), Dedupe("1:a/3", b"f"))
+            again = await store.append("s", message(4), Dedupe("1:b/0", b"f"))
+            assert again.repeated == bool(start)
+    now = 10_000
+    async with opened(tmp_path, stream, limits=limits, clock=lambda: now) as store:
+        for number in (3, 4):
+            await store.append("s", message(number), Dedupe(f"1:a/{number}", b"f"))
 
 
 async def test_time_does_not_go_back_with_the_clock_not_even_after_a_start(tmp_path: Path) -> None:
