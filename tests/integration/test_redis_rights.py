@@ -156,6 +156,9 @@ def forbid(*rules: str) -> Callable[[RunningRedis], Callable[[], None]]:
 SPOILED = {
     "no scripts": forbid("-evalsha", "-eval"),
     "no appends": forbid("-xadd"),
+    "no trimming": forbid("-xtrim"),
+    "no reading of keys": forbid("-get"),
+    "no writing of keys": forbid("-set"),
     "no announcements": forbid("resetchannels", "&gateway:*"),
     "a key of another type": spoil_log,
 }

@@ -213,6 +213,27 @@ async def test_a_page_has_no_more_entries_than_were_asked_for(server: RunningRed
         assert labels(await store.read("s", 1, messages=10)) == ["2"]
 
 
+@pytest.mark.parametrize("right", ["get", "set", "xtrim"])
+async def test_what_redis_refuses_half_way_is_stored_once_and_begins_no_epoch(
+    server: RunningRedis, prefix: str, right: str
+) -> None:
+    server.call("ACL", "SETUSER", "half", "reset", "on", ">p", "~*", "&*", "+@all")
+    few = StreamConfiguration("s", "s/#", max_messages=2)
+    async with running(f"redis://half:p@{server.address}/0", prefix, few) as store:
+        await fill(store, 1, 2)
+        epoch = (await store.bounds("s")).epoch
+        server.call("ACL", "SETUSER", "half", f"-{right}")
+        for _ in range(3):
+            with pytest.raises(StreamUnavailable):
+                await store.append("s", message("once"), Dedupe("k", b"f"))
+        server.call("ACL", "SETUSER", "half", f"+{right}")
+        await store.append("s", message("once"), Dedupe("k", b"f"))
+        bounds = await store.bounds("s")
+        assert (bounds.epoch, bounds.last) == (epoch, 3)
+        assert store.statistics().epochs_raised == 0
+    server.call("ACL", "DELUSER", "half")
+
+
 @pytest.mark.parametrize("kept", ["", "x", "\x92\x01\x02", "\x80"])
 async def test_an_idempotency_key_that_somebody_overwrote_is_forgotten(
     server: RunningRedis, prefix: str, kept: str

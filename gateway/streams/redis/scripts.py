@@ -115,15 +115,30 @@ local window, step = ARGV[9], tonumber(ARGV[10])
 local clock = redis.call('TIME')
 time = math.max(time, clock[1] * 1000 + math.floor(clock[2] / 1000))
 
--- Without publications: whether there could be one. The id is refused by any log that there is, unless the
--- right to add, or the memory for it, was missing before.
+-- Without publications: whether there could be one. None of this changes anything: the id is refused by any
+-- log that there is, unless the right to add, or the memory for it, was missing before.
 if #ARGV < 11 then
-  for _, probe in ipairs({redis.pcall('XADD', log, 'NOMKSTREAM', '0-1', 'h', '') or 0, announce()}) do
+  local probes = {redis.pcall('XADD', log, 'NOMKSTREAM', '0-1', 'h', '') or 0, announce(),
+    redis.pcall('GET', meta) or 0, redis.pcall('SET', meta, '', 'NX') or 0,
+    redis.pcall('XTRIM', log, 'MINID', '0')}
+  for _, probe in ipairs(probes) do
     local refusal = type(probe) == 'table' and probe.err or ''
     if string.find(refusal, 'OOM') or string.find(refusal, 'permission') then
       return redis.error_reply(refusal)
     end
   end
+end
+
+-- What is refused of keys is refused before anything is written: a key that can't be read would be published
+-- again, and half a call would look like a log that lost something. The second probe changes nothing.
+local function refused(reply)
+  return type(reply) == 'table' and reply.err and not string.find(reply.err, 'WRONGTYPE') and reply.err
+end
+for place = 4, #KEYS do
+  local kept = redis.pcall('GET', KEYS[place])
+  local refusal = refused(kept) or (not kept and refused(redis.pcall('SET', KEYS[place], '', 'XX')))
+  if refusal then return redis.error_reply(refusal) end
+  if not kept then break end
 end
 
 local stem, tail = text(time) .. ' ', ' ' .. word
@@ -152,6 +167,10 @@ while place <= #ARGV do
   answers[#answers + 1] = answer
 end
 
+-- Before anything goes: should that be refused, the log and what is noted of it agree all the same.
+if #answers > 0 then note() end
+if last > before_this then announce() end
+
 -- The newest publication goes for its age alone: those who follow the log must get to see it.
 local function gone(offset)
   local entry = made(offset)
@@ -176,8 +195,6 @@ if keep < limit and gone(keep) then
 end
 local more = keep > first and keep == limit and keep <= last and 1 or 0
 first = keep
-if #answers > 0 then note() end
-if last > before_this then announce() end
 return {epoch, first, last, header, raised, time, more, unpack(answers)}
 """
 
