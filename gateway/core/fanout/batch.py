@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.fanout.outbox import Encoder
+    from gateway.core.messages.encoder import Encoder
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.stream import FollowedStream
 

@@ -24,29 +24,13 @@ if TYPE_CHECKING:
 
     from gateway.core.catchup.readers import Reader, SpillReader
     from gateway.core.fanout.batch import Batch
+    from gateway.core.messages.encoder import Encoder
     from gateway.core.messages.events import Event
-    from gateway.core.messages.publication import Publication
     from gateway.core.streams.stream import FollowedStream
 
 
 _CROWDED = 4096
 """Publications that wait times subscriptions, each to be held to each: about a millisecond."""
-
-
-class Encoder(Protocol):
-    """A wire format, as far as the way out needs it."""
-
-    def encode(self, event: Event) -> bytes:
-        """Return the frame of ``event``."""
-        ...
-
-    def encode_message(self, publication: Publication) -> bytes:
-        """Return the frame of ``publication``, the same for all its subscribers."""
-        ...
-
-    def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
-        """Return the frame that gives ``publication`` as history to one subscription alone."""
-        ...
 
 
 class Sink(Protocol):

@@ -16,9 +16,10 @@ from gateway.core.fanout.write_queue import WriteQueue
 if TYPE_CHECKING:
     from gateway.core.fanout.blocked import Blocked
     from gateway.core.fanout.limits import HubLimits
-    from gateway.core.fanout.outbox import Encoder, Outbox
+    from gateway.core.fanout.outbox import Outbox
     from gateway.core.fanout.subscription import Subscription
     from gateway.core.fanout.targets import Targets
+    from gateway.core.messages.encoder import Encoder
     from gateway.core.messages.events import Event
     from gateway.core.messages.publication import Publication
 

@@ -14,7 +14,8 @@ from gateway.core.fanout.subscription import Subscription, governing
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.core.fanout.outbox import Encoder, Outbox
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.messages.encoder import Encoder
     from gateway.core.streams.stream import FollowedStream
 
 

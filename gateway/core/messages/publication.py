@@ -8,8 +8,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+# Here and not beside `Encoder`, which has the rest of a wire format: a publication keeps the frame that its
+# encoder made of it, so each of the two is told by the other, and in two files they would import each other.
 class MessageEncoder(Protocol):
-    """One wire format's way to write a publication as a complete frame."""
+    """One wire format's way to write a publication; all that a publication and the bus need of it."""
 
     def encode_message(self, publication: Publication) -> bytes:
         """Return the frame that carries ``publication`` to every live subscriber of this format."""
