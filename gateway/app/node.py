@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.routing import BaseRoute
 
+    from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.publication import Publication
     from gateway.settings import Settings
     from gateway.transports.server.tls import Certificate
@@ -109,7 +110,7 @@ class Gateway:
         )
         self._refusals = Refusals()
         self._streams = build_streams(settings, self._bus, self._supervision, self._refusals)
-        self._delivery = DeliveryService(self.hub)
+        self._delivery = DeliveryService(self.hub, resumed=self._resume_readers)
         self._streams.tell_losses(self._delivery)
         self._following = self._streams.follow(self.hub, self._delivery)
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
@@ -234,6 +235,10 @@ class Gateway:
         if self._certificate is not None:
             tasks["certificate"] = self._certificate.watch
         return tasks
+
+    def _resume_readers(self, outbox: Outbox) -> None:
+        assert self._following is not None
+        self._following.catching_up.wake(outbox)
 
     def _watch(self) -> None:
         """Show in metrics and readiness how it stands with every part."""

@@ -45,14 +45,14 @@ class DeliveryService:
     """The one path in for every publication, and the only place that writes to sinks.
 
     Attributes:
-        resumed: called for a connection that is direct again and for which readers are parked.
         both_ways: whether what streams capture travels over the bus too.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, resumed: Callable[[Outbox], None] | None = None) -> None:
+        """Write what ``hub`` gives; ``resumed`` is told when a connection with parked readers is direct."""
         self._hub = hub
         self._scheduled = False
-        self.resumed: Callable[[Outbox], None] | None = None
+        self._resumed = resumed
         self.both_ways: Callable[[], bool] = bool
 
     def deliver(self, publication: Publication) -> None:
@@ -126,8 +126,8 @@ class DeliveryService:
         self._hub.unblock(outbox)
         while outbox.blocked_since is None and (frames := outbox.take(_DRAIN_BYTES)):
             outbox.write(frames)
-        if outbox.direct and outbox.parked and self.resumed is not None:
-            self.resumed(outbox)
+        if self._resumed is not None and outbox.direct and self._hub.has_parked(outbox):
+            self._resumed(outbox)
 
     def _schedule(self) -> None:
         self._scheduled = True

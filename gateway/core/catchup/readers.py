@@ -23,9 +23,7 @@ from gateway.core.topics.grammar import covers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from gateway.core.fanout.outbox import Outbox
-    from gateway.core.fanout.subscription import Subscription
-    from gateway.core.fanout.targets import FilterEntry
+    from gateway.core.messages.encoder import Encoder
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.pages import Page
     from gateway.core.streams.stream import FollowedStream
@@ -50,19 +48,19 @@ class Step:
 
 
 class Reader:
-    """One who is behind in some streams.
+    """One who is behind in some streams; its owner knows for which connection.
 
     Attributes:
-        outbox: the connection it reads for.
+        encoder: the wire format of its frames.
         positions: where it stands, by stream; the stream served longest ago is first.
         ended: nobody wants it any more.
         delays: how often in a row it has had to wait for a tail to move.
     """
 
-    __slots__ = ("delays", "ended", "outbox", "positions")
+    __slots__ = ("delays", "encoder", "ended", "positions")
 
-    def __init__(self, outbox: Outbox, positions: Mapping[FollowedStream, Position]) -> None:
-        self.outbox = outbox
+    def __init__(self, encoder: Encoder, positions: Mapping[FollowedStream, Position]) -> None:
+        self.encoder = encoder
         self.positions = dict(positions)
         self.ended = False
         self.delays = 0
@@ -87,12 +85,6 @@ class Reader:
             if self._is_level(path):
                 step.level.append(path)
         return step
-
-    def park(self) -> None:
-        """Wait until the connection is direct again."""
-        if self.outbox.parked is None:
-            self.outbox.parked = []
-        self.outbox.parked.append(self)
 
     def take(self, path: FollowedStream, page: Page, room: int) -> list[bytes] | None:
         """Go on with a page of the store that begins at the reader's position or before it.
@@ -153,7 +145,7 @@ class Reader:
         self._tell((epoch_gap(each, path, epoch) for each in self._filters(path)), frames)
 
     def _tell(self, gaps: Iterable[Gap], frames: list[bytes]) -> None:
-        frames.extend(map(self.outbox.encoder.encode, gaps))
+        frames.extend(map(self.encoder.encode, gaps))
 
     def _filters(self, path: FollowedStream) -> tuple[str, ...]:
         """For whom it reads: what they want of a stream, and who is told what is missing."""
@@ -171,48 +163,50 @@ class HistoryReader(Reader):
     """Reads for one subscription that asked for history; its frames bear its filter.
 
     Attributes:
-        subscription: for whom.
+        filter: the subscription's.
     """
 
-    __slots__ = ("subscription",)
+    __slots__ = ("filter",)
 
     def __init__(
-        self, outbox: Outbox, subscription: Subscription, positions: Mapping[FollowedStream, Position]
+        self, encoder: Encoder, topic_filter: str, positions: Mapping[FollowedStream, Position]
     ) -> None:
-        super().__init__(outbox, positions)
-        self.subscription = subscription
-
-    def may_join(self, step: Step) -> bool:
-        """Whether all of its streams can join the live path now, in one step.
-
-        Not while the connection itself is behind on one of them: what it still has to get without a filter
-        would come to this subscription a second time.
-        """
-        spill = self.outbox.spill
-        return len(step.level) == len(self.positions) and (
-            spill is None or spill.positions.keys().isdisjoint(self.positions)
-        )
+        super().__init__(encoder, positions)
+        self.filter = topic_filter
 
     def _filters(self, path: FollowedStream) -> tuple[str, ...]:  # noqa: ARG002 - all of its streams have the one
-        return (self.subscription.filter,)
+        return (self.filter,)
 
     def _picker(self, path: FollowedStream) -> Callable[[str], bool] | None:
-        selection = path.selection(self.subscription.filter)
+        selection = path.selection(self.filter)
         return None if selection.everything else selection.picks
 
     def _frame(self, publication: Publication) -> bytes:
-        return self.outbox.encoder.encode_history(publication, self.subscription.filter)
+        return self.encoder.encode_history(publication, self.filter)
 
 
 class SpillReader(Reader):
     """Reads for all live subscriptions of a connection at once, in the streams that have overflowed."""
 
-    __slots__ = ("_match", "_wanted")
+    __slots__ = ("_filters_of", "_picker_of", "_wanted")
 
-    def __init__(self, outbox: Outbox, match: Callable[[str], tuple[FilterEntry, ...]]) -> None:
-        """Begin with no stream; ``match`` gives the subscribed filters that match a topic."""
-        super().__init__(outbox, {})
-        self._match = match
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        filters_of: Callable[[FollowedStream], tuple[str, ...]],
+        picker_of: Callable[[FollowedStream], Callable[[str], bool]],
+    ) -> None:
+        """Begin with no stream.
+
+        Args:
+            encoder: the connection's.
+            filters_of: its live filters that may match something of a stream.
+            picker_of: what says whether one of them matches a topic of a stream.
+        """
+        super().__init__(encoder, {})
+        self._filters_of = filters_of
+        self._picker_of = picker_of
         self._wanted: dict[FollowedStream, tuple[str, ...]] = {}
 
     def subscriptions_changed(self) -> None:
@@ -222,23 +216,14 @@ class SpillReader(Reader):
     def _filters(self, path: FollowedStream) -> tuple[str, ...]:
         wanted = self._wanted.get(path)
         if wanted is None:
-            wanted = self._wanted[path] = live_filters(self.outbox, path)
+            wanted = self._wanted[path] = self._filters_of(path)
         return wanted
 
     def _picker(self, path: FollowedStream) -> Callable[[str], bool]:
-        # To ask each of a thousand filters about each topic of a page would take a fifth of a second.
-        outbox, match = self.outbox, self._match
-        return lambda topic: any(path in each.paths and outbox in each.members for each in match(topic))
+        return self._picker_of(path)
 
     def _frame(self, publication: Publication) -> bytes:
-        return publication.frame(self.outbox.encoder)
-
-
-def live_filters(outbox: Outbox, path: FollowedStream) -> tuple[str, ...]:
-    """The filters of ``outbox``'s live subscriptions that may match something of a stream."""
-    return tuple(
-        sorted(each.filter for each in outbox.subscriptions.values() if each.live and path in each.paths)
-    )
+        return publication.frame(self.encoder)
 
 
 def missing_gap(topic_filter: str, path: FollowedStream, first: int, last: int, reason: str = TRIMMED) -> Gap:

@@ -51,7 +51,7 @@ class Blocked:
     def offer(self, behind: list[Outbox], batch: Batch, targets: Targets) -> None:
         """Have ``batch`` wait for those of its ``targets`` that aren't direct."""
         # The list may have been found before the run that it follows was settled and left some behind.
-        left = () if batch.path is None else batch.path.behind
+        left = () if batch.path is None else self._spills.behind_on(batch.path)
         for outbox in behind:
             if outbox.closed or outbox in left:
                 continue

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.fanout.blocked import Blocked
 from gateway.core.fanout.limits import HubLimits, HubStatistics
+from gateway.core.fanout.parked import ParkedReaders
 from gateway.core.fanout.run import FanOut
 from gateway.core.fanout.spill import Spills
 from gateway.core.fanout.subscription import Subscription
@@ -23,8 +24,10 @@ from gateway.core.messages.commands import Overflow
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
-    from gateway.core.catchup.readers import HistoryReader, SpillReader
+    from gateway.core.catchup.readers import HistoryReader, Reader, SpillReader, Step
     from gateway.core.fanout.outbox import Outbox
+    from gateway.core.fanout.parked import CatchUp
+    from gateway.core.messages.commands import Position
     from gateway.core.messages.events import Event
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.stream import FollowedStream
@@ -43,7 +46,8 @@ class Hub:
         self._subscriptions = Subscriptions(self._limits)
         self._match = self._subscriptions.match
         self._targets = self._subscriptions.lists
-        self._spills = Spills(self._subscriptions)
+        self._parked = ParkedReaders()
+        self._spills = Spills(self._subscriptions, self._parked)
         self._blocked = Blocked(self._spills)
         self._fan_out = FanOut(self._limits, self._blocked)
         self._connections: set[Outbox] = set()
@@ -73,6 +77,7 @@ class Hub:
             self._leaving.append((outbox, outbox.subscriptions))
             outbox.subscriptions = {}
         outbox.close()
+        self._parked.take(outbox)
         return self.let_leave()
 
     @property
@@ -162,12 +167,22 @@ class Hub:
 
     # Streams
 
-    def read(self, reader: HistoryReader) -> None:
+    def read(self, outbox: Outbox, subscription: Subscription, reader: HistoryReader) -> None:
         """A subscription that isn't live has its history read; what is live comes to it with its filter."""
         self.settle()
-        reader.subscription.reader = reader
-        self._subscriptions.move(reader.outbox, reader.subscription)
+        subscription.reader = reader
+        self._subscriptions.move(outbox, subscription)
         self._targets.tidy()
+
+    def may_join(self, outbox: Outbox, reader: HistoryReader, step: Step) -> bool:
+        """Whether all streams of a subscription can join the live path now, in one step.
+
+        Not while the connection itself is behind on one of them: what it still has to get without a filter
+        would come to this subscription a second time.
+        """
+        return len(step.level) == len(reader.positions) and not self._spills.is_behind(
+            outbox, reader.positions
+        )
 
     def join(self, outbox: Outbox, subscription: Subscription) -> None:
         """A subscription is live from now on; where it has a reader, that has ended."""
@@ -178,12 +193,40 @@ class Hub:
         self._targets.tidy()
         self._spills.subscriptions_changed(outbox)
 
+    def begin_live(
+        self, outbox: Outbox, subscription: Subscription, earlier: Subscription | None = None
+    ) -> dict[FollowedStream, Position]:
+        """The positions before what ``subscription``, live from now on, gets of its streams.
+
+        Args:
+            outbox: its connection.
+            subscription: has just joined; all of its streams are followed.
+            earlier: the live one that it replaced: what waits for that comes to this one.
+        """
+        return self._spills.begin_live(outbox, subscription, earlier)
+
+    def spill_reader(self, outbox: Outbox) -> SpillReader | None:
+        """What reads on for the live subscriptions of ``outbox`` where they are behind, or None."""
+        return self._spills.reader(outbox)
+
+    def park(self, outbox: Outbox, reader: Reader) -> None:
+        """Keep ``reader`` until ``outbox`` is direct again and ``take_parked`` gives it back."""
+        self._parked.park(outbox, reader)
+
+    def has_parked(self, outbox: Outbox) -> bool:
+        """Whether readers wait until ``outbox`` is direct again."""
+        return outbox in self._parked
+
+    def take_parked(self, outbox: Outbox) -> list[CatchUp]:
+        """Remove and return the readers that were parked for ``outbox``."""
+        return self._parked.take(outbox)
+
     def rejoin(self, outbox: Outbox, path: FollowedStream) -> None:
         """A connection that was behind stands where the stream's tail does, and is live on it again."""
         self.settle()
         self._spills.rejoin(outbox, path)
 
-    def interrupt(self, path: FollowedStream) -> list[SpillReader]:
+    def interrupt(self, path: FollowedStream) -> list[CatchUp]:
         """The stream's tail lost the thread: everyone reads on from where it was, before it restarts.
 
         Returns:
@@ -225,7 +268,9 @@ class Hub:
         if not interests:
             self._unmatched += 1
             return False
-        targets = self._subscriptions.targets(interests, path)
+        targets = self._targets.recall((path, interests)) or self._targets.make(
+            interests, path, without=self._spills.behind_on(path)
+        )
         if (lone := targets.lone) is not None and lone.direct:
             return self._fan_out.give_one(lone, publication)
         return self._fan_out.give(publication, targets)

@@ -22,7 +22,6 @@ from gateway.errors import OutboxClosed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.core.catchup.readers import Reader, SpillReader
     from gateway.core.fanout.batch import Batch
     from gateway.core.messages.encoder import Encoder
     from gateway.core.messages.events import Event
@@ -73,8 +72,6 @@ class Outbox:
         direct: nothing waits and the transport takes more.
         closed: the connection has ended; nothing more is taken.
         blocked_since: when the transport stopped taking, on the caller's clock, or None.
-        spill: reads on for the live subscriptions in streams that have overflowed, or None.
-        parked: readers that go on once the connection is direct again; None while there is none.
     """
 
     __slots__ = (
@@ -87,10 +84,8 @@ class Outbox:
         "closed",
         "direct",
         "encoder",
-        "parked",
         "pending",
         "sink",
-        "spill",
         "subscriptions",
         "write",
     )
@@ -104,8 +99,6 @@ class Outbox:
         self.direct = True
         self.closed = False
         self.blocked_since: float | None = None
-        self.spill: SpillReader | None = None
-        self.parked: list[Reader] | None = None
         self._limits = limits
         # The slow state is made when it is needed: most connections never are slow.
         self._backlog: Backlog | None = None
@@ -304,4 +297,3 @@ class Outbox:
         self._lane = None
         self._backlog = None
         self._lane_bytes = self._held = 0
-        self.spill = self.parked = None

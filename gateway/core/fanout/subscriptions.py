@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.core.fanout.target_lists import TargetLists
-from gateway.core.fanout.targets import FilterEntry, Targets
+from gateway.core.fanout.targets import FilterEntry
 from gateway.core.topics.grammar import has_wildcard
 from gateway.core.topics.shapes import ALWAYS_LEVELS, shape_of
 from gateway.core.topics.trie import FilterIndex
@@ -45,6 +45,7 @@ class Subscriptions:
         self.lists = TargetLists(limits.match_cache_bytes // 2)
         self.statistics = self._index.statistics
         self.subscriptions = 0
+        self._streams: dict[FollowedStream, dict[FilterEntry, None]] = {}  # filters that may match of each
         self._most_shapes = limits.shapes
         self._shapes: dict[Outbox, Counter[str]] = {}  # of connections with more filters than that alone
 
@@ -84,7 +85,7 @@ class Subscriptions:
             interest = FilterEntry(subscription.filter, subscription.paths)
             self._index.insert(subscription.filter, interest)
             for path in subscription.paths:
-                path.interests[interest] = None
+                self._streams.setdefault(path, {})[interest] = None
         old = outbox.subscriptions.get(subscription.filter)
         outbox.subscriptions[subscription.filter] = subscription
         interest.place(outbox, subscription)
@@ -123,7 +124,10 @@ class Subscriptions:
             return False
         self._index.remove(topic_filter)
         for path in interest.paths:
-            del path.interests[interest]
+            of_stream = self._streams[path]
+            del of_stream[interest]
+            if not of_stream:
+                del self._streams[path]
         interest.retire()
         return True
 
@@ -148,15 +152,26 @@ class Subscriptions:
         )
 
     def live_members(self, path: FollowedStream) -> list[Outbox]:
-        """The connections that the stream's publications go to now, if their topics match."""
-        found = dict.fromkeys(outbox for interest in path.interests for outbox in interest.members)
-        return [outbox for outbox in found if outbox not in path.behind and not outbox.closed]
+        """The connections with a live subscription that may match something of a stream."""
+        found = dict.fromkeys(
+            outbox for interest in self._streams.get(path, ()) for outbox in interest.members
+        )
+        return [outbox for outbox in found if not outbox.closed]
 
-    def targets(self, interests: tuple[FilterEntry, ...], path: FollowedStream) -> Targets:
-        """Who gets a stream's publications that ``interests`` match."""
-        return self.lists.recall((path, interests)) or self.lists.make(interests, path)
+    def picker(self, outbox: Outbox, path: FollowedStream) -> Callable[[str], bool]:
+        """What says whether a live subscription of ``outbox`` wants a topic of a stream."""
+        # To ask each of a thousand filters about each topic of a page would take a fifth of a second.
+        match = self.match
+        return lambda topic: any(path in each.paths and outbox in each.members for each in match(topic))
 
     def _interest(self, topic_filter: str) -> FilterEntry:
         interest = self._index.get(topic_filter)
         assert interest is not None
         return interest
+
+
+def live_filters(outbox: Outbox, path: FollowedStream) -> tuple[str, ...]:
+    """The filters of ``outbox``'s live subscriptions that may match something of a stream."""
+    return tuple(
+        sorted(each.filter for each in outbox.subscriptions.values() if each.live and path in each.paths)
+    )

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.fanout.targets import Targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
+    from gateway.core.fanout.outbox import Outbox
     from gateway.core.fanout.targets import FilterEntry, Key
     from gateway.core.streams.stream import FollowedStream
 
@@ -56,9 +57,15 @@ class TargetLists:
         """Whether all lists that are kept are right."""
         return not self._wrong
 
-    def make(self, interests: tuple[FilterEntry, ...], path: FollowedStream | None = None) -> Targets:
-        """Make the list for ``interests``, for which ``recall`` found none."""
-        targets = Targets(interests, path)
+    def make(
+        self,
+        interests: tuple[FilterEntry, ...],
+        path: FollowedStream | None = None,
+        *,
+        without: Container[Outbox] = (),
+    ) -> Targets:
+        """Make the list for ``interests``, for which ``recall`` found none; ``without`` some connections."""
+        targets = Targets(interests, path, without=without)
         if self._wrong:
             if (wrong := self._lists.get(targets.key)) is not None:
                 self._drop(wrong)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from gateway.core.fanout.subscription import Subscription, governing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.encoder import Encoder
@@ -95,7 +95,14 @@ class Targets:
 
     __slots__ = ("aside", "count", "groups", "interests", "kept", "key", "lone", "number", "path")
 
-    def __init__(self, interests: tuple[FilterEntry, ...], path: FollowedStream | None = None) -> None:
+    def __init__(
+        self,
+        interests: tuple[FilterEntry, ...],
+        path: FollowedStream | None = None,
+        *,
+        without: Container[Outbox] = (),
+    ) -> None:
+        """Make the list for what ``path`` captures, or for live topics; those of ``without`` are left out."""
         self.interests = interests
         self.path = path
         self.key: Key = interests if path is None else (path, interests)
@@ -107,8 +114,8 @@ class Targets:
             for interest in interests:
                 merged.update(interest.members)
             outboxes = merged
-        if path is not None and path.behind:
-            outboxes = [outbox for outbox in outboxes if outbox not in path.behind]
+        if without:
+            outboxes = [outbox for outbox in outboxes if outbox not in without]
         by_encoder: dict[Encoder, list[Outbox]] = {}
         for outbox in outboxes:
             by_encoder.setdefault(outbox.encoder, []).append(outbox)

@@ -1,4 +1,4 @@
-"""One stream's way through the hub: its tail's window, and which connections are behind it."""
+"""A stream as this node follows it: what its tail gave last, and what readers have matched of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from gateway.core.streams.selection import Selection
 from gateway.core.topics.grammar import covers
 
 if TYPE_CHECKING:
-    from gateway.core.fanout.outbox import Outbox
-    from gateway.core.fanout.targets import FilterEntry
     from gateway.core.streams.configuration import StreamConfiguration
     from gateway.core.streams.tail_window import TailWindow
 
@@ -24,18 +22,14 @@ class FollowedStream:
         stream: its name.
         filter: the topics that it captures.
         window: what its tail gave the hub last; None while nobody follows the stream.
-        interests: the subscribed filters that may match something of it.
-        behind: connections out of the live path, that read on from a position of their own.
     """
 
-    __slots__ = ("_selections", "behind", "filter", "interests", "stream", "window")
+    __slots__ = ("_selections", "filter", "stream", "window")
 
     def __init__(self, configuration: StreamConfiguration) -> None:
         self.stream = configuration.name
         self.filter = configuration.filter
         self.window: TailWindow | None = None
-        self.interests: dict[FilterEntry, None] = {}
-        self.behind: set[Outbox] = set()
         self._selections: OrderedDict[str, Selection] = OrderedDict()
 
     @property

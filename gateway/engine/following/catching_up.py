@@ -22,9 +22,10 @@ from gateway.engine.following.page_fetches import PageFetches
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.catchup.readers import Reader, Step
+    from gateway.core.catchup.readers import Step
     from gateway.core.fanout.hub import Hub
     from gateway.core.fanout.outbox import Outbox
+    from gateway.core.fanout.parked import CatchUp
     from gateway.core.streams.configuration import Bounds
     from gateway.core.streams.pages import Page
     from gateway.core.streams.stream import FollowedStream
@@ -76,7 +77,7 @@ class CatchingUp:
         Args:
             store: has the pages.
             hub: readers join it.
-            delivery: writes what they give, and says when a connection is direct again.
+            delivery: writes what they give; its ``resumed`` calls ``wake``.
             background: the parent of the reads' tasks.
             reads: reads in flight at most, and pages held for readers at most.
             saw: told of the bounds that were read.
@@ -85,23 +86,21 @@ class CatchingUp:
         self._delivery = delivery
         self._background = background
         self._saw = saw
-        self._ready: deque[Reader] = deque()
+        self._ready: deque[CatchUp] = deque()
         self._scheduled = False
         self._fetches = PageFetches(store, background, reads=reads, came=self._came)
         self._pages: OrderedDict[Key, Page] = OrderedDict()
         self._caught_up = 0
-        delivery.resumed = self.wake
 
-    def begin(self, reader: Reader) -> None:
-        """``reader`` can go on: it is served in its turn."""
-        self._ready.append(reader)
+    def begin(self, catch_up: CatchUp) -> None:
+        """A reader can go on: it is served in its turn."""
+        self._ready.append(catch_up)
         self._schedule()
 
     def wake(self, outbox: Outbox) -> None:
         """``outbox`` is direct again: its parked readers go on."""
-        parked, outbox.parked = outbox.parked, None
-        for reader in parked or ():
-            self.begin(reader)
+        for catch_up in self._hub.take_parked(outbox):
+            self.begin(catch_up)
 
     def statistics(self) -> CatchUpStatistics:
         """A snapshot for metrics, health and tests."""
@@ -121,89 +120,94 @@ class CatchingUp:
         self._scheduled = False
         end = perf_counter() + _TURN_SECONDS
         while self._ready:
-            reader = self._ready.popleft()
+            catch_up = self._ready.popleft()
             try:
-                self._serve(reader)
+                self._serve(catch_up)
             except Exception as error:  # noqa: BLE001 - it must not keep the others from their turn
-                self._fail(reader, error)
+                self._fail(catch_up, error)
             if perf_counter() >= end:
                 break
         if self._ready:
             self._schedule()
 
-    def _serve(self, reader: Reader) -> None:
-        fetch = self._fetches.taken(reader)
-        if not reader.ended and not reader.outbox.direct:
-            reader.park()
+    def _serve(self, catch_up: CatchUp) -> None:
+        outbox, reader = catch_up
+        fetch = self._fetches.taken(catch_up)
+        if not reader.ended and not outbox.direct:
+            self._hub.park(outbox, reader)
         elif not reader.ended and fetch is not None and fetch.page is not None:
-            self._take(reader, fetch.key[0], fetch.page)
+            self._take(catch_up, fetch.key[0], fetch.page)
         elif not reader.ended:
-            self._step(reader)
-        if fetch is not None and self._fetches.leave(reader, fetch):
+            self._step(catch_up)
+        if fetch is not None and self._fetches.leave(catch_up, fetch):
             self._keep(fetch)
 
-    def _fail(self, reader: Reader, error: Exception) -> None:
+    def _fail(self, catch_up: CatchUp, error: Exception) -> None:
         """Send a client away that nobody would serve any more: it can resume, and is not kept waiting."""
         self._background.supervision.failed("catch_up", error)
-        reader.outbox.sink.close(CloseCode.INTERNAL, "internal error")
+        catch_up.outbox.sink.close(CloseCode.INTERNAL, "internal error")
 
-    def _take(self, reader: Reader, path: FollowedStream, page: Page) -> None:
+    def _take(self, catch_up: CatchUp, path: FollowedStream, page: Page) -> None:
+        outbox, reader = catch_up
         frames = reader.take(path, page, _SLICE_BYTES)
         if frames is None:
-            self._later(reader)
+            self._later(catch_up)
             return
         reader.delays = 0
-        self._delivery.give(reader.outbox, frames)
-        self._ready.append(reader)
+        self._delivery.give(outbox, frames)
+        self._ready.append(catch_up)
 
-    def _step(self, reader: Reader) -> None:
+    def _step(self, catch_up: CatchUp) -> None:
+        outbox, reader = catch_up
         step = reader.step(_SLICE_BYTES)
-        outbox = reader.outbox
         if step.frames:
             self._delivery.give(outbox, step.frames)
-        if reader.ended or (step.level and self._join(reader, step)):
+        # A write may end the connection, and its subscriptions are no longer under their filters then.
+        if reader.ended or outbox.closed or (step.level and self._join(catch_up, step)):
             return
         if step.frames:
             reader.delays = 0
-            self._ready.append(reader)
+            self._ready.append(catch_up)
         elif step.needed is not None:
-            self._need(reader, *step.needed)
-        elif outbox.spill is not None and outbox.spill is not reader:
+            self._need(catch_up, *step.needed)
+        elif self._hub.spill_reader(outbox) not in {None, reader}:
             # The connection's own arrears come first; whoever ends them wakes the others.
-            reader.park()
+            self._hub.park(outbox, reader)
         else:
-            self._later(reader)
+            self._later(catch_up)
 
-    def _join(self, reader: Reader, step: Step) -> bool:
+    def _join(self, catch_up: CatchUp, step: Step) -> bool:
         """Have what is level join the live path; return whether the reader is done."""
+        outbox, reader = catch_up
         if isinstance(reader, HistoryReader):
-            if not reader.may_join(step):
+            if not self._hub.may_join(outbox, reader, step):
                 return False
-            self._hub.join(reader.outbox, reader.subscription)
-            self._delivery.send(reader.outbox, CaughtUp(reader.subscription.filter))
+            self._hub.join(outbox, outbox.subscriptions[reader.filter])
+            self._delivery.send(outbox, CaughtUp(reader.filter))
             self._caught_up += 1
             return True
         for path in step.level:
-            self._hub.rejoin(reader.outbox, path)
-        if reader.ended and reader.outbox.direct:
-            self.wake(reader.outbox)
+            self._hub.rejoin(outbox, path)
+        if reader.ended and outbox.direct:
+            self.wake(outbox)
         return reader.ended
 
-    def _later(self, reader: Reader) -> None:
+    def _later(self, catch_up: CatchUp) -> None:
         """The reader is ahead of the tail, or they differ in epoch: the tail will move."""
-        reader.delays += 1
-        asyncio.get_running_loop().call_later(_AHEAD.ceiling(reader.delays), self.begin, reader)
+        catch_up.reader.delays += 1
+        wait = _AHEAD.ceiling(catch_up.reader.delays)
+        asyncio.get_running_loop().call_later(wait, self.begin, catch_up)
 
     # Pages
 
-    def _need(self, reader: Reader, path: FollowedStream, after: int) -> None:
-        key = (path, reader.positions[path].epoch, after)
+    def _need(self, catch_up: CatchUp, path: FollowedStream, after: int) -> None:
+        key = (path, catch_up.reader.positions[path].epoch, after)
         page = self._kept(key)
         if page is not None:
-            self._take(reader, path, page)
+            self._take(catch_up, path, page)
             return
-        if self._fetches.ask(reader, key):
-            self.begin(reader)
+        if self._fetches.ask(catch_up, key):
+            self.begin(catch_up)
 
     def _kept(self, key: Key) -> Page | None:
         path, epoch, after = key
@@ -216,8 +220,8 @@ class CatchingUp:
 
     def _came(self, fetch: Fetch, page: Page) -> None:
         self._saw(fetch.key[0], page.bounds)
-        for reader in list(fetch.readers):
-            self.begin(reader)
+        for catch_up in list(fetch.readers):
+            self.begin(catch_up)
 
     def _keep(self, fetch: Fetch) -> None:
         """Keep a page that all who waited for it have had: others may come to it."""

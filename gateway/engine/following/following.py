@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.catchup.readers import HistoryReader
 from gateway.core.catchup.start import StartPosition, nearby, resume_at, start_at
-from gateway.core.fanout.spill import begin_live
+from gateway.core.fanout.parked import CatchUp
 from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
 from gateway.core.messages.events import Event, Subscribed
 from gateway.engine.following.catching_up import CatchingUp
@@ -132,13 +132,14 @@ class Following:
         elif not history:
             self._hub.join(outbox, subscription)
         if not history:
-            begun_live = begin_live(outbox, subscription, earlier)
+            begun_live = self._hub.begin_live(outbox, subscription, earlier)
             positions = {path.stream: position for path, position in begun_live.items()}
             return [Subscribed(command.filter, positions, ref=command.ref)]
         begun = {path: beginnings.get(path) or StartPosition(_tail_position(path)) for path in paths}
-        reader = HistoryReader(outbox, subscription, {path: each.position for path, each in begun.items()})
-        self._hub.read(reader)
-        self.catching_up.begin(reader)
+        starts = {path: each.position for path, each in begun.items()}
+        reader = HistoryReader(outbox.encoder, command.filter, starts)
+        self._hub.read(outbox, subscription, reader)
+        self.catching_up.begin(CatchUp(outbox, reader))
         positions = {path.stream: each.position for path, each in begun.items()}
         recovered = self._recovered(command, begun)
         gaps = [each.gap for each in begun.values() if each.gap is not None]

@@ -18,7 +18,7 @@ from gateway.supervision import is_cancelled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.catchup.readers import Reader
+    from gateway.core.fanout.parked import CatchUp
     from gateway.core.streams.pages import Page
     from gateway.core.streams.stream import FollowedStream
     from gateway.engine.runtime.background import Background
@@ -40,7 +40,7 @@ class Fetch:
     def __init__(self, key: Key) -> None:
         self.key = key
         self.page: Page | None = None
-        self.readers: set[Reader] = set()
+        self.readers: set[CatchUp] = set()
 
 
 class _Failing:
@@ -72,14 +72,14 @@ class PageFetches:
         self._fetches: dict[Key, Fetch] = {}
         self._wanted: deque[Fetch] = deque()
         self._failing: dict[FollowedStream, _Failing] = {}
-        self._awaits: dict[Reader, Fetch] = {}
+        self._awaits: dict[CatchUp, Fetch] = {}
         self._running = 0
         self.read = self.failed = 0
 
     def __len__(self) -> int:
         return len(self._fetches)
 
-    def ask(self, reader: Reader, key: Key) -> bool:
+    def ask(self, reader: CatchUp, key: Key) -> bool:
         """Have the page behind ``key`` read for ``reader``; whether it is there already."""
         fetch = self._fetches.get(key)
         if fetch is None:
@@ -90,11 +90,11 @@ class PageFetches:
         self._start()
         return fetch.page is not None
 
-    def taken(self, reader: Reader) -> Fetch | None:
+    def taken(self, reader: CatchUp) -> Fetch | None:
         """What ``reader`` waited for, which it waits for no longer; ``leave`` must follow."""
         return self._awaits.pop(reader, None)
 
-    def leave(self, reader: Reader, fetch: Fetch) -> bool:
+    def leave(self, reader: CatchUp, fetch: Fetch) -> bool:
         """``reader`` has had its page; whether it was the last one, which makes room for another read."""
         fetch.readers.discard(reader)
         if fetch.readers or fetch.page is None:
@@ -173,7 +173,7 @@ class PageFetches:
 
     def _forget_ended(self, fetch: Fetch) -> bool:
         """Let go of readers whose client has gone; whether anybody still waits."""
-        for reader in [each for each in fetch.readers if each.ended]:
+        for reader in [each for each in fetch.readers if each.reader.ended]:
             fetch.readers.discard(reader)
             self._awaits.pop(reader, None)
         if not fetch.readers:

@@ -27,8 +27,8 @@ from gateway.errors import StreamUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.catchup.readers import Reader
     from gateway.core.fanout.hub import Hub
+    from gateway.core.fanout.parked import CatchUp
     from gateway.core.streams.configuration import Bounds, StreamMap
     from gateway.core.streams.pages import Page
     from gateway.engine.delivery import DeliveryService
@@ -89,7 +89,7 @@ class Tails:
         delivery: DeliveryService,
         background: Background,
         *,
-        begin: Callable[[Reader], None],
+        begin: Callable[[CatchUp], None],
         window_messages: int = 4096,
         window_bytes: int = 4 * 1024 * 1024,
     ) -> None:
@@ -302,8 +302,8 @@ class Tails:
 
     def _interrupt(self, path: FollowedStream) -> None:
         self._interrupted += 1
-        for reader in self._hub.interrupt(path):
-            self._begin(reader)
+        for catch_up in self._hub.interrupt(path):
+            self._begin(catch_up)
 
 
 def _promise() -> asyncio.Future[Any]:

@@ -84,13 +84,16 @@ class World:
     def __init__(self, *names: str, **options: Any) -> None:
         self.store = ModelStore(*names)
         self.hub = Hub()
-        self.delivery = DeliveryService(self.hub)
+        self.delivery = DeliveryService(self.hub, resumed=self.resumed)
         self.bus = LocalBus()
         streams = StreamMap(StreamConfiguration(name, f"{name}/#") for name in names)
         self.following = Following(streams, self.store, self.hub, self.delivery, **options)
         self.subscriber = SubscribeService(
             self.hub, self.bus, topic_limits=TopicLimits(), following=self.following
         )
+
+    def resumed(self, outbox: Outbox) -> None:
+        self.following.catching_up.wake(outbox)
 
     def client(self, messages: int = 1000) -> Reading:
         return Reading(self, messages)

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.auth.grants import EVERYTHING
 from gateway.bus.local import LocalBus
 from gateway.core.fanout.hub import Hub, HubLimits
+from gateway.core.fanout.outbox import Outbox
 from gateway.core.messages.commands import (
     START_NEW,
     Overflow,
@@ -78,7 +79,7 @@ class FollowingModel(RuleBasedStateMachine):
         self.store = ModelStore(*STREAMS)
         self.store.latency = latency
         self.hub = Hub(HubLimits(cached_topics=3, match_cache_bytes=4000, tick_messages=8))
-        self.delivery = DeliveryService(self.hub)
+        self.delivery = DeliveryService(self.hub, resumed=self.resumed)
         streams = StreamMap(StreamConfiguration(name, f"{name}/#") for name in STREAMS)
         self.following = Following(streams, self.store, self.hub, self.delivery, reads=2, window_messages=5)
         self.bus = LocalBus()
@@ -93,6 +94,9 @@ class FollowingModel(RuleBasedStateMachine):
             self.connect()
         for client, topic_filter in zip(self.clients, filters, strict=True):
             await self.ask(client, Subscribe(topic_filter))
+
+    def resumed(self, outbox: Outbox) -> None:
+        self.following.catching_up.wake(outbox)
 
     def connect(self) -> None:
         self.clients.append(ModelClient(self.store, self.hub, self.loop.time))
@@ -290,8 +294,8 @@ class FollowingModel(RuleBasedStateMachine):
         await asyncio.sleep(60)
         for client in self.clients:
             client.check_complete()
-            assert client.outbox.spill is None
-            assert not client.outbox.parked
+            assert self.hub.spill_reader(client.outbox) is None
+            assert not self.hub.has_parked(client.outbox)
 
     @invariant()
     def memory_is_bounded(self) -> None:

@@ -18,16 +18,18 @@ from tests.unit.core.streaming import bring, captured, connection, drain, labels
 from tests.unit.core.wire import publication
 
 
-def reading(*starts: tuple[FollowedStream, int], topic_filter: str = "s/#") -> tuple[Hub, HistoryReader]:
+def reading(
+    *starts: tuple[FollowedStream, int], topic_filter: str = "s/#"
+) -> tuple[Hub, Outbox, HistoryReader]:
     """A subscription that reads its history from these places on."""
     hub = Hub()
     outbox = connection(hub)
     paths = tuple(path for path, _ in starts)
     hub.subscribe(outbox, topic_filter, Overflow.SPILL, paths, live=False)
     positions = {path: Position("e1", offset) for path, offset in starts}
-    reader = HistoryReader(outbox, outbox.subscriptions[topic_filter], positions)
-    hub.read(reader)
-    return hub, reader
+    reader = HistoryReader(outbox.encoder, topic_filter, positions)
+    hub.read(outbox, outbox.subscriptions[topic_filter], reader)
+    return hub, outbox, reader
 
 
 def page(first: int, last: int, *offsets: int, epoch: str = "e1", topic: str = "s/a") -> Page:
@@ -40,28 +42,28 @@ def gap(reason: str, **fields: Any) -> dict[str, Any]:
 
 def test_what_the_window_holds_comes_at_once_with_its_filter() -> None:
     path = stream_path()
-    hub, reader = reading((path, 1))
+    hub, outbox, reader = reading((path, 1))
     bring(hub, path, *(captured(offset) for offset in range(1, 5)))
     step = reader.step(10_000)
     assert [frame.count(b'"filter": "s/#"') for frame in step.frames] == [1, 1, 1]
     assert labels(step.frames) == ["s2", "s3", "s4"]
-    assert reader.may_join(step)
+    assert hub.may_join(outbox, reader, step)
 
 
 def test_a_subscription_that_reads_is_in_no_live_path() -> None:
     path = stream_path()
-    hub, reader = reading((path, 0))
+    hub, outbox, _ = reading((path, 0))
     bring(hub, path, captured(1))
-    assert written(hub, reader.outbox) == []
+    assert written(hub, outbox) == []
 
 
 def test_live_topics_come_meanwhile_with_the_filter() -> None:
     path = stream_path()
-    hub, reader = reading((path, 0), topic_filter="#")
-    hub.subscribe(reader.outbox, "t")
+    hub, outbox, _ = reading((path, 0), topic_filter="#")
+    hub.subscribe(outbox, "t")
     hub.deliver(publication("t", "both"))
     hub.deliver(publication("u", "reader's"))
-    assert written(hub, reader.outbox) == [
+    assert written(hub, outbox) == [
         {"id": "both"},
         {"id": "both", "filter": "#"},
         {"id": "reader's", "filter": "#"},
@@ -70,8 +72,7 @@ def test_live_topics_come_meanwhile_with_the_filter() -> None:
 
 def test_live_topics_wait_for_a_reader_that_takes_nothing_and_stay_its_own() -> None:
     path = stream_path()
-    hub, reader = reading((path, 0), topic_filter="#")
-    outbox = reader.outbox
+    hub, outbox, _ = reading((path, 0), topic_filter="#")
     hub.subscribe(outbox, "t/#")
     hub.block(outbox, 0, now=0.0)
     hub.deliver(publication("t/a", "1"))
@@ -84,8 +85,7 @@ def test_live_topics_wait_for_a_reader_that_takes_nothing_and_stay_its_own() -> 
 
 def test_what_waited_for_a_reader_is_counted_where_its_subscription_becomes_live_instead() -> None:
     path = stream_path()
-    hub, reader = reading((path, 0), topic_filter="#")
-    outbox = reader.outbox
+    hub, outbox, _ = reading((path, 0), topic_filter="#")
     hub.subscribe(outbox, "t/#")
     hub.block(outbox, 0, now=0.0)
     hub.deliver(publication("t/a", "1"))
@@ -99,8 +99,7 @@ def test_what_waited_for_a_reader_is_counted_where_its_subscription_becomes_live
 
 def test_what_waited_for_a_reader_stays_for_the_next_one() -> None:
     path = stream_path()
-    hub, reader = reading((path, 0), topic_filter="#")
-    outbox = reader.outbox
+    hub, outbox, _ = reading((path, 0), topic_filter="#")
     hub.block(outbox, 0, now=0.0)
     hub.deliver(publication("t/a", "1"))
     hub.subscribe(outbox, "#", Overflow.SPILL, (path,), live=False)
@@ -110,48 +109,48 @@ def test_what_waited_for_a_reader_stays_for_the_next_one() -> None:
 
 def test_it_joins_in_one_step_without_gap_or_repeat() -> None:
     path = stream_path()
-    hub, reader = reading((path, 0))
+    hub, outbox, reader = reading((path, 0))
     bring(hub, path, captured(1), captured(2))
     step = reader.step(10_000)
-    hub.join(reader.outbox, reader.subscription)
+    hub.join(outbox, outbox.subscriptions[reader.filter])
     assert reader.ended
     bring(hub, path, captured(3))
     assert labels(step.frames) == ["s1", "s2"]
-    assert written(hub, reader.outbox) == [{"id": "s3"}]
+    assert written(hub, outbox) == [{"id": "s3"}]
 
 
 def test_all_its_streams_join_together() -> None:
     one, other = stream_path("s"), stream_path("t", last=9)
-    hub, reader = reading((one, 0), (other, 5), topic_filter="#")
+    hub, outbox, reader = reading((one, 0), (other, 5), topic_filter="#")
     bring(hub, one, captured(1))
     step = reader.step(10_000)
     assert (step.level, step.needed) == ([one], (other, 5))
-    assert not reader.may_join(step)
+    assert not hub.may_join(outbox, reader, step)
     assert labels(reader.take(other, page(1, 9, 6, 7, 8, 9, topic="t/a"), 10_000) or []) == [
         "t6",
         "t7",
         "t8",
         "t9",
     ]
-    assert reader.may_join(reader.step(10_000))
+    assert hub.may_join(outbox, reader, reader.step(10_000))
 
 
 def test_it_does_not_join_while_its_connection_is_behind_on_the_stream() -> None:
     path = stream_path()
-    hub, reader = reading((path, 0), topic_filter="s/#")
-    hub.subscribe(reader.outbox, "s/a", Overflow.SPILL, (path,))
+    hub, outbox, reader = reading((path, 0), topic_filter="s/#")
+    hub.subscribe(outbox, "s/a", Overflow.SPILL, (path,))
     hub.interrupt(path)
-    assert not reader.may_join(reader.step(1000))
-    hub.rejoin(reader.outbox, path)
-    assert reader.may_join(reader.step(1000))
+    assert not hub.may_join(outbox, reader, reader.step(1000))
+    hub.rejoin(outbox, path)
+    assert hub.may_join(outbox, reader, reader.step(1000))
 
 
 def test_a_step_is_bounded_in_bytes_and_in_what_is_looked_at() -> None:
     path = stream_path()
-    hub, reader = reading((path, 0))
+    hub, _, reader = reading((path, 0))
     bring(hub, path, *(captured(offset) for offset in range(1, 11)))
     assert len(reader.step(100).frames) < 10
-    hub, reader = reading((path := stream_path(), 0), topic_filter="s/rare")
+    hub, _, reader = reading((path := stream_path(), 0), topic_filter="s/rare")
     bring(hub, path, *(captured(offset) for offset in range(1, SCANNED + 3)))
     assert reader.step(100).frames == []
     assert reader.positions[path].offset == SCANNED
@@ -159,7 +158,7 @@ def test_a_step_is_bounded_in_bytes_and_in_what_is_looked_at() -> None:
 
 def test_streams_are_served_in_turn() -> None:
     one, other = stream_path("s"), stream_path("t")
-    hub, reader = reading((one, 0), (other, 0), topic_filter="#")
+    hub, _, reader = reading((one, 0), (other, 0), topic_filter="#")
     for offset in (1, 2, 3):
         bring(hub, one, captured(offset))
         bring(hub, other, captured(offset, "t/a"))
@@ -169,14 +168,14 @@ def test_streams_are_served_in_turn() -> None:
 
 def test_a_page_is_followed_no_further_than_the_tail() -> None:
     path = stream_path(last=3)
-    _, reader = reading((path, 0))
+    _, _, reader = reading((path, 0))
     assert labels(reader.take(path, page(1, 5, 1, 2, 3, 4, 5), 10_000) or []) == ["s1", "s2", "s3"]
     assert reader.step(1000).level == [path]
 
 
 def test_a_page_may_begin_before_the_reader_and_be_taken_in_parts() -> None:
     path = stream_path(last=4)
-    _, reader = reading((path, 1))
+    _, _, reader = reading((path, 1))
     whole = page(1, 4, 1, 2, 3, 4)
     assert labels(reader.take(path, whole, 1) or []) == ["s2"]
     assert labels(reader.take(path, whole, 1000) or []) == ["s3", "s4"]
@@ -185,7 +184,7 @@ def test_a_page_may_begin_before_the_reader_and_be_taken_in_parts() -> None:
 @pytest.mark.parametrize("brought", [page(7, 9, 7, 8, 9), page(7, 6)])
 def test_what_was_trimmed_is_told_and_passed_over(brought: Page) -> None:
     path = stream_path(last=max(brought.bounds.last, 6))
-    _, reader = reading((path, 2))
+    _, _, reader = reading((path, 2))
     frames = labels(reader.take(path, brought, 10_000) or [])
     assert frames[0] == gap("trimmed", dropped=4, **{"from": 3, "to": 6})
     assert frames[1:] == [f"s{each.offset}" for each in brought.publications]
@@ -193,7 +192,7 @@ def test_what_was_trimmed_is_told_and_passed_over(brought: Page) -> None:
 
 def test_the_window_knows_what_was_trimmed() -> None:
     path = stream_path(last=9, first=7)
-    _, reader = reading((path, 2))
+    _, _, reader = reading((path, 2))
     step = reader.step(1000)
     assert labels(step.frames) == [gap("trimmed", dropped=4, **{"from": 3, "to": 6})]
     assert step.needed == (path, 6)
@@ -201,7 +200,7 @@ def test_the_window_knows_what_was_trimmed() -> None:
 
 def test_a_new_epoch_begins_with_the_first_publication_there_is() -> None:
     path = stream_path(last=9)
-    _, reader = reading((path, 5))
+    _, _, reader = reading((path, 5))
     path.tail.restart("e2", 8, first=7)
     frames = labels(reader.take(path, page(7, 8, 7, 8, epoch="e2"), 10_000) or [])
     assert frames == [gap("epoch", epoch="e2"), "s7", "s8"]
@@ -209,7 +208,7 @@ def test_a_new_epoch_begins_with_the_first_publication_there_is() -> None:
 
 def test_a_page_of_an_epoch_that_the_tail_does_not_know_waits_for_the_tail() -> None:
     path = stream_path(last=9)
-    _, reader = reading((path, 5))
+    _, _, reader = reading((path, 5))
     assert labels(reader.take(path, page(1, 8, 6, 7, 8, epoch="e2"), 10_000) or []) == [
         gap("epoch", epoch="e2")
     ]
@@ -219,29 +218,28 @@ def test_a_page_of_an_epoch_that_the_tail_does_not_know_waits_for_the_tail() -> 
 
 def test_a_reader_ahead_of_the_tail_waits_for_it() -> None:
     path = stream_path(last=4)
-    hub, reader = reading((path, 6))
+    hub, outbox, reader = reading((path, 6))
     assert reader.step(1000) == type(reader.step(1000))()
     bring(hub, path, captured(5), captured(6))
-    assert reader.may_join(reader.step(1000))
+    assert hub.may_join(outbox, reader, reader.step(1000))
 
 
 def test_a_log_that_was_trimmed_past_the_tail_waits_for_the_tail() -> None:
     path = stream_path(last=4)
-    _, reader = reading((path, 2))
+    _, _, reader = reading((path, 2))
     assert reader.take(path, page(9, 9, 9), 1000) is None
 
 
 def test_a_stream_it_has_left_brings_nothing() -> None:
     path = stream_path(last=4)
-    _, reader = reading((path, 2))
+    _, _, reader = reading((path, 2))
     assert reader.take(stream_path("t"), page(1, 4, 3, 4), 1000) == []
 
 
 @pytest.mark.parametrize("end", ["unsubscribe", "replace", "detach"])
 def test_a_reader_ends_with_its_subscription(end: str) -> None:
     path = stream_path()
-    hub, reader = reading((path, 0))
-    outbox: Outbox = reader.outbox
+    hub, outbox, reader = reading((path, 0))
     if end == "unsubscribe":
         hub.unsubscribe(outbox, "s/#")
     elif end == "replace":

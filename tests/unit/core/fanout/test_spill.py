@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gateway.core.fanout.hub import Hub
 from gateway.core.fanout.outbox import Outbox
-from gateway.core.fanout.spill import begin_live
 from gateway.core.fanout.subscription import Subscription
 from gateway.core.messages.commands import Overflow, Position
 from gateway.core.streams.stream import FollowedStream
@@ -34,8 +33,9 @@ def test_what_does_not_fit_stays_in_the_stream() -> None:
     hub, outbox = spilled(path)
     assert outbox.waiting_messages == 3
     assert outbox.dropped == 0
-    assert outbox.spill is not None
-    assert outbox.spill.positions == {path: Position("e1", 3)}
+    reader = hub.spill_reader(outbox)
+    assert reader is not None
+    assert reader.positions == {path: Position("e1", 3)}
     assert (hub.statistics().spilled, hub.statistics().behind) == (1, 1)
 
 
@@ -54,16 +54,16 @@ def test_a_connection_that_is_behind_is_not_in_the_live_path() -> None:
 def test_it_reads_on_from_where_it_left_and_is_live_again() -> None:
     path = stream_path()
     hub, outbox = spilled(path)
-    reader = outbox.spill
+    reader = hub.spill_reader(outbox)
     assert reader is not None
-    assert outbox.parked == [reader]
+    assert hub.take_parked(outbox) == [(outbox, reader)]
     drain(hub, outbox)
     step = reader.step(10_000)
     assert labels(step.frames) == ["s4", "s5"]
     assert (step.needed, step.level) == (None, [path])
     hub.rejoin(outbox, path)
     assert reader.ended
-    assert outbox.spill is None
+    assert hub.spill_reader(outbox) is None
     assert hub.statistics().behind == 0
     bring(hub, path, captured(6))
     assert ids(hub, outbox)[-1] == "s6"
@@ -90,14 +90,15 @@ def test_a_publication_between_two_target_lists_is_not_skipped() -> None:
     hub.block(outbox, 0, now=0.0)
     bring(hub, path, captured(3, "s/a"), captured(4, "s/a"), captured(5, "s/b"), captured(6, "s/b"))
     hub.settle()
-    assert outbox.spill is not None
-    assert outbox.spill.positions == {path: Position("e1", 3)}
+    reader = hub.spill_reader(outbox)
+    assert reader is not None
+    assert reader.positions == {path: Position("e1", 3)}
 
 
 def test_what_another_policy_governs_is_dropped_as_ever() -> None:
     path = stream_path()
     hub, outbox = spilled(path, overflow=Overflow.DROP_OLDEST)
-    assert outbox.spill is None
+    assert hub.spill_reader(outbox) is None
     assert hub.statistics().dropped[Overflow.DROP_OLDEST] == 2
 
 
@@ -111,7 +112,7 @@ def test_spill_governs_what_a_stream_captured() -> None:
     bring(hub, path, captured(1), captured(2))
     hub.settle()
     assert hub.take_overflowed() == []
-    assert outbox.spill is not None
+    assert hub.spill_reader(outbox) is not None
 
 
 def test_live_publications_do_not_push_out_what_waits_from_a_stream() -> None:
@@ -131,34 +132,38 @@ def test_live_publications_do_not_push_out_what_waits_from_a_stream() -> None:
 def test_a_new_subscription_is_read_for_too() -> None:
     path = stream_path()
     hub, outbox = spilled(path, filters="s/a")
-    reader = outbox.spill
+    reader = hub.spill_reader(outbox)
     assert reader is not None
     bring(hub, path, captured(6, "s/b"))
     drain(hub, outbox)
     assert labels(reader.step(1).frames) == ["s4"]
     hub.subscribe(outbox, "s/b", Overflow.SPILL, (path,))
-    assert begin_live(outbox, outbox.subscriptions["s/b"]) == {path: Position("e1", 4)}
+    assert hub.begin_live(outbox, outbox.subscriptions["s/b"]) == {path: Position("e1", 4)}
     assert labels(reader.step(10_000).frames) == ["s5", "s6"]
 
 
 def test_the_last_subscription_on_a_stream_ends_its_reader() -> None:
     path = stream_path()
     hub, outbox = spilled(path)
-    reader = outbox.spill
+    reader = hub.spill_reader(outbox)
     assert reader is not None
     hub.unsubscribe(outbox, "s/#")
     assert reader.ended
-    assert (outbox.spill, path.behind) == (None, set())
+    assert (hub.spill_reader(outbox), hub._spills.behind_on(path)) == (None, set())
 
 
 def test_a_detached_connection_is_behind_nowhere() -> None:
     path = stream_path()
     hub, outbox = spilled(path)
-    reader = outbox.spill
+    reader = hub.spill_reader(outbox)
     hub.detach(outbox)
     assert reader is not None
     assert reader.ended
-    assert (path.behind, path.interests, hub.statistics().behind) == (set(), {}, 0)
+    assert (hub._spills.behind_on(path), hub._subscriptions._streams, hub.statistics().behind) == (
+        set(),
+        {},
+        0,
+    )
 
 
 def test_replaced_options_keep_the_place_of_what_waits() -> None:
@@ -169,8 +174,8 @@ def test_replaced_options_keep_the_place_of_what_waits() -> None:
     hub.block(outbox, 0, now=0.0)
     bring(hub, path, captured(8), captured(9))
     # Another subscription gets nothing of what waits.
-    assert begin_live(outbox, subscribed(hub, outbox, "s/a", path)) == {path: Position("e1", 9)}
-    assert begin_live(outbox, subscribed(hub, outbox, "s/#", path), earlier) == {path: Position("e1", 7)}
+    assert hub.begin_live(outbox, subscribed(hub, outbox, "s/a", path)) == {path: Position("e1", 9)}
+    assert hub.begin_live(outbox, subscribed(hub, outbox, "s/#", path), earlier) == {path: Position("e1", 7)}
 
 
 def test_replaced_options_do_not_go_back_before_the_subscription_began() -> None:
@@ -181,11 +186,11 @@ def test_replaced_options_do_not_go_back_before_the_subscription_began() -> None
     hub.block(outbox, 0, now=0.0)
     bring(hub, path, captured(8, "s/a"), captured(9, "s/b"))
     earlier = subscribed(hub, outbox, "s/#", path)
-    assert begin_live(outbox, earlier) == {path: Position("e1", 9)}
+    assert hub.begin_live(outbox, earlier) == {path: Position("e1", 9)}
     bring(hub, path, captured(10))
     for _ in range(2):
         again = subscribed(hub, outbox, "s/#", path)
-        assert begin_live(outbox, again, earlier) == {path: Position("e1", 9)}
+        assert hub.begin_live(outbox, again, earlier) == {path: Position("e1", 9)}
         earlier = again
 
 
@@ -199,8 +204,9 @@ def test_a_stuck_connection_keeps_its_positions_only() -> None:
     hub, outbox = spilled(path)
     assert hub.let_go(outbox)
     assert (outbox.waiting_messages, outbox.waiting_bytes) == (0, 0)
-    assert outbox.spill is not None
-    assert outbox.spill.positions == {path: Position("e1", 0)}
+    reader = hub.spill_reader(outbox)
+    assert reader is not None
+    assert reader.positions == {path: Position("e1", 0)}
     assert hub.let_go(outbox)
 
 
@@ -210,8 +216,9 @@ def test_a_stuck_connection_goes_back_in_the_epoch_that_it_left_in() -> None:
     hub.interrupt(path)
     path.tail.restart("e2", 3, first=1)
     assert hub.let_go(outbox)
-    assert outbox.spill is not None
-    assert outbox.spill.positions == {path: Position("e1", 0)}
+    reader = hub.spill_reader(outbox)
+    assert reader is not None
+    assert reader.positions == {path: Position("e1", 0)}
 
 
 def test_a_stuck_connection_for_which_live_publications_wait_may_not_stay() -> None:
@@ -245,9 +252,9 @@ def test_where_the_tail_loses_the_thread_everyone_reads_on_from_there() -> None:
     hub.block(blocked, 0, now=0.0)
     readers = hub.interrupt(path)
     assert [reader.outbox for reader in readers] == [one]
-    assert blocked.parked == [blocked.spill]
+    assert hub.take_parked(blocked) == [(blocked, hub.spill_reader(blocked))]
     path.tail.restart("e2", 5, first=4)
-    step = readers[0].step(1000)
+    step = readers[0].reader.step(1000)
     assert labels(step.frames) == [
         {"op": "gap", "reason": "epoch", "dropped": None, "filter": "s/#", "stream": "s", "epoch": "e2"}
     ]

@@ -71,7 +71,7 @@ async def test_nothing_is_held_for_a_reader_that_takes_nothing() -> None:
         client = node.client()
         await client.subscribe("s/#", EARLIEST)
         node.hub.block(client.outbox, 0, now=0.0)
-        await client.until(lambda: client.outbox.parked)
+        await client.until(lambda: node.hub.has_parked(client.outbox))
         got = len(client.messages())
         node.append(50)
         await client.until(lambda: node.following.catching_up.statistics().reading == 0)

@@ -310,7 +310,7 @@ async def test_a_slow_reader_spills_and_is_live_again() -> None:
         node.delivery.resume(slow.outbox)
         everything = [f"s{number}" for number in range(1, 51)]
         assert await slow.ids(50) == await quick.ids(50) == everything
-        await slow.until(lambda: slow.outbox.spill is None)
+        await slow.until(lambda: node.hub.spill_reader(slow.outbox) is None)
         node.append(1)
         assert (await slow.ids(51))[-1] == "s51"
         assert slow.other() == []
