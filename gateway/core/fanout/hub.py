@@ -18,7 +18,7 @@ from gateway.core.fanout.limits import HubLimits, HubStatistics
 from gateway.core.fanout.parked import ParkedReaders
 from gateway.core.fanout.run import FanOut
 from gateway.core.fanout.spill import Spills
-from gateway.core.fanout.subscription import Subscription
+from gateway.core.fanout.subscription import Subscription, SubscriptionState
 from gateway.core.fanout.subscriptions import Subscriptions
 from gateway.core.messages.commands import Overflow
 from gateway.errors import NotFound, TooMany
@@ -98,7 +98,7 @@ class Hub:
                 break
             outbox, subscriptions = self._leaving[0]
             topic_filter, subscription = subscriptions.popitem()
-            _end_reader(subscription)
+            subscription.end_reader()
             if self._subscriptions.remove(outbox, topic_filter):
                 ended.append(topic_filter)
             if not subscriptions:
@@ -132,15 +132,16 @@ class Hub:
             TooManyShapes: the filter would make matching too expensive.
         """
         self.settle()
+        state = SubscriptionState.LIVE if live else SubscriptionState.WAITING
         old = outbox.subscriptions.get(topic_filter)
         if old is None:
             if len(outbox.subscriptions) >= self._limits.subscriptions:
                 raise TooMany(f"a connection may hold {self._limits.subscriptions} subscriptions")
             self._subscriptions.check(outbox, topic_filter)
-        first = self._subscriptions.add(outbox, Subscription(topic_filter, overflow, paths, live=live))
+        first = self._subscriptions.add(outbox, Subscription(topic_filter, overflow, paths, state=state))
         self._targets.tidy()
         if old is not None:
-            _end_reader(old)
+            old.end_reader()
             outbox.release(old, self._subscriptions.matching(outbox))
         self._spills.subscriptions_changed(outbox)
         return first
@@ -158,7 +159,7 @@ class Hub:
             raise NotFound(f"not subscribed to {topic_filter!r}")
         self.settle()
         subscription = outbox.subscriptions.pop(topic_filter)
-        _end_reader(subscription)
+        subscription.end_reader()
         last = self._subscriptions.remove(outbox, topic_filter)
         self._targets.tidy()
         outbox.release(subscription, self._subscriptions.matching(outbox))
@@ -170,7 +171,7 @@ class Hub:
     def read(self, outbox: Outbox, subscription: Subscription, reader: HistoryReader) -> None:
         """A subscription that isn't live has its history read; what is live comes to it with its filter."""
         self.settle()
-        subscription.reader = reader
+        subscription.read(reader)
         self._subscriptions.move(outbox, subscription)
         self._targets.tidy()
 
@@ -187,8 +188,7 @@ class Hub:
     def join(self, outbox: Outbox, subscription: Subscription) -> None:
         """A subscription is live from now on; where it has a reader, that has ended."""
         self.settle()
-        _end_reader(subscription)
-        subscription.live = True
+        subscription.go_live()
         self._subscriptions.move(outbox, subscription)
         self._targets.tidy()
         self._spills.subscriptions_changed(outbox)
@@ -345,9 +345,3 @@ class Hub:
             spilled=self._spills.spilled,
             behind=len(self._spills),
         )
-
-
-def _end_reader(subscription: Subscription) -> None:
-    if subscription.reader is not None:
-        subscription.reader.ended = True
-        subscription.reader = None

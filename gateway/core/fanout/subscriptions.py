@@ -94,7 +94,7 @@ class Subscriptions:
             if (shapes := self._shapes.get(outbox)) is not None and has_wildcard(subscription.filter):
                 shapes[shape_of(subscription.filter)] += 1
         # One that only waits for its streams is in no list yet.
-        listed = old is not None and (old.live or old.reader is not None)
+        listed = old is not None and not old.waiting
         if listed != subscription.live or (listed and old is not None and not old.live):
             self.lists.forget(interest)
         return first

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway.core.fanout.subscription import Subscription, governing
+from gateway.core.fanout.subscription import Subscription, SubscriptionState, governing
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -140,5 +140,5 @@ def _aside(interests: tuple[FilterEntry, ...]) -> tuple[tuple[Outbox, Subscripti
         for interest in interests
         if interest.apart is not None
         for outbox, subscription in interest.apart.items()
-        if subscription.reader is not None
+        if subscription.state is SubscriptionState.READING
     )

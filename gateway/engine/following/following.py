@@ -126,7 +126,7 @@ class Following:
         history = asks_history(command)
         subscription = outbox.subscriptions[command.filter]
         paths, earlier = subscription.paths, subscription if subscription.live else None
-        if earlier is not None or subscription.reader is not None:
+        if not subscription.waiting:
             self._hub.subscribe(outbox, command.filter, command.overflow, paths, live=not history)
             subscription = outbox.subscriptions[command.filter]
         elif not history:
