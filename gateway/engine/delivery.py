@@ -62,14 +62,14 @@ class DeliveryService:
         elif not self._scheduled:
             self._schedule()
 
-    def deliver_captured(self, publication: Publication, path: FollowedStream) -> None:
+    def deliver_captured(self, publication: Publication, stream: FollowedStream) -> None:
         """As ``deliver``, for what the tail of a stream brings."""
-        if self._hub.deliver_captured(publication, path):
+        if self._hub.deliver_captured(publication, stream):
             self.flush()
         elif not self._scheduled:
             self._schedule()
 
-    def give(self, outbox: Outbox, frames: list[bytes]) -> None:
+    def deliver_frames(self, outbox: Outbox, frames: list[bytes]) -> None:
         """Write ``frames`` to one direct connection now, behind what it was given before."""
         if frames:
             outbox.append(b"".join(frames))
@@ -97,8 +97,8 @@ class DeliveryService:
         for outbox, filters in self._hub.connections():
             for topic_filter in filters:
                 if topic_filter not in affected:
-                    paths = outbox.subscriptions[topic_filter].paths
-                    heard = both_ways or may_be_live(topic_filter, paths)
+                    streams = outbox.subscriptions[topic_filter].streams
+                    heard = both_ways or may_be_live(topic_filter, streams)
                     affected[topic_filter] = heard and affects(topic_filter)
             if any(affected[topic_filter] for topic_filter in filters):
                 exact = any(covers(topic_filter, "#") for topic_filter in filters)
@@ -115,7 +115,7 @@ class DeliveryService:
 
         For a connection that is about to be closed: why must not be lost behind what it doesn't read.
         """
-        self._hub.settle()
+        self._hub.flush_run()
         if outbox.direct:
             _write([outbox])
         elif frames := outbox.take_replies():
@@ -137,7 +137,7 @@ class DeliveryService:
         self._scheduled = False
         hub = self._hub
         earlier = hub.unwritten
-        hub.settle()
+        hub.flush_run()
         _write_in_time(hub, _SLICE if hub.unwritten - earlier < _LARGE else _STEP)
         self._close_overflowed()
         if hub.unwritten:

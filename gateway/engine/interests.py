@@ -26,9 +26,9 @@ class InterestRegistry:
         self._tails = tails
         self._awaited: dict[str, asyncio.Future[None]] = {}
 
-    def paths(self, topic_filter: str) -> tuple[FollowedStream, ...]:
+    def streams(self, topic_filter: str) -> tuple[FollowedStream, ...]:
         """The streams of which ``topic_filter`` may match something."""
-        return () if self._tails is None else self._tails.paths(topic_filter)
+        return () if self._tails is None else self._tails.streams(topic_filter)
 
     def enter(self, topic_filter: str) -> None:
         """Somebody subscribes with this filter, and nobody did before.
@@ -36,22 +36,22 @@ class InterestRegistry:
         Raises:
             BusUnavailable: there is no such interest then.
         """
-        paths = self.paths(topic_filter)
-        if may_be_live(topic_filter, paths):
+        streams = self.streams(topic_filter)
+        if may_be_live(topic_filter, streams):
             asked = self._bus.subscribe(topic_filter)
             if asked is not None:
                 self._awaited[topic_filter] = asked
                 asked.add_done_callback(lambda _: self._answered(topic_filter, asked))
         if self._tails is not None:
-            self._tails.enter(paths)
+            self._tails.enter(streams)
 
     def leave(self, topic_filter: str) -> None:
         """Nobody subscribes with this filter any more."""
-        paths = self.paths(topic_filter)
-        if may_be_live(topic_filter, paths):
+        streams = self.streams(topic_filter)
+        if may_be_live(topic_filter, streams):
             self._bus.unsubscribe(topic_filter)
         if self._tails is not None:
-            self._tails.leave(paths)
+            self._tails.leave(streams)
 
     def awaited(self, topic_filter: str) -> asyncio.Future[None] | None:
         """The bus's answer, while that is awaited; shared, so not to be cancelled."""
@@ -59,7 +59,7 @@ class InterestRegistry:
 
     def heard(self, topic_filter: str) -> bool:
         """Whether no publication on a live topic that the filter matches is missed from now on."""
-        return not may_be_live(topic_filter, self.paths(topic_filter)) or self._bus.hears(topic_filter)
+        return not may_be_live(topic_filter, self.streams(topic_filter)) or self._bus.hears(topic_filter)
 
     def _answered(self, topic_filter: str, asked: asyncio.Future[None]) -> None:
         # The filter may have been given up and asked for again meanwhile.

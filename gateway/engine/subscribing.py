@@ -77,14 +77,14 @@ class SubscribeService:
         if is_control(topic_filter) or not grants.may_subscribe(topic_filter):
             self._refusals.count("grant")
             raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
-        paths = self._interests.paths(topic_filter)
-        if command.start.kind is StartKind.OFFSET and len(paths) != 1:
-            found = ", ".join(repr(path.stream) for path in paths[:3]) or "none"
+        streams = self._interests.streams(topic_filter)
+        if command.start.kind is StartKind.OFFSET and len(streams) != 1:
+            found = ", ".join(repr(stream.name) for stream in streams[:3]) or "none"
             raise BadCommand(
                 f"from: an offset needs exactly one stream under {topic_filter!r}, there is {found}"
             )
-        if paths:
-            return self._subscribe_to_streams(outbox, command, paths)
+        if streams:
+            return self._subscribe_to_streams(outbox, command, streams)
         events = self._answer(command)
         known = topic_filter in outbox.subscriptions
         self._join(outbox, command)
@@ -101,7 +101,9 @@ class SubscribeService:
         Raises:
             BadFilter: it is not valid.
         """
-        return tuple(path.stream for path in self._interests.paths(parse_filter(text, self._topic_limits)))
+        return tuple(
+            stream.name for stream in self._interests.streams(parse_filter(text, self._topic_limits))
+        )
 
     def unsubscribe(self, outbox: Outbox, command: Unsubscribe) -> Unsubscribed:
         """End one subscription.
@@ -154,10 +156,10 @@ class SubscribeService:
 
     # Live topics
 
-    def _join(self, outbox: Outbox, command: Subscribe, paths: tuple[FollowedStream, ...] = ()) -> None:
+    def _join(self, outbox: Outbox, command: Subscribe, streams: tuple[FollowedStream, ...] = ()) -> None:
         """Take the subscription into the hub; of streams it gets nothing yet."""
         try:
-            first = self._hub.subscribe(outbox, command.filter, command.overflow, paths, live=not paths)
+            first = self._hub.subscribe(outbox, command.filter, command.overflow, streams, live=not streams)
         except TooMany as error:
             shapes = isinstance(error, TooManyShapes)
             self._refusals.count("filter_shapes" if shapes else "subscriptions_per_connection")
@@ -208,20 +210,20 @@ class SubscribeService:
     # Streams
 
     def _subscribe_to_streams(
-        self, outbox: Outbox, command: Subscribe, paths: tuple[FollowedStream, ...]
+        self, outbox: Outbox, command: Subscribe, streams: tuple[FollowedStream, ...]
     ) -> list[Event] | PendingReply:
         assert self._following is not None
         topic_filter = command.filter
         earlier = outbox.subscriptions.get(topic_filter)
         # An earlier one stays as it is until the new one can begin.
         if earlier is None:
-            self._join(outbox, command, paths)
+            self._join(outbox, command, streams)
         mine = outbox.subscriptions[topic_filter]
         try:
             if self._interests.awaited(topic_filter) is None:
                 if not self._interests.heard(topic_filter):
                     raise BusUnavailable("the way between the nodes is interrupted")
-                beginnings = self._following.nearby(command, paths)
+                beginnings = self._following.nearby(command, streams)
                 if beginnings is not None:
                     return self._following.confirm(outbox, command, beginnings)
         except GatewayError:
@@ -247,7 +249,7 @@ class SubscribeService:
         try:
             if (asked := self._interests.awaited(topic_filter)) is not None:
                 await asyncio.shield(asked)  # others await it too
-            beginnings = await self._following.beginnings(command, mine.paths)
+            beginnings = await self._following.beginnings(command, mine.streams)
         except GatewayError as error:
             if new:
                 self._undo(outbox, topic_filter, mine)

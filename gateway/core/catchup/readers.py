@@ -68,25 +68,25 @@ class Reader:
     def step(self, room: int) -> Step:
         """Go on with what the windows hold, up to about ``room`` bytes, and say what comes next."""
         step = Step()
-        for path in tuple(self.positions):
-            window = path.tail
-            if self.positions[path].epoch in window.former:
-                self._begin_epoch(path, window.epoch, window.first - 1, step.frames)
-            position = self.positions[path]
+        for stream in tuple(self.positions):
+            window = stream.tail
+            if self.positions[stream].epoch in window.former:
+                self._begin_epoch(stream, window.epoch, window.first - 1, step.frames)
+            position = self.positions[stream]
             held = window.after(position.offset, SCANNED) if position.epoch == window.epoch else None
             if held is None and position.epoch == window.epoch and position.offset + 1 < window.first:
-                self._skip(path, min(window.first - 1, window.last), step.frames)
-                position = self.positions[path]
+                self._skip(stream, min(window.first - 1, window.last), step.frames)
+                position = self.positions[stream]
                 held = window.after(position.offset, SCANNED)
             if held is None:
-                step.needed = step.needed or (path, position.offset)
+                step.needed = step.needed or (stream, position.offset)
             elif held and room > 0:
-                room -= self._give(path, held, room, step.frames)
-            if self._is_level(path):
-                step.level.append(path)
+                room -= self._deliver(stream, held, room, step.frames)
+            if self._is_level(stream):
+                step.level.append(stream)
         return step
 
-    def take(self, path: FollowedStream, page: Page, room: int) -> list[bytes] | None:
+    def take(self, stream: FollowedStream, page: Page, room: int) -> list[bytes] | None:
         """Go on with a page of the store that begins at the reader's position or before it.
 
         Returns:
@@ -94,31 +94,31 @@ class Reader:
             tail has to move first.
         """
         frames: list[bytes] = []
-        if path not in self.positions:
+        if stream not in self.positions:
             return frames
-        before, window, bounds = self.positions[path], path.tail, page.bounds
+        before, window, bounds = self.positions[stream], stream.tail, page.bounds
         if bounds.epoch != before.epoch:
-            self._begin_epoch(path, bounds.epoch, bounds.first - 1, frames)
+            self._begin_epoch(stream, bounds.epoch, bounds.first - 1, frames)
         if bounds.epoch == window.epoch:
-            if self.positions[path].offset + 1 < bounds.first and bounds.first - 1 <= window.last:
-                self._skip(path, bounds.first - 1, frames)
+            if self.positions[stream].offset + 1 < bounds.first and bounds.first - 1 <= window.last:
+                self._skip(stream, bounds.first - 1, frames)
             # What the tail has yet to give is the live path's, to be joined first.
-            following = page.behind(self.positions[path].offset, window.last)
+            following = page.behind(self.positions[stream].offset, window.last)
             if isinstance(following, Hole):
-                self._skip(path, following.last, frames, following.reason)
+                self._skip(stream, following.last, frames, following.reason)
             elif following:
-                self._give(path, following[:SCANNED], room, frames)
-        return frames if frames or self.positions[path] != before else None
+                self._deliver(stream, following[:SCANNED], room, frames)
+        return frames if frames or self.positions[stream] != before else None
 
-    def _is_level(self, path: FollowedStream) -> bool:
-        position, window = self.positions[path], path.tail
+    def _is_level(self, stream: FollowedStream) -> bool:
+        position, window = self.positions[stream], stream.tail
         return position.epoch == window.epoch and position.offset == window.last
 
-    def _give(
-        self, path: FollowedStream, publications: Sequence[Publication], room: int, frames: list[bytes]
+    def _deliver(
+        self, stream: FollowedStream, publications: Sequence[Publication], room: int, frames: list[bytes]
     ) -> int:
         """Take over what is wanted of ``publications``; return the bytes."""
-        wanted = self._picker(path)
+        wanted = self._picker(stream)
         given, offset = 0, 0
         for publication in publications:
             offset = publication.offset or 0
@@ -128,30 +128,30 @@ class Reader:
                 given += len(frame)
                 if given >= room:
                     break
-        epoch = self.positions.pop(path).epoch
-        self.positions[path] = Position(epoch, offset)
+        epoch = self.positions.pop(stream).epoch
+        self.positions[stream] = Position(epoch, offset)
         return given
 
-    def _skip(self, path: FollowedStream, to: int, frames: list[bytes], reason: str = TRIMMED) -> None:
-        position = self.positions[path]
+    def _skip(self, stream: FollowedStream, to: int, frames: list[bytes], reason: str = TRIMMED) -> None:
+        position = self.positions[stream]
         first = position.offset + 1
         if to < first:
             return
-        self.positions[path] = Position(position.epoch, to)
-        self._tell((missing_gap(each, path, first, to, reason) for each in self._filters(path)), frames)
+        self.positions[stream] = Position(position.epoch, to)
+        self._tell((missing_gap(each, stream, first, to, reason) for each in self._filters(stream)), frames)
 
-    def _begin_epoch(self, path: FollowedStream, epoch: str, offset: int, frames: list[bytes]) -> None:
-        self.positions[path] = Position(epoch, offset)
-        self._tell((epoch_gap(each, path, epoch) for each in self._filters(path)), frames)
+    def _begin_epoch(self, stream: FollowedStream, epoch: str, offset: int, frames: list[bytes]) -> None:
+        self.positions[stream] = Position(epoch, offset)
+        self._tell((epoch_gap(each, stream, epoch) for each in self._filters(stream)), frames)
 
     def _tell(self, gaps: Iterable[Gap], frames: list[bytes]) -> None:
         frames.extend(map(self.encoder.encode, gaps))
 
-    def _filters(self, path: FollowedStream) -> tuple[str, ...]:
+    def _filters(self, stream: FollowedStream) -> tuple[str, ...]:
         """For whom it reads: what they want of a stream, and who is told what is missing."""
         raise NotImplementedError
 
-    def _picker(self, path: FollowedStream) -> Callable[[str], bool] | None:
+    def _picker(self, stream: FollowedStream) -> Callable[[str], bool] | None:
         """Which topics of a stream are wanted; None: all."""
         raise NotImplementedError
 
@@ -174,11 +174,11 @@ class HistoryReader(Reader):
         super().__init__(encoder, positions)
         self.filter = topic_filter
 
-    def _filters(self, path: FollowedStream) -> tuple[str, ...]:  # noqa: ARG002 - all of its streams have the one
+    def _filters(self, stream: FollowedStream) -> tuple[str, ...]:  # noqa: ARG002 - all of its streams have the one
         return (self.filter,)
 
-    def _picker(self, path: FollowedStream) -> Callable[[str], bool] | None:
-        selection = path.selection(self.filter)
+    def _picker(self, stream: FollowedStream) -> Callable[[str], bool] | None:
+        selection = stream.selection(self.filter)
         return None if selection.everything else selection.picks
 
     def _frame(self, publication: Publication) -> bytes:
@@ -213,26 +213,28 @@ class SpillReader(Reader):
         """The connection has other live subscriptions now."""
         self._wanted.clear()
 
-    def _filters(self, path: FollowedStream) -> tuple[str, ...]:
-        wanted = self._wanted.get(path)
+    def _filters(self, stream: FollowedStream) -> tuple[str, ...]:
+        wanted = self._wanted.get(stream)
         if wanted is None:
-            wanted = self._wanted[path] = self._filters_of(path)
+            wanted = self._wanted[stream] = self._filters_of(stream)
         return wanted
 
-    def _picker(self, path: FollowedStream) -> Callable[[str], bool]:
-        return self._picker_of(path)
+    def _picker(self, stream: FollowedStream) -> Callable[[str], bool]:
+        return self._picker_of(stream)
 
     def _frame(self, publication: Publication) -> bytes:
         return publication.frame(self.encoder)
 
 
-def missing_gap(topic_filter: str, path: FollowedStream, first: int, last: int, reason: str = TRIMMED) -> Gap:
+def missing_gap(
+    topic_filter: str, stream: FollowedStream, first: int, last: int, reason: str = TRIMMED
+) -> Gap:
     """Tells that the offsets ``first`` to ``last`` of a stream can't be had, and why."""
     # Offsets that other topics bear are missing too: only who wants them all knows how many are lost.
-    dropped = last - first + 1 if covers(topic_filter, path.filter) else None
-    return Gap(reason, filter=topic_filter, dropped=dropped, stream=path.stream, first=first, last=last)
+    dropped = last - first + 1 if covers(topic_filter, stream.filter) else None
+    return Gap(reason, filter=topic_filter, dropped=dropped, stream=stream.name, first=first, last=last)
 
 
-def epoch_gap(topic_filter: str, path: FollowedStream, epoch: str) -> Gap:
+def epoch_gap(topic_filter: str, stream: FollowedStream, epoch: str) -> Gap:
     """Tells that a stream has begun a new life, ``epoch``."""
-    return Gap("epoch", filter=topic_filter, stream=path.stream, epoch=epoch)
+    return Gap("epoch", filter=topic_filter, stream=stream.name, epoch=epoch)

@@ -32,9 +32,9 @@ class StartPosition:
     gap: Gap | None = None
 
 
-def nearby(path: FollowedStream, asked: Position | Start) -> StartPosition | None:
+def from_window(stream: FollowedStream, asked: Position | Start) -> StartPosition | None:
     """The beginning, where the tail's window shows it; None where the store must be asked."""
-    window = path.tail
+    window = stream.tail
     match asked:
         case Position(epoch, offset) if epoch == window.epoch and window.held_after <= offset <= window.last:
             return StartPosition(asked)
@@ -46,25 +46,25 @@ def nearby(path: FollowedStream, asked: Position | Start) -> StartPosition | Non
             return None
 
 
-def resume_at(topic_filter: str, path: FollowedStream, wanted: Position, bounds: Bounds) -> StartPosition:
+def resume_at(topic_filter: str, stream: FollowedStream, wanted: Position, bounds: Bounds) -> StartPosition:
     """The beginning of a subscription that has had everything up to ``wanted``."""
     before_first = Position(bounds.epoch, bounds.first - 1)
     if wanted.epoch != bounds.epoch or wanted.offset > bounds.last:
-        return StartPosition(before_first, recovered=False, gap=epoch_gap(topic_filter, path, bounds.epoch))
+        return StartPosition(before_first, recovered=False, gap=epoch_gap(topic_filter, stream, bounds.epoch))
     if wanted.offset < before_first.offset:
-        missing = missing_gap(topic_filter, path, wanted.offset + 1, before_first.offset)
+        missing = missing_gap(topic_filter, stream, wanted.offset + 1, before_first.offset)
         return StartPosition(before_first, recovered=False, gap=missing)
     return StartPosition(wanted)
 
 
-def start_at(
-    topic_filter: str, path: FollowedStream, start: Start, bounds: Bounds, before: int | None = None
+def from_bounds(
+    topic_filter: str, stream: FollowedStream, start: Start, bounds: Bounds, before: int | None = None
 ) -> StartPosition:
     """The beginning of a subscription that names no position.
 
     Args:
         topic_filter: the subscription's.
-        path: the stream.
+        stream: the stream.
         start: what it asked for.
         bounds: of the log.
         before: for a time, the offset that the store gives for it.
@@ -78,7 +78,7 @@ def start_at(
             offset = before_first
         case StartKind.OFFSET:
             if start.value <= before_first:
-                gap = missing_gap(topic_filter, path, start.value, before_first)
+                gap = missing_gap(topic_filter, stream, start.value, before_first)
             offset = max(start.value - 1, before_first)
         case StartKind.TIME:
             offset = max(before_first if before is None else before, before_first)

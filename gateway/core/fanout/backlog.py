@@ -119,7 +119,7 @@ class Backlog:
             self._queue_what_fits(batch, subscription, messages, room)
         return Offer.DROPPED if self.dropped > lost_before else Offer.QUEUED
 
-    def hold(self, batch: Batch, subscription: Subscription, *, messages: int, room: int) -> int:
+    def enqueue_prefix(self, batch: Batch, subscription: Subscription, *, messages: int, room: int) -> int:
         """Queue as much of a stream's ``batch`` as there is room for, from its front; drop nothing.
 
         Returns:
@@ -132,7 +132,7 @@ class Backlog:
             self._queue(batch, 0, fit, subscription)
         return max(fit, 0)
 
-    def let_go(self) -> dict[FollowedStream, int] | None:
+    def release(self) -> dict[FollowedStream, int] | None:
         """Let go of all that waits, if all of it can be read from its streams again.
 
         Returns:
@@ -143,18 +143,18 @@ class Backlog:
         for entry in self._entries.values():
             if isinstance(entry, _Marker) or not _spills(entry.batch, entry.subscription):
                 return None
-            assert entry.batch.path is not None
+            assert entry.batch.stream is not None
             offset = entry.batch.publications[entry.first].offset
             assert offset is not None
-            first.setdefault(entry.batch.path, offset)
+            first.setdefault(entry.batch.stream, offset)
         self._entries.clear()
         self.messages = self.bytes = 0
         return first
 
-    def first_waiting(self, path: FollowedStream) -> int | None:
+    def first_waiting(self, stream: FollowedStream) -> int | None:
         """The offset of the first publication of a stream that waits, or None."""
         for entry in self._entries.values():
-            if isinstance(entry, _Segment) and entry.batch.path is path:
+            if isinstance(entry, _Segment) and entry.batch.stream is stream:
                 return entry.batch.publications[entry.first].offset
         return None
 
@@ -173,7 +173,7 @@ class Backlog:
             size += len(frames[-1])
         return frames
 
-    def forget(
+    def discard(
         self, subscription: Subscription, successor: Callable[[str, Batch], Subscription | None]
     ) -> Iterator[Gap]:
         """Let go of what only ``subscription`` wanted, and yield the gaps of it that were still to tell.
@@ -330,7 +330,7 @@ class Backlog:
 
 
 def _spills(batch: Batch, subscription: Subscription) -> bool:
-    return batch.path is not None and subscription.overflow is Overflow.SPILL
+    return batch.stream is not None and subscription.overflow is Overflow.SPILL
 
 
 def _overflow_gap(subscription: Subscription, dropped: int) -> Gap:

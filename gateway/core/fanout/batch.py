@@ -24,22 +24,22 @@ class Batch:
         publications: what was accepted.
         frames: each one's frame.
         joined: all frames as one.
-        path: the stream that captured them all, or None: they are live.
+        stream: the stream that captured them all, or None: they are live.
         filter: the one subscription that they are for, or None: for every live one that matches.
     """
 
-    __slots__ = ("_ends", "filter", "frames", "joined", "path", "publications")
+    __slots__ = ("_ends", "filter", "frames", "joined", "publications", "stream")
 
     def __init__(
         self,
         publications: Sequence[Publication],
         encoder: Encoder,
-        path: FollowedStream | None = None,
+        stream: FollowedStream | None = None,
         *,
         topic_filter: str | None = None,
     ) -> None:
         self.publications = publications
-        self.path = path
+        self.stream = stream
         self.filter = topic_filter
         self.frames = (
             [publication.frame(encoder) for publication in publications]
@@ -74,7 +74,7 @@ class Batch:
         return bisect_right(ends, ends[first] + size, first, last + 1) - 1
 
     def _frame_ends(self) -> list[int]:
-        # Only connections that are behind ask; most runs meet none.
+        # Only connections that are blocked ask; most runs meet none.
         if self._ends is None:
             self._ends = list(accumulate(map(len, self.frames), initial=0))
         return self._ends

@@ -48,18 +48,18 @@ class Blocked:
             if outbox.blocked_since is not None and outbox.blocked_since < moment
         ]
 
-    def offer(self, behind: list[Outbox], batch: Batch, targets: Targets) -> None:
+    def offer(self, outboxes: list[Outbox], batch: Batch, targets: Targets) -> None:
         """Have ``batch`` wait for those of its ``targets`` that aren't direct."""
-        # The list may have been found before the run that it follows was settled and left some behind.
-        left = () if batch.path is None else self._spills.behind_on(batch.path)
-        for outbox in behind:
-            if outbox.closed or outbox in left:
+        # The list may be older than the run before it, whose end had some leave the stream's live path.
+        spilled = () if batch.stream is None else self._spills.spilled_from(batch.stream)
+        for outbox in outboxes:
+            if outbox.closed or outbox in spilled:
                 continue
             subscription = targets.governing(outbox)
-            if batch.path is not None and subscription.overflow is Overflow.SPILL:
-                queued = outbox.hold(batch, subscription)
+            if batch.stream is not None and subscription.overflow is Overflow.SPILL:
+                queued = outbox.enqueue_prefix(batch, subscription)
                 if queued < len(batch):
-                    self._spills.leave(outbox, batch.path, (batch.publications[queued].offset or 0) - 1)
+                    self._spills.leave(outbox, batch.stream, (batch.publications[queued].offset or 0) - 1)
             else:
                 self.offer_one(outbox, batch, subscription)
 

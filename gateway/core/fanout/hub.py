@@ -68,7 +68,7 @@ class Hub:
         """
         if outbox not in self._connections:
             return []
-        self.settle()
+        self.flush_run()
         self._connections.discard(outbox)
         self._blocked.remove(outbox)
         self._spills.forget(outbox)
@@ -91,7 +91,7 @@ class Hub:
         Returns:
             The filters in which they were the node's last interest.
         """
-        self.settle()
+        self.flush_run()
         ended: list[str] = []
         for _ in range(_LEAVING_AT_ONCE):
             if not self._leaving:
@@ -111,7 +111,7 @@ class Hub:
         outbox: Outbox,
         topic_filter: str,
         overflow: Overflow = Overflow.SPILL,
-        paths: tuple[FollowedStream, ...] = (),
+        streams: tuple[FollowedStream, ...] = (),
         *,
         live: bool = True,
     ) -> bool:
@@ -121,7 +121,7 @@ class Hub:
             outbox: an attached connection.
             topic_filter: already parsed.
             overflow: what it loses first when the connection can't take more.
-            paths: the streams of which the filter may match something; all of them followed, where ``live``.
+            streams: those of which the filter may match something; all of them followed, where ``live``.
             live: it gets publications from now on; otherwise from ``read`` and ``join`` on.
 
         Returns:
@@ -131,18 +131,18 @@ class Hub:
             TooMany: the connection holds as many subscriptions as it may.
             TooManyShapes: the filter would make matching too expensive.
         """
-        self.settle()
+        self.flush_run()
         state = SubscriptionState.LIVE if live else SubscriptionState.WAITING
         old = outbox.subscriptions.get(topic_filter)
         if old is None:
             if len(outbox.subscriptions) >= self._limits.subscriptions:
                 raise TooMany(f"a connection may hold {self._limits.subscriptions} subscriptions")
             self._subscriptions.check(outbox, topic_filter)
-        first = self._subscriptions.add(outbox, Subscription(topic_filter, overflow, paths, state=state))
+        first = self._subscriptions.add(outbox, Subscription(topic_filter, overflow, streams, state=state))
         self._targets.tidy()
         if old is not None:
             old.end_reader()
-            outbox.release(old, self._subscriptions.matching(outbox))
+            outbox.discard(old, self._subscriptions.matching(outbox))
         self._spills.subscriptions_changed(outbox)
         return first
 
@@ -157,12 +157,12 @@ class Hub:
         """
         if topic_filter not in outbox.subscriptions:
             raise NotFound(f"not subscribed to {topic_filter!r}")
-        self.settle()
+        self.flush_run()
         subscription = outbox.subscriptions.pop(topic_filter)
         subscription.end_reader()
         last = self._subscriptions.remove(outbox, topic_filter)
         self._targets.tidy()
-        outbox.release(subscription, self._subscriptions.matching(outbox))
+        outbox.discard(subscription, self._subscriptions.matching(outbox))
         self._spills.subscriptions_changed(outbox)
         return last
 
@@ -170,7 +170,7 @@ class Hub:
 
     def read(self, outbox: Outbox, subscription: Subscription, reader: HistoryReader) -> None:
         """A subscription that isn't live has its history read; what is live comes to it with its filter."""
-        self.settle()
+        self.flush_run()
         subscription.read(reader)
         self._subscriptions.move(outbox, subscription)
         self._targets.tidy()
@@ -178,16 +178,16 @@ class Hub:
     def may_join(self, outbox: Outbox, reader: HistoryReader, step: Step) -> bool:
         """Whether all streams of a subscription can join the live path now, in one step.
 
-        Not while the connection itself is behind on one of them: what it still has to get without a filter
-        would come to this subscription a second time.
+        Not while the connection itself has spilled from one of them: what it still has to get without a
+        filter would come to this subscription a second time.
         """
-        return len(step.level) == len(reader.positions) and not self._spills.is_behind(
+        return len(step.level) == len(reader.positions) and not self._spills.is_spilled(
             outbox, reader.positions
         )
 
     def join(self, outbox: Outbox, subscription: Subscription) -> None:
         """A subscription is live from now on; where it has a reader, that has ended."""
-        self.settle()
+        self.flush_run()
         subscription.go_live()
         self._subscriptions.move(outbox, subscription)
         self._targets.tidy()
@@ -206,7 +206,7 @@ class Hub:
         return self._spills.begin_live(outbox, subscription, earlier)
 
     def spill_reader(self, outbox: Outbox) -> SpillReader | None:
-        """What reads on for the live subscriptions of ``outbox`` where they are behind, or None."""
+        """What reads on for the live subscriptions of ``outbox`` in streams that it spilled from, or None."""
         return self._spills.reader(outbox)
 
     def park(self, outbox: Outbox, reader: Reader) -> None:
@@ -221,27 +221,27 @@ class Hub:
         """Remove and return the readers that were parked for ``outbox``."""
         return self._parked.take(outbox)
 
-    def rejoin(self, outbox: Outbox, path: FollowedStream) -> None:
-        """A connection that was behind stands where the stream's tail does, and is live on it again."""
-        self.settle()
-        self._spills.rejoin(outbox, path)
+    def rejoin(self, outbox: Outbox, stream: FollowedStream) -> None:
+        """A connection that had spilled stands where the stream's tail does, and is live on it again."""
+        self.flush_run()
+        self._spills.rejoin(outbox, stream)
 
-    def interrupt(self, path: FollowedStream) -> list[CatchUp]:
+    def interrupt(self, stream: FollowedStream) -> list[CatchUp]:
         """The stream's tail lost the thread: everyone reads on from where it was, before it restarts.
 
         Returns:
             The readers that can begin now; the others are parked.
         """
-        self.settle()
-        return self._spills.leave_all(path)
+        self.flush_run()
+        return self._spills.leave_all(stream)
 
-    def let_go(self, outbox: Outbox) -> bool:
+    def release(self, outbox: Outbox) -> bool:
         """Whether a connection that takes nothing may stay, since streams hold all that waits for it.
 
         Then it keeps its positions only.
         """
-        self.settle()
-        return self._spills.let_go(outbox)
+        self.flush_run()
+        return self._spills.release(outbox)
 
     # Fan-out
 
@@ -252,36 +252,36 @@ class Hub:
             True when this tick has grown to its bound: the caller must then write everything now.
         """
         self._published += 1
-        interests = self._match(publication.topic)
-        if not interests:
+        entries = self._match(publication.topic)
+        if not entries:
             self._unmatched += 1
             return False
-        targets = self._targets.recall(interests) or self._targets.make(interests)
-        if (lone := targets.lone) is not None and lone.direct:
-            return self._fan_out.give_one(lone, publication)
-        return self._fan_out.give(publication, targets)
+        targets = self._targets.recall(entries) or self._targets.make(entries)
+        if (only_target := targets.only_target) is not None and only_target.direct:
+            return self._fan_out.deliver_one(only_target, publication)
+        return self._fan_out.deliver(publication, targets)
 
-    def deliver_captured(self, publication: Publication, path: FollowedStream) -> bool:
-        """As ``deliver``, for what the tail of a stream brings: to all that are not behind on it."""
+    def deliver_captured(self, publication: Publication, stream: FollowedStream) -> bool:
+        """As ``deliver``, for what the tail of a stream brings: to all that are in its live path."""
         self._published += 1
-        interests = self._match(publication.topic)
-        if not interests:
+        entries = self._match(publication.topic)
+        if not entries:
             self._unmatched += 1
             return False
-        targets = self._targets.recall((path, interests)) or self._targets.make(
-            interests, path, without=self._spills.behind_on(path)
+        targets = self._targets.recall((stream, entries)) or self._targets.make(
+            entries, stream, without=self._spills.spilled_from(stream)
         )
-        if (lone := targets.lone) is not None and lone.direct:
-            return self._fan_out.give_one(lone, publication)
-        return self._fan_out.give(publication, targets)
+        if (only_target := targets.only_target) is not None and only_target.direct:
+            return self._fan_out.deliver_one(only_target, publication)
+        return self._fan_out.deliver(publication, targets)
 
-    def settle(self) -> None:
+    def flush_run(self) -> None:
         """End the current run: append its joined frames to every target."""
-        self._fan_out.settle()
+        self._fan_out.flush_run()
 
     def connections(self) -> list[tuple[Outbox, list[str]]]:
         """Every connection that subscribes, with its filters; later replies come after what was delivered."""
-        self.settle()
+        self.flush_run()
         return [(outbox, list(outbox.subscriptions)) for outbox in self._connections if outbox.subscriptions]
 
     def reply(self, outbox: Outbox, event: Event) -> None:
@@ -319,7 +319,7 @@ class Hub:
     def unblock(self, outbox: Outbox) -> None:
         """``outbox``'s transport takes again; the caller now empties ``Outbox.take``."""
         # A run that was open while the connection was blocked must wait behind what waits already.
-        self.settle()
+        self.flush_run()
         outbox.unblock()
         self._blocked.remove(outbox)
 
@@ -342,6 +342,6 @@ class Hub:
             dropped=dict(self._blocked.dropped),
             blocked=len(self._blocked),
             unwritten=self._fan_out.unwritten,
-            spilled=self._spills.spilled,
-            behind=len(self._spills),
+            spills=self._spills.spills,
+            spilled=len(self._spills),
         )

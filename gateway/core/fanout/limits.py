@@ -49,8 +49,8 @@ class HubStatistics:
         dropped: by policy, publications that a connection lost.
         blocked: connections that can't be written now.
         unwritten: connections with bytes of this tick.
-        spilled: times that a connection has left a stream's live path, to read on from the stream later.
-        behind: connections times streams that are out of the live path now.
+        spills: times that a connection has left a stream's live path, to read on from the stream later.
+        spilled: connections times streams that are out of the live path now.
     """
 
     connections: int
@@ -64,5 +64,5 @@ class HubStatistics:
     dropped: dict[Overflow, int]
     blocked: int
     unwritten: int
+    spills: int
     spilled: int
-    behind: int

@@ -201,22 +201,22 @@ class Outbox:
         backlog = self._waiting(subscription)
         return backlog.offer(batch, subscription, messages=self._limits.messages, room=self._room())
 
-    def hold(self, batch: Batch, subscription: Subscription) -> int:
+    def enqueue_prefix(self, batch: Batch, subscription: Subscription) -> int:
         """Queue as much of a stream's ``batch`` as there is room for; return how many of its publications.
 
         Raises:
             OutboxClosed: the connection has already gone.
         """
         backlog = self._waiting(subscription)
-        return backlog.hold(batch, subscription, messages=self._limits.messages, room=self._room())
+        return backlog.enqueue_prefix(batch, subscription, messages=self._limits.messages, room=self._room())
 
-    def let_go(self) -> dict[FollowedStream, int] | None:
-        """Let go of the publications that wait, if streams hold all of them; see ``Backlog.let_go``."""
-        return {} if self._backlog is None else self._backlog.let_go()
+    def release(self) -> dict[FollowedStream, int] | None:
+        """Let go of the publications that wait, if streams hold all of them; see ``Backlog.release``."""
+        return {} if self._backlog is None else self._backlog.release()
 
-    def first_waiting(self, path: FollowedStream) -> int | None:
+    def first_waiting(self, stream: FollowedStream) -> int | None:
         """The offset of the first publication of a stream that waits, or None."""
-        return None if self._backlog is None else self._backlog.first_waiting(path)
+        return None if self._backlog is None else self._backlog.first_waiting(stream)
 
     def _waiting(self, subscription: Subscription) -> Backlog:
         if self.closed:
@@ -273,10 +273,10 @@ class Outbox:
         if batch is not None and batch.filter is not None:
             return self.subscriptions.get(batch.filter)
         found = (matching or self.matching)(topic)
-        captured = batch is not None and batch.path is not None
+        captured = batch is not None and batch.stream is not None
         return governing(found, captured=captured) if found else None
 
-    def release(
+    def discard(
         self, subscription: Subscription, matching: Callable[[str], Sequence[Subscription]] | None = None
     ) -> None:
         """Let go of what waits for ``subscription`` alone; its untold gaps go ahead of its last reply."""
@@ -286,7 +286,7 @@ class Outbox:
         def successor(topic: str, batch: Batch) -> Subscription | None:
             return self.governing(topic, batch, matching)
 
-        for gap in self._backlog.forget(subscription, successor):
+        for gap in self._backlog.discard(subscription, successor):
             self.reply(gap)
 
     def close(self) -> None:

@@ -49,14 +49,14 @@ class FanOut:
         """How many connections have pending bytes, an open run's targets not counted."""
         return len(self._writes)
 
-    def give(self, publication: Publication, targets: Targets) -> bool:
+    def deliver(self, publication: Publication, targets: Targets) -> bool:
         """Give ``publication`` to all of ``targets``, with what follows for the same ones.
 
         Returns:
             True when this tick has grown to its bound.
         """
         if targets is not self._run_targets:
-            self.settle()
+            self.flush_run()
             self._run_targets = targets
         self._run.append(publication)
         self._run_bytes += len(publication.data or publication.binary or b"") + 128
@@ -65,11 +65,11 @@ class FanOut:
             or self._tick_messages + len(self._run) >= self._limits.tick_messages
         )
 
-    def give_one(self, outbox: Outbox, publication: Publication) -> bool:
-        """As ``give``, to one direct connection alone."""
+    def deliver_one(self, outbox: Outbox, publication: Publication) -> bool:
+        """As ``deliver``, to one direct connection alone."""
         # Without fan-out there is nothing to share: a run of one would cost more than it joins.
         if self._run_targets is not None:
-            self.settle()
+            self.flush_run()
         frame = publication.frame(outbox.encoder)
         if outbox.pending is None:
             outbox.pending = frame
@@ -83,7 +83,7 @@ class FanOut:
             self._tick_bytes >= self._limits.tick_bytes or self._tick_messages >= self._limits.tick_messages
         )
 
-    def settle(self) -> None:
+    def flush_run(self) -> None:
         """End the current run: append its joined frames to every target."""
         targets, run = self._run_targets, self._run
         if targets is None:
@@ -98,11 +98,11 @@ class FanOut:
             else:
                 joined = b"".join([publication.frame(encoder) for publication in run])
             self._tick_bytes += len(joined)
-            behind = self._append(outboxes, joined)
-            if behind:
-                self._blocked.offer(behind, Batch(run, encoder, targets.path), targets)
-        if targets.aside:
-            self._give_aside(targets.aside, run)
+            blocked = self._append(outboxes, joined)
+            if blocked:
+                self._blocked.offer(blocked, Batch(run, encoder, targets.stream), targets)
+        if targets.history_targets:
+            self._deliver_history(targets.history_targets, run)
         self.delivered += len(run) * targets.count
 
     def reply(self, outbox: Outbox, event: Event) -> None:
@@ -115,7 +115,7 @@ class FanOut:
 
         Once none is left a new tick begins.
         """
-        self.settle()
+        self.flush_run()
         taken = self._writes.take(limit)
         self._taken_bytes, self._taken_messages = self._tick_bytes, self._tick_messages
         if not self._writes:
@@ -130,7 +130,7 @@ class FanOut:
 
     def _append(self, outboxes: tuple[Outbox, ...], joined: bytes) -> list[Outbox]:
         """Give ``joined`` to all that are direct, and return the others."""
-        behind: list[Outbox] = []
+        blocked: list[Outbox] = []
         touch = self._writes.fresh.append
         for outbox in outboxes:
             if outbox.direct:
@@ -140,16 +140,18 @@ class FanOut:
                 else:
                     outbox.append(joined)
             else:
-                behind.append(outbox)
-        return behind
+                blocked.append(outbox)
+        return blocked
 
-    def _give_aside(self, aside: tuple[tuple[Outbox, Subscription], ...], run: list[Publication]) -> None:
+    def _deliver_history(
+        self, history_targets: tuple[tuple[Outbox, Subscription], ...], run: list[Publication]
+    ) -> None:
         batches: dict[tuple[Encoder, str], Batch] = {}
-        for outbox, subscription in aside:
+        for outbox, subscription in history_targets:
             key = (outbox.encoder, subscription.filter)
             batch = batches.get(key)
             if batch is None:
                 batch = batches[key] = Batch(run, outbox.encoder, topic_filter=subscription.filter)
-            for behind in self._append((outbox,), batch.joined):
+            for each in self._append((outbox,), batch.joined):
                 if not outbox.closed:
-                    self._blocked.offer_one(behind, batch, subscription)
+                    self._blocked.offer_one(each, batch, subscription)

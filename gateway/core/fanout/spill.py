@@ -30,10 +30,10 @@ _NOBODY: frozenset[Outbox] = frozenset()
 
 
 class Spills:
-    """Who is behind on which stream.
+    """Who has spilled: which connections have left which streams' live paths.
 
     Attributes:
-        spilled: how often a connection has left a stream's live path.
+        spills: how often a connection has left a stream's live path.
     """
 
     def __init__(self, membership: Subscriptions, parked: ParkedReaders) -> None:
@@ -41,24 +41,24 @@ class Spills:
         self._subscriptions = membership
         self._parked = parked
         self._readers: dict[Outbox, SpillReader] = {}
-        self._behind: dict[FollowedStream, set[Outbox]] = {}
-        self.spilled = 0
+        self._spilled: dict[FollowedStream, set[Outbox]] = {}
+        self.spills = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._behind.values()))
+        return sum(map(len, self._spilled.values()))
 
     def reader(self, outbox: Outbox) -> SpillReader | None:
-        """What reads on for the live subscriptions of ``outbox`` where they are behind, or None."""
+        """What reads on for the live subscriptions of ``outbox`` in streams that it spilled from, or None."""
         return self._readers.get(outbox)
 
-    def behind_on(self, path: FollowedStream) -> AbstractSet[Outbox]:
+    def spilled_from(self, stream: FollowedStream) -> AbstractSet[Outbox]:
         """The connections that are out of a stream's live path."""
-        return self._behind.get(path, _NOBODY)
+        return self._spilled.get(stream, _NOBODY)
 
-    def is_behind(self, outbox: Outbox, paths: Iterable[FollowedStream]) -> bool:
+    def is_spilled(self, outbox: Outbox, streams: Iterable[FollowedStream]) -> bool:
         """Whether ``outbox`` is out of the live path of one of these streams."""
         reader = self._readers.get(outbox)
-        return reader is not None and not reader.positions.keys().isdisjoint(paths)
+        return reader is not None and not reader.positions.keys().isdisjoint(streams)
 
     def begin_live(
         self, outbox: Outbox, subscription: Subscription, earlier: Subscription | None = None
@@ -70,15 +70,15 @@ class Spills:
             subscription: has just joined; all of its streams are followed.
             earlier: the live one that it replaced: what waits for that comes to this one.
         """
-        positions = {path: self._standing(outbox, path, earlier) for path in subscription.paths}
-        if any(outbox.first_waiting(path) is not None for path in positions):
+        positions = {stream: self._standing(outbox, stream, earlier) for stream in subscription.streams}
+        if any(outbox.first_waiting(stream) is not None for stream in positions):
             subscription.since = positions
         return positions
 
-    def leave(self, outbox: Outbox, path: FollowedStream, offset: int) -> SpillReader:
+    def leave(self, outbox: Outbox, stream: FollowedStream, offset: int) -> SpillReader:
         """``outbox`` has the stream up to ``offset``; what follows it will read.
 
-        Where it is behind already, it goes back.
+        Where it has left already, it goes back.
         """
         reader = self._readers.get(outbox)
         if reader is None:
@@ -89,30 +89,30 @@ class Spills:
             )
             if not outbox.direct:
                 self._parked.park(outbox, reader)
-        if path in reader.positions:
+        if stream in reader.positions:
             # What waited is older than where it left, so of that epoch.
-            epoch = reader.positions[path].epoch
+            epoch = reader.positions[stream].epoch
         else:
-            epoch = path.tail.epoch
-            self._behind.setdefault(path, set()).add(outbox)
-            self.spilled += 1
-            self._subscriptions.forget_path(outbox, path)
-        reader.positions[path] = Position(epoch, offset)
+            epoch = stream.tail.epoch
+            self._spilled.setdefault(stream, set()).add(outbox)
+            self.spills += 1
+            self._subscriptions.forget_stream(outbox, stream)
+        reader.positions[stream] = Position(epoch, offset)
         return reader
 
-    def rejoin(self, outbox: Outbox, path: FollowedStream) -> None:
+    def rejoin(self, outbox: Outbox, stream: FollowedStream) -> None:
         """``outbox`` is level with the stream's tail, or has no live subscription on it any more."""
-        reader, others = self._readers[outbox], self._behind[path]
-        del reader.positions[path]
+        reader, others = self._readers[outbox], self._spilled[stream]
+        del reader.positions[stream]
         others.discard(outbox)
         if not others:
-            del self._behind[path]
-        self._subscriptions.forget_path(outbox, path)
+            del self._spilled[stream]
+        self._subscriptions.forget_stream(outbox, stream)
         if not reader.positions:
             reader.ended = True
             del self._readers[outbox]
 
-    def leave_all(self, path: FollowedStream) -> list[CatchUp]:
+    def leave_all(self, stream: FollowedStream) -> list[CatchUp]:
         """The tail lost the thread: everyone live on the stream reads on from where the tail was.
 
         To be called before the window restarts.
@@ -120,30 +120,30 @@ class Spills:
         Returns:
             The readers that are new and can begin now.
         """
-        last = path.tail.last
+        last = stream.tail.last
         begun: list[CatchUp] = []
-        behind = self.behind_on(path)
-        for outbox in [each for each in self._subscriptions.live_members(path) if each not in behind]:
+        spilled = self.spilled_from(stream)
+        for outbox in [each for each in self._subscriptions.live_members(stream) if each not in spilled]:
             known = outbox in self._readers
-            reader = self.leave(outbox, path, last)
+            reader = self.leave(outbox, stream, last)
             if not known and outbox.direct:
                 begun.append(CatchUp(outbox, reader))
         return begun
 
-    def let_go(self, outbox: Outbox) -> bool:
+    def release(self, outbox: Outbox) -> bool:
         """Have a connection that takes nothing keep its positions only, if streams hold what waits for it.
 
         Returns:
             Whether they do: the connection may stay.
         """
         subscriptions = outbox.subscriptions.values()
-        if not any(each.paths and each.overflow is Overflow.SPILL for each in subscriptions):
+        if not any(each.streams and each.overflow is Overflow.SPILL for each in subscriptions):
             return False
-        first = outbox.let_go()
+        first = outbox.release()
         if first is None:
             return False
-        for path, offset in first.items():
-            self.leave(outbox, path, offset - 1)
+        for stream, offset in first.items():
+            self.leave(outbox, stream, offset - 1)
         return True
 
     def subscriptions_changed(self, outbox: Outbox) -> None:
@@ -152,25 +152,25 @@ class Spills:
         if reader is None:
             return
         reader.subscriptions_changed()
-        for path in [each for each in reader.positions if not live_filters(outbox, each)]:
-            self.rejoin(outbox, path)
+        for stream in [each for each in reader.positions if not live_filters(outbox, each)]:
+            self.rejoin(outbox, stream)
 
     def forget(self, outbox: Outbox) -> None:
         """``outbox``'s connection has ended."""
         reader = self._readers.get(outbox)
         if reader is not None:
-            for path in list(reader.positions):
-                self.rejoin(outbox, path)
+            for stream in list(reader.positions):
+                self.rejoin(outbox, stream)
 
-    def _standing(self, outbox: Outbox, path: FollowedStream, earlier: Subscription | None) -> Position:
+    def _standing(self, outbox: Outbox, stream: FollowedStream, earlier: Subscription | None) -> Position:
         reader = self._readers.get(outbox)
-        position = None if reader is None else reader.positions.get(path)
+        position = None if reader is None else reader.positions.get(stream)
         if position is None:
-            position = Position(path.tail.epoch, path.tail.last)
-        first = None if earlier is None else outbox.first_waiting(path)
+            position = Position(stream.tail.epoch, stream.tail.last)
+        first = None if earlier is None else outbox.first_waiting(stream)
         if earlier is None or first is None:
             return position
         # Some of what waits may be for other subscriptions, from before the earlier one began.
-        since = None if earlier.since is None else earlier.since.get(path)
+        since = None if earlier.since is None else earlier.since.get(stream)
         begun = since.offset if since is not None and since.epoch == position.epoch else 0
         return Position(position.epoch, max(first - 1, begun))

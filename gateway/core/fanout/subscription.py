@@ -50,26 +50,26 @@ class Subscription:
     Attributes:
         filter: the valid topic filter.
         overflow: what is lost first while the connection can't take more.
-        paths: the streams of which the filter may match something.
+        streams: the streams of which the filter may match something.
         state: how far it has come.
         reader: who reads its history, while that is its state and it has not ended; else None.
         since: where it began in its streams, if publications waited for its connection then, or None.
         dropped: publications lost that no ``gap`` has told yet.
     """
 
-    __slots__ = ("dropped", "filter", "overflow", "paths", "reader", "since", "state")
+    __slots__ = ("dropped", "filter", "overflow", "reader", "since", "state", "streams")
 
     def __init__(
         self,
         topic_filter: str,
         overflow: Overflow,
-        paths: tuple[FollowedStream, ...] = (),
+        streams: tuple[FollowedStream, ...] = (),
         *,
         state: SubscriptionState = SubscriptionState.LIVE,
     ) -> None:
         self.filter = topic_filter
         self.overflow = overflow
-        self.paths = paths
+        self.streams = streams
         self.state = state
         self.reader: HistoryReader | None = None
         self.since: dict[FollowedStream, Position] | None = None

@@ -29,7 +29,7 @@ class Subscriptions:
     """All subscriptions of a node, by filter.
 
     Attributes:
-        match: topic → the interests that match it.
+        match: topic → the entries that match it.
         lists: the target lists in use.
         subscriptions: how many there are.
     """
@@ -79,16 +79,16 @@ class Subscriptions:
         Returns:
             Whether it is the first with its filter.
         """
-        interest = self._index.get(subscription.filter)
-        first = interest is None
-        if interest is None:
-            interest = FilterEntry(subscription.filter, subscription.paths)
-            self._index.insert(subscription.filter, interest)
-            for path in subscription.paths:
-                self._streams.setdefault(path, {})[interest] = None
+        entry = self._index.get(subscription.filter)
+        first = entry is None
+        if entry is None:
+            entry = FilterEntry(subscription.filter, subscription.streams)
+            self._index.insert(subscription.filter, entry)
+            for stream in subscription.streams:
+                self._streams.setdefault(stream, {})[entry] = None
         old = outbox.subscriptions.get(subscription.filter)
         outbox.subscriptions[subscription.filter] = subscription
-        interest.place(outbox, subscription)
+        entry.place(outbox, subscription)
         if old is None:
             self.subscriptions += 1
             if (shapes := self._shapes.get(outbox)) is not None and has_wildcard(subscription.filter):
@@ -96,14 +96,14 @@ class Subscriptions:
         # One that only waits for its streams is in no list yet.
         listed = old is not None and not old.waiting
         if listed != subscription.live or (listed and old is not None and not old.live):
-            self.lists.forget(interest)
+            self.lists.forget(entry)
         return first
 
     def move(self, outbox: Outbox, subscription: Subscription) -> None:
         """``subscription`` has become live, or got its reader."""
-        interest = self._interest(subscription.filter)
-        interest.place(outbox, subscription)
-        self.lists.forget(interest)
+        entry = self._entry(subscription.filter)
+        entry.place(outbox, subscription)
+        self.lists.forget(entry)
 
     def remove(self, outbox: Outbox, topic_filter: str) -> bool:
         """Let a subscription go.
@@ -111,24 +111,24 @@ class Subscriptions:
         Returns:
             Whether it was the last with its filter.
         """
-        interest = self._interest(topic_filter)
-        interest.remove(outbox)
+        entry = self._entry(topic_filter)
+        entry.remove(outbox)
         self.subscriptions -= 1
         if (shapes := self._shapes.get(outbox)) is not None and has_wildcard(topic_filter):
             shape = shape_of(topic_filter)
             shapes[shape] -= 1
             if not shapes[shape]:
                 del shapes[shape]
-        self.lists.forget(interest)
-        if not interest.is_empty:
+        self.lists.forget(entry)
+        if not entry.is_empty:
             return False
         self._index.remove(topic_filter)
-        for path in interest.paths:
-            of_stream = self._streams[path]
-            del of_stream[interest]
+        for stream in entry.streams:
+            of_stream = self._streams[stream]
+            del of_stream[entry]
             if not of_stream:
-                del self._streams[path]
-        interest.retire()
+                del self._streams[stream]
+        entry.retire()
         return True
 
     def matching(self, outbox: Outbox) -> Callable[[str], list[Subscription]]:
@@ -140,38 +140,36 @@ class Subscriptions:
         """``outbox`` has ended; its subscriptions are removed one by one."""
         self._shapes.pop(outbox, None)
 
-    def forget_path(self, outbox: Outbox, path: FollowedStream) -> None:
-        """``outbox`` fell behind on a stream, or is level again."""
-        self.lists.forget_path(
+    def forget_stream(self, outbox: Outbox, stream: FollowedStream) -> None:
+        """``outbox`` has left the live path of a stream, or is back."""
+        self.lists.forget_stream(
             [
-                self._interest(subscription.filter)
+                self._entry(subscription.filter)
                 for subscription in outbox.subscriptions.values()
-                if subscription.live and path in subscription.paths
+                if subscription.live and stream in subscription.streams
             ],
-            path,
+            stream,
         )
 
-    def live_members(self, path: FollowedStream) -> list[Outbox]:
+    def live_members(self, stream: FollowedStream) -> list[Outbox]:
         """The connections with a live subscription that may match something of a stream."""
-        found = dict.fromkeys(
-            outbox for interest in self._streams.get(path, ()) for outbox in interest.members
-        )
+        found = dict.fromkeys(outbox for entry in self._streams.get(stream, ()) for outbox in entry.members)
         return [outbox for outbox in found if not outbox.closed]
 
-    def picker(self, outbox: Outbox, path: FollowedStream) -> Callable[[str], bool]:
+    def picker(self, outbox: Outbox, stream: FollowedStream) -> Callable[[str], bool]:
         """What says whether a live subscription of ``outbox`` wants a topic of a stream."""
         # To ask each of a thousand filters about each topic of a page would take a fifth of a second.
         match = self.match
-        return lambda topic: any(path in each.paths and outbox in each.members for each in match(topic))
+        return lambda topic: any(stream in each.streams and outbox in each.members for each in match(topic))
 
-    def _interest(self, topic_filter: str) -> FilterEntry:
-        interest = self._index.get(topic_filter)
-        assert interest is not None
-        return interest
+    def _entry(self, topic_filter: str) -> FilterEntry:
+        entry = self._index.get(topic_filter)
+        assert entry is not None
+        return entry
 
 
-def live_filters(outbox: Outbox, path: FollowedStream) -> tuple[str, ...]:
+def live_filters(outbox: Outbox, stream: FollowedStream) -> tuple[str, ...]:
     """The filters of ``outbox``'s live subscriptions that may match something of a stream."""
     return tuple(
-        sorted(each.filter for each in outbox.subscriptions.values() if each.live and path in each.paths)
+        sorted(each.filter for each in outbox.subscriptions.values() if each.live and stream in each.streams)
     )

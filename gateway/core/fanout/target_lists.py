@@ -27,7 +27,7 @@ _PORTION: Final = 2000
 
 _LIST_BYTES: Final = 800
 _MEMBER_BYTES: Final = 8
-_INTEREST_BYTES: Final = 120
+_ENTRY_BYTES: Final = 120
 
 
 class TargetLists:
@@ -53,23 +53,23 @@ class TargetLists:
         return len(self._lists)
 
     @property
-    def settled(self) -> bool:
+    def tidied(self) -> bool:
         """Whether all lists that are kept are right."""
         return not self._wrong
 
     def make(
         self,
-        interests: tuple[FilterEntry, ...],
-        path: FollowedStream | None = None,
+        entries: tuple[FilterEntry, ...],
+        stream: FollowedStream | None = None,
         *,
         without: Container[Outbox] = (),
     ) -> Targets:
-        """Make the list for ``interests``, for which ``recall`` found none; ``without`` some connections."""
-        targets = Targets(interests, path, without=without)
+        """Make the list for ``entries``, for which ``recall`` found none; ``without`` some connections."""
+        targets = Targets(entries, stream, without=without)
         if self._wrong:
             if (wrong := self._lists.get(targets.key)) is not None:
                 self._drop(wrong)
-            self._let_go(_PORTION + 2 * len(interests))
+            self._drop_wrong(_PORTION + 2 * len(entries))
         size = _size(targets)
         while self._lists and self.bytes + size > self._most_bytes:
             self._drop(next(iter(self._lists.values())))
@@ -77,43 +77,43 @@ class TargetLists:
         targets.kept = True
         self._lists[targets.key] = targets
         self.bytes += size
-        for interest in interests:
-            self.touched += 1 + len(interest.members)
-            if interest.users is None:
-                interest.users = {targets}
+        for entry in entries:
+            self.touched += 1 + len(entry.members)
+            if entry.users is None:
+                entry.users = {targets}
             else:
-                interest.users.add(targets)
+                entry.users.add(targets)
         return targets
 
-    def forget(self, interest: FilterEntry) -> None:
-        """``interest`` has gained or lost a member: the lists that it is part of are wrong from now on."""
-        users, interest.users = interest.users, None
+    def forget(self, entry: FilterEntry) -> None:
+        """``entry`` has gained or lost a member: the lists that it is part of are wrong from now on."""
+        users, entry.users = entry.users, None
         if users is not None:
             self._changes += 1
-            interest.changed = self._changes
+            entry.changed = self._changes
             self._wrong.append(users)
             self.recall = self._recall_right  # type: ignore[assignment]
 
     def tidy(self) -> None:
         """Let go of a portion of what is wrong; to be called after every command that forgets something."""
         if self._wrong:
-            self._let_go(_PORTION)
+            self._drop_wrong(_PORTION)
 
-    def forget_path(self, interests: Iterable[FilterEntry], path: FollowedStream) -> None:
-        """A member of ``interests`` fell behind on ``path`` or is level again."""
+    def forget_stream(self, entries: Iterable[FilterEntry], stream: FollowedStream) -> None:
+        """A member of ``entries`` has left the live path of ``stream`` or is back."""
         room = _PORTION
-        for interest in interests:
-            users = interest.users
+        for entry in entries:
+            users = entry.users
             if users is None:
                 continue
             room -= len(users)
             if room < 0:
-                self.forget(interest)
+                self.forget(entry)
                 continue
-            for targets in [each for each in users if each.path is path]:
+            for targets in [each for each in users if each.stream is stream]:
                 room -= self._drop(targets)
 
-    def _let_go(self, room: int) -> None:
+    def _drop_wrong(self, room: int) -> None:
         while self._wrong and room > 0:
             users = self._wrong[0]
             while users and room > 0:
@@ -127,10 +127,10 @@ class TargetLists:
         targets = self._lists.get(key)
         if targets is None:
             return None
-        self.touched += len(targets.interests)
+        self.touched += len(targets.entries)
         number = targets.number
-        for interest in targets.interests:
-            if interest.changed > number:
+        for entry in targets.entries:
+            if entry.changed > number:
                 self._drop(targets)
                 return None
         return targets
@@ -140,17 +140,17 @@ class TargetLists:
         targets.kept = False
         del self._lists[targets.key]
         self.bytes -= _size(targets)
-        for interest in targets.interests:
-            users = interest.users
+        for entry in targets.entries:
+            users = entry.users
             if users is not None:
                 users.discard(targets)
                 if not users:
-                    interest.users = None
-        links = len(targets.interests)
+                    entry.users = None
+        links = len(targets.entries)
         self.touched += links
         # What frees a list looks at each connection once, at a fraction of what a link costs.
         return 1 + links + targets.count // 16
 
 
 def _size(targets: Targets) -> int:
-    return _LIST_BYTES + _MEMBER_BYTES * targets.count + _INTEREST_BYTES * len(targets.interests)
+    return _LIST_BYTES + _MEMBER_BYTES * targets.count + _ENTRY_BYTES * len(targets.entries)

@@ -2,7 +2,7 @@
 
 A list is made when a publication first needs it and kept until a subscription changes one of its filters,
 so joining a crowded filter costs no more than joining an empty one. A stream's publications have lists of
-their own, without the connections that are behind on it, so that live topics pay nothing for streams.
+their own, without the connections that have left its live path, so that live topics pay nothing for streams.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ class FilterEntry:
     """A filter's subscribers.
 
     Attributes:
-        paths: the streams of which the filter may match something.
+        streams: the streams of which the filter may match something.
         members: each connection's subscription with this filter, where that is live.
-        apart: the same where it isn't live yet; None while there is none.
+        pending: the same where it isn't live yet; None while there is none.
         users: the target lists that they are part of, and that hold as far as this one is concerned; None
             while there is none.
         changed: the number of the last change here that target lists have to know of.
     """
 
-    __slots__ = ("apart", "changed", "filter", "members", "paths", "users")
+    __slots__ = ("changed", "filter", "members", "pending", "streams", "users")
 
-    def __init__(self, topic_filter: str, paths: tuple[FollowedStream, ...] = ()) -> None:
+    def __init__(self, topic_filter: str, streams: tuple[FollowedStream, ...] = ()) -> None:
         self.filter = topic_filter
-        self.paths = paths
+        self.streams = streams
         self.members: dict[Outbox, Subscription] = {}
-        self.apart: dict[Outbox, Subscription] | None = None
+        self.pending: dict[Outbox, Subscription] | None = None
         self.users: set[Targets] | None = None
         self.changed = 0
 
     @property
     def is_empty(self) -> bool:
         """Nobody subscribes with this filter."""
-        return not self.members and not self.apart
+        return not self.members and not self.pending
 
     def place(self, outbox: Outbox, subscription: Subscription) -> None:
         """Keep ``subscription`` where it belongs, in place of the one that ``outbox`` had here."""
@@ -56,17 +56,17 @@ class FilterEntry:
         if subscription.live:
             self.members[outbox] = subscription
         else:
-            if self.apart is None:
-                self.apart = {}
-            self.apart[outbox] = subscription
+            if self.pending is None:
+                self.pending = {}
+            self.pending[outbox] = subscription
 
     def remove(self, outbox: Outbox) -> None:
         """Let go of ``outbox``'s subscription, if there is one."""
         self.members.pop(outbox, None)
-        if self.apart is not None:
-            self.apart.pop(outbox, None)
-            if not self.apart:
-                self.apart = None
+        if self.pending is not None:
+            self.pending.pop(outbox, None)
+            if not self.pending:
+                self.pending = None
 
     def retire(self) -> None:
         """Nobody subscribes with the filter any more: be small, remembered answers may hold this for long."""
@@ -75,44 +75,54 @@ class FilterEntry:
 
 
 Key: TypeAlias = "tuple[FilterEntry, ...] | tuple[FollowedStream, tuple[FilterEntry, ...]]"
-"""What a list is kept under: the interests that match, and the stream where one captures the topic."""
+"""What a list is kept under: the entries that match, and the stream where one captures the topic."""
 
 
 class Targets:
-    """Who gets the publications that exactly these interests match; each connection once.
+    """Who gets the publications that exactly these entries match; each connection once.
 
     Attributes:
-        interests: those that match.
-        path: the stream that captures the publications, or None.
+        entries: those that match.
+        stream: the stream that captures the publications, or None.
         key: what the list is kept under.
         groups: the connections of each wire format.
-        aside: subscriptions that read their history: what is live comes to each of them with its filter.
+        history_targets: subscriptions that read their history; live topics come to each with its filter.
         count: all of them.
-        lone: the connection, where there is only one, and nothing is aside.
+        only_target: the connection, where there is only one, and no history target.
         number: of the last change that went into it; see ``target_lists.py``.
         kept: it has its place among the remembered ones.
     """
 
-    __slots__ = ("aside", "count", "groups", "interests", "kept", "key", "lone", "number", "path")
+    __slots__ = (
+        "count",
+        "entries",
+        "groups",
+        "history_targets",
+        "kept",
+        "key",
+        "number",
+        "only_target",
+        "stream",
+    )
 
     def __init__(
         self,
-        interests: tuple[FilterEntry, ...],
-        path: FollowedStream | None = None,
+        entries: tuple[FilterEntry, ...],
+        stream: FollowedStream | None = None,
         *,
         without: Container[Outbox] = (),
     ) -> None:
-        """Make the list for what ``path`` captures, or for live topics; those of ``without`` are left out."""
-        self.interests = interests
-        self.path = path
-        self.key: Key = interests if path is None else (path, interests)
+        """Make the list for what ``stream`` captures, or for live topics; leave those of ``without`` out."""
+        self.entries = entries
+        self.stream = stream
+        self.key: Key = entries if stream is None else (stream, entries)
         self.number = 0
         self.kept = False
-        outboxes: Iterable[Outbox] = interests[0].members
-        if len(interests) > 1:
+        outboxes: Iterable[Outbox] = entries[0].members
+        if len(entries) > 1:
             merged: dict[Outbox, Subscription] = {}
-            for interest in interests:
-                merged.update(interest.members)
+            for entry in entries:
+                merged.update(entry.members)
             outboxes = merged
         if without:
             outboxes = [outbox for outbox in outboxes if outbox not in without]
@@ -120,25 +130,25 @@ class Targets:
         for outbox in outboxes:
             by_encoder.setdefault(outbox.encoder, []).append(outbox)
         self.groups = tuple((encoder, tuple(group)) for encoder, group in by_encoder.items())
-        self.aside = () if path is not None else _aside(interests)
-        self.count = sum(len(group) for _, group in self.groups) + len(self.aside)
-        self.lone = self.groups[0][1][0] if self.count == 1 and not self.aside else None
+        self.history_targets = () if stream is not None else _history_targets(entries)
+        self.count = sum(len(group) for _, group in self.groups) + len(self.history_targets)
+        self.only_target = self.groups[0][1][0] if self.count == 1 and not self.history_targets else None
 
     def governing(self, outbox: Outbox) -> Subscription:
         """The live subscription of ``outbox`` whose policy decides."""
-        if len(self.interests) == 1:
-            return self.interests[0].members[outbox]
+        if len(self.entries) == 1:
+            return self.entries[0].members[outbox]
         return governing(
-            (interest.members[outbox] for interest in self.interests if outbox in interest.members),
-            captured=self.path is not None,
+            (entry.members[outbox] for entry in self.entries if outbox in entry.members),
+            captured=self.stream is not None,
         )
 
 
-def _aside(interests: tuple[FilterEntry, ...]) -> tuple[tuple[Outbox, Subscription], ...]:
+def _history_targets(entries: tuple[FilterEntry, ...]) -> tuple[tuple[Outbox, Subscription], ...]:
     return tuple(
         (outbox, subscription)
-        for interest in interests
-        if interest.apart is not None
-        for outbox, subscription in interest.apart.items()
+        for entry in entries
+        if entry.pending is not None
+        for outbox, subscription in entry.pending.items()
         if subscription.state is SubscriptionState.READING
     )

@@ -19,15 +19,15 @@ class FollowedStream:
     """A stream, as far as this node follows it.
 
     Attributes:
-        stream: its name.
+        name: the stream's.
         filter: the topics that it captures.
         window: what its tail gave the hub last; None while nobody follows the stream.
     """
 
-    __slots__ = ("_selections", "filter", "stream", "window")
+    __slots__ = ("_selections", "filter", "name", "window")
 
     def __init__(self, configuration: StreamConfiguration) -> None:
-        self.stream = configuration.name
+        self.name = configuration.name
         self.filter = configuration.filter
         self.window: TailWindow | None = None
         self._selections: OrderedDict[str, Selection] = OrderedDict()
@@ -35,7 +35,7 @@ class FollowedStream:
     @property
     def tail(self) -> TailWindow:
         """The window, where somebody follows the stream."""
-        assert self.window is not None, f"nothing tails {self.stream!r}"
+        assert self.window is not None, f"nothing tails {self.name!r}"
         return self.window
 
     def selection(self, topic_filter: str) -> Selection:
@@ -48,9 +48,9 @@ class FollowedStream:
         return found
 
     def __repr__(self) -> str:
-        return f"StreamPath({self.stream!r})"
+        return f"FollowedStream({self.name!r})"
 
 
-def may_be_live(topic_filter: str, paths: tuple[FollowedStream, ...]) -> bool:
-    """Whether ``topic_filter`` may match topics that none of ``paths``, its streams, captures."""
-    return not any(covers(path.filter, topic_filter) for path in paths)
+def may_be_live(topic_filter: str, streams: tuple[FollowedStream, ...]) -> bool:
+    """Whether ``topic_filter`` may match topics that none of ``streams``, its streams, captures."""
+    return not any(covers(stream.filter, topic_filter) for stream in streams)

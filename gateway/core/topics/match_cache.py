@@ -86,7 +86,7 @@ class MatchCache(Generic[V]):
         remembered = self.answers.pop(topic, None)
         if remembered is None:
             return False
-        self._let_go(topic, remembered.answer)
+        self._forget_answer(topic, remembered.answer)
         return True
 
     def _make_room(self, topic: str, answer: tuple[V, ...]) -> None:
@@ -94,9 +94,9 @@ class MatchCache(Generic[V]):
         room = self._most_bytes - _size_of_topic(topic) - _size_of_answer(answer)
         while self.answers and (len(self.answers) >= self._topics or self.bytes > room):
             oldest, remembered = self.answers.popitem(last=False)
-            self._let_go(oldest, remembered.answer)
+            self._forget_answer(oldest, remembered.answer)
 
-    def _let_go(self, topic: str, answer: tuple[V, ...]) -> None:
+    def _forget_answer(self, topic: str, answer: tuple[V, ...]) -> None:
         self.touched += 1
         self.bytes -= _size_of_topic(topic)
         if not answer:

@@ -70,7 +70,7 @@ class CatchingUp:
         background: Background,
         *,
         reads: int = 16,
-        saw: Callable[[FollowedStream, Bounds], None],
+        note_bounds: Callable[[FollowedStream, Bounds], None],
     ) -> None:
         """Read from ``store``.
 
@@ -80,12 +80,12 @@ class CatchingUp:
             delivery: writes what they give; its ``resumed`` calls ``wake``.
             background: the parent of the reads' tasks.
             reads: reads in flight at most, and pages held for readers at most.
-            saw: told of the bounds that were read.
+            note_bounds: told of the bounds that were read.
         """
         self._hub = hub
         self._delivery = delivery
         self._background = background
-        self._saw = saw
+        self._note_bounds = note_bounds
         self._ready: deque[CatchUp] = deque()
         self._scheduled = False
         self._fetches = PageFetches(store, background, reads=reads, came=self._came)
@@ -147,21 +147,21 @@ class CatchingUp:
         self._background.supervision.failed("catch_up", error)
         catch_up.outbox.sink.close(CloseCode.INTERNAL, "internal error")
 
-    def _take(self, catch_up: CatchUp, path: FollowedStream, page: Page) -> None:
+    def _take(self, catch_up: CatchUp, stream: FollowedStream, page: Page) -> None:
         outbox, reader = catch_up
-        frames = reader.take(path, page, _SLICE_BYTES)
+        frames = reader.take(stream, page, _SLICE_BYTES)
         if frames is None:
             self._later(catch_up)
             return
         reader.delays = 0
-        self._delivery.give(outbox, frames)
+        self._delivery.deliver_frames(outbox, frames)
         self._ready.append(catch_up)
 
     def _step(self, catch_up: CatchUp) -> None:
         outbox, reader = catch_up
         step = reader.step(_SLICE_BYTES)
         if step.frames:
-            self._delivery.give(outbox, step.frames)
+            self._delivery.deliver_frames(outbox, step.frames)
         # A write may end the connection, and its subscriptions are no longer under their filters then.
         if reader.ended or outbox.closed or (step.level and self._join(catch_up, step)):
             return
@@ -186,8 +186,8 @@ class CatchingUp:
             self._delivery.send(outbox, CaughtUp(reader.filter))
             self._caught_up += 1
             return True
-        for path in step.level:
-            self._hub.rejoin(outbox, path)
+        for stream in step.level:
+            self._hub.rejoin(outbox, stream)
         if reader.ended and outbox.direct:
             self.wake(outbox)
         return reader.ended
@@ -200,33 +200,33 @@ class CatchingUp:
 
     # Pages
 
-    def _need(self, catch_up: CatchUp, path: FollowedStream, after: int) -> None:
-        key = (path, catch_up.reader.positions[path].epoch, after)
+    def _need(self, catch_up: CatchUp, stream: FollowedStream, after: int) -> None:
+        key = (stream, catch_up.reader.positions[stream].epoch, after)
         page = self._kept(key)
         if page is not None:
-            self._take(catch_up, path, page)
+            self._take(catch_up, stream, page)
             return
         if self._fetches.ask(catch_up, key):
             self.begin(catch_up)
 
     def _kept(self, key: Key) -> Page | None:
-        path, epoch, after = key
-        if epoch != path.tail.epoch:
+        stream, epoch, after = key
+        if epoch != stream.tail.epoch:
             return None
-        for (kept_path, kept_epoch, begin), page in self._pages.items():
-            if kept_path is path and kept_epoch == epoch and begin <= after < page.last:
+        for (kept_stream, kept_epoch, begin), page in self._pages.items():
+            if kept_stream is stream and kept_epoch == epoch and begin <= after < page.last:
                 return page
         return None
 
     def _came(self, fetch: Fetch, page: Page) -> None:
-        self._saw(fetch.key[0], page.bounds)
+        self._note_bounds(fetch.key[0], page.bounds)
         for catch_up in list(fetch.readers):
             self.begin(catch_up)
 
     def _keep(self, fetch: Fetch) -> None:
         """Keep a page that all who waited for it have had: others may come to it."""
-        path, page = fetch.key[0], fetch.page
+        stream, page = fetch.key[0], fetch.page
         if page is not None and page.last:
-            self._pages[path, page.bounds.epoch, page.first - 1] = page
+            self._pages[stream, page.bounds.epoch, page.first - 1] = page
         while len(self._pages) > _KEPT_PAGES:
             self._pages.popitem(last=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.catchup.readers import HistoryReader
-from gateway.core.catchup.start import StartPosition, nearby, resume_at, start_at
+from gateway.core.catchup.start import StartPosition, from_bounds, from_window, resume_at
 from gateway.core.fanout.parked import CatchUp
 from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
 from gateway.core.messages.events import Event, Subscribed
@@ -63,7 +63,9 @@ class Following:
         self._hub = hub
         self._delivery = delivery
         self.background = Background(supervision)
-        self.catching_up = CatchingUp(store, hub, delivery, self.background, reads=reads, saw=self._saw)
+        self.catching_up = CatchingUp(
+            store, hub, delivery, self.background, reads=reads, note_bounds=self._note_bounds
+        )
         self.tails = Tails(
             streams,
             store,
@@ -80,33 +82,37 @@ class Following:
         await self.background.run()
 
     def nearby(
-        self, command: Subscribe, paths: tuple[FollowedStream, ...]
+        self, command: Subscribe, streams: tuple[FollowedStream, ...]
     ) -> dict[FollowedStream, StartPosition] | None:
         """Where ``command`` begins in each stream, if no store needs to be asked; else None.
 
         Raises:
             StreamUnavailable: a stream can't be read now.
         """
-        if not self.tails.follow(paths):
+        if not self.tails.follow(streams):
             return None
         found: dict[FollowedStream, StartPosition] = {}
-        for path in paths:
-            beginning = nearby(path, _asked(command, path))
+        for stream in streams:
+            beginning = from_window(stream, _asked(command, stream))
             if beginning is None:
                 return None
-            found[path] = beginning
+            found[stream] = beginning
         return found
 
     async def beginnings(
-        self, command: Subscribe, paths: tuple[FollowedStream, ...]
+        self, command: Subscribe, streams: tuple[FollowedStream, ...]
     ) -> dict[FollowedStream, StartPosition]:
         """Where ``command`` begins in each stream; without those where it begins with what is new.
 
         Raises:
             StreamUnavailable: a stream can't be read now.
         """
-        await self.tails.started(paths)
-        return {path: await self._beginning(command, path) for path in paths if _needs_store(command, path)}
+        await self.tails.started(streams)
+        return {
+            stream: await self._beginning(command, stream)
+            for stream in streams
+            if _needs_store(command, stream)
+        }
 
     def confirm(
         self, outbox: Outbox, command: Subscribe, beginnings: Mapping[FollowedStream, StartPosition]
@@ -125,22 +131,24 @@ class Following:
         """
         history = asks_history(command)
         subscription = outbox.subscriptions[command.filter]
-        paths, earlier = subscription.paths, subscription if subscription.live else None
+        streams, earlier = subscription.streams, subscription if subscription.live else None
         if not subscription.waiting:
-            self._hub.subscribe(outbox, command.filter, command.overflow, paths, live=not history)
+            self._hub.subscribe(outbox, command.filter, command.overflow, streams, live=not history)
             subscription = outbox.subscriptions[command.filter]
         elif not history:
             self._hub.join(outbox, subscription)
         if not history:
             begun_live = self._hub.begin_live(outbox, subscription, earlier)
-            positions = {path.stream: position for path, position in begun_live.items()}
+            positions = {stream.name: position for stream, position in begun_live.items()}
             return [Subscribed(command.filter, positions, ref=command.ref)]
-        begun = {path: beginnings.get(path) or StartPosition(_tail_position(path)) for path in paths}
-        starts = {path: each.position for path, each in begun.items()}
+        begun = {
+            stream: beginnings.get(stream) or StartPosition(_tail_position(stream)) for stream in streams
+        }
+        starts = {stream: each.position for stream, each in begun.items()}
         reader = HistoryReader(outbox.encoder, command.filter, starts)
         self._hub.read(outbox, subscription, reader)
         self.catching_up.begin(CatchUp(outbox, reader))
-        positions = {path.stream: each.position for path, each in begun.items()}
+        positions = {stream.name: each.position for stream, each in begun.items()}
         recovered = self._recovered(command, begun)
         gaps = [each.gap for each in begun.values() if each.gap is not None]
         return [Subscribed(command.filter, positions, recovered, ref=command.ref), *gaps]
@@ -150,21 +158,21 @@ class Following:
         for event in events:
             self._delivery.send(outbox, event)
 
-    async def _beginning(self, command: Subscribe, path: FollowedStream) -> StartPosition:
-        asked = _asked(command, path)
-        found = nearby(path, asked)
+    async def _beginning(self, command: Subscribe, stream: FollowedStream) -> StartPosition:
+        asked = _asked(command, stream)
+        found = from_window(stream, asked)
         if found is not None:
             return found
-        bounds = await self.tails.bounds(path)
+        bounds = await self.tails.bounds(stream)
         if isinstance(asked, Position):
             if asked.epoch != bounds.epoch or asked.offset > bounds.last:
                 # The answer may have been on its way before the client got there, by another node.
-                bounds = await self.tails.bounds(path)
-            return resume_at(command.filter, path, asked, bounds)
+                bounds = await self.tails.bounds(stream)
+            return resume_at(command.filter, stream, asked, bounds)
         before = None
         if asked.kind is StartKind.TIME:
-            before = await self._store.before(path.stream, asked.value)
-        return start_at(command.filter, path, asked, bounds, before)
+            before = await self._store.before(stream.name, asked.value)
+        return from_bounds(command.filter, stream, asked, bounds, before)
 
     def _recovered(self, command: Subscribe, begun: Mapping[FollowedStream, StartPosition]) -> bool | None:
         if not command.resume:
@@ -173,11 +181,11 @@ class Following:
         return (
             found
             and names_all(command, tuple(begun))
-            and not any(_leaves_out(command, path) for path in begun)
+            and not any(_leaves_out(command, stream) for stream in begun)
         )
 
-    def _saw(self, path: FollowedStream, bounds: Bounds) -> None:
-        self.tails.saw(path, bounds)
+    def _note_bounds(self, stream: FollowedStream, bounds: Bounds) -> None:
+        self.tails.note_bounds(stream, bounds)
 
 
 def asks_history(command: Subscribe) -> bool:
@@ -185,33 +193,33 @@ def asks_history(command: Subscribe) -> bool:
     return bool(command.resume) or command.start != START_NEW
 
 
-def names_all(command: Subscribe, paths: tuple[FollowedStream, ...]) -> bool:
-    """Whether every stream that ``resume`` names is one of ``paths``, those that the filter may match.
+def names_all(command: Subscribe, streams: tuple[FollowedStream, ...]) -> bool:
+    """Whether every stream that ``resume`` names is one of ``streams``, those that the filter may match.
 
     Where one isn't, it is gone, or captures something else than when the client got its position: what it
     keeps for this filter is not given.
     """
-    return {path.stream for path in paths}.issuperset(command.resume or ())
+    return {stream.name for stream in streams}.issuperset(command.resume or ())
 
 
-def _leaves_out(command: Subscribe, path: FollowedStream) -> bool:
+def _leaves_out(command: Subscribe, stream: FollowedStream) -> bool:
     """Whether a client that comes back misses what a stream holds of which it has no position.
 
     It had one of every stream that its filter met. This one has come since, or captures now what it didn't.
     """
-    if command.start != START_NEW or path.stream in (command.resume or ()):
+    if command.start != START_NEW or stream.name in (command.resume or ()):
         return False
-    return path.tail.first <= path.tail.last
+    return stream.tail.first <= stream.tail.last
 
 
-def _asked(command: Subscribe, path: FollowedStream) -> Position | Start:
-    resumed = (command.resume or {}).get(path.stream)
+def _asked(command: Subscribe, stream: FollowedStream) -> Position | Start:
+    resumed = (command.resume or {}).get(stream.name)
     return command.start if resumed is None else resumed
 
 
-def _needs_store(command: Subscribe, path: FollowedStream) -> bool:
-    return _asked(command, path) != START_NEW
+def _needs_store(command: Subscribe, stream: FollowedStream) -> bool:
+    return _asked(command, stream) != START_NEW
 
 
-def _tail_position(path: FollowedStream) -> Position:
-    return Position(path.tail.epoch, path.tail.last)
+def _tail_position(stream: FollowedStream) -> Position:
+    return Position(stream.tail.epoch, stream.tail.last)

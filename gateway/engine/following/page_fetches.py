@@ -118,9 +118,9 @@ class PageFetches:
         self._background.start(self._fetch, fetch)
 
     async def _fetch(self, fetch: Fetch) -> None:
-        path, _, after = fetch.key
+        stream, _, after = fetch.key
         try:
-            page = await self._store.read(path.stream, after, messages=_PAGE, size=_PAGE_BYTES)
+            page = await self._store.read(stream.name, after, messages=_PAGE, size=_PAGE_BYTES)
         except StreamUnavailable:
             self._put_off(fetch)
             return
@@ -130,7 +130,7 @@ class PageFetches:
             self._background.supervision.failed("catch_up", error)
             self._put_off(fetch)
             return
-        if (failing := self._failing.pop(path, None)) is not None:
+        if (failing := self._failing.pop(stream, None)) is not None:
             self._wanted.extend(failing.waiting)
         self.read += 1
         fetch.page = page
@@ -140,21 +140,21 @@ class PageFetches:
     def _put_off(self, fetch: Fetch) -> None:
         self.failed += 1
         self._running -= 1
-        path = fetch.key[0]
-        failing = self._failing.get(path)
+        stream = fetch.key[0]
+        failing = self._failing.get(stream)
         if failing is None:
-            failing = self._failing[path] = _Failing()
-            self._later(path, failing)
+            failing = self._failing[stream] = _Failing()
+            self._later(stream, failing)
         failing.waiting.append(fetch)
         self._start()
 
-    def _later(self, path: FollowedStream, failing: _Failing) -> None:
+    def _later(self, stream: FollowedStream, failing: _Failing) -> None:
         failing.failures += 1
         wait = _AFTER_FAILURE.wait(failing.failures)
-        asyncio.get_running_loop().call_later(wait, self._try_again, path, failing)
+        asyncio.get_running_loop().call_later(wait, self._try_again, stream, failing)
 
-    def _try_again(self, path: FollowedStream, failing: _Failing) -> None:
-        if self._failing.get(path) is not failing:
+    def _try_again(self, stream: FollowedStream, failing: _Failing) -> None:
+        if self._failing.get(stream) is not failing:
             return
         while failing.waiting:
             fetch = failing.waiting.popleft()
@@ -162,14 +162,14 @@ class PageFetches:
                 # At once, whether there is a place or not, so that nothing keeps it from its turn.
                 self._background.start(self._probe, fetch, failing)
                 return
-        del self._failing[path]
+        del self._failing[stream]
 
     async def _probe(self, fetch: Fetch, failing: _Failing) -> None:
         self._running += 1
         await self._fetch(fetch)
-        path = fetch.key[0]
-        if self._failing.get(path) is failing:
-            self._later(path, failing)
+        stream = fetch.key[0]
+        if self._failing.get(stream) is failing:
+            self._later(stream, failing)
 
     def _forget_ended(self, fetch: Fetch) -> bool:
         """Let go of readers whose client has gone; whether anybody still waits."""

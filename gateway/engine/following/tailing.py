@@ -65,9 +65,9 @@ class TailStatistics:
 class _Tail:
     """One stream's tail, and how many filters want it."""
 
-    def __init__(self, path: FollowedStream) -> None:
-        self.path = path
-        self.interests = 0
+    def __init__(self, stream: FollowedStream) -> None:
+        self.stream = stream
+        self.interest_count = 0
         self.left_at = 0.0
         self.seen = 0
         self.starting: asyncio.Future[None] | None = None
@@ -123,91 +123,91 @@ class Tails:
     def __contains__(self, stream: object) -> bool:
         return stream in self._tails
 
-    def paths(self, topic_filter: str) -> tuple[FollowedStream, ...]:
+    def streams(self, topic_filter: str) -> tuple[FollowedStream, ...]:
         """The streams of which ``topic_filter`` may match something."""
         found = self._under.get(topic_filter)
         if found is None:
             if len(self._under) >= _REMEMBERED_FILTERS:
                 self._under.clear()
-            found = tuple(self._tails[name].path for name in self._streams.under(topic_filter))
+            found = tuple(self._tails[name].stream for name in self._streams.under(topic_filter))
             self._under[topic_filter] = found
         return found
 
-    def enter(self, paths: tuple[FollowedStream, ...]) -> None:
+    def enter(self, streams: tuple[FollowedStream, ...]) -> None:
         """This node has one more interest in these streams."""
-        for path in paths:
-            tail = self._tails[path.stream]
-            tail.interests += 1
-            if path.window is None and tail.starting is None:
+        for stream in streams:
+            tail = self._tails[stream.name]
+            tail.interest_count += 1
+            if stream.window is None and tail.starting is None:
                 self._start(tail)
 
-    def leave(self, paths: tuple[FollowedStream, ...]) -> None:
+    def leave(self, streams: tuple[FollowedStream, ...]) -> None:
         """One interest in these streams has ended; the last one's tail lingers a while."""
-        for path in paths:
-            tail = self._tails[path.stream]
-            tail.interests -= 1
+        for stream in streams:
+            tail = self._tails[stream.name]
+            tail.interest_count -= 1
             tail.left_at = self._clock()
 
-    def follow(self, paths: tuple[FollowedStream, ...]) -> bool:
+    def follow(self, streams: tuple[FollowedStream, ...]) -> bool:
         """Whether all of these streams are followed now; ``started`` awaits it.
 
         Raises:
             StreamUnavailable: the store can't be reached, so nobody knows what the stream holds.
         """
-        for path in paths:
-            error = self._tails[path.stream].error
-            if path.window is not None and error is not None:
-                raise StreamUnavailable(f"stream {path.stream!r} can't be read now") from error
-        return all(path.window is not None for path in paths)
+        for stream in streams:
+            error = self._tails[stream.name].error
+            if stream.window is not None and error is not None:
+                raise StreamUnavailable(f"stream {stream.name!r} can't be read now") from error
+        return all(stream.window is not None for stream in streams)
 
-    async def started(self, paths: tuple[FollowedStream, ...]) -> None:
+    async def started(self, streams: tuple[FollowedStream, ...]) -> None:
         """Return once these streams, in which the caller has an interest, are followed.
 
         Raises:
             StreamUnavailable: the store can't be reached.
         """
-        for path in paths:
-            tail = self._tails[path.stream]
-            if path.window is None:
+        for stream in streams:
+            tail = self._tails[stream.name]
+            if stream.window is None:
                 if tail.starting is None:
                     self._start(tail)
                 assert tail.starting is not None
                 await asyncio.shield(tail.starting)
 
-    async def bounds(self, path: FollowedStream) -> Bounds:
+    async def bounds(self, stream: FollowedStream) -> Bounds:
         """What the log holds now; those who ask while an answer is on its way share it.
 
         Raises:
             StreamUnavailable: the store can't be reached.
         """
-        answer = self._asked.get(path.stream)
+        answer = self._asked.get(stream.name)
         if answer is None:
-            answer = self._asked[path.stream] = _promise()
-            self._background.start(self._ask_bounds, path, answer)
+            answer = self._asked[stream.name] = _promise()
+            self._background.start(self._ask_bounds, stream, answer)
         return await asyncio.shield(answer)
 
-    def saw(self, path: FollowedStream, bounds: Bounds) -> None:
+    def note_bounds(self, stream: FollowedStream, bounds: Bounds) -> None:
         """Somebody has read the log's bounds: it must never end before what was seen."""
-        tail = self._tails[path.stream]
-        if path.window is not None and path.window.epoch == bounds.epoch:
+        tail = self._tails[stream.name]
+        if stream.window is not None and stream.window.epoch == bounds.epoch:
             tail.seen = max(tail.seen, bounds.last)
 
     def statistics(self) -> TailStatistics:
         """A snapshot for metrics, health and tests."""
-        followed = [each for each in self._tails.values() if each.path.window is not None]
+        followed = [each for each in self._tails.values() if each.stream.window is not None]
         failing = sum(each.error is not None for each in followed)
         return TailStatistics(len(followed), failing, self._interrupted)
 
-    async def _ask_bounds(self, path: FollowedStream, answer: asyncio.Future[Bounds]) -> None:
+    async def _ask_bounds(self, stream: FollowedStream, answer: asyncio.Future[Bounds]) -> None:
         try:
-            bounds = await self._store.bounds(path.stream)
+            bounds = await self._store.bounds(stream.name)
         except StreamUnavailable as error:
             answer.set_exception(error)
         else:
-            self.saw(path, bounds)
+            self.note_bounds(stream, bounds)
             answer.set_result(bounds)
         finally:
-            del self._asked[path.stream]
+            del self._asked[stream.name]
             answer.cancel()
 
     def _start(self, tail: _Tail) -> None:
@@ -216,17 +216,17 @@ class Tails:
 
     async def _run(self, tail: _Tail, starting: asyncio.Future[None]) -> None:
         try:
-            bounds = await self._store.bounds(tail.path.stream)
+            bounds = await self._store.bounds(tail.stream.name)
         except StreamUnavailable as error:
             tail.starting = None
             starting.set_exception(error)
             return
         except BaseException:
             tail.starting = None
-            starting.set_exception(StreamUnavailable(f"stream {tail.path.stream!r} can't be read now"))
+            starting.set_exception(StreamUnavailable(f"stream {tail.stream.name!r} can't be read now"))
             raise
-        tail.path.window = TailWindow(
-            tail.path.stream,
+        tail.stream.window = TailWindow(
+            tail.stream.name,
             bounds.epoch,
             bounds.last,
             first=bounds.first,
@@ -239,7 +239,7 @@ class Tails:
 
     async def _follow(self, tail: _Tail) -> None:
         failures = 0
-        while tail.interests or self._clock() - tail.left_at < _LINGER_SECONDS:
+        while tail.interest_count or self._clock() - tail.left_at < _LINGER_SECONDS:
             try:
                 # After a failure the first answer must come at once: until then subscribers are refused.
                 page = await self._read(tail, wait=0.0 if failures else _WAIT_SECONDS)
@@ -253,11 +253,11 @@ class Tails:
                 await self._take(tail, page)
             # A store that always has something must not keep the event loop to itself.
             await anyio.lowlevel.checkpoint()
-        tail.path.window = None
+        tail.stream.window = None
 
     async def _read(self, tail: _Tail, *, wait: float) -> Page | None:
         """The next page, or None where the log has had to begin a new epoch."""
-        window = tail.path.tail
+        window = tail.stream.tail
         page = await self._store.read(window.stream, window.last, messages=_PAGE, wait=wait)
         if page.bounds.epoch != window.epoch or page.bounds.last >= tail.seen:
             return page
@@ -268,7 +268,7 @@ class Tails:
         return None
 
     async def _take(self, tail: _Tail, page: Page) -> None:
-        path, window, bounds = tail.path, tail.path.tail, page.bounds
+        stream, window, bounds = tail.stream, tail.stream.tail, page.bounds
         if bounds.epoch != window.epoch:
             self._begin_epoch(tail, bounds)
             return
@@ -276,33 +276,33 @@ class Tails:
         window.first = max(window.first, bounds.first)
         if page.holes:
             # Who was live is told of them where they lie, between the publications, by reading this part.
-            self._interrupt(path)
+            self._interrupt(stream)
             window.restart(window.epoch, page.last, first=bounds.first)
             return
         first = page.publications[0].offset if page.publications else bounds.first
         assert first is not None
         if first > window.last + 1:
-            self._interrupt(path)
+            self._interrupt(stream)
             window.restart(window.epoch, first - 1, first=bounds.first)
         until = time.monotonic() + _TURN_SECONDS
         both_ways = self.both_ways()
         for publication in page.publications:
             window.push(publication)
             # Nodes may differ in a stream's filter: what it doesn't capture here comes over the bus then.
-            if not both_ways or self._streams.capturing(publication.topic) == path.stream:
-                self._delivery.deliver_captured(publication, path)
+            if not both_ways or self._streams.capturing(publication.topic) == stream.name:
+                self._delivery.deliver_captured(publication, stream)
             if time.monotonic() > until:
                 await anyio.lowlevel.checkpoint()
                 until = time.monotonic() + _TURN_SECONDS
 
     def _begin_epoch(self, tail: _Tail, bounds: Bounds) -> None:
-        self._interrupt(tail.path)
-        tail.path.tail.restart(bounds.epoch, bounds.last, first=bounds.first)
+        self._interrupt(tail.stream)
+        tail.stream.tail.restart(bounds.epoch, bounds.last, first=bounds.first)
         tail.seen = bounds.last
 
-    def _interrupt(self, path: FollowedStream) -> None:
+    def _interrupt(self, stream: FollowedStream) -> None:
         self._interrupted += 1
-        for catch_up in self._hub.interrupt(path):
+        for catch_up in self._hub.interrupt(stream):
             self._begin(catch_up)
 
 

@@ -27,10 +27,10 @@ def register_following_metrics(metrics: Metrics, *, hub: Hub, following: Followi
     metrics.counter(
         "spills",
         "Times that a slow consumer was left to read on from a stream.",
-        lambda: hub.statistics().spilled,
+        lambda: hub.statistics().spills,
     )
     metrics.gauge(
-        "behind", "Connections times streams that they read on from.", lambda: hub.statistics().behind
+        "behind", "Connections times streams that they read on from.", lambda: hub.statistics().spilled
     )
     metrics.counter("caught_up", "Subscriptions that have had their history.", lambda: read().caught_up)
     metrics.gauge("catch_up_ready", "Readers that wait for their turn.", lambda: read().ready)

@@ -74,5 +74,5 @@ class Upkeep:
         for outbox in self._hub.blocked_before(now - self._write_timeout):
             since = outbox.blocked_since
             stalled = since is not None and since < now - self._stalled_timeout
-            if stalled or not self._hub.let_go(outbox):
+            if stalled or not self._hub.release(outbox):
                 outbox.sink.close(CloseCode.SLOW_CONSUMER, "slow consumer")

@@ -1,4 +1,4 @@
-"""Streams for tests of the core: a path with a window, and connections that can be read back."""
+"""Streams for tests of the core: a followed one with a window, and connections that can be read back."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class PlainEncoder:
 ENCODER = PlainEncoder()
 
 
-def stream_path(name: str = "s", *, last: int = 0, **options: Any) -> FollowedStream:
+def followed_stream(name: str = "s", *, last: int = 0, **options: Any) -> FollowedStream:
     """A followed stream that captures ``NAME/#``."""
-    path = FollowedStream(StreamConfiguration(name, f"{name}/#"))
-    path.window = TailWindow(name, "e1", last, **options)
-    return path
+    stream = FollowedStream(StreamConfiguration(name, f"{name}/#"))
+    stream.window = TailWindow(name, "e1", last, **options)
+    return stream
 
 
 def captured(offset: int, topic: str = "s/a", data: bytes = b"1") -> Publication:
@@ -44,11 +44,11 @@ def captured(offset: int, topic: str = "s/a", data: bytes = b"1") -> Publication
     return Publication(topic, f"{stream}{offset}", 0, data, stream=stream, offset=offset)
 
 
-def bring(hub: Hub, path: FollowedStream, *publications: Publication) -> None:
+def bring(hub: Hub, stream: FollowedStream, *publications: Publication) -> None:
     """What a tail does."""
     for publication in publications:
-        path.tail.push(publication)
-        hub.deliver_captured(publication, path)
+        stream.tail.push(publication)
+        hub.deliver_captured(publication, stream)
 
 
 def connection(hub: Hub, messages: int = 100) -> Outbox:

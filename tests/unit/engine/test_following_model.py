@@ -139,7 +139,7 @@ class FollowingModel(RuleBasedStateMachine):
 
     def seen(self, name: str) -> int:
         tail = self.following.tails._tails[name]
-        same = tail.path.window is not None and tail.path.window.epoch == self.store.logs[name].epoch
+        same = tail.stream.window is not None and tail.stream.window.epoch == self.store.logs[name].epoch
         return tail.seen if same else 0
 
     @rule(name=st.sampled_from(STREAMS), count=st.integers(1, 15))

@@ -30,15 +30,15 @@ async def test_a_filter_that_a_stream_covers_is_no_business_of_the_bus() -> None
         assert bus.filters == ["#", "live"]
         assert interests.heard("s/+")
         assert not interests.heard("#")
-        assert node.following.tails._tails["s"].interests == 3
+        assert node.following.tails._tails["s"].interest_count == 3
         for topic_filter in ("s/a", "s/#", "#", "live"):
             interests.leave(topic_filter)
         assert bus.filters == []
-        assert node.following.tails._tails["s"].interests == 0
+        assert node.following.tails._tails["s"].interest_count == 0
 
 
 async def test_without_streams_everything_is_the_bus_s() -> None:
     bus = CountingBus()
     interests = InterestRegistry(bus)
     interests.enter("s/a")
-    assert (bus.filters, interests.paths("s/a")) == (["s/a"], ())
+    assert (bus.filters, interests.streams("s/a")) == (["s/a"], ())

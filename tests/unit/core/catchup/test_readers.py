@@ -14,7 +14,7 @@ from gateway.core.streams.configuration import Bounds
 from gateway.core.streams.pages import Page
 from gateway.core.streams.stream import FollowedStream
 from gateway.errors import NotFound
-from tests.unit.core.streaming import bring, captured, connection, drain, labels, stream_path, written
+from tests.unit.core.streaming import bring, captured, connection, drain, followed_stream, labels, written
 from tests.unit.core.wire import publication
 
 
@@ -41,7 +41,7 @@ def gap(reason: str, **fields: Any) -> dict[str, Any]:
 
 
 def test_what_the_window_holds_comes_at_once_with_its_filter() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox, reader = reading((path, 1))
     bring(hub, path, *(captured(offset) for offset in range(1, 5)))
     step = reader.step(10_000)
@@ -51,14 +51,14 @@ def test_what_the_window_holds_comes_at_once_with_its_filter() -> None:
 
 
 def test_a_subscription_that_reads_is_in_no_live_path() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox, _ = reading((path, 0))
     bring(hub, path, captured(1))
     assert written(hub, outbox) == []
 
 
 def test_live_topics_come_meanwhile_with_the_filter() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox, _ = reading((path, 0), topic_filter="#")
     hub.subscribe(outbox, "t")
     hub.deliver(publication("t", "both"))
@@ -71,12 +71,12 @@ def test_live_topics_come_meanwhile_with_the_filter() -> None:
 
 
 def test_live_topics_wait_for_a_reader_that_takes_nothing_and_stay_its_own() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox, _ = reading((path, 0), topic_filter="#")
     hub.subscribe(outbox, "t/#")
     hub.block(outbox, 0, now=0.0)
     hub.deliver(publication("t/a", "1"))
-    hub.settle()
+    hub.flush_run()
     assert outbox.waiting_messages == 2
     hub.unsubscribe(outbox, "#")
     drain(hub, outbox)
@@ -84,7 +84,7 @@ def test_live_topics_wait_for_a_reader_that_takes_nothing_and_stay_its_own() -> 
 
 
 def test_what_waited_for_a_reader_is_counted_where_its_subscription_becomes_live_instead() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox, _ = reading((path, 0), topic_filter="#")
     hub.subscribe(outbox, "t/#")
     hub.block(outbox, 0, now=0.0)
@@ -98,7 +98,7 @@ def test_what_waited_for_a_reader_is_counted_where_its_subscription_becomes_live
 
 
 def test_what_waited_for_a_reader_stays_for_the_next_one() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox, _ = reading((path, 0), topic_filter="#")
     hub.block(outbox, 0, now=0.0)
     hub.deliver(publication("t/a", "1"))
@@ -108,7 +108,7 @@ def test_what_waited_for_a_reader_stays_for_the_next_one() -> None:
 
 
 def test_it_joins_in_one_step_without_gap_or_repeat() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox, reader = reading((path, 0))
     bring(hub, path, captured(1), captured(2))
     step = reader.step(10_000)
@@ -120,7 +120,7 @@ def test_it_joins_in_one_step_without_gap_or_repeat() -> None:
 
 
 def test_all_its_streams_join_together() -> None:
-    one, other = stream_path("s"), stream_path("t", last=9)
+    one, other = followed_stream("s"), followed_stream("t", last=9)
     hub, outbox, reader = reading((one, 0), (other, 5), topic_filter="#")
     bring(hub, one, captured(1))
     step = reader.step(10_000)
@@ -136,7 +136,7 @@ def test_all_its_streams_join_together() -> None:
 
 
 def test_it_does_not_join_while_its_connection_is_behind_on_the_stream() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox, reader = reading((path, 0), topic_filter="s/#")
     hub.subscribe(outbox, "s/a", Overflow.SPILL, (path,))
     hub.interrupt(path)
@@ -146,18 +146,18 @@ def test_it_does_not_join_while_its_connection_is_behind_on_the_stream() -> None
 
 
 def test_a_step_is_bounded_in_bytes_and_in_what_is_looked_at() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, _, reader = reading((path, 0))
     bring(hub, path, *(captured(offset) for offset in range(1, 11)))
     assert len(reader.step(100).frames) < 10
-    hub, _, reader = reading((path := stream_path(), 0), topic_filter="s/rare")
+    hub, _, reader = reading((path := followed_stream(), 0), topic_filter="s/rare")
     bring(hub, path, *(captured(offset) for offset in range(1, SCANNED + 3)))
     assert reader.step(100).frames == []
     assert reader.positions[path].offset == SCANNED
 
 
 def test_streams_are_served_in_turn() -> None:
-    one, other = stream_path("s"), stream_path("t")
+    one, other = followed_stream("s"), followed_stream("t")
     hub, _, reader = reading((one, 0), (other, 0), topic_filter="#")
     for offset in (1, 2, 3):
         bring(hub, one, captured(offset))
@@ -167,14 +167,14 @@ def test_streams_are_served_in_turn() -> None:
 
 
 def test_a_page_is_followed_no_further_than_the_tail() -> None:
-    path = stream_path(last=3)
+    path = followed_stream(last=3)
     _, _, reader = reading((path, 0))
     assert labels(reader.take(path, page(1, 5, 1, 2, 3, 4, 5), 10_000) or []) == ["s1", "s2", "s3"]
     assert reader.step(1000).level == [path]
 
 
 def test_a_page_may_begin_before_the_reader_and_be_taken_in_parts() -> None:
-    path = stream_path(last=4)
+    path = followed_stream(last=4)
     _, _, reader = reading((path, 1))
     whole = page(1, 4, 1, 2, 3, 4)
     assert labels(reader.take(path, whole, 1) or []) == ["s2"]
@@ -183,7 +183,7 @@ def test_a_page_may_begin_before_the_reader_and_be_taken_in_parts() -> None:
 
 @pytest.mark.parametrize("brought", [page(7, 9, 7, 8, 9), page(7, 6)])
 def test_what_was_trimmed_is_told_and_passed_over(brought: Page) -> None:
-    path = stream_path(last=max(brought.bounds.last, 6))
+    path = followed_stream(last=max(brought.bounds.last, 6))
     _, _, reader = reading((path, 2))
     frames = labels(reader.take(path, brought, 10_000) or [])
     assert frames[0] == gap("trimmed", dropped=4, **{"from": 3, "to": 6})
@@ -191,7 +191,7 @@ def test_what_was_trimmed_is_told_and_passed_over(brought: Page) -> None:
 
 
 def test_the_window_knows_what_was_trimmed() -> None:
-    path = stream_path(last=9, first=7)
+    path = followed_stream(last=9, first=7)
     _, _, reader = reading((path, 2))
     step = reader.step(1000)
     assert labels(step.frames) == [gap("trimmed", dropped=4, **{"from": 3, "to": 6})]
@@ -199,7 +199,7 @@ def test_the_window_knows_what_was_trimmed() -> None:
 
 
 def test_a_new_epoch_begins_with_the_first_publication_there_is() -> None:
-    path = stream_path(last=9)
+    path = followed_stream(last=9)
     _, _, reader = reading((path, 5))
     path.tail.restart("e2", 8, first=7)
     frames = labels(reader.take(path, page(7, 8, 7, 8, epoch="e2"), 10_000) or [])
@@ -207,7 +207,7 @@ def test_a_new_epoch_begins_with_the_first_publication_there_is() -> None:
 
 
 def test_a_page_of_an_epoch_that_the_tail_does_not_know_waits_for_the_tail() -> None:
-    path = stream_path(last=9)
+    path = followed_stream(last=9)
     _, _, reader = reading((path, 5))
     assert labels(reader.take(path, page(1, 8, 6, 7, 8, epoch="e2"), 10_000) or []) == [
         gap("epoch", epoch="e2")
@@ -217,7 +217,7 @@ def test_a_page_of_an_epoch_that_the_tail_does_not_know_waits_for_the_tail() -> 
 
 
 def test_a_reader_ahead_of_the_tail_waits_for_it() -> None:
-    path = stream_path(last=4)
+    path = followed_stream(last=4)
     hub, outbox, reader = reading((path, 6))
     assert reader.step(1000) == type(reader.step(1000))()
     bring(hub, path, captured(5), captured(6))
@@ -225,20 +225,20 @@ def test_a_reader_ahead_of_the_tail_waits_for_it() -> None:
 
 
 def test_a_log_that_was_trimmed_past_the_tail_waits_for_the_tail() -> None:
-    path = stream_path(last=4)
+    path = followed_stream(last=4)
     _, _, reader = reading((path, 2))
     assert reader.take(path, page(9, 9, 9), 1000) is None
 
 
 def test_a_stream_it_has_left_brings_nothing() -> None:
-    path = stream_path(last=4)
+    path = followed_stream(last=4)
     _, _, reader = reading((path, 2))
-    assert reader.take(stream_path("t"), page(1, 4, 3, 4), 1000) == []
+    assert reader.take(followed_stream("t"), page(1, 4, 3, 4), 1000) == []
 
 
 @pytest.mark.parametrize("end", ["unsubscribe", "replace", "detach"])
 def test_a_reader_ends_with_its_subscription(end: str) -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox, reader = reading((path, 0))
     if end == "unsubscribe":
         hub.unsubscribe(outbox, "s/#")
@@ -253,7 +253,7 @@ def test_a_reader_ends_with_its_subscription(end: str) -> None:
 
 
 def test_a_subscription_that_waits_for_its_streams_gets_nothing() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub = Hub()
     outbox = connection(hub)
     hub.subscribe(outbox, "#", Overflow.SPILL, (path,), live=False)

@@ -215,7 +215,7 @@ def test_a_slow_consumer_whose_policy_is_to_disconnect_is_reported_once() -> Non
     hub.block(outbox, 0, now=0.0)
     for label in "123":
         hub.deliver(publication("t", label))
-    hub.settle()
+    hub.flush_run()
     assert hub.take_overflowed() == [outbox]
     assert hub.take_overflowed() == []
 
@@ -227,7 +227,7 @@ def test_drops_are_counted_by_policy() -> None:
         hub.block(outbox, 0, now=0.0)
     for label in "12345":
         hub.deliver(publication("t", label))
-    hub.settle()
+    hub.flush_run()
     dropped = hub.statistics().dropped
     assert dropped[Overflow.DROP_OLDEST] == 3
     assert dropped[Overflow.LATEST] == 4
@@ -412,7 +412,7 @@ def test_what_waits_is_held_to_the_index_and_not_to_each_filter(monkeypatch: pyt
     hub.block(outbox, 0, now=0.0)
     for number in range(100):
         hub.deliver(publication(f"a/{number}", str(number)))
-    hub.settle()
+    hub.flush_run()
     monkeypatch.setattr(outbox_module, "matches", None)
     hub.unsubscribe(outbox, "a/#")
     assert outbox.waiting_messages == 100

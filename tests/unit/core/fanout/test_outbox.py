@@ -169,7 +169,7 @@ def test_release_lets_go_of_what_only_that_subscription_wanted() -> None:
     outbox.offer(batch("a", "1"), one)
     outbox.offer(batch("b", "2"), both)
     del outbox.subscriptions["#"]
-    outbox.release(both)
+    outbox.discard(both)
     assert taken(outbox) == ["1"]
 
 
@@ -178,7 +178,7 @@ def test_release_hands_over_to_the_subscription_that_still_matches() -> None:
     outbox = blocked_outbox(one, other, messages=10)
     offer_many(outbox, one, 3, "a")
     del outbox.subscriptions["a"]
-    outbox.release(one)
+    outbox.discard(one)
     outbox.offer(batch("a", "4"), other)
     # The newest of those that were handed over is superseded; the others were accepted under another policy.
     assert taken(outbox) == ["#-1", "1", "2", "4"]
@@ -190,7 +190,7 @@ def test_release_still_tells_the_gap(overflow: Overflow) -> None:
     outbox = blocked_outbox(subscription)
     offer_many(outbox, subscription, 5)
     del outbox.subscriptions["t"]
-    outbox.release(subscription)
+    outbox.discard(subscription)
     assert taken(outbox) == ["t-2"]
 
 

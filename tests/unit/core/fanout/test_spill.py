@@ -7,7 +7,7 @@ from gateway.core.fanout.outbox import Outbox
 from gateway.core.fanout.subscription import Subscription
 from gateway.core.messages.commands import Overflow, Position
 from gateway.core.streams.stream import FollowedStream
-from tests.unit.core.streaming import bring, captured, connection, drain, labels, stream_path, written
+from tests.unit.core.streaming import bring, captured, connection, drain, followed_stream, labels, written
 from tests.unit.core.wire import publication
 
 
@@ -20,7 +20,7 @@ def spilled(
     hub.subscribe(outbox, filters, overflow, (path,))
     hub.block(outbox, 0, now=0.0)
     bring(hub, path, *(captured(offset) for offset in range(1, 6)))
-    hub.settle()
+    hub.flush_run()
     return hub, outbox
 
 
@@ -29,22 +29,22 @@ def ids(hub: Hub, outbox: Outbox) -> list[str]:
 
 
 def test_what_does_not_fit_stays_in_the_stream() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox = spilled(path)
     assert outbox.waiting_messages == 3
     assert outbox.dropped == 0
     reader = hub.spill_reader(outbox)
     assert reader is not None
     assert reader.positions == {path: Position("e1", 3)}
-    assert (hub.statistics().spilled, hub.statistics().behind) == (1, 1)
+    assert (hub.statistics().spills, hub.statistics().spilled) == (1, 1)
 
 
 def test_a_connection_that_is_behind_is_not_in_the_live_path() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox = spilled(path)
     delivered = hub.statistics().delivered
     bring(hub, path, captured(6))
-    hub.settle()
+    hub.flush_run()
     assert hub.statistics().delivered == delivered
     drain(hub, outbox)
     bring(hub, path, captured(7))
@@ -52,7 +52,7 @@ def test_a_connection_that_is_behind_is_not_in_the_live_path() -> None:
 
 
 def test_it_reads_on_from_where_it_left_and_is_live_again() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox = spilled(path)
     reader = hub.spill_reader(outbox)
     assert reader is not None
@@ -64,13 +64,13 @@ def test_it_reads_on_from_where_it_left_and_is_live_again() -> None:
     hub.rejoin(outbox, path)
     assert reader.ended
     assert hub.spill_reader(outbox) is None
-    assert hub.statistics().behind == 0
+    assert hub.statistics().spilled == 0
     bring(hub, path, captured(6))
     assert ids(hub, outbox)[-1] == "s6"
 
 
-def test_live_topics_go_on_while_it_is_behind_on_a_stream() -> None:
-    path = stream_path()
+def test_live_topics_go_on_while_it_is_spilled_from_a_stream() -> None:
+    path = followed_stream()
     hub, outbox = spilled(path)
     hub.subscribe(outbox, "t")
     drain(hub, outbox)
@@ -80,7 +80,7 @@ def test_live_topics_go_on_while_it_is_behind_on_a_stream() -> None:
 
 def test_a_publication_between_two_target_lists_is_not_skipped() -> None:
     """The list of the second topic is found before the run of the first is settled and overflows."""
-    path = stream_path()
+    path = followed_stream()
     hub = Hub()
     outbox = connection(hub, messages=1)
     hub.subscribe(outbox, "s/a", Overflow.SPILL, (path,))
@@ -89,48 +89,48 @@ def test_a_publication_between_two_target_lists_is_not_skipped() -> None:
     written(hub, outbox)
     hub.block(outbox, 0, now=0.0)
     bring(hub, path, captured(3, "s/a"), captured(4, "s/a"), captured(5, "s/b"), captured(6, "s/b"))
-    hub.settle()
+    hub.flush_run()
     reader = hub.spill_reader(outbox)
     assert reader is not None
     assert reader.positions == {path: Position("e1", 3)}
 
 
 def test_what_another_policy_governs_is_dropped_as_ever() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox = spilled(path, overflow=Overflow.DROP_OLDEST)
     assert hub.spill_reader(outbox) is None
     assert hub.statistics().dropped[Overflow.DROP_OLDEST] == 2
 
 
 def test_spill_governs_what_a_stream_captured() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub = Hub()
     outbox = connection(hub, messages=1)
     hub.subscribe(outbox, "s/+", Overflow.DISCONNECT, (path,))
     hub.subscribe(outbox, "s/#", Overflow.SPILL, (path,))
     hub.block(outbox, 0, now=0.0)
     bring(hub, path, captured(1), captured(2))
-    hub.settle()
+    hub.flush_run()
     assert hub.take_overflowed() == []
     assert hub.spill_reader(outbox) is not None
 
 
 def test_live_publications_do_not_push_out_what_waits_from_a_stream() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub = Hub()
     outbox = connection(hub, messages=2)
     hub.subscribe(outbox, "#", Overflow.SPILL, (path,))
     hub.block(outbox, 0, now=0.0)
     bring(hub, path, captured(1), captured(2))
     hub.deliver(publication("t", "lost"))
-    hub.settle()
+    hub.flush_run()
     drain(hub, outbox)
     assert ids(hub, outbox) == ["s1", "s2"]
     assert hub.statistics().dropped[Overflow.SPILL] == 1
 
 
 def test_a_new_subscription_is_read_for_too() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox = spilled(path, filters="s/a")
     reader = hub.spill_reader(outbox)
     assert reader is not None
@@ -143,23 +143,23 @@ def test_a_new_subscription_is_read_for_too() -> None:
 
 
 def test_the_last_subscription_on_a_stream_ends_its_reader() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox = spilled(path)
     reader = hub.spill_reader(outbox)
     assert reader is not None
     hub.unsubscribe(outbox, "s/#")
     assert reader.ended
-    assert (hub.spill_reader(outbox), hub._spills.behind_on(path)) == (None, set())
+    assert (hub.spill_reader(outbox), hub._spills.spilled_from(path)) == (None, set())
 
 
 def test_a_detached_connection_is_behind_nowhere() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox = spilled(path)
     reader = hub.spill_reader(outbox)
     hub.detach(outbox)
     assert reader is not None
     assert reader.ended
-    assert (hub._spills.behind_on(path), hub._subscriptions._streams, hub.statistics().behind) == (
+    assert (hub._spills.spilled_from(path), hub._subscriptions._streams, hub.statistics().spilled) == (
         set(),
         {},
         0,
@@ -167,7 +167,7 @@ def test_a_detached_connection_is_behind_nowhere() -> None:
 
 
 def test_replaced_options_keep_the_place_of_what_waits() -> None:
-    path = stream_path(last=7)
+    path = followed_stream(last=7)
     hub = Hub()
     outbox = connection(hub)
     earlier = subscribed(hub, outbox, "s/#", path)
@@ -179,7 +179,7 @@ def test_replaced_options_keep_the_place_of_what_waits() -> None:
 
 
 def test_replaced_options_do_not_go_back_before_the_subscription_began() -> None:
-    path = stream_path(last=7)
+    path = followed_stream(last=7)
     hub = Hub()
     outbox = connection(hub)
     subscribed(hub, outbox, "s/a", path)
@@ -200,36 +200,36 @@ def subscribed(hub: Hub, outbox: Outbox, topic_filter: str, path: FollowedStream
 
 
 def test_a_stuck_connection_keeps_its_positions_only() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox = spilled(path)
-    assert hub.let_go(outbox)
+    assert hub.release(outbox)
     assert (outbox.waiting_messages, outbox.waiting_bytes) == (0, 0)
     reader = hub.spill_reader(outbox)
     assert reader is not None
     assert reader.positions == {path: Position("e1", 0)}
-    assert hub.let_go(outbox)
+    assert hub.release(outbox)
 
 
 def test_a_stuck_connection_goes_back_in_the_epoch_that_it_left_in() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub, outbox = spilled(path)
     hub.interrupt(path)
     path.tail.restart("e2", 3, first=1)
-    assert hub.let_go(outbox)
+    assert hub.release(outbox)
     reader = hub.spill_reader(outbox)
     assert reader is not None
     assert reader.positions == {path: Position("e1", 0)}
 
 
 def test_a_stuck_connection_for_which_live_publications_wait_may_not_stay() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub = Hub()
     outbox = connection(hub)
     hub.subscribe(outbox, "#", Overflow.SPILL, (path,))
     hub.block(outbox, 0, now=0.0)
     bring(hub, path, captured(1))
     hub.deliver(publication("t"))
-    assert not hub.let_go(outbox)
+    assert not hub.release(outbox)
     assert outbox.waiting_messages == 2
 
 
@@ -238,11 +238,11 @@ def test_a_stuck_connection_that_reads_no_stream_may_not_stay() -> None:
     outbox = connection(hub)
     hub.subscribe(outbox, "t")
     hub.block(outbox, 0, now=0.0)
-    assert not hub.let_go(outbox)
+    assert not hub.release(outbox)
 
 
 def test_where_the_tail_loses_the_thread_everyone_reads_on_from_there() -> None:
-    path = stream_path()
+    path = followed_stream()
     hub = Hub()
     one, blocked, elsewhere = connection(hub), connection(hub), connection(hub)
     for outbox in (one, blocked):

@@ -42,7 +42,7 @@ def test_a_change_forgets_the_lists_of_its_filter_and_no_other() -> None:
         True,
     ]
     lists.tidy()
-    assert lists.settled
+    assert lists.tidied
     assert len(lists) == 2
 
 
@@ -57,12 +57,12 @@ def test_however_many_lists_a_change_concerns_a_portion_is_let_go_at_once(monkey
     lists.forget(wide)
     lists.tidy()
     assert 0 < lists.touched - links <= 13
-    assert not lists.settled
+    assert not lists.tidied
     assert not any(lists.recall((wide, each)) for each in narrow[::2])
     assert all(lists.recall((each,)) for each in narrow)
     again = lists.make((wide, narrow[1]))
     assert lists.recall((wide, narrow[1])) is again
-    while not lists.settled:
+    while not lists.tidied:
         lists.tidy()
     assert len(lists) == 51
     assert lists.recall((wide, narrow[1])) is again

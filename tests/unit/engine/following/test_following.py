@@ -81,7 +81,7 @@ async def test_what_a_stream_captured_under_another_filter_is_for_those_whose_ow
         for topic in ("s/c", "s/d", "old/c", "s/e"):
             log.append(Publication(topic, topic, time=1, data=b"1"))
         node.store.notify()
-        await other.until(lambda: node.hub.statistics().behind == 1)
+        await other.until(lambda: node.hub.statistics().spilled == 1)
         node.delivery.resume(other.outbox)
         assert await other.ids(3) == ["s/c", "s/d", "s/e"]
 
@@ -335,7 +335,7 @@ async def test_the_last_interest_lets_the_tail_linger_and_then_end() -> None:
         client = node.client()
         await client.subscribe("s/#")
         node.subscriber.end(client.outbox)
-        (path,) = tails.paths("s/#")
+        (path,) = tails.streams("s/#")
         node.append(1)
         await client.until(lambda: path.tail.last == 1)
         now = 31.0

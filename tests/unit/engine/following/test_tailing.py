@@ -19,7 +19,7 @@ async def test_a_tail_gives_the_hub_what_the_log_brings_and_keeps_the_newest() -
         await client.subscribe("s/#")
         node.append(30)
         assert await client.ids(30) == [f"s{number}" for number in range(1, 31)]
-        (path,) = node.following.tails.paths("s/a")
+        (path,) = node.following.tails.streams("s/a")
         assert (path.tail.last, len(path.tail)) == (30, 4)
 
 
@@ -38,7 +38,7 @@ async def test_a_log_trimmed_past_the_tail_is_told_and_gone_on_from() -> None:
         assert node.following.tails.statistics().interrupted == 1
         node.append(1)
         await client.ids(4)
-        assert node.hub.statistics().behind == 0
+        assert node.hub.statistics().spilled == 0
 
 
 async def test_a_log_trimmed_to_nothing_past_the_tail_is_told_too() -> None:
@@ -83,7 +83,7 @@ async def test_a_hole_is_told_where_it_lies_to_who_is_live_and_passed() -> None:
         assert [gap["dropped"] for gap in other.other()] == [None, None]
         node.append(1)
         assert (await client.ids(7))[-1] == "s10"
-        assert node.hub.statistics().behind == 0
+        assert node.hub.statistics().spilled == 0
 
 
 async def test_the_newest_that_is_missing_is_told_at_once() -> None:
@@ -99,7 +99,7 @@ async def test_the_newest_that_is_missing_is_told_at_once() -> None:
         assert [(gap["from"], gap["to"]) for gap in client.other()] == [(3, 3)]
         node.append(1)
         assert (await client.ids(3))[-1] == "s4"
-        assert node.hub.statistics().behind == 0
+        assert node.hub.statistics().spilled == 0
 
 
 async def test_those_who_ask_for_bounds_at_once_share_the_answer() -> None:
@@ -113,7 +113,7 @@ async def test_those_who_ask_for_bounds_at_once_share_the_answer() -> None:
             return await ask(stream)
 
         node.store.bounds = counted
-        (path,) = tails.paths("s")
+        (path,) = tails.streams("s")
         answers = await asyncio.gather(*(tails.bounds(path) for _ in range(5)))
         assert (len(set(answers)), calls) == (1, 1)
         node.store.away = True
@@ -124,9 +124,9 @@ async def test_those_who_ask_for_bounds_at_once_share_the_answer() -> None:
 async def test_what_anyone_read_of_the_end_counts_as_seen() -> None:
     async with world() as node:
         await node.client().subscribe("s/#")
-        (path,) = node.following.tails.paths("s/#")
-        node.following.tails.saw(path, Bounds("s1", 1, 5))
-        node.following.tails.saw(path, Bounds("other", 1, 50))
+        (path,) = node.following.tails.streams("s/#")
+        node.following.tails.note_bounds(path, Bounds("s1", 1, 5))
+        node.following.tails.note_bounds(path, Bounds("other", 1, 50))
         node.append(1)
         await until(lambda: path.tail.epoch == "s2")
         assert list(path.tail.former) == ["s1"]
@@ -177,7 +177,7 @@ async def test_a_tail_that_cannot_begin_for_an_unknown_reason_is_unavailable_and
             raise ZeroDivisionError
 
         node.store.bounds = failing
-        (path,) = node.following.tails.paths("s/a")
+        (path,) = node.following.tails.streams("s/a")
         with pytest.raises(StreamUnavailable):
             await node.following.tails.started((path,))
         node.store.bounds = ask

@@ -53,7 +53,7 @@ async def test_a_lane_that_a_gap_has_filled_stops_reading_too() -> None:
     session.writable_changed(writable=False)
     for number in range(3):
         gateway.hub.deliver(Publication("gaps", f"{number}", time=0, data=b"1"))
-    gateway.hub.settle()
+    gateway.hub.flush_run()
     fill_lane(gateway, session._outbox, but=30)
     assert connection.reading
     # The gap, untold so far, is put before the reply and fills the lane by itself.
@@ -162,7 +162,7 @@ async def test_who_reads_nothing_can_not_have_what_waits_looked_through_again_an
     session.writable_changed(writable=False)
     for number in range(50):
         gateway.hub.deliver(Publication(f"a/{number}", f"{number}", time=0, data=b"1"))
-    gateway.hub.settle()
+    gateway.hub.flush_run()
     send(session, op="unsubscribe", filter="a/#")
     assert not connection.reading
     assert "a/#" in session._outbox.subscriptions
@@ -179,7 +179,7 @@ async def test_who_reads_nothing_and_has_little_waiting_unsubscribes_at_once() -
     send(session, op="subscribe", filter="a/#")
     session.writable_changed(writable=False)
     gateway.hub.deliver(Publication("a/1", "1", time=0, data=b"1"))
-    gateway.hub.settle()
+    gateway.hub.flush_run()
     send(session, op="unsubscribe", filter="a/#")
     assert connection.reading
     assert not session._outbox.subscriptions
