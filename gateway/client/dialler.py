@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 from gateway.client.connection import GatewayConnection
 from gateway.client.errors import ConnectFailed
 from gateway.client.incoming import decode_frame
-from gateway.client.renewal import expires_at
+from gateway.client.token_expiry import expires_at
 from gateway.core.loopback import is_loopback
 from gateway.core.messages.events import Welcome
 from gateway.errors import GatewayError, Unauthenticated, Unavailable

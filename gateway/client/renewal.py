@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import random
 import time
-from base64 import urlsafe_b64decode
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -102,22 +100,6 @@ class Renewal:
         if not isinstance(answer, Authenticated) or answer.expires is None:
             return None
         return answer.expires / 1000
-
-
-def expires_at(token: str | None) -> float | None:
-    """When ``token`` says that it ends, in seconds since 1970; None for one that doesn't say.
-
-    Nothing is verified: it only tells when to ask for the next one. The gateway decides.
-    """
-    parts = (token or "").split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        claims = json.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        expires = float(claims["exp"])
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        return None
-    return expires if math.isfinite(expires) else None
 
 
 def _ahead(expires: float | None) -> float:

@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from gateway.client import Backoff, Client
-from gateway.client.renewal import expires_at
+from gateway.client.token_expiry import expires_at
 from gateway.errors import TokenExpired, Unauthenticated, Unavailable
 from tests.patience import HANG_SECONDS
 
