@@ -68,12 +68,16 @@ class Reader:
     def step(self, room: int) -> Step:
         """Go on with what the windows hold, up to about ``room`` bytes, and say what comes next."""
         step = Step()
+        # A copy: a stream that is served moves to the end, so that each is the first one in its turn and a
+        # busy stream can't use all the room for ever.
         for stream in tuple(self.positions):
             window = stream.tail
+            # The tail knows that this life of the stream is over; a page tells of one it has not met.
             if self.positions[stream].epoch in window.former:
                 self._begin_epoch(stream, window.epoch, window.first - 1, step.frames)
             position = self.positions[stream]
             held = window.after(position.offset, SCANNED) if position.epoch == window.epoch else None
+            # The log itself has let this go: there is no page to wait for.
             if held is None and position.epoch == window.epoch and position.offset + 1 < window.first:
                 self._skip(stream, min(window.first - 1, window.last), step.frames)
                 position = self.positions[stream]
@@ -82,6 +86,7 @@ class Reader:
                 step.needed = step.needed or (stream, position.offset)
             elif held and room > 0:
                 room -= self._deliver(stream, held, room, step.frames)
+            # Asked last: what was given just now may have brought it there, in time for the tail.
             if self._is_level(stream):
                 step.level.append(stream)
         return step
@@ -99,6 +104,8 @@ class Reader:
         before, window, bounds = self.positions[stream], stream.tail, page.bounds
         if bounds.epoch != before.epoch:
             self._begin_epoch(stream, bounds.epoch, bounds.first - 1, frames)
+        # A page may be younger than the window or older, since both were read at their own time. Where they
+        # differ in epoch the tail has to come to the page's first: two lives must not be mixed.
         if bounds.epoch == window.epoch:
             if self.positions[stream].offset + 1 < bounds.first and bounds.first - 1 <= window.last:
                 self._skip(stream, bounds.first - 1, frames)
@@ -128,6 +135,7 @@ class Reader:
                 given += len(frame)
                 if given >= room:
                     break
+        # Past what nobody wanted too: it is not looked at again. Taken out first, so that it goes to the end.
         epoch = self.positions.pop(stream).epoch
         self.positions[stream] = Position(epoch, offset)
         return given
@@ -211,6 +219,7 @@ class SpillReader(Reader):
 
     def subscriptions_changed(self) -> None:
         """The connection has other live subscriptions now."""
+        # Only gaps ask for the filters, one by one: so they are remembered.
         self._wanted.clear()
 
     def _filters(self, stream: FollowedStream) -> tuple[str, ...]:

@@ -82,6 +82,8 @@ class Backlog:
     )
 
     def __init__(self) -> None:
+        # By a number that only grows, so their order is that of acceptance. The indexes hold numbers: each
+        # names its victim at once, and what leaves the middle leaves it in constant time.
         self._entries: OrderedDict[int, _Segment | _Marker] = OrderedDict()
         self._oldest: deque[int] = deque()
         self._latest: OrderedDict[str, int] = OrderedDict()
@@ -125,6 +127,7 @@ class Backlog:
         Returns:
             How many of its publications wait now.
         """
+        # From its front alone: what follows is read from the stream, from one offset on.
         fit = min(len(batch), messages - self.messages)
         if fit > 0:
             fit = batch.within(0, fit, room - self.bytes)
@@ -141,11 +144,13 @@ class Backlog:
         """
         first: dict[FollowedStream, int] = {}
         for entry in self._entries.values():
+            # All or nothing: what stays would have to be written before what is read again, and behind it.
             if isinstance(entry, _Marker) or not _spills(entry.batch, entry.subscription):
                 return None
             assert entry.batch.stream is not None
             offset = entry.batch.publications[entry.first].offset
             assert offset is not None
+            # The first that is met is the stream's lowest offset: the tail brings them in order.
             first.setdefault(entry.batch.stream, offset)
         self._entries.clear()
         self.messages = self.bytes = 0
@@ -182,6 +187,8 @@ class Backlog:
             subscription: the one that has ended; it governs nothing from now on.
             successor: gives, for a topic and its batch, the subscription that governs it now, or None.
         """
+        # Built anew and not mended: what the ended one governed lies anywhere in the order, and goes to heirs
+        # with other policies, thus into other indexes. `Outbox.crowded` keeps this from taking long.
         before = list(self._entries.values())
         self._entries.clear()
         self._oldest.clear()
@@ -203,6 +210,7 @@ class Backlog:
                 elif heir is not None:
                     self._queue(entry.batch, index, index + 1, heir)
         for marker in markers:
+            # Others' gaps now come last: later than where they lay, never ahead of what was accepted before.
             if marker.subscription is subscription:
                 subscription.dropped += marker.count
             else:
@@ -221,6 +229,7 @@ class Backlog:
         self.messages += last - first
         self.bytes += batch.size(first, last)
         policy = subscription.overflow
+        # In no index, so nobody's victim: nothing that a stream holds and `spill` governs is ever dropped.
         if _spills(batch, subscription):
             return
         if policy is Overflow.DROP_OLDEST or policy is Overflow.SPILL:
@@ -244,11 +253,13 @@ class Backlog:
         superseded = len(batch) - len(newest)
         if superseded:
             self._lose(subscription, superseded)
+        # In the order of the publications: a dictionary keeps that of each topic's first one.
         for topic, index in sorted(newest.items(), key=lambda item: item[1]):
             number = self._latest.pop(topic, None)
             if number is not None:
                 self._drop(number)
             size = batch.size(index, index + 1)
+            # Only its own can make room; where other policies fill it, the newcomer is lost.
             while self._latest and (self.messages >= messages or self.bytes + size > room):
                 _, number = self._latest.popitem(last=False)
                 self._drop(number)
@@ -265,6 +276,7 @@ class Backlog:
             segment = self._entries[number]
             assert isinstance(segment, _Segment)
             first, last = segment.first, segment.last
+            # A part of the segment where that is enough: its batch may be a whole tick of a busy topic.
             until = min(last, max(first, first + self.messages - messages))
             if self.bytes > room:
                 until = max(until, segment.batch.reaching(first, last, self.bytes - room))
@@ -321,6 +333,7 @@ class Backlog:
             segment.first = until
             return batch.part(first, until)
         del self._entries[number]
+        # It is the first of all that wait, so an index that has it at all has it in its first place too.
         topic = batch.publications[first].topic
         if self._latest.get(topic) == number:
             del self._latest[topic]

@@ -25,6 +25,7 @@ class Blocked:
     def __init__(self, spills: Spills) -> None:
         """Make it; who has no room for what a stream brings leaves the stream's live path in ``spills``."""
         self._spills = spills
+        # In the order in which they were blocked, and each found at once.
         self._connections: dict[Outbox, None] = {}
         self._overflowed: list[Outbox] = []
         self.dropped = dict.fromkeys(Overflow, 0)
@@ -59,15 +60,19 @@ class Blocked:
             if batch.stream is not None and subscription.overflow is Overflow.SPILL:
                 queued = outbox.enqueue_prefix(batch, subscription)
                 if queued < len(batch):
+                    # What follows the last one that waits is the reader's: not one more may be queued, or it
+                    # would come twice, and not one less, or nobody would bring it.
                     self._spills.leave(outbox, batch.stream, (batch.publications[queued].offset or 0) - 1)
             else:
                 self.offer_one(outbox, batch, subscription)
 
     def offer_one(self, outbox: Outbox, batch: Batch, subscription: Subscription) -> None:
         """Have ``batch`` wait for ``outbox``, or apply the policy of ``subscription``."""
+        # By difference: what is lost is what made room for this batch, and not the batch.
         dropped = outbox.dropped
         if outbox.offer(batch, subscription) is Offer.OVERFLOWED:
             self.dropped[subscription.overflow] += len(batch)
+            # Not closed here: a connection that ends changes subscriptions, in the middle of a fan-out.
             self._overflowed.append(outbox)
         elif outbox.dropped != dropped:
             self.dropped[subscription.overflow] += outbox.dropped - dropped

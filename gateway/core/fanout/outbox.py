@@ -93,6 +93,8 @@ class Outbox:
     def __init__(self, sink: Sink, encoder: Encoder, limits: OutboxLimits) -> None:
         self.sink = sink
         self.encoder = encoder
+        # Changed by the hub alone. Here and not in a table of the hub's: that would cost each idle connection
+        # an entry, and what waits here is governed by them.
         self.subscriptions: dict[str, Subscription] = {}
         self.write: Callable[[bytes], None] = sink.write
         self.pending: bytes | list[bytes] | None = None
@@ -161,6 +163,7 @@ class Outbox:
     def block(self, transport_bytes: int, *, now: float) -> None:
         """The transport takes no more; it holds ``transport_bytes`` already, which count."""
         self.direct = False
+        # A transport may say it twice; that it has taken nothing is true since the first time.
         if self.blocked_since is None:
             self.blocked_since = now
         self._held = transport_bytes
@@ -233,6 +236,7 @@ class Outbox:
 
         For the time after ``unblock``: first what was already on its way, then replies, then what waits.
         """
+        # Pending was given while the connection was direct, so before everything that waits.
         frames = self._pieces()
         self.pending = None
         if self._lane:
@@ -243,6 +247,8 @@ class Outbox:
             room = max(1, budget - sum(map(len, frames)))
             frames += self._backlog.take(room, self.encoder.encode)
         if not frames:
+            # Not before a call finds nothing: writing the last frames may block the connection once more, and
+            # what was accepted meanwhile must come behind them.
             self.direct = self.blocked_since is None and not self.closed
             self._backlog = None
         return b"".join(frames)
@@ -270,6 +276,7 @@ class Outbox:
         A ``batch`` that it waits in tells whether a stream captured it, or whether one subscription alone
         gets it. ``matching`` is the same as the outbox's own, from an index.
         """
+        # A frame that bears a filter is for that subscription alone, whatever else matches its topic.
         if batch is not None and batch.filter is not None:
             return self.subscriptions.get(batch.filter)
         found = (matching or self.matching)(topic)

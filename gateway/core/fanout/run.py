@@ -55,10 +55,13 @@ class FanOut:
         Returns:
             True when this tick has grown to its bound.
         """
+        # By identity: whoever changes a subscription ends the run first and has its lists made anew, so the
+        # same object means the same connections, and the comparison costs nothing.
         if targets is not self._run_targets:
             self.flush_run()
             self._run_targets = targets
         self._run.append(publication)
+        # Frames are made when the run ends; until then their size is the body's and about its envelope.
         self._run_bytes += len(publication.data or publication.binary or b"") + 128
         return (
             self._tick_bytes + self._run_bytes >= self._limits.tick_bytes
@@ -89,6 +92,7 @@ class FanOut:
         if targets is None:
             return
         self._run_targets = None
+        # A new list and not an emptied one: a batch keeps the old for as long as parts of it wait somewhere.
         self._run = []
         self._run_bytes = 0
         self._tick_messages += len(run)
@@ -97,9 +101,11 @@ class FanOut:
                 joined = run[0].frame(encoder)
             else:
                 joined = b"".join([publication.frame(encoder) for publication in run])
+            # Once, however many get it: as if for a connection that gets all of the tick, which bounds each.
             self._tick_bytes += len(joined)
             blocked = self._append(outboxes, joined)
             if blocked:
+                # A batch knows the size of each frame, which only those that keep or drop some of them need.
                 self._blocked.offer(blocked, Batch(run, encoder, targets.stream), targets)
         if targets.history_targets:
             self._deliver_history(targets.history_targets, run)
@@ -117,6 +123,7 @@ class FanOut:
         """
         self.flush_run()
         taken = self._writes.take(limit)
+        # `put_back` needs them: the tick may end here though what was taken isn't written yet.
         self._taken_bytes, self._taken_messages = self._tick_bytes, self._tick_messages
         if not self._writes:
             self._tick_bytes = self._tick_messages = 0
@@ -131,6 +138,7 @@ class FanOut:
     def _append(self, outboxes: tuple[Outbox, ...], joined: bytes) -> list[Outbox]:
         """Give ``joined`` to all that are direct, and return the others."""
         blocked: list[Outbox] = []
+        # The loop that a fan-out consists of: each connection costs what one more call in it costs.
         touch = self._writes.fresh.append
         for outbox in outboxes:
             if outbox.direct:
@@ -147,6 +155,7 @@ class FanOut:
         self, history_targets: tuple[tuple[Outbox, Subscription], ...], run: list[Publication]
     ) -> None:
         batches: dict[tuple[Encoder, str], Batch] = {}
+        # Those that read with the same filter share their frames too, since these bear the filter.
         for outbox, subscription in history_targets:
             key = (outbox.encoder, subscription.filter)
             batch = batches.get(key)

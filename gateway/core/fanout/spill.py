@@ -87,6 +87,8 @@ class Spills:
                 filters_of=partial(live_filters, outbox),
                 picker_of=partial(self._subscriptions.picker, outbox),
             )
+            # Where the tail lost the thread the caller has it begin; in a fan-out nobody would but who wakes
+            # the parked ones, when the connection takes again.
             if not outbox.direct:
                 self._parked.park(outbox, reader)
         if stream in reader.positions:
@@ -120,6 +122,7 @@ class Spills:
         Returns:
             The readers that are new and can begin now.
         """
+        # What a tail takes in it hands on in the same step: all who are live have had everything up to here.
         last = stream.tail.last
         begun: list[CatchUp] = []
         spilled = self.spilled_from(stream)
@@ -137,11 +140,13 @@ class Spills:
             Whether they do: the connection may stay.
         """
         subscriptions = outbox.subscriptions.values()
+        # Without a stream to read it would only be kept open, for nothing that it can still get.
         if not any(each.streams and each.overflow is Overflow.SPILL for each in subscriptions):
             return False
         first = outbox.release()
         if first is None:
             return False
+        # Back to before what waited, also where the connection had left that stream already at a later place.
         for stream, offset in first.items():
             self.leave(outbox, stream, offset - 1)
         return True
@@ -152,6 +157,7 @@ class Spills:
         if reader is None:
             return
         reader.subscriptions_changed()
+        # Whoever wants nothing of a stream any more must not hold its place there: nobody would end it.
         for stream in [each for each in reader.positions if not live_filters(outbox, each)]:
             self.rejoin(outbox, stream)
 

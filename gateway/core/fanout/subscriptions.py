@@ -1,7 +1,7 @@
 """Who subscribes to what: filters, their subscribers, and the target lists that are made from them.
 
-Every change forgets the remembered target lists that it concerns, and no others. The caller settles what it
-has begun to hand out before it changes anything here.
+Every change forgets the remembered target lists that it concerns, and no others. The caller ends the run
+that is open before it changes anything here: its publications are for those who were there when they came.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Subscriptions:
         """
         if not has_wildcard(topic_filter):
             return
+        # With fewer filters there can't be too many shapes: nearly all connections keep no count.
         if len(outbox.subscriptions) >= self._most_shapes:
             shapes = self._shapes.get(outbox)
             if shapes is None:
@@ -93,7 +94,8 @@ class Subscriptions:
             self.subscriptions += 1
             if (shapes := self._shapes.get(outbox)) is not None and has_wildcard(subscription.filter):
                 shapes[shape_of(subscription.filter)] += 1
-        # One that only waits for its streams is in no list yet.
+        # Lists hold who is live and who reads, not who only waits for its streams: to wait makes none of them
+        # wrong, so a subscription to streams has the lists of its filter made anew once and not twice.
         listed = old is not None and not old.waiting
         if listed != subscription.live or (listed and old is not None and not old.live):
             self.lists.forget(entry)
@@ -133,6 +135,7 @@ class Subscriptions:
 
     def matching(self, outbox: Outbox) -> Callable[[str], list[Subscription]]:
         """What finds the live subscriptions of ``outbox`` that match a topic."""
+        # By the index, since a connection's filters are up to a thousand and what waits may be as many.
         match = self.match
         return lambda topic: [each.members[outbox] for each in match(topic) if outbox in each.members]
 
@@ -153,6 +156,7 @@ class Subscriptions:
 
     def live_members(self, stream: FollowedStream) -> list[Outbox]:
         """The connections with a live subscription that may match something of a stream."""
+        # Each once, and in an order that doesn't change from run to run, as a set's would.
         found = dict.fromkeys(outbox for entry in self._streams.get(stream, ()) for outbox in entry.members)
         return [outbox for outbox in found if not outbox.closed]
 

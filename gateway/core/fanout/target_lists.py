@@ -67,10 +67,13 @@ class TargetLists:
         """Make the list for ``entries``, for which ``recall`` found none; ``without`` some connections."""
         targets = Targets(entries, stream, without=without)
         if self._wrong:
+            # Its place is taken below: what it counts for has to go first, or stays counted for ever.
             if (wrong := self._lists.get(targets.key)) is not None:
                 self._drop(wrong)
+            # More than this list adds, or changes and publications in turn could pile up what is wrong.
             self._drop_wrong(_PORTION + 2 * len(entries))
         size = _size(targets)
+        # The oldest and not the least used: to note each use would cost every publication something.
         while self._lists and self.bytes + size > self._most_bytes:
             self._drop(next(iter(self._lists.values())))
         targets.number = self._changes
@@ -87,11 +90,13 @@ class TargetLists:
 
     def forget(self, entry: FilterEntry) -> None:
         """``entry`` has gained or lost a member: the lists that it is part of are wrong from now on."""
+        # The set is put away as it is, which costs the same for one list and for a hundred thousand.
         users, entry.users = entry.users, None
         if users is not None:
             self._changes += 1
             entry.changed = self._changes
             self._wrong.append(users)
+            # Exchanged and not asked for on each call: while all lists are right a recall is `dict.get`.
             self.recall = self._recall_right  # type: ignore[assignment]
 
     def tidy(self) -> None:
@@ -106,6 +111,8 @@ class TargetLists:
             users = entry.users
             if users is None:
                 continue
+            # Lists for other streams and for live topics stay, if to look through them takes no more than a
+            # portion; if it would, it costs less to make all of them again as they are needed.
             room -= len(users)
             if room < 0:
                 self.forget(entry)

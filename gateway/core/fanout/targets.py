@@ -52,6 +52,7 @@ class FilterEntry:
 
     def place(self, outbox: Outbox, subscription: Subscription) -> None:
         """Keep ``subscription`` where it belongs, in place of the one that ``outbox`` had here."""
+        # From wherever it is: the subscription may have entered another state since it was placed.
         self.remove(outbox)
         if subscription.live:
             self.members[outbox] = subscription
@@ -120,18 +121,24 @@ class Targets:
         self.kept = False
         outboxes: Iterable[Outbox] = entries[0].members
         if len(entries) > 1:
+            # Each connection once, however many of its filters match. Which of its subscriptions is kept here
+            # does not matter: the one that governs is looked for when it is blocked, and only then.
             merged: dict[Outbox, Subscription] = {}
             for entry in entries:
                 merged.update(entry.members)
             outboxes = merged
         if without:
             outboxes = [outbox for outbox in outboxes if outbox not in without]
+        # Flat tuples, since they are walked far more often than made; one per wire format, since bytes are
+        # shared within one.
         by_encoder: dict[Encoder, list[Outbox]] = {}
         for outbox in outboxes:
             by_encoder.setdefault(outbox.encoder, []).append(outbox)
         self.groups = tuple((encoder, tuple(group)) for encoder, group in by_encoder.items())
+        # What a stream captured comes to those who read it with their reader: here it would be a repeat.
         self.history_targets = () if stream is not None else _history_targets(entries)
         self.count = sum(len(group) for _, group in self.groups) + len(self.history_targets)
+        # Who is alone shares no frames with anybody: it is given them without a run.
         self.only_target = self.groups[0][1][0] if self.count == 1 and not self.history_targets else None
 
     def governing(self, outbox: Outbox) -> Subscription:
