@@ -187,6 +187,22 @@ def test_modules_do_not_import_each_other() -> None:
     assert cycles_of(edges) - KNOWN_CYCLES == set()
 
 
+# Each of these folders of the core may see those that stand before it.
+CORE_DIRECTION = ("topics", "messages", "streams", "catchup", "fanout")
+
+
+@pytest.mark.parametrize("folder", CORE_DIRECTION)
+def test_the_core_has_one_direction(folder: str) -> None:
+    later = CORE_DIRECTION[CORE_DIRECTION.index(folder) + 1 :]
+    upward = [
+        each.place
+        for path in (PACKAGE / "core" / folder).glob("*.py")
+        for each in imports_of(path)
+        if any(is_within(each.module, f"gateway.core.{other}") for other in later)
+    ]
+    assert upward == []
+
+
 def test_cycles_are_found_wherever_they_begin() -> None:
     edges = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"f"}, "f": {"e"}}
     assert cycles_of(edges) == {frozenset("bc"), frozenset("ef")}
