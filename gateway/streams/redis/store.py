@@ -26,9 +26,8 @@ from gateway.redis.lifetime import tell_failure, wait_until
 from gateway.redis.servers import servers_of
 from gateway.streams.base import StoreStatistics
 from gateway.streams.limits import RedisStoreLimits
-from gateway.streams.redis.batch import AppendBudget
+from gateway.streams.redis.batch import AppendBudget, LogQueue
 from gateway.streams.redis.calls import DescribeCall, ReadCall
-from gateway.streams.redis.lane import LogQueue
 from gateway.streams.redis.log import RedisLog
 from gateway.streams.redis.routes import LogRoutes
 from gateway.supervision import Supervision

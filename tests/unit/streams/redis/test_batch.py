@@ -13,8 +13,7 @@ from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import Conflict, RateLimited, StoreFull, StreamUnavailable
 from gateway.redis.wire import CommandRefused
 from gateway.streams.base import Appended, Dedupe
-from gateway.streams.redis.batch import AppendBudget
-from gateway.streams.redis.lane import LogQueue
+from gateway.streams.redis.batch import AppendBudget, LogQueue
 from gateway.streams.redis.log import RedisLog
 from tests.patience import HANG_SECONDS
 
