@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.codecs.record import encode_record
 from gateway.errors import Conflict, GatewayError, RateLimited, StreamUnavailable
 from gateway.streams.base import Appended
-from gateway.streams.redis.calls import AGAIN_SECONDS, unavailable, witness
+from gateway.streams.redis.calls import AGAIN_SECONDS, last_seen_args, unavailable
 from gateway.streams.redis.scripts import APPEND
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class AppendBatch:
         "_answers",
         "_items",
         "_keys",
-        "_lane",
         "_publications",
+        "_queue",
         "_timer",
         "gone",
         "maybe",
@@ -91,8 +91,8 @@ class AppendBatch:
         "size",
     )
 
-    def __init__(self, lane: LogQueue) -> None:
-        self._lane = lane
+    def __init__(self, queue: LogQueue) -> None:
+        self._queue = queue
         self._publications: list[Publication] = []
         self._answers: list[asyncio.Future[Appended]] = []
         self._items: list[bytes | str] = []
@@ -100,7 +100,7 @@ class AppendBatch:
         self.size = 0
         self.over = self.gone = self.maybe = False
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(lane.outbound.timeout, self._expire)
+        self._timer = loop.call_later(queue.budget.timeout, self._expire)
 
     @property
     def full(self) -> bool:
@@ -122,34 +122,34 @@ class AppendBatch:
         else:
             self._items.append(b"=" + dedupe.fingerprint)
             self._items.append(publication.id)
-            self._keys.append(self._lane.log.keys.once(dedupe.key))
+            self._keys.append(self._queue.log.keys.once(dedupe.key))
         return answer
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """The keys, what this node has seen, what the stream may hold, and the publications."""
         self.gone = self.maybe = True
-        log = self._lane.log
+        log = self._queue.log
         keys, limits = log.keys, log.configuration
         return (
             3 + len(self._keys), keys.log, keys.meta, keys.channel, *self._keys,
-            *witness(log, self._lane.outbound.publish),
+            *last_seen_args(log, self._queue.budget.publish),
             limits.max_messages, limits.max_bytes, int(limits.max_age * 1000),
             max(1, int(limits.dedupe_window * 1000)), _TRIM_MESSAGES, *self._items,
         )  # fmt: skip
 
     def answered(self, reply: Reply) -> None:
         """Tell all publishers."""
-        lane, outbound = self._lane, self._lane.outbound
-        lane.log.note(reply)
-        outbound.commits += bool(self._answers)
-        name, time = lane.log.name, reply[5]
+        queue, budget = self._queue, self._queue.budget
+        queue.log.note(reply)
+        budget.commits += bool(self._answers)
+        name, time = queue.log.name, reply[5]
         for publication, answer, result in zip(self._publications, self._answers, reply[_HEAD:], strict=True):
             if type(result) is int and result > 0:
                 publication.stream, publication.offset, publication.time = name, result, time
-                outbound.appended += 1
+                budget.appended += 1
                 appended = Appended(publication.id, result)
             elif type(result) is list:
-                outbound.repeated += 1
+                budget.repeated += 1
                 appended = Appended(result[1].decode(), result[0], repeated=True)
             else:
                 _fail(answer, Conflict("this idempotency key was first used with another topic or body"))
@@ -157,34 +157,34 @@ class AppendBatch:
             if not answer.done():
                 answer.set_result(appended)
         self._end()
-        lane.log.appends.passed()
-        lane.ended(self, more=bool(reply[6]))
+        queue.log.appends.passed()
+        queue.ended(self, more=bool(reply[6]))
 
     def refused(self, refusal: CommandRefused) -> None:
         """Tell all publishers that nothing was kept."""
-        self._lane.log.appends.refused(refusal)
+        self._queue.log.appends.refused(refusal)
         self._fail_all(unavailable(refusal))
-        self._lane.ended(self)
+        self._queue.ended(self)
 
     def lost(self, reason: str) -> None:
         """Tell all publishers that it may have been kept."""
         self._fail_all(StreamUnavailable(f"{reason}; it may have been kept"))
-        self._lane.ended(self)
+        self._queue.ended(self)
 
     def again(self) -> None:
         """Go again in a moment: nothing was kept."""
         self.maybe = False
-        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._lane.send, self)
+        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._queue.send, self)
 
     def fail(self, reason: str) -> None:
         """Tell all publishers before it is on its way."""
         self._fail_all(StreamUnavailable(reason))
-        self._lane.ended(self)
+        self._queue.ended(self)
 
     def _expire(self) -> None:
-        link = self._lane.log.appending
+        link = self._queue.log.appending
         if link is not None and link.up:
-            self._lane.log.appends.refused("it does not answer in time")
+            self._queue.log.appends.refused("it does not answer in time")
         if self.maybe:
             # It is on its way, and what becomes of it is heard later; the publishers don't wait for that.
             self._fail_all(StreamUnavailable("Redis does not answer; it may have been kept"))
@@ -195,7 +195,7 @@ class AppendBatch:
         if not self.over:
             for answer in self._answers:
                 if not answer.done():
-                    self._lane.outbound.failed += 1
+                    self._queue.budget.failed += 1
                     _fail(answer, type(error)(*error.args))
             self._end()
 
@@ -203,7 +203,7 @@ class AppendBatch:
         if not self.over:
             self.over = True
             self._timer.cancel()
-            self._lane.outbound.release(len(self), self.size)
+            self._queue.budget.release(len(self), self.size)
 
 
 class LogQueue:
@@ -211,20 +211,20 @@ class LogQueue:
 
     Attributes:
         log: the stream's.
-        outbound: counts and bounds.
+        budget: counts and bounds.
     """
 
-    def __init__(self, log: RedisLog, outbound: AppendBudget) -> None:
+    def __init__(self, log: RedisLog, budget: AppendBudget) -> None:
         self.log = log
-        self.outbound = outbound
+        self.budget = budget
         self._batches: deque[AppendBatch] = deque()
-        self._travelling: AppendBatch | None = None
+        self._in_flight: AppendBatch | None = None
         self._tidy_due = 0.0
 
     @property
     def idle(self) -> bool:
         """Nothing waits, nothing is on its way."""
-        return self._travelling is None
+        return self._in_flight is None
 
     def append(self, publication: Publication, dedupe: Dedupe | None) -> asyncio.Future[Appended]:
         """Queue ``publication``.
@@ -237,7 +237,7 @@ class LogQueue:
         if link is None or not link.accepting:
             raise StreamUnavailable("Redis is away")
         record = encode_record(publication)
-        self.outbound.admit(len(record))
+        self.budget.admit(len(record))
         return self._open().add(publication, record, dedupe)
 
     def tidy_at(self, now: float) -> None:
@@ -266,13 +266,13 @@ class LogQueue:
 
     def ended(self, batch: AppendBatch, *, more: bool = False) -> None:
         """``batch`` is through; let the next one go, or trim on if there is ``more`` that may not be kept."""
-        if batch is not self._travelling:
+        if batch is not self._in_flight:
             if batch in self._batches:
                 self._batches.remove(batch)
             return
-        self._travelling = None
+        self._in_flight = None
         if self._batches:
-            self._depart(self._batches.popleft())
+            self._launch(self._batches.popleft())
         elif more:
             self.tidy()
 
@@ -280,22 +280,22 @@ class LogQueue:
         """Let go of everything that waits."""
         for batch in list(self._batches):
             batch.fail(reason)
-        if self._travelling is not None:
-            self._travelling.lost(reason)
+        if self._in_flight is not None:
+            self._in_flight.lost(reason)
 
     def _open(self) -> AppendBatch:
         """The batch that takes what is appended now."""
-        newest = self._batches[-1] if self._batches else self._travelling
+        newest = self._batches[-1] if self._batches else self._in_flight
         if newest is None:
             newest = AppendBatch(self)
-            self._depart(newest)
+            self._launch(newest)
         elif newest.full:
             newest = AppendBatch(self)
             self._batches.append(newest)
         return newest
 
-    def _depart(self, batch: AppendBatch) -> None:
-        self._travelling = batch
+    def _launch(self, batch: AppendBatch) -> None:
+        self._in_flight = batch
         self.send(batch)
 
 

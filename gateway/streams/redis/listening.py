@@ -1,7 +1,8 @@
 """The connection by which one server's appends are heard of: a wake-up, never more.
 
 What is announced is read from the log all the same, so an announcement may be lost or come twice. While the
-connection is interrupted, bells ring as it breaks and once it is there again, and readers look now and then.
+connection is interrupted, signals notify as it breaks and once it is there again, and readers look now and
+then.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class AppendListener:
             heard, self._heard = self._heard, set()
             await wire.close()
             for channel in heard:
-                self._ring(channel)
+                self._notify(channel)
 
     async def _ask(self, wire: Wire) -> None:
         loop = asyncio.get_running_loop()
@@ -119,7 +120,7 @@ class AppendListener:
 
     def _changes(self, now: float) -> list[Command]:
         for channel, log in list(self._wanted.items()):
-            if channel in self._heard and not log.bell.waiting and now - log.bell.left > LINGER_SECONDS:
+            if channel in self._heard and not log.signal.waiting and now - log.signal.left > LINGER_SECONDS:
                 del self._wanted[channel]
         new, old = self._wanted.keys() - self._asked, self._asked - self._wanted.keys()
         self._asked = set(self._wanted)
@@ -153,22 +154,22 @@ class AppendListener:
         elif kind in SUBSCRIBED:
             if channel in self._wanted:
                 self._heard.add(channel)
-                self._ring(channel)
+                self._notify(channel)
         elif kind in UNSUBSCRIBED and channel in self._wanted:
             # The server let it go by itself: the log is another one's now.
             self._asked.discard(channel)
             self._heard.discard(channel)
-            self._ring(channel)
+            self._notify(channel)
             self._relocate()
 
     def _announced(self, log: RedisLog, content: bytes) -> None:
         epoch, _, last = content.partition(b" ")
         try:
-            log.bell.tell(epoch.decode(), int(last))
+            log.signal.note_end(epoch.decode(), int(last))
         except ValueError:
             # Whoever can publish here can say anything; the log itself is looked at all the same.
-            log.bell.ring()
+            log.signal.notify()
 
-    def _ring(self, channel: bytes) -> None:
+    def _notify(self, channel: bytes) -> None:
         if (log := self._wanted.get(channel)) is not None:
-            log.bell.ring()
+            log.signal.notify()

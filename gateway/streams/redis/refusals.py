@@ -8,7 +8,7 @@ import logging
 _TELL_SECONDS = 60.0
 """A refusal that lasts is told again this often."""
 
-_logger = logging.getLogger("gateway.streams")
+_log = logging.getLogger("gateway.streams")
 
 
 class StoreRefusals:
@@ -34,11 +34,11 @@ class StoreRefusals:
         now = asyncio.get_running_loop().time()
         if not self.lasting or now - self._told >= _TELL_SECONDS:
             self._told = now
-            _logger.warning("Redis refuses %s: %s", self._what, reason)
+            _log.warning("Redis refuses %s: %s", self._what, reason)
         self.lasting = True
 
     def passed(self) -> None:
         """A call was answered."""
         if self.lasting:
             self.lasting = False
-            _logger.info("Redis allows %s again", self._what)
+            _log.info("Redis allows %s again", self._what)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.streams.redis.log import RedisLog
     from gateway.supervision import Supervision
 
-_logger = logging.getLogger("gateway.streams")
+_log = logging.getLogger("gateway.streams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class LogRoutes:
             keys,
             self._arrange,
             relocating=self._relocating,
-            log=_logger,
+            log=_log,
             supervision=self._supervision,
             name="store",
         )
@@ -142,7 +142,7 @@ class LogRoutes:
         fields = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
         policy = self._policies[address] = fields.get(b"maxmemory_policy", b"").decode()
         if policy.startswith("allkeys-"):
-            _logger.warning(
+            _log.warning(
                 "Redis may throw streams away when its memory is full: its maxmemory-policy is %s, "
                 "streams need noeviction",
                 policy,

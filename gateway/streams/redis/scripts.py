@@ -1,16 +1,16 @@
-"""What Redis does in one step for a stream: append, read, look.
+"""What Redis does in one step for a stream: append, read, describe.
 
 A stream is three keys with one hash tag, so that a cluster keeps them together:
 
 * ``{prefix:stream:NAME}:log``, a Redis stream. The publication with offset 7 has the id ``7-0`` and two
   fields: ``h``, its header, and ``r``, its record. The header holds the time, the bytes of all records before
-  it since the log began, and a random word of the call that appended it. Differences of the bytes before make
+  it since the log began, and the nonce of the call that appended it. Differences of the bytes before make
   a range's size known by looking at its ends, so trimming and paging need no counters that could be wrong.
 * ``{prefix:stream:NAME}:meta``, a hash: epoch, last offset, time, bytes so far. It says what the log does not
-  when it is empty, and is a second witness: where the two disagree, one of them was lost or restored.
+  when it is empty, and is a second record: where the two disagree, one of them was lost or restored.
 * ``{prefix:stream:NAME}:once:DIGEST``, one key per idempotency key, which expires with the dedupe window.
 
-An epoch is ``NUMBER-WORD``; the number grows, so that of two epochs it is clear which came first, also after
+An epoch is ``NUMBER-NONCE``; the number grows, so that of two epochs it is clear which came first, also after
 a failover to a server that had not heard of the second. Every call says what its node has seen of the log
 last: epoch, offset and header. A log that contradicts it has lost something, and begins a new epoch before
 anything else is done; its offsets go on behind its own end.
@@ -27,11 +27,11 @@ from gateway.redis.servers import channel_prefix
 if TYPE_CHECKING:
     from gateway.redis.wire import Reply
 
-# KEYS: log, meta, channel. ARGV: epoch, offset and header seen last; a random word; PUBLISH or SPUBLISH.
-_SETTLE = """
+# KEYS: log, meta, channel. ARGV: epoch, offset and header seen last; a nonce; PUBLISH or SPUBLISH.
+_OPENING = """
 local log, meta, channel = KEYS[1], KEYS[2], KEYS[3]
 local seen_epoch, seen_offset, seen_header = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local word, publish = ARGV[4], ARGV[5]
+local nonce, publish = ARGV[4], ARGV[5]
 
 -- Others may have written here too. No double tells offsets apart from 2^53 on, and searching by halves would
 -- never end there.
@@ -101,7 +101,7 @@ local function announce() return redis.pcall(publish, channel, epoch .. ' ' .. t
 local raised = 0
 if contradicted() then
   if known[1] or last > 0 or seen_epoch ~= '' then raised = 1 end
-  epoch = text(math.max(leading(epoch), leading(seen_epoch)) + 1) .. '-' .. word
+  epoch = text(math.max(leading(epoch), leading(seen_epoch)) + 1) .. '-' .. nonce
   note()
   announce()
 end
@@ -141,7 +141,7 @@ for place = 4, #KEYS do
   if not kept then break end
 end
 
-local stem, tail = text(time) .. ' ', ' ' .. word
+local stem, tail = text(time) .. ' ', ' ' .. nonce
 local answers, place, key, before_this = {}, 11, 4, last
 while place <= #ARGV do
   local record, once, name, label, answer = ARGV[place], ARGV[place + 1], nil, nil, nil
@@ -235,7 +235,7 @@ return reply
 """
 
 # ARGV also: a time in ms.
-_LOOK = """
+_DESCRIBE = """
 local time_sought = tonumber(ARGV[6])
 local low, high = first, last + 1
 while low < high do
@@ -257,13 +257,13 @@ class Script(NamedTuple):
 
 
 def _script(body: str) -> Script:
-    text = _SETTLE + body
+    text = _OPENING + body
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 APPEND = _script(_APPEND)
 READ = _script(_READ)
-LOOK = _script(_LOOK)
+DESCRIBE = _script(_DESCRIBE)
 
 
 class LogHead(NamedTuple):
