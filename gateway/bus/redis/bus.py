@@ -95,11 +95,15 @@ class RedisBus:
         self._beat_channel = f"{begin}beat:{node}".encode()
         self._backoff = Backoff(first_seconds=0.05, limit_seconds=limits.backoff, random=random.random)
         self._partitions = [Partition(number, channel) for number, channel in enumerate(self._channels)]
-        self._outgoing = PublishBudget(
+        self._budget = PublishBudget(
             node, self._channels, encoder, limit_bytes=limits.publish_bytes, timeout=limits.timeout
         )
         self._inbox = Inbox(
-            len(self._channels), encoder, limit_bytes=limits.receive_bytes, deliver=_nowhere, lost=self._tell
+            len(self._channels),
+            encoder,
+            limit_bytes=limits.receive_bytes,
+            deliver=_nowhere,
+            lost=self._note_lost,
         )
         self._links: dict[Address, tuple[PublishLink, PartitionListener, asyncio.Task[None]]] = {}
         self._interests: dict[str, range] = {}
@@ -112,7 +116,7 @@ class RedisBus:
     @property
     def available(self) -> bool:
         """Every partition has a server that can be published to, refuses nothing and is listened to."""
-        located = bool(self._links) and all(lane.link is not None for lane in self._outgoing.lanes)
+        located = bool(self._links) and all(queue.link is not None for queue in self._budget.queues)
         return located and all(
             publishing.up and listening.up and not publishing.refusing
             for publishing, listening, _ in self._links.values()
@@ -136,7 +140,7 @@ class RedisBus:
         self._links.clear()
         for partition in self._partitions:
             if partition.waiter is not None:
-                partition.give_up(partition.waiter)
+                partition.fail_waiter(partition.waiter)
         self._inbox.close()
 
     def publish(self, publication: Publication) -> asyncio.Future[None]:
@@ -148,7 +152,7 @@ class RedisBus:
             if len(self._levels) >= _CACHED_LEVELS:
                 self._levels.clear()
             number = self._levels[level] = partition_of(topic, self._live)
-        return self._outgoing.publish(publication, number)
+        return self._budget.publish(publication, number)
 
     def subscribe(self, topic_filter: str) -> asyncio.Future[None] | None:
         """Listen to the partitions of ``topic_filter``; done when Redis has confirmed all of them."""
@@ -172,9 +176,9 @@ class RedisBus:
 
         A server that takes no publications is taken for frozen, before listening to it finds out.
         """
-        lanes = self._outgoing.lanes
+        queues = self._budget.queues
         return all(
-            self._partitions[number].heard and (link := lanes[number].link) is not None and link.accepting
+            self._partitions[number].heard and (link := queues[number].link) is not None and link.accepting
             for number in partitions_of(topic_filter, self._live)
         )
 
@@ -190,20 +194,20 @@ class RedisBus:
 
     def statistics(self) -> BusStatistics:
         """A snapshot for metrics, health and tests."""
-        outgoing, inbox = self._outgoing, self._inbox
+        budget, inbox = self._budget, self._inbox
         links = [link for pair in self._links.values() for link in pair[:2]]
         return BusStatistics(
             connected=self.available,
-            publications_out=outgoing.publications,
-            batches_out=outgoing.payloads,
+            publications_out=budget.publications,
+            batches_out=budget.payloads,
             publications_in=inbox.publications,
             batches_in=inbox.payloads,
-            failed=outgoing.failed,
+            failed=budget.failed,
             lost=inbox.lost,
             foreign=inbox.foreign,
             breaks=self._breaks,
             reconnects=self._reconnects + sum(max(0, link.connections - 1) for link in links),
-            waiting_bytes=outgoing.bytes,
+            waiting_bytes=budget.bytes,
             unread_bytes=inbox.bytes,
             partitions=sum(partition.heard for partition in self._partitions[: self._live]),
         )
@@ -215,7 +219,7 @@ class RedisBus:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
             partition.waiter = waiter
-            timer = loop.call_later(self._limits.timeout, partition.give_up, waiter)
+            timer = loop.call_later(self._limits.timeout, partition.fail_waiter, waiter)
             waiter.add_done_callback(lambda _: timer.cancel())
             if partition.link is not None:
                 partition.link.want()
@@ -227,7 +231,7 @@ class RedisBus:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         left = len(waiters)
 
-        def settle(waiter: asyncio.Future[None]) -> None:
+        def complete(waiter: asyncio.Future[None]) -> None:
             nonlocal left
             left -= 1
             error = None if waiter.cancelled() else waiter.exception()
@@ -242,7 +246,7 @@ class RedisBus:
                 answer.set_result(None)
 
         for waiter in waiters:
-            waiter.add_done_callback(settle)
+            waiter.add_done_callback(complete)
         return answer
 
     # Losses
@@ -251,7 +255,7 @@ class RedisBus:
         self._breaks += 1
         self._inbox.miss(frozenset(partition.number for partition in partitions), None)
 
-    def _tell(self, numbers: frozenset[int], dropped: int | None) -> None:
+    def _note_lost(self, numbers: frozenset[int], dropped: int | None) -> None:
         count = self._live
         if self._lost is not None:
             self._lost(
@@ -277,16 +281,16 @@ class RedisBus:
                 self._links[address] = self._open(address, tasks)
             publishing, listening, _ = self._links[address]
             for number in numbers:
-                publishing.adopt(self._outgoing.lanes[number])
+                publishing.adopt(self._budget.queues[number])
                 listening.adopt(self._partitions[number])
         for address in self._links.keys() - located.keys():
             publishing, listening, task = self._links.pop(address)
             for partition in list(listening.partitions):
                 listening.release(partition)
-            for lane in self._outgoing.lanes:
-                if lane.link is publishing:
-                    self._outgoing.give_up(lane, "no server of the cluster has it")
-                    lane.link = None
+            for queue in self._budget.queues:
+                if queue.link is publishing:
+                    self._budget.discard(queue, "no server of the cluster has it")
+                    queue.link = None
             self._reconnects += publishing.connections + listening.connections
             task.cancel()
 
@@ -294,16 +298,16 @@ class RedisBus:
         self, address: Address, tasks: asyncio.TaskGroup
     ) -> tuple[PublishLink, PartitionListener, asyncio.Task[None]]:
         limits = self._limits
-        publish_pause, listen_pause = InterruptibleSleep(), InterruptibleSleep()
+        publish_sleep, listen_sleep = InterruptibleSleep(), InterruptibleSleep()
         publishing = PublishLink(
             self._servers,
             address,
-            self._outgoing,
+            self._budget,
             beat_channel=self._beat_channel,
             beat_seconds=limits.beat,
             backoff=self._backoff,
-            pause=publish_pause,
-            other=listen_pause,
+            sleep=publish_sleep,
+            neighbour=listen_sleep,
             relocate=self._relocating.set,
         )
         listening = PartitionListener(
@@ -315,8 +319,8 @@ class RedisBus:
             beat_seconds=limits.beat,
             silence_seconds=limits.silence,
             backoff=self._backoff,
-            pause=listen_pause,
-            other=publish_pause,
+            sleep=listen_sleep,
+            neighbour=publish_sleep,
             relocate=self._relocating.set,
             missed=self._missed,
         )

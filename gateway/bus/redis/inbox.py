@@ -39,7 +39,7 @@ _REASON_CHARACTERS = 200
 _log = logging.getLogger("gateway.bus")
 
 
-class _Hole:
+class _Loss:
     __slots__ = ("dropped", "partitions")
 
     def __init__(self, partitions: frozenset[int], dropped: int | None) -> None:
@@ -75,10 +75,10 @@ class Inbox:
         self.deliver = deliver
         self._lost = lost
         self._sequences = [Sequences() for _ in range(partitions)]
-        self._waiting: deque[tuple[int, bytes] | _Hole] = deque()
-        # The holes since the last payload, by partition: a flood that doesn't fit must not fill the memory
-        # with its holes.
-        self._holes: dict[frozenset[int], _Hole] = {}
+        self._waiting: deque[tuple[int, bytes] | _Loss] = deque()
+        # The losses since the last payload, by partition: a flood that doesn't fit must not fill the memory
+        # with its losses.
+        self._losses: dict[frozenset[int], _Loss] = {}
         self._warned = -math.inf
         self._refused = 0
         self._handle: asyncio.Handle | None = None
@@ -106,7 +106,7 @@ class Inbox:
             return
         self.bytes += len(payload)
         self._waiting.append((partition, payload))
-        self._holes.clear()
+        self._losses.clear()
         self._wake()
 
     def interrupt(self, partition: int) -> None:
@@ -120,7 +120,7 @@ class Inbox:
     def close(self) -> None:
         """Fan nothing out any more."""
         self._waiting.clear()
-        self._holes.clear()
+        self._losses.clear()
         self.bytes = 0
         if self._handle is not None:
             self._handle.cancel()
@@ -131,12 +131,12 @@ class Inbox:
         if dropped is not None and dropped > _MOST_COUNTED:
             dropped = None
         self.lost += dropped or 0
-        hole = self._holes.get(partitions)
-        if hole is None:
-            hole = self._holes[partitions] = _Hole(partitions, dropped)
-            self._waiting.append(hole)
-        elif hole.dropped is not None:
-            hole.dropped = None if dropped is None else hole.dropped + dropped
+        loss = self._losses.get(partitions)
+        if loss is None:
+            loss = self._losses[partitions] = _Loss(partitions, dropped)
+            self._waiting.append(loss)
+        elif loss.dropped is not None:
+            loss.dropped = None if dropped is None else loss.dropped + dropped
         self._wake()
 
     def _take_mark(self, partition: int, payload: bytes) -> None:
@@ -176,23 +176,23 @@ class Inbox:
 
     def _wake(self) -> None:
         if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_soon(self._hand_on)
+            self._handle = asyncio.get_running_loop().call_soon(self._deliver)
 
-    def _hand_on(self) -> None:
+    def _deliver(self) -> None:
         self._handle = None
         until = perf_counter() + _TURN_SECONDS
         waiting = self._waiting
         try:
             while waiting and perf_counter() < until:
-                self._hand_on_one(waiting.popleft())
+                self._deliver_entry(waiting.popleft())
         finally:
             if waiting:
                 self._wake()
 
-    def _hand_on_one(self, entry: tuple[int, bytes] | _Hole) -> None:
-        if isinstance(entry, _Hole):
-            if self._holes.get(entry.partitions) is entry:
-                del self._holes[entry.partitions]
+    def _deliver_entry(self, entry: tuple[int, bytes] | _Loss) -> None:
+        if isinstance(entry, _Loss):
+            if self._losses.get(entry.partitions) is entry:
+                del self._losses[entry.partitions]
             self._lost(entry.partitions, entry.dropped)
             return
         partition, payload = entry

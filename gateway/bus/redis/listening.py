@@ -85,7 +85,7 @@ class Partition:
         self.heard = self.asked = False
         self.leaving = 0
 
-    def give_up(self, waiter: asyncio.Future[None]) -> None:
+    def fail_waiter(self, waiter: asyncio.Future[None]) -> None:
         """Whoever waits has waited long enough."""
         if not waiter.done():
             waiter.set_exception(BusUnavailable("Redis does not confirm the subscription"))
@@ -114,8 +114,8 @@ class PartitionListener:
         beat_seconds: float,
         silence_seconds: float,
         backoff: Backoff,
-        pause: InterruptibleSleep,
-        other: InterruptibleSleep,
+        sleep: InterruptibleSleep,
+        neighbour: InterruptibleSleep,
         relocate: Callable[[], None],
         missed: Callable[[Iterable[Partition]], None],
     ) -> None:
@@ -128,8 +128,8 @@ class PartitionListener:
         self._beat_seconds = beat_seconds
         self._silence_seconds = silence_seconds
         self._backoff = backoff
-        self._pause = pause
-        self._other = other
+        self._sleep = sleep
+        self._neighbour = neighbour
         self._relocate = relocate
         self._missed = missed
         self._verb = "SSUBSCRIBE" if servers.sharded else "SUBSCRIBE"
@@ -172,7 +172,7 @@ class PartitionListener:
             relocate=self._relocate,
             log=_log,
             what="listening to Redis",
-            wait=self._pause.wait,
+            wait=self._sleep.wait,
         )
 
     async def _connected(self) -> None:
@@ -182,7 +182,7 @@ class PartitionListener:
             self._heard_at = asyncio.get_running_loop().time()
             self._beats_heard = self._publishing.beats
             self.connections += 1
-            self._other.end()
+            self._neighbour.end()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(wire))
                 tasks.create_task(self._ask(wire))
@@ -277,7 +277,7 @@ class PartitionListener:
                 elif reply[1] == self._beat_channel:
                     self._beats_heard = self._publishing.beats
             else:
-                self._noted(reply)
+                self._push_received(reply)
 
     def _ask_again(self) -> None:
         # Which partition was meant isn't said. Those of this server are asked for with the next heartbeat.
@@ -285,7 +285,7 @@ class PartitionListener:
             partition.asked = partition.heard
         self._relocate()
 
-    def _noted(self, reply: Reply) -> None:
+    def _push_received(self, reply: Reply) -> None:
         if type(reply) is not list or (partition := self._by_channel.get(reply[1])) is None:
             return  # an answer to PING, or about the channel of the heartbeat
         if reply[0] in SUBSCRIBED:

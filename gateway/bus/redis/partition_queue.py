@@ -1,6 +1,6 @@
-"""What waits to be published: a lane per partition, gathered while the last round trip is under way.
+"""What waits to be published: a queue per partition, gathered while the last round trip is under way.
 
-A lane has one payload on its way at a time, so a partition's publications arrive in the order in which they
+A queue has one payload on its way at a time, so a partition's publications arrive in the order in which they
 were accepted, also when a cluster moves the partition to another server.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.redis.servers import Address
 
 _PAYLOAD_BYTES = 1024 * 1024
-"""A lane's batch takes no more; what is published beyond goes into the next one."""
+"""A queue's batch takes no more; what is published beyond goes into the next one."""
 
 
 class PartitionBatch:
@@ -51,7 +51,7 @@ class PartitionQueue:
 
     Attributes:
         link: the connection to the server that has the partition; None while that isn't known.
-        travelling: the batch that awaits its answer.
+        in_flight: the batch that awaits its answer.
         moved: a batch that a server refused because the partition is another one's.
         next: the number of the next publication that goes.
         unconfirmed: how many of the last that went were not confirmed.
@@ -61,12 +61,12 @@ class PartitionQueue:
     __slots__ = (
         "batches",
         "channel",
+        "in_flight",
         "link",
         "moved",
         "next",
         "number",
         "server",
-        "travelling",
         "unconfirmed",
     )
 
@@ -78,12 +78,12 @@ class PartitionQueue:
         self.unconfirmed = 0
         self.server: Address | None = None
         self.batches: list[PartitionBatch] = []
-        self.travelling: PartitionBatch | None = None
+        self.in_flight: PartitionBatch | None = None
         self.moved: PartitionBatch | None = None
 
 
 class PublishBudget:
-    """All lanes, and what waits in them.
+    """All queues, and what waits in them.
 
     Attributes:
         bytes: waiting or on their way.
@@ -97,7 +97,7 @@ class PublishBudget:
     ) -> None:
         self.node = node
         self.timeout = timeout
-        self.lanes = [PartitionQueue(number, channel) for number, channel in enumerate(channels)]
+        self.queues = [PartitionQueue(number, channel) for number, channel in enumerate(channels)]
         self._encoder = encoder
         self._limit = limit_bytes
         self.bytes = self.publications = self.payloads = self.failed = 0
@@ -109,73 +109,73 @@ class PublishBudget:
             BusUnavailable: its server is away, and has been for a while.
             RateLimited: too much waits.
         """
-        lane = self.lanes[partition]
-        link = lane.link
+        queue = self.queues[partition]
+        link = queue.link
         if link is None or not link.accepting:
             raise BusUnavailable("Redis is away")
         record = encode_record(publication, self._encoder)
         size = len(record)
         if self.bytes + size > self._limit:
             raise RateLimited("more is published than Redis takes")
-        batches = lane.batches
+        batches = queue.batches
         if not batches or batches[-1].bytes + size > _PAYLOAD_BYTES:
             batches.append(PartitionBatch(asyncio.get_running_loop()))
-            link.wake(lane)
+            link.wake(queue)
         batch = batches[-1]
         batch.records.append(record)
         batch.bytes += size
         self.bytes += size
         return batch.done
 
-    def take(self, lane: PartitionQueue) -> PartitionBatch | None:
-        """The batch of ``lane`` that goes next, encoded and numbered; None while one is on its way."""
-        if lane.travelling is not None:
+    def take(self, queue: PartitionQueue) -> PartitionBatch | None:
+        """The batch of ``queue`` that goes next, encoded and numbered; None while one is on its way."""
+        if queue.in_flight is not None:
             return None
-        batch, lane.moved = lane.moved, None
+        batch, queue.moved = queue.moved, None
         if batch is None:
-            if not lane.batches:
+            if not queue.batches:
                 return None
-            batch = lane.batches.pop(0)
+            batch = queue.batches.pop(0)
             count = len(batch.records)
-            head = PayloadHead(self.node, len(self.lanes), lane.next, count)
+            head = PayloadHead(self.node, len(self.queues), queue.next, count)
             batch.payload = encode_payload(head, batch.records)
-            lane.next += count
-        lane.travelling = batch
+            queue.next += count
+        queue.in_flight = batch
         return batch
 
-    def mark(self, lane: PartitionQueue, server: Address) -> bytes | None:
-        """What tells ``server`` how far the numbers of ``lane`` have come; None where there are none yet."""
+    def mark(self, queue: PartitionQueue, server: Address) -> bytes | None:
+        """What tells ``server`` how far the numbers of ``queue`` have come; None where there are none yet."""
         # What was refused as another server's goes again, under the numbers that it has.
-        following = lane.next - (0 if lane.moved is None else len(lane.moved.records))
+        following = queue.next - (0 if queue.moved is None else len(queue.moved.records))
         if not following:
             return None
-        moved = lane.server not in {None, server}
-        return encode_mark(Mark(self.node, len(self.lanes), following, lane.unconfirmed, moved))
+        moved = queue.server not in {None, server}
+        return encode_mark(Mark(self.node, len(self.queues), following, queue.unconfirmed, moved))
 
-    def confirm(self, lane: PartitionQueue, batch: PartitionBatch) -> None:
+    def confirm(self, queue: PartitionQueue, batch: PartitionBatch) -> None:
         """The server has taken ``batch``."""
-        lane.travelling = None
-        lane.unconfirmed = 0
+        queue.in_flight = None
+        queue.unconfirmed = 0
         self.bytes -= batch.bytes
         self.payloads += 1
         self.publications += len(batch.records)
         if not batch.done.done():
             batch.done.set_result(None)
 
-    def refuse(self, lane: PartitionQueue, batch: PartitionBatch, reason: str) -> None:
+    def refuse(self, queue: PartitionQueue, batch: PartitionBatch, reason: str) -> None:
         """``batch`` was not confirmed, and won't be."""
-        if lane.travelling is batch:
-            lane.travelling = None
+        if queue.in_flight is batch:
+            queue.in_flight = None
         if batch.payload:
-            lane.unconfirmed += len(batch.records)
+            queue.unconfirmed += len(batch.records)
         self.bytes -= batch.bytes
         self.failed += len(batch.records)
         batch.fail(reason)
 
-    def give_up(self, lane: PartitionQueue, reason: str) -> None:
-        """Let go of everything that waits in ``lane``, on its way or not."""
-        batches = [batch for batch in (lane.travelling, lane.moved, *lane.batches) if batch is not None]
-        lane.batches.clear()
-        lane.moved = None
+    def discard(self, queue: PartitionQueue, reason: str) -> None:
+        """Let go of everything that waits in ``queue``, on its way or not."""
+        batches = [batch for batch in (queue.in_flight, queue.moved, *queue.batches) if batch is not None]
+        queue.batches.clear()
+        queue.moved = None
         for batch in batches:
-            self.refuse(lane, batch, reason)
+            self.refuse(queue, batch, reason)

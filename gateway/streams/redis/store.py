@@ -1,6 +1,6 @@
 """Streams in Redis, shared by all nodes of a gateway: one server, Sentinel, or Cluster.
 
-Every node appends and reads by scripts that take one atomic step each (``redis_scripts`` says what is kept
+Every node appends and reads by scripts that take one atomic step each (``scripts`` says what is kept
 and how). Per server a node has three connections: one appends, so that nothing large delays it, one reads,
 one hears what others appended.
 
