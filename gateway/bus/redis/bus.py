@@ -165,7 +165,7 @@ class RedisBus:
         for number in numbers:
             partition = self._partitions[number]
             partition.interests += 1
-            if not partition.heard:
+            if not partition.subscribed:
                 waiters.append(self._waiter(partition))
         if not waiters:
             return None
@@ -178,7 +178,9 @@ class RedisBus:
         """
         queues = self._budget.queues
         return all(
-            self._partitions[number].heard and (link := queues[number].link) is not None and link.accepting
+            self._partitions[number].subscribed
+            and (link := queues[number].link) is not None
+            and link.accepting
             for number in partitions_of(topic_filter, self._live)
         )
 
@@ -209,7 +211,7 @@ class RedisBus:
             reconnects=self._reconnects + sum(max(0, link.connections - 1) for link in links),
             waiting_bytes=budget.bytes,
             unread_bytes=inbox.bytes,
-            partitions=sum(partition.heard for partition in self._partitions[: self._live]),
+            partitions=sum(partition.subscribed for partition in self._partitions[: self._live]),
         )
 
     # Interests

@@ -82,9 +82,13 @@ class RedisLog:
         """Go by these connections from now on."""
         if self.listening is not listening:
             if self.listening is not None:
-                self.listening.release(self)
+                self.listening.release(self.keys.channel)
             self.signal.notify()
         self.appending, self.reading, self.listening = appending, reading, listening
+
+    def announced(self) -> bool:
+        """Whether this node hears of its appends; if not, that is asked for."""
+        return self.listening is not None and self.listening.announces(self.keys.channel, self.signal)
 
     def note(self, reply: Reply) -> LogHead:
         """Remember what a script's answer says of the log, and wake those who wait for it."""

@@ -143,8 +143,8 @@ class RedisStore:
             left = until - loop.time()
             if left <= 0:
                 break
-            hears = log.listening is not None and log.listening.hears(log)
-            await log.signal.wait(notified, left if hears else min(left, _POLL_SECONDS))
+            seconds = left if log.announced() else min(left, _POLL_SECONDS)
+            await log.signal.wait(notified, seconds)
             page, notified = await self._page(log, after, messages, size)
         self._read += len(page.publications)
         return page
