@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import BusUnavailable
 from gateway.redis.keeping import keep_connected
+from gateway.redis.round_trips import answer_within, serve_round_trips
 from gateway.redis.wire import CommandRefused, Moved
 
 if TYPE_CHECKING:
@@ -129,34 +130,29 @@ class PublishLink:
             await self._exchange(wire, [], beat=True)
             self.beats += 1
             self._recovered()
-            await self._serve(wire)
+            await serve_round_trips(
+                wire,
+                self._work,
+                waiting=lambda: self._ready,
+                beat_seconds=self._beat_seconds,
+                round_trip=partial(self._round_trip, wire),
+            )
         finally:
             self.up = False
             self._trouble(self._exchange_began or asyncio.get_running_loop().time())
             self._exchange_began = None
             await wire.close()
 
-    async def _serve(self, wire: Wire) -> None:
-        loop = asyncio.get_running_loop()
-        beat_due = loop.time() + self._beat_seconds
-        wire.when_lost(self._work.set)
-        while True:
-            if not self._ready:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(beat_due):
-                        await self._work.wait()
-            self._work.clear()
-            wire.check()
-            await self._mark(wire)
-            batches = self._take()
-            beat = loop.time() >= beat_due
-            if batches or beat:
-                self._exchange_began = loop.time()
-                await self._exchange(wire, batches, beat=beat)
-                self._exchange_began = None
-            if beat:
-                self.beats += 1
-                beat_due = loop.time() + self._beat_seconds
+    async def _round_trip(self, wire: Wire, beat: bool) -> bool:
+        await self._mark(wire)
+        batches = self._take()
+        if batches or beat:
+            self._exchange_began = asyncio.get_running_loop().time()
+            await self._exchange(wire, batches, beat=beat)
+            self._exchange_began = None
+        self.beats += beat
+        # Publications are no heartbeat: the other side counts on those to see that it still hears this one.
+        return beat
 
     async def _mark(self, wire: Wire) -> None:
         """Tell how far the numbers have come, ahead of what is published by this server from now on.
@@ -169,15 +165,12 @@ class PublishLink:
             self._unmarked.difference_update(queues)
             marks = [(queue, self._budget.mark(queue, self._address)) for queue in queues]
             commands: list[Command] = [(self._verb, queue.channel, mark) for queue, mark in marks if mark]
-            try:
-                async with asyncio.timeout(self._budget.timeout):
-                    if commands:
-                        await wire.send(commands)
-                    for queue, mark in marks:
-                        if mark is None or await self._is_taken(wire):
-                            queue.server = self._address
-            except TimeoutError:
-                raise BusUnavailable("Redis does not answer") from None
+            async with answer_within(self._budget.timeout):
+                if commands:
+                    await wire.send(commands)
+                for queue, mark in marks:
+                    if mark is None or await self._is_taken(wire):
+                        queue.server = self._address
 
     async def _is_taken(self, wire: Wire) -> bool:
         try:
@@ -203,14 +196,12 @@ class PublishLink:
         if beat:
             commands.append(self._beat)
         try:
-            async with asyncio.timeout(self._budget.timeout):
+            async with answer_within(self._budget.timeout):
                 await wire.send(commands)
                 for queue, batch in batches:
                     await self._resolve(wire, queue, batch)
                 if beat:
                     await wire.receive()
-        except TimeoutError:
-            raise BusUnavailable("Redis does not answer") from None
         except CommandRefused as exc:
             raise BusUnavailable(f"Redis refuses a heartbeat: {exc}") from exc
         finally:

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.core.timing.backoff import Backoff
-from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_all
 from gateway.redis.locating import keep_located
+from gateway.redis.round_trips import answer_within
 from gateway.redis.wire import CommandRefused
 from gateway.streams.redis.link import CallLink
 from gateway.streams.redis.listening import AppendListener
@@ -132,11 +132,9 @@ class LogRoutes:
     async def _check_policy(self, address: Address, wire: Wire) -> None:
         """Warn of a Redis that may throw streams away when its memory is full."""
         try:
-            async with asyncio.timeout(self._limits.timeout):
+            async with answer_within(self._limits.timeout):
                 await wire.send([("INFO", "memory")])
                 told = bytes(await wire.receive())
-        except TimeoutError:
-            raise RedisUnavailable("Redis does not answer") from None
         except CommandRefused:
             return  # this login may not ask
         fields = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
