@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import BusUnavailable
+from gateway.redis.batch_state import BatchState
 from gateway.redis.keeping import keep_connected
 from gateway.redis.round_trips import answer_within, serve_round_trips
 from gateway.redis.wire import CommandRefused, Moved
@@ -95,7 +96,7 @@ class PublishLink:
             self._unmarked.add(queue)
             self._work.set()
         queue.link = self
-        if queue.batches or queue.moved:
+        if queue.batches or queue.returned:
             self.wake(queue)
 
     def release(self, queue: PartitionQueue) -> None:
@@ -207,7 +208,12 @@ class PublishLink:
         finally:
             for queue, batch in batches:
                 if queue.in_flight is batch:
-                    self._budget.refuse(queue, batch, "Redis did not confirm it; it may have been delivered")
+                    self._budget.fail(
+                        queue,
+                        batch,
+                        BatchState.UNKNOWN,
+                        "Redis did not confirm it; it may have been delivered",
+                    )
                 if queue.link is not None and (queue.batches or queue.link is not self):
                     queue.link.wake(queue)
 
@@ -220,7 +226,7 @@ class PublishLink:
         except CommandRefused as exc:
             self._warn(exc)
             self._refused[queue] = asyncio.get_running_loop().time()
-            self._budget.refuse(queue, batch, "Redis refuses what is published")
+            self._budget.fail(queue, batch, BatchState.REFUSED, "Redis refuses what is published")
             self._relocate()
         else:
             self._refused.pop(queue, None)
@@ -233,15 +239,13 @@ class PublishLink:
             _log.warning("Redis refuses what is published: %s", refused)
 
     def _hold_moved(self, queue: PartitionQueue, batch: PartitionBatch) -> None:
-        # It was not delivered, for certain: it goes again, as it is, once the new server is known.
-        queue.in_flight = None
-        queue.moved = batch
+        self._budget.hold_returned(queue, batch)
         left = batch.opened + self._budget.timeout - asyncio.get_running_loop().time()
         asyncio.get_running_loop().call_later(max(0.0, left), self._expire, queue, batch)
         self._relocate()
 
     def _expire(self, queue: PartitionQueue, batch: PartitionBatch) -> None:
-        if queue.moved is batch:
+        if queue.returned is batch:
             self._budget.discard(queue, "no server of the cluster has it")
 
     def _recovered(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.codecs.record import encode_record
 from gateway.errors import Conflict, GatewayError, RateLimited, StreamUnavailable
+from gateway.redis.batch_state import FINAL, BatchState
 from gateway.streams.base import Appended
 from gateway.streams.redis.calls import AGAIN_SECONDS, last_seen_args, unavailable
 from gateway.streams.redis.scripts import APPEND
@@ -71,8 +72,7 @@ class AppendBatch:
     """Publications of one stream that are appended together.
 
     Attributes:
-        over: all of them were answered, one way or another.
-        gone: it is on its way, and takes no more.
+        state: how far it has come.
         size: bytes of the records.
     """
 
@@ -85,10 +85,8 @@ class AppendBatch:
         "_publications",
         "_queue",
         "_timer",
-        "gone",
-        "maybe",
-        "over",
         "size",
+        "state",
     )
 
     def __init__(self, queue: LogQueue) -> None:
@@ -98,14 +96,25 @@ class AppendBatch:
         self._items: list[bytes | str] = []
         self._keys: list[bytes] = []
         self.size = 0
-        self.over = self.gone = self.maybe = False
+        self.state = BatchState.QUEUED
         loop = asyncio.get_running_loop()
+        # One time limit for all, the oldest's: those that join later are answered no later.
         self._timer = loop.call_later(queue.budget.timeout, self._expire)
+
+    @property
+    def over(self) -> bool:
+        """All of them were answered, one way or another."""
+        return self.state in FINAL
 
     @property
     def full(self) -> bool:
         """It takes no more."""
-        return self.gone or len(self._answers) >= _BATCH_MESSAGES or self.size >= _BATCH_BYTES
+        # Once it was sent it stays as it is, also when it comes back: what goes again must be the same.
+        return (
+            self.state is not BatchState.QUEUED
+            or len(self._answers) >= _BATCH_MESSAGES
+            or self.size >= _BATCH_BYTES
+        )
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -127,8 +136,10 @@ class AppendBatch:
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """The keys, what this node has seen, what the stream may hold, and the publications."""
-        self.gone = self.maybe = True
+        if not self.over:  # publishers may have been told meanwhile, while the server asked for the script
+            self.state = self.state.to(BatchState.IN_FLIGHT)
         log = self._queue.log
+        # As they are when it goes, not when it was made: what the batch before brought is known by now.
         keys, limits = log.keys, log.configuration
         return (
             3 + len(self._keys), keys.log, keys.meta, keys.channel, *self._keys,
@@ -140,6 +151,7 @@ class AppendBatch:
     def answered(self, reply: Reply) -> None:
         """Tell all publishers."""
         queue, budget = self._queue, self._queue.budget
+        # Before publishers are told: who is told of an offset finds it in the log's bounds.
         queue.log.note(reply)
         budget.commits += bool(self._answers)
         name, time = queue.log.name, reply[5]
@@ -156,52 +168,58 @@ class AppendBatch:
                 continue
             if not answer.done():
                 answer.set_result(appended)
-        self._end()
+        self._end(BatchState.KEPT)
         queue.log.appends.passed()
         queue.ended(self, more=bool(reply[6]))
 
     def refused(self, refusal: CommandRefused) -> None:
         """Tell all publishers that nothing was kept."""
         self._queue.log.appends.refused(refusal)
-        self._fail_all(unavailable(refusal))
+        self._fail_all(BatchState.REFUSED, unavailable(refusal))
         self._queue.ended(self)
 
     def lost(self, reason: str) -> None:
         """Tell all publishers that it may have been kept."""
-        self._fail_all(StreamUnavailable(f"{reason}; it may have been kept"))
+        self._fail_all(BatchState.UNKNOWN, StreamUnavailable(f"{reason}; it may have been kept"))
         self._queue.ended(self)
 
     def again(self) -> None:
         """Go again in a moment: nothing was kept."""
-        self.maybe = False
+        # Still the queue's batch in flight: what was accepted later has to wait behind it.
+        if self.state is BatchState.IN_FLIGHT:
+            self.state = self.state.to(BatchState.RETURNED)
         asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._queue.send, self)
 
     def fail(self, reason: str) -> None:
         """Tell all publishers before it is on its way."""
-        self._fail_all(StreamUnavailable(reason))
+        self._fail_all(BatchState.REFUSED, StreamUnavailable(reason))
         self._queue.ended(self)
 
     def _expire(self) -> None:
         link = self._queue.log.appending
         if link is not None and link.up:
             self._queue.log.appends.refused("it does not answer in time")
-        if self.maybe:
-            # It is on its way, and what becomes of it is heard later; the publishers don't wait for that.
-            self._fail_all(StreamUnavailable("Redis does not answer; it may have been kept"))
+        if self.state is BatchState.IN_FLIGHT:
+            # What becomes of it is heard later, and the next batch waits for that; the publishers don't. Sent
+            # behind it now, that one could be kept in a log in which this one is still to come.
+            self._fail_all(
+                BatchState.UNKNOWN, StreamUnavailable("Redis does not answer; it may have been kept")
+            )
         else:
             self.fail("Redis is away")
 
-    def _fail_all(self, error: GatewayError) -> None:
+    def _fail_all(self, state: BatchState, error: GatewayError) -> None:
         if not self.over:
             for answer in self._answers:
                 if not answer.done():
                     self._queue.budget.failed += 1
+                    # One each: an exception that is raised in several tasks gathers all their tracebacks.
                     _fail(answer, type(error)(*error.args))
-            self._end()
+            self._end(state)
 
-    def _end(self) -> None:
+    def _end(self, state: BatchState) -> None:
         if not self.over:
-            self.over = True
+            self.state = self.state.to(state)
             self._timer.cancel()
             self._queue.budget.release(len(self), self.size)
 
@@ -267,6 +285,7 @@ class LogQueue:
     def ended(self, batch: AppendBatch, *, more: bool = False) -> None:
         """``batch`` is through; let the next one go, or trim on if there is ``more`` that may not be kept."""
         if batch is not self._in_flight:
+            # Its time was up while it waited.
             if batch in self._batches:
                 self._batches.remove(batch)
             return
@@ -276,15 +295,18 @@ class LogQueue:
         elif more:
             self.tidy()
 
-    def give_up(self, reason: str) -> None:
+    def discard(self, reason: str) -> None:
         """Let go of everything that waits."""
         for batch in list(self._batches):
             batch.fail(reason)
+        # Last, since each batch that ends lets the next one go.
         if self._in_flight is not None:
             self._in_flight.lost(reason)
 
     def _open(self) -> AppendBatch:
         """The batch that takes what is appended now."""
+        # The first in line too, until the connection takes its arguments: what is appended in one turn of the
+        # event loop goes together, and nothing waits for company.
         newest = self._batches[-1] if self._batches else self._in_flight
         if newest is None:
             newest = AppendBatch(self)

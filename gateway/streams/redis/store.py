@@ -118,7 +118,7 @@ class RedisStore:
         running.cancel()
         await asyncio.wait([running])
         for queue in self._queues.values():
-            queue.give_up("the node ends")
+            queue.discard("the node ends")
         self._routes.close()
 
     def append(

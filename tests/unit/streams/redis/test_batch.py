@@ -233,7 +233,7 @@ async def test_a_stream_is_looked_through_as_often_as_its_age_asks_for(queue: Lo
 async def test_giving_up_answers_everybody(queue: LogQueue, link: Link) -> None:
     answers = [queue.append(message(number), None) for number in range(600)]
     link.take()
-    queue.give_up("the node ends")
+    queue.discard("the node ends")
     assert all(isinstance(each.exception(), StreamUnavailable) for each in answers)
     assert queue.budget.messages == 0
 
