@@ -11,6 +11,7 @@ import pytest
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import Conflict, RateLimited, StoreFull, StreamUnavailable
+from gateway.redis.batch_state import BatchState
 from gateway.redis.wire import CommandRefused
 from gateway.streams.base import Appended, Dedupe
 from gateway.streams.redis.batch import AppendBudget, LogQueue
@@ -244,3 +245,37 @@ async def test_publishers_that_have_gone_disturb_nobody(queue: LogQueue, link: L
     batch, _ = link.take()
     batch.answered(reply(1, 2, last=2))
     assert stays.result().offset == 2
+
+
+async def test_a_reply_that_comes_after_the_time_is_up_takes_no_answer_back(link: Link) -> None:
+    queue = make_queue(link, timeout=0.01)
+    answer = queue.append(message(1), None)
+    batch, _ = link.take()
+    with pytest.raises(StreamUnavailable):
+        await answer
+    assert batch.state is BatchState.UNKNOWN
+    batch.answered(reply(1))
+    assert batch.state is BatchState.UNKNOWN
+    assert queue.log.offset == 1  # the node knows all the same
+
+
+async def test_the_states_of_a_batch(queue: LogQueue, link: Link) -> None:
+    queue.append(message(1), None)
+    states = [link.calls[0].state]
+    batch, _ = link.take()
+    states.append(batch.state)
+    batch.again()
+    states.append(batch.state)
+    assert batch.full
+    batch.arguments()
+    batch.arguments()  # with the script's text this time
+    states.append(batch.state)
+    batch.answered(reply(1))
+    states.append(batch.state)
+    assert states == [
+        BatchState.QUEUED,
+        BatchState.IN_FLIGHT,
+        BatchState.RETURNED,
+        BatchState.IN_FLIGHT,
+        BatchState.KEPT,
+    ]
