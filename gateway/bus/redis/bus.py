@@ -127,6 +127,7 @@ class RedisBus:
         self._inbox.deliver = deliver
         self._lost = lost
         self._running = asyncio.create_task(self._run(), name="bus")
+        # Nobody awaits it before the stop, so its failure would be told when it is collected, if ever.
         self._running.add_done_callback(partial(tell_failure, _log, "the bus"))
         await wait_until(lambda: self.available, self._limits.timeout)
 
@@ -159,6 +160,7 @@ class RedisBus:
         if self._running is None or self._running.done():
             raise BusUnavailable("the gateway is not running")
         numbers = partitions_of(topic_filter, self._live)
+        # A filter counts once, however often it is asked for.
         self.unsubscribe(topic_filter)
         self._interests[topic_filter] = numbers
         waiters = []
@@ -190,6 +192,7 @@ class RedisBus:
         for number in self._interests.pop(topic_filter, ()):
             partition = self._partitions[number]
             partition.interests -= 1
+            # Not at once: a client that comes again finds it subscribed, and Redis isn't asked in between.
             if not partition.interests:
                 partition.idle_since = now
                 partition.missed = False
@@ -240,6 +243,7 @@ class RedisBus:
             if answer.done():
                 return
             if error is not None:
+                # Unless it was subscribed to anew meanwhile: that interest is not this call's to take back.
                 if self._interests.get(topic_filter) is numbers:
                     self.unsubscribe(topic_filter)
                 answer.set_exception(BusUnavailable(str(error)))
@@ -285,6 +289,7 @@ class RedisBus:
             for number in numbers:
                 publishing.adopt(self._budget.queues[number])
                 listening.adopt(self._partitions[number])
+        # The new links first: a partition changes from one to the other without being nobody's in between.
         for address in self._links.keys() - located.keys():
             publishing, listening, task = self._links.pop(address)
             for partition in list(listening.partitions):
@@ -293,6 +298,7 @@ class RedisBus:
                 if queue.link is publishing:
                     self._budget.discard(queue, "no server of the cluster has it")
                     queue.link = None
+            # Counters never go back, though what they were counted by goes.
             self._reconnects += publishing.connections + listening.connections
             task.cancel()
 

@@ -86,6 +86,7 @@ class Inbox:
 
     def put(self, partition: int, payload: bytes) -> None:
         """Take a payload; one that doesn't fit is counted as lost."""
+        # Only heads are read here: what is behind has to be numbered and bounded even while the fan-out lags.
         self.payloads += 1
         if payload[:1] == MARK:
             self._take_mark(partition, payload)
@@ -98,6 +99,8 @@ class Inbox:
         if head.partitions != self._partitions:
             own = CONTROL_PARTITIONS
             self._warn_of(f"it has {head.partitions - own} partitions, this node {self._partitions - own}")
+        # Before the bound: what doesn't fit was heard, and the next payload's number must not tell it once
+        # more.
         missing = self._sequences[partition].observe(head.node, head.first, head.count)
         if missing:
             self.miss(frozenset((partition,)), missing)
@@ -106,6 +109,7 @@ class Inbox:
             return
         self.bytes += len(payload)
         self._waiting.append((partition, payload))
+        # A loss from here on stands behind this payload, so it is another one.
         self._losses.clear()
         self._wake()
 
@@ -128,6 +132,7 @@ class Inbox:
 
     def miss(self, partitions: frozenset[int], dropped: int | None) -> None:
         """Something of ``partitions`` did not come; it is told after what is here already."""
+        # In the queue, not at once: subscribers are told of a loss between what came before and after it.
         if dropped is not None and dropped > _MOST_COUNTED:
             dropped = None
         self.lost += dropped or 0
@@ -180,12 +185,14 @@ class Inbox:
 
     def _deliver(self) -> None:
         self._handle = None
+        # In turns: a burst from the other nodes must not keep this node's sockets from being served.
         until = perf_counter() + _TURN_SECONDS
         waiting = self._waiting
         try:
             while waiting and perf_counter() < until:
                 self._deliver_entry(waiting.popleft())
         finally:
+            # Also where one failed: the others' publications don't depend on it.
             if waiting:
                 self._wake()
 
@@ -196,6 +203,7 @@ class Inbox:
             self._lost(entry.partitions, entry.dropped)
             return
         partition, payload = entry
+        # Before it is read: whatever is wrong with it, it takes no more room.
         self.bytes -= len(payload)
         deliver = self.deliver
         number = self._refused = 0

@@ -101,12 +101,15 @@ class PublishLink:
 
     def release(self, queue: PartitionQueue) -> None:
         """``queue`` is another server's from now on."""
+        # The batch in flight stays: its reply comes by this connection, and says whether it has to go again.
         self._refused.pop(queue, None)
         self._ready.pop(queue, None)
         self._unmarked.discard(queue)
 
     async def run(self) -> None:
         """Keep the connection for ever."""
+        # From the start: a server that is never reached must not make publishers wait any longer than one
+        # lost.
         self._trouble(asyncio.get_running_loop().time())
         await keep_connected(
             self._connected,
@@ -140,6 +143,8 @@ class PublishLink:
             )
         finally:
             self.up = False
+            # Publishers have waited since the last exchange began, not since the end of the connection was
+            # noticed.
             self._trouble(self._exchange_began or asyncio.get_running_loop().time())
             self._exchange_began = None
             await wire.close()
@@ -206,6 +211,7 @@ class PublishLink:
         except CommandRefused as exc:
             raise BusUnavailable(f"Redis refuses a heartbeat: {exc}") from exc
         finally:
+            # Whatever ended the exchange, also its cancellation: what has no reply by now never gets one.
             for queue, batch in batches:
                 if queue.in_flight is batch:
                     self._budget.fail(
@@ -225,6 +231,7 @@ class PublishLink:
             return
         except CommandRefused as exc:
             self._warn(exc)
+            # Heartbeats still pass, so only this shows that nothing is delivered: the node is not ready then.
             self._refused[queue] = asyncio.get_running_loop().time()
             self._budget.fail(queue, batch, BatchState.REFUSED, "Redis refuses what is published")
             self._relocate()
@@ -240,6 +247,7 @@ class PublishLink:
 
     def _hold_moved(self, queue: PartitionQueue, batch: PartitionBatch) -> None:
         self._budget.hold_returned(queue, batch)
+        # From when its first publication was accepted: going again gives nobody more time to wait.
         left = batch.opened + self._budget.timeout - asyncio.get_running_loop().time()
         asyncio.get_running_loop().call_later(max(0.0, left), self._expire, queue, batch)
         self._relocate()
@@ -254,11 +262,14 @@ class PublishLink:
             self._giving_up = None
         self.connections += 1
         self.up = self.accepting = True
+        # Or the listener would sleep on before it tries a server that is known to be there.
         self._neighbour.end()
         if self.connections > 1:
             _log.info("publishing to Redis again")
         for queue in self._budget.queues:
             if queue.link is self:
+                # Also the same server may have been down, or been emptied: whoever listens has to be told
+                # again.
                 self._unmarked.add(queue)
                 self._work.set()
                 if queue.batches:
