@@ -120,6 +120,7 @@ class Wire:
 
     async def close(self) -> None:
         """Let go of the connection at once."""
+        # Whoever closes knows it; and the work that would be woken up is another connection's by then.
         self._told = _nobody
         writer = self._connection._writer  # noqa: SLF001 - closing would wait for what a frozen server won't read
         if writer is not None:

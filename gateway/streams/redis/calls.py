@@ -43,6 +43,8 @@ def last_seen_args(
     log: RedisLog, publish: str, seen: Position | None = None
 ) -> tuple[str | bytes | int, ...]:
     """The arguments by which every script begins: what this node, or ``seen``, says of the log."""
+    # Scripts have no randomness of their own that differs after a failover: a header has to be unlike any
+    # that another log, or another life of this one, has at the same offset.
     nonce = secrets.token_hex(5)
     if seen is not None:
         return seen.epoch, seen.offset, b"", nonce, publish
@@ -85,6 +87,7 @@ class ReadOnlyCall(Generic[T]):
         try:
             async with asyncio.timeout(self._timeout):
                 self._go()
+                # One time limit over all attempts: a reader is told the truth rather than kept.
                 return await self._answer
         except TimeoutError:
             link = self._log.reading
@@ -95,11 +98,13 @@ class ReadOnlyCall(Generic[T]):
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """The keys, what this node has seen, and what is asked."""
         keys = self._log.keys
+        # As late as possible, since it may have waited for its turn; what came before is in the answer.
         self.notified = self._log.signal.notified
         return 3, keys.log, keys.meta, keys.channel, *self._last_seen_args(), *self._question()
 
     def answered(self, reply: Reply) -> None:
         """Take the answer."""
+        # The answer itself may be the news. Counted as missed, it would make each reader read twice.
         quiet = self._log.signal.notified == self.notified
         self._log.note(reply)
         self._log.reads.passed()

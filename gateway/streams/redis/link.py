@@ -144,6 +144,7 @@ class CallLink:
     def retire(self) -> None:
         """Another connection has its place: what has not gone is to be submitted there."""
         self.up = False
+        # Long ago: nobody is to wait for this server again.
         self._down_since = 0.0
         calls, self._calls = self._calls, deque()
         for call in calls:
@@ -197,6 +198,7 @@ class CallLink:
         size = 0
         while self._calls and len(taken) < _EXCHANGE_CALLS and size < _EXCHANGE_BYTES:
             call = self._calls.popleft()
+            # What nobody waits for any more is not sent: after an outage that would be nearly all of it.
             if not call.over:
                 taken.append(call)
                 size += call.size
@@ -239,6 +241,7 @@ class CallLink:
         """Call by its text a script that the server has not seen or has forgotten."""
         if not isinstance(reply, CommandRefused) or reply.code != "NOSCRIPT":
             return reply
+        # One at a time, in a round trip each: it happens once per script, server and start.
         await wire.send([("EVAL", call.script.text, *call.arguments())])
         return await _reply(wire)
 

@@ -81,6 +81,8 @@ class RedisLog:
     ) -> None:
         """Go by these connections from now on."""
         if self.listening is not listening:
+            # Whoever waits was listened for by the old connection, and asks the new one only when it wakes
+            # up.
             if self.listening is not None:
                 self.listening.release(self.keys.channel)
             self.signal.notify()

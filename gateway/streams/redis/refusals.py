@@ -30,6 +30,7 @@ class StoreRefusals:
 
     def refused(self, reason: object) -> None:
         """A call was refused, for ``reason``."""
+        # Every refusal is counted, few are told: a full Redis refuses thousands of them in a second.
         self.count += 1
         now = asyncio.get_running_loop().time()
         if not self.lasting or now - self._told >= _TELL_SECONDS:

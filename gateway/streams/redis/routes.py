@@ -91,6 +91,7 @@ class LogRoutes:
             for log in self._logs:
                 if log.appending is links.appending:
                     log.route(None, None, None)
+            # After the routes: a call that is handed back asks its log where to go.
             links.appending.retire()
             links.reading.retire()
             links.task.cancel()

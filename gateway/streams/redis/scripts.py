@@ -33,6 +33,7 @@ local log, meta, channel = KEYS[1], KEYS[2], KEYS[3]
 local seen_epoch, seen_offset, seen_header = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local nonce, publish = ARGV[4], ARGV[5]
 
+-- Redis runs nothing else meanwhile, so what is read here is true until the end of the script.
 -- Others may have written here too. No double tells offsets apart from 2^53 on, and searching by halves would
 -- never end there.
 local most = 2 ^ 53 - 2 ^ 20
@@ -53,6 +54,8 @@ local function made(offset)
 end
 local function nothing(offset) return not redis.call('XRANGE', log, id(offset), '+', 'COUNT', 1)[1] end
 
+-- The last id that was generated, not that of the newest entry: a log that was trimmed to nothing, or whose
+-- newest entry somebody removed, must not give an offset twice.
 local first, last, oldest, newest = 1, 0, false, false
 if redis.call('EXISTS', log) == 1 then
   local info, named = redis.call('XINFO', 'STREAM', log), {}
@@ -81,6 +84,7 @@ end
 -- Empty where somebody removed the newest entry: its offset stays given.
 local header = newest and newest[2][2] or ''
 
+-- The two records of the log against each other, then against what the node has seen.
 local function contradicted()
   if epoch == '' or tonumber(known[2]) ~= last then return true end
   if seen_epoch == '' then return false end
@@ -98,6 +102,7 @@ end
 -- What was written stays, so this may not fail: where it is refused, the probe below tells.
 local function announce() return redis.pcall(publish, channel, epoch .. ' ' .. text(last)) end
 
+-- Before anything is appended or read, in the same step: no answer is of a life that is known to be over.
 local raised = 0
 if contradicted() then
   if known[1] or last > 0 or seen_epoch ~= '' then raised = 1 end
@@ -141,6 +146,7 @@ for place = 4, #KEYS do
   if not kept then break end
 end
 
+-- In a cluster a script may use no key that was not named, so those of the idempotency keys came along.
 local stem, tail = text(time) .. ' ', ' ' .. nonce
 local answers, place, key, before_this = {}, 11, 4, last
 while place <= #ARGV do
@@ -148,6 +154,7 @@ while place <= #ARGV do
   place = place + 2
   if once ~= '' then
     name, label, key, place = KEYS[key], ARGV[place], key + 1, place + 1
+    -- What others wrote there counts as nothing: an append fails for no foreign key.
     local kept = redis.pcall('GET', name)
     local read, was = pcall(cmsgpack.unpack, kept)
     if read and type(was) == 'table' and bounded(tonumber(was[2])) and type(was[3]) == 'string' then
@@ -179,6 +186,7 @@ local function gone(offset)
   return time_of(entry) < time - age
     or (kept < last and (last - kept >= messages or total - before(entry) > size))
 end
+-- First in growing strides, then by halves: mostly few entries go, and those are found in few steps.
 local keep, limit = first, math.min(last + 1, first + step)
 if keep < limit and gone(keep) then
   local low, high, stride = keep, keep + 1, 1
@@ -208,6 +216,7 @@ if nothing(begin) then return reply end
 if opening then begin = leading(opening[1]) end
 local stop, before_all = math.min(last, begin + messages - 1), opening and before(opening) or 0
 -- Whether all up to offset, without its own bytes, are within the size.
+-- The first one fits whatever its size: a reader that got nothing would never get past it.
 local function fits(offset)
   local entry = made(offset)
   return not entry or before(entry) - before_all < size

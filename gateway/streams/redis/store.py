@@ -111,12 +111,14 @@ class RedisStore:
 
     async def stop(self) -> None:
         """End, once what was accepted is answered or its time is up."""
+        # From here on nothing is accepted, so that what there is can come to an end.
         running, self._running = self._running, None
         if running is None:
             return
         await wait_until(lambda: all(queue.idle for queue in self._queues.values()), self._limits.timeout)
         running.cancel()
         await asyncio.wait([running])
+        # Connections have ended and told the batches in flight; these are what never got to one.
         for queue in self._queues.values():
             queue.discard("the node ends")
         self._routes.close()
@@ -143,6 +145,7 @@ class RedisStore:
             left = until - loop.time()
             if left <= 0:
                 break
+            # Asked anew each time: an announcement that can't be heard just now may be a while later.
             seconds = left if log.announced() else min(left, _POLL_SECONDS)
             await log.signal.wait(notified, seconds)
             page, notified = await self._page(log, after, messages, size)
