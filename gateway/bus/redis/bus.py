@@ -27,7 +27,7 @@ from gateway.bus.redis.publishing import PublishLink
 from gateway.core.timing.backoff import Backoff
 from gateway.errors import BusUnavailable
 from gateway.redis.keeping import keep_all
-from gateway.redis.lifetime import tell_failure, wait_until
+from gateway.redis.lifetime import log_failure, wait_until
 from gateway.redis.locating import keep_located
 from gateway.redis.servers import Address, channel_prefix, servers_of
 from gateway.supervision import Supervision
@@ -128,7 +128,7 @@ class RedisBus:
         self._lost = lost
         self._running = asyncio.create_task(self._run(), name="bus")
         # Nobody awaits it before the stop, so its failure would be told when it is collected, if ever.
-        self._running.add_done_callback(partial(tell_failure, _log, "the bus"))
+        self._running.add_done_callback(partial(log_failure, _log, "the bus"))
         await wait_until(lambda: self.available, self._limits.timeout)
 
     async def stop(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-_TELL_SECONDS = 60.0
+_LOG_SECONDS = 60.0
 """A refusal that lasts is told again this often."""
 
 _log = logging.getLogger("gateway.streams")
@@ -19,12 +19,12 @@ class StoreRefusals:
         count: calls that were.
     """
 
-    __slots__ = ("_told", "_what", "count", "lasting")
+    __slots__ = ("_logged_at", "_what", "count", "lasting")
 
     def __init__(self, what: str) -> None:
         """Count refusals of ``what``: "reading stream 's'", for instance."""
         self._what = what
-        self._told = 0.0
+        self._logged_at = 0.0
         self.lasting = False
         self.count = 0
 
@@ -33,8 +33,8 @@ class StoreRefusals:
         # Every refusal is counted, few are told: a full Redis refuses thousands of them in a second.
         self.count += 1
         now = asyncio.get_running_loop().time()
-        if not self.lasting or now - self._told >= _TELL_SECONDS:
-            self._told = now
+        if not self.lasting or now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
             _log.warning("Redis refuses %s: %s", self._what, reason)
         self.lasting = True
 

@@ -135,10 +135,10 @@ class LogRoutes:
         try:
             async with answer_within(self._limits.timeout):
                 await wire.send([("INFO", "memory")])
-                told = bytes(await wire.receive())
+                info = bytes(await wire.receive())
         except CommandRefused:
             return  # this login may not ask
-        fields = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
+        fields = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line)
         policy = self._policies[address] = fields.get(b"maxmemory_policy", b"").decode()
         if policy.startswith("allkeys-"):
             _log.warning(

@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamUnavailable
-from gateway.redis.lifetime import tell_failure, wait_until
+from gateway.redis.lifetime import log_failure, wait_until
 from gateway.redis.servers import servers_of
 from gateway.streams.base import StoreStatistics
 from gateway.streams.limits import RedisStoreLimits
@@ -106,7 +106,7 @@ class RedisStore:
     async def start(self) -> None:
         """Begin; returns when Redis is there, or without it after the time limit of an answer."""
         self._running = asyncio.create_task(self._run(), name="store")
-        self._running.add_done_callback(partial(tell_failure, _log, "the store of streams"))
+        self._running.add_done_callback(partial(log_failure, _log, "the store of streams"))
         await wait_until(lambda: self.available, self._limits.timeout)
 
     async def stop(self) -> None:
