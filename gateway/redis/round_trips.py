@@ -7,32 +7,41 @@ That is what makes batches, without a delay of their own: the slower the server,
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from gateway.errors import RedisUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
 
     from gateway.redis.wire import Wire
 
 
-@asynccontextmanager
-async def answer_within(seconds: float) -> AsyncIterator[None]:
-    """Bound what waits for replies.
+class AnswerTimeout:
+    """Bounds what waits for replies; raises ``RedisUnavailable`` when its time is up.
 
     Replies carry no number: once one was not waited for, the next would be taken for it. So a time limit
     costs the connection, which is why it is told as one that is lost.
-
-    Raises:
-        RedisUnavailable: the time is up.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise RedisUnavailable("Redis does not answer") from None
+
+    # A class and no generator: entered once per round trip, it costs a third of what that would add.
+    __slots__ = ("_timeout",)
+
+    def __init__(self, seconds: float) -> None:
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            raise RedisUnavailable("Redis does not answer") from None
 
 
 async def serve_round_trips(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import BusUnavailable
 from gateway.redis.channels import ChannelSubscription, PushConnection, SubscriptionState
 from gateway.redis.keeping import keep_connected
-from gateway.redis.round_trips import answer_within
+from gateway.redis.round_trips import AnswerTimeout
 from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, CommandRefused
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class PartitionListener:
             return
         await wire.send([("SUBSCRIBE", self._beat_channel)])
         try:
-            async with answer_within(self._silence_seconds):
+            async with AnswerTimeout(self._silence_seconds):
                 await wire.receive()
         except CommandRefused as exc:
             raise BusUnavailable(f"Redis refuses to be listened to: {exc}") from exc

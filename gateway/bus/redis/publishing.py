@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import BusUnavailable
 from gateway.redis.batch_state import BatchState
 from gateway.redis.keeping import keep_connected
-from gateway.redis.round_trips import answer_within, serve_round_trips
+from gateway.redis.round_trips import AnswerTimeout, serve_round_trips
 from gateway.redis.wire import CommandRefused, Moved
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class PublishLink:
             self._unmarked.difference_update(queues)
             marks = [(queue, self._budget.mark(queue, self._address)) for queue in queues]
             commands: list[Command] = [(self._verb, queue.channel, mark) for queue, mark in marks if mark]
-            async with answer_within(self._budget.timeout):
+            async with AnswerTimeout(self._budget.timeout):
                 if commands:
                     await wire.send(commands)
                 for queue, mark in marks:
@@ -202,7 +202,7 @@ class PublishLink:
         if beat:
             commands.append(self._beat)
         try:
-            async with answer_within(self._budget.timeout):
+            async with AnswerTimeout(self._budget.timeout):
                 await wire.send(commands)
                 for queue, batch in batches:
                     await self._resolve(wire, queue, batch)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_connected
-from gateway.redis.round_trips import answer_within, serve_round_trips
+from gateway.redis.round_trips import AnswerTimeout, serve_round_trips
 from gateway.redis.wire import CommandRefused
 from gateway.supervision import Supervision
 
@@ -188,7 +188,7 @@ class CallLink:
         if calls:
             await self._exchange(wire, calls)
         elif beat:
-            async with answer_within(self._timeout):
+            async with AnswerTimeout(self._timeout):
                 await wire.call("PING")
         # Replies to calls show as well as any heartbeat that the server is there.
         return bool(calls) or beat
@@ -214,7 +214,7 @@ class CallLink:
         left = deque(calls)
         moved = False
         try:
-            async with answer_within(self._timeout):
+            async with AnswerTimeout(self._timeout):
                 await wire.send([("EVALSHA", each.script.digest, *each.arguments()) for each in calls])
                 replies = [await _reply(wire) for _ in calls]
                 replies = [await self._known(wire, *pair) for pair in zip(calls, replies, strict=True)]

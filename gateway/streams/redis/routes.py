@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.core.timing.backoff import Backoff
 from gateway.redis.keeping import keep_all
 from gateway.redis.locating import keep_located
-from gateway.redis.round_trips import answer_within
+from gateway.redis.round_trips import AnswerTimeout
 from gateway.redis.wire import CommandRefused
 from gateway.streams.redis.link import CallLink
 from gateway.streams.redis.listening import AppendListener
@@ -133,7 +133,7 @@ class LogRoutes:
     async def _check_policy(self, address: Address, wire: Wire) -> None:
         """Warn of a Redis that may throw streams away when its memory is full."""
         try:
-            async with answer_within(self._limits.timeout):
+            async with AnswerTimeout(self._limits.timeout):
                 await wire.send([("INFO", "memory")])
                 info = bytes(await wire.receive())
         except CommandRefused:

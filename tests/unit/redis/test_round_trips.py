@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.errors import RedisUnavailable
-from gateway.redis.round_trips import answer_within, serve_round_trips
+from gateway.redis.round_trips import AnswerTimeout, serve_round_trips
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -122,9 +122,9 @@ def test_a_loss_is_noticed_while_nothing_is_sent_and_takes_nothing_along() -> No
 def test_no_reply_in_time() -> None:
     async def scenario() -> None:
         with pytest.raises(RedisUnavailable, match="does not answer"):
-            async with answer_within(2):
+            async with AnswerTimeout(2):
                 await asyncio.sleep(3)
-        async with answer_within(2):
+        async with AnswerTimeout(2):
             await asyncio.sleep(1)
 
     run(scenario())
