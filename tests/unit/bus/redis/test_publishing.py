@@ -1,4 +1,4 @@
-"""A node that comes to another server says there how far its numbers have come, before anything else."""
+"""What a server is told and takes; at another one a node says first how far its numbers have come."""
 
 from __future__ import annotations
 
@@ -164,3 +164,29 @@ async def test_what_was_not_confirmed_is_told_apart() -> None:
         server.breaks = False
         await until(lambda: len(server.taken) > 2)
         assert server.taken[1:] == [(b"c0", (1, 1)), (b"c0", Mark("n", 2, 2, 1, moved=False))]
+
+
+async def test_what_waits_fails_when_the_node_ends() -> None:
+    server = Server()
+    async with links(server) as (budget, (link,)):
+        link.adopt(budget.queues[0])
+        await publish(budget)
+        server.answers.clear()
+        done = publish(budget)
+        link.stop()
+        with pytest.raises(BusUnavailable, match="the node ends"):
+            await done
+        assert not link.accepting
+
+
+async def test_a_batch_that_no_server_has_is_failed_in_time() -> None:
+    server = Server()
+    async with links(server) as (budget, (link,)):
+        link.adopt(budget.queues[0])
+        await publish(budget)
+        server.refuses = True
+        budget.timeout = 0.05
+        with pytest.raises(BusUnavailable, match="no server of the cluster has it"):
+            await publish(budget)
+        assert budget.queues[0].returned is None
+        assert budget.bytes == 0
