@@ -44,9 +44,11 @@ async def keep_connected(
         try:
             await connected()
         except* Unavailable as group:
+            # A connection that lived for a while ends a row of failures: the next one is the first again.
             failures = backoff.failures(failures, lived_seconds=loop.time() - began)
             if failures == 1:
                 log.warning("%s is interrupted: %s", what, group.exceptions[0])
+        # Also after the first failure: with a failover the server that is tried again may be the wrong one.
         relocate()
         await wait(backoff.wait(failures))
 

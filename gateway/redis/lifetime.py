@@ -24,7 +24,7 @@ async def wait_until(condition: Callable[[], bool], seconds: float) -> None:
                 await asyncio.sleep(_LOOK_SECONDS)
 
 
-def tell_failure(log: logging.Logger, what: str, running: asyncio.Task[None]) -> None:
+def log_failure(log: logging.Logger, what: str, running: asyncio.Task[None]) -> None:
     """Log as an error, with its traceback, that a task which should run for ever has failed.
 
     Args:

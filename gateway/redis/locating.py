@@ -51,11 +51,11 @@ async def keep_located(
             try:
                 located = await servers.locate(keys)
             except RedisUnavailable as exc:
-                outage.tell(f"Redis can't be found: {exc}")
+                outage.note(f"Redis can't be found: {exc}")
             else:
                 arrange(located, tasks)
                 homeless = len(keys) - sum(map(len, located.values()))
-                outage.tell(
+                outage.note(
                     f"no Redis server has {homeless} of {len(keys)} keys or channels" if homeless else None
                 )
             # At most ten times a second, however many connections fail.
@@ -77,7 +77,7 @@ class _Outage:
         self._log = log
         self._lasts = False
 
-    def tell(self, problem: str | None) -> None:
+    def note(self, problem: str | None) -> None:
         """Take note of the present state; None: nothing is missing."""
         if problem is not None and not self._lasts:
             self._log.warning("%s", problem)

@@ -26,12 +26,12 @@ PROMOTED: Final = b"+promoted-slave"
 _PING_SECONDS = 5.0
 
 
-async def hear(
+async def listen_to_sentinel(
     connect: Callable[[], Awaitable[Wire]],
     master: str,
     *,
     begun: Callable[[], None],
-    told: Callable[[], None],
+    switched: Callable[[], None],
 ) -> None:
     """Listen to one sentinel until the connection is lost.
 
@@ -39,7 +39,7 @@ async def hear(
         connect: opens the connection.
         master: the name of the master that matters.
         begun: called once it is listened to: what was told before may have been missed.
-        told: called when another server has become the master.
+        switched: called when another server has become the master.
 
     Raises:
         RedisUnavailable: the sentinel is away, or doesn't let this login listen.
@@ -62,7 +62,7 @@ async def hear(
             if reply[:2] == [b"subscribe", SWITCHED]:
                 begun()
             elif concerns(reply, master):
-                told()
+                switched()
     except CommandRefused as exc:
         raise RedisUnavailable(f"Redis: a sentinel refuses to be listened to: {exc}") from exc
     finally:

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from gateway.core.timing.backoff import Backoff
 from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_connected
-from gateway.redis.sentinel_news import hear
+from gateway.redis.sentinel_news import listen_to_sentinel
 from gateway.redis.wire import dial
 
 if TYPE_CHECKING:
@@ -162,13 +162,19 @@ class SentinelServers:
                 tasks.create_task(self._listen(sentinel, changed))
 
     async def _listen(self, sentinel: Address, changed: Callable[[], None]) -> None:
-        def told() -> None:
+        def switched() -> None:
             # Others may hear of it later.
             self._prefer(sentinel)
             changed()
 
         await keep_connected(
-            partial(hear, partial(self._dial, sentinel), self._master, begun=changed, told=told),
+            partial(
+                listen_to_sentinel,
+                partial(self._dial, sentinel),
+                self._master,
+                begun=changed,
+                switched=switched,
+            ),
             _BACKOFF,
             relocate=lambda: None,
             log=_log,

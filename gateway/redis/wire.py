@@ -52,7 +52,7 @@ class Wire:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._told: Callable[[], None] = _nobody
+        self._on_lost: Callable[[], None] = _nobody
         self._end: str | None = None
 
     def watch(self) -> None:
@@ -62,9 +62,9 @@ class Wire:
         inner = writer.transport.get_protocol()
         writer.transport.set_protocol(_WatchedProtocol(cast("asyncio.Protocol", inner), self._ended))
 
-    def when_lost(self, told: Callable[[], None]) -> None:
-        """Call ``told`` once the connection is lost: ``check`` then says so, whatever has yet to be read."""
-        self._told = told
+    def when_lost(self, notify: Callable[[], None]) -> None:
+        """Call ``notify`` once the connection is lost; ``check`` says so then, whatever is yet to be read."""
+        self._on_lost = notify
 
     def check(self) -> None:
         """Raise ``RedisUnavailable`` if the connection is known to be lost."""
@@ -92,7 +92,7 @@ class Wire:
         """The next reply or push, however long it takes; one task at a time.
 
         Raises:
-            Refused: the reply is an error.
+            CommandRefused: the reply is an error.
             RedisUnavailable: the connection is lost.
         """
         try:
@@ -120,7 +120,8 @@ class Wire:
 
     async def close(self) -> None:
         """Let go of the connection at once."""
-        self._told = _nobody
+        # Whoever closes knows it; and the work that would be woken up is another connection's by then.
+        self._on_lost = _nobody
         writer = self._connection._writer  # noqa: SLF001 - closing would wait for what a frozen server won't read
         if writer is not None:
             writer.transport.abort()
@@ -128,7 +129,7 @@ class Wire:
 
     def _ended(self, error: Exception | None) -> None:
         self._end = str(error) if error else _CLOSED
-        self._told()
+        self._on_lost()
 
 
 class _WatchedProtocol(asyncio.Protocol):

@@ -41,12 +41,14 @@ class LocalLog:
         """Take what has been kept behind the last offset, and wake the readers that wait for it."""
         for publication, size in zip(publications, sizes, strict=True):
             self.recent.push(publication, size)
+        # Once for all of them: a reader gets what was stored together in one page.
         self._wake()
 
     def trim(self, first: int) -> None:
         """Note that ``first`` is the oldest offset from now on."""
         if first > self.first:
             self.first = first
+            # The newest publications may begin far behind the log's first, and lose nothing then.
             self.recent.drop(max(0, first - self.recent.first))
 
     def restart(self, bounds: Bounds) -> None:
@@ -54,11 +56,13 @@ class LocalLog:
         if bounds != self.bounds:
             self.epoch = bounds.epoch
             self.first = bounds.first
+            # What was at hand is of another life, in which these offsets may have meant something else.
             self.recent = Recent(bounds.last)
             self._wake()
 
     def begin_epoch(self, epoch: str) -> None:
         """Go on as another life of the log, behind its own end."""
+        # What is at hand stays: the log still holds it, it is only known to have had more.
         self.epoch = epoch
         self._wake()
 
@@ -69,6 +73,7 @@ class LocalLog:
 
     def page(self, after: int, messages: int, size: int) -> Page | None:
         """What is behind ``after``; None where it is kept but not at hand."""
+        # The bounds say whether it is at the end or beyond it; either way there is nothing to look for.
         if after >= self.recent.last:
             return Page(self.bounds, ())
         found = self.recent.after(max(after, self.first - 1), messages, size)
@@ -84,7 +89,11 @@ class LocalLog:
         # Beyond the end nothing is worth waiting for: what the reader had seen is lost.
         if page.publications or wait <= 0 or after != page.bounds.last:
             return page
+        # The page at a log's end is made without awaiting anything, so no append falls between it and the
+        # wait.
         await self._changed(wait)
+        # Looked at once: woken for another reason than an append, an empty page with the new bounds is the
+        # news.
         return await self._take(read)
 
     async def _take(self, read: Callable[[], Page | Awaitable[Page]]) -> Page:
@@ -105,6 +114,8 @@ class LocalLog:
             self._readers.discard(reader)
 
     def _wake(self) -> None:
+        # A future for each reader, not one event for all: an event would have to be cleared, and whoever
+        # comes between setting and clearing would not wait.
         for reader in self._readers:
             if not reader.done():
                 reader.set_result(None)

@@ -157,9 +157,9 @@ FOR_EVER = {
     "app.node": {"self._supervision.keep", "self._supervision.until_done"},
     # Its tasks run within a life of one that is supervised, which fails with them.
     "bus.redis.bus": {"self._run()", "running"},
-    "bus.redis.listening": {"self._read(wire)", "self._ask(wire)"},
     "engine.runtime.background": {"self._run(function, *arguments)"},
     "engine.cluster.node": {"self._repair.run", "self._answer_questions", "self._live.run"},
+    "redis.channels": {"self._read()", "self._write()"},
     "redis.keeping": {"supervision.keep(name, each)"},
     "redis.locating": {"supervision.until_done('sentinels', watch)"},
     "redis.servers": {"self._listen(sentinel, changed)"},
@@ -171,7 +171,6 @@ FOR_EVER = {
         "self._supervision.keep('store_looking', self._keep_looking)",
         "self._look_at(name)",
     },
-    "streams.redis.listening": {"self._read(wire)", "self._ask(wire)"},
     "streams.redis.routes": {"running"},
     "streams.sqlite.store": {"self._supervision.keep('store_upkeep', self._keep_up)"},
 }

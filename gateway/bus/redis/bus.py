@@ -27,7 +27,7 @@ from gateway.bus.redis.publishing import PublishLink
 from gateway.core.timing.backoff import Backoff
 from gateway.errors import BusUnavailable
 from gateway.redis.keeping import keep_all
-from gateway.redis.lifetime import tell_failure, wait_until
+from gateway.redis.lifetime import log_failure, wait_until
 from gateway.redis.locating import keep_located
 from gateway.redis.servers import Address, channel_prefix, servers_of
 from gateway.supervision import Supervision
@@ -95,11 +95,15 @@ class RedisBus:
         self._beat_channel = f"{begin}beat:{node}".encode()
         self._backoff = Backoff(first_seconds=0.05, limit_seconds=limits.backoff, random=random.random)
         self._partitions = [Partition(number, channel) for number, channel in enumerate(self._channels)]
-        self._outgoing = PublishBudget(
+        self._budget = PublishBudget(
             node, self._channels, encoder, limit_bytes=limits.publish_bytes, timeout=limits.timeout
         )
         self._inbox = Inbox(
-            len(self._channels), encoder, limit_bytes=limits.receive_bytes, deliver=_nowhere, lost=self._tell
+            len(self._channels),
+            encoder,
+            limit_bytes=limits.receive_bytes,
+            deliver=_nowhere,
+            lost=self._note_lost,
         )
         self._links: dict[Address, tuple[PublishLink, PartitionListener, asyncio.Task[None]]] = {}
         self._interests: dict[str, range] = {}
@@ -112,7 +116,7 @@ class RedisBus:
     @property
     def available(self) -> bool:
         """Every partition has a server that can be published to, refuses nothing and is listened to."""
-        located = bool(self._links) and all(lane.link is not None for lane in self._outgoing.lanes)
+        located = bool(self._links) and all(queue.link is not None for queue in self._budget.queues)
         return located and all(
             publishing.up and listening.up and not publishing.refusing
             for publishing, listening, _ in self._links.values()
@@ -123,7 +127,8 @@ class RedisBus:
         self._inbox.deliver = deliver
         self._lost = lost
         self._running = asyncio.create_task(self._run(), name="bus")
-        self._running.add_done_callback(partial(tell_failure, _log, "the bus"))
+        # Nobody awaits it before the stop, so its failure would be told when it is collected, if ever.
+        self._running.add_done_callback(partial(log_failure, _log, "the bus"))
         await wait_until(lambda: self.available, self._limits.timeout)
 
     async def stop(self) -> None:
@@ -136,7 +141,7 @@ class RedisBus:
         self._links.clear()
         for partition in self._partitions:
             if partition.waiter is not None:
-                partition.give_up(partition.waiter)
+                partition.fail_waiter(partition.waiter)
         self._inbox.close()
 
     def publish(self, publication: Publication) -> asyncio.Future[None]:
@@ -148,20 +153,21 @@ class RedisBus:
             if len(self._levels) >= _CACHED_LEVELS:
                 self._levels.clear()
             number = self._levels[level] = partition_of(topic, self._live)
-        return self._outgoing.publish(publication, number)
+        return self._budget.publish(publication, number)
 
     def subscribe(self, topic_filter: str) -> asyncio.Future[None] | None:
         """Listen to the partitions of ``topic_filter``; done when Redis has confirmed all of them."""
         if self._running is None or self._running.done():
             raise BusUnavailable("the gateway is not running")
         numbers = partitions_of(topic_filter, self._live)
+        # A filter counts once, however often it is asked for.
         self.unsubscribe(topic_filter)
         self._interests[topic_filter] = numbers
         waiters = []
         for number in numbers:
             partition = self._partitions[number]
             partition.interests += 1
-            if not partition.heard:
+            if not partition.subscribed:
                 waiters.append(self._waiter(partition))
         if not waiters:
             return None
@@ -172,9 +178,11 @@ class RedisBus:
 
         A server that takes no publications is taken for frozen, before listening to it finds out.
         """
-        lanes = self._outgoing.lanes
+        queues = self._budget.queues
         return all(
-            self._partitions[number].heard and (link := lanes[number].link) is not None and link.accepting
+            self._partitions[number].subscribed
+            and (link := queues[number].link) is not None
+            and link.accepting
             for number in partitions_of(topic_filter, self._live)
         )
 
@@ -184,28 +192,29 @@ class RedisBus:
         for number in self._interests.pop(topic_filter, ()):
             partition = self._partitions[number]
             partition.interests -= 1
+            # Not at once: a client that comes again finds it subscribed, and Redis isn't asked in between.
             if not partition.interests:
                 partition.idle_since = now
                 partition.missed = False
 
     def statistics(self) -> BusStatistics:
         """A snapshot for metrics, health and tests."""
-        outgoing, inbox = self._outgoing, self._inbox
+        budget, inbox = self._budget, self._inbox
         links = [link for pair in self._links.values() for link in pair[:2]]
         return BusStatistics(
             connected=self.available,
-            publications_out=outgoing.publications,
-            batches_out=outgoing.payloads,
+            publications_out=budget.publications,
+            batches_out=budget.payloads,
             publications_in=inbox.publications,
             batches_in=inbox.payloads,
-            failed=outgoing.failed,
+            failed=budget.failed,
             lost=inbox.lost,
             foreign=inbox.foreign,
             breaks=self._breaks,
             reconnects=self._reconnects + sum(max(0, link.connections - 1) for link in links),
-            waiting_bytes=outgoing.bytes,
+            waiting_bytes=budget.bytes,
             unread_bytes=inbox.bytes,
-            partitions=sum(partition.heard for partition in self._partitions[: self._live]),
+            partitions=sum(partition.subscribed for partition in self._partitions[: self._live]),
         )
 
     # Interests
@@ -215,7 +224,7 @@ class RedisBus:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
             partition.waiter = waiter
-            timer = loop.call_later(self._limits.timeout, partition.give_up, waiter)
+            timer = loop.call_later(self._limits.timeout, partition.fail_waiter, waiter)
             waiter.add_done_callback(lambda _: timer.cancel())
             if partition.link is not None:
                 partition.link.want()
@@ -227,13 +236,14 @@ class RedisBus:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         left = len(waiters)
 
-        def settle(waiter: asyncio.Future[None]) -> None:
+        def complete(waiter: asyncio.Future[None]) -> None:
             nonlocal left
             left -= 1
             error = None if waiter.cancelled() else waiter.exception()
             if answer.done():
                 return
             if error is not None:
+                # Unless it was subscribed to anew meanwhile: that interest is not this call's to take back.
                 if self._interests.get(topic_filter) is numbers:
                     self.unsubscribe(topic_filter)
                 answer.set_exception(BusUnavailable(str(error)))
@@ -242,7 +252,7 @@ class RedisBus:
                 answer.set_result(None)
 
         for waiter in waiters:
-            waiter.add_done_callback(settle)
+            waiter.add_done_callback(complete)
         return answer
 
     # Losses
@@ -251,7 +261,7 @@ class RedisBus:
         self._breaks += 1
         self._inbox.miss(frozenset(partition.number for partition in partitions), None)
 
-    def _tell(self, numbers: frozenset[int], dropped: int | None) -> None:
+    def _note_lost(self, numbers: frozenset[int], dropped: int | None) -> None:
         count = self._live
         if self._lost is not None:
             self._lost(
@@ -277,16 +287,18 @@ class RedisBus:
                 self._links[address] = self._open(address, tasks)
             publishing, listening, _ = self._links[address]
             for number in numbers:
-                publishing.adopt(self._outgoing.lanes[number])
+                publishing.adopt(self._budget.queues[number])
                 listening.adopt(self._partitions[number])
+        # The new links first: a partition changes from one to the other without being nobody's in between.
         for address in self._links.keys() - located.keys():
             publishing, listening, task = self._links.pop(address)
             for partition in list(listening.partitions):
                 listening.release(partition)
-            for lane in self._outgoing.lanes:
-                if lane.link is publishing:
-                    self._outgoing.give_up(lane, "no server of the cluster has it")
-                    lane.link = None
+            for queue in self._budget.queues:
+                if queue.link is publishing:
+                    self._budget.discard(queue, "no server of the cluster has it")
+                    queue.link = None
+            # Counters never go back, though what they were counted by goes.
             self._reconnects += publishing.connections + listening.connections
             task.cancel()
 
@@ -294,16 +306,16 @@ class RedisBus:
         self, address: Address, tasks: asyncio.TaskGroup
     ) -> tuple[PublishLink, PartitionListener, asyncio.Task[None]]:
         limits = self._limits
-        publish_pause, listen_pause = InterruptibleSleep(), InterruptibleSleep()
+        publish_sleep, listen_sleep = InterruptibleSleep(), InterruptibleSleep()
         publishing = PublishLink(
             self._servers,
             address,
-            self._outgoing,
+            self._budget,
             beat_channel=self._beat_channel,
             beat_seconds=limits.beat,
             backoff=self._backoff,
-            pause=publish_pause,
-            other=listen_pause,
+            sleep=publish_sleep,
+            neighbour=listen_sleep,
             relocate=self._relocating.set,
         )
         listening = PartitionListener(
@@ -315,8 +327,8 @@ class RedisBus:
             beat_seconds=limits.beat,
             silence_seconds=limits.silence,
             backoff=self._backoff,
-            pause=listen_pause,
-            other=publish_pause,
+            sleep=listen_sleep,
+            neighbour=publish_sleep,
             relocate=self._relocating.set,
             missed=self._missed,
         )

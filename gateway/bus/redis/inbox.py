@@ -39,7 +39,7 @@ _REASON_CHARACTERS = 200
 _log = logging.getLogger("gateway.bus")
 
 
-class _Hole:
+class _Loss:
     __slots__ = ("dropped", "partitions")
 
     def __init__(self, partitions: frozenset[int], dropped: int | None) -> None:
@@ -75,10 +75,10 @@ class Inbox:
         self.deliver = deliver
         self._lost = lost
         self._sequences = [Sequences() for _ in range(partitions)]
-        self._waiting: deque[tuple[int, bytes] | _Hole] = deque()
-        # The holes since the last payload, by partition: a flood that doesn't fit must not fill the memory
-        # with its holes.
-        self._holes: dict[frozenset[int], _Hole] = {}
+        self._waiting: deque[tuple[int, bytes] | _Loss] = deque()
+        # The losses since the last payload, by partition: a flood that doesn't fit must not fill the memory
+        # with its losses.
+        self._losses: dict[frozenset[int], _Loss] = {}
         self._warned = -math.inf
         self._refused = 0
         self._handle: asyncio.Handle | None = None
@@ -86,6 +86,7 @@ class Inbox:
 
     def put(self, partition: int, payload: bytes) -> None:
         """Take a payload; one that doesn't fit is counted as lost."""
+        # Only heads are read here: what is behind has to be numbered and bounded even while the fan-out lags.
         self.payloads += 1
         if payload[:1] == MARK:
             self._take_mark(partition, payload)
@@ -98,6 +99,8 @@ class Inbox:
         if head.partitions != self._partitions:
             own = CONTROL_PARTITIONS
             self._warn_of(f"it has {head.partitions - own} partitions, this node {self._partitions - own}")
+        # Before the bound: what doesn't fit was heard, and the next payload's number must not tell it once
+        # more.
         missing = self._sequences[partition].observe(head.node, head.first, head.count)
         if missing:
             self.miss(frozenset((partition,)), missing)
@@ -106,7 +109,8 @@ class Inbox:
             return
         self.bytes += len(payload)
         self._waiting.append((partition, payload))
-        self._holes.clear()
+        # A loss from here on stands behind this payload, so it is another one.
+        self._losses.clear()
         self._wake()
 
     def interrupt(self, partition: int) -> None:
@@ -120,7 +124,7 @@ class Inbox:
     def close(self) -> None:
         """Fan nothing out any more."""
         self._waiting.clear()
-        self._holes.clear()
+        self._losses.clear()
         self.bytes = 0
         if self._handle is not None:
             self._handle.cancel()
@@ -128,15 +132,16 @@ class Inbox:
 
     def miss(self, partitions: frozenset[int], dropped: int | None) -> None:
         """Something of ``partitions`` did not come; it is told after what is here already."""
+        # In the queue, not at once: subscribers are told of a loss between what came before and after it.
         if dropped is not None and dropped > _MOST_COUNTED:
             dropped = None
         self.lost += dropped or 0
-        hole = self._holes.get(partitions)
-        if hole is None:
-            hole = self._holes[partitions] = _Hole(partitions, dropped)
-            self._waiting.append(hole)
-        elif hole.dropped is not None:
-            hole.dropped = None if dropped is None else hole.dropped + dropped
+        loss = self._losses.get(partitions)
+        if loss is None:
+            loss = self._losses[partitions] = _Loss(partitions, dropped)
+            self._waiting.append(loss)
+        elif loss.dropped is not None:
+            loss.dropped = None if dropped is None else loss.dropped + dropped
         self._wake()
 
     def _take_mark(self, partition: int, payload: bytes) -> None:
@@ -176,26 +181,29 @@ class Inbox:
 
     def _wake(self) -> None:
         if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_soon(self._hand_on)
+            self._handle = asyncio.get_running_loop().call_soon(self._deliver)
 
-    def _hand_on(self) -> None:
+    def _deliver(self) -> None:
         self._handle = None
+        # In turns: a burst from the other nodes must not keep this node's sockets from being served.
         until = perf_counter() + _TURN_SECONDS
         waiting = self._waiting
         try:
             while waiting and perf_counter() < until:
-                self._hand_on_one(waiting.popleft())
+                self._deliver_entry(waiting.popleft())
         finally:
+            # Also where one failed: the others' publications don't depend on it.
             if waiting:
                 self._wake()
 
-    def _hand_on_one(self, entry: tuple[int, bytes] | _Hole) -> None:
-        if isinstance(entry, _Hole):
-            if self._holes.get(entry.partitions) is entry:
-                del self._holes[entry.partitions]
+    def _deliver_entry(self, entry: tuple[int, bytes] | _Loss) -> None:
+        if isinstance(entry, _Loss):
+            if self._losses.get(entry.partitions) is entry:
+                del self._losses[entry.partitions]
             self._lost(entry.partitions, entry.dropped)
             return
         partition, payload = entry
+        # Before it is read: whatever is wrong with it, it takes no more room.
         self.bytes -= len(payload)
         deliver = self.deliver
         number = self._refused = 0

@@ -1,22 +1,24 @@
 """The way in: one server's connection that listens to partitions, and knows when it did not.
 
-    asked --confirmed--> heard --connection lost, or the server let it go--> missed
-      ^                                                                        |
-      +----------------------- asked again, then told as a loss --------------+
+    wanted --confirmed--> subscribed --connection lost, or ended by the server--> missed
+      ^                                                                             |
+      +--------------- confirmed again, and only then told as a loss ---------------+
 
-One task reads and does nothing else; another one writes what is to be asked, and watches the time.
+A loss is told once everything that is wanted is subscribed again: whoever is told reads on from where it was,
+and what comes after that is heard.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import BusUnavailable
+from gateway.redis.channels import ChannelSubscription, PushConnection, SubscriptionState
 from gateway.redis.keeping import keep_connected
-from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, CommandRefused, Moved
+from gateway.redis.round_trips import AnswerTimeout
+from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, CommandRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,57 +40,47 @@ class Partition:
     """One partition, as far as this node listens to it.
 
     Attributes:
+        subscription: what the server has confirmed of it.
         interests: filters of this node that need it.
         link: the connection to the server that has it; None while that isn't known.
-        asked: the server was asked for it on the present connection.
-        leaving: times that the server was told to let it go, and has not confirmed yet.
-        heard: nothing of it is missed.
-        missed: it was heard, then not, and that has not been told.
+        missed: it was subscribed to, then not, and that has not been told.
         idle_since: when the last interest ended.
+        waiter: done when it is subscribed to; None where nobody waits for that.
     """
 
-    __slots__ = (
-        "asked",
-        "channel",
-        "heard",
-        "idle_since",
-        "interests",
-        "leaving",
-        "link",
-        "missed",
-        "number",
-        "waiter",
-    )
+    __slots__ = ("idle_since", "interests", "link", "missed", "number", "subscription", "waiter")
 
     def __init__(self, number: int, channel: bytes) -> None:
         self.number = number
-        self.channel = channel
+        self.subscription = ChannelSubscription(channel)
         self.link: PartitionListener | None = None
         self.interests = 0
-        self.asked = False
-        self.leaving = 0
-        self.heard = False
         self.missed = False
         self.idle_since = 0.0
         self.waiter: asyncio.Future[None] | None = None
 
+    @property
+    def subscribed(self) -> bool:
+        """Nothing of it is missed."""
+        return self.subscription.subscribed
+
     def confirmed(self) -> None:
-        """It is heard from now on."""
-        self.heard = True
+        """It is subscribed to from now on."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
         self.waiter = None
 
     def interrupted(self) -> None:
-        """It is not heard any more, and has to be asked for again."""
-        self.missed = (self.missed or self.heard) and self.interests > 0
-        self.heard = self.asked = False
-        self.leaving = 0
+        """It is not listened to any more, and has to be asked for again."""
+        # Only where somebody listens is anything missed: an interest that ended can't be told of a loss.
+        self.missed = (self.missed or self.subscribed) and self.interests > 0
+        self.subscription.lost()
 
-    def give_up(self, waiter: asyncio.Future[None]) -> None:
+    def fail_waiter(self, waiter: asyncio.Future[None]) -> None:
         """Whoever waits has waited long enough."""
         if not waiter.done():
             waiter.set_exception(BusUnavailable("Redis does not confirm the subscription"))
+            # Whoever has gone meanwhile asks nobody: that is no record in the log.
             waiter.exception()
         if self.waiter is waiter:
             self.waiter = None
@@ -98,7 +90,7 @@ class PartitionListener:
     """The connection by which one server is listened to.
 
     Attributes:
-        up: it is open, and everything that was wanted when it was opened is heard.
+        up: it is open, and everything that was wanted when it was opened is subscribed to.
         connections: made so far.
         partitions: those that the server has.
     """
@@ -114,30 +106,29 @@ class PartitionListener:
         beat_seconds: float,
         silence_seconds: float,
         backoff: Backoff,
-        pause: InterruptibleSleep,
-        other: InterruptibleSleep,
+        sleep: InterruptibleSleep,
+        neighbour: InterruptibleSleep,
         relocate: Callable[[], None],
         missed: Callable[[Iterable[Partition]], None],
     ) -> None:
-        """Make it; ``missed`` is called, once per interruption, when its partitions are heard again."""
+        """Make it; ``missed`` is called once per interruption, when its partitions are heard again."""
         self._servers = servers
         self._address = address
         self._publishing = publishing
         self._inbox = inbox
+        # In a cluster a channel of the node's own would belong to one server, and say nothing of the others.
         self._beat_channel = None if servers.sharded else beat_channel
+        self._sharded = servers.sharded
         self._beat_seconds = beat_seconds
         self._silence_seconds = silence_seconds
         self._backoff = backoff
-        self._pause = pause
-        self._other = other
+        self._sleep = sleep
+        self._neighbour = neighbour
         self._relocate = relocate
         self._missed = missed
-        self._verb = "SSUBSCRIBE" if servers.sharded else "SUBSCRIBE"
-        self._unverb = "SUNSUBSCRIBE" if servers.sharded else "UNSUBSCRIBE"
         self._wanting = asyncio.Event()
         self._by_channel: dict[bytes, Partition] = {}
-        self._heard_at = 0.0
-        self._beats_heard = 0
+        self._beats_received = 0
         self.partitions: set[Partition] = set()
         self.up = False
         self.connections = 0
@@ -154,13 +145,13 @@ class PartitionListener:
             partition.link.release(partition)
         partition.link = self
         self.partitions.add(partition)
-        self._by_channel[partition.channel] = partition
+        self._by_channel[partition.subscription.channel] = partition
         self.want()
 
     def release(self, partition: Partition) -> None:
         """``partition`` is another server's from now on."""
         self.partitions.discard(partition)
-        self._by_channel.pop(partition.channel, None)
+        self._by_channel.pop(partition.subscription.channel, None)
         self._interrupt(partition)
         partition.link = None
 
@@ -172,20 +163,25 @@ class PartitionListener:
             relocate=self._relocate,
             log=_log,
             what="listening to Redis",
-            wait=self._pause.wait,
+            wait=self._sleep.wait,
         )
 
     async def _connected(self) -> None:
         wire = await self._servers.connect(self._address)
         try:
             await self._begin(wire)
-            self._heard_at = asyncio.get_running_loop().time()
-            self._beats_heard = self._publishing.beats
+            # Only heartbeats published from now on can be expected here.
+            self._beats_received = self._publishing.beats
             self.connections += 1
-            self._other.end()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(wire))
-                tasks.create_task(self._ask(wire))
+            self._neighbour.end()
+            connection = PushConnection(
+                wire,
+                self,
+                changed=self._wanting,
+                beat_seconds=self._beat_seconds,
+                silence_seconds=self._silence_seconds,
+            )
+            await connection.serve()
         finally:
             self.up = False
             await wire.close()
@@ -203,108 +199,69 @@ class PartitionListener:
         """Listen to the heartbeats, where there are any; a login does not show that the node may."""
         if self._beat_channel is None:
             return
-        await wire.send([(self._verb, self._beat_channel)])
+        await wire.send([("SUBSCRIBE", self._beat_channel)])
         try:
-            async with asyncio.timeout(self._silence_seconds):
+            async with AnswerTimeout(self._silence_seconds):
                 await wire.receive()
-        except TimeoutError:
-            raise BusUnavailable("Redis does not answer") from None
         except CommandRefused as exc:
             raise BusUnavailable(f"Redis refuses to be listened to: {exc}") from exc
 
-    # Writing
+    # What the connection asks, and tells
 
-    async def _ask(self, wire: Wire) -> None:
-        loop = asyncio.get_running_loop()
-        ping_due = loop.time() + self._beat_seconds
-        while True:
-            self._wanting.clear()
-            self._complete()
-            commands = self._changes(loop.time())
-            if loop.time() >= ping_due:
-                self._check_silence(loop.time())
-                commands.append(("PING",))
-                ping_due = loop.time() + self._beat_seconds
-            if commands:
-                await wire.send(commands)
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(ping_due):
-                    await self._wanting.wait()
-
-    def _changes(self, now: float) -> list[Command]:
+    def changes(self, now: float) -> list[Command]:
+        """What is to be asked for, and what nobody has needed for a while."""
+        self._complete()
         commands: list[Command] = []
         for partition in self.partitions:
-            if partition.interests and not partition.asked:
-                partition.asked = True
-                commands.append((self._verb, partition.channel))
-            elif partition.heard and not partition.interests and self._idle(partition, now):
-                partition.asked = partition.heard = False
-                partition.leaving += 1
+            subscription = partition.subscription
+            if partition.interests:
+                if subscription.state is SubscriptionState.UNSUBSCRIBED:
+                    commands.append(subscription.subscribe(sharded=self._sharded))
+            elif partition.subscribed and now - partition.idle_since >= LINGER_SECONDS:
+                commands.append(subscription.unsubscribe(sharded=self._sharded))
+                # Before the server confirms it: whatever it loses from here on, nobody is there to miss.
                 self._inbox.forget(partition.number)
-                commands.append((self._unverb, partition.channel))
         return commands
 
-    def _idle(self, partition: Partition, now: float) -> bool:
-        return now - partition.idle_since >= LINGER_SECONDS
-
-    def _check_silence(self, now: float) -> None:
-        if now - self._heard_at > self._silence_seconds:
-            raise BusUnavailable(f"Redis said nothing for {self._silence_seconds:g} s")
+    def check(self) -> None:
+        """Raise ``BusUnavailable`` if this node's own heartbeats don't come back."""
         # What one's own publications reach must be heard here; if it isn't, publishing and listening have
         # ended up on different servers.
-        unheard = self._publishing.beats - self._beats_heard
-        if self._beat_channel is not None and unheard * self._beat_seconds > self._silence_seconds:
+        missing = self._publishing.beats - self._beats_received
+        if self._beat_channel is not None and missing * self._beat_seconds > self._silence_seconds:
             raise BusUnavailable("what is published doesn't arrive")
 
-    # Reading
-
-    async def _read(self, wire: Wire) -> None:
-        loop = asyncio.get_running_loop()
-        receive, put, by_channel = wire.receive, self._inbox.put, self._by_channel
-        while True:
-            try:
-                reply = await receive()
-            except Moved:
-                self._ask_again()
-                continue
-            except CommandRefused as exc:
-                raise BusUnavailable(f"Redis refuses to be listened to: {exc}") from exc
-            self._heard_at = loop.time()
-            if type(reply) is list and reply[0] in MESSAGES:
-                partition = by_channel.get(reply[1])
-                if partition is not None:
-                    put(partition.number, reply[2])
-                elif reply[1] == self._beat_channel:
-                    self._beats_heard = self._publishing.beats
-            else:
-                self._noted(reply)
-
-    def _ask_again(self) -> None:
-        # Which partition was meant isn't said. Those of this server are asked for with the next heartbeat.
-        for partition in self.partitions:
-            partition.asked = partition.heard
-        self._relocate()
-
-    def _noted(self, reply: Reply) -> None:
-        if type(reply) is not list or (partition := self._by_channel.get(reply[1])) is None:
+    def push(self, push: Reply) -> None:
+        """Hand on what was published, and take note of what the server confirms."""
+        kind, channel = push[0], push[1]
+        partition = self._by_channel.get(channel)
+        if kind in MESSAGES:
+            if partition is not None:
+                self._inbox.put(partition.number, push[2])
+            elif channel == self._beat_channel:
+                self._beats_received = self._publishing.beats
+        elif partition is None:
             return  # an answer to PING, or about the channel of the heartbeat
-        if reply[0] in SUBSCRIBED:
-            if partition.asked:
+        elif kind in SUBSCRIBED:
+            if partition.subscription.confirmed():
+                # After an interruption the numbers are kept: what they lack was missed, and is counted so.
                 if not partition.missed:
                     self._inbox.forget(partition.number)
                 partition.confirmed()
                 self._complete()
-        elif reply[0] in UNSUBSCRIBED:
-            if partition.leaving:
-                partition.leaving -= 1
-            else:
-                # The server let it go by itself: the partition is another one's now.
-                self._interrupt(partition)
-                self._relocate()
+        elif kind in UNSUBSCRIBED and partition.subscription.ended():
+            self._interrupt(partition)
+            self._relocate()
+
+    def moved(self) -> None:
+        """Ask with the next heartbeat for all that isn't confirmed: which partition was meant isn't said."""
+        for partition in self.partitions:
+            partition.subscription.moved()
+        self._relocate()
 
     def _complete(self) -> None:
         wanted = [partition for partition in self.partitions if partition.interests]
-        if not all(partition.heard for partition in wanted):
+        if not all(partition.subscribed for partition in wanted):
             return
         if not self.up:
             self.up = True

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import BusUnavailable
+from gateway.redis.batch_state import BatchState
 from gateway.redis.keeping import keep_connected
+from gateway.redis.round_trips import AnswerTimeout, serve_round_trips
 from gateway.redis.wire import CommandRefused, Moved
 
 if TYPE_CHECKING:
@@ -43,31 +45,31 @@ class PublishLink:
         self,
         servers: Servers,
         address: Address,
-        outgoing: PublishBudget,
+        budget: PublishBudget,
         *,
         beat_channel: bytes,
         beat_seconds: float,
         backoff: Backoff,
-        pause: InterruptibleSleep,
-        other: InterruptibleSleep,
+        sleep: InterruptibleSleep,
+        neighbour: InterruptibleSleep,
         relocate: Callable[[], None],
     ) -> None:
-        """Make it; ``pause`` is its wait between attempts, ``other`` that of its listening counterpart."""
+        """Make it; ``sleep`` is its wait between attempts, ``neighbour`` that of the listener."""
         self._servers = servers
         self._address = address
-        self._outgoing = outgoing
+        self._budget = budget
         self._beat: Command = ("PING",) if servers.sharded else ("PUBLISH", beat_channel, b"")
         self._beat_seconds = beat_seconds
         self._verb = "SPUBLISH" if servers.sharded else "PUBLISH"
         self._backoff = backoff
         self._relocate = relocate
-        self._pause = pause
-        self._other = other
+        self._sleep = sleep
+        self._neighbour = neighbour
         self._work = asyncio.Event()
         self._ready: dict[PartitionQueue, None] = {}
         self._unmarked: set[PartitionQueue] = set()
         self._giving_up: asyncio.TimerHandle | None = None
-        self._asked_at: float | None = None
+        self._exchange_began: float | None = None
         self._warned = -math.inf
         self._refused: dict[PartitionQueue, float] = {}
         self.up = False
@@ -81,30 +83,33 @@ class PublishLink:
         now = asyncio.get_running_loop().time()
         return any(now - refused < _REFUSING_SECONDS for refused in self._refused.values())
 
-    def wake(self, lane: PartitionQueue) -> None:
-        """``lane`` has something to send."""
-        self._ready[lane] = None
+    def wake(self, queue: PartitionQueue) -> None:
+        """``queue`` has something to send."""
+        self._ready[queue] = None
         self._work.set()
 
-    def adopt(self, lane: PartitionQueue) -> None:
-        """``lane`` is this server's from now on."""
-        if lane.link is not None and lane.link is not self:
-            lane.link.release(lane)
-        if lane.link is not self:
-            self._unmarked.add(lane)
+    def adopt(self, queue: PartitionQueue) -> None:
+        """``queue`` is this server's from now on."""
+        if queue.link is not None and queue.link is not self:
+            queue.link.release(queue)
+        if queue.link is not self:
+            self._unmarked.add(queue)
             self._work.set()
-        lane.link = self
-        if lane.batches or lane.moved:
-            self.wake(lane)
+        queue.link = self
+        if queue.batches or queue.returned:
+            self.wake(queue)
 
-    def release(self, lane: PartitionQueue) -> None:
-        """``lane`` is another server's from now on."""
-        self._refused.pop(lane, None)
-        self._ready.pop(lane, None)
-        self._unmarked.discard(lane)
+    def release(self, queue: PartitionQueue) -> None:
+        """``queue`` is another server's from now on."""
+        # The batch in flight stays: its reply comes by this connection, and says whether it has to go again.
+        self._refused.pop(queue, None)
+        self._ready.pop(queue, None)
+        self._unmarked.discard(queue)
 
     async def run(self) -> None:
         """Keep the connection for ever."""
+        # From the start: a server that is never reached must not make publishers wait any longer than one
+        # lost.
         self._trouble(asyncio.get_running_loop().time())
         await keep_connected(
             self._connected,
@@ -112,7 +117,7 @@ class PublishLink:
             relocate=self._relocate,
             log=_log,
             what="publishing to Redis",
-            wait=self._pause.wait,
+            wait=self._sleep.wait,
         )
 
     def stop(self) -> None:
@@ -120,7 +125,7 @@ class PublishLink:
         if self._giving_up is not None:
             self._giving_up.cancel()
         self.accepting = False
-        self._fail_lanes("the node ends")
+        self._fail_queues("the node ends")
 
     async def _connected(self) -> None:
         wire = await self._servers.connect(self._address)
@@ -129,34 +134,31 @@ class PublishLink:
             await self._exchange(wire, [], beat=True)
             self.beats += 1
             self._recovered()
-            await self._serve(wire)
+            await serve_round_trips(
+                wire,
+                self._work,
+                waiting=lambda: self._ready,
+                beat_seconds=self._beat_seconds,
+                round_trip=partial(self._round_trip, wire),
+            )
         finally:
             self.up = False
-            self._trouble(self._asked_at or asyncio.get_running_loop().time())
-            self._asked_at = None
+            # Publishers have waited since the last exchange began, not since the end of the connection was
+            # noticed.
+            self._trouble(self._exchange_began or asyncio.get_running_loop().time())
+            self._exchange_began = None
             await wire.close()
 
-    async def _serve(self, wire: Wire) -> None:
-        loop = asyncio.get_running_loop()
-        beat_due = loop.time() + self._beat_seconds
-        wire.when_lost(self._work.set)
-        while True:
-            if not self._ready:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(beat_due):
-                        await self._work.wait()
-            self._work.clear()
-            wire.check()
-            await self._mark(wire)
-            batches = self._take()
-            beat = loop.time() >= beat_due
-            if batches or beat:
-                self._asked_at = loop.time()
-                await self._exchange(wire, batches, beat=beat)
-                self._asked_at = None
-            if beat:
-                self.beats += 1
-                beat_due = loop.time() + self._beat_seconds
+    async def _round_trip(self, wire: Wire, beat: bool) -> bool:
+        await self._mark(wire)
+        batches = self._take()
+        if batches or beat:
+            self._exchange_began = asyncio.get_running_loop().time()
+            await self._exchange(wire, batches, beat=beat)
+            self._exchange_began = None
+        self.beats += beat
+        # Publications are no heartbeat: the other side counts on those to see that it still hears this one.
+        return beat
 
     async def _mark(self, wire: Wire) -> None:
         """Tell how far the numbers have come, ahead of what is published by this server from now on.
@@ -165,19 +167,16 @@ class PublishLink:
         next publication, or where they have not heard this node before.
         """
         # What is on its way by another server may come back, and has its number already.
-        while lanes := [lane for lane in self._unmarked if lane.travelling is None]:
-            self._unmarked.difference_update(lanes)
-            marks = [(lane, self._outgoing.mark(lane, self._address)) for lane in lanes]
-            commands: list[Command] = [(self._verb, lane.channel, mark) for lane, mark in marks if mark]
-            try:
-                async with asyncio.timeout(self._outgoing.timeout):
-                    if commands:
-                        await wire.send(commands)
-                    for lane, mark in marks:
-                        if mark is None or await self._is_taken(wire):
-                            lane.server = self._address
-            except TimeoutError:
-                raise BusUnavailable("Redis does not answer") from None
+        while queues := [queue for queue in self._unmarked if queue.in_flight is None]:
+            self._unmarked.difference_update(queues)
+            marks = [(queue, self._budget.mark(queue, self._address)) for queue in queues]
+            commands: list[Command] = [(self._verb, queue.channel, mark) for queue, mark in marks if mark]
+            async with AnswerTimeout(self._budget.timeout):
+                if commands:
+                    await wire.send(commands)
+                for queue, mark in marks:
+                    if mark is None or await self._is_taken(wire):
+                        queue.server = self._address
 
     async def _is_taken(self, wire: Wire) -> bool:
         try:
@@ -190,50 +189,55 @@ class PublishLink:
     def _take(self) -> list[tuple[PartitionQueue, PartitionBatch]]:
         ready, self._ready = self._ready, {}
         taken = []
-        for lane in ready:
-            batch = self._outgoing.take(lane)
+        for queue in ready:
+            batch = self._budget.take(queue)
             if batch is not None:
-                taken.append((lane, batch))
+                taken.append((queue, batch))
         return taken
 
     async def _exchange(
         self, wire: Wire, batches: list[tuple[PartitionQueue, PartitionBatch]], *, beat: bool
     ) -> None:
-        commands: list[Command] = [(self._verb, lane.channel, batch.payload) for lane, batch in batches]
+        commands: list[Command] = [(self._verb, queue.channel, batch.payload) for queue, batch in batches]
         if beat:
             commands.append(self._beat)
         try:
-            async with asyncio.timeout(self._outgoing.timeout):
+            async with AnswerTimeout(self._budget.timeout):
                 await wire.send(commands)
-                for lane, batch in batches:
-                    await self._settle(wire, lane, batch)
+                for queue, batch in batches:
+                    await self._resolve(wire, queue, batch)
                 if beat:
                     await wire.receive()
-        except TimeoutError:
-            raise BusUnavailable("Redis does not answer") from None
         except CommandRefused as exc:
             raise BusUnavailable(f"Redis refuses a heartbeat: {exc}") from exc
         finally:
-            for lane, batch in batches:
-                if lane.travelling is batch:
-                    self._outgoing.refuse(lane, batch, "Redis did not confirm it; it may have been delivered")
-                if lane.link is not None and (lane.batches or lane.link is not self):
-                    lane.link.wake(lane)
+            # Whatever ended the exchange, also its cancellation: what has no reply by now never gets one.
+            for queue, batch in batches:
+                if queue.in_flight is batch:
+                    self._budget.fail(
+                        queue,
+                        batch,
+                        BatchState.UNKNOWN,
+                        "Redis did not confirm it; it may have been delivered",
+                    )
+                if queue.link is not None and (queue.batches or queue.link is not self):
+                    queue.link.wake(queue)
 
-    async def _settle(self, wire: Wire, lane: PartitionQueue, batch: PartitionBatch) -> None:
+    async def _resolve(self, wire: Wire, queue: PartitionQueue, batch: PartitionBatch) -> None:
         try:
             await wire.receive()
         except Moved:
-            self._hold_moved(lane, batch)
+            self._hold_moved(queue, batch)
             return
         except CommandRefused as exc:
             self._warn(exc)
-            self._refused[lane] = asyncio.get_running_loop().time()
-            self._outgoing.refuse(lane, batch, "Redis refuses what is published")
+            # Heartbeats still pass, so only this shows that nothing is delivered: the node is not ready then.
+            self._refused[queue] = asyncio.get_running_loop().time()
+            self._budget.fail(queue, batch, BatchState.REFUSED, "Redis refuses what is published")
             self._relocate()
         else:
-            self._refused.pop(lane, None)
-            self._outgoing.confirm(lane, batch)
+            self._refused.pop(queue, None)
+            self._budget.confirm(queue, batch)
 
     def _warn(self, refused: CommandRefused) -> None:
         now = asyncio.get_running_loop().time()
@@ -241,17 +245,16 @@ class PublishLink:
             self._warned = now
             _log.warning("Redis refuses what is published: %s", refused)
 
-    def _hold_moved(self, lane: PartitionQueue, batch: PartitionBatch) -> None:
-        # It was not delivered, for certain: it goes again, as it is, once the new server is known.
-        lane.travelling = None
-        lane.moved = batch
-        left = batch.opened + self._outgoing.timeout - asyncio.get_running_loop().time()
-        asyncio.get_running_loop().call_later(max(0.0, left), self._expire, lane, batch)
+    def _hold_moved(self, queue: PartitionQueue, batch: PartitionBatch) -> None:
+        self._budget.hold_returned(queue, batch)
+        # From when its first publication was accepted: going again gives nobody more time to wait.
+        left = batch.opened + self._budget.timeout - asyncio.get_running_loop().time()
+        asyncio.get_running_loop().call_later(max(0.0, left), self._expire, queue, batch)
         self._relocate()
 
-    def _expire(self, lane: PartitionQueue, batch: PartitionBatch) -> None:
-        if lane.moved is batch:
-            self._outgoing.give_up(lane, "no server of the cluster has it")
+    def _expire(self, queue: PartitionQueue, batch: PartitionBatch) -> None:
+        if queue.returned is batch:
+            self._budget.discard(queue, "no server of the cluster has it")
 
     def _recovered(self) -> None:
         if self._giving_up is not None:
@@ -259,28 +262,31 @@ class PublishLink:
             self._giving_up = None
         self.connections += 1
         self.up = self.accepting = True
-        self._other.end()
+        # Or the listener would sleep on before it tries a server that is known to be there.
+        self._neighbour.end()
         if self.connections > 1:
             _log.info("publishing to Redis again")
-        for lane in self._outgoing.lanes:
-            if lane.link is self:
-                self._unmarked.add(lane)
+        for queue in self._budget.queues:
+            if queue.link is self:
+                # Also the same server may have been down, or been emptied: whoever listens has to be told
+                # again.
+                self._unmarked.add(queue)
                 self._work.set()
-                if lane.batches:
-                    self.wake(lane)
+                if queue.batches:
+                    self.wake(queue)
 
     def _trouble(self, since: float) -> None:
         """Publishers may wait for a new connection, but no longer than for any answer."""
         if self._giving_up is None:
             loop = asyncio.get_running_loop()
-            wait = min(self._outgoing.timeout, since + self._outgoing.timeout - loop.time())
-            self._giving_up = loop.call_later(max(0.0, wait), self._give_up)
+            wait = min(self._budget.timeout, since + self._budget.timeout - loop.time())
+            self._giving_up = loop.call_later(max(0.0, wait), self._stop_accepting)
 
-    def _give_up(self) -> None:
+    def _stop_accepting(self) -> None:
         self.accepting = False
-        self._fail_lanes("Redis is away")
+        self._fail_queues("Redis is away")
 
-    def _fail_lanes(self, reason: str) -> None:
-        for lane in self._outgoing.lanes:
-            if lane.link is self:
-                self._outgoing.give_up(lane, reason)
+    def _fail_queues(self, reason: str) -> None:
+        for queue in self._budget.queues:
+            if queue.link is self:
+                self._budget.discard(queue, reason)

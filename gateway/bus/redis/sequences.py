@@ -26,7 +26,9 @@ class Sequences:
             How many before them were lost. None of a node that was not heard since the last break: it may
             have published long before this node listened.
         """
+        # Taken out and put back, so the dictionary's order says who was silent longest.
         expected = self._next.pop(node, first)
+        # Never back: after one that comes late, by another server, the next one would look like a loss.
         self._remember(node, max(expected, first + count))
         return max(0, first - expected)
 
@@ -45,14 +47,17 @@ class Sequences:
         expected = self._next.pop(node, None)
         if expected is None:
             expected = self._before.pop(node, None)
+        # What was not confirmed its publishers were told of: it may have come or not, and is nobody's loss.
         answered = following - unconfirmed
         self._remember(node, max(expected or 0, following))
         if expected is not None:
             return max(0, answered - expected)
+        # Of a node that was here all the time, what was not heard came before anybody here listened.
         return None if moved and answered > 0 else 0
 
     def interrupt(self) -> None:
         """There was a break in listening; what was lost in it is told otherwise."""
+        # Kept apart: the next payload begins anew, but a mark can still be compared with them.
         self._before.update(self._next)
         self._next.clear()
         while len(self._before) > _MOST_NODES:

@@ -7,21 +7,21 @@ from contextlib import suppress
 
 
 class AppendSignal:
-    """Rings when a log has moved on, or when nobody can say whether it has.
+    """Notifies when a log has moved on, or when nobody can say whether it has.
 
     Attributes:
-        rings: how often it has rung; a reader looks before it reads, so that no ring is missed.
+        notified: how often it has notified; a reader notes it before it reads, to miss none.
         waiting: readers that wait now.
         left: when the last of them left, in the event loop's time.
     """
 
-    __slots__ = ("_epoch", "_last", "_waiters", "left", "rings")
+    __slots__ = ("_epoch", "_last", "_waiters", "left", "notified")
 
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
         self._epoch = ""
         self._last = 0
-        self.rings = 0
+        self.notified = 0
         self.left = 0.0
 
     @property
@@ -29,23 +29,23 @@ class AppendSignal:
         """How many readers wait."""
         return len(self._waiters)
 
-    def tell(self, epoch: str, last: int) -> None:
-        """Ring if a log that ends with ``last`` is news."""
+    def note_end(self, epoch: str, last: int) -> None:
+        """Notify if a log that ends with ``last`` is news."""
         if epoch != self._epoch or last > self._last:
             self._epoch, self._last = epoch, last
-            self.ring()
+            self.notify()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake everybody."""
-        self.rings += 1
+        self.notified += 1
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
 
-    async def wait(self, rings: int, seconds: float) -> None:
-        """Wait for the ring after the first ``rings``, but no longer than ``seconds``."""
-        if self.rings != rings:
+    async def wait(self, notified: int, seconds: float) -> None:
+        """Wait for the notification after the first ``notified``, but no longer than ``seconds``."""
+        if self.notified != notified:
             return
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()

@@ -11,7 +11,7 @@ from gateway.codecs.record import BadRecord, decode_record
 from gateway.core.streams.pages import Page, page_through
 from gateway.errors import StoreFull, StreamUnavailable
 from gateway.streams.base import StreamStatistics
-from gateway.streams.redis.scripts import LOOK, READ, head_of
+from gateway.streams.redis.scripts import DESCRIBE, READ, head_of
 
 if TYPE_CHECKING:
     from gateway.core.messages.commands import Position
@@ -39,25 +39,29 @@ def unavailable(refusal: CommandRefused) -> StreamUnavailable:
     return StreamUnavailable(f"Redis refuses: {refusal}")
 
 
-def witness(log: RedisLog, publish: str, seen: Position | None = None) -> tuple[str | bytes | int, ...]:
+def last_seen_args(
+    log: RedisLog, publish: str, seen: Position | None = None
+) -> tuple[str | bytes | int, ...]:
     """The arguments by which every script begins: what this node, or ``seen``, says of the log."""
-    word = secrets.token_hex(5)
+    # Scripts have no randomness of their own that differs after a failover: a header has to be unlike any
+    # that another log, or another life of this one, has at the same offset.
+    nonce = secrets.token_hex(5)
     if seen is not None:
-        return seen.epoch, seen.offset, b"", word, publish
-    return log.epoch, log.offset, log.header, word, publish
+        return seen.epoch, seen.offset, b"", nonce, publish
+    return log.epoch, log.offset, log.header, nonce, publish
 
 
 class ReadOnlyCall(Generic[T]):
     """A call that changes nothing, so it may be repeated and nothing is lost when its answer is.
 
     Attributes:
-        rings: of the log's bell when the answer was true.
+        notified: how often the log's signal had notified when the answer was true.
     """
 
     def __init__(self, log: RedisLog, script: Script, publish: str, *, timeout: float) -> None:
         loop = asyncio.get_running_loop()
         self.script = script
-        self.rings = log.bell.rings
+        self.notified = log.signal.notified
         self._log = log
         self._publish = publish
         self._answer: asyncio.Future[T] = loop.create_future()
@@ -83,6 +87,7 @@ class ReadOnlyCall(Generic[T]):
         try:
             async with asyncio.timeout(self._timeout):
                 self._go()
+                # One time limit over all attempts: a reader is told the truth rather than kept.
                 return await self._answer
         except TimeoutError:
             link = self._log.reading
@@ -93,16 +98,18 @@ class ReadOnlyCall(Generic[T]):
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """The keys, what this node has seen, and what is asked."""
         keys = self._log.keys
-        self.rings = self._log.bell.rings
-        return 3, keys.log, keys.meta, keys.channel, *self._witness(), *self._question()
+        # As late as possible, since it may have waited for its turn; what came before is in the answer.
+        self.notified = self._log.signal.notified
+        return 3, keys.log, keys.meta, keys.channel, *self._last_seen_args(), *self._question()
 
     def answered(self, reply: Reply) -> None:
         """Take the answer."""
-        quiet = self._log.bell.rings == self.rings
+        # The answer itself may be the news. Counted as missed, it would make each reader read twice.
+        quiet = self._log.signal.notified == self.notified
         self._log.note(reply)
         self._log.reads.passed()
-        if quiet:  # then it can only have rung for this very answer
-            self.rings = self._log.bell.rings
+        if quiet:  # then it can only have notified for this very answer
+            self.notified = self._log.signal.notified
         if not self._answer.done():
             try:
                 self._answer.set_result(self._read(reply))
@@ -139,8 +146,8 @@ class ReadOnlyCall(Generic[T]):
             # A reader that leaves at this very moment asks nobody: that is no record in the log.
             self._answer.exception()
 
-    def _witness(self) -> tuple[str | bytes | int, ...]:
-        return witness(self._log, self._publish)
+    def _last_seen_args(self) -> tuple[str | bytes | int, ...]:
+        return last_seen_args(self._log, self._publish)
 
     def _question(self) -> tuple[str | bytes | int, ...]:
         raise NotImplementedError
@@ -186,12 +193,12 @@ class DescribeCall(ReadOnlyCall[tuple[StreamStatistics, int]]):
     def __init__(
         self, log: RedisLog, publish: str, *, timeout: float, time: int = 0, seen: Position | None = None
     ) -> None:
-        super().__init__(log, LOOK, publish, timeout=timeout)
+        super().__init__(log, DESCRIBE, publish, timeout=timeout)
         self._time = time
         self._seen = seen
 
-    def _witness(self) -> tuple[str | bytes | int, ...]:
-        return witness(self._log, self._publish, self._seen)
+    def _last_seen_args(self) -> tuple[str | bytes | int, ...]:
+        return last_seen_args(self._log, self._publish, self._seen)
 
     def _question(self) -> tuple[str | bytes | int, ...]:
         return (self._time,)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_connected
+from gateway.redis.round_trips import AnswerTimeout, serve_round_trips
 from gateway.redis.wire import CommandRefused
 from gateway.supervision import Supervision
 
@@ -143,6 +144,7 @@ class CallLink:
     def retire(self) -> None:
         """Another connection has its place: what has not gone is to be submitted there."""
         self.up = False
+        # Long ago: nobody is to wait for this server again.
         self._down_since = 0.0
         calls, self._calls = self._calls, deque()
         for call in calls:
@@ -168,35 +170,35 @@ class CallLink:
             self.up = True
             if self.connections > 1:
                 _log.info("%s streams in Redis again", self._purpose)
-            await self._serve(wire)
+            await serve_round_trips(
+                wire,
+                self._work,
+                waiting=lambda: self._calls,
+                beat_seconds=self._beat_seconds,
+                round_trip=partial(self._round_trip, wire),
+            )
         finally:
             if self.up:
                 self.up = False
                 self._down_since = asyncio.get_running_loop().time()
             await wire.close()
 
-    async def _serve(self, wire: Wire) -> None:
-        loop = asyncio.get_running_loop()
-        wire.when_lost(self._work.set)
-        while True:
-            beat_due = loop.time() + self._beat_seconds
-            if not self._calls:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(beat_due):
-                        await self._work.wait()
-            self._work.clear()
-            wire.check()
-            calls = self._take()
-            if calls:
-                await self._exchange(wire, calls)
-            elif loop.time() >= beat_due:
-                await self._beat(wire)
+    async def _round_trip(self, wire: Wire, beat: bool) -> bool:
+        calls = self._take()
+        if calls:
+            await self._exchange(wire, calls)
+        elif beat:
+            async with AnswerTimeout(self._timeout):
+                await wire.call("PING")
+        # Replies to calls show as well as any heartbeat that the server is there.
+        return bool(calls) or beat
 
     def _take(self) -> list[ScriptCall]:
         taken: list[ScriptCall] = []
         size = 0
         while self._calls and len(taken) < _EXCHANGE_CALLS and size < _EXCHANGE_BYTES:
             call = self._calls.popleft()
+            # What nobody waits for any more is not sent: after an outage that would be nearly all of it.
             if not call.over:
                 taken.append(call)
                 size += call.size
@@ -204,31 +206,32 @@ class CallLink:
 
     async def _wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        # Nothing goes while the server is away; what nobody waits for any more need not be kept.
+        # Nothing goes while the server is away; what nobody waits for any more need not be kept. Without this
+        # a long outage would fill the memory with calls that are over.
         self._calls = deque(call for call in self._calls if not call.over)
 
     async def _exchange(self, wire: Wire, calls: list[ScriptCall]) -> None:
         left = deque(calls)
         moved = False
         try:
-            async with asyncio.timeout(self._timeout):
+            async with AnswerTimeout(self._timeout):
                 await wire.send([("EVALSHA", each.script.digest, *each.arguments()) for each in calls])
                 replies = [await _reply(wire) for _ in calls]
                 replies = [await self._known(wire, *pair) for pair in zip(calls, replies, strict=True)]
+                # After all of them: a replica confirms how far it has come, not what it was sent.
                 short = self._replicas > 0 and await self._replicated(wire) < self._replicas
                 for reply in replies:
-                    moved |= self._settle(left.popleft(), reply, short=short)
-        except TimeoutError:
-            raise RedisUnavailable("Redis does not answer") from None
+                    # Taken out one by one: what a failure leaves here was not told, and nobody else would.
+                    moved |= self._complete(left.popleft(), reply, short=short)
         finally:
             for call in left:
                 call.lost("Redis did not confirm it")
         if moved:
             raise RedisUnavailable("the server is no longer the master")
 
-    def _settle(self, call: ScriptCall, reply: Reply, *, short: bool) -> bool:
+    def _complete(self, call: ScriptCall, reply: Reply, *, short: bool) -> bool:
         try:
-            return _settle(call, reply, short=short)
+            return _complete(call, reply, short=short)
         except Exception as error:  # noqa: BLE001 - its stream would wait for it for ever
             self._supervision.failed("store_answer", error)
             call.lost("Redis' answer can't be read")
@@ -238,19 +241,14 @@ class CallLink:
         """Call by its text a script that the server has not seen or has forgotten."""
         if not isinstance(reply, CommandRefused) or reply.code != "NOSCRIPT":
             return reply
+        # One at a time, in a round trip each: it happens once per script, server and start.
         await wire.send([("EVAL", call.script.text, *call.arguments())])
         return await _reply(wire)
 
     async def _replicated(self, wire: Wire) -> int:
         """How many replicas have all that went through ``wire``; waits for enough of them, but not long."""
+        # A tenth less than the round trip has: "too few" is an answer, no answer costs the connection.
         return int(await wire.call("WAIT", str(self._replicas), str(int(self._timeout * 900))))
-
-    async def _beat(self, wire: Wire) -> None:
-        try:
-            async with asyncio.timeout(self._timeout):
-                await wire.call("PING")
-        except TimeoutError:
-            raise RedisUnavailable("Redis does not answer") from None
 
 
 async def _reply(wire: Wire) -> Reply:
@@ -260,10 +258,11 @@ async def _reply(wire: Wire) -> Reply:
         return exc
 
 
-def _settle(call: ScriptCall, reply: Reply, *, short: bool) -> bool:
+def _complete(call: ScriptCall, reply: Reply, *, short: bool) -> bool:
     """Tell ``call`` what became of it; return whether the server is no master any more."""
     if not isinstance(reply, CommandRefused):
         if short:
+            # The master has it, and would keep it: only a failover now would lose it. So nobody knows.
             call.lost("too few replicas have it")
         else:
             _answer(call, reply)

@@ -1,32 +1,43 @@
 """The connection by which one server's appends are heard of: a wake-up, never more.
 
 What is announced is read from the log all the same, so an announcement may be lost or come twice. While the
-connection is interrupted, bells ring as it breaks and once it is there again, and readers look now and then.
+connection is interrupted, signals notify as it breaks and once it is there again, and readers look now and
+then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gateway.errors import RedisUnavailable
+from gateway.redis.channels import ChannelSubscription, PushConnection, SubscriptionState
 from gateway.redis.keeping import keep_connected
-from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, CommandRefused, Moved
+from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.core.timing.backoff import Backoff
     from gateway.redis.servers import Address, Servers
-    from gateway.redis.wire import Command, Reply, Wire
-    from gateway.streams.redis.log import RedisLog
+    from gateway.redis.wire import Command, Reply
+    from gateway.streams.redis.append_signal import AppendSignal
 
 LINGER_SECONDS = 30.0
 """How long a log is listened to after the last reader that waited for it: readers come back."""
 
 _log = logging.getLogger("gateway.streams")
+
+
+class _Announcements:
+    """One log's channel, and whom to wake up."""
+
+    __slots__ = ("signal", "subscription", "wanted")
+
+    def __init__(self, channel: bytes, signal: AppendSignal) -> None:
+        self.signal = signal
+        self.subscription = ChannelSubscription(channel)
+        self.wanted = True
 
 
 class AppendListener:
@@ -52,28 +63,28 @@ class AppendListener:
         self._silence_seconds = silence_seconds
         self._backoff = backoff
         self._relocate = relocate
-        self._prefix = "S" if servers.sharded else ""
-        self._wanted: dict[bytes, RedisLog] = {}
-        self._asked: set[bytes] = set()
-        self._heard: set[bytes] = set()
-        self._changed = asyncio.Event()
-        self._heard_at = 0.0
+        self._sharded = servers.sharded
+        self._channels: dict[bytes, _Announcements] = {}
+        self._wanting = asyncio.Event()
         self.connections = 0
 
-    def hears(self, log: RedisLog) -> bool:
-        """Whether ``log``'s appends are announced here; if not, that is asked for."""
-        channel = log.keys.channel
-        if channel in self._heard:
-            return True
-        if channel not in self._wanted:
-            self._wanted[channel] = log
-            self._changed.set()
-        return False
+    def announces(self, channel: bytes, signal: AppendSignal) -> bool:
+        """Whether what is announced on ``channel`` gets to ``signal``; if not, that is asked for."""
+        announcements = self._channels.get(channel)
+        if announcements is None:
+            announcements = self._channels[channel] = _Announcements(channel, signal)
+            self._wanting.set()
+        elif not announcements.wanted:
+            announcements.wanted = True
+            self._wanting.set()
+        return announcements.subscription.subscribed
 
-    def release(self, log: RedisLog) -> None:
-        """``log`` is another server's from now on."""
-        if self._wanted.pop(log.keys.channel, None) is not None:
-            self._changed.set()
+    def release(self, channel: bytes) -> None:
+        """``channel`` is another server's from now on."""
+        announcements = self._channels.get(channel)
+        if announcements is not None:
+            announcements.wanted = False
+            self._wanting.set()
 
     async def run(self) -> None:
         """Keep the connection for ever."""
@@ -89,86 +100,74 @@ class AppendListener:
         wire = await self._servers.connect(self._address)
         try:
             self.connections += 1
-            self._heard_at = asyncio.get_running_loop().time()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(wire))
-                tasks.create_task(self._ask(wire))
+            connection = PushConnection(
+                wire,
+                self,
+                changed=self._wanting,
+                beat_seconds=self._beat_seconds,
+                silence_seconds=self._silence_seconds,
+            )
+            await connection.serve()
         finally:
-            self._asked.clear()
-            heard, self._heard = self._heard, set()
+            interrupted = [each for each in self._channels.values() if each.subscription.subscribed]
+            for announcements in self._channels.values():
+                announcements.subscription.lost()
             await wire.close()
-            for channel in heard:
-                self._ring(channel)
+            # Last: a reader that wakes up asks at once whether appends are announced, and they are not.
+            for announcements in interrupted:
+                announcements.signal.notify()
 
-    async def _ask(self, wire: Wire) -> None:
-        loop = asyncio.get_running_loop()
-        beat_due = loop.time() + self._beat_seconds
-        while True:
-            self._changed.clear()
-            commands = self._changes(loop.time())
-            if loop.time() >= beat_due:
-                if loop.time() - self._heard_at > self._silence_seconds:
-                    raise RedisUnavailable(f"Redis said nothing for {self._silence_seconds:g} s")
-                commands.append(("PING",))
-                beat_due = loop.time() + self._beat_seconds
-            if commands:
-                await wire.send(commands)
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(beat_due):
-                    await self._changed.wait()
+    # What the connection asks, and tells
 
-    def _changes(self, now: float) -> list[Command]:
-        for channel, log in list(self._wanted.items()):
-            if channel in self._heard and not log.bell.waiting and now - log.bell.left > LINGER_SECONDS:
-                del self._wanted[channel]
-        new, old = self._wanted.keys() - self._asked, self._asked - self._wanted.keys()
-        self._asked = set(self._wanted)
-        self._heard -= old
-        return [
-            *((f"{self._prefix}SUBSCRIBE", channel) for channel in new),
-            *((f"{self._prefix}UNSUBSCRIBE", channel) for channel in old),
-        ]
+    def changes(self, now: float) -> list[Command]:
+        """What is to be asked for, and what no reader has waited for in a while."""
+        commands: list[Command] = []
+        for channel, announcements in list(self._channels.items()):
+            subscription, signal = announcements.subscription, announcements.signal
+            if subscription.subscribed and not signal.waiting and now - signal.left > LINGER_SECONDS:
+                announcements.wanted = False
+            if announcements.wanted:
+                if subscription.state is SubscriptionState.UNSUBSCRIBED:
+                    commands.append(subscription.subscribe(sharded=self._sharded))
+            elif subscription.state is not SubscriptionState.UNSUBSCRIBED:
+                commands.append(subscription.unsubscribe(sharded=self._sharded))
+            elif subscription.idle:
+                # Not before its end is confirmed: that would be taken for one that the server made by itself.
+                del self._channels[channel]
+        return commands
 
-    async def _read(self, wire: Wire) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                reply = await wire.receive()
-            except Moved:
-                # Which channel was meant isn't said: all that are not heard are asked for with the next beat.
-                self._asked &= self._heard
-                self._relocate()
-                continue
-            except CommandRefused as exc:
-                raise RedisUnavailable(f"Redis refuses to be listened to: {exc}") from exc
-            self._heard_at = loop.time()
-            if type(reply) is list:
-                self._take(reply)
+    def check(self) -> None:
+        """Nothing: what is not announced is read all the same, a little later."""
 
-    def _take(self, reply: Reply) -> None:
-        kind, channel, *content = reply
-        if kind in MESSAGES:
-            if (log := self._wanted.get(channel)) is not None:
-                self._announced(log, content[0])
+    def push(self, push: Reply) -> None:
+        """Wake readers up."""
+        kind, channel = push[0], push[1]
+        announcements = self._channels.get(channel)
+        if announcements is None or not announcements.wanted:
+            if announcements is not None and kind in UNSUBSCRIBED:
+                announcements.subscription.ended()
+        elif kind in MESSAGES:
+            _announce(announcements.signal, push[2])
         elif kind in SUBSCRIBED:
-            if channel in self._wanted:
-                self._heard.add(channel)
-                self._ring(channel)
-        elif kind in UNSUBSCRIBED and channel in self._wanted:
-            # The server let it go by itself: the log is another one's now.
-            self._asked.discard(channel)
-            self._heard.discard(channel)
-            self._ring(channel)
+            announcements.subscription.confirmed()
+            # What was appended before was announced to nobody here.
+            announcements.signal.notify()
+        elif kind in UNSUBSCRIBED and announcements.subscription.ended():
+            announcements.subscription.lost()
+            announcements.signal.notify()
             self._relocate()
 
-    def _announced(self, log: RedisLog, content: bytes) -> None:
-        epoch, _, last = content.partition(b" ")
-        try:
-            log.bell.tell(epoch.decode(), int(last))
-        except ValueError:
-            # Whoever can publish here can say anything; the log itself is looked at all the same.
-            log.bell.ring()
+    def moved(self) -> None:
+        """Ask with the next heartbeat for all that isn't confirmed: which channel was meant isn't said."""
+        for announcements in self._channels.values():
+            announcements.subscription.moved()
+        self._relocate()
 
-    def _ring(self, channel: bytes) -> None:
-        if (log := self._wanted.get(channel)) is not None:
-            log.bell.ring()
+
+def _announce(signal: AppendSignal, content: bytes) -> None:
+    epoch, _, last = content.partition(b" ")
+    try:
+        signal.note_end(epoch.decode(), int(last))
+    except ValueError:
+        # Whoever can publish here can say anything; the log itself is looked at all the same.
+        signal.notify()

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 class RedisLog:
     """A stream's log in Redis.
 
-    What was seen comes from the store's own answers alone; a client's word never gets here.
+    What was seen comes from the store's own answers alone; what a client says never gets here.
 
     Attributes:
         keys: the names of what it is made of.
-        bell: rings when there may be something new.
+        signal: notifies when there may be something new.
         appending: the connection by which to append; None while it isn't known which server has the log.
         reading: the same for reading.
         listening: the same for hearing of appends.
@@ -38,7 +38,6 @@ class RedisLog:
     __slots__ = (
         "appending",
         "appends",
-        "bell",
         "configuration",
         "epoch",
         "header",
@@ -48,12 +47,13 @@ class RedisLog:
         "raised",
         "reading",
         "reads",
+        "signal",
     )
 
     def __init__(self, configuration: StreamConfiguration, prefix: str, database: int = 0) -> None:
         self.configuration = configuration
         self.keys = Keys(prefix, configuration.name, database)
-        self.bell = AppendSignal()
+        self.signal = AppendSignal()
         self.appending: CallLink | None = None
         self.reading: CallLink | None = None
         self.listening: AppendListener | None = None
@@ -81,10 +81,16 @@ class RedisLog:
     ) -> None:
         """Go by these connections from now on."""
         if self.listening is not listening:
+            # Whoever waits was listened for by the old connection, and asks the new one only when it wakes
+            # up.
             if self.listening is not None:
-                self.listening.release(self)
-            self.bell.ring()
+                self.listening.release(self.keys.channel)
+            self.signal.notify()
         self.appending, self.reading, self.listening = appending, reading, listening
+
+    def announced(self) -> bool:
+        """Whether this node hears of its appends; if not, that is asked for."""
+        return self.listening is not None and self.listening.announces(self.keys.channel, self.signal)
 
     def note(self, reply: Reply) -> LogHead:
         """Remember what a script's answer says of the log, and wake those who wait for it."""
@@ -94,5 +100,5 @@ class RedisLog:
         # Answers of two connections may pass each other: an older one takes nothing back.
         if bounds.epoch != self.epoch or bounds.last >= self.offset:
             self.epoch, self.offset, self.header = bounds.epoch, bounds.last, head.header
-        self.bell.tell(bounds.epoch, bounds.last)
+        self.signal.note_end(bounds.epoch, bounds.last)
         return head

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.core.timing.backoff import Backoff
-from gateway.errors import RedisUnavailable
 from gateway.redis.keeping import keep_all
 from gateway.redis.locating import keep_located
+from gateway.redis.round_trips import AnswerTimeout
 from gateway.redis.wire import CommandRefused
 from gateway.streams.redis.link import CallLink
 from gateway.streams.redis.listening import AppendListener
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.streams.redis.log import RedisLog
     from gateway.supervision import Supervision
 
-_logger = logging.getLogger("gateway.streams")
+_log = logging.getLogger("gateway.streams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class LogRoutes:
             keys,
             self._arrange,
             relocating=self._relocating,
-            log=_logger,
+            log=_log,
             supervision=self._supervision,
             name="store",
         )
@@ -91,6 +91,7 @@ class LogRoutes:
             for log in self._logs:
                 if log.appending is links.appending:
                     log.route(None, None, None)
+            # After the routes: a call that is handed back asks its log where to go.
             links.appending.retire()
             links.reading.retire()
             links.task.cancel()
@@ -132,17 +133,15 @@ class LogRoutes:
     async def _check_policy(self, address: Address, wire: Wire) -> None:
         """Warn of a Redis that may throw streams away when its memory is full."""
         try:
-            async with asyncio.timeout(self._limits.timeout):
+            async with AnswerTimeout(self._limits.timeout):
                 await wire.send([("INFO", "memory")])
-                told = bytes(await wire.receive())
-        except TimeoutError:
-            raise RedisUnavailable("Redis does not answer") from None
+                info = bytes(await wire.receive())
         except CommandRefused:
             return  # this login may not ask
-        fields = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
+        fields = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line)
         policy = self._policies[address] = fields.get(b"maxmemory_policy", b"").decode()
         if policy.startswith("allkeys-"):
-            _logger.warning(
+            _log.warning(
                 "Redis may throw streams away when its memory is full: its maxmemory-policy is %s, "
                 "streams need noeviction",
                 policy,

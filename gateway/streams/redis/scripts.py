@@ -1,16 +1,16 @@
-"""What Redis does in one step for a stream: append, read, look.
+"""What Redis does in one step for a stream: append, read, describe.
 
 A stream is three keys with one hash tag, so that a cluster keeps them together:
 
 * ``{prefix:stream:NAME}:log``, a Redis stream. The publication with offset 7 has the id ``7-0`` and two
   fields: ``h``, its header, and ``r``, its record. The header holds the time, the bytes of all records before
-  it since the log began, and a random word of the call that appended it. Differences of the bytes before make
+  it since the log began, and the nonce of the call that appended it. Differences of the bytes before make
   a range's size known by looking at its ends, so trimming and paging need no counters that could be wrong.
 * ``{prefix:stream:NAME}:meta``, a hash: epoch, last offset, time, bytes so far. It says what the log does not
-  when it is empty, and is a second witness: where the two disagree, one of them was lost or restored.
+  when it is empty, and is a second record: where the two disagree, one of them was lost or restored.
 * ``{prefix:stream:NAME}:once:DIGEST``, one key per idempotency key, which expires with the dedupe window.
 
-An epoch is ``NUMBER-WORD``; the number grows, so that of two epochs it is clear which came first, also after
+An epoch is ``NUMBER-NONCE``; the number grows, so that of two epochs it is clear which came first, also after
 a failover to a server that had not heard of the second. Every call says what its node has seen of the log
 last: epoch, offset and header. A log that contradicts it has lost something, and begins a new epoch before
 anything else is done; its offsets go on behind its own end.
@@ -27,12 +27,13 @@ from gateway.redis.servers import channel_prefix
 if TYPE_CHECKING:
     from gateway.redis.wire import Reply
 
-# KEYS: log, meta, channel. ARGV: epoch, offset and header seen last; a random word; PUBLISH or SPUBLISH.
-_SETTLE = """
+# KEYS: log, meta, channel. ARGV: epoch, offset and header seen last; a nonce; PUBLISH or SPUBLISH.
+_OPENING = """
 local log, meta, channel = KEYS[1], KEYS[2], KEYS[3]
 local seen_epoch, seen_offset, seen_header = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local word, publish = ARGV[4], ARGV[5]
+local nonce, publish = ARGV[4], ARGV[5]
 
+-- Redis runs nothing else meanwhile, so what is read here is true until the end of the script.
 -- Others may have written here too. No double tells offsets apart from 2^53 on, and searching by halves would
 -- never end there.
 local most = 2 ^ 53 - 2 ^ 20
@@ -53,6 +54,8 @@ local function made(offset)
 end
 local function nothing(offset) return not redis.call('XRANGE', log, id(offset), '+', 'COUNT', 1)[1] end
 
+-- The last id that was generated, not that of the newest entry: a log that was trimmed to nothing, or whose
+-- newest entry somebody removed, must not give an offset twice.
 local first, last, oldest, newest = 1, 0, false, false
 if redis.call('EXISTS', log) == 1 then
   local info, named = redis.call('XINFO', 'STREAM', log), {}
@@ -81,6 +84,7 @@ end
 -- Empty where somebody removed the newest entry: its offset stays given.
 local header = newest and newest[2][2] or ''
 
+-- The two records of the log against each other, then against what the node has seen.
 local function contradicted()
   if epoch == '' or tonumber(known[2]) ~= last then return true end
   if seen_epoch == '' then return false end
@@ -98,10 +102,11 @@ end
 -- What was written stays, so this may not fail: where it is refused, the probe below tells.
 local function announce() return redis.pcall(publish, channel, epoch .. ' ' .. text(last)) end
 
+-- Before anything is appended or read, in the same step: no answer is of a life that is known to be over.
 local raised = 0
 if contradicted() then
   if known[1] or last > 0 or seen_epoch ~= '' then raised = 1 end
-  epoch = text(math.max(leading(epoch), leading(seen_epoch)) + 1) .. '-' .. word
+  epoch = text(math.max(leading(epoch), leading(seen_epoch)) + 1) .. '-' .. nonce
   note()
   announce()
 end
@@ -141,13 +146,15 @@ for place = 4, #KEYS do
   if not kept then break end
 end
 
-local stem, tail = text(time) .. ' ', ' ' .. word
+-- In a cluster a script may use no key that was not named, so those of the idempotency keys came along.
+local stem, tail = text(time) .. ' ', ' ' .. nonce
 local answers, place, key, before_this = {}, 11, 4, last
 while place <= #ARGV do
   local record, once, name, label, answer = ARGV[place], ARGV[place + 1], nil, nil, nil
   place = place + 2
   if once ~= '' then
     name, label, key, place = KEYS[key], ARGV[place], key + 1, place + 1
+    -- What others wrote there counts as nothing: an append fails for no foreign key.
     local kept = redis.pcall('GET', name)
     local read, was = pcall(cmsgpack.unpack, kept)
     if read and type(was) == 'table' and bounded(tonumber(was[2])) and type(was[3]) == 'string' then
@@ -179,6 +186,7 @@ local function gone(offset)
   return time_of(entry) < time - age
     or (kept < last and (last - kept >= messages or total - before(entry) > size))
 end
+-- First in growing strides, then by halves: mostly few entries go, and those are found in few steps.
 local keep, limit = first, math.min(last + 1, first + step)
 if keep < limit and gone(keep) then
   local low, high, stride = keep, keep + 1, 1
@@ -208,6 +216,7 @@ if nothing(begin) then return reply end
 if opening then begin = leading(opening[1]) end
 local stop, before_all = math.min(last, begin + messages - 1), opening and before(opening) or 0
 -- Whether all up to offset, without its own bytes, are within the size.
+-- The first one fits whatever its size: a reader that got nothing would never get past it.
 local function fits(offset)
   local entry = made(offset)
   return not entry or before(entry) - before_all < size
@@ -235,7 +244,7 @@ return reply
 """
 
 # ARGV also: a time in ms.
-_LOOK = """
+_DESCRIBE = """
 local time_sought = tonumber(ARGV[6])
 local low, high = first, last + 1
 while low < high do
@@ -257,13 +266,13 @@ class Script(NamedTuple):
 
 
 def _script(body: str) -> Script:
-    text = _SETTLE + body
+    text = _OPENING + body
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 APPEND = _script(_APPEND)
 READ = _script(_READ)
-LOOK = _script(_LOOK)
+DESCRIBE = _script(_DESCRIBE)
 
 
 class LogHead(NamedTuple):

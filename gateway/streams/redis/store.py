@@ -1,6 +1,6 @@
 """Streams in Redis, shared by all nodes of a gateway: one server, Sentinel, or Cluster.
 
-Every node appends and reads by scripts that take one atomic step each (``redis_scripts`` says what is kept
+Every node appends and reads by scripts that take one atomic step each (``scripts`` says what is kept
 and how). Per server a node has three connections: one appends, so that nothing large delays it, one reads,
 one hears what others appended.
 
@@ -22,13 +22,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamUnavailable
-from gateway.redis.lifetime import tell_failure, wait_until
+from gateway.redis.lifetime import log_failure, wait_until
 from gateway.redis.servers import servers_of
 from gateway.streams.base import StoreStatistics
 from gateway.streams.limits import RedisStoreLimits
-from gateway.streams.redis.batch import AppendBudget
+from gateway.streams.redis.batch import AppendBudget, LogQueue
 from gateway.streams.redis.calls import DescribeCall, ReadCall
-from gateway.streams.redis.lane import LogQueue
 from gateway.streams.redis.log import RedisLog
 from gateway.streams.redis.routes import LogRoutes
 from gateway.supervision import Supervision
@@ -42,13 +41,13 @@ if TYPE_CHECKING:
     from gateway.core.streams.pages import Page
     from gateway.streams.base import Appended, Dedupe, StreamStatistics
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 """How often a reader looks by itself while appends can't be heard of."""
 
-_UNKNOWN_LOOK_SECONDS = 0.5
+_UNKNOWN_POLL_SECONDS = 0.5
 """How often it is looked at a stream that could not be read yet, or that Redis refuses to show."""
 
-_logger = logging.getLogger("gateway.streams")
+_log = logging.getLogger("gateway.streams")
 
 
 class RedisStore:
@@ -79,17 +78,17 @@ class RedisStore:
         self._supervision = supervision or Supervision()
         servers = servers_of(url, timeout=limits.timeout)
         self._publish = "SPUBLISH" if servers.sharded else "PUBLISH"
-        self._outbound = AppendBudget(
+        self._budget = AppendBudget(
             messages=limits.waiting_messages,
             size=limits.waiting_bytes,
             timeout=limits.timeout,
             publish=self._publish,
         )
-        self._lanes = {
-            each.name: LogQueue(RedisLog(each, prefix, servers.database), self._outbound)
+        self._queues = {
+            each.name: LogQueue(RedisLog(each, prefix, servers.database), self._budget)
             for each in configurations
         }
-        logs = [lane.log for lane in self._lanes.values()]
+        logs = [queue.log for queue in self._queues.values()]
         self._routes = LogRoutes(servers, logs, limits, self._supervision)
         self._running: asyncio.Task[None] | None = None
         self._read = 0
@@ -97,7 +96,7 @@ class RedisStore:
     @property
     def available(self) -> bool:
         """Every log can be appended to and read."""
-        return all(lane.log.available for lane in self._lanes.values())
+        return all(queue.log.available for queue in self._queues.values())
 
     @property
     def evicting(self) -> str | None:
@@ -107,19 +106,21 @@ class RedisStore:
     async def start(self) -> None:
         """Begin; returns when Redis is there, or without it after the time limit of an answer."""
         self._running = asyncio.create_task(self._run(), name="store")
-        self._running.add_done_callback(partial(tell_failure, _logger, "the store of streams"))
+        self._running.add_done_callback(partial(log_failure, _log, "the store of streams"))
         await wait_until(lambda: self.available, self._limits.timeout)
 
     async def stop(self) -> None:
         """End, once what was accepted is answered or its time is up."""
+        # From here on nothing is accepted, so that what there is can come to an end.
         running, self._running = self._running, None
         if running is None:
             return
-        await wait_until(lambda: all(lane.idle for lane in self._lanes.values()), self._limits.timeout)
+        await wait_until(lambda: all(queue.idle for queue in self._queues.values()), self._limits.timeout)
         running.cancel()
         await asyncio.wait([running])
-        for lane in self._lanes.values():
-            lane.give_up("the node ends")
+        # Connections have ended and told the batches in flight; these are what never got to one.
+        for queue in self._queues.values():
+            queue.discard("the node ends")
         self._routes.close()
 
     def append(
@@ -128,7 +129,7 @@ class RedisStore:
         """Hand ``publication`` to Redis, with everything else of this turn of the event loop."""
         if self._running is None:
             raise StreamUnavailable("the store of streams is closed")
-        return self._lanes[stream].append(publication, dedupe)
+        return self._queues[stream].append(publication, dedupe)
 
     async def read(
         self, stream: str, after: int, *, messages: int, size: int = 1024 * 1024, wait: float = 0.0
@@ -136,17 +137,18 @@ class RedisStore:
         """Read on behind ``after``; a wait ends early with what this node or another one appends."""
         loop = asyncio.get_running_loop()
         until = loop.time() + wait
-        log = self._lanes[stream].log
-        page, rings = await self._page(log, after, messages, size)
+        log = self._queues[stream].log
+        page, notified = await self._page(log, after, messages, size)
         begun = page.bounds
         # Beyond the end nothing is worth waiting for: what the reader had seen is lost.
         while not page.publications and page.bounds.last == after and page.bounds.epoch == begun.epoch:
             left = until - loop.time()
             if left <= 0:
                 break
-            hears = log.listening is not None and log.listening.hears(log)
-            await log.bell.wait(rings, left if hears else min(left, _LOOK_SECONDS))
-            page, rings = await self._page(log, after, messages, size)
+            # Asked anew each time: an announcement that can't be heard just now may be a while later.
+            seconds = left if log.announced() else min(left, _POLL_SECONDS)
+            await log.signal.wait(notified, seconds)
+            page, notified = await self._page(log, after, messages, size)
         self._read += len(page.publications)
         return page
 
@@ -156,30 +158,30 @@ class RedisStore:
 
     async def before(self, stream: str, time: int) -> int:
         """Look for ``time`` in the log, by halves."""
-        return (await self._look(stream, time=time))[1]
+        return (await self._describe(stream, time=time))[1]
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         """Let Redis compare the log with ``seen``, and begin a new epoch if it falls short of it."""
-        return (await self._look(stream, seen=seen))[0].bounds
+        return (await self._describe(stream, seen=seen))[0].bounds
 
     async def describe(self, stream: str) -> StreamStatistics:
         """Ask Redis for the log's figures."""
-        return (await self._look(stream))[0]
+        return (await self._describe(stream))[0]
 
     def statistics(self) -> StoreStatistics:
         """A snapshot for metrics, health and tests."""
-        outbound = self._outbound
+        budget = self._budget
         return StoreStatistics(
             connected=self.available,
-            appended=outbound.appended,
-            repeated=outbound.repeated,
-            failed=outbound.failed,
-            commits=outbound.commits,
+            appended=budget.appended,
+            repeated=budget.repeated,
+            failed=budget.failed,
+            commits=budget.commits,
             read=self._read,
-            waiting=outbound.messages,
-            waiting_bytes=outbound.bytes,
-            epochs_raised=sum(lane.log.raised for lane in self._lanes.values()),
-            refused=sum(lane.log.appends.count + lane.log.reads.count for lane in self._lanes.values()),
+            waiting=budget.messages,
+            waiting_bytes=budget.bytes,
+            epochs_raised=sum(queue.log.raised for queue in self._queues.values()),
+            refused=sum(queue.log.appends.count + queue.log.reads.count for queue in self._queues.values()),
         )
 
     async def _run(self) -> None:
@@ -192,24 +194,24 @@ class RedisStore:
         while True:
             await asyncio.sleep(self._limits.tidy)
             now = asyncio.get_running_loop().time()
-            for lane in self._lanes.values():
-                lane.tidy_at(now)
+            for queue in self._queues.values():
+                queue.tidy_at(now)
 
     async def _keep_looking(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for name in self._lanes:
+            for name in self._queues:
                 tasks.create_task(self._look_at(name))
 
     async def _look_at(self, stream: str) -> None:
         """Know whether a stream can be read, whoever reads it: a connection alone does not show that."""
         while True:
             try:
-                await self._look(stream)
+                await self._describe(stream)
             except StreamUnavailable as exc:
-                _logger.debug("stream %r can't be looked at: %s", stream, exc)
-            log = self._lanes[stream].log
+                _log.debug("stream %r can't be looked at: %s", stream, exc)
+            log = self._queues[stream].log
             known = log.epoch and not log.reads.lasting
-            await asyncio.sleep(self._limits.look if known else _UNKNOWN_LOOK_SECONDS)
+            await asyncio.sleep(self._limits.look if known else _UNKNOWN_POLL_SECONDS)
 
     # Calls
 
@@ -217,14 +219,14 @@ class RedisStore:
         if self._running is None:
             raise StreamUnavailable("the store of streams is closed")
         call = ReadCall(log, self._publish, after, messages=messages, size=size, timeout=self._limits.timeout)
-        return await call.answer(), call.rings
+        return await call.answer(), call.notified
 
-    async def _look(
+    async def _describe(
         self, stream: str, *, time: int = 0, seen: Position | None = None
     ) -> tuple[StreamStatistics, int]:
         if self._running is None:
             raise StreamUnavailable("the store of streams is closed")
-        log = self._lanes[stream].log
+        log = self._queues[stream].log
         return await DescribeCall(
             log, self._publish, timeout=self._limits.timeout, time=time, seen=seen
         ).answer()

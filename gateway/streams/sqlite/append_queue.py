@@ -77,6 +77,7 @@ class AppendQueue:
         Raises:
             RateLimited: as many or as large ones wait as may.
         """
+        # What is in the transaction counts too: its records are in memory until it has ended.
         size = self._waiting_bytes + self._taken_bytes + len(waiting.record)
         if self.messages >= self._limits.waiting_messages or size > self._limits.waiting_bytes:
             raise RateLimited("more waits to be stored than may")
@@ -89,6 +90,7 @@ class AppendQueue:
         taken, size = self._taken, 0
         while waiting and len(taken) < limits.transaction_messages:
             size += len(waiting[0].record)
+            # The first one goes whatever its size: it would never fit.
             if taken and size > limits.transaction_bytes:
                 size -= len(waiting[0].record)
                 break
@@ -110,6 +112,7 @@ class AppendQueue:
         """
         error = "the store did not confirm the append in time; it may have been kept all the same"
         failed = 0
+        # Those taken stay in the transaction: they can only be answered, not withdrawn. The others are.
         for each in self._taken:
             if each.since <= before:
                 failed += each.fail(StreamUnavailable(error))

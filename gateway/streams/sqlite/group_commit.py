@@ -79,6 +79,7 @@ class GroupCommit:
             opened = await self._worker.run(partial(self._writer.open, {}))
             self._take_opened(opened)
         except BaseException:
+            # By the same thread, whatever it is at: SQLite's connections belong to the thread that made them.
             closing = self._worker.run(self._writer.close)
             self._worker.stop()
             await asyncio.wait([closing], timeout=_STOP_SECONDS)
@@ -95,6 +96,8 @@ class GroupCommit:
         """
         assert self._worker is not None
         self._closing, self._connected = True, False
+        # What was accepted is stored before anything is abandoned: publishers that were not refused count on
+        # it.
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 while self._busy:
@@ -103,6 +106,8 @@ class GroupCommit:
         self._failed += self._queue.abandon("the store of streams was closed")
         if self._expiry is not None:
             self._expiry.cancel()
+        # Bounded too: the thread may hang on a disk that doesn't answer, and the process has to end all the
+        # same.
         with suppress(TimeoutError, StreamUnavailable):
             async with asyncio.timeout(_STOP_SECONDS):
                 await self._worker.run(partial(self._writer.close, note=note))
@@ -121,6 +126,7 @@ class GroupCommit:
         now = loop.time()
         self._queue.put(Waiting(stream, publication, record, dedupe, answer, now))
         self._begin(loop)
+        # One timer for all, at the time of the oldest: one for each would cost as much as the append itself.
         if self._expiry is None:
             self._expiry = loop.call_at(now + self._limits.timeout, self._expire)
         return answer
@@ -137,6 +143,8 @@ class GroupCommit:
             StreamUnavailable: it could not be written.
         """
         assert self._worker is not None
+        # In the writing thread's order, so it falls between two transactions: a log that is compared with
+        # what was seen of it holds all of a batch or nothing.
         try:
             async with asyncio.timeout(self._limits.timeout):
                 bounds = await self._worker.run(partial(self._writer.raise_epoch, stream, seen))
@@ -169,6 +177,7 @@ class GroupCommit:
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._busy:
             self._busy = True
+            # A turn later: all that is published in this turn of the event loop shares the transaction.
             loop.call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
@@ -179,10 +188,11 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001 - without a next job nothing would ever be stored again
             self._sweep_due = False
             self._take_defect(batch or self._queue.take(), error)
-            self._go_on()
+            self._schedule_next()
 
     def _next_job(self, batch: list[Waiting]) -> None:
         assert self._worker is not None
+        # A store that closes doesn't sweep: what is too old goes after the next start as well.
         if not self._queue and (self._closing or not self._sweep_due):
             self._busy = False
             self._idle.set()
@@ -191,6 +201,8 @@ class GroupCommit:
             opening.add_done_callback(self._after_opening)
         else:
             sweep, self._sweep_due = self._sweep_due, False
+            # A sweep of logs in which nothing is too old writes nothing, so it would not show that a full
+            # disk has room again.
             if sweep and not self._connected:
                 self._worker.run(self._writer.probe).add_done_callback(self._after_probe)
             batch += self._queue.take()
@@ -203,6 +215,8 @@ class GroupCommit:
             self._take_failure(self._queue.take(), error)
         else:
             try:
+                # Before anybody is told of a refusal: what can be read is read by the bounds that are true
+                # now.
                 self._take_opened(done.result())
                 if (refusal := done.result().refusal) is None:
                     self._reopened()
@@ -211,7 +225,7 @@ class GroupCommit:
                     self._take_failure(self._queue.take(), refusal)
             except Exception as defect:  # noqa: BLE001 - as above
                 self._take_defect(self._queue.take(), defect)
-        self._go_on()
+        self._schedule_next()
 
     def _after_probe(self, done: asyncio.Future[None]) -> None:
         if done.exception() is None:
@@ -226,9 +240,10 @@ class GroupCommit:
             except Exception as defect:  # noqa: BLE001 - what is stored and what is known of it now differ
                 self._supervision.fatal("store", defect)
                 self._take_failure(batch, defect)
-        self._go_on()
+        self._schedule_next()
 
-    def _go_on(self) -> None:
+    def _schedule_next(self) -> None:
+        # Only now: until its publishers are told, a transaction counts against what may wait.
         self._queue.finish()
         # Two turns later, so that those who have just been answered may join with their next append:
         # publishers would fall into two halves, each of which waits for the other's fsync.
@@ -245,6 +260,7 @@ class GroupCommit:
     def _take_committed(self, batch: list[Waiting], committed: Committed) -> None:
         kept: dict[str, tuple[list[Publication], list[int]]] = {name: ([], []) for name in committed.firsts}
         times = committed.times
+        # Not before COMMIT: until then an offset could yet be given to another publication.
         for waiting, answer in zip(batch, committed.answers, strict=True):
             if isinstance(answer, Appended) and not answer.repeated:
                 stream, publication = waiting.stream, waiting.publication
@@ -265,6 +281,8 @@ class GroupCommit:
         for waiting, answer in zip(batch, committed.answers, strict=True):
             if isinstance(answer, Appended):
                 self._repeated += answer.repeated
+                # Done already where its time was up: it was kept, and its publisher was told that it may have
+                # been.
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)
             else:
@@ -275,6 +293,7 @@ class GroupCommit:
         self._sweep_due |= committed.more
 
     def _take_failure(self, batch: list[Waiting], error: BaseException) -> None:
+        # Once per outage: each batch of it would say the same.
         if self._connected:
             self._connected = False
             _log.error("streams can't be stored: %s", error)
@@ -294,6 +313,7 @@ class GroupCommit:
 
     def _expire(self) -> None:
         loop = asyncio.get_running_loop()
+        # The transaction goes on: it can't be taken back, and the next one has to wait for it anyway.
         failed, oldest = self._queue.expire(loop.time() - self._limits.timeout)
         self._expiry = None
         if oldest is not None:

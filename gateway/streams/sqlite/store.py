@@ -229,9 +229,9 @@ class SqliteStore:
 
     def _note(self, ends: dict[str, tuple[str, int]]) -> None:
         noting = self._require().run(partial(self._seen.update, self._writing.token, ends))
-        noting.add_done_callback(_tell_failure)
+        noting.add_done_callback(_log_failure)
 
 
-def _tell_failure(done: asyncio.Future[None]) -> None:
+def _log_failure(done: asyncio.Future[None]) -> None:
     if not done.cancelled() and (error := done.exception()) is not None:
         _log.warning("how far the streams have come can't be noted: %s", error)

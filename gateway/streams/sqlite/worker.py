@@ -40,7 +40,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
-        def settle(result: T | None, error: BaseException | None) -> None:
+        # The caller may have gone; the job was done all the same.
+        def resolve(result: T | None, error: BaseException | None) -> None:
             if done.cancelled():
                 return
             if error is not None:
@@ -57,7 +58,7 @@ class Worker:
                 error = raised
             # A loop that has been closed meanwhile waits for nothing any more.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(settle, result, error)
+                loop.call_soon_threadsafe(resolve, result, error)
 
         self._jobs.put(work)
         return done

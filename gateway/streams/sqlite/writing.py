@@ -113,11 +113,14 @@ class Writer:
         self._close_database()
         if time.monotonic() - self._failed_at < _REOPEN_SECONDS:
             raise self._refusal or StreamUnavailable("the store of streams doesn't work")
+        # As failed until it has not: however this ends, the next attempt waits a while.
         self._failed_at = time.monotonic()
+        # Before the database is touched at all: opening it is enough for SQLite to write to it.
         if self._lock is None:
             self._lock = lock(self._path)
         if self._refusal is not None and not has_room(self._path):
             raise self._refusal
+        # By whatever name it was opened, the file is one: the lock above goes by the store's name.
         self._file_lock.claim()
         self._reading.stand_alone(False)
         try:
@@ -177,6 +180,8 @@ class Writer:
         batches: dict[str, list[Waiting]] = {}
         for each in batch:
             batches.setdefault(each.stream, []).append(each)
+        # Copies take the place of the logs after COMMIT: what a failed transaction counted is forgotten with
+        # it.
         changed = {name: copy(self._logs[name]) for name in batches}
         if sweep:
             self._check_file()
@@ -186,6 +191,7 @@ class Writer:
         for log in changed.values():
             log.shares.begin()
         try:
+            # IMMEDIATE: a transaction that reads before it writes may be refused in the middle, as busy.
             connection.execute("BEGIN IMMEDIATE")
             committed = self._change(connection, changed, batches, batch, now)
             connection.execute("COMMIT")
@@ -198,6 +204,8 @@ class Writer:
         for log in changed.values():
             log.shares.settle()
         self._logs |= changed
+        # Between COMMIT and the answers. Earlier the note could be ahead of the database, and a crash would
+        # look like a loss; later an offset could have been answered that nobody would miss.
         self._ends.note(changed.values())
         return committed
 
@@ -210,6 +218,7 @@ class Writer:
         """
         connection = self._require()
         try:
+            # It changes nothing and writes all the same: SQLite compares no values.
             connection.execute("UPDATE store SET token = token")
         except sqlite3.Error as exc:
             raise self._give_up(exc) from exc
@@ -222,6 +231,7 @@ class Writer:
         """
         connection = self._require()
         log = copy(self._logs[stream])
+        # Of another epoch nothing follows: the log may be the younger one, and then it has lost nothing.
         if log.epoch == seen.epoch and log.last < seen.offset:
             log.epoch = new_epoch()
             try:
@@ -235,6 +245,7 @@ class Writer:
     def close(self, *, note: bool = False) -> None:
         """Close; with ``note`` the next start knows that nothing is missing."""
         ends = {name: (log.epoch, log.last) for name, log in self._logs.items()}
+        # A database that failed says nothing of its end: then the next start has to look for itself.
         note = note and self._connection is not None
         on_disk = note and self._everything_on_disk()
         self._close_database()
@@ -242,6 +253,7 @@ class Writer:
             with suppress(OSError):
                 self._seen.finish(ends, on_disk=on_disk)
         self._ends.close()
+        # Last: whoever gets the locks may open the database at once.
         self._file_lock.release()
         if self._lock is not None:
             self._lock.close()
@@ -272,13 +284,17 @@ class Writer:
         answers: dict[str, list[Appended | Exception]] = {}
         more = False
         for name, log in changed.items():
+            # Never back, whatever the clock does: a time is searched for by halves, since both only grow.
             log.time = max(log.time, now)
             added = batches.get(name, [])
             if added:
                 answers[name] = log.append(connection, added)
             if log.too_much(log.time):
+                # More than was added, so that a log which is over its bounds gets smaller; but not all at
+                # once, since publishers wait meanwhile.
                 more |= log.trim(connection, TRIM_STEP + len(added))
             log.save(connection)
+        # One stream is the rule; then the answers are in the publishers' order as they are.
         if len(answers) == 1:
             (in_order,) = answers.values()
         else:
@@ -295,6 +311,8 @@ class Writer:
         """Undo the transaction; after anything but a full disk, close the database as well."""
         error = what_failed(exc)
         connection = self._require()
+        # Of a full disk SQLite is sure that nothing was kept. After any other error neither it nor the kernel
+        # is: a page that failed to reach the disk may count as written.
         if isinstance(error, StoreFull):
             with suppress(sqlite3.Error):
                 if connection.in_transaction:

@@ -83,8 +83,8 @@ def publishing(servers: Any, relocate: Callable[[], None]) -> PublishLink:
         beat_channel=b"beat",
         beat_seconds=1.0,
         backoff=BACKOFF,
-        pause=InterruptibleSleep(),
-        other=InterruptibleSleep(),
+        sleep=InterruptibleSleep(),
+        neighbour=InterruptibleSleep(),
         relocate=relocate,
     )
 
@@ -99,8 +99,8 @@ def bus_listening(servers: Any, relocate: Callable[[], None]) -> PartitionListen
         beat_seconds=1.0,
         silence_seconds=3.0,
         backoff=BACKOFF,
-        pause=InterruptibleSleep(),
-        other=InterruptibleSleep(),
+        sleep=InterruptibleSleep(),
+        neighbour=InterruptibleSleep(),
         relocate=relocate,
         missed=print,
     )

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from gateway.redis.lifetime import tell_failure, wait_until
+from gateway.redis.lifetime import log_failure, wait_until
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
 LOG = logging.getLogger("gateway.test")
@@ -47,7 +47,7 @@ async def test_a_failure_is_told_with_its_traceback(caplog: pytest.LogCaptureFix
 
     running = asyncio.create_task(fail())
     await asyncio.wait([running])
-    tell_failure(LOG, "the choir", running)
+    log_failure(LOG, "the choir", running)
     assert caplog.record_tuples == [(LOG.name, logging.ERROR, "the choir has failed")]
     assert caplog.records[0].exc_info is not None
     assert caplog.records[0].exc_info[0] is ZeroDivisionError
@@ -57,6 +57,6 @@ async def test_an_end_that_was_meant_is_not_told(caplog: pytest.LogCaptureFixtur
     cancelled, done = asyncio.create_task(asyncio.Event().wait()), asyncio.create_task(asyncio.sleep(0))
     cancelled.cancel()
     await asyncio.wait([cancelled, done])
-    tell_failure(LOG, "the choir", cancelled)  # type: ignore[arg-type]
-    tell_failure(LOG, "the choir", done)
+    log_failure(LOG, "the choir", cancelled)  # type: ignore[arg-type]
+    log_failure(LOG, "the choir", done)
     assert caplog.record_tuples == []

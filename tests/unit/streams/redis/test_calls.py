@@ -103,24 +103,24 @@ async def test_a_server_that_is_away_is_not_waited_for() -> None:
         await read(log_by(Link([], accepting=False))).answer()
 
 
-async def test_rings_are_those_that_the_answer_has_not_seen() -> None:
+async def test_notifications_since_the_answer_are_told_apart() -> None:
     def own(call: ReadOnlyCall[Any]) -> None:
         call.answered([*PAGE])
 
     def crossed(call: ReadOnlyCall[Any]) -> None:
-        log.bell.tell("1-x", 12)
+        log.signal.note_end("1-x", 12)
         call.answered([*PAGE])
 
     log = log_by(Link([own, crossed]))
     call = read(log, 9)
     await call.answer()
-    assert call.rings == log.bell.rings
+    assert call.notified == log.signal.notified
     call = read(log, 9)
     await call.answer()
-    assert call.rings == log.bell.rings - 1
+    assert call.notified == log.signal.notified - 1
 
 
-async def test_a_look() -> None:
+async def test_a_description() -> None:
     link = Link([lambda call: call.answered([*HEAD, 70, 10, 90, 4])] * 2)
     log = log_by(link)
     told, before = await DescribeCall(log, "PUBLISH", timeout=5, time=45).answer()

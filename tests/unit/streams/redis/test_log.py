@@ -12,7 +12,7 @@ def answer(epoch: bytes, last: int, header: bytes, raised: int = 0) -> list[obje
 
 async def test_the_highest_offset_of_an_epoch_stays() -> None:
     log = RedisLog(StreamConfiguration("s", "s/#"), "test")
-    rings = []
+    counts = []
     for each in (
         answer(b"1-a", 5, b"five"),
         answer(b"1-a", 7, b"seven"),
@@ -20,9 +20,9 @@ async def test_the_highest_offset_of_an_epoch_stays() -> None:
         answer(b"2-b", 6, b"new six", 1),
     ):
         head = log.note(each)
-        rings.append((log.epoch, log.offset, log.header, log.bell.rings))
+        counts.append((log.epoch, log.offset, log.header, log.signal.notified))
     assert head.bounds.epoch == "2-b"
-    assert rings == [
+    assert counts == [
         ("1-a", 5, b"five", 1),
         ("1-a", 7, b"seven", 2),
         ("1-a", 7, b"seven", 2),

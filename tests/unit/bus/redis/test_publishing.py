@@ -1,4 +1,4 @@
-"""A node that comes to another server says there how far its numbers have come, before anything else."""
+"""What a server is told and takes; at another one a node says first how far its numbers have come."""
 
 from __future__ import annotations
 
@@ -72,17 +72,17 @@ class Server:
 
 @asynccontextmanager
 async def links(*servers: Server) -> AsyncIterator[tuple[PublishBudget, list[PublishLink]]]:
-    outgoing = PublishBudget("n", [b"c0", b"c1"], CODEC, limit_bytes=100_000, timeout=30)
+    budget = PublishBudget("n", [b"c0", b"c1"], CODEC, limit_bytes=100_000, timeout=30)
     made = [
         PublishLink(
             server,  # type: ignore[arg-type]
             Address("h", number),
-            outgoing,
+            budget,
             beat_channel=b"beat",
             beat_seconds=1e6,
             backoff=Backoff(first_seconds=0.001, limit_seconds=0.001),
-            pause=InterruptibleSleep(),
-            other=InterruptibleSleep(),
+            sleep=InterruptibleSleep(),
+            neighbour=InterruptibleSleep(),
             relocate=lambda: None,
         )
         for number, server in enumerate(servers)
@@ -90,7 +90,7 @@ async def links(*servers: Server) -> AsyncIterator[tuple[PublishBudget, list[Pub
     running = [asyncio.create_task(each.run()) for each in made]
     try:
         async with asyncio.timeout(HANG_SECONDS):
-            yield outgoing, made
+            yield budget, made
     finally:
         for task in running:
             task.cancel()
@@ -99,8 +99,8 @@ async def links(*servers: Server) -> AsyncIterator[tuple[PublishBudget, list[Pub
             each.stop()
 
 
-def publish(outgoing: PublishBudget, partition: int = 0) -> asyncio.Future[None]:
-    return outgoing.publish(Publication("a", "1", 1, b"1"), partition)
+def publish(budget: PublishBudget, partition: int = 0) -> asyncio.Future[None]:
+    return budget.publish(Publication("a", "1", 1, b"1"), partition)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -108,44 +108,44 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_lane_that_moves_is_marked_before_what_it_publishes_there() -> None:
+async def test_a_queue_that_moves_is_marked_before_what_it_publishes_there() -> None:
     old, new = Server(), Server()
-    async with links(old, new) as (outgoing, (first, second)):
-        for lane in outgoing.lanes:
-            first.adopt(lane)
-        await publish(outgoing)
-        await publish(outgoing)
+    async with links(old, new) as (budget, (first, second)):
+        for queue in budget.queues:
+            first.adopt(queue)
+        await publish(budget)
+        await publish(budget)
         await until(lambda: second.up)
-        second.adopt(outgoing.lanes[0])
-        await publish(outgoing)
+        second.adopt(budget.queues[0])
+        await publish(budget)
         assert old.taken == [(b"c0", (0, 1)), (b"c0", (1, 1))]
         assert new.taken == [(b"c0", Mark("n", 2, 2, 0, moved=True)), (b"c0", (2, 1))]
         # Nothing was ever published in the other one, so nobody misses anything of it.
-        second.adopt(outgoing.lanes[1])
-        await publish(outgoing, 1)
+        second.adopt(budget.queues[1])
+        await publish(budget, 1)
         assert new.taken[2:] == [(b"c1", (0, 1))]
 
 
-async def test_a_lane_that_moves_is_marked_though_it_publishes_nothing() -> None:
+async def test_a_queue_that_moves_is_marked_though_it_publishes_nothing() -> None:
     old, new = Server(), Server()
-    async with links(old, new) as (outgoing, (first, second)):
-        first.adopt(outgoing.lanes[0])
-        await publish(outgoing)
-        second.adopt(outgoing.lanes[0])
+    async with links(old, new) as (budget, (first, second)):
+        first.adopt(budget.queues[0])
+        await publish(budget)
+        second.adopt(budget.queues[0])
         await until(lambda: new.taken)
         assert new.taken == [(b"c0", Mark("n", 2, 1, 0, moved=True))]
 
 
 async def test_what_the_old_server_sent_away_counts_as_yet_to_come() -> None:
     old, new = Server(), Server()
-    async with links(old, new) as (outgoing, (first, second)):
-        first.adopt(outgoing.lanes[0])
-        await publish(outgoing)
+    async with links(old, new) as (budget, (first, second)):
+        first.adopt(budget.queues[0])
+        await publish(budget)
         old.refuses = True
         old.answers.clear()
-        done = publish(outgoing)
-        await until(lambda: outgoing.lanes[0].travelling)
-        second.adopt(outgoing.lanes[0])
+        done = publish(budget)
+        await until(lambda: budget.queues[0].in_flight)
+        second.adopt(budget.queues[0])
         await until(lambda: second.up)
         old.answers.set()
         await done
@@ -154,13 +154,39 @@ async def test_what_the_old_server_sent_away_counts_as_yet_to_come() -> None:
 
 async def test_what_was_not_confirmed_is_told_apart() -> None:
     server = Server()
-    async with links(server) as (outgoing, (link,)):
-        link.adopt(outgoing.lanes[0])
-        await publish(outgoing)
+    async with links(server) as (budget, (link,)):
+        link.adopt(budget.queues[0])
+        await publish(budget)
         assert server.taken == [(b"c0", (0, 1))]
         server.breaks = True
         with pytest.raises(BusUnavailable):
-            await publish(outgoing)
+            await publish(budget)
         server.breaks = False
         await until(lambda: len(server.taken) > 2)
         assert server.taken[1:] == [(b"c0", (1, 1)), (b"c0", Mark("n", 2, 2, 1, moved=False))]
+
+
+async def test_what_waits_fails_when_the_node_ends() -> None:
+    server = Server()
+    async with links(server) as (budget, (link,)):
+        link.adopt(budget.queues[0])
+        await publish(budget)
+        server.answers.clear()
+        done = publish(budget)
+        link.stop()
+        with pytest.raises(BusUnavailable, match="the node ends"):
+            await done
+        assert not link.accepting
+
+
+async def test_a_batch_that_no_server_has_is_failed_in_time() -> None:
+    server = Server()
+    async with links(server) as (budget, (link,)):
+        link.adopt(budget.queues[0])
+        await publish(budget)
+        server.refuses = True
+        budget.timeout = 0.05
+        with pytest.raises(BusUnavailable, match="no server of the cluster has it"):
+            await publish(budget)
+        assert budget.queues[0].returned is None
+        assert budget.bytes == 0

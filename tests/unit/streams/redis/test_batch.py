@@ -11,10 +11,10 @@ import pytest
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import Conflict, RateLimited, StoreFull, StreamUnavailable
+from gateway.redis.batch_state import BatchState
 from gateway.redis.wire import CommandRefused
 from gateway.streams.base import Appended, Dedupe
-from gateway.streams.redis.batch import AppendBudget
-from gateway.streams.redis.lane import LogQueue
+from gateway.streams.redis.batch import AppendBudget, LogQueue
 from gateway.streams.redis.log import RedisLog
 from tests.patience import HANG_SECONDS
 
@@ -55,23 +55,23 @@ def link() -> Link:
 
 
 @pytest.fixture
-def lane(link: Link) -> LogQueue:
-    return make_lane(link)
+def queue(link: Link) -> LogQueue:
+    return make_queue(link)
 
 
-def make_lane(link: Link, *, timeout: float = 60, messages: int = 10_000) -> LogQueue:
+def make_queue(link: Link, *, timeout: float = 60, messages: int = 10_000) -> LogQueue:
     log = RedisLog(StreamConfiguration("s", "s/#"), "test")
     log.appending = link  # type: ignore[assignment]
     return LogQueue(log, AppendBudget(messages=messages, size=10**7, timeout=timeout, publish="PUBLISH"))
 
 
-async def test_what_is_appended_in_one_turn_goes_together(lane: LogQueue, link: Link) -> None:
-    answers = [lane.append(message(number), None) for number in range(3)]
+async def test_what_is_appended_in_one_turn_goes_together(queue: LogQueue, link: Link) -> None:
+    answers = [queue.append(message(number), None) for number in range(3)]
     assert len(link.calls) == 1
     batch, items = link.take()
     assert len(items) == 6
     publication = message(3)
-    late = lane.append(publication, None)
+    late = queue.append(publication, None)
     assert link.calls == []
     batch.answered(reply(1, 2, 3, last=3))
     assert [each.result() for each in answers] == [Appended(f"m{number}", number + 1) for number in range(3)]
@@ -80,12 +80,12 @@ async def test_what_is_appended_in_one_turn_goes_together(lane: LogQueue, link: 
     batch.answered(reply(4, last=4))
     assert late.result() == Appended("m3", 4)
     assert (publication.stream, publication.offset, publication.time) == ("s", 4, 1_700_000_000_000)
-    assert (lane.outbound.appended, lane.outbound.commits) == (4, 2)
-    assert (lane.outbound.messages, lane.outbound.bytes, lane.idle) == (0, 0, True)
+    assert (queue.budget.appended, queue.budget.commits) == (4, 2)
+    assert (queue.budget.messages, queue.budget.bytes, queue.idle) == (0, 0, True)
 
 
-async def test_a_batch_is_bounded(lane: LogQueue, link: Link) -> None:
-    answers = [lane.append(message(number), None) for number in range(1200)]
+async def test_a_batch_is_bounded(queue: LogQueue, link: Link) -> None:
+    answers = [queue.append(message(number), None) for number in range(1200)]
     sizes = []
     while link.calls:
         batch, items = link.take()
@@ -96,9 +96,9 @@ async def test_a_batch_is_bounded(lane: LogQueue, link: Link) -> None:
     assert [each.result().offset for each in answers] == list(range(1, 1201))
 
 
-async def test_a_batch_is_bounded_in_bytes(lane: LogQueue, link: Link) -> None:
+async def test_a_batch_is_bounded_in_bytes(queue: LogQueue, link: Link) -> None:
     for number in range(5):
-        lane.append(message(number, b"1" * 600_000), None)
+        queue.append(message(number, b"1" * 600_000), None)
     sizes = []
     while link.calls:
         batch, items = link.take()
@@ -107,50 +107,50 @@ async def test_a_batch_is_bounded_in_bytes(lane: LogQueue, link: Link) -> None:
     assert sizes == [2, 2, 1]
 
 
-async def test_keys_travel_with_their_fingerprints(lane: LogQueue, link: Link) -> None:
+async def test_keys_travel_with_their_fingerprints(queue: LogQueue, link: Link) -> None:
     answers = [
-        lane.append(message(1), Dedupe("k", b"\x00f")),
-        lane.append(message(2), None),
-        lane.append(message(3), Dedupe("l", b"")),
-        lane.append(message(4), Dedupe("k", b"other")),
+        queue.append(message(1), Dedupe("k", b"\x00f")),
+        queue.append(message(2), None),
+        queue.append(message(3), Dedupe("l", b"")),
+        queue.append(message(4), Dedupe("k", b"other")),
     ]
     batch = link.calls.pop()
     arguments = batch.arguments()
     assert arguments[0] == 6
-    assert arguments[4:7] == tuple(lane.log.keys.once(key) for key in "klk")
+    assert arguments[4:7] == tuple(queue.log.keys.once(key) for key in "klk")
     assert [arguments[place] for place in (-10, -9)] == [b"=\x00f", "m1"]
     batch.answered(reply([7, b"m0"], 8, 9, -1, last=9))
     assert answers[0].result() == Appended("m0", 7, repeated=True)
     assert [each.result().offset for each in answers[1:3]] == [8, 9]
     with pytest.raises(Conflict):
         answers[3].result()
-    assert (lane.outbound.appended, lane.outbound.repeated, lane.outbound.messages) == (2, 1, 0)
+    assert (queue.budget.appended, queue.budget.repeated, queue.budget.messages) == (2, 1, 0)
 
 
-async def test_what_is_refused_was_not_kept(lane: LogQueue, link: Link) -> None:
-    answers = [lane.append(message(number), None) for number in range(2)]
+async def test_what_is_refused_was_not_kept(queue: LogQueue, link: Link) -> None:
+    answers = [queue.append(message(number), None) for number in range(2)]
     batch, _ = link.take()
     batch.refused(CommandRefused("command not allowed when used memory > 'maxmemory'.", "OOM"))
     for answer in answers:
         with pytest.raises(StoreFull):
             answer.result()
-    assert (lane.outbound.failed, lane.outbound.messages, lane.idle) == (2, 0, True)
+    assert (queue.budget.failed, queue.budget.messages, queue.idle) == (2, 0, True)
 
 
-async def test_what_is_lost_may_have_been_kept_and_the_next_one_goes(lane: LogQueue, link: Link) -> None:
-    first = lane.append(message(1), None)
+async def test_what_is_lost_may_have_been_kept_and_the_next_one_goes(queue: LogQueue, link: Link) -> None:
+    first = queue.append(message(1), None)
     batch, _ = link.take()
-    lane.append(message(2), None)
+    queue.append(message(2), None)
     batch.lost("the connection is gone")
     with pytest.raises(StreamUnavailable, match="may have been kept"):
         first.result()
     assert len(link.calls) == 1
 
 
-async def test_what_was_not_done_goes_again_before_all_others(lane: LogQueue, link: Link) -> None:
-    first = lane.append(message(1), None)
+async def test_what_was_not_done_goes_again_before_all_others(queue: LogQueue, link: Link) -> None:
+    first = queue.append(message(1), None)
     batch, _ = link.take()
-    second = lane.append(message(2), None)
+    second = queue.append(message(2), None)
     batch.again()
     async with asyncio.timeout(HANG_SECONDS):
         while not link.calls:  # noqa: ASYNC110 - what it waits for has no event
@@ -165,83 +165,117 @@ async def test_what_was_not_done_goes_again_before_all_others(lane: LogQueue, li
 
 
 async def test_publishers_do_not_wait_longer_than_their_time(link: Link) -> None:
-    lane = make_lane(link, timeout=0.01)
-    going = lane.append(message(1), None)
+    queue = make_queue(link, timeout=0.01)
+    going = queue.append(message(1), None)
     batch, _ = link.take()
-    waiting = lane.append(message(2), None)
+    waiting = queue.append(message(2), None)
     with pytest.raises(StreamUnavailable, match="may have been kept"):
         await going
     with pytest.raises(StreamUnavailable, match="away"):
         await waiting
-    assert lane.outbound.messages == 0
+    assert queue.budget.messages == 0
     assert link.calls == []  # the first one is still on its way
     batch.answered(reply(1))
-    assert lane.idle
-    later = lane.append(message(3), None)
+    assert queue.idle
+    later = queue.append(message(3), None)
     batch, _ = link.take()
     batch.answered(reply(2, last=2))
     assert (await later).offset == 2
 
 
 async def test_no_more_waits_than_may(link: Link) -> None:
-    lane = make_lane(link, messages=2)
-    answers = [lane.append(message(number), None) for number in range(2)]
+    queue = make_queue(link, messages=2)
+    answers = [queue.append(message(number), None) for number in range(2)]
     with pytest.raises(RateLimited):
-        lane.append(message(3), None)
+        queue.append(message(3), None)
     batch, _ = link.take()
     batch.answered(reply(1, 2, last=2))
     assert all(each.done() for each in answers)
-    lane.append(message(3), None)
+    queue.append(message(3), None)
 
 
-async def test_a_server_that_is_away_takes_nothing(lane: LogQueue, link: Link) -> None:
+async def test_a_server_that_is_away_takes_nothing(queue: LogQueue, link: Link) -> None:
     link.accepting = False
     with pytest.raises(StreamUnavailable):
-        lane.append(message(1), None)
-    lane.log.appending = None
+        queue.append(message(1), None)
+    queue.log.appending = None
     with pytest.raises(StreamUnavailable):
-        lane.append(message(1), None)
+        queue.append(message(1), None)
 
 
-async def test_trimming_goes_on_while_there_is_more_to_trim(lane: LogQueue, link: Link) -> None:
-    lane.tidy()
+async def test_trimming_goes_on_while_there_is_more_to_trim(queue: LogQueue, link: Link) -> None:
+    queue.tidy()
     batch, items = link.take()
     assert items == []
-    lane.tidy()
+    queue.tidy()
     assert link.calls == []
     batch.answered(reply(more=1))
     batch, _ = link.take()
     batch.answered(reply())
-    assert (link.calls, lane.idle, lane.outbound.commits) == ([], True, 0)
+    assert (link.calls, queue.idle, queue.budget.commits) == ([], True, 0)
 
 
-async def test_a_stream_is_looked_through_as_often_as_its_age_asks_for(lane: LogQueue, link: Link) -> None:
-    def looks(lane: LogQueue, seconds: int) -> int:
+async def test_a_stream_is_looked_through_as_often_as_its_age_asks_for(queue: LogQueue, link: Link) -> None:
+    def looks(queue: LogQueue, seconds: int) -> int:
         count = 0
         for now in range(100, 100 + seconds):
-            lane.tidy_at(now)
+            queue.tidy_at(now)
             while link.calls:
                 link.take()[0].answered(reply())
                 count += 1
         return count
 
-    assert looks(lane, 121) == 3
+    assert looks(queue, 121) == 3
     brief = RedisLog(StreamConfiguration("s", "s/#", max_age=20), "test")
     brief.appending = link  # type: ignore[assignment]
-    assert looks(LogQueue(brief, lane.outbound), 10) == 5
+    assert looks(LogQueue(brief, queue.budget), 10) == 5
 
 
-async def test_giving_up_answers_everybody(lane: LogQueue, link: Link) -> None:
-    answers = [lane.append(message(number), None) for number in range(600)]
+async def test_giving_up_answers_everybody(queue: LogQueue, link: Link) -> None:
+    answers = [queue.append(message(number), None) for number in range(600)]
     link.take()
-    lane.give_up("the node ends")
+    queue.discard("the node ends")
     assert all(isinstance(each.exception(), StreamUnavailable) for each in answers)
-    assert lane.outbound.messages == 0
+    assert queue.budget.messages == 0
 
 
-async def test_publishers_that_have_gone_disturb_nobody(lane: LogQueue, link: Link) -> None:
-    gone, stays = (lane.append(message(number), None) for number in range(2))
+async def test_publishers_that_have_gone_disturb_nobody(queue: LogQueue, link: Link) -> None:
+    gone, stays = (queue.append(message(number), None) for number in range(2))
     gone.cancel()
     batch, _ = link.take()
     batch.answered(reply(1, 2, last=2))
     assert stays.result().offset == 2
+
+
+async def test_a_reply_that_comes_after_the_time_is_up_takes_no_answer_back(link: Link) -> None:
+    queue = make_queue(link, timeout=0.01)
+    answer = queue.append(message(1), None)
+    batch, _ = link.take()
+    with pytest.raises(StreamUnavailable):
+        await answer
+    assert batch.state is BatchState.UNKNOWN
+    batch.answered(reply(1))
+    assert batch.state is BatchState.UNKNOWN
+    assert queue.log.offset == 1  # the node knows all the same
+
+
+async def test_the_states_of_a_batch(queue: LogQueue, link: Link) -> None:
+    queue.append(message(1), None)
+    states = [link.calls[0].state]
+    batch, _ = link.take()
+    states.append(batch.state)
+    batch.again()
+    states.append(batch.state)
+    assert batch.full
+    batch.arguments()
+    batch.arguments()  # with the script's text this time
+    states.append(batch.state)
+    batch.answered(reply(1))
+    states.append(batch.state)
+    assert states == [
+        BatchState.QUEUED,
+        BatchState.IN_FLIGHT,
+        BatchState.RETURNED,
+        BatchState.IN_FLIGHT,
+        BatchState.KEPT,
+    ]
