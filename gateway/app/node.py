@@ -26,6 +26,7 @@ from gateway.engine.administration import GuardedAuthenticator
 from gateway.engine.admission import Admission
 from gateway.engine.authentication import Authentication
 from gateway.engine.cluster.partition_difference import PartitionDifference
+from gateway.engine.commands import CommandDispatcher
 from gateway.engine.delivery import DeliveryService
 from gateway.engine.lasting import LastingRequests
 from gateway.engine.metrics.node_metrics import register_cluster_metrics, register_metrics
@@ -293,7 +294,7 @@ class Gateway:
                 lasting=lasting,
                 topic_limits=arguments.topic_limits(limits),
             ),
-            *doors.event_routes(services, self.metrics, direct=self._direct),
+            *doors.event_routes(services, self._codec, self.metrics, direct=self._direct),
             *websocket_routes(
                 services, frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),
@@ -311,18 +312,24 @@ class Gateway:
 
     def _services(self) -> Services:
         limits = self._settings.limits
+        authentication = Authentication(self._authenticator, self._subscriber, wall_clock=time.time)
         return Services(
             node=self.node,
             codec=self._codec,
             hub=self.hub,
             delivery=self._delivery,
-            publisher=self.publisher,
+            commands=CommandDispatcher(
+                subscriber=self._subscriber,
+                publisher=self.publisher,
+                authentication=authentication,
+                refusals=self._refusals,
+            ),
             subscriber=self._subscriber,
             sessions=self._sessions,
             credentials=self._credentials,
             confirm=self._authenticator.confirm,
             admission=self._admission,
-            authentication=Authentication(self._authenticator, self._subscriber, wall_clock=time.time),
+            authentication=authentication,
             refusals=self._refusals,
             log=ConnectionLog(self._log),
             limits=arguments.announced(limits),

@@ -21,7 +21,7 @@ from gateway.codecs.publish_items import (
     decode_publish_item,
     explain,
 )
-from gateway.codecs.websocket_frames import payload_start, server_frame
+from gateway.codecs.websocket_frames import TEXT, payload_start, server_frame
 from gateway.errors import ClientError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class GatewayV1:
     """One configured codec, shared by all connections; equal only to itself."""
 
     name: ClassVar[str] = "gateway.v1"
+    opcode: ClassVar[int] = TEXT
 
     def __init__(
         self,

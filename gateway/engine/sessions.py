@@ -61,7 +61,7 @@ class ClientSession(Protocol):
         """Do what time demands (keepalive, deadlines); return when to be asked again."""
         ...
 
-    def send_away(self, farewell: GoAway, code: int, reason: str) -> None:
+    def send_away(self, farewell: GoAway, code: CloseCode, reason: str) -> None:
         """Tell the client that the node goes, take nothing new, close when what is under way is answered.
 
         Called again, it closes without waiting any longer.

@@ -158,6 +158,8 @@ FOR_EVER = {
     # Its tasks run within a life of one that is supervised, which fails with them.
     "bus.redis.bus": {"self._run()", "running"},
     "bus.redis.listening": {"self._read(wire)", "self._ask(wire)"},
+    # One connection's: its session awaits the reply, and cancels the task when it ends.
+    "engine.commands": {"self._authentication.renew(command, client)"},
     "engine.runtime.background": {"self._run(function, *arguments)"},
     "engine.cluster.node": {"self._repair.run", "self._answer_questions", "self._live.run"},
     "redis.keeping": {"supervision.keep(name, each)"},

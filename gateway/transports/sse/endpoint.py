@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.codecs.event_ids import LONGEST_ID, largest_id
-from gateway.codecs.server_sent_events import EventWriter, RecentEvents, ServerSentEvents, retry
+from gateway.codecs.server_sent_events import EventWriter, RecentEvents, retry
 from gateway.core.catchup.resume_point import ResumePoint
 from gateway.engine.following.following import asks_history
 from gateway.errors import BadCommand, Unauthenticated, Unavailable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from gateway.auth.principal import Principal
+    from gateway.codecs.server_sent_events import ServerSentEvents
     from gateway.core.messages.commands import Subscribe
     from gateway.transports.http.takeover import ResponseTakeover
     from gateway.transports.services import Services
@@ -65,11 +66,11 @@ class EventStatistics:
 class EventDoor:
     """Admits clients, or refuses them before the response begins, and hands them to a session."""
 
-    def __init__(self, services: Services, *, direct: bool = True) -> None:
-        """Serve with ``services``; ``direct=False`` keeps every response the portable way."""
+    def __init__(self, services: Services, encoder: ServerSentEvents, *, direct: bool = True) -> None:
+        """Serve in ``encoder``'s format; ``direct=False`` keeps every response the portable way."""
         self._services = services
         self._direct = direct
-        self._encoder = ServerSentEvents(services.codec)
+        self._encoder = encoder
         self._recent = RecentEvents()
         self._open = self._opened = self._resumed = self._unreadable = 0
 
@@ -92,17 +93,17 @@ class EventDoor:
             return _come_back(services.sessions.retry_after())
         services.sessions.check_room()
         client = request.client
-        place = services.admission.enter(client.host if client is not None else "")
+        quota = services.admission.enter(client.host if client is not None else "")
         try:
             principal = await self._principal(request)
-            place.identify(principal.subject)
+            quota.identify(principal.subject)
             query = EventQuery.read(request)
             subscriptions = self._subscriptions(query)
             peer = f"{client.host}:{client.port}" if client is not None else "unknown"
-            arrival = AcceptedConnection(place, peer, principal)
-            session = self._session(arrival, principal, subscriptions)
+            accepted = AcceptedConnection(quota, peer, principal)
+            session = self._session(accepted, principal, subscriptions)
         except BaseException:
-            place.leave()
+            quota.leave()
             raise
         try:
             await session.subscribe(subscriptions)
@@ -142,9 +143,9 @@ class EventDoor:
     def _begin(self, session: EventSession, way: str) -> None:
         self._open += 1
         self._opened += 1
-        arrival = session.arrival
+        accepted = session.accepted
         self._services.log.opened(
-            arrival.session, transport="sse", way=way, peer=arrival.peer, subject=session.subject
+            accepted.session, transport="sse", way=way, peer=accepted.peer, subject=session.subject
         )
 
     def _ended(self) -> None:
@@ -169,12 +170,12 @@ class EventDoor:
         return [query.subscribe(each, met) for each in met]
 
     def _session(
-        self, arrival: AcceptedConnection, principal: Principal, subscriptions: list[Subscribe]
+        self, accepted: AcceptedConnection, principal: Principal, subscriptions: list[Subscribe]
     ) -> EventSession:
         replaying = [each.filter for each in subscriptions if asks_history(each)]
         point = ResumePoint([each.filter for each in subscriptions], replaying=replaying)
         sink = EventSink(EventWriter(point, self._recent))
-        return EventSession(self._services, self._encoder, sink, arrival=arrival, principal=principal)
+        return EventSession(self._services, self._encoder, sink, accepted=accepted, principal=principal)
 
 
 class EventResponse(Response):

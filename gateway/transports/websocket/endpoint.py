@@ -71,55 +71,57 @@ class WebSocketDoor:
     async def open(self, websocket: WebSocket) -> None:
         """Answer the handshake, and keep the connection until it is taken over or ends."""
         address, peer = _peer(websocket)
-        place: ConnectionQuota | None = None
+        quota: ConnectionQuota | None = None
         try:
             self._services.sessions.check_room()
-            place = self._services.admission.enter(address)
-            subprotocol, principal = await self._admit(websocket, place)
+            quota = self._services.admission.enter(address)
+            subprotocol, principal = await self._admit(websocket, quota)
         except GatewayError as error:
-            if place is not None:
-                place.leave()
+            if quota is not None:
+                quota.leave()
             await deny(self._refuse(error), websocket.scope, websocket.receive, websocket.send)
             return
         except BaseException:
-            if place is not None:
-                place.leave()
+            if quota is not None:
+                quota.leave()
             raise
-        await self._keep(websocket, subprotocol, AcceptedConnection(place, peer, principal))
+        await self._keep(websocket, subprotocol, AcceptedConnection(quota, peer, principal))
 
     async def _admit(
-        self, websocket: WebSocket, place: ConnectionQuota
+        self, websocket: WebSocket, quota: ConnectionQuota
     ) -> tuple[str | None, Principal | None]:
         subprotocol = _choose(websocket.scope["subprotocols"])
         principal = await _principal(self._services, websocket)
-        place.identify(principal.subject if principal is not None else None)
+        quota.identify(principal.subject if principal is not None else None)
         return subprotocol, principal
 
-    async def _keep(self, websocket: WebSocket, subprotocol: str | None, arrival: AcceptedConnection) -> None:
+    async def _keep(
+        self, websocket: WebSocket, subprotocol: str | None, accepted: AcceptedConnection
+    ) -> None:
         try:
             await websocket.accept(subprotocol)
-            await self._hand_over(websocket, arrival)
+            await self._hand_over(websocket, accepted)
         except BaseException:
             # The client went in the midst of it: its place must not stay taken. Leaving twice does nothing.
-            arrival.place.leave()
+            accepted.quota.leave()
             raise
 
-    async def _hand_over(self, websocket: WebSocket, arrival: AcceptedConnection) -> None:
+    async def _hand_over(self, websocket: WebSocket, accepted: AcceptedConnection) -> None:
         extensions = websocket.scope.get("extensions", {})
         takeover: Takeover | None = extensions.get(EXTENSION) if self._direct else None
         self._services.log.opened(
-            arrival.session,
+            accepted.session,
             transport="websocket",
             way="asgi" if takeover is None else "direct",
-            peer=arrival.peer,
-            subject=arrival.principal.subject if arrival.principal is not None else None,
+            peer=accepted.peer,
+            subject=accepted.principal.subject if accepted.principal is not None else None,
         )
 
         def make_session(connection: Connection) -> WebSocketSession:
-            session = WebSocketSession(self._services, connection, arrival)
-            if arrival.principal is not None:
+            session = WebSocketSession(self._services, connection, accepted)
+            if accepted.principal is not None:
                 # On the loop's next turn: the connection isn't ready to be closed before.
-                asyncio.get_running_loop().call_soon(self._confirm, session, arrival.principal)
+                asyncio.get_running_loop().call_soon(self._confirm, session, accepted.principal)
             return session
 
         if takeover is not None:
