@@ -69,7 +69,7 @@ class DeliveryService:
         elif not self._scheduled:
             self._schedule()
 
-    def give(self, outbox: Outbox, frames: list[bytes]) -> None:
+    def write_now(self, outbox: Outbox, frames: list[bytes]) -> None:
         """Write ``frames`` to one direct connection now, behind what it was given before."""
         if frames:
             outbox.append(b"".join(frames))

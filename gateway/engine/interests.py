@@ -57,7 +57,7 @@ class InterestRegistry:
         """The bus's answer, while that is awaited; shared, so not to be cancelled."""
         return self._awaited.get(topic_filter)
 
-    def heard(self, topic_filter: str) -> bool:
+    def hears(self, topic_filter: str) -> bool:
         """Whether no publication on a live topic that the filter matches is missed from now on."""
         return not may_be_live(topic_filter, self.paths(topic_filter)) or self._bus.hears(topic_filter)
 

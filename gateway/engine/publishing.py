@@ -168,10 +168,10 @@ class PublishService:
         if isinstance(receipt, Receipt):
             self._answers.remember(key, fingerprint, receipt, now=time.monotonic())
         else:
-            receipt.add_done_callback(lambda done: self._settle(key, fingerprint, done))
+            receipt.add_done_callback(lambda done: self._complete(key, fingerprint, done))
         return receipt
 
-    def _settle(self, key: bytes, fingerprint: bytes, done: asyncio.Future[Receipt]) -> None:
+    def _complete(self, key: bytes, fingerprint: bytes, done: asyncio.Future[Receipt]) -> None:
         if done.cancelled() or done.exception() is not None:
             self._answers.release(key)
         else:
@@ -181,7 +181,7 @@ class PublishService:
 def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Receipt]:
     answer: asyncio.Future[Receipt] = done.get_loop().create_future()
 
-    def settle(future: asyncio.Future[None]) -> None:
+    def resolve(future: asyncio.Future[None]) -> None:
         if answer.done():
             return
         if future.cancelled():
@@ -191,7 +191,7 @@ def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Recei
         else:
             answer.set_result(receipt)
 
-    done.add_done_callback(settle)
+    done.add_done_callback(resolve)
     return answer
 
 

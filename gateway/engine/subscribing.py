@@ -54,7 +54,7 @@ class SubscribeService:
         self._tails = None if following is None else following.tails
         self._interests = InterestRegistry(bus, self._tails)
         self._answers = PendingReplies()
-        self._leaving = False  # `_let_leave` is about to be called
+        self._leaving = False  # `_leave_portion` is about to be called
 
     def subscribe(self, outbox: Outbox, command: Subscribe, grants: Grants) -> list[Event] | PendingReply:
         """Subscribe ``outbox``.
@@ -89,7 +89,7 @@ class SubscribeService:
         known = topic_filter in outbox.subscriptions
         self._join(outbox, command)
         awaited = self._interests.awaited(topic_filter)
-        if awaited is None and not self._interests.heard(topic_filter):
+        if awaited is None and not self._interests.hears(topic_filter):
             if not known:
                 self._leave(outbox, topic_filter)
             raise BusUnavailable("the way between the nodes is interrupted")
@@ -146,9 +146,9 @@ class SubscribeService:
             self._interests.leave(topic_filter)
         if self._hub.leaving and not self._leaving:
             self._leaving = True
-            asyncio.get_running_loop().call_soon(self._let_leave)
+            asyncio.get_running_loop().call_soon(self._leave_portion)
 
-    def _let_leave(self) -> None:
+    def _leave_portion(self) -> None:
         self._leaving = False
         self._end_interests(self._hub.let_leave())
 
@@ -193,16 +193,16 @@ class SubscribeService:
         answer = self._answers.wait(outbox, topic_filter)
         mine = outbox.subscriptions[topic_filter]
 
-        def settle(future: asyncio.Future[None]) -> None:
+        def resolve(future: asyncio.Future[None]) -> None:
             error = None if future.cancelled() else future.exception()
             if error is not None:
                 self._undo(outbox, topic_filter, mine)
                 self._answers.fail(outbox, topic_filter, answer, error)
             else:
-                given = None if future.cancelled() else events
-                self._answers.give(outbox, topic_filter, answer, given)
+                outcome = None if future.cancelled() else events
+                self._answers.resolve(outbox, topic_filter, answer, outcome)
 
-        asked.add_done_callback(settle)
+        asked.add_done_callback(resolve)
         return answer
 
     # Streams
@@ -219,7 +219,7 @@ class SubscribeService:
         mine = outbox.subscriptions[topic_filter]
         try:
             if self._interests.awaited(topic_filter) is None:
-                if not self._interests.heard(topic_filter):
+                if not self._interests.hears(topic_filter):
                     raise BusUnavailable("the way between the nodes is interrupted")
                 beginnings = self._following.nearby(command, paths)
                 if beginnings is not None:
@@ -254,7 +254,7 @@ class SubscribeService:
             self._answers.fail(outbox, topic_filter, answer, error)
             return
         if answer.done() or outbox.subscriptions.get(topic_filter) is not mine:
-            self._answers.give(outbox, topic_filter, answer, None)
+            self._answers.resolve(outbox, topic_filter, answer, None)
             return
         self._following.send(outbox, self._following.confirm(outbox, command, beginnings))
-        self._answers.give(outbox, topic_filter, answer, [])
+        self._answers.resolve(outbox, topic_filter, answer, [])

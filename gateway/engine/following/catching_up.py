@@ -69,7 +69,7 @@ class CatchingUp:
         background: Background,
         *,
         reads: int = 16,
-        saw: Callable[[FollowedStream, Bounds], None],
+        note_bounds: Callable[[FollowedStream, Bounds], None],
     ) -> None:
         """Read from ``store``.
 
@@ -79,12 +79,12 @@ class CatchingUp:
             delivery: writes what they give, and says when a connection is direct again.
             background: the parent of the reads' tasks.
             reads: reads in flight at most, and pages held for readers at most.
-            saw: told of the bounds that were read.
+            note_bounds: told of the bounds that were read.
         """
         self._hub = hub
         self._delivery = delivery
         self._background = background
-        self._saw = saw
+        self._note_bounds = note_bounds
         self._ready: deque[Reader] = deque()
         self._scheduled = False
         self._fetches = PageFetches(store, background, reads=reads, came=self._came)
@@ -153,14 +153,14 @@ class CatchingUp:
             self._later(reader)
             return
         reader.delays = 0
-        self._delivery.give(reader.outbox, frames)
+        self._delivery.write_now(reader.outbox, frames)
         self._ready.append(reader)
 
     def _step(self, reader: Reader) -> None:
         step = reader.step(_SLICE_BYTES)
         outbox = reader.outbox
         if step.frames:
-            self._delivery.give(outbox, step.frames)
+            self._delivery.write_now(outbox, step.frames)
         if reader.ended or (step.level and self._join(reader, step)):
             return
         if step.frames:
@@ -215,7 +215,7 @@ class CatchingUp:
         return None
 
     def _came(self, fetch: Fetch, page: Page) -> None:
-        self._saw(fetch.key[0], page.bounds)
+        self._note_bounds(fetch.key[0], page.bounds)
         for reader in list(fetch.readers):
             self.begin(reader)
 

@@ -63,7 +63,9 @@ class Following:
         self._hub = hub
         self._delivery = delivery
         self.background = Background(supervision)
-        self.catching_up = CatchingUp(store, hub, delivery, self.background, reads=reads, saw=self._saw)
+        self.catching_up = CatchingUp(
+            store, hub, delivery, self.background, reads=reads, note_bounds=self._note_bounds
+        )
         self.tails = Tails(
             streams,
             store,
@@ -175,8 +177,8 @@ class Following:
             and not any(_leaves_out(command, path) for path in begun)
         )
 
-    def _saw(self, path: FollowedStream, bounds: Bounds) -> None:
-        self.tails.saw(path, bounds)
+    def _note_bounds(self, path: FollowedStream, bounds: Bounds) -> None:
+        self.tails.note_bounds(path, bounds)
 
 
 def asks_history(command: Subscribe) -> bool:

@@ -186,7 +186,7 @@ class Tails:
             self._background.start(self._ask_bounds, path, answer)
         return await asyncio.shield(answer)
 
-    def saw(self, path: FollowedStream, bounds: Bounds) -> None:
+    def note_bounds(self, path: FollowedStream, bounds: Bounds) -> None:
         """Somebody has read the log's bounds: it must never end before what was seen."""
         tail = self._tails[path.stream]
         if path.window is not None and path.window.epoch == bounds.epoch:
@@ -204,7 +204,7 @@ class Tails:
         except StreamUnavailable as error:
             answer.set_exception(error)
         else:
-            self.saw(path, bounds)
+            self.note_bounds(path, bounds)
             answer.set_result(bounds)
         finally:
             del self._asked[path.stream]

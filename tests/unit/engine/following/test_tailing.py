@@ -125,8 +125,8 @@ async def test_what_anyone_read_of_the_end_counts_as_seen() -> None:
     async with world() as node:
         await node.client().subscribe("s/#")
         (path,) = node.following.tails.paths("s/#")
-        node.following.tails.saw(path, Bounds("s1", 1, 5))
-        node.following.tails.saw(path, Bounds("other", 1, 50))
+        node.following.tails.note_bounds(path, Bounds("s1", 1, 5))
+        node.following.tails.note_bounds(path, Bounds("other", 1, 50))
         node.append(1)
         await until(lambda: path.tail.epoch == "s2")
         assert list(path.tail.former) == ["s1"]
