@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.core.messages.events import Gap
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.core.streams.stream import may_be_live
 from gateway.core.topics.grammar import covers
 
@@ -145,7 +145,7 @@ class DeliveryService:
 
     def _close_overflowed(self) -> None:
         for outbox in self._hub.take_overflowed():
-            outbox.sink.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+            outbox.sink.close(CloseCode.SLOW_CONSUMER, CloseCode.SLOW_CONSUMER.reason)
 
 
 def _write_in_time(hub: Hub, limit: int) -> None:
@@ -181,4 +181,4 @@ def _write(outboxes: list[Outbox]) -> None:
 def _end(outbox: Outbox) -> None:
     _log.exception("a connection can't be written, and is ended")
     with suppress(Exception):
-        outbox.sink.close(CloseCode.INTERNAL, "internal error")
+        outbox.sink.close(CloseCode.INTERNAL, CloseCode.INTERNAL.reason)

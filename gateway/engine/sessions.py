@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from gateway.core.messages.events import GoAway
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.core.timing.timer_wheel import TimerWheel
 from gateway.errors import Unavailable
 
@@ -193,7 +193,7 @@ class Sessions:
     async def _send_all_away(self) -> None:
         for number, session in enumerate(list(self.open.values()), start=1):
             farewell = GoAway("draining", self.retry_after())
-            session.send_away(farewell, CloseCode.GOING_AWAY, "the node drains")
+            session.send_away(farewell, CloseCode.GOING_AWAY, CloseCode.GOING_AWAY.reason)
             if number % _SLICE == 0:
                 await anyio.lowlevel.checkpoint()
 

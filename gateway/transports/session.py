@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from gateway.core.fanout.outbox import Outbox
 from gateway.core.messages.events import Welcome
-from gateway.core.session.session import Close, CloseCode, Session, SessionState, failure
+from gateway.core.session.session import Close, Session, SessionState, failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.core.fanout.outbox import Encoder
     from gateway.core.messages.commands import Reference
     from gateway.core.messages.events import Event, GoAway
+    from gateway.core.session.close_codes import CloseCode
     from gateway.core.session.session import Reply
     from gateway.engine.admission import ConnectionQuota
     from gateway.engine.commands import Outcome

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.catchup.readers import HistoryReader
 from gateway.core.messages.events import CaughtUp
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.core.timing.backoff import Backoff
 from gateway.engine.following.page_fetches import PageFetches
 
@@ -145,7 +145,7 @@ class CatchingUp:
     def _fail(self, reader: Reader, error: Exception) -> None:
         """Send a client away that nobody would serve any more: it can resume, and is not kept waiting."""
         self._background.supervision.failed("catch_up", error)
-        reader.outbox.sink.close(CloseCode.INTERNAL, "internal error")
+        reader.outbox.sink.close(CloseCode.INTERNAL, CloseCode.INTERNAL.reason)
 
     def _take(self, reader: Reader, path: FollowedStream, page: Page) -> None:
         frames = reader.take(path, page, _SLICE_BYTES)

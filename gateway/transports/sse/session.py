@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
-from gateway.core.session.session import Close, CloseCode
+from gateway.core.session.close_codes import CloseCode
+from gateway.core.session.session import Close
 from gateway.errors import Unavailable
 from gateway.transports.session import TransportSession
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from gateway.transports.accepted_connection import AcceptedConnection
     from gateway.transports.services import Services
     from gateway.transports.sse.sink import EventBody, EventSink
-
-_BY_CLIENT = 1006
-"""What the log says where the client has gone: server-sent events have no codes, and no goodbye."""
 
 
 class EventSession(TransportSession["EventSink"]):
@@ -90,7 +88,8 @@ class EventSession(TransportSession["EventSink"]):
         """The response has ended, or will never begin; idempotent."""
         self._detach()
         if self._ended is not None:
-            code, reason = self._connection.end or (_BY_CLIENT, "")
+            # Where the client has gone there is no goodbye: server-sent events have no codes.
+            code, reason = self._connection.end or (CloseCode.BROKEN, "")
             self._services.log.closed(self.id, code=int(code), reason=reason)
             ended, self._ended = self._ended, None
             ended()
@@ -99,7 +98,7 @@ class EventSession(TransportSession["EventSink"]):
 
     def drain(self) -> None:
         """The server shuts down and ends what is left."""
-        self._connection.close(CloseCode.RESTART, "restart")
+        self._connection.close(CloseCode.RESTART, CloseCode.RESTART.reason)
 
     # Called by the node
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import WebSocketRoute
 
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.errors import BadCommand, GatewayError, SubjectBlocked, TokenExpired
 from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.http.denial import deny

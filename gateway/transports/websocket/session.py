@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gateway.auth.grants import NOTHING
 from gateway.auth.principal import Principal
 from gateway.core.messages.commands import Command, Subscribe, Unsubscribe
-from gateway.core.session.session import Close, CloseCode, Reply, failure
+from gateway.core.session.close_codes import CloseCode
+from gateway.core.session.session import Close, Reply, failure
 from gateway.errors import BadFrame, GatewayError, InternalError
 from gateway.transports.session import TransportSession
 
@@ -114,7 +115,7 @@ class WebSocketSession(TransportSession["Connection"]):
 
     def drain(self) -> None:
         """The server shuts down and closes what is left."""
-        self._leave(CloseCode.RESTART, "restart")
+        self._leave(CloseCode.RESTART, CloseCode.RESTART.reason)
 
     # Called by the node
 

@@ -11,7 +11,7 @@ from gateway.codecs.server_sent_events import EventWriter, RecentEvents, ServerS
 from gateway.core.catchup.resume_point import ResumePoint
 from gateway.core.messages.commands import Publish, Subscribe
 from gateway.core.messages.events import GoAway
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.errors import BadFilter, SubjectBlocked, Unavailable
 from gateway.settings import Limits, Settings
 from gateway.transports.accepted_connection import AcceptedConnection
