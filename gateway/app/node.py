@@ -20,6 +20,7 @@ from gateway.app.server import log_ready, open_sockets, reload, server_config
 from gateway.app.streams import build_streams, stream_routes, watch_streams
 from gateway.app.use_cases import build_publisher, build_subscriber, build_upkeep, watch_tasks
 from gateway.auth.authenticators import CredentialAuthenticator
+from gateway.auth.requests import RequestPrincipals
 from gateway.core.cluster.block_list import BlockList
 from gateway.core.fanout.hub import Hub
 from gateway.engine.administration import GuardedAuthenticator
@@ -326,7 +327,7 @@ class Gateway:
             ),
             subscriber=self._subscriber,
             sessions=self._sessions,
-            credentials=self._credentials,
+            principals=RequestPrincipals(self._authenticator, self._credentials),
             confirm=self._authenticator.confirm,
             admission=self._admission,
             authentication=authentication,

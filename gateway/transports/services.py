@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.auth.credentials import Credentials
     from gateway.auth.principal import Principal
+    from gateway.auth.requests import RequestPrincipals
     from gateway.codecs.base import Codec
     from gateway.core.fanout.hub import Hub
     from gateway.core.fanout.outbox import OutboxLimits
@@ -30,7 +30,7 @@ class Services:
 
     Attributes:
         node: its name.
-        credentials: finds those of a handshake; None looks at none.
+        principals: finds for whom a handshake speaks.
         confirm: raises where a principal that was let in would not be let in any more.
         limits: those that ``welcome`` announces.
         ping_interval: seconds of silence after which a client is pinged.
@@ -45,7 +45,7 @@ class Services:
     commands: CommandDispatcher
     subscriber: SubscribeService
     sessions: Sessions
-    credentials: Credentials | None
+    principals: RequestPrincipals
     confirm: Callable[[Principal], None]
     admission: Admission
     authentication: Authentication

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.auth.requests import peer_of
 from gateway.codecs.event_ids import LONGEST_ID, largest_id
 from gateway.codecs.server_sent_events import EventWriter, RecentEvents, retry
 from gateway.core.catchup.resume_point import ResumePoint
 from gateway.engine.following.following import asks_history
-from gateway.errors import BadCommand, Unauthenticated, Unavailable
+from gateway.errors import BadCommand, Unavailable
 from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.http.takeover import EXTENSION
 from gateway.transports.sse.asgi_body import AsgiEventBody
@@ -92,14 +93,15 @@ class EventDoor:
         if services.sessions.draining:
             return _come_back(services.sessions.retry_after())
         services.sessions.check_room()
-        client = request.client
-        quota = services.admission.enter(client.host if client is not None else "")
+        host, peer = peer_of(request.scope)
+        quota = services.admission.enter(host)
         try:
-            principal = await self._principal(request)
+            principal = await services.principals.require(
+                request.scope, ways="Authorization: Bearer, or a cookie"
+            )
             quota.identify(principal.subject)
             query = EventQuery.read(request)
             subscriptions = self._subscriptions(query)
-            peer = f"{client.host}:{client.port}" if client is not None else "unknown"
             accepted = AcceptedConnection(quota, peer, principal)
             session = self._session(accepted, principal, subscriptions)
         except BaseException:
@@ -150,15 +152,6 @@ class EventDoor:
 
     def _ended(self) -> None:
         self._open -= 1
-
-    async def _principal(self, request: Request) -> Principal:
-        services = self._services
-        token = None if services.credentials is None else services.credentials.find(request.scope)
-        if token is not None:
-            return await services.authentication.authenticate(token)
-        if services.authentication.anonymous is None:
-            raise Unauthenticated("a credential is required: Authorization: Bearer, or a cookie")
-        return services.authentication.anonymous
 
     def _subscriptions(self, query: EventQuery) -> list[Subscribe]:
         met = {each: self._services.subscriber.streams(each) for each in query.filters}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import WebSocketRoute
 
+from gateway.auth.requests import peer_of
 from gateway.core.session.close_codes import CloseCode
 from gateway.errors import BadCommand, GatewayError, SubjectBlocked, TokenExpired
 from gateway.transports.accepted_connection import AcceptedConnection
@@ -70,11 +71,11 @@ class WebSocketDoor:
 
     async def open(self, websocket: WebSocket) -> None:
         """Answer the handshake, and keep the connection until it is taken over or ends."""
-        address, peer = _peer(websocket)
+        host, peer = peer_of(websocket.scope)
         quota: ConnectionQuota | None = None
         try:
             self._services.sessions.check_room()
-            quota = self._services.admission.enter(address)
+            quota = self._services.admission.enter(host)
             subprotocol, principal = await self._admit(websocket, quota)
         except GatewayError as error:
             if quota is not None:
@@ -91,7 +92,7 @@ class WebSocketDoor:
         self, websocket: WebSocket, quota: ConnectionQuota
     ) -> tuple[str | None, Principal | None]:
         subprotocol = _choose(websocket.scope["subprotocols"])
-        principal = await _principal(self._services, websocket)
+        principal = await self._services.principals.find(websocket.scope)
         quota.identify(principal.subject if principal is not None else None)
         return subprotocol, principal
 
@@ -141,21 +142,9 @@ class WebSocketDoor:
             return  # the session's own matter: it may be renewed
 
 
-async def _principal(services: Services, websocket: WebSocket) -> Principal | None:
-    if services.credentials is None:
-        return None
-    token = services.credentials.find(websocket.scope)
-    return None if token is None else await services.authentication.authenticate(token)
-
-
 def _choose(offered: list[str]) -> str | None:
     if SUBPROTOCOL in offered:
         return SUBPROTOCOL
     if offered:
         raise BadCommand(f"none of the subprotocols offered is known here: {SUBPROTOCOL} is")
     return None
-
-
-def _peer(websocket: WebSocket) -> tuple[str, str]:
-    client = websocket.client
-    return (client.host, f"{client.host}:{client.port}") if client is not None else ("", "unknown")
