@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.cluster.control import is_control
+from gateway.core.cluster.control import CONTROL_LEVEL
 from gateway.core.messages.commands import StartKind
 from gateway.core.messages.events import CaughtUp, Event, Subscribed, Unsubscribed
 from gateway.core.topics.grammar import TopicLimits, parse_filter
@@ -74,7 +74,8 @@ class SubscribeService:
             StreamUnavailable: the same, of a stream.
         """
         topic_filter = parse_filter(command.filter, self._topic_limits)
-        if is_control(topic_filter) or not grants.may_subscribe(topic_filter):
+        control = topic_filter.startswith(CONTROL_LEVEL)
+        if control or not grants.may_subscribe(topic_filter):
             self._refusals.count("grant")
             raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
         paths = self._interests.paths(topic_filter)

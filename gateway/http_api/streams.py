@@ -17,8 +17,7 @@ from starlette.routing import Route
 
 from gateway.auth.requests import peer_of
 from gateway.codecs.gateway_v1 import encode_object
-from gateway.codecs.query import decode_query
-from gateway.codecs.query_names import check_names
+from gateway.codecs.query import check_names, decode_query
 from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter
 from gateway.engine.admission import address_key
 from gateway.engine.following.reading import Query

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from gateway.core.messages.commands import Authenticate, Command, Ping, Reference
 from gateway.core.messages.events import Event, Failure, Pong
 from gateway.core.session.close_codes import CloseCode
-from gateway.core.session.throttle import Rates, Throttle, Verdict
+from gateway.core.session.rate import Rates, Throttle, Verdict
 from gateway.errors import (
     BadFrame,
     RateLimited,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway import errors
-from gateway.codecs import gateway_v1_client, gateway_v1_commands, gateway_v1_events
+from gateway.codecs import gateway_v1, gateway_v1_client, gateway_v1_commands
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.session.close_codes import CloseCode
 
@@ -39,7 +39,7 @@ def test_commands():
 
 
 def test_events():
-    told = {op_of(row) for row in gateway_v1_events._ROWS.values()} | {"message"}
+    told = {op_of(row) for row in gateway_v1._ROWS.values()} | {"message"}
     assert first_column("Gateway to client") - LATER == told == set(gateway_v1_client._READERS)
 
 
