@@ -97,9 +97,10 @@ class CommandDispatcher:
         Raises:
             GatewayError: the command is refused, see the use case.
         """
-        use_case = self._use_cases.get(type(command))
-        if use_case is None:
-            raise InternalError(f"no way to carry out {type(command).__name__}")
+        try:
+            use_case = self._use_cases[type(command)]
+        except KeyError:
+            raise InternalError(f"no way to carry out {type(command).__name__}") from None
         return use_case(command, client)
 
     def _publish(self, command: Publish, client: CommandClient) -> list[Event] | DeferredReply:
@@ -107,7 +108,8 @@ class CommandDispatcher:
         if isinstance(receipt, asyncio.Future):
             # Publishes may overtake each other's answers: the store, and the bus, keep their order.
             return DeferredReply(receipt, False, _published, command.ref)
-        return _published(receipt, command.ref)
+        # Most publishers ask for no reply: they pay for none.
+        return [] if command.ref is None else _published(receipt, command.ref)
 
     def _subscribe(self, command: Subscribe, client: CommandClient) -> list[Event] | DeferredReply:
         events = self._subscriber.subscribe(client.outbox, command, client.principal.grants)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gateway.auth.grants import NOTHING
 from gateway.auth.principal import Principal
-from gateway.core.messages.commands import Command, Subscribe, Unsubscribe
+from gateway.core.messages.commands import Command, Publish, Subscribe, Unsubscribe
 from gateway.core.session.close_codes import CloseCode
 from gateway.core.session.session import Close, Reply, failure
 from gateway.errors import BadFrame, GatewayError, InternalError
@@ -87,7 +87,10 @@ class WebSocketSession(TransportSession["Connection"]):
             self._carry_out(self._session.refuse(error, error.ref, now))
             return
         effect = self._session.receive(command, now)
-        if type(effect) is Reply or type(effect) is Close:
+        # What comes most often is asked for first.
+        if type(effect) is Publish:
+            self._dispatch(effect)
+        elif type(effect) is Reply or type(effect) is Close:
             self._carry_out(effect)
         elif (type(effect) is Subscribe or type(effect) is Unsubscribe) and self.outbox.crowded:
             # A client that doesn't read what it has must not make the node look through it again and again.
