@@ -76,6 +76,7 @@ class Authentication:
             An ``error`` for each subscription that the new grants don't cover and that has ended for it, then
             the reply; or what a credential leads to that is wrong or may not be used here.
         """
+        # Before anything is awaited: what the token is compared with is what the connection was when it came.
         former = client.principal if client.authenticated else None
         try:
             principal = await self.authenticate(command.token)
@@ -90,6 +91,7 @@ class Authentication:
     ) -> list[Event]:
         if former is not None and former.subject is not None and former.subject != principal.subject:
             raise NotPermitted("the credential is another subject's than this connection's")
+        # Before any subscription ends: a subject with too many connections keeps what it has.
         client.quota.identify(principal.subject)
         outbox = client.outbox
         if not outbox.subscriptions or (former is not None and former.grants == principal.grants):

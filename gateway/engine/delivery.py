@@ -123,6 +123,7 @@ class DeliveryService:
 
     def resume(self, outbox: Outbox) -> None:
         """``outbox``'s transport takes again: write what waits, until it is full or all is written."""
+        # Portions, and a look after each: the transport may stop taking again in the middle of them.
         self._hub.unblock(outbox)
         while outbox.blocked_since is None and (frames := outbox.take(_DRAIN_BYTES)):
             outbox.write(frames)
@@ -134,6 +135,7 @@ class DeliveryService:
         asyncio.get_running_loop().call_soon(self._write_slice)
 
     def _write_slice(self) -> None:
+        # Before anything is written: a write may block a connection, and what that brings wants a turn again.
         self._scheduled = False
         hub = self._hub
         earlier = hub.unwritten

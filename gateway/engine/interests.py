@@ -37,6 +37,7 @@ class InterestRegistry:
             BusUnavailable: there is no such interest then.
         """
         paths = self.paths(topic_filter)
+        # What a stream captures is read from it: the bus is asked only for what may be live.
         if may_be_live(topic_filter, paths):
             asked = self._bus.subscribe(topic_filter)
             if asked is not None:

@@ -27,6 +27,7 @@ class PendingReplies:
 
     def refuse(self, outbox: Outbox, topic_filter: str, error: GatewayError) -> None:
         """Answer with ``error`` what is still to be answered about ``topic_filter``."""
+        # All of them: a client may have asked twice before the first was answered.
         for answer in self._waiting.pop((outbox, topic_filter), ()):
             if not answer.done():
                 answer.set_exception(error)

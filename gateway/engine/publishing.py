@@ -102,6 +102,7 @@ class PublishService:
             raise TooLarge(f"a message may have {self._message_bytes} bytes, this one has {size}")
         if self._subject_rates is not None and principal.subject is not None:
             self._check_rate(self._subject_rates, principal.subject)
+        # The time is the gateway's: publishers' clocks differ, and retention goes by it.
         publication = Publication(
             topic,
             command.id or f"{self._prefix}-{next(self._numbers):x}",
@@ -163,6 +164,7 @@ class PublishService:
         try:
             receipt = self._hand_over(publication, size)
         except BaseException:
+            # The publisher is told that it failed, so its repeat must be allowed to be the first.
             self._answers.release(key)
             raise
         if isinstance(receipt, Receipt):

@@ -179,6 +179,7 @@ class Sessions:
             await self._send_all_away()
             with anyio.move_on_after(_ANSWER_SECONDS):
                 await self._all_gone()
+            # The second time they close without waiting for answers that no longer come.
             await self._send_all_away()
             await self._all_gone()
         for session in list(self.open.values()):

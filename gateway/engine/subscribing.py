@@ -87,9 +87,11 @@ class SubscribeService:
         if paths:
             return self._subscribe_to_streams(outbox, command, paths)
         events = self._answer(command)
+        # Asked before joining: if the bus can't be heard, only what this command has added is taken back.
         known = topic_filter in outbox.subscriptions
         self._join(outbox, command)
         awaited = self._interests.awaited(topic_filter)
+        # It may have been confirmed long ago, for somebody else, by a connection that is broken now.
         if awaited is None and not self._interests.hears(topic_filter):
             if not known:
                 self._leave(outbox, topic_filter)
@@ -163,6 +165,7 @@ class SubscribeService:
             shapes = isinstance(error, TooManyShapes)
             self._refusals.count("filter_shapes" if shapes else "subscriptions_per_connection")
             raise
+        # The hub comes first: whatever the bus brings once it has been asked must find its target.
         if first:
             try:
                 self._interests.enter(command.filter)
@@ -254,8 +257,10 @@ class SubscribeService:
                 self._undo(outbox, topic_filter, mine)
             self._answers.fail(outbox, topic_filter, answer, error)
             return
+        # Ended, or ended and asked for again, while the store was read: nothing of this one may begin.
         if answer.done() or outbox.subscriptions.get(topic_filter) is not mine:
             self._answers.resolve(outbox, topic_filter, answer, None)
             return
+        # In one step: between the answer and the beginning no publication may slip in, or be left out.
         self._following.send(outbox, self._following.confirm(outbox, command, beginnings))
         self._answers.resolve(outbox, topic_filter, answer, [])

@@ -181,6 +181,7 @@ class TransportSession(ABC, Generic[C]):
             self._send(effect.event)
         if type(effect) is Close:
             if effect.event is not None:
+                # Ahead of its turn: the close frame goes out at once, and nothing may follow it.
                 self._services.delivery.flush_one(self.outbox)
             self._connection.close(effect.code, effect.reason)
 
