@@ -9,8 +9,8 @@ from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.codecs.publish_items import MessageLimits
 from gateway.core.fanout.hub import HubLimits
 from gateway.core.fanout.outbox import OutboxLimits
+from gateway.core.session.rate import Rates
 from gateway.core.session.session import SessionLimits
-from gateway.core.session.throttle import Rates
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.admission import AdmissionLimits
 from gateway.http_api.publishing.limits import PublishingLimits

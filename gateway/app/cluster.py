@@ -101,13 +101,13 @@ def divert(
     While nodes may differ in their streams, ``live`` looks at it before. Clients can publish to no topic that
     begins with ``$``, so one look at the first character is enough.
     """
-    receive, take = cluster.receive, live.take
+    receive, deliver_live = cluster.receive, live.deliver
 
     def sort_out(publication: Publication) -> None:
         if publication.topic[0] == "$":
             receive(publication)
         elif live.looks:
-            take(publication, deliver)
+            deliver_live(publication, deliver)
         else:
             deliver(publication)
 

@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from gateway.app import arguments
+from gateway.codecs.server_sent_events import ServerSentEvents
 from gateway.errors import NotFound
 from gateway.http_api.bodies import BodyReader
 from gateway.http_api.body_budget import BodyBudget
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from gateway.auth.authenticators import CredentialAuthenticator
+    from gateway.codecs.gateway_v1 import GatewayV1
     from gateway.engine.admission import Admission
     from gateway.engine.metrics.refusals import Refusals
     from gateway.engine.sessions import Sessions
@@ -164,9 +166,9 @@ def build_body_readers(limits: Limits, refusals: Refusals, metrics: Metrics) -> 
     return reader("body_bytes", limits.body_bytes), reader("unverified_bytes", limits.unverified_bytes)
 
 
-def event_routes(services: Services, metrics: Metrics, *, direct: bool) -> list[Route]:
-    """The route of server-sent events; ``metrics`` tells how it stands with their clients."""
-    door = EventDoor(services, direct=direct)
+def event_routes(services: Services, codec: GatewayV1, metrics: Metrics, *, direct: bool) -> list[Route]:
+    """The route of server-sent events, in ``codec``'s JSON; ``metrics`` tells how their clients fare."""
+    door = EventDoor(services, ServerSentEvents(codec), direct=direct)
     read = door.statistics
     metrics.gauge("event_streams", "Open responses of server-sent events.", lambda: read().open)
     metrics.counter("event_streams_opened", "Such responses since the start.", lambda: read().opened)

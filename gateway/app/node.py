@@ -20,12 +20,14 @@ from gateway.app.server import log_ready, open_sockets, reload, server_config
 from gateway.app.streams import build_streams, stream_routes, watch_streams
 from gateway.app.use_cases import build_publisher, build_subscriber, build_upkeep, watch_tasks
 from gateway.auth.authenticators import CredentialAuthenticator
+from gateway.auth.requests import RequestPrincipals
 from gateway.core.cluster.block_list import BlockList
 from gateway.core.fanout.hub import Hub
 from gateway.engine.administration import GuardedAuthenticator
 from gateway.engine.admission import Admission
 from gateway.engine.authentication import Authentication
 from gateway.engine.cluster.partition_difference import PartitionDifference
+from gateway.engine.commands import CommandDispatcher
 from gateway.engine.delivery import DeliveryService
 from gateway.engine.lasting import LastingRequests
 from gateway.engine.metrics.node_metrics import register_cluster_metrics, register_metrics
@@ -298,7 +300,7 @@ class Gateway:
                 lasting=lasting,
                 topic_limits=arguments.topic_limits(limits),
             ),
-            *doors.event_routes(services, self.metrics, direct=self._direct),
+            *doors.event_routes(services, self._codec, self.metrics, direct=self._direct),
             *websocket_routes(
                 services, frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
             ),
@@ -316,18 +318,24 @@ class Gateway:
 
     def _services(self) -> Services:
         limits = self._settings.limits
+        authentication = Authentication(self._authenticator, self._subscriber, wall_clock=time.time)
         return Services(
             node=self.node,
             codec=self._codec,
             hub=self.hub,
             delivery=self._delivery,
-            publisher=self.publisher,
+            commands=CommandDispatcher(
+                subscriber=self._subscriber,
+                publisher=self.publisher,
+                authentication=authentication,
+                refusals=self._refusals,
+            ),
             subscriber=self._subscriber,
             sessions=self._sessions,
-            credentials=self._credentials,
+            principals=RequestPrincipals(self._authenticator, self._credentials),
             confirm=self._authenticator.confirm,
             admission=self._admission,
-            authentication=Authentication(self._authenticator, self._subscriber, wall_clock=time.time),
+            authentication=authentication,
             refusals=self._refusals,
             log=ConnectionLog(self._log),
             limits=arguments.announced(limits),

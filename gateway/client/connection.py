@@ -14,6 +14,7 @@ from gateway.client.incoming import Incoming, decode_frame
 from gateway.client.replies import Answer, Replies
 from gateway.codecs.gateway_v1_client import encode_command
 from gateway.core.messages.events import Failure, GoAway
+from gateway.core.session.close_codes import CloseCode
 from gateway.errors import GatewayError, TooLarge
 
 if TYPE_CHECKING:
@@ -116,10 +117,10 @@ class GatewayConnection:
                     self._heard = True
                     self._take(frame, receive, scope)
         except ConnectionClosed as closed:
-            code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
+            code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (CloseCode.BROKEN, "")
             end = ending.closed(code, self._last_words or reason)
         else:
-            end = self._dismissal or ending.closed(1006, "")
+            end = self._dismissal or ending.closed(CloseCode.BROKEN, "")
         self.replies.fail(end.error)
         return end
 

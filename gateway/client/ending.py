@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from websockets.exceptions import InvalidStatus
 
 from gateway.client.errors import ConnectFailed, ConnectionLost
+from gateway.core.session.close_codes import CloseCode
 from gateway.errors import (
     BadFrame,
     GatewayError,
@@ -20,21 +21,19 @@ from gateway.errors import (
     Unauthenticated,
 )
 
-FRAME_TOO_LARGE = 1009
-TOO_FAST = 4429
 TOO_FAST_SECONDS = 10.0
-UNAUTHENTICATED = frozenset({4401, 4409})
 PERMANENT: dict[int, type[GatewayError]] = {
     # RFC 6455, 7.4.1: the peer says that we break the protocol; the same again would too.
-    1002: BadFrame,
-    1007: BadFrame,
-    1008: NotPermitted,
-    4400: BadFrame,
-    4401: Unauthenticated,
-    4403: NotPermitted,
-    4409: Unauthenticated,
-    4413: TooMany,
+    CloseCode.PROTOCOL_ERROR: BadFrame,
+    CloseCode.INVALID_TEXT: BadFrame,
+    CloseCode.POLICY_VIOLATION: NotPermitted,
+    CloseCode.BAD_FRAMES: BadFrame,
+    CloseCode.UNAUTHENTICATED: Unauthenticated,
+    CloseCode.BLOCKED: NotPermitted,
+    CloseCode.AUTH_TIMEOUT: Unauthenticated,
+    CloseCode.TOO_MANY: TooMany,
 }
+"""What is raised for the codes after which it is no use to come back."""
 REFUSED: dict[int, type[GatewayError]] = {
     401: Unauthenticated,
     403: NotPermitted,
@@ -65,14 +64,14 @@ class Ending:
 def closed(code: int, reason: str) -> Ending:
     """The ending for a close code received (1006: none was)."""
     told = f"the gateway closed the connection with {code}" + (f" ({reason})" if reason else "")
-    if code == 1006:
+    if code == CloseCode.BROKEN:
         return Ending(ConnectionLost("the connection broke"), reconnect=True)
-    if code == FRAME_TOO_LARGE:
+    if code == CloseCode.TOO_LARGE:
         return Ending(TooLarge(f"{told}: a frame was larger than it takes"), reconnect=True)
-    if code == TOO_FAST:
+    if code == CloseCode.RATE:
         return Ending(ConnectionLost(told), reconnect=True, retry_after_seconds=TOO_FAST_SECONDS)
     if code in PERMANENT:
-        return Ending(PERMANENT[code](told), reconnect=False, renew=code in UNAUTHENTICATED)
+        return Ending(PERMANENT[code](told), reconnect=False, renew=CloseCode(code).renew)
     return Ending(ConnectionLost(told), reconnect=True)
 
 

@@ -8,11 +8,10 @@ Spec: docs/protocol.md.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import orjson
 
-from gateway.codecs.gateway_v1_events import event_fields
 from gateway.codecs.gateway_v1_shapes import DECODER, LARGEST_INTEGER, REFERENCE_CHARACTERS
 from gateway.codecs.publish_items import (
     DEFAULT_LIMITS,
@@ -21,15 +20,32 @@ from gateway.codecs.publish_items import (
     decode_publish_item,
     explain,
 )
-from gateway.codecs.websocket_frames import payload_start, server_frame
+from gateway.codecs.websocket_frames import TEXT, payload_start, server_frame
+from gateway.core.messages.events import (
+    Acked,
+    Authenticated,
+    CaughtUp,
+    Failure,
+    Gap,
+    GoAway,
+    Pong,
+    Published,
+    Subscribed,
+    Unsubscribed,
+    Welcome,
+)
 from gateway.errors import ClientError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.core.messages.commands import Command, Reference
     from gateway.core.messages.events import Event
     from gateway.core.messages.publication import Publication
 
-__all__ = ["GatewayV1", "decode_publish_item", "encode_object"]
+__all__ = ["GatewayV1", "decode_publish_item", "encode_object", "event_fields"]
+
+Fields: TypeAlias = dict[str, Any]
 
 _dumps = orjson.dumps
 MESSAGE_START = b'{"op":"message","topic":'
@@ -40,6 +56,7 @@ class GatewayV1:
     """One configured codec, shared by all connections; equal only to itself."""
 
     name: ClassVar[str] = "gateway.v1"
+    opcode: ClassVar[int] = TEXT
 
     def __init__(
         self,
@@ -127,3 +144,94 @@ def _recover_reference(frame: bytes) -> Reference:
         case int() if not isinstance(ref, bool) and abs(ref) <= LARGEST_INTEGER:
             return ref
     return None
+
+
+# Events: one row per op of docs/protocol.md, "Gateway to client"
+
+
+def event_fields(event: Event) -> Fields:
+    """The frame that tells ``event``, ready for JSON; optional fields without a value are left out."""
+    return _ROWS[type(event)](event)
+
+
+def _welcome(event: Welcome) -> Fields:
+    return {
+        "op": "welcome",
+        "session": event.session,
+        "node": event.node,
+        "protocol": event.protocol,
+        "authenticated": event.authenticated,
+        "limits": dict(event.limits),
+    }
+
+
+def _authenticated(event: Authenticated) -> Fields:
+    return {"op": "authenticated", "subject": event.subject, "expires": event.expires} | _given(ref=event.ref)
+
+
+def _subscribed(event: Subscribed) -> Fields:
+    positions = {name: {"epoch": at.epoch, "offset": at.offset} for name, at in event.positions.items()}
+    fields = {
+        "op": "subscribed",
+        "filter": event.filter,
+        "positions": positions,
+        "recovered": event.recovered,
+    }
+    return fields | _given(ref=event.ref)
+
+
+def _caught_up(event: CaughtUp) -> Fields:
+    return {"op": "caught_up", "filter": event.filter}
+
+
+def _unsubscribed(event: Unsubscribed) -> Fields:
+    return {"op": "unsubscribed", "filter": event.filter} | _given(ref=event.ref)
+
+
+def _published(event: Published) -> Fields:
+    return {"op": "published", "id": event.id} | _given(
+        stream=event.stream, offset=event.offset, ref=event.ref
+    )
+
+
+def _acked(event: Acked) -> Fields:
+    return {"op": "acked", "deliveries": event.deliveries, "stale": event.stale} | _given(ref=event.ref)
+
+
+def _pong(event: Pong) -> Fields:
+    return {"op": "pong"} | _given(ref=event.ref)
+
+
+def _gap(event: Gap) -> Fields:
+    span = _given(filter=event.filter, stream=event.stream, epoch=event.epoch, to=event.last) | (
+        {} if event.first is None else {"from": event.first}
+    )
+    return {"op": "gap", "reason": event.reason, "dropped": event.dropped} | span
+
+
+def _goaway(event: GoAway) -> Fields:
+    return {"op": "goaway", "reason": event.reason, "retry_after": event.retry_after}
+
+
+def _error(event: Failure) -> Fields:
+    fields = {"op": "error", "code": event.code, "reason": event.reason, "fatal": event.fatal}
+    return fields | _given(ref=event.ref)
+
+
+def _given(**fields: object) -> Fields:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+_ROWS: dict[type, Callable[[Any], Fields]] = {
+    Welcome: _welcome,
+    Authenticated: _authenticated,
+    Subscribed: _subscribed,
+    CaughtUp: _caught_up,
+    Unsubscribed: _unsubscribed,
+    Published: _published,
+    Acked: _acked,
+    Pong: _pong,
+    Gap: _gap,
+    GoAway: _goaway,
+    Failure: _error,
+}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 import orjson
 
 from gateway.codecs.event_ids import encode_event_id
-from gateway.codecs.gateway_v1_events import event_fields
+from gateway.codecs.gateway_v1 import event_fields
 from gateway.codecs.websocket_frames import payload_start
 from gateway.core.messages.commands import Position
 from gateway.core.messages.events import CaughtUp, Gap, GoAway, Subscribed

@@ -13,7 +13,7 @@ import anyio.lowlevel
 
 from gateway.auth.claims import LEEWAY_SECONDS
 from gateway.core.cluster.control import Connections
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.errors import NotPermitted, SubjectBlocked, TokenExpired, Unauthenticated
 
 if TYPE_CHECKING:

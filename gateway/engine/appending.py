@@ -108,7 +108,7 @@ class Appender:
         if self._deadlines is None:
             self._deadlines = TimeoutQueue(answer.get_loop(), self._seconds)
         self._deadlines.start(answer, partial(self._give_up, answer, stream))
-        kept.add_done_callback(partial(self._settle, answer, publication, stream, size))
+        kept.add_done_callback(partial(self._resolve, answer, publication, stream, size))
         return answer
 
     def statistics(self) -> AppendStatistics:
@@ -147,7 +147,7 @@ class Appender:
     def _both_ways(self) -> bool:
         return self._live is not None and self._live.agreement.both_ways
 
-    def _settle(
+    def _resolve(
         self,
         answer: asyncio.Future[Receipt],
         publication: Publication,
@@ -158,40 +158,40 @@ class Appender:
         try:
             receipt = self._receipt(stream, size, kept)
         except Exception as error:  # noqa: BLE001 - whatever it is, the publisher must not wait for it
-            self._settled(answer)
+            self._stop_deadline(answer)
             self._fail(answer, stream, error)
             return
         # Asked here and not before: what is stored once the others were told must not miss them.
         if self._live is not None and self._both_ways:
-            self._tell(answer, publication, receipt, self._live)
+            self._send_copy(answer, publication, receipt, self._live)
             return
-        self._settled(answer)
+        self._stop_deadline(answer)
         if not answer.done():
             answer.set_result(receipt)
 
-    def _settled(self, answer: asyncio.Future[Receipt]) -> None:
+    def _stop_deadline(self, answer: asyncio.Future[Receipt]) -> None:
         if self._deadlines is not None:
             self._deadlines.stop(answer)
 
-    def _tell(
+    def _send_copy(
         self, answer: asyncio.Future[Receipt], publication: Publication, receipt: Receipt, live: CapturedLive
     ) -> None:
         """Send what was stored over the bus as well, and answer then."""
         try:
-            told = live.publish(publication, receipt)
+            copied = live.copy(publication, id=receipt.id, stream=receipt.stream, offset=receipt.offset)
         except GatewayError as error:
-            told = answer.get_loop().create_future()
-            told.set_exception(error)
-        if told is None:
-            told = answer.get_loop().create_future()
-            told.set_result(None)
-        told.add_done_callback(partial(self._settle_told, answer, receipt))
+            copied = answer.get_loop().create_future()
+            copied.set_exception(error)
+        if copied is None:
+            copied = answer.get_loop().create_future()
+            copied.set_result(None)
+        copied.add_done_callback(partial(self._resolve_copied, answer, receipt))
 
-    def _settle_told(
-        self, answer: asyncio.Future[Receipt], receipt: Receipt, told: asyncio.Future[None]
+    def _resolve_copied(
+        self, answer: asyncio.Future[Receipt], receipt: Receipt, copied: asyncio.Future[None]
     ) -> None:
-        self._settled(answer)
-        error = None if told.cancelled() else told.exception()
+        self._stop_deadline(answer)
+        error = None if copied.cancelled() else copied.exception()
         if error is not None:
             assert receipt.stream is not None, "it was stored"
             self._fail(

@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.messages.events import Authenticated, Event, Failure
-from gateway.errors import NotPermitted
+from gateway.errors import GatewayError, NotPermitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.auth.principal import Authenticator, Principal
     from gateway.core.fanout.outbox import Outbox
-    from gateway.core.messages.commands import Authenticate
+    from gateway.core.messages.commands import Authenticate, Reference
+    from gateway.core.session.session import Close, Reply
     from gateway.engine.admission import ConnectionQuota
     from gateway.engine.subscribing import SubscribeService
+
+
+class CommandClient(Protocol):
+    """A connection that commands come from, as far as use cases look at it, or change it."""
+
+    @property
+    def principal(self) -> Principal:
+        """Whom it speaks for."""
+        ...
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether that is known, be it that the credential has run out since."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox:
+        """Holds its subscriptions."""
+        ...
+
+    @property
+    def quota(self) -> ConnectionQuota:
+        """What it takes of its subject's share."""
+        ...
+
+    def admit(self, principal: Principal) -> None:
+        """It speaks for ``principal`` from now on, until the credential runs out."""
+        ...
+
+    def deny(self, error: GatewayError, ref: Reference) -> Reply | Close:
+        """Its credential was not right: what that leads to."""
+        ...
 
 
 class Authentication:
@@ -36,21 +69,31 @@ class Authentication:
         """Return whom ``token`` speaks for; see ``Authenticator``."""
         return await self._authenticator.authenticate(token)
 
-    async def take_on(
-        self, principal: Principal, former: Principal | None, outbox: Outbox, place: ConnectionQuota
-    ) -> list[Event]:
-        """Have a connection that was ``former``'s speak for ``principal``; no command may come meanwhile.
+    async def renew(self, command: Authenticate, client: CommandClient) -> list[Event] | Reply | Close:
+        """Have ``client`` speak for whom the token does; no command of it may come meanwhile.
 
         Returns:
-            An ``error`` for each subscription that the new grants don't cover and that has ended for it.
-
-        Raises:
-            NotPermitted: the connection speaks for another subject already.
-            TooMany: the subject has as many connections as it may.
+            An ``error`` for each subscription that the new grants don't cover and that has ended for it, then
+            the reply; or what a credential leads to that is wrong or may not be used here.
         """
+        # Before anything is awaited: what the token is compared with is what the connection was when it came.
+        former = client.principal if client.authenticated else None
+        try:
+            principal = await self.authenticate(command.token)
+            ended = await self._change_principal(principal, former, client)
+        except GatewayError as error:
+            return client.deny(error, command.ref)
+        client.admit(principal)
+        return [*ended, Authenticated(principal.subject, principal.expires, ref=command.ref)]
+
+    async def _change_principal(
+        self, principal: Principal, former: Principal | None, client: CommandClient
+    ) -> list[Event]:
         if former is not None and former.subject is not None and former.subject != principal.subject:
             raise NotPermitted("the credential is another subject's than this connection's")
-        place.identify(principal.subject)
+        # Before any subscription ends: a subject with too many connections keeps what it has.
+        client.quota.identify(principal.subject)
+        outbox = client.outbox
         if not outbox.subscriptions or (former is not None and former.grants == principal.grants):
             return []
         ended = await self._subscriber.restrict(outbox, principal.grants)
@@ -62,8 +105,3 @@ class Authentication:
     def remaining(self, principal: Principal) -> float | None:
         """Seconds until ``principal``'s credential runs out, less than 0 if it has; None if it never does."""
         return None if principal.expires is None else principal.expires / 1000 - self._wall_clock()
-
-
-def answer(principal: Principal, command: Authenticate) -> Authenticated:
-    """The reply to an ``auth`` that was right."""
-    return Authenticated(principal.subject, principal.expires, ref=command.ref)

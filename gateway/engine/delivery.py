@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway.core.messages.events import Gap
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.core.streams.stream import may_be_live
 from gateway.core.topics.grammar import covers
 
@@ -69,7 +69,7 @@ class DeliveryService:
         elif not self._scheduled:
             self._schedule()
 
-    def deliver_frames(self, outbox: Outbox, frames: list[bytes]) -> None:
+    def write_now(self, outbox: Outbox, frames: list[bytes]) -> None:
         """Write ``frames`` to one direct connection now, behind what it was given before."""
         if frames:
             outbox.append(b"".join(frames))
@@ -123,6 +123,7 @@ class DeliveryService:
 
     def resume(self, outbox: Outbox) -> None:
         """``outbox``'s transport takes again: write what waits, until it is full or all is written."""
+        # Portions, and a look after each: the transport may stop taking again in the middle of them.
         self._hub.unblock(outbox)
         while outbox.blocked_since is None and (frames := outbox.take(_DRAIN_BYTES)):
             outbox.write(frames)
@@ -134,6 +135,7 @@ class DeliveryService:
         asyncio.get_running_loop().call_soon(self._write_slice)
 
     def _write_slice(self) -> None:
+        # Before anything is written: a write may block a connection, and what that brings wants a turn again.
         self._scheduled = False
         hub = self._hub
         earlier = hub.unwritten
@@ -145,7 +147,7 @@ class DeliveryService:
 
     def _close_overflowed(self) -> None:
         for outbox in self._hub.take_overflowed():
-            outbox.sink.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+            outbox.sink.close(CloseCode.SLOW_CONSUMER, CloseCode.SLOW_CONSUMER.reason)
 
 
 def _write_in_time(hub: Hub, limit: int) -> None:
@@ -181,4 +183,4 @@ def _write(outboxes: list[Outbox]) -> None:
 def _end(outbox: Outbox) -> None:
     _log.exception("a connection can't be written, and is ended")
     with suppress(Exception):
-        outbox.sink.close(CloseCode.INTERNAL, "internal error")
+        outbox.sink.close(CloseCode.INTERNAL, CloseCode.INTERNAL.reason)

@@ -37,6 +37,7 @@ class InterestRegistry:
             BusUnavailable: there is no such interest then.
         """
         streams = self.streams(topic_filter)
+        # What a stream captures is read from it: the bus is asked only for what may be live.
         if may_be_live(topic_filter, streams):
             asked = self._bus.subscribe(topic_filter)
             if asked is not None:
@@ -57,7 +58,7 @@ class InterestRegistry:
         """The bus's answer, while that is awaited; shared, so not to be cancelled."""
         return self._awaited.get(topic_filter)
 
-    def heard(self, topic_filter: str) -> bool:
+    def hears(self, topic_filter: str) -> bool:
         """Whether no publication on a live topic that the filter matches is missed from now on."""
         return not may_be_live(topic_filter, self.streams(topic_filter)) or self._bus.hears(topic_filter)
 

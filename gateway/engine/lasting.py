@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Principal
     from gateway.core.messages.events import GoAway
-    from gateway.core.session.session import CloseCode
+    from gateway.core.session.close_codes import CloseCode
     from gateway.engine.administration import GuardedAuthenticator
     from gateway.engine.sessions import Sessions
 

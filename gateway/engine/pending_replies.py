@@ -14,7 +14,7 @@ PendingReply: TypeAlias = "asyncio.Future[list[Event]]"
 
 
 class PendingReplies:
-    """Those still to be given: what ends a subscription must be able to refuse it first."""
+    """Those still to be events: what ends a subscription must be able to refuse it first."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[Outbox, str], list[PendingReply]] = {}
@@ -27,28 +27,29 @@ class PendingReplies:
 
     def refuse(self, outbox: Outbox, topic_filter: str, error: GatewayError) -> None:
         """Answer with ``error`` what is still to be answered about ``topic_filter``."""
+        # All of them: a client may have asked twice before the first was answered.
         for answer in self._waiting.pop((outbox, topic_filter), ()):
             if not answer.done():
                 answer.set_exception(error)
 
-    def give(
-        self, outbox: Outbox, topic_filter: str, answer: PendingReply, given: list[Event] | None
+    def resolve(
+        self, outbox: Outbox, topic_filter: str, answer: PendingReply, events: list[Event] | None
     ) -> None:
         """Answer with these events, or not at all, unless it was refused meanwhile."""
-        self._let_go(outbox, topic_filter, answer)
+        self._discard(outbox, topic_filter, answer)
         if not answer.done():
-            if given is None:
+            if events is None:
                 answer.cancel()
             else:
-                answer.set_result(given)
+                answer.set_result(events)
 
     def fail(self, outbox: Outbox, topic_filter: str, answer: PendingReply, error: BaseException) -> None:
         """Answer with ``error``, unless it was refused meanwhile."""
-        self._let_go(outbox, topic_filter, answer)
+        self._discard(outbox, topic_filter, answer)
         if not answer.done():
             answer.set_exception(error)
 
-    def _let_go(self, outbox: Outbox, topic_filter: str, answer: PendingReply) -> None:
+    def _discard(self, outbox: Outbox, topic_filter: str, answer: PendingReply) -> None:
         waiting = self._waiting.get((outbox, topic_filter), [])
         if answer in waiting:
             waiting.remove(answer)

@@ -102,6 +102,7 @@ class PublishService:
             raise TooLarge(f"a message may have {self._message_bytes} bytes, this one has {size}")
         if self._subject_rates is not None and principal.subject is not None:
             self._check_rate(self._subject_rates, principal.subject)
+        # The time is the gateway's: publishers' clocks differ, and retention goes by it.
         publication = Publication(
             topic,
             command.id or f"{self._prefix}-{next(self._numbers):x}",
@@ -163,15 +164,16 @@ class PublishService:
         try:
             receipt = self._hand_over(publication, size)
         except BaseException:
+            # The publisher is told that it failed, so its repeat must be allowed to be the first.
             self._answers.release(key)
             raise
         if isinstance(receipt, Receipt):
             self._answers.remember(key, fingerprint, receipt, now=time.monotonic())
         else:
-            receipt.add_done_callback(lambda done: self._settle(key, fingerprint, done))
+            receipt.add_done_callback(lambda done: self._complete(key, fingerprint, done))
         return receipt
 
-    def _settle(self, key: bytes, fingerprint: bytes, done: asyncio.Future[Receipt]) -> None:
+    def _complete(self, key: bytes, fingerprint: bytes, done: asyncio.Future[Receipt]) -> None:
         if done.cancelled() or done.exception() is not None:
             self._answers.release(key)
         else:
@@ -181,7 +183,7 @@ class PublishService:
 def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Receipt]:
     answer: asyncio.Future[Receipt] = done.get_loop().create_future()
 
-    def settle(future: asyncio.Future[None]) -> None:
+    def resolve(future: asyncio.Future[None]) -> None:
         if answer.done():
             return
         if future.cancelled():
@@ -191,7 +193,7 @@ def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Recei
         else:
             answer.set_result(receipt)
 
-    done.add_done_callback(settle)
+    done.add_done_callback(resolve)
     return answer
 
 

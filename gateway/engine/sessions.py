@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from gateway.core.messages.events import GoAway
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.core.timing.timer_wheel import TimerWheel
 from gateway.errors import Unavailable
 
@@ -61,7 +61,7 @@ class ClientSession(Protocol):
         """Do what time demands (keepalive, deadlines); return when to be asked again."""
         ...
 
-    def send_away(self, farewell: GoAway, code: int, reason: str) -> None:
+    def send_away(self, farewell: GoAway, code: CloseCode, reason: str) -> None:
         """Tell the client that the node goes, take nothing new, close when what is under way is answered.
 
         Called again, it closes without waiting any longer.
@@ -179,6 +179,7 @@ class Sessions:
             await self._send_all_away()
             with anyio.move_on_after(_ANSWER_SECONDS):
                 await self._all_gone()
+            # The second time they close without waiting for answers that no longer come.
             await self._send_all_away()
             await self._all_gone()
         for session in list(self.open.values()):
@@ -193,7 +194,7 @@ class Sessions:
     async def _send_all_away(self) -> None:
         for number, session in enumerate(list(self.open.values()), start=1):
             farewell = GoAway("draining", self.retry_after())
-            session.send_away(farewell, CloseCode.GOING_AWAY, "the node drains")
+            session.send_away(farewell, CloseCode.GOING_AWAY, CloseCode.GOING_AWAY.reason)
             if number % _SLICE == 0:
                 await anyio.lowlevel.checkpoint()
 

@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.cluster.control import is_control
+from gateway.core.cluster.control import CONTROL_LEVEL
 from gateway.core.messages.commands import StartKind
 from gateway.core.messages.events import CaughtUp, Event, Subscribed, Unsubscribed
 from gateway.core.topics.grammar import TopicLimits, parse_filter
@@ -54,7 +54,7 @@ class SubscribeService:
         self._tails = None if following is None else following.tails
         self._interests = InterestRegistry(bus, self._tails)
         self._answers = PendingReplies()
-        self._leaving = False  # `_let_leave` is about to be called
+        self._leaving = False  # `_leave_portion` is about to be called
 
     def subscribe(self, outbox: Outbox, command: Subscribe, grants: Grants) -> list[Event] | PendingReply:
         """Subscribe ``outbox``.
@@ -74,7 +74,8 @@ class SubscribeService:
             StreamUnavailable: the same, of a stream.
         """
         topic_filter = parse_filter(command.filter, self._topic_limits)
-        if is_control(topic_filter) or not grants.may_subscribe(topic_filter):
+        control = topic_filter.startswith(CONTROL_LEVEL)
+        if control or not grants.may_subscribe(topic_filter):
             self._refusals.count("grant")
             raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
         streams = self._interests.streams(topic_filter)
@@ -86,10 +87,12 @@ class SubscribeService:
         if streams:
             return self._subscribe_to_streams(outbox, command, streams)
         events = self._answer(command)
+        # Asked before joining: if the bus can't be heard, only what this command has added is taken back.
         known = topic_filter in outbox.subscriptions
         self._join(outbox, command)
         awaited = self._interests.awaited(topic_filter)
-        if awaited is None and not self._interests.heard(topic_filter):
+        # It may have been confirmed long ago, for somebody else, by a connection that is broken now.
+        if awaited is None and not self._interests.hears(topic_filter):
             if not known:
                 self._leave(outbox, topic_filter)
             raise BusUnavailable("the way between the nodes is interrupted")
@@ -148,9 +151,9 @@ class SubscribeService:
             self._interests.leave(topic_filter)
         if self._hub.leaving and not self._leaving:
             self._leaving = True
-            asyncio.get_running_loop().call_soon(self._let_leave)
+            asyncio.get_running_loop().call_soon(self._leave_portion)
 
-    def _let_leave(self) -> None:
+    def _leave_portion(self) -> None:
         self._leaving = False
         self._end_interests(self._hub.let_leave())
 
@@ -164,6 +167,7 @@ class SubscribeService:
             shapes = isinstance(error, TooManyShapes)
             self._refusals.count("filter_shapes" if shapes else "subscriptions_per_connection")
             raise
+        # The hub comes first: whatever the bus brings once it has been asked must find its target.
         if first:
             try:
                 self._interests.enter(command.filter)
@@ -195,16 +199,16 @@ class SubscribeService:
         answer = self._answers.wait(outbox, topic_filter)
         mine = outbox.subscriptions[topic_filter]
 
-        def settle(future: asyncio.Future[None]) -> None:
+        def resolve(future: asyncio.Future[None]) -> None:
             error = None if future.cancelled() else future.exception()
             if error is not None:
                 self._undo(outbox, topic_filter, mine)
                 self._answers.fail(outbox, topic_filter, answer, error)
             else:
-                given = None if future.cancelled() else events
-                self._answers.give(outbox, topic_filter, answer, given)
+                outcome = None if future.cancelled() else events
+                self._answers.resolve(outbox, topic_filter, answer, outcome)
 
-        asked.add_done_callback(settle)
+        asked.add_done_callback(resolve)
         return answer
 
     # Streams
@@ -221,7 +225,7 @@ class SubscribeService:
         mine = outbox.subscriptions[topic_filter]
         try:
             if self._interests.awaited(topic_filter) is None:
-                if not self._interests.heard(topic_filter):
+                if not self._interests.hears(topic_filter):
                     raise BusUnavailable("the way between the nodes is interrupted")
                 beginnings = self._following.nearby(command, streams)
                 if beginnings is not None:
@@ -255,8 +259,10 @@ class SubscribeService:
                 self._undo(outbox, topic_filter, mine)
             self._answers.fail(outbox, topic_filter, answer, error)
             return
+        # Ended, or ended and asked for again, while the store was read: nothing of this one may begin.
         if answer.done() or outbox.subscriptions.get(topic_filter) is not mine:
-            self._answers.give(outbox, topic_filter, answer, None)
+            self._answers.resolve(outbox, topic_filter, answer, None)
             return
+        # In one step: between the answer and the beginning no publication may slip in, or be left out.
         self._following.send(outbox, self._following.confirm(outbox, command, beginnings))
-        self._answers.give(outbox, topic_filter, answer, [])
+        self._answers.resolve(outbox, topic_filter, answer, [])

@@ -13,8 +13,7 @@ from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.codecs.query import decode_query
-from gateway.codecs.query_names import check_names
+from gateway.codecs.query import check_names, decode_query
 from gateway.core.cluster.block_list import LONGEST_BLOCK_SECONDS, LONGEST_SUBJECT
 from gateway.core.cluster.control import LONGEST_NAME, MOST_PER_PAGE
 from gateway.errors import BadCommand

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from starlette.requests import Request
 
 from gateway.auth.principal import Principal
-from gateway.errors import NotPermitted, Unauthenticated
+from gateway.auth.requests import RequestPrincipals
+from gateway.errors import NotPermitted
 
 if TYPE_CHECKING:
     from gateway.auth.credentials import Credentials
@@ -21,18 +22,11 @@ RequestAuthenticator: TypeAlias = Callable[[Request], Awaitable[Principal]]
 def request_authenticator(
     authenticator: Authenticator, credentials: Credentials | None
 ) -> RequestAuthenticator:
-    """Return what finds a request's principal; ``credentials`` None looks at none: everyone is anonymous.
-
-    Without authentication a proxy in front may well have its own ``Authorization``, which is none of ours.
-    """
+    """Return what finds a request's principal, see ``RequestPrincipals``."""
+    principals = RequestPrincipals(authenticator, credentials)
 
     async def principal_of(request: Request) -> Principal:
-        token = credentials.find(request.scope) if credentials is not None else None
-        if token is not None:
-            return await authenticator.authenticate(token)
-        if authenticator.anonymous is None:
-            raise Unauthenticated("a credential is required: Authorization: Bearer")
-        return authenticator.anonymous
+        return await principals.require(request.scope)
 
     return principal_of
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from gateway.auth.requests import peer_of
+
 if TYPE_CHECKING:
     from starlette.types import Message
 
@@ -33,12 +35,6 @@ async def read_lasting_body(
     return raw
 
 
-def peer_of(request: Request) -> str:
-    """Address and port that the request comes from."""
-    client = request.client
-    return "unknown" if client is None else f"{client.host}:{client.port}"
-
-
 class _Body:
     """Becomes a session with its second piece: nearly every body is there in one."""
 
@@ -57,7 +53,8 @@ class _Body:
             self._begun = True
             return await self._request.receive()
         if self._session is None:
-            self._session = self._lasting.begin(self._principal, peer_of(self._request), patient=True)
+            peer = peer_of(self._request.scope).text
+            self._session = self._lasting.begin(self._principal, peer, patient=True)
         return await self._session.wait(self._request.receive())
 
     def end(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gateway.codecs.query_names import check_names
+from gateway.codecs.query import check_names
 from gateway.codecs.start import decode_start
 from gateway.core.messages.commands import Start, StartKind
 from gateway.errors import BadCommand

@@ -15,14 +15,13 @@ from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.auth.requests import peer_of
 from gateway.codecs.gateway_v1 import encode_object
-from gateway.codecs.query import decode_query
-from gateway.codecs.query_names import check_names
+from gateway.codecs.query import check_names, decode_query
 from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter
 from gateway.engine.admission import address_key
 from gateway.engine.following.reading import Query
 from gateway.errors import BadFilter, NotFound, NotPermitted
-from gateway.http_api.lasting_bodies import peer_of
 from gateway.http_api.publishing.receipts import json_answer
 from gateway.http_api.stream_queries import check_parameters, epoch_of, limit_of, start_of, wait_of
 
@@ -89,7 +88,7 @@ class StreamRoutes:
         if query.wait <= 0:
             reading: Reading | None = await self._read(request, query)
         else:
-            with self._lasting.begin(principal, peer_of(request), patient=True) as session:
+            with self._lasting.begin(principal, peer_of(request.scope).text, patient=True) as session:
                 reading = await session.wait(self._read(request, query))
         if reading is None:
             return Response(status_code=204)  # nobody reads it
@@ -136,7 +135,8 @@ class StreamRoutes:
 def _reader(request: Request, principal: Principal) -> str:
     if principal.subject is not None:
         return f"subject {principal.subject}"
-    return f"address {address_key(request.client.host)}" if request.client is not None else ""
+    host = peer_of(request.scope).host
+    return f"address {address_key(host)}" if host else ""
 
 
 async def _cancel_when_gone(request: Request, scope: anyio.CancelScope) -> None:

@@ -1,4 +1,4 @@
-"""A connection at the door: who it is, where it comes from, and the place that was taken for it."""
+"""A connection at the door: who it is, where it comes from, and the share of the node that it takes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class AcceptedConnection:
     """A client whose handshake was accepted.
 
     Attributes:
-        place: whoever keeps the connection leaves it when that ends.
+        quota: whoever keeps the connection leaves its share when that ends.
         peer: address and port it comes from, as a trusted proxy tells where there is one.
         principal: of the handshake's credential; None without one.
         session: the new session's name.
         connected: milliseconds since 1970.
     """
 
-    place: ConnectionQuota
+    quota: ConnectionQuota
     peer: str
     principal: Principal | None
     session: str = field(default_factory=lambda: secrets.token_hex(8))

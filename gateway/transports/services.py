@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.auth.credentials import Credentials
     from gateway.auth.principal import Principal
-    from gateway.codecs.gateway_v1 import GatewayV1
+    from gateway.auth.requests import RequestPrincipals
+    from gateway.codecs.base import Codec
     from gateway.core.fanout.hub import Hub
     from gateway.core.fanout.outbox import OutboxLimits
     from gateway.core.session.session import SessionLimits
     from gateway.engine.admission import Admission
     from gateway.engine.authentication import Authentication
+    from gateway.engine.commands import CommandDispatcher
     from gateway.engine.delivery import DeliveryService
     from gateway.engine.metrics.refusals import Refusals
-    from gateway.engine.publishing import PublishService
     from gateway.engine.sessions import Sessions
     from gateway.engine.subscribing import SubscribeService
     from gateway.observability.connection_log import ConnectionLog
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What all WebSocket sessions of a node share.
+    """What all client sessions of a node share.
 
     Attributes:
         node: its name.
-        credentials: finds those of a handshake; None looks at none.
+        principals: finds for whom a handshake speaks.
         confirm: raises where a principal that was let in would not be let in any more.
         limits: those that ``welcome`` announces.
         ping_interval: seconds of silence after which a client is pinged.
@@ -39,13 +39,13 @@ class Services:
     """
 
     node: str
-    codec: GatewayV1
+    codec: Codec
     hub: Hub
     delivery: DeliveryService
-    publisher: PublishService
+    commands: CommandDispatcher
     subscriber: SubscribeService
     sessions: Sessions
-    credentials: Credentials | None
+    principals: RequestPrincipals
     confirm: Callable[[Principal], None]
     admission: Admission
     authentication: Authentication

@@ -166,7 +166,7 @@ class Gateway:
 
 
 def knows(node: Node, count: int) -> bool:
-    return node.cluster.settled() and len(node.cluster.others()) == count - 1
+    return node.cluster.complete() and len(node.cluster.others()) == count - 1
 
 
 async def until(condition: Callable[[], bool]) -> None:

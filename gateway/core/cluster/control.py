@@ -39,11 +39,6 @@ def is_name(text: str) -> bool:
     return 1 <= len(text) <= LONGEST_NAME and text.isascii() and text.isalnum()
 
 
-def is_control(topic_filter: str) -> bool:
-    """Whether ``topic_filter`` is about topics that nodes use among themselves."""
-    return topic_filter.startswith(CONTROL_LEVEL)
-
-
 @dataclass(frozen=True, slots=True)
 class Beat:
     """A node is there.

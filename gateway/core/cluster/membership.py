@@ -59,7 +59,7 @@ class Membership:
         self._hearing_since = 0.0
         self.turned_away = 0
 
-    def heard(self, facts: NodeInfo, blocks: str, now: float) -> None:
+    def note_heartbeat(self, facts: NodeInfo, blocks: str, now: float) -> None:
         """Another node's heartbeat has come."""
         if facts.node not in self._members and len(self._members) >= self._entries:
             self._forget(now)
@@ -68,7 +68,7 @@ class Membership:
                 return
         self._members[facts.node] = Member(facts, blocks, now)
 
-    def heard_itself(self, now: float) -> None:
+    def note_echo(self, now: float) -> None:
         """The node's own heartbeat has come back."""
         if self.deaf(now):
             self._hearing_since = now
@@ -82,7 +82,7 @@ class Membership:
         """Whether the node can't know who is there."""
         return self._echo is None or now - self._echo > self.rhythm.deaf
 
-    def settled(self, now: float) -> bool:
+    def complete(self, now: float) -> bool:
         """Whether it has heard for so long that every other node has been heard."""
         return not self.deaf(now) and now - self._hearing_since >= 1.5 * self.rhythm.beat
 

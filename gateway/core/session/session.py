@@ -16,12 +16,13 @@ Spec: docs/protocol.md, "Authentication", "Errors", "Close codes".
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.core.messages.commands import Authenticate, Command, Ping, Reference
 from gateway.core.messages.events import Event, Failure, Pong
-from gateway.core.session.throttle import Rates, Throttle, Verdict
+from gateway.core.session.close_codes import CloseCode
+from gateway.core.session.rate import Rates, Throttle, Verdict
 from gateway.errors import (
     BadFrame,
     RateLimited,
@@ -44,23 +45,6 @@ class SessionState(Enum):
     EXPIRED = "expired"
     LEAVING = "leaving"
     CLOSED = "closed"
-
-
-class CloseCode(IntEnum):
-    """Why a connection ends (RFC 6455, 7.4.2 leaves 4000 to 4999 to applications)."""
-
-    GOING_AWAY = 1001
-    TOO_LARGE = 1009
-    INTERNAL = 1011
-    RESTART = 1012
-    BAD_FRAMES = 4400
-    UNAUTHENTICATED = 4401
-    BLOCKED = 4403
-    SLOW_CONSUMER = 4408
-    AUTH_TIMEOUT = 4409
-    TOO_MANY = 4413
-    RATE = 4429
-    UNAVAILABLE = 4503
 
 
 @dataclass(frozen=True, slots=True)

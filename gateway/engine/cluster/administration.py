@@ -101,7 +101,7 @@ class ClusterAdministration:
 
     def nodes(self) -> Nodes:
         """Return every node that is there, as far as this one has heard."""
-        return Nodes(self._facts(), self._peers.others(), self._clock(), self._peers.settled())
+        return Nodes(self._facts(), self._peers.others(), self._clock(), self._peers.complete())
 
     async def connections(self, *, limit: int, after: str = "") -> tuple[MergedPage, Reach]:
         """Return the ``limit`` connections whose sessions' names follow ``after``; pages may be shorter."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gateway.core.cluster.info import NodeInfo
     from gateway.core.cluster.stream_agreement import StreamAgreement
     from gateway.core.streams.configuration import StreamMap
-    from gateway.engine.appending import Receipt
 
 _RETRY_SECONDS = 0.5
 _NAMED_NODES = 5
@@ -42,7 +41,7 @@ class CapturedLive:
 
     Attributes:
         agreement: whether they do.
-        looks: what comes over the bus has to be looked at, by ``take``.
+        looks: what comes over the bus has to be looked at, by ``deliver``.
         announce: told of what may have been lost, once it can't be any more.
         copies: publications that were stored, and sent over the bus too.
     """
@@ -53,7 +52,7 @@ class CapturedLive:
         self._bus = bus
         self._streams = streams
         self._filters = [each.filter for each in streams]
-        self._heard: set[str] = set()
+        self._listened_to: set[str] = set()
         self._listening = False
         self._changed = anyio.Event()
         # Until this node has heard of all others, one of them may have heard of it first.
@@ -69,17 +68,17 @@ class CapturedLive:
         named = ", ".join(differing[:_NAMED_NODES]) + (", …" if len(differing) > _NAMED_NODES else "")
         return f"nodes whose [[streams]] capture other topics than this node's: {named}"
 
-    def compare(self, others: Iterable[NodeInfo], *, settled: bool) -> bool:
+    def compare(self, others: Iterable[NodeInfo], *, complete: bool) -> bool:
         """Look at all other nodes again; return whether this node's own facts have changed.
 
         Args:
             others: as they told last.
-            settled: those are all there are.
+            complete: those are all there are.
         """
         agreement = self.agreement
         before = agreement.both_ways
         compared = agreement.compare(others)
-        self.looks = bool(self._filters) and (agreement.both_ways or not settled)
+        self.looks = bool(self._filters) and (agreement.both_ways or not complete)
         if compared.changed:
             if (problem := self.problem) is not None:
                 _log.warning("%s; until they agree, what streams capture travels both ways", problem)
@@ -91,31 +90,40 @@ class CapturedLive:
             self._changed.set()
         return agreement.both_ways is not before
 
-    def publish(self, publication: Publication, receipt: Receipt) -> asyncio.Future[None] | None:
+    def copy(
+        self,
+        publication: Publication,
+        *,
+        id: str,  # noqa: A002 - the wire's word
+        stream: str | None,
+        offset: int | None,
+    ) -> asyncio.Future[None] | None:
         """Send what was stored over the bus as well; a repeat too, whose first may not have come so far.
 
         Args:
             publication: as it was given to the store.
-            receipt: the store's answer.
+            id: the one that it has there.
+            stream: where it was stored.
+            offset: its number there.
 
         Raises:
             BusUnavailable: here or from the future.
             RateLimited: more waits to be handed over than may.
         """
         self.copies += 1
-        copy = _live(publication)
-        copy.id, copy.stream, copy.offset = receipt.id, receipt.stream, receipt.offset
-        return self._bus.publish(copy)
+        copied = _live(publication)
+        copied.id, copied.stream, copied.offset = id, stream, offset
+        return self._bus.publish(copied)
 
-    def take(self, publication: Publication, deliver: Callable[[Publication], None]) -> None:
-        """Deliver what came over the bus, unless a stream of this node brings it."""
+    def deliver(self, publication: Publication, onward: Callable[[Publication], None]) -> None:
+        """Pass what came over the bus ``onward``, unless a stream of this node brings it."""
         stream = publication.stream
         if stream is not None and stream in self._streams:
             if self._streams.capturing(publication.topic) == stream:
                 return
             # An offset that the stream's tail has not come to yet would move its subscribers on too far.
             publication = _live(publication)
-        deliver(publication)
+        onward(publication)
 
     async def run(self) -> None:
         """Listen to the bus for what this node captures, while nodes differ; for ever."""
@@ -123,14 +131,14 @@ class CapturedLive:
             await self._changed.wait()
             self._changed = anyio.Event()
             if not self.agreement.both_ways:
-                self._fall_silent()
+                self._stop_listening()
             elif not await self._listen():
                 await anyio.sleep(_RETRY_SECONDS)
                 self._changed.set()
 
     async def _listen(self) -> bool:
         for topic_filter in self._filters:
-            if topic_filter not in self._heard:
+            if topic_filter not in self._listened_to:
                 try:
                     asked = self._bus.subscribe(topic_filter)
                     if asked is not None:
@@ -138,18 +146,18 @@ class CapturedLive:
                 except BusUnavailable as exc:
                     _log.debug("not listening to %r yet: %s", topic_filter, exc)
                     return False
-                self._heard.add(topic_filter)
+                self._listened_to.add(topic_filter)
         if not self._listening:
             self._listening = True
             # What was published on nodes that don't capture these topics until now went past this node.
             self.announce(self._is_captured, None)
         return True
 
-    def _fall_silent(self) -> None:
+    def _stop_listening(self) -> None:
         self._listening = False
-        for topic_filter in self._heard:
+        for topic_filter in self._listened_to:
             self._bus.unsubscribe(topic_filter)
-        self._heard.clear()
+        self._listened_to.clear()
 
     def _is_captured(self, topic_filter: str) -> bool:
         return any(covers(each, topic_filter) for each in self._filters)

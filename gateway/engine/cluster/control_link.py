@@ -57,8 +57,8 @@ class ControlLink:
             if not self._bus.hears(topic) and (asked := self._bus.subscribe(topic)) is not None:
                 await asyncio.shield(asked)
 
-    async def tell(self, body: Body, *, to: str | None = None, id: str = "") -> None:  # noqa: A002 - the wire's word
-        """Tell ``body`` to one node, or to all.
+    async def send(self, body: Body, *, to: str | None = None, id: str = "") -> None:  # noqa: A002 - the wire's word
+        """Send ``body`` to one node, or to all.
 
         Raises:
             BusUnavailable: it may have been told all the same.
@@ -67,10 +67,10 @@ class ControlLink:
         """
         topic = ALL_NODES if to is None else topic_of(to)
         data = self._codec.encode(Control(self.node, id, body))
-        told = self._bus.publish(Publication(topic, "control", time.time_ns() // 1_000_000, data))
-        if told is not None:
+        sent = self._bus.publish(Publication(topic, "control", time.time_ns() // 1_000_000, data))
+        if sent is not None:
             # Publications share the future.
-            await asyncio.shield(told)
+            await asyncio.shield(sent)
 
     def read(self, publication: Publication) -> Control | None:
         """Return what was told, or None if this node can't understand it."""

@@ -124,17 +124,17 @@ class Cluster:
         """Every other node that is there, by name."""
         return self._membership.others(self._clock())
 
-    def settled(self) -> bool:
+    def complete(self) -> bool:
         """Whether ``others`` are all there are, as far as can be known."""
-        return self._membership.settled(self._clock())
+        return self._membership.complete(self._clock())
 
     async def ask(self, question: Question, *, enough: Callable[[Answer], bool] | None = None) -> Told:
         """Ask every other node; returns when all have answered, or after ``ANSWER_SECONDS``."""
         others = {member.facts.node for member in self.others()}
-        settled = self.settled()
-        answers = await self._questions.ask(question, others, patient=not settled, enough=enough)
+        complete = self.complete()
+        answers = await self._questions.ask(question, others, patient=not complete, enough=enough)
         missing = tuple(sorted(others - answers.keys()))
-        return Told(answers, missing, complete=settled and not missing)
+        return Told(answers, missing, complete=complete and not missing)
 
     def statistics(self) -> ClusterStatistics:
         """A snapshot for metrics and tests."""
@@ -173,12 +173,12 @@ class Cluster:
     def _hear(self, node: str, beat: Beat) -> None:
         now = self._clock()
         if node == self._link.node:
-            self._membership.heard_itself(now)
+            self._membership.note_echo(now)
             self._audible.set()
             return
         if node != beat.facts.node:
             return
-        self._membership.heard(beat.facts, beat.blocks, now)
+        self._membership.note_heartbeat(beat.facts, beat.blocks, now)
         if beat.hello:
             self._greeted.set()
         if self._live is not None and self._live.agreement.is_news(beat.facts):
@@ -187,7 +187,7 @@ class Cluster:
 
     def _compare_streams(self, live: CapturedLive) -> None:
         others = (member.facts for member in self.others())
-        if live.compare(others, settled=self.settled()):
+        if live.compare(others, complete=self.complete()):
             # The others wait to hear it: what was published before they do may be missing to their clients.
             self._greeted.set()
 
@@ -224,7 +224,7 @@ class Cluster:
     async def leave(self) -> None:
         """Tell the others that this node ends."""
         with anyio.move_on_after(_FAREWELL_SECONDS), suppress(*_AWAY):
-            await self._link.tell(Farewell())
+            await self._link.send(Farewell())
 
     async def _beat(self) -> None:
         now = self._clock()
@@ -234,7 +234,7 @@ class Cluster:
             self._partitions.compare((member.facts for member in self.others()), now)
         try:
             await self._link.listen()
-            await self._link.tell(
+            await self._link.send(
                 Beat(self._facts(), self._blocks.digest(now), hello=self._membership.deaf(now))
             )
         except _AWAY as exc:
@@ -278,7 +278,7 @@ class Cluster:
     async def _send(self, answer: Answer, message: Control) -> None:
         while True:
             try:
-                await self._link.tell(answer, to=message.node, id=message.id)
+                await self._link.send(answer, to=message.node, id=message.id)
             except BadControl as exc:
                 answer = _smaller(answer) or Refused(str(exc))
             else:

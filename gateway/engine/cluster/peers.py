@@ -34,7 +34,7 @@ class Peers(Protocol):
         """Every other node that is there, by name."""
         ...
 
-    def settled(self) -> bool:
+    def complete(self) -> bool:
         """Whether ``others`` are all there are, as far as can be known."""
         ...
 
@@ -55,7 +55,7 @@ class NoPeers:
         """Nobody."""
         return []
 
-    def settled(self) -> bool:
+    def complete(self) -> bool:
         """Always."""
         return True
 

@@ -84,7 +84,7 @@ class Questions:
         waiting = self._open[name] = _Open(awaited, enough, patient=patient)
         try:
             with anyio.move_on_after(self._seconds), suppress(BusUnavailable, RateLimited, BadControl):
-                await self._link.tell(question, to=to, id=name)
+                await self._link.send(question, to=to, id=name)
                 await waiting.done.wait()
         finally:
             del self._open[name]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.catchup.readers import HistoryReader
 from gateway.core.messages.events import CaughtUp
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.core.timing.backoff import Backoff
 from gateway.engine.following.page_fetches import PageFetches
 
@@ -145,7 +145,7 @@ class CatchingUp:
     def _fail(self, catch_up: CatchUp, error: Exception) -> None:
         """Send a client away that nobody would serve any more: it can resume, and is not kept waiting."""
         self._background.supervision.failed("catch_up", error)
-        catch_up.outbox.sink.close(CloseCode.INTERNAL, "internal error")
+        catch_up.outbox.sink.close(CloseCode.INTERNAL, CloseCode.INTERNAL.reason)
 
     def _take(self, catch_up: CatchUp, stream: FollowedStream, page: Page) -> None:
         outbox, reader = catch_up
@@ -154,14 +154,14 @@ class CatchingUp:
             self._later(catch_up)
             return
         reader.delays = 0
-        self._delivery.deliver_frames(outbox, frames)
+        self._delivery.write_now(outbox, frames)
         self._ready.append(catch_up)
 
     def _step(self, catch_up: CatchUp) -> None:
         outbox, reader = catch_up
         step = reader.step(_SLICE_BYTES)
         if step.frames:
-            self._delivery.deliver_frames(outbox, step.frames)
+            self._delivery.write_now(outbox, step.frames)
         # A write may end the connection, and its subscriptions are no longer under their filters then.
         if reader.ended or outbox.closed or (step.level and self._join(catch_up, step)):
             return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,4 +75,4 @@ class Upkeep:
             since = outbox.blocked_since
             stalled = since is not None and since < now - self._stalled_timeout
             if stalled or not self._hub.release(outbox):
-                outbox.sink.close(CloseCode.SLOW_CONSUMER, "slow consumer")
+                outbox.sink.close(CloseCode.SLOW_CONSUMER, CloseCode.SLOW_CONSUMER.reason)

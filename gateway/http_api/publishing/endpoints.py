@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 from starlette.requests import Request
 from starlette.routing import Route
 
+from gateway.auth.requests import peer_of
 from gateway.codecs.body import decode_body
 from gateway.core.messages.commands import Publish
 from gateway.errors import BadCommand
 from gateway.http_api.bodies import BodyReader, refuse_content_coding
-from gateway.http_api.lasting_bodies import peer_of, read_lasting_body
+from gateway.http_api.lasting_bodies import read_lasting_body
 from gateway.http_api.publishing.batch import Batches
 from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.publishing.message_headers import label, message_headers
@@ -121,7 +122,7 @@ class RestPublishing:
         media_type = media_type.strip().lower()
         if media_type == NDJSON_MEDIA_TYPE:
             refuse_content_coding(request)
-            with self._lasting.begin(principal, peer_of(request), patient=False) as session:
+            with self._lasting.begin(principal, peer_of(request.scope).text, patient=False) as session:
                 stream = LineStream(self._publisher, session, self._limits)
                 summary = await stream.run(request.stream())
             # The rest of the body is not read, and may have no end.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, TypeAlias
 
+from gateway.auth.requests import peer_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -71,8 +73,7 @@ def proxy_addresses(networks: Iterable[str]) -> Callable[[str], bool]:
 
 def is_local(scope: Scope) -> bool:
     """Whether the request was made on this machine, and not for somebody else by a proxy on it."""
-    client = scope.get("client")
-    address = _address(client[0]) if client is not None else None
+    address = _address(peer_of(scope).host)
     if address is None or not address.is_loopback:
         return False
     return all(name.lower() not in _FORWARDED for name, _ in scope["headers"])

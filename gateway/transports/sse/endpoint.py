@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.auth.requests import peer_of
 from gateway.codecs.event_ids import LONGEST_ID, largest_id
-from gateway.codecs.server_sent_events import EventWriter, RecentEvents, ServerSentEvents, retry
+from gateway.codecs.server_sent_events import EventWriter, RecentEvents, retry
 from gateway.core.catchup.resume_point import ResumePoint
 from gateway.engine.following.following import asks_history
-from gateway.errors import BadCommand, Unauthenticated, Unavailable
+from gateway.errors import BadCommand, Unavailable
 from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.http.takeover import EXTENSION
 from gateway.transports.sse.asgi_body import AsgiEventBody
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from gateway.auth.principal import Principal
+    from gateway.codecs.server_sent_events import ServerSentEvents
     from gateway.core.messages.commands import Subscribe
     from gateway.transports.http.takeover import ResponseTakeover
     from gateway.transports.services import Services
@@ -65,11 +67,11 @@ class EventStatistics:
 class EventDoor:
     """Admits clients, or refuses them before the response begins, and hands them to a session."""
 
-    def __init__(self, services: Services, *, direct: bool = True) -> None:
-        """Serve with ``services``; ``direct=False`` keeps every response the portable way."""
+    def __init__(self, services: Services, encoder: ServerSentEvents, *, direct: bool = True) -> None:
+        """Serve in ``encoder``'s format; ``direct=False`` keeps every response the portable way."""
         self._services = services
         self._direct = direct
-        self._encoder = ServerSentEvents(services.codec)
+        self._encoder = encoder
         self._recent = RecentEvents()
         self._open = self._opened = self._resumed = self._unreadable = 0
 
@@ -91,18 +93,19 @@ class EventDoor:
         if services.sessions.draining:
             return _come_back(services.sessions.retry_after())
         services.sessions.check_room()
-        client = request.client
-        place = services.admission.enter(client.host if client is not None else "")
+        host, peer = peer_of(request.scope)
+        quota = services.admission.enter(host)
         try:
-            principal = await self._principal(request)
-            place.identify(principal.subject)
+            principal = await services.principals.require(
+                request.scope, ways="Authorization: Bearer, or a cookie"
+            )
+            quota.identify(principal.subject)
             query = EventQuery.read(request)
             subscriptions = self._subscriptions(query)
-            peer = f"{client.host}:{client.port}" if client is not None else "unknown"
-            arrival = AcceptedConnection(place, peer, principal)
-            session = self._session(arrival, principal, subscriptions)
+            accepted = AcceptedConnection(quota, peer, principal)
+            session = self._session(accepted, principal, subscriptions)
         except BaseException:
-            place.leave()
+            quota.leave()
             raise
         try:
             await session.subscribe(subscriptions)
@@ -142,22 +145,13 @@ class EventDoor:
     def _begin(self, session: EventSession, way: str) -> None:
         self._open += 1
         self._opened += 1
-        arrival = session.arrival
+        accepted = session.accepted
         self._services.log.opened(
-            arrival.session, transport="sse", way=way, peer=arrival.peer, subject=session.subject
+            accepted.session, transport="sse", way=way, peer=accepted.peer, subject=session.subject
         )
 
     def _ended(self) -> None:
         self._open -= 1
-
-    async def _principal(self, request: Request) -> Principal:
-        services = self._services
-        token = None if services.credentials is None else services.credentials.find(request.scope)
-        if token is not None:
-            return await services.authentication.authenticate(token)
-        if services.authentication.anonymous is None:
-            raise Unauthenticated("a credential is required: Authorization: Bearer, or a cookie")
-        return services.authentication.anonymous
 
     def _subscriptions(self, query: EventQuery) -> list[Subscribe]:
         met = {each: self._services.subscriber.streams(each) for each in query.filters}
@@ -169,12 +163,12 @@ class EventDoor:
         return [query.subscribe(each, met) for each in met]
 
     def _session(
-        self, arrival: AcceptedConnection, principal: Principal, subscriptions: list[Subscribe]
+        self, accepted: AcceptedConnection, principal: Principal, subscriptions: list[Subscribe]
     ) -> EventSession:
         replaying = [each.filter for each in subscriptions if asks_history(each)]
         point = ResumePoint([each.filter for each in subscriptions], replaying=replaying)
         sink = EventSink(EventWriter(point, self._recent))
-        return EventSession(self._services, self._encoder, sink, arrival=arrival, principal=principal)
+        return EventSession(self._services, self._encoder, sink, accepted=accepted, principal=principal)
 
 
 class EventResponse(Response):

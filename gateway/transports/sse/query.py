@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.datastructures import QueryParams
 
 from gateway.codecs.event_ids import MOST_FILTERS, decode_event_id
-from gateway.codecs.query import decode_query
-from gateway.codecs.query_names import check_names
+from gateway.codecs.query import check_names, decode_query
 from gateway.codecs.start import decode_start
 from gateway.core.messages.commands import START_NEW, Overflow, Position, Start, Subscribe
 from gateway.errors import BadCommand

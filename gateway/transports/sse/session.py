@@ -7,37 +7,32 @@ before it has a session, and all of its subscriptions are confirmed before the r
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from gateway.core.fanout.outbox import Outbox
-from gateway.core.messages.events import Event, GoAway, Welcome
-from gateway.core.session.session import Close, CloseCode, Reply, Session, failure
+from gateway.core.session.close_codes import CloseCode
+from gateway.core.session.session import Close
 from gateway.errors import Unavailable
+from gateway.transports.session import TransportSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.auth.principal import Principal
     from gateway.codecs.server_sent_events import ServerSentEvents
-    from gateway.core.cluster.info import ConnectionInfo
     from gateway.core.messages.commands import Subscribe
+    from gateway.core.messages.events import GoAway
     from gateway.errors import GatewayError
     from gateway.transports.accepted_connection import AcceptedConnection
     from gateway.transports.services import Services
     from gateway.transports.sse.sink import EventBody, EventSink
 
-_BY_CLIENT = 1006
-"""What the log says where the client has gone: server-sent events have no codes, and no goodbye."""
 
+class EventSession(TransportSession["EventSink"]):
+    """The session behind one response."""
 
-class EventSession:
-    """Glue between one response, its session and its outbox; decides nothing.
+    __slots__ = ("_ended", "_expelled")
 
-    Attributes:
-        arrival: who came, and from where.
-    """
-
-    __slots__ = ("_ended", "_expelled", "_outbox", "_principal", "_services", "_session", "_sink", "arrival")
+    transport: ClassVar[str] = "sse"
 
     def __init__(
         self,
@@ -45,41 +40,17 @@ class EventSession:
         encoder: ServerSentEvents,
         sink: EventSink,
         *,
-        arrival: AcceptedConnection,
+        accepted: AcceptedConnection,
         principal: Principal,
     ) -> None:
         """Take the client in; what comes for it waits, within its bounds, until the response begins."""
-        now = services.clock()
-        self._services = services
-        self.arrival = arrival
-        self._principal = principal
-        self._sink = sink
+        super().__init__(services, sink, encoder, accepted, principal, authenticated=True)
         self._ended: Callable[[], None] | None = None
         self._expelled: GatewayError | None = None
-        self._session = Session(arrival.session, services.session_limits, authenticated=True, now=now)
-        self._session.admit(now, remaining=services.authentication.remaining(principal))
-        self._outbox = Outbox(sink, encoder, services.outbox_limits)
-        services.hub.attach(self._outbox)
-        services.hub.block(self._outbox, 0, now=now)
-        services.sessions.attach(self, check_at=self._next_check(now))
-        self._send(Welcome(arrival.session, services.node, True, services.limits))
-
-    @property
-    def id(self) -> str:
-        """The session's name."""
-        return self._session.id
-
-    @property
-    def subject(self) -> str | None:
-        """Whom the client speaks for; None while it is anonymous."""
-        return self._principal.subject
-
-    def facts(self) -> ConnectionInfo:
-        """What administrators see of it."""
-        buffered = self._sink.buffered_bytes()
-        return self.arrival.facts(
-            self._outbox, transport="sse", subject=self.subject, buffered_bytes=buffered
-        )
+        now = services.clock()
+        services.hub.attach(self.outbox)
+        services.hub.block(self.outbox, 0, now=now)
+        self._begin(now)
 
     # Called by the door
 
@@ -87,101 +58,65 @@ class EventSession:
         """Subscribe to all that the client asks for.
 
         Raises:
-            GatewayError: one of them is refused, see ``Subscriber.subscribe``; or the client is.
+            GatewayError: one of them is refused, see ``SubscribeService.subscribe``; or the client is.
             Unavailable: the node has ended the session meanwhile.
         """
-        subscriber, grants = self._services.subscriber, self._principal.grants
-        awaited = []
+        dispatcher = self._services.commands
+        deferred = []
         for command in commands:
-            answer = subscriber.subscribe(self._outbox, command, grants)
-            if isinstance(answer, list):
-                self._send_all(answer)
+            reply = dispatcher.dispatch(command, self)
+            if isinstance(reply, list):
+                self._send_all(reply)
             else:
                 # Somebody must have looked at its error, also if another one's comes first.
-                answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-                awaited.append(answer)
-        if awaited:
-            await asyncio.wait(awaited)
-        if self._sink.end is not None:
+                reply.future.add_done_callback(lambda done: done.cancelled() or done.exception())
+                deferred.append(reply)
+        if deferred:
+            await asyncio.wait([each.future for each in deferred])
+        if self._connection.end is not None:
             raise self._expelled or Unavailable("the node ends this connection: try again")
-        for answer in awaited:
-            self._send_all(answer.result())
+        for each in deferred:
+            self._conclude(each.outcome())
 
     def begin(self, body: EventBody, *, ended: Callable[[], None]) -> None:
         """The response has begun: write what waits, and what comes from now on; call ``ended`` at its end."""
         self._ended = ended
-        self._sink.begin(body)
-        self._services.delivery.resume(self._outbox)
+        self._connection.begin(body)
+        self._services.delivery.resume(self.outbox)
 
     def connection_closed(self) -> None:
         """The response has ended, or will never begin; idempotent."""
-        services = self._services
-        services.subscriber.end(self._outbox)
-        services.sessions.detach(self)
-        self.arrival.place.leave()
-        self._session.close()
+        self._detach()
         if self._ended is not None:
-            code, reason = self._sink.end or (_BY_CLIENT, "")
-            services.log.closed(self._session.id, code=int(code), reason=reason)
+            # Where the client has gone there is no goodbye: server-sent events have no codes.
+            code, reason = self._connection.end or (CloseCode.BROKEN, "")
+            self._services.log.closed(self.id, code=int(code), reason=reason)
             ended, self._ended = self._ended, None
             ended()
 
     # Called by the body
 
-    def writable_changed(self, writable: bool) -> None:
-        """The response takes no more, or takes again."""
-        services = self._services
-        if writable:
-            services.delivery.resume(self._outbox)
-        else:
-            services.hub.block(self._outbox, self._sink.buffered_bytes(), now=services.clock())
-
     def drain(self) -> None:
         """The server shuts down and ends what is left."""
-        self._sink.close(CloseCode.RESTART, "restart")
+        self._connection.close(CloseCode.RESTART, CloseCode.RESTART.reason)
 
     # Called by the node
 
     def check(self, now: float) -> float:
         """Do what time demands; return when to be asked again."""
-        effect = self._session.expire(now)
-        if type(effect) is Reply:
-            self._send(effect.event)
-        elif type(effect) is Close:
-            self._end(effect.code, effect.reason, effect.event)
+        if (effect := self._session.expire(now)) is not None:
+            self._carry_out(effect)
         else:
             # `write_timeout` ends a client that takes nothing.
-            self._sink.keep_alive()
-        return self._next_check(now)
+            self._connection.keep_alive()
+        return self._next_check(now + self._services.ping_interval)
 
-    def send_away(self, farewell: GoAway, code: int, reason: str) -> None:
+    def send_away(self, farewell: GoAway, code: CloseCode, reason: str) -> None:
         """Say that the node goes, write all that is pending, and end; the client has nothing under way."""
-        if self._sink.end is None:
-            self._end(code, reason, farewell)
+        if self._connection.end is None:
+            self._carry_out(Close(code, reason, farewell))
 
     def expel(self, code: CloseCode, error: GatewayError) -> None:
-        """Tell the client ``error`` and end."""
+        """Tell the client ``error`` and end; where the response has yet to begin, it is the answer."""
         self._expelled = error
-        self._session.close()
-        self._end(code, error.told, failure(error, None, fatal=True))
-
-    def abort(self) -> None:
-        """End at once."""
-        self._sink.abort()
-
-    def _next_check(self, now: float) -> float:
-        at, deadline = now + self._services.ping_interval, self._session.deadline
-        return at if deadline is None else min(at, deadline)
-
-    def _end(self, code: int, reason: str, last: Event | None) -> None:
-        if last is not None:
-            self._send(last)
-            self._services.delivery.flush_one(self._outbox)
-        self._sink.close(code, reason)
-
-    def _send(self, event: Event) -> None:
-        self._services.delivery.send(self._outbox, event)
-
-    def _send_all(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self._send(event)
+        super().expel(code, error)

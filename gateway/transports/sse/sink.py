@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.codecs.server_sent_events import KEEPALIVE
+from gateway.core.session.close_codes import CloseCode
 
 if TYPE_CHECKING:
     from gateway.codecs.server_sent_events import EventWriter
@@ -94,7 +95,7 @@ class EventSink:
 
     def abort(self) -> None:
         """End at once."""
-        self.end = self.end or (1006, "aborted")
+        self.end = self.end or (CloseCode.BROKEN, "aborted")
         if self._body is not None:
             self._body.abort()
 

@@ -13,7 +13,7 @@ import anyio
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from gateway.codecs.websocket_frames import iter_payloads
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

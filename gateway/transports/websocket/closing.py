@@ -5,15 +5,18 @@ Spec: RFC 6455, 5.5.1 and 7.4.
 
 from __future__ import annotations
 
-NORMAL = 1000
-GOING_AWAY = 1001
-PROTOCOL_ERROR = 1002
+from gateway.core.session.close_codes import CloseCode
+
+# Plain numbers: they are compared with what peers send, and written.
+NORMAL = CloseCode.NORMAL.value
+GOING_AWAY = CloseCode.GOING_AWAY.value
+PROTOCOL_ERROR = CloseCode.PROTOCOL_ERROR.value
 NO_STATUS = 1005  # never on the wire: the peer's close frame had no code (RFC 6455, 7.1.5)
-ABNORMAL = 1006  # never on the wire: there was no close frame
-INVALID_DATA = 1007
-POLICY_VIOLATION = 1008
-MESSAGE_TOO_BIG = 1009
-INTERNAL_ERROR = 1011
+ABNORMAL = CloseCode.BROKEN.value
+INVALID_DATA = CloseCode.INVALID_TEXT.value
+POLICY_VIOLATION = CloseCode.POLICY_VIOLATION.value
+MESSAGE_TOO_BIG = CloseCode.TOO_LARGE.value
+INTERNAL_ERROR = CloseCode.INTERNAL.value
 
 # RFC 6455, 7.4.1, and what the IANA registry has added; 3000 to 4999 are for libraries and applications.
 _CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import WebSocketRoute
 
-from gateway.core.session.session import CloseCode
+from gateway.auth.requests import peer_of
+from gateway.core.session.close_codes import CloseCode
 from gateway.errors import BadCommand, GatewayError, SubjectBlocked, TokenExpired
 from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.http.denial import deny
@@ -70,56 +71,58 @@ class WebSocketDoor:
 
     async def open(self, websocket: WebSocket) -> None:
         """Answer the handshake, and keep the connection until it is taken over or ends."""
-        address, peer = _peer(websocket)
-        place: ConnectionQuota | None = None
+        host, peer = peer_of(websocket.scope)
+        quota: ConnectionQuota | None = None
         try:
             self._services.sessions.check_room()
-            place = self._services.admission.enter(address)
-            subprotocol, principal = await self._admit(websocket, place)
+            quota = self._services.admission.enter(host)
+            subprotocol, principal = await self._admit(websocket, quota)
         except GatewayError as error:
-            if place is not None:
-                place.leave()
+            if quota is not None:
+                quota.leave()
             await deny(self._refuse(error), websocket.scope, websocket.receive, websocket.send)
             return
         except BaseException:
-            if place is not None:
-                place.leave()
+            if quota is not None:
+                quota.leave()
             raise
-        await self._keep(websocket, subprotocol, AcceptedConnection(place, peer, principal))
+        await self._keep(websocket, subprotocol, AcceptedConnection(quota, peer, principal))
 
     async def _admit(
-        self, websocket: WebSocket, place: ConnectionQuota
+        self, websocket: WebSocket, quota: ConnectionQuota
     ) -> tuple[str | None, Principal | None]:
         subprotocol = _choose(websocket.scope["subprotocols"])
-        principal = await _principal(self._services, websocket)
-        place.identify(principal.subject if principal is not None else None)
+        principal = await self._services.principals.find(websocket.scope)
+        quota.identify(principal.subject if principal is not None else None)
         return subprotocol, principal
 
-    async def _keep(self, websocket: WebSocket, subprotocol: str | None, arrival: AcceptedConnection) -> None:
+    async def _keep(
+        self, websocket: WebSocket, subprotocol: str | None, accepted: AcceptedConnection
+    ) -> None:
         try:
             await websocket.accept(subprotocol)
-            await self._hand_over(websocket, arrival)
+            await self._hand_over(websocket, accepted)
         except BaseException:
             # The client went in the midst of it: its place must not stay taken. Leaving twice does nothing.
-            arrival.place.leave()
+            accepted.quota.leave()
             raise
 
-    async def _hand_over(self, websocket: WebSocket, arrival: AcceptedConnection) -> None:
+    async def _hand_over(self, websocket: WebSocket, accepted: AcceptedConnection) -> None:
         extensions = websocket.scope.get("extensions", {})
         takeover: Takeover | None = extensions.get(EXTENSION) if self._direct else None
         self._services.log.opened(
-            arrival.session,
+            accepted.session,
             transport="websocket",
             way="asgi" if takeover is None else "direct",
-            peer=arrival.peer,
-            subject=arrival.principal.subject if arrival.principal is not None else None,
+            peer=accepted.peer,
+            subject=accepted.principal.subject if accepted.principal is not None else None,
         )
 
         def make_session(connection: Connection) -> WebSocketSession:
-            session = WebSocketSession(self._services, connection, arrival)
-            if arrival.principal is not None:
+            session = WebSocketSession(self._services, connection, accepted)
+            if accepted.principal is not None:
                 # On the loop's next turn: the connection isn't ready to be closed before.
-                asyncio.get_running_loop().call_soon(self._confirm, session, arrival.principal)
+                asyncio.get_running_loop().call_soon(self._confirm, session, accepted.principal)
             return session
 
         if takeover is not None:
@@ -139,21 +142,9 @@ class WebSocketDoor:
             return  # the session's own matter: it may be renewed
 
 
-async def _principal(services: Services, websocket: WebSocket) -> Principal | None:
-    if services.credentials is None:
-        return None
-    token = services.credentials.find(websocket.scope)
-    return None if token is None else await services.authentication.authenticate(token)
-
-
 def _choose(offered: list[str]) -> str | None:
     if SUBPROTOCOL in offered:
         return SUBPROTOCOL
     if offered:
         raise BadCommand(f"none of the subprotocols offered is known here: {SUBPROTOCOL} is")
     return None
-
-
-def _peer(websocket: WebSocket) -> tuple[str, str]:
-    client = websocket.client
-    return (client.host, f"{client.host}:{client.port}") if client is not None else ("", "unknown")

@@ -10,6 +10,7 @@ from websockets.http11 import Response
 
 from gateway.client import ending
 from gateway.client.errors import ConnectFailed, ConnectionLost
+from gateway.core.session.close_codes import CloseCode
 from gateway.errors import (
     BadFrame,
     GatewayError,
@@ -102,3 +103,10 @@ def test_goaway_tells_when_to_come_back() -> None:
     end = ending.drained("draining", 1500)
     assert (end.reconnect, end.retry_after_seconds) == (True, 1.5)
     assert ending.drained("", -5).retry_after_seconds == 0.0
+
+
+def test_every_close_code_is_taken_as_the_table_says() -> None:
+    for code in CloseCode:
+        end = ending.closed(code, "")
+        assert (end.reconnect, end.renew) == (code.reconnect, code.renew), code
+    assert {code.value for code in CloseCode if not code.reconnect} == set(ending.PERMANENT)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.codecs.query_names import check_names
+from gateway.codecs.query import check_names
 from gateway.errors import BadCommand
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gateway.codecs.gateway_v1_events import event_fields
+from gateway.codecs.gateway_v1 import event_fields
 from gateway.core.fanout.hub import Hub
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.publication import Publication

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.codecs.gateway_v1_events import event_fields
+from gateway.codecs.gateway_v1 import event_fields
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.commands import Position
 from gateway.core.topics.grammar import matches

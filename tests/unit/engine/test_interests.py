@@ -28,8 +28,8 @@ async def test_a_filter_that_a_stream_covers_is_no_business_of_the_bus() -> None
         for topic_filter in ("s/a", "s/#", "#", "live"):
             interests.enter(topic_filter)
         assert bus.filters == ["#", "live"]
-        assert interests.heard("s/+")
-        assert not interests.heard("#")
+        assert interests.hears("s/+")
+        assert not interests.hears("#")
         assert node.following.tails._tails["s"].interest_count == 3
         for topic_filter in ("s/a", "s/#", "#", "live"):
             interests.leave(topic_filter)

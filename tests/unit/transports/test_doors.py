@@ -178,8 +178,8 @@ async def test_a_route_opens_to_its_grant_alone(
 def connect(gateway: Gateway) -> tuple[WebSocketSession, RecordingConnection]:
     services = gateway._services()
     connection = RecordingConnection()
-    arrival = AcceptedConnection(services.admission.enter("192.0.2.7"), "192.0.2.7:1", None)
-    return WebSocketSession(services, connection, arrival), connection
+    accepted = AcceptedConnection(services.admission.enter("192.0.2.7"), "192.0.2.7:1", None)
+    return WebSocketSession(services, connection, accepted), connection
 
 
 async def say(session: WebSocketSession, **command: object) -> None:

@@ -4,8 +4,9 @@ import pytest
 
 from gateway.core.messages.commands import Authenticate, Command, Ping, Publish, Subscribe, Unsubscribe
 from gateway.core.messages.events import Failure, Pong
-from gateway.core.session.session import Close, CloseCode, Reply, Session, SessionLimits, SessionState
-from gateway.core.session.throttle import Rates
+from gateway.core.session.close_codes import CloseCode
+from gateway.core.session.rate import Rates
+from gateway.core.session.session import Close, Reply, Session, SessionLimits, SessionState
 from gateway.errors import (
     BadCommand,
     BadFrame,

@@ -44,7 +44,7 @@ class Here:
     async def hear(self) -> None:
         """A heartbeat of the other node, and time enough for what follows from it."""
         digest = self.there.blocks.digest(NOW)
-        self.membership.heard(NodeInfo("there", "", "", 0, 0, 0), digest, NOW)
+        self.membership.note_heartbeat(NodeInfo("there", "", "", 0, 0, 0), digest, NOW)
         self.repair.compare(digest)
         await anyio.wait_all_tasks_blocked()
 

@@ -81,17 +81,17 @@ async def test_it_listens_while_nodes_differ_and_tells_what_it_missed_once_it_do
 ) -> None:
     told = announced(live)
     running = asyncio.create_task(live.run())
-    assert not live.compare([], settled=False)
+    assert not live.compare([], complete=False)
     assert live.looks
-    assert not live.compare([], settled=True)
+    assert not live.compare([], complete=True)
     assert not live.looks
-    assert live.compare([OTHER], settled=True)
+    assert live.compare([OTHER], complete=True)
     assert live.looks
     assert told == []
     await turns()
     assert bus.interests == {"a/#", "b/+"}
     assert told == [(True, False)]
-    assert live.compare([], settled=True)
+    assert live.compare([], complete=True)
     await turns()
     assert bus.interests == set()
     assert told == [(True, False)]
@@ -105,7 +105,7 @@ async def test_a_bus_that_is_away_is_asked_again(
     told = announced(live)
     running = asyncio.create_task(live.run())
     bus.refusal = BusUnavailable("away")
-    live.compare([OTHER], settled=True)
+    live.compare([OTHER], complete=True)
     await turns()
     assert told == []
     bus.refusal = None
@@ -118,15 +118,15 @@ async def test_a_bus_that_is_away_is_asked_again(
 
 def test_a_node_that_begins_to_publish_both_ways_is_told_as_a_loss_of_anything(live: CapturedLive) -> None:
     told = announced(live)
-    live.compare([OTHER], settled=True)
-    live.compare([NodeInfo("other", "host", "1.0", 0, 0, 0, "differs", both_ways=True)], settled=True)
+    live.compare([OTHER], complete=True)
+    live.compare([NodeInfo("other", "host", "1.0", 0, 0, 0, "differs", both_ways=True)], complete=True)
     assert told == [(True, True)]
 
 
 def test_a_difference_is_logged_once_per_change(live: CapturedLive, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gateway.cluster")
     for others in ([], [OTHER], [OTHER], [], []):
-        live.compare(others, settled=True)
+        live.compare(others, complete=True)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert live.problem is None
 
@@ -148,7 +148,7 @@ def test_what_comes_over_the_bus_is_delivered_unless_a_stream_brings_it(
     offset = None if stream is None else 7
     sent = Publication(topic, "m", 5, b"1", None, "t", {"h": "v"}, "k", stream, offset)
     got: list[Publication] = []
-    live.take(sent, got.append)
+    live.deliver(sent, got.append)
     assert len(got) == comes
     for each in got:
         assert (each.stream, each.offset) == ((stream, 7) if keeps else (None, None))
@@ -182,10 +182,10 @@ async def test_what_is_stored_goes_over_the_bus_only_while_nodes_differ(
     store.keep(0)
     await turns()
     # What is under way as a difference is noticed belongs to it too.
-    live.compare([OTHER], settled=True)
+    live.compare([OTHER], complete=True)
     store.keep(1)
     await turns()
-    live.compare([], settled=True)
+    live.compare([], complete=True)
     store.keep(2)
     assert [receipt.offset for receipt in await asyncio.gather(*answers)] == [1, 2, 3]
     assert [(each.stream, each.offset, each.id) for each in bus.sent] == [("a", 2, "m")]
@@ -195,7 +195,7 @@ async def test_what_is_stored_goes_over_the_bus_only_while_nodes_differ(
 async def test_a_publish_is_answered_once_the_bus_has_it_too(
     appender: Appender, store: ScriptedStore, live: CapturedLive, bus: Bus
 ) -> None:
-    live.compare([OTHER], settled=True)
+    live.compare([OTHER], complete=True)
     bus.answer = asyncio.get_running_loop().create_future()
     answer = append(appender)
     store.keep(0)
@@ -208,7 +208,7 @@ async def test_a_publish_is_answered_once_the_bus_has_it_too(
 async def test_a_repeat_goes_over_the_bus_again_under_the_id_of_the_first(
     appender: Appender, store: ScriptedStore, live: CapturedLive, bus: Bus
 ) -> None:
-    live.compare([OTHER], settled=True)
+    live.compare([OTHER], complete=True)
     answer = append(appender)
     store.keep(0, repeated=True)
     receipt = await answer
@@ -219,7 +219,7 @@ async def test_a_repeat_goes_over_the_bus_again_under_the_id_of_the_first(
 async def test_what_was_stored_and_told_to_nobody_is_answered_unavailable(
     appender: Appender, store: ScriptedStore, live: CapturedLive, bus: Bus, refusal: GatewayError
 ) -> None:
-    live.compare([OTHER], settled=True)
+    live.compare([OTHER], complete=True)
     bus.refusal = refusal
     answer = append(appender)
     store.keep(0)
@@ -232,7 +232,7 @@ async def test_a_bus_that_does_not_answer_is_given_up_in_time(
     store: ScriptedStore, live: CapturedLive, bus: Bus
 ) -> None:
     appender = Appender(store, STREAMS, seconds=0.01, live=live)  # type: ignore[arg-type]  # as above
-    live.compare([OTHER], settled=True)
+    live.compare([OTHER], complete=True)
     bus.answer = asyncio.get_running_loop().create_future()
     answer = append(appender)
     store.keep(0)

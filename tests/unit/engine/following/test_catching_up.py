@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.messages.commands import Start, StartKind
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.errors import StreamUnavailable
 from tests.unit.engine.following_world import World, world
 

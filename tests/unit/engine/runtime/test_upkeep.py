@@ -3,7 +3,7 @@ from __future__ import annotations
 from gateway.core.fanout.hub import Hub
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.commands import Overflow
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.core.streams.stream import FollowedStream
 from gateway.core.streams.tail_window import TailWindow

@@ -11,7 +11,7 @@ from gateway.codecs.server_sent_events import EventWriter, RecentEvents, ServerS
 from gateway.core.catchup.resume_point import ResumePoint
 from gateway.core.messages.commands import Publish, Subscribe
 from gateway.core.messages.events import GoAway
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.errors import BadFilter, SubjectBlocked, Unavailable
 from gateway.settings import Limits, Settings
 from gateway.transports.accepted_connection import AcceptedConnection
@@ -30,9 +30,9 @@ class Client:
         self.body = RecordingBody()
         self.session = EventSession(
             self.services,
-            ServerSentEvents(self.services.codec),
+            ServerSentEvents(self.gateway._codec),
             EventSink(EventWriter(ResumePoint(["a"]), RecentEvents())),
-            arrival=AcceptedConnection(self.services.admission.enter("127.0.0.1"), "127.0.0.1:1", None),
+            accepted=AcceptedConnection(self.services.admission.enter("127.0.0.1"), "127.0.0.1:1", None),
             principal=Principal("ann", expires, EVERYTHING),
         )
 
@@ -43,7 +43,7 @@ class Client:
         self.ended += 1
 
     def publish(self, number: int) -> None:
-        self.gateway.publisher.submit(Publish("a", b"%d" % number), self.session._principal)
+        self.gateway.publisher.submit(Publish("a", b"%d" % number), self.session.principal)
 
     def names(self) -> list[str]:
         self.services.delivery.flush()

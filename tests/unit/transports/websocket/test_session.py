@@ -25,8 +25,8 @@ def connect(limits: Limits | None = None) -> tuple[Gateway, WebSocketSession, Re
 
 def open_session(gateway: Gateway) -> tuple[WebSocketSession, RecordingConnection]:
     services, connection = gateway._services(), RecordingConnection()
-    arrival = AcceptedConnection(services.admission.enter("127.0.0.1"), "127.0.0.1:1", None)
-    return WebSocketSession(services, connection, arrival), connection
+    accepted = AcceptedConnection(services.admission.enter("127.0.0.1"), "127.0.0.1:1", None)
+    return WebSocketSession(services, connection, accepted), connection
 
 
 def send(session: WebSocketSession, **command: object) -> None:
@@ -54,7 +54,7 @@ async def test_a_lane_that_a_gap_has_filled_stops_reading_too() -> None:
     for number in range(3):
         gateway.hub.deliver(Publication("gaps", f"{number}", time=0, data=b"1"))
     gateway.hub.flush_run()
-    fill_lane(gateway, session._outbox, but=30)
+    fill_lane(gateway, session.outbox, but=30)
     assert connection.reading
     # The gap, untold so far, is put before the reply and fills the lane by itself.
     send(session, op="subscribe", filter="gaps")
@@ -62,7 +62,7 @@ async def test_a_lane_that_a_gap_has_filled_stops_reading_too() -> None:
     session.writable_changed(writable=True)
     assert connection.reading
     session.writable_changed(writable=False)
-    fill_lane(gateway, session._outbox, but=1)
+    fill_lane(gateway, session.outbox, but=1)
     send(session, op="ping")
     assert not connection.reading
 
@@ -165,10 +165,10 @@ async def test_who_reads_nothing_can_not_have_what_waits_looked_through_again_an
     gateway.hub.flush_run()
     send(session, op="unsubscribe", filter="a/#")
     assert not connection.reading
-    assert "a/#" in session._outbox.subscriptions
+    assert "a/#" in session.outbox.subscriptions
     session.writable_changed(writable=True)
     assert connection.reading
-    assert "a/#" not in session._outbox.subscriptions
+    assert "a/#" not in session.outbox.subscriptions
     gateway._delivery.flush()
     ops = [event["op"] for event in connection.events()]
     assert ops[-51:] == ["message"] * 50 + ["unsubscribed"]
@@ -182,4 +182,4 @@ async def test_who_reads_nothing_and_has_little_waiting_unsubscribes_at_once() -
     gateway.hub.flush_run()
     send(session, op="unsubscribe", filter="a/#")
     assert connection.reading
-    assert not session._outbox.subscriptions
+    assert not session.outbox.subscriptions

@@ -1,0 +1,145 @@
+"""What becomes of an admitted command: its use case, and the reply, now or later.
+
+Every transport whose clients send commands hands them over here. So what a token makes of a connection, who
+may consume from a group, and what a lease is worth is decided once; a new use case is a row of the table.
+
+``ping`` is no row: the session answers it by itself, in every state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from gateway.core.messages.commands import (
+    Acknowledge,
+    Authenticate,
+    Consume,
+    Extend,
+    Publish,
+    Reject,
+    Release,
+    Subscribe,
+    Unsubscribe,
+)
+from gateway.core.messages.events import Acked, Published
+from gateway.errors import InternalError, NotFound, NotPermitted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.messages.commands import Command, Reference
+    from gateway.core.messages.events import Event
+    from gateway.core.session.session import Close, Reply
+    from gateway.engine.appending import Receipt
+    from gateway.engine.authentication import Authentication, CommandClient
+    from gateway.engine.metrics.refusals import Refusals
+    from gateway.engine.publishing import PublishService
+    from gateway.engine.subscribing import SubscribeService
+
+Outcome: TypeAlias = "list[Event] | Reply | Close"
+"""What a command leads to: events to send in order, or what the session's state machine makes of it."""
+
+
+class DeferredReply(NamedTuple):
+    """The reply to a command that waits for something.
+
+    Attributes:
+        future: done when the reply is there. A task among them is the connection's own: it ends with it.
+        exclusive: no other command of this connection may be carried out before.
+        interpret: makes the outcome of the future's result.
+        ref: the command's.
+    """
+
+    future: asyncio.Future[Any]
+    exclusive: bool
+    interpret: Callable[[Any, Reference], Outcome]
+    ref: Reference
+
+    def outcome(self) -> Outcome:
+        """What the command has led to; raises what its use case did."""
+        return self.interpret(self.future.result(), self.ref)
+
+
+class CommandDispatcher:
+    """Maps a command to its use case."""
+
+    def __init__(
+        self,
+        *,
+        subscriber: SubscribeService,
+        publisher: PublishService,
+        authentication: Authentication,
+        refusals: Refusals,
+    ) -> None:
+        self._subscriber = subscriber
+        self._publisher = publisher
+        self._authentication = authentication
+        self._refusals = refusals
+        self._use_cases: dict[type, Callable[[Any, CommandClient], list[Event] | DeferredReply]] = {
+            Publish: self._publish,
+            Subscribe: self._subscribe,
+            Unsubscribe: self._unsubscribe,
+            Authenticate: self._authenticate,
+            Consume: self._refuse_group,
+            Release: self._refuse_group,
+            Acknowledge: self._acknowledge,
+            Reject: self._acknowledge,
+            Extend: self._acknowledge,
+        }
+
+    def dispatch(self, command: Command, client: CommandClient) -> list[Event] | DeferredReply:
+        """Carry ``command`` out for ``client``.
+
+        Returns:
+            The events to answer with, in order, to be sent at once; or where to await them.
+
+        Raises:
+            GatewayError: the command is refused, see the use case.
+        """
+        try:
+            use_case = self._use_cases[type(command)]
+        except KeyError:
+            raise InternalError(f"no way to carry out {type(command).__name__}") from None
+        return use_case(command, client)
+
+    def _publish(self, command: Publish, client: CommandClient) -> list[Event] | DeferredReply:
+        receipt = self._publisher.submit(command, client.principal)
+        if isinstance(receipt, asyncio.Future):
+            # Publishes may overtake each other's answers: the store, and the bus, keep their order.
+            return DeferredReply(receipt, False, _published, command.ref)
+        # Most publishers ask for no reply: they pay for none.
+        return [] if command.ref is None else _published(receipt, command.ref)
+
+    def _subscribe(self, command: Subscribe, client: CommandClient) -> list[Event] | DeferredReply:
+        events = self._subscriber.subscribe(client.outbox, command, client.principal.grants)
+        if isinstance(events, list):
+            return events
+        return DeferredReply(events, True, _as_they_are, command.ref)
+
+    def _unsubscribe(self, command: Unsubscribe, client: CommandClient) -> list[Event]:
+        return [self._subscriber.unsubscribe(client.outbox, command)]
+
+    def _authenticate(self, command: Authenticate, client: CommandClient) -> DeferredReply:
+        # The connection is its parent: whoever dispatched the command keeps the task, and cancels it.
+        task = asyncio.get_running_loop().create_task(self._authentication.renew(command, client))
+        return DeferredReply(task, True, _as_they_are, command.ref)
+
+    def _refuse_group(self, command: Consume | Release, client: CommandClient) -> list[Event]:
+        # The grant first: whoever has none is not told which streams there are.
+        if not client.principal.grants.may_consume(command.stream, command.group):
+            self._refusals.count("grant")
+            raise NotPermitted("no grant to consume from this group")
+        raise NotFound(f"stream {command.stream!r} is not configured")
+
+    def _acknowledge(self, command: Acknowledge | Reject | Extend, client: CommandClient) -> list[Event]:  # noqa: ARG002 - a row like the others
+        # A token that no lease bears has run out, whatever it once was.
+        return [] if command.ref is None else [Acked((), command.deliveries, ref=command.ref)]
+
+
+def _published(receipt: Receipt, ref: Reference) -> list[Event]:
+    return [] if ref is None else [Published(receipt.id, receipt.stream, receipt.offset, ref=ref)]
+
+
+def _as_they_are(outcome: Outcome, _ref: Reference) -> Outcome:
+    return outcome

@@ -1,0 +1,204 @@
+"""What every client session does, whatever its transport: it sends, it is looked after, it ends."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+
+from gateway.core.fanout.outbox import Outbox
+from gateway.core.messages.events import Welcome
+from gateway.core.session.session import Close, Session, SessionState, failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.auth.principal import Principal
+    from gateway.core.cluster.info import ConnectionInfo
+    from gateway.core.messages.commands import Reference
+    from gateway.core.messages.encoder import Encoder
+    from gateway.core.messages.events import Event, GoAway
+    from gateway.core.session.close_codes import CloseCode
+    from gateway.core.session.session import Reply
+    from gateway.engine.admission import ConnectionQuota
+    from gateway.engine.commands import Outcome
+    from gateway.errors import GatewayError
+    from gateway.transports.accepted_connection import AcceptedConnection
+    from gateway.transports.services import Services
+
+
+class ClientConnection(Protocol):
+    """Where a session's frames go, and how it ends."""
+
+    def write(self, frames: bytes) -> None:
+        """Hand over complete frames, joined."""
+        ...
+
+    def buffered_bytes(self) -> int:
+        """What was written and hasn't left."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """End behind what is buffered."""
+        ...
+
+    def abort(self) -> None:
+        """End at once."""
+        ...
+
+
+C = TypeVar("C", bound=ClientConnection)
+
+
+class TransportSession(ABC, Generic[C]):
+    """Glue between one connection, its session and its outbox; decides nothing.
+
+    Attributes:
+        accepted: who came, and from where.
+        principal: who is connected.
+        outbox: what is on its way to the client, and what for.
+    """
+
+    __slots__ = ("_connection", "_services", "_session", "accepted", "outbox", "principal")
+
+    transport: ClassVar[str]
+    """What administrators see of it."""
+
+    def __init__(
+        self,
+        services: Services,
+        connection: C,
+        encoder: Encoder,
+        accepted: AcceptedConnection,
+        principal: Principal,
+        *,
+        authenticated: bool,
+    ) -> None:
+        now = services.clock()
+        self._services = services
+        self._connection = connection
+        self._session = Session(
+            accepted.session, services.session_limits, authenticated=authenticated, now=now
+        )
+        self.accepted = accepted
+        self.principal = principal
+        self.outbox = Outbox(connection, encoder, services.outbox_limits)
+        if authenticated:
+            self._session.admit(now, remaining=services.authentication.remaining(principal))
+
+    def _begin(self, now: float) -> None:
+        """Have the node know of it, and greet the client."""
+        services = self._services
+        services.sessions.attach(self, check_at=self._next_check(now + services.ping_interval))
+        self._send(Welcome(self.id, services.node, self.authenticated, services.limits))
+
+    @property
+    def id(self) -> str:
+        """The session's name."""
+        return self._session.id
+
+    @property
+    def subject(self) -> str | None:
+        """Whom the client speaks for; None while it is anonymous."""
+        return self.principal.subject
+
+    def facts(self) -> ConnectionInfo:
+        """What administrators see of it."""
+        return self.accepted.facts(
+            self.outbox,
+            transport=self.transport,
+            subject=self.subject,
+            buffered_bytes=self._connection.buffered_bytes(),
+        )
+
+    # Called by use cases
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether a credential was right, be it that it has run out since."""
+        return self._session.state is not SessionState.UNAUTHENTICATED
+
+    @property
+    def quota(self) -> ConnectionQuota:
+        """What the connection takes of its subject's share."""
+        return self.accepted.quota
+
+    def admit(self, principal: Principal) -> None:
+        """The client speaks for ``principal`` from now on."""
+        services, session = self._services, self._session
+        self.principal = principal
+        session.admit(services.clock(), remaining=services.authentication.remaining(principal))
+        if session.deadline is not None:
+            services.sessions.check_by(self, session.deadline)
+
+    def deny(self, error: GatewayError, ref: Reference) -> Reply | Close:
+        """The client's credential was not right: what that leads to."""
+        return self._session.deny(error, ref)
+
+    # Called by the connection
+
+    def writable_changed(self, writable: bool) -> None:
+        """The transport stopped taking, or takes again."""
+        services = self._services
+        if writable:
+            services.delivery.resume(self.outbox)
+        else:
+            services.hub.block(self.outbox, self._connection.buffered_bytes(), now=services.clock())
+
+    def _detach(self) -> None:
+        """The connection has ended: nobody keeps anything for it any more; idempotent."""
+        services = self._services
+        services.subscriber.end(self.outbox)
+        services.sessions.detach(self)
+        self.accepted.quota.leave()
+        self._session.close()
+
+    # Called by the node
+
+    @abstractmethod
+    def check(self, now: float) -> float:
+        """Do what time demands; return when to be asked again."""
+
+    @abstractmethod
+    def send_away(self, farewell: GoAway, code: CloseCode, reason: str) -> None:
+        """Say that the node goes; see ``ClientSession``."""
+
+    def expel(self, code: CloseCode, error: GatewayError) -> None:
+        """Tell the client ``error`` and close."""
+        self._session.close()
+        self._carry_out(Close(code, error.told, failure(error, None, fatal=True)))
+
+    def abort(self) -> None:
+        """End at once."""
+        self._connection.abort()
+
+    # For the transports
+
+    def _carry_out(self, effect: Reply | Close) -> None:
+        """Do what the session's state machine has decided."""
+        if effect.limit is not None:
+            self._services.refusals.count(effect.limit)
+        if effect.event is not None:
+            self._send(effect.event)
+        if type(effect) is Close:
+            if effect.event is not None:
+                # Ahead of its turn: the close frame goes out at once, and nothing may follow it.
+                self._services.delivery.flush_one(self.outbox)
+            self._connection.close(effect.code, effect.reason)
+
+    def _conclude(self, outcome: Outcome) -> None:
+        """Tell the client what its command has led to."""
+        if isinstance(outcome, list):
+            self._send_all(outcome)
+        else:
+            self._carry_out(outcome)
+
+    def _send(self, event: Event) -> None:
+        self._services.delivery.send(self.outbox, event)
+
+    def _send_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._send(event)
+
+    def _next_check(self, at: float) -> float:
+        deadline = self._session.deadline
+        return at if deadline is None else min(at, deadline)
