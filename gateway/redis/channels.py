@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.redis.wire import Command, Reply, Wire
 
 
-class SubscriptionState(Enum):
+class ChannelState(Enum):
     """What is known of one channel on the present connection."""
 
     UNSUBSCRIBED = "unsubscribed"
@@ -41,7 +41,7 @@ class ChannelSubscription:
 
     def __init__(self, channel: bytes) -> None:
         self.channel = channel
-        self.state = SubscriptionState.UNSUBSCRIBED
+        self.state = ChannelState.UNSUBSCRIBED
         # A channel may be wanted again before its end is confirmed. Confirmations come in order, so counting
         # tells the end that was asked for from one that the server made by itself.
         self._unconfirmed_ends = 0
@@ -49,29 +49,29 @@ class ChannelSubscription:
     @property
     def subscribed(self) -> bool:
         """Nothing that is published is missed."""
-        return self.state is SubscriptionState.SUBSCRIBED
+        return self.state is ChannelState.SUBSCRIBED
 
     @property
     def idle(self) -> bool:
         """Nothing was asked for, and nothing has yet to be confirmed."""
-        return self.state is SubscriptionState.UNSUBSCRIBED and not self._unconfirmed_ends
+        return self.state is ChannelState.UNSUBSCRIBED and not self._unconfirmed_ends
 
     def subscribe(self, *, sharded: bool) -> Command:
         """The command that asks for it."""
-        self.state = SubscriptionState.SUBSCRIBING
+        self.state = ChannelState.SUBSCRIBING
         return ("SSUBSCRIBE" if sharded else "SUBSCRIBE", self.channel)
 
     def unsubscribe(self, *, sharded: bool) -> Command:
         """The command that ends it; from now on it counts as ended."""
-        self.state = SubscriptionState.UNSUBSCRIBED
+        self.state = ChannelState.UNSUBSCRIBED
         self._unconfirmed_ends += 1
         return ("SUNSUBSCRIBE" if sharded else "UNSUBSCRIBE", self.channel)
 
     def confirmed(self) -> bool:
         """The server tells of a subscription; returns whether it is the one that is waited for."""
-        if self.state is not SubscriptionState.SUBSCRIBING:
+        if self.state is not ChannelState.SUBSCRIBING:
             return False
-        self.state = SubscriptionState.SUBSCRIBED
+        self.state = ChannelState.SUBSCRIBED
         return True
 
     def ended(self) -> bool:
@@ -86,12 +86,12 @@ class ChannelSubscription:
 
     def moved(self) -> None:
         """The server has refused some channel as another's: ask again for this one if it isn't confirmed."""
-        if self.state is SubscriptionState.SUBSCRIBING:
-            self.state = SubscriptionState.UNSUBSCRIBED
+        if self.state is ChannelState.SUBSCRIBING:
+            self.state = ChannelState.UNSUBSCRIBED
 
     def lost(self) -> None:
         """The connection or the channel is; nothing that was asked for will be confirmed any more."""
-        self.state = SubscriptionState.UNSUBSCRIBED
+        self.state = ChannelState.UNSUBSCRIBED
         self._unconfirmed_ends = 0
 
 

@@ -149,10 +149,7 @@ def test_only_the_wiring_sees_the_settings() -> None:
 
 
 KNOWN_CYCLES = {
-    frozenset({"bus.redis.partition_queue", "bus.redis.publishing"}),
     frozenset({"engine.appending", "engine.cluster.captured_live"}),
-    frozenset({"streams.redis.batch", "streams.redis.lane"}),
-    frozenset({"streams.redis.listening", "streams.redis.log"}),
     frozenset({"transports.websocket.asgi_websocket", "transports.websocket.opening"}),
 }
 

@@ -15,7 +15,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.errors import BusUnavailable
-from gateway.redis.channels import ChannelSubscription, PushConnection, SubscriptionState
+from gateway.redis.channels import ChannelState, ChannelSubscription, PushConnection
 from gateway.redis.keeping import keep_connected
 from gateway.redis.round_trips import AnswerTimeout
 from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED, CommandRefused
@@ -215,7 +215,7 @@ class PartitionListener:
         for partition in self.partitions:
             subscription = partition.subscription
             if partition.interests:
-                if subscription.state is SubscriptionState.UNSUBSCRIBED:
+                if subscription.state is ChannelState.UNSUBSCRIBED:
                     commands.append(subscription.subscribe(sharded=self._sharded))
             elif partition.subscribed and now - partition.idle_since >= LINGER_SECONDS:
                 commands.append(subscription.unsubscribe(sharded=self._sharded))

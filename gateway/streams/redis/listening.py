@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.redis.channels import ChannelSubscription, PushConnection, SubscriptionState
+from gateway.redis.channels import ChannelState, ChannelSubscription, PushConnection
 from gateway.redis.keeping import keep_connected
 from gateway.redis.wire import MESSAGES, SUBSCRIBED, UNSUBSCRIBED
 
@@ -127,9 +127,9 @@ class AppendListener:
             if subscription.subscribed and not signal.waiting and now - signal.left > LINGER_SECONDS:
                 announcements.wanted = False
             if announcements.wanted:
-                if subscription.state is SubscriptionState.UNSUBSCRIBED:
+                if subscription.state is ChannelState.UNSUBSCRIBED:
                     commands.append(subscription.subscribe(sharded=self._sharded))
-            elif subscription.state is not SubscriptionState.UNSUBSCRIBED:
+            elif subscription.state is not ChannelState.UNSUBSCRIBED:
                 commands.append(subscription.unsubscribe(sharded=self._sharded))
             elif subscription.idle:
                 # Not before its end is confirmed: that would be taken for one that the server made by itself.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.errors import RedisUnavailable, Unavailable
-from gateway.redis.channels import ChannelSubscription, PushConnection, SubscriptionState
+from gateway.redis.channels import ChannelState, ChannelSubscription, PushConnection
 from gateway.redis.wire import CommandRefused, Moved
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
@@ -66,7 +66,7 @@ def test_a_refusal_as_moved_concerns_what_is_not_confirmed() -> None:
     asked.subscribe(sharded=True)
     for each in (kept, asked):
         each.moved()
-    assert (kept.state, asked.state) == (SubscriptionState.SUBSCRIBED, SubscriptionState.UNSUBSCRIBED)
+    assert (kept.state, asked.state) == (ChannelState.SUBSCRIBED, ChannelState.UNSUBSCRIBED)
 
 
 def test_of_a_lost_connection_nothing_is_confirmed_any_more() -> None:
