@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import httptools
 
@@ -28,8 +28,8 @@ from gateway.transports.http.upgrade import BecomesWebSocket
 from gateway.transports.server.open_files import Room
 from gateway.transports.server.proxies import unmapped
 from gateway.transports.server.server_context import Wait, half_close
-from gateway.transports.websocket.asgi_websocket import AsgiWebSocketProtocol
 from gateway.transports.websocket.handshake import answered, asks_for_websocket, read_handshake
+from gateway.transports.websocket.takeover_offer import TakeoverOffer
 
 if TYPE_CHECKING:
     import asyncio
@@ -214,7 +214,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
         self._hold_to_the_rules()
         if (
             self.parser.should_upgrade()
-            and self.ws_protocol_class is not None
+            and (self._offers_takeover() or self.ws_protocol_class is not None)
             and asks_for_websocket(self.headers)
         ):
             self._upgrading = True
@@ -259,6 +259,9 @@ class GatewayHttpProtocol(BecomesWebSocket):
 
     def _read_handshake(self) -> None:
         most = self.limits.line_bytes - 4
+        if len(self.url) > most - len("GET  HTTP/1.1") and not self._offers_takeover():
+            # Uvicorn's class would neither take it nor say so.
+            self._stop(HTTPStatus.REQUEST_URI_TOO_LONG)
         for name, value in self.headers:
             if len(name) + len(value) > most:
                 self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -356,11 +359,9 @@ class GatewayHttpProtocol(BecomesWebSocket):
         elif not self._idle():
             # A handshake behind a request that is still being answered: its 101 would cut into the response.
             self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST))
-        elif issubclass(cast("type", self.ws_protocol_class), AsgiWebSocketProtocol):
+        else:
             assert self._handshake is not None
             self._become_websocket(self._handshake, early)
-        else:
-            self.handle_websocket_upgrade()
 
 
 def http_protocol(
@@ -369,6 +370,7 @@ def http_protocol(
     *,
     room: ConnectionRoom | None = None,
     unread: UnreadResponses | None = None,
+    offer: TakeoverOffer | None = None,
 ) -> type[GatewayHttpProtocol]:
     """A class with these bounds, for ``uvicorn.Config(http=…)``."""
     own = {
@@ -377,5 +379,6 @@ def http_protocol(
         "write_seconds": limits.write_seconds,
         "room": room or ConnectionRoom(),
         "unread": unread or UnreadResponses(),
+        "offer": offer or TakeoverOffer(),
     }
     return type("BoundedHttpProtocol", (GatewayHttpProtocol,), own)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 from urllib.parse import unquote
 
 import httptools
 
 from gateway.transports.http.takeover import LastingResponses
-from gateway.transports.websocket.opening import WebSocketAdmission
+from gateway.transports.websocket.opening import WebSocketOpening
+from gateway.transports.websocket.takeover_offer import TakeoverOffer
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-    from gateway.transports.websocket.asgi_websocket import AsgiWebSocketProtocol
     from gateway.transports.websocket.handshake import Handshake
 
 
 class BecomesWebSocket(LastingResponses):
     """The last that an HTTP connection does, once a valid handshake has been read."""
+
+    offer: ClassVar[TakeoverOffer] = TakeoverOffer()
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Serve a request that asks for another protocol as if it didn't.
@@ -35,43 +38,36 @@ class BecomesWebSocket(LastingResponses):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.data_received(b"".join([*head, b"\r\n", rest]))
 
+    def _offers_takeover(self) -> bool:
+        return self.offer.is_for(self.url)
+
     def _become_websocket(self, handshake: Handshake, early: bytes) -> None:
-        make = cast("type[AsgiWebSocketProtocol]", self.ws_protocol_class)
-        self.connections.discard(self)
         self.flow.resume_reading()
-        if (
-            self.config.ws_per_message_deflate
-            and make.allow_deflate
-            and b"permessage-deflate" in handshake.extensions
-        ):
-            self._negotiate(make, early)
+        if self._offers_takeover():
+            self._open_websocket(handshake, early)
         else:
-            self._admit(make, handshake, early)
+            self._delegate()
         self._unread.end()
         self._forget()
 
-    def _negotiate(self, make: type[AsgiWebSocketProtocol], early: bytes) -> None:
-        protocol = make(self.config, self.server_state, self.app_state)
-        protocol.connection_made(self.transport)
-        self.transport.set_protocol(protocol)
+    def _delegate(self) -> None:
+        """Uvicorn's own way: nothing of what is done for connections that are taken over."""
+        self.handle_websocket_upgrade()
         if self.flow.write_paused:
-            protocol.pause_writing()
-        protocol.upgrade(self.url, self.headers, early)
+            # It is told of changes only, and would write on into a full buffer.
+            cast("WebSocketsSansIOProtocol", self.transport.get_protocol()).pause_writing()
 
-    def _admit(self, make: type[AsgiWebSocketProtocol], handshake: Handshake, early: bytes) -> None:
-        config, state, app_state = self.config, self.server_state, self.app_state
-        admission = WebSocketAdmission(
+    def _open_websocket(self, handshake: Handshake, early: bytes) -> None:
+        self.connections.discard(self)
+        opening = WebSocketOpening(
             self.transport,
             handshake.key,
-            make_full=lambda: make(config, state, app_state),
-            policy=make.policy,
+            policy=self.offer.policy,
             context=self._context,
-            state=state,
+            state=self.server_state,
             writable=not self.flow.write_paused,
         )
-        scope = self._websocket_scope(handshake)
-        scope["extensions"] |= make.offered(admission)
-        admission.begin(cast("ASGIApp", self.app), scope, early)
+        opening.begin(cast("ASGIApp", self.app), self._websocket_scope(handshake), early)
 
     def _websocket_scope(self, handshake: Handshake) -> Scope:
         raw_path, _, query = self.url.partition(b"?")
