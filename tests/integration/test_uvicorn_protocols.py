@@ -17,10 +17,9 @@ HTTP_ATTRIBUTES = """
     ws_protocol_class
 """
 HTTP_METHODS = """
-    _should_upgrade _start_asgi_task _unset_keepalive_if_required
+    _start_asgi_task
     connection_lost connection_made data_received handle_websocket_upgrade on_body on_header
-    on_headers_complete on_message_begin on_message_complete on_response_complete on_url
-    timeout_keep_alive_handler
+    on_headers_complete on_message_begin on_message_complete on_response_complete on_url shutdown
 """
 CYCLE_ATTRIBUTES = """
     access_log access_logger chunked_encoding default_headers disconnected expected_content_length flow

@@ -1,41 +1,60 @@
-"""Uvicorn's HTTP class with bounds on what a client may send before its request is whole.
+"""One HTTP/1.1 connection under uvicorn: one request after another, bounded, until it is something else.
 
-The parser below (llhttp, through httptools) has neither: a head, one header, a chunked body's trailer may be
-of any length, and half a request line or half a body may stay for ever. It is strict about everything else
-that smuggling lives on (both ``Content-Length`` and ``Transfer-Encoding``, bare line feeds, spaces before a
-colon).
+Uvicorn's class makes the connection, the scopes and the tasks; what is used of it stands in
+``tests/integration/test_uvicorn_protocols.py``. What is decided here is what the parser below (llhttp,
+through httptools) leaves open: it bounds neither a head nor the time that one takes, and it is strict about
+everything else that smuggling lives on (both ``Content-Length`` and ``Transfer-Encoding``, bare line feeds,
+spaces before a colon). The parts, each with a file of its own:
+
+- ``request_bounds`` counts what has come of a head, ``request_rules`` says what it must be like;
+- ``read_ahead`` holds what is sent ahead of the answers;
+- ``cycle`` is a request and its response, ``unread_responses`` what of it nobody takes;
+- ``connection_room`` decides whether there is room for the connection at all;
+- ``upgrade`` reads handshakes, and ``takeover`` gives responses away that go on for long.
+
+The waits for a head, a body and another request are each one of many in a shared queue, instead of a timer of
+the event loop that each request would make and each answer cancel.
+
+Nothing here is left to the garbage collector: a connection that is lost lets go of its parser, its cycles and
+what they hold, which all refer to one another.
 
 Hand it to uvicorn as ``Config(http=GatewayHttpProtocol)``, or ``http_protocol(...)`` for other bounds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, cast
 
 import httptools
+from uvicorn.protocols.http.flow_control import service_unavailable
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.transports.http.connection_room import ConnectionRoom
-from gateway.transports.http.request_rules import (
-    RequestRefused,
-    check_fields,
-    check_version,
-    read_target,
-)
-from gateway.transports.http.unread_responses import UnreadResponses
-from gateway.transports.http.upgrade import BecomesWebSocket
+from gateway.transports.http.cycle import HttpCycle
+from gateway.transports.http.read_ahead import MOST_WAITING, ReadAhead, end_of_piece, has_one_head
+from gateway.transports.http.request_bounds import RequestBounds, RequestLimits
+from gateway.transports.http.request_flow import RequestFlow
+from gateway.transports.http.request_rules import RequestRefused, check_fields, check_version, read_target
+from gateway.transports.http.scopes import complete_scope, websocket_scope
+from gateway.transports.http.takeover import EXTENSION, ReleasedTransport, ResponseOffer
+from gateway.transports.http.unread_responses import UnreadResponse, UnreadResponses
+from gateway.transports.http.upgrade import head_without_upgrade, read_bounded_handshake
 from gateway.transports.server.open_files import Room
 from gateway.transports.server.proxies import unmapped
-from gateway.transports.server.server_context import Wait, half_close
-from gateway.transports.websocket.handshake import answered, asks_for_websocket, read_handshake
+from gateway.transports.server.server_context import Wait, context_of, half_close
+from gateway.transports.websocket.handshake import answered, asks_for_websocket
+from gateway.transports.websocket.opening import WebSocketOpening
 from gateway.transports.websocket.takeover_offer import TakeoverOffer
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from starlette.types import ASGIApp
+    from uvicorn._types import ASGI3Application
     from uvicorn.config import Config
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
     from uvicorn.server import ServerState
 
     from gateway.errors import GatewayError
@@ -43,41 +62,24 @@ if TYPE_CHECKING:
     from gateway.transports.server.open_files import OpenFiles
     from gateway.transports.websocket.handshake import Handshake
 
-_LINGER_SECONDS = 2.0
+_LINGER_SECONDS: Final = 2.0
 """How long a refused client may go on sending until the connection is cut."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """What a client may send, and how long it may take, before its request is one and until it is whole.
-
-    Attributes:
-        head_bytes: request line and headers, and a chunked body's trailer.
-        headers: how many header fields.
-        line_bytes: one header of a WebSocket handshake.
-        head_seconds: from the connection, or a later request's first byte, to the complete head.
-        body_seconds: without a byte of a body that isn't whole yet.
-        write_seconds: in which a client takes nothing of a response.
-    """
-
-    head_bytes: int = 32 * 1024
-    headers: int = 100
-    line_bytes: int = 8 * 1024
-    head_seconds: float = 10.0
-    body_seconds: float = 60.0
-    write_seconds: float = 30.0
+class _Stop(Exception):  # noqa: N818 - leaves the parser's callback, never this module
+    """The request is refused."""
 
 
-class _Refusal(Exception):  # noqa: N818 - leaves the parser's callback, never this module
-    """The head breaks a bound."""
-
-
-class GatewayHttpProtocol(BecomesWebSocket):
-    """One HTTP/1.1 connection under uvicorn, until it becomes a WebSocket."""
+class GatewayHttpProtocol(HttpToolsProtocol):
+    """One connection, until it ends, becomes a WebSocket, or its response is taken over."""
 
     limits: ClassVar[RequestLimits] = RequestLimits()
     files: ClassVar[OpenFiles | None] = None
     room: ClassVar[ConnectionRoom] = ConnectionRoom()
+    unread: ClassVar[UnreadResponses] = UnreadResponses()
+    offer: ClassVar[TakeoverOffer] = TakeoverOffer()
+    flow: RequestFlow
+    cycle: HttpCycle
 
     def __init__(
         self,
@@ -87,20 +89,21 @@ class GatewayHttpProtocol(BecomesWebSocket):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._heads = self._context.deadlines(Wait.HEAD, self.limits.head_seconds)
-        self._bodies = self._context.deadlines(Wait.BODY, self.limits.body_seconds)
-        self._upgrading = False  # the request is for a WebSocket
-        self._handshake: Handshake | None = None
-        self._refusal: RequestRefused | None = None
+        context = self._context = context_of(server_state, self.loop)
+        self._heads = context.deadlines(Wait.HEAD, self.limits.head_seconds)
+        self._bodies = context.deadlines(Wait.BODY, self.limits.body_seconds)
+        self._quiet = context.deadlines(Wait.REQUEST, self.timeout_keep_alive)
+        self._bounds = RequestBounds(self.limits)
+        self._ahead = ReadAhead()
+        self._running: HttpCycle | None = None  # whose application runs; `cycle` is the one read last
+        self._handshake: Handshake | None = None  # the request's, if it is for a WebSocket
+        self._refusal: RequestRefused | None = None  # why a callback of the parser stopped it
         self._refused = False
         self._shut_out: GatewayError | None = None  # why requests are refused: the connection is spare
+        self._offer: ResponseOffer | None = None
         self.before_connection: Callable[[], None] | None = None  # who had the connection until now
-        self._begun = False  # a request's first byte has come, its head isn't complete
-        self._head_bytes = self._fields = 0
-        self._unaccounted = 0  # bytes that the parser took and made nothing of yet
-        self._fresh = 0  # how many bytes of this read are a new request's, if one begins in it
 
-    # The connection
+    # The connection: asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, and wait for a head for a limited time."""
@@ -108,14 +111,13 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self.before_connection()
             self.before_connection = None
         super().connection_made(transport)
+        self.flow = RequestFlow(transport)
+        taken = self._context.deadlines(Wait.TAKEN, self.limits.write_seconds)
+        self._unread = UnreadResponse(transport, self.unread, taken, self._context.log)
         if self.client is not None:
             self.client = unmapped(self.client[0]), self.client[1]
-        self._shut_out = self.room.enter(
-            self,
-            self.client[0] if self.client else "",
-            everyone=self.connections,
-            quiet=self._quiet,
-        )
+        address = self.client[0] if self.client else ""
+        self._shut_out = self.room.enter(self, address, everyone=self.connections, quiet=self._quiet)
         room = Room.ENOUGH if self.files is None else self.files.room(transport)
         if room is Room.ENOUGH:
             self._heads.start(self, self._head_late)
@@ -125,6 +127,26 @@ class GatewayHttpProtocol(BecomesWebSocket):
         else:
             self._refused = True
             transport.abort()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is above its high mark."""
+        super().pause_writing()
+        self._unread.begin()
+
+    def resume_writing(self) -> None:
+        """It is below its low mark."""
+        super().resume_writing()
+        self._unread.end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more comes or goes."""
+        super().connection_lost(exc)
+        self._context.deadlines(Wait.GONE, _LINGER_SECONDS).stop(self)
+        if self._running is not None:
+            # The class below tells the cycle that was read last, which may not have begun.
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self._forget()
 
     def abandon(self) -> None:
         """There will be no connection: let go of what refers to this object."""
@@ -138,164 +160,237 @@ class GatewayHttpProtocol(BecomesWebSocket):
         else:
             self.transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more comes or goes."""
-        super().connection_lost(exc)
-        self._heads.stop(self)
-        self._bodies.stop(self)
-        self._context.deadlines(Wait.GONE, _LINGER_SECONDS).stop(self)
+    def end_after_response(self) -> None:
+        """The server drains: answer the request that is under way, and keep the connection for no other."""
+        if not self._idle():
+            self.cycle.keep_alive = False
+
+    def _close(self) -> None:
+        """Close once everything is written, or the client doesn't take it."""
+        if not self.transport.is_closing():
+            self._unread.begin()
+            self.transport.close()
+
+    def _forget(self) -> None:
+        """Let go of all that refers to this object, so that it is freed without a collection."""
+        for waits in (self._heads, self._bodies, self._quiet):
+            waits.stop(self)
+        if self.transport is not None:
+            self._unread.end()
+        self.room.leave(self)
+        self.pipeline.clear()
+        self._ahead.take()
+        self._running = None
+        if self._offer is not None:
+            self._offer.connection = None
+            self._offer = None
+        self.parser = None  # type: ignore[assignment]
+        self.scope = None  # type: ignore[assignment]
+        self.headers = None  # type: ignore[assignment]
+        self.cycle = None  # type: ignore[assignment]
+
+    # Reading
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, within bounds."""
         if self._refused:
             return
-        self._unset_keepalive_if_required()
-        if self._held:
-            self._hold(self._held[self._held_at :] + data, 0)
+        self._quiet.stop(self)
+        if self._ahead:
+            self._ahead.add(data)
+            self._read_no_more_than_enough()
         else:
             self._feed(data)
 
-    def _parse(self, piece: bytes, read: bytes, end: int) -> bool:
-        self._fresh = len(piece) if self._idle() and not self._begun else 0
-        self._unaccounted += len(piece)
+    def _feed(self, data: bytes, at: int = 0) -> None:
+        """Parse what is behind ``at``, no further than requests may wait."""
+        if at == 0 and not self.pipeline and has_one_head(data):
+            if not self._ending() and self._parse(data, 0, len(data)):
+                self._wait_for_more()
+            return
+        while at < len(data) and not self._ending():
+            if len(self.pipeline) >= MOST_WAITING:
+                self._ahead.hold(data, at)
+                self._read_no_more_than_enough()
+                return
+            end = end_of_piece(data, at)
+            if not self._parse(data, at, end):
+                return
+            at = end
+        self._wait_for_more()
+
+    def _parse(self, data: bytes, at: int, end: int) -> bool:
+        """Hand a piece of ``data`` to the parser; False: nothing may follow."""
+        self._bounds.feed(end - at, idle=self._idle())
         try:
-            self.parser.feed_data(piece)
+            self.parser.feed_data(data[at:end])
         except httptools.HttpParserError:
             self._refuse(self._refusal or RequestRefused(HTTPStatus.BAD_REQUEST))
         except httptools.HttpParserUpgrade as upgrade:
-            self._upgraded(read[end - len(piece) + upgrade.args[0] :])
+            self._upgrade(data[at + upgrade.args[0] :])
         else:
-            if self._unaccounted <= self.limits.head_bytes:
+            if not self._bounds.exceeded:
                 return True
             self._refuse(RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
         return False
 
-    def _fed(self) -> None:
-        if (self._begun or self._idle()) and self not in self._heads:
+    def _read_no_more_than_enough(self) -> None:
+        if self._ahead.is_full:
+            self.flow.waiting = True
+            self.flow.pause_reading()
+
+    def _wait_for_more(self) -> None:
+        """A whole read has been parsed: what is to follow has a limited time."""
+        if (self._bounds.begun or self._idle()) and self not in self._heads:
             # Not left to the parser: it takes empty lines before a request for no request at all.
             self._heads.start(self, self._head_late)
         elif self._awaits_body():
             self._bodies.start(self, self._body_late)
+
+    def _ending(self) -> bool:
+        """Whether the last request that was read ends the connection: what is sent behind it is nobody's."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.keep_alive and not cycle.more_body
+
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _awaits_body(self) -> bool:
+        return not self._idle() and self.cycle.more_body
 
     # The parser's callbacks
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._begun = True
-        self._upgrading = False
-        self._head_bytes = self._fields = 0
-        self._unaccounted, self._fresh = self._fresh, 0
+        self._handshake = None
+        self._bounds.begin()
 
     def on_url(self, url: bytes) -> None:
         """A part of the request target."""
-        super().on_url(url)
-        self._count(len(url))
+        self.url += url
+        if not self._bounds.target(len(url)):
+            self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, or one field of a trailer."""
-        if self._begun:
+        # RFC 9110, 6.5.1: a trailer's fields must not be merged into the header section unless they are known
+        # to permit that. None is: whoever writes a body would write its request's head.
+        if self._bounds.begun:
             name = name.lower()
             if name == b"expect" and value.strip().lower() == b"100-continue":
                 self.expect_100_continue = True
             self.headers.append((name, value))
-        # RFC 9110, 6.5.1: a trailer's fields must not be merged into the header section unless they are known
-        # to permit that. None is: whoever writes a body would write its request's head.
-        self._fields += 1
-        if self._fields > self.limits.headers:
+        if not self._bounds.field(name, value):
             self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        self._count(len(name) + len(value) + 4)  # ": " and the line's end
 
     def on_headers_complete(self) -> None:
         """A complete head."""
-        self._begun = False
-        self._unaccounted = 0
+        self._bounds.end_head()
         self._heads.stop(self)
-        self._hold_to_the_rules()
-        if (
-            self.parser.should_upgrade()
-            and (self._offers_takeover() or self.ws_protocol_class is not None)
-            and asks_for_websocket(self.headers)
-        ):
-            self._upgrading = True
-            self._read_handshake()
-            # Uvicorn's own way to upgrade reads it.
-            self.scope["method"] = self.parser.get_method().decode("ascii")
-        if self._shut_out is not None:
-            self._refuse_spare(self._shut_out)
-        if not self._upgrading and not self.parser.should_upgrade():
-            super().on_headers_complete()
-            if self._shut_out is not None:
-                self.cycle.keep_alive = False
-
-    def _hold_to_the_rules(self) -> None:
-        version = self.parser.get_http_version()
+        parser = self.parser
+        method, version = parser.get_method(), parser.get_http_version()
         try:
-            check_version(version)
-            self.url = read_target(self.parser.get_method(), self.url, self.headers)
-            check_fields(version, self.headers)
+            self._check_head(method, version)
         except RequestRefused as refused:
             self._stop(refused.status, str(refused), refused.fields)
-        if version == "1.0":  # RFC 9110, 10.1.1: there a server "MUST ignore that expectation"
-            self.expect_100_continue = False
+        if not parser.should_upgrade():
+            self._begin_request(method, version)
 
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
-        self._unaccounted = 0
+        self._bounds.account()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request's end."""
-        self._unaccounted = 0
+        self._bounds.account()
         if self.parser.should_upgrade():
             return  # what follows is read by another
         self._bodies.stop(self)
         super().on_message_complete()
 
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self.limits.head_bytes:
-            self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-
-    def _read_handshake(self) -> None:
-        most = self.limits.line_bytes - 4
-        if len(self.url) > most - len("GET  HTTP/1.1") and not self._offers_takeover():
-            # Uvicorn's class would neither take it nor say so.
-            self._stop(HTTPStatus.REQUEST_URI_TOO_LONG)
-        for name, value in self.headers:
-            if len(name) + len(value) > most:
-                self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        parser = self.parser
-        try:
-            self._handshake = read_handshake(
-                parser.get_method(), parser.get_http_version(), self.url, self.headers
-            )
-        except RequestRefused as refused:
-            self._stop(refused.status, str(refused), refused.fields)
-
-    def _refuse_spare(self, reason: GatewayError) -> None:
-        path = self.url.partition(b"?")[0]
-        if self.room.serves(path, reason, leaves=self._upgrading):
-            return
-        status, make = HTTPStatus(reason.http_status), self.room.problem
-        if make is None:
-            self._stop(status, str(reason), ((b"retry-after", b"1"),))
-        answer = make(reason)
-        self._stop(status, bytes(answer.body).decode(), answer.raw_headers)
+    def _check_head(self, method: bytes, version: str) -> None:
+        check_version(version)
+        self.url = read_target(method, self.url, self.headers)
+        check_fields(version, self.headers)
+        if version == "1.0":  # RFC 9110, 10.1.1: there a server "MUST ignore that expectation"
+            self.expect_100_continue = False
+        if self.parser.should_upgrade() and asks_for_websocket(self.headers):
+            delegated = not self.offer.is_for(self.url)
+            if not delegated or self.ws_protocol_class is not None:
+                self._handshake = read_bounded_handshake(
+                    method,
+                    version,
+                    self.url,
+                    self.headers,
+                    line_bytes=self.limits.line_bytes,
+                    delegated=delegated,
+                )
+        if self._shut_out is not None:
+            self.room.check_served(self.url, self._shut_out, leaves=self._handshake is not None)
 
     def _stop(self, status: HTTPStatus, reason: str = "", fields: Fields = ()) -> NoReturn:
         # Not in what is raised: the parser catches that, and it holds the frames that it came through.
         self._refusal = RequestRefused(status, reason, fields)
-        raise _Refusal
+        raise _Stop
 
-    def _let_go(self) -> None:
-        self._heads.stop(self)
-        self._bodies.stop(self)
-        super()._let_go()
+    # Requests, in their order
 
-    def _forget(self) -> None:
-        super()._forget()
-        self.room.leave(self)
+    def _begin_request(self, method: bytes, version: str) -> None:
+        complete_scope(self.scope, method, version, self.url)
+        if method == b"GET":
+            self._offer = self._offer or ResponseOffer(self)
+            self.scope["extensions"] = cast("Any", {EXTENSION: self._offer})
+        keep_alive = (
+            version != "1.0"
+            and not self._context.draining
+            and self._shut_out is None
+            and self.parser.should_keep_alive()
+        )
+        app, idle = self._app_now(), self._idle()
+        cycle = self.cycle = HttpCycle.of(self, keep_alive=keep_alive)
+        if idle:
+            self._run(cycle, app)
+        else:
+            # What it is to do comes after the response that is under way.
+            self.pipeline.appendleft((cycle, app))
+
+    def _run(self, cycle: HttpCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        self._start_asgi_task(cycle, app)
+
+    def _app_now(self) -> ASGI3Application:
+        most = self.limit_concurrency
+        if most is None or max(len(self.connections), len(self.tasks)) < most:
+            return cast("ASGI3Application", self.app)
+        self._context.log.warning("Exceeded concurrency limit.")
+        return service_unavailable
+
+    def on_response_complete(self) -> None:
+        """A response's end: the next request that is here already, or a limited wait for one."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self._unread.begin()
+            return
+        self._running = None
+        if self.pipeline or self._ahead:
+            self._serve_next()
+        else:
+            self.flow.resume_reading()
+        if self._running is None:
+            self._quiet.start(self, self._close)
+
+    def _serve_next(self) -> None:
+        """Answer the next request, parse what was held, and read more once there is room for it."""
+        if self.pipeline:
+            self._run(*cast("tuple[HttpCycle, ASGI3Application]", self.pipeline.pop()))
+        data, at = self._ahead.take()
+        self.flow.waiting = False
+        if data:
+            self._feed(data, at)
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     # Refusing
 
@@ -305,13 +400,10 @@ class GatewayHttpProtocol(BecomesWebSocket):
         if not self._idle():
             # The next request's head is late while this one's response runs: that ends the connection too.
             self.cycle.keep_alive = False
-        elif self._begun:
+        elif self._bounds.begun:
             self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT))
         else:
             self._close()
-
-    def _awaits_body(self) -> bool:
-        return not self._idle() and self.cycle.more_body
 
     def _body_late(self) -> None:
         if self.transport.is_closing() or self._refused or not self._awaits_body():
@@ -348,20 +440,63 @@ class GatewayHttpProtocol(BecomesWebSocket):
         half_close(self.transport)
         self._context.deadlines(Wait.GONE, _LINGER_SECONDS).start(self, self.transport.abort)
 
-    # Upgrading
+    # Giving the transport away
 
-    def _should_upgrade(self) -> bool:
-        return self._upgrading
+    def release_response(self) -> ReleasedTransport | None:
+        """See ``takeover.Responding``."""
+        cycle, transport = self.cycle, self.transport
+        if not cycle.may_be_taken_over or cycle is not self._running or transport.is_closing():
+            return None
+        # For uvicorn the application has answered, and may return.
+        cycle.response_complete = True
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self.connections.discard(self)
+        self._forget()
+        return ReleasedTransport(transport, self._context, not self.flow.write_paused)
 
-    def _upgraded(self, early: bytes) -> None:
-        if not self._upgrading:
-            self._ignore_upgrade(early)
+    def _upgrade(self, early: bytes) -> None:
+        """The parser has read a head that asks for another protocol; ``early`` is what came behind it."""
+        handshake = self._handshake
+        if handshake is None:
+            head = head_without_upgrade(
+                self.parser.get_method(), self.parser.get_http_version(), self.url, self.headers
+            )
+            self.parser = httptools.HttpRequestParser(self)
+            # As uvicorn has it: what comes behind a request that ends the connection is no error.
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.data_received(head + early)
         elif not self._idle():
             # A handshake behind a request that is still being answered: its 101 would cut into the response.
             self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST))
         else:
-            assert self._handshake is not None
-            self._become_websocket(self._handshake, early)
+            self.flow.resume_reading()
+            if self.offer.is_for(self.url):
+                self._open_websocket(handshake, early)
+            else:
+                self._delegate_websocket()
+            self._forget()
+
+    def _open_websocket(self, handshake: Handshake, early: bytes) -> None:
+        self.connections.discard(self)
+        opening = WebSocketOpening(
+            self.transport,
+            handshake.key,
+            policy=self.offer.policy,
+            context=self._context,
+            state=self.server_state,
+            writable=not self.flow.write_paused,
+        )
+        scope = websocket_scope(self.scope, self.url, handshake.subprotocols)
+        opening.begin(cast("ASGIApp", self.app), scope, early)
+
+    def _delegate_websocket(self) -> None:
+        """Uvicorn's own way: nothing of what is done for connections that are taken over."""
+        self.scope["method"] = "GET"
+        self.handle_websocket_upgrade()
+        if self.flow.write_paused:
+            # It is told of changes only, and would write on into a full buffer.
+            cast("WebSocketsSansIOProtocol", self.transport.get_protocol()).pause_writing()
 
 
 def http_protocol(
@@ -376,7 +511,6 @@ def http_protocol(
     own = {
         "limits": limits,
         "files": files,
-        "write_seconds": limits.write_seconds,
         "room": room or ConnectionRoom(),
         "unread": unread or UnreadResponses(),
         "offer": offer or TakeoverOffer(),
