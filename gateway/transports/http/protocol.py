@@ -1,16 +1,15 @@
 """One HTTP/1.1 connection under uvicorn: one request after another, bounded, until it is something else.
 
 Uvicorn's class makes the connection, the scopes and the tasks; what is used of it stands in
-``tests/integration/test_uvicorn_protocols.py``. What is decided here is what the parser below (llhttp,
-through httptools) leaves open: it bounds neither a head nor the time that one takes, and it is strict about
-everything else that smuggling lives on (both ``Content-Length`` and ``Transfer-Encoding``, bare line feeds,
-spaces before a colon). The parts, each with a file of its own:
+``tests/integration/test_uvicorn_protocols.py``. This class keeps the order of requests and the time that each
+may take. The parts, each with a file of its own:
 
-- ``request_bounds`` counts what has come of a head, ``request_rules`` says what it must be like;
+- ``request_reader`` makes requests of bytes: ``request_bounds`` counts what has come of a head,
+  ``request_rules`` says what it must be like, ``upgrade`` reads what asks for another protocol;
 - ``read_ahead`` holds what is sent ahead of the answers;
 - ``cycle`` is a request and its response, ``unread_responses`` what of it nobody takes;
 - ``connection_room`` decides whether there is room for the connection at all;
-- ``upgrade`` reads handshakes, and ``takeover`` gives responses away that go on for long.
+- ``takeover`` gives responses away that go on for long.
 
 The waits for a head, a body and another request are each one of many in a shared queue, instead of a timer of
 the event loop that each request would make and each answer cancel.
@@ -24,26 +23,25 @@ Hand it to uvicorn as ``Config(http=GatewayHttpProtocol)``, or ``http_protocol(.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-import httptools
-from uvicorn.protocols.http.flow_control import service_unavailable
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.transports.http.connection_room import ConnectionRoom
 from gateway.transports.http.cycle import HttpCycle
 from gateway.transports.http.read_ahead import MOST_WAITING, ReadAhead, end_of_piece, has_one_head
-from gateway.transports.http.request_bounds import RequestBounds, RequestLimits
+from gateway.transports.http.request_bounds import RequestLimits
 from gateway.transports.http.request_flow import RequestFlow
-from gateway.transports.http.request_rules import RequestRefused, check_fields, check_version, read_target
+from gateway.transports.http.request_reader import RequestReader
+from gateway.transports.http.request_rules import RequestRefused
 from gateway.transports.http.scopes import complete_scope, websocket_scope
 from gateway.transports.http.takeover import EXTENSION, ReleasedTransport, ResponseOffer
 from gateway.transports.http.unread_responses import UnreadResponse, UnreadResponses
-from gateway.transports.http.upgrade import head_without_upgrade, read_bounded_handshake
 from gateway.transports.server.open_files import Room
 from gateway.transports.server.proxies import unmapped
 from gateway.transports.server.server_context import Wait, context_of, half_close
-from gateway.transports.websocket.handshake import answered, asks_for_websocket
+from gateway.transports.websocket.handshake import answered
 from gateway.transports.websocket.opening import WebSocketOpening
 from gateway.transports.websocket.takeover_offer import TakeoverOffer
 
@@ -58,16 +56,11 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from gateway.errors import GatewayError
-    from gateway.transports.http.request_rules import Fields
     from gateway.transports.server.open_files import OpenFiles
     from gateway.transports.websocket.handshake import Handshake
 
 _LINGER_SECONDS: Final = 2.0
 """How long a refused client may go on sending until the connection is cut."""
-
-
-class _Stop(Exception):  # noqa: N818 - leaves the parser's callback, never this module
-    """The request is refused."""
 
 
 class GatewayHttpProtocol(HttpToolsProtocol):
@@ -93,11 +86,13 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._heads = context.deadlines(Wait.HEAD, self.limits.head_seconds)
         self._bodies = context.deadlines(Wait.BODY, self.limits.body_seconds)
         self._quiet = context.deadlines(Wait.REQUEST, self.timeout_keep_alive)
-        self._bounds = RequestBounds(self.limits)
+        # Not uvicorn's: its parser calls the connection, and holds it.
+        self.parser = None  # type: ignore[assignment]
+        self._reader = RequestReader(
+            self.limits, self, offer=self.offer, delegates=self.ws_protocol_class is not None
+        )
         self._ahead = ReadAhead()
         self._running: HttpCycle | None = None  # whose application runs; `cycle` is the one read last
-        self._handshake: Handshake | None = None  # the request's, if it is for a WebSocket
-        self._refusal: RequestRefused | None = None  # why a callback of the parser stopped it
         self._refused = False
         self._shut_out: GatewayError | None = None  # why requests are refused: the connection is spare
         self._offer: ResponseOffer | None = None
@@ -184,7 +179,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         if self._offer is not None:
             self._offer.connection = None
             self._offer = None
-        self.parser = None  # type: ignore[assignment]
+        self._reader.discard()
         self.scope = None  # type: ignore[assignment]
         self.headers = None  # type: ignore[assignment]
         self.cycle = None  # type: ignore[assignment]
@@ -221,17 +216,13 @@ class GatewayHttpProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes, at: int, end: int) -> bool:
         """Hand a piece of ``data`` to the parser; False: nothing may follow."""
-        self._bounds.feed(end - at, idle=self._idle())
-        try:
-            self.parser.feed_data(data[at:end])
-        except httptools.HttpParserError:
-            self._refuse(self._refusal or RequestRefused(HTTPStatus.BAD_REQUEST))
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[at + upgrade.args[0] :])
+        end_of_http = self._reader.feed(data[at:end], idle=self._idle())
+        if end_of_http is None:
+            return True
+        if isinstance(end_of_http, RequestRefused):
+            self._refuse(end_of_http)
         else:
-            if not self._bounds.exceeded:
-                return True
-            self._refuse(RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+            self._upgrade(end_of_http + data[end:])
         return False
 
     def _read_no_more_than_enough(self) -> None:
@@ -241,7 +232,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
 
     def _wait_for_more(self) -> None:
         """A whole read has been parsed: what is to follow has a limited time."""
-        if (self._bounds.begun or self._idle()) and self not in self._heads:
+        if (self._reader.in_head or self._idle()) and self not in self._heads:
             # Not left to the parser: it takes empty lines before a request for no request at all.
             self._heads.start(self, self._head_late)
         elif self._awaits_body():
@@ -258,95 +249,29 @@ class GatewayHttpProtocol(HttpToolsProtocol):
     def _awaits_body(self) -> bool:
         return not self._idle() and self.cycle.more_body
 
-    # The parser's callbacks
-
-    def on_message_begin(self) -> None:
-        """The first byte of a request."""
-        super().on_message_begin()
-        self._handshake = None
-        self._bounds.begin()
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the request target."""
-        self.url += url
-        if not self._bounds.target(len(url)):
-            self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, or one field of a trailer."""
-        # RFC 9110, 6.5.1: a trailer's fields must not be merged into the header section unless they are known
-        # to permit that. None is: whoever writes a body would write its request's head.
-        if self._bounds.begun:
-            name = name.lower()
-            if name == b"expect" and value.strip().lower() == b"100-continue":
-                self.expect_100_continue = True
-            self.headers.append((name, value))
-        if not self._bounds.field(name, value):
-            self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-
-    def on_headers_complete(self) -> None:
-        """A complete head."""
-        self._bounds.end_head()
-        self._heads.stop(self)
-        parser = self.parser
-        method, version = parser.get_method(), parser.get_http_version()
-        try:
-            self._check_head(method, version)
-        except RequestRefused as refused:
-            self._stop(refused.status, str(refused), refused.fields)
-        if not parser.should_upgrade():
-            self._begin_request(method, version)
-
-    def on_body(self, body: bytes) -> None:
-        """A part of a body."""
-        self._bounds.account()
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """A request's end."""
-        self._bounds.account()
-        if self.parser.should_upgrade():
-            return  # what follows is read by another
-        self._bodies.stop(self)
-        super().on_message_complete()
-
-    def _check_head(self, method: bytes, version: str) -> None:
-        check_version(version)
-        self.url = read_target(method, self.url, self.headers)
-        check_fields(version, self.headers)
-        if version == "1.0":  # RFC 9110, 10.1.1: there a server "MUST ignore that expectation"
-            self.expect_100_continue = False
-        if self.parser.should_upgrade() and asks_for_websocket(self.headers):
-            delegated = not self.offer.is_for(self.url)
-            if not delegated or self.ws_protocol_class is not None:
-                self._handshake = read_bounded_handshake(
-                    method,
-                    version,
-                    self.url,
-                    self.headers,
-                    line_bytes=self.limits.line_bytes,
-                    delegated=delegated,
-                )
-        if self._shut_out is not None:
-            self.room.check_served(self.url, self._shut_out, leaves=self._handshake is not None)
-
-    def _stop(self, status: HTTPStatus, reason: str = "", fields: Fields = ()) -> NoReturn:
-        # Not in what is raised: the parser catches that, and it holds the frames that it came through.
-        self._refusal = RequestRefused(status, reason, fields)
-        raise _Stop
-
     # Requests, in their order
 
-    def _begin_request(self, method: bytes, version: str) -> None:
-        complete_scope(self.scope, method, version, self.url)
-        if method == b"GET":
+    def begin_request(self, head: RequestReader) -> None:
+        """See ``request_reader.RequestConsumer``, here and below."""
+        self._heads.stop(self)
+        if self._shut_out is not None:
+            self.room.check_served(head.target, self._shut_out, leaves=head.handshake is not None)
+        super().on_message_begin()
+        self.url, self.headers = head.target, head.fields
+        scope = self.scope
+        scope["headers"] = head.fields
+        if head.asks_for_upgrade:
+            return  # `feed` is about to say so
+        complete_scope(scope, head.method, head.version, head.target)
+        self.expect_100_continue = head.expects_continue
+        if head.method == b"GET":
             self._offer = self._offer or ResponseOffer(self)
-            self.scope["extensions"] = cast("Any", {EXTENSION: self._offer})
+            scope["extensions"] = cast("Any", {EXTENSION: self._offer})
         keep_alive = (
-            version != "1.0"
+            head.version != "1.0"
             and not self._context.draining
             and self._shut_out is None
-            and self.parser.should_keep_alive()
+            and head.should_keep_alive
         )
         app, idle = self._app_now(), self._idle()
         cycle = self.cycle = HttpCycle.of(self, keep_alive=keep_alive)
@@ -355,6 +280,22 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         else:
             # What it is to do comes after the response that is under way.
             self.pipeline.appendleft((cycle, app))
+
+    def take_body(self, body: bytes) -> None:
+        """Have the application that asks for it get ``body``; what it leaves unread stops reading."""
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
+    def end_request(self) -> None:
+        """The application has all that will come."""
+        self._bodies.stop(self)
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     def _run(self, cycle: HttpCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -400,7 +341,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         if not self._idle():
             # The next request's head is late while this one's response runs: that ends the connection too.
             self.cycle.keep_alive = False
-        elif self._bounds.begun:
+        elif self._reader.in_head:
             self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT))
         else:
             self._close()
@@ -456,16 +397,10 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         return ReleasedTransport(transport, self._context, not self.flow.write_paused)
 
     def _upgrade(self, early: bytes) -> None:
-        """The parser has read a head that asks for another protocol; ``early`` is what came behind it."""
-        handshake = self._handshake
+        """A head asks for another protocol; ``early`` is what came behind it."""
+        handshake = self._reader.handshake
         if handshake is None:
-            head = head_without_upgrade(
-                self.parser.get_method(), self.parser.get_http_version(), self.url, self.headers
-            )
-            self.parser = httptools.HttpRequestParser(self)
-            # As uvicorn has it: what comes behind a request that ends the connection is no error.
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            self.data_received(head + early)
+            self.data_received(self._reader.begin_again() + early)
         elif not self._idle():
             # A handshake behind a request that is still being answered: its 101 would cut into the response.
             self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST))
