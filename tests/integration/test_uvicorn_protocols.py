@@ -12,17 +12,15 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from gateway.transports.http.protocol import GatewayHttpProtocol
 
 HTTP_ATTRIBUTES = """
-    access_log access_logger app app_state config connections cycle expect_100_continue flow headers
-    limit_concurrency logger parser pipeline root_path scope server_state tasks timeout_keep_alive transport
-    ws_protocol_class
+    access_log access_logger app config connections cycle expect_100_continue flow headers limit_concurrency
+    logger parser pipeline scope server_state tasks timeout_keep_alive transport ws_protocol_class
 """
 HTTP_METHODS = """
-    _start_asgi_task
-    connection_lost connection_made data_received handle_websocket_upgrade on_body on_header
-    on_headers_complete on_message_begin on_message_complete on_response_complete on_url shutdown
+    _start_asgi_task connection_lost connection_made data_received handle_websocket_upgrade on_message_begin
+    on_response_complete pause_writing resume_writing shutdown
 """
 CYCLE_ATTRIBUTES = """
-    access_log access_logger chunked_encoding default_headers disconnected expected_content_length flow
+    access_log access_logger body chunked_encoding default_headers disconnected expected_content_length flow
     keep_alive message_event more_body on_response response_complete response_started scope transport
     waiting_for_100_continue
 """

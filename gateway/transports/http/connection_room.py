@@ -152,6 +152,7 @@ class ConnectionRoom:
                     connection, TooMany(f"one address may have {limits.per_address} connections")
                 )
         if limits.connections and len(everyone) - self._sessions() > limits.connections:
+            # One that waits between requests loses least: its client must expect the end at any time.
             longest = cast("PlainConnection | None", quiet.first())
             if longest is not None:
                 quiet.stop(longest)

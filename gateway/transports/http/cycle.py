@@ -128,6 +128,7 @@ class HttpCycle(RequestResponseCycle):
                 self.keep_alive = False
                 return True
         elif name == b"transfer-encoding":
+            # RFC 9112, 6.3: it overrides a Content-Length that the application has set too.
             if value.lower() == b"chunked":
                 self.expected_content_length = 0
                 self.chunked_encoding = True

@@ -278,7 +278,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         if idle:
             self._run(cycle, app)
         else:
-            # What it is to do comes after the response that is under way.
+            # It comes after the response that is under way. Uvicorn's order: the newest is on the left.
             self.pipeline.appendleft((cycle, app))
 
     def take_body(self, body: bytes) -> None:
@@ -388,10 +388,10 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         cycle, transport = self.cycle, self.transport
         if not cycle.may_be_taken_over or cycle is not self._running or transport.is_closing():
             return None
-        # For uvicorn the application has answered, and may return.
+        # For uvicorn the application has answered, and may return: it would close the transport otherwise.
         cycle.response_complete = True
         self.server_state.total_requests += 1
-        self.flow.resume_reading()
+        self.flow.resume_reading()  # only who reads notices that the client goes
         self.connections.discard(self)
         self._forget()
         return ReleasedTransport(transport, self._context, not self.flow.write_paused)

@@ -105,6 +105,7 @@ class ClientFrames:
         unread: bytes | bytearray = data
         if self._buffer is not None:
             self._buffer += data
+            # A large frame comes in many reads: looked at once, when the whole of it is here.
             if len(self._buffer) < self._needed:
                 return ()
             unread, self._buffer = self._buffer, None

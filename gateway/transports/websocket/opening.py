@@ -118,6 +118,7 @@ class WebSocketOpening(asyncio.Protocol):
         if self._phase is _Phase.OVER:
             return
         self._early += data
+        # Who sends early could send without end, and nothing is parsed before there is a session.
         if not self._read_paused:
             self._read_paused = True
             self._transport.pause_reading()
@@ -188,7 +189,7 @@ class WebSocketOpening(asyncio.Protocol):
         if self._phase is _Phase.WAITING:
             self._decide(message)
         elif self._phase is _Phase.ANSWERING:
-            self._go_on_answering(message)
+            self._add_to_answer(message)
         elif self._phase is _Phase.ACCEPTED:
             raise RuntimeError("messages are sent by the session that takes the connection over")
         else:
@@ -213,7 +214,7 @@ class WebSocketOpening(asyncio.Protocol):
         else:
             raise RuntimeError(f"websocket.accept, .close or .http.response.start is due, not {kind!r}")
 
-    def _go_on_answering(self, message: Message) -> None:
+    def _add_to_answer(self, message: Message) -> None:
         if message["type"] != "websocket.http.response.body":
             raise RuntimeError(f"websocket.http.response.body is due, not {message['type']!r}")
         assert self._answer is not None
@@ -294,6 +295,7 @@ class WebSocketOpening(asyncio.Protocol):
             writable=self._writable,
             head=self._head,
         )
+        # Ahead of `begin`, which runs the session: from here on nothing of the application's reaches it.
         self._leave()
         if self._read_paused:
             transport.resume_reading()
