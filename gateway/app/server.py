@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from gateway.app import arguments
-from gateway.transports.http.protocol import http_protocol
+from gateway.transports.http.configuration import http_protocol
 from gateway.transports.server.server import SHUTDOWN_SECONDS, listen
 from gateway.transports.server.tls_door import behind_tls
 from gateway.transports.websocket.takeover_offer import TakeoverOffer

@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway.codecs.websocket_frames import server_frame
-from gateway.transports.http.protocol import http_protocol
+from gateway.transports.http.configuration import http_protocol
 from gateway.transports.http.request_bounds import RequestLimits
 from gateway.transports.websocket.connection import EXTENSION
 from gateway.transports.websocket.limits import ConnectionPolicy

@@ -11,6 +11,7 @@ import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
     HEADER_VALUE_RE,
@@ -67,6 +68,25 @@ class HttpCycle(RequestResponseCycle):
             and not self.disconnected
             and not self.more_body
         )
+
+    def take_body(self, body: bytes) -> None:
+        """Have the application that asks for it get ``body``; what it leaves unread stops reading."""
+        if not self.response_complete:
+            self.body += body
+            if len(self.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            self.message_event.set()
+
+    def end_request(self) -> None:
+        """The application has all that will come."""
+        if not self.response_complete:
+            self.more_body = False
+            self.message_event.set()
+
+    def disconnect(self) -> None:
+        """Tell the application that its client has gone."""
+        self.disconnected = True
+        self.message_event.set()
 
     async def send(self, message: ASGISendEvent) -> None:
         """Take one event of the response; waits while the client takes nothing.

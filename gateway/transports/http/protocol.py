@@ -4,20 +4,17 @@ Uvicorn's class makes the connection, the scopes and the tasks; what is used of 
 ``tests/integration/test_uvicorn_protocols.py``. This class keeps the order of requests and the time that each
 may take. The parts, each with a file of its own:
 
-- ``request_reader`` makes requests of bytes: ``request_bounds`` counts what has come of a head,
-  ``request_rules`` says what it must be like, ``upgrade`` reads what asks for another protocol;
-- ``read_ahead`` holds what is sent ahead of the answers;
+- ``request_reader`` makes requests of bytes, within bounds and rules; ``read_ahead`` holds what comes early;
 - ``cycle`` is a request and its response, ``unread_responses`` what of it nobody takes;
 - ``connection_room`` decides whether there is room for the connection at all;
-- ``takeover`` gives responses away that go on for long.
+- ``takeover`` and ``websocket_start`` give its transport away.
 
 The waits for a head, a body and another request are each one of many in a shared queue, instead of a timer of
 the event loop that each request would make and each answer cancel.
 
-Nothing here is left to the garbage collector: a connection that is lost lets go of its parser, its cycles and
-what they hold, which all refer to one another.
+Nothing is left to the garbage collector: who is lost lets go of all that refers to one another.
 
-Hand it to uvicorn as ``Config(http=GatewayHttpProtocol)``, or ``http_protocol(...)`` for other bounds.
+Uvicorn takes it as ``Config(http=GatewayHttpProtocol)``; ``configuration.http_protocol`` has other bounds.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.transports.http.connection_room import ConnectionRoom
@@ -35,29 +32,26 @@ from gateway.transports.http.request_bounds import RequestLimits
 from gateway.transports.http.request_flow import RequestFlow
 from gateway.transports.http.request_reader import RequestReader
 from gateway.transports.http.request_rules import RequestRefused
-from gateway.transports.http.scopes import complete_scope, websocket_scope
+from gateway.transports.http.scopes import complete_scope
 from gateway.transports.http.takeover import EXTENSION, ReleasedTransport, ResponseOffer
 from gateway.transports.http.unread_responses import UnreadResponse, UnreadResponses
+from gateway.transports.http.websocket_start import delegate_websocket, open_websocket
 from gateway.transports.server.open_files import Room
 from gateway.transports.server.proxies import unmapped
 from gateway.transports.server.server_context import Wait, context_of, half_close
 from gateway.transports.websocket.handshake import answered
-from gateway.transports.websocket.opening import WebSocketOpening
 from gateway.transports.websocket.takeover_offer import TakeoverOffer
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from starlette.types import ASGIApp
     from uvicorn._types import ASGI3Application
     from uvicorn.config import Config
-    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
     from uvicorn.server import ServerState
 
     from gateway.errors import GatewayError
     from gateway.transports.server.open_files import OpenFiles
-    from gateway.transports.websocket.handshake import Handshake
 
 _LINGER_SECONDS: Final = 2.0
 """How long a refused client may go on sending until the connection is cut."""
@@ -139,8 +133,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._context.deadlines(Wait.GONE, _LINGER_SECONDS).stop(self)
         if self._running is not None:
             # The class below tells the cycle that was read last, which may not have begun.
-            self._running.disconnected = True
-            self._running.message_event.set()
+            self._running.disconnect()
         self._forget()
 
     def abandon(self) -> None:
@@ -282,20 +275,13 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((cycle, app))
 
     def take_body(self, body: bytes) -> None:
-        """Have the application that asks for it get ``body``; what it leaves unread stops reading."""
-        cycle = self.cycle
-        if not cycle.response_complete:
-            cycle.body += body
-            if len(cycle.body) > HIGH_WATER_LIMIT:
-                self.flow.pause_reading()
-            cycle.message_event.set()
+        """A part of a body."""
+        self.cycle.take_body(body)
 
     def end_request(self) -> None:
-        """The application has all that will come."""
+        """The whole request has come."""
         self._bodies.stop(self)
-        if not self.cycle.response_complete:
-            self.cycle.more_body = False
-            self.cycle.message_event.set()
+        self.cycle.end_request()
 
     def _run(self, cycle: HttpCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -369,8 +355,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             self._close()
         elif cycle.more_body:
             # The fault is in the body of the request itself: its application waits for the rest.
-            cycle.disconnected = True
-            cycle.message_event.set()
+            cycle.disconnect()
             self._answer(refused)
         else:
             cycle.keep_alive = False
@@ -407,47 +392,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         else:
             self.flow.resume_reading()
             if self.offer.is_for(self.url):
-                self._open_websocket(handshake, early)
+                open_websocket(self, handshake, early, policy=self.offer.policy, context=self._context)
             else:
-                self._delegate_websocket()
+                delegate_websocket(self)
             self._forget()
-
-    def _open_websocket(self, handshake: Handshake, early: bytes) -> None:
-        self.connections.discard(self)
-        opening = WebSocketOpening(
-            self.transport,
-            handshake.key,
-            policy=self.offer.policy,
-            context=self._context,
-            state=self.server_state,
-            writable=not self.flow.write_paused,
-        )
-        scope = websocket_scope(self.scope, self.url, handshake.subprotocols)
-        opening.begin(cast("ASGIApp", self.app), scope, early)
-
-    def _delegate_websocket(self) -> None:
-        """Uvicorn's own way: nothing of what is done for connections that are taken over."""
-        self.scope["method"] = "GET"
-        self.handle_websocket_upgrade()
-        if self.flow.write_paused:
-            # It is told of changes only, and would write on into a full buffer.
-            cast("WebSocketsSansIOProtocol", self.transport.get_protocol()).pause_writing()
-
-
-def http_protocol(
-    limits: RequestLimits,
-    files: OpenFiles | None = None,
-    *,
-    room: ConnectionRoom | None = None,
-    unread: UnreadResponses | None = None,
-    offer: TakeoverOffer | None = None,
-) -> type[GatewayHttpProtocol]:
-    """A class with these bounds, for ``uvicorn.Config(http=…)``."""
-    own = {
-        "limits": limits,
-        "files": files,
-        "room": room or ConnectionRoom(),
-        "unread": unread or UnreadResponses(),
-        "offer": offer or TakeoverOffer(),
-    }
-    return type("BoundedHttpProtocol", (GatewayHttpProtocol,), own)
