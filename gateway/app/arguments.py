@@ -16,7 +16,7 @@ from gateway.engine.admission import AdmissionLimits
 from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.webhooks.endpoint import Hook
 from gateway.transports.http.connection_room import RoomLimits
-from gateway.transports.http.protocol import RequestLimits
+from gateway.transports.http.request_bounds import RequestLimits
 from gateway.transports.server.origins import Hosts, OriginPolicy
 from gateway.transports.server.server import DEAD_PEER_SECONDS
 from gateway.transports.server.tls import Certificate

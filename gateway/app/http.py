@@ -28,7 +28,7 @@ from gateway.transports.server.proxies import TrustedProxies, proxy_addresses
 from gateway.transports.server.security_headers import SecurityHeaders
 from gateway.transports.server.server_context import LimitedLog
 from gateway.transports.sse.endpoint import EventDoor
-from gateway.transports.websocket.endpoint import WEBSOCKET_PATH
+from gateway.transports.websocket.connection import WEBSOCKET_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -166,9 +166,9 @@ def build_body_readers(limits: Limits, refusals: Refusals, metrics: Metrics) -> 
     return reader("body_bytes", limits.body_bytes), reader("unverified_bytes", limits.unverified_bytes)
 
 
-def event_routes(services: Services, codec: GatewayV1, metrics: Metrics, *, direct: bool) -> list[Route]:
+def event_routes(services: Services, codec: GatewayV1, metrics: Metrics) -> list[Route]:
     """The route of server-sent events, in ``codec``'s JSON; ``metrics`` tells how their clients fare."""
-    door = EventDoor(services, ServerSentEvents(codec), direct=direct)
+    door = EventDoor(services, ServerSentEvents(codec))
     read = door.statistics
     metrics.gauge("event_streams", "Open responses of server-sent events.", lambda: read().open)
     metrics.counter("event_streams_opened", "Such responses since the start.", lambda: read().opened)

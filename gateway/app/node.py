@@ -83,14 +83,11 @@ class Gateway:
         health: what the probes say.
     """
 
-    def __init__(
-        self, settings: Settings, *, direct: bool = True, certificate: Certificate | None = None
-    ) -> None:
-        """Build a node; ``direct=False`` keeps its WebSockets the portable ASGI way.
+    def __init__(self, settings: Settings, *, certificate: Certificate | None = None) -> None:
+        """Build a node.
 
         Args:
             settings: of the whole gateway.
-            direct: take connections over from the server where it offers that.
             certificate: to begin with, where one is loaded already; else the settings' files are read.
 
         Raises:
@@ -100,7 +97,6 @@ class Gateway:
         self._settings = settings
         self._clock = time.monotonic
         self._log = structlog.stdlib.get_logger("gateway")
-        self._direct = direct
         self.node = secrets.token_hex(4)
         self.health = Health()
         self._supervision = Supervision()
@@ -300,10 +296,8 @@ class Gateway:
                 lasting=lasting,
                 topic_limits=arguments.topic_limits(limits),
             ),
-            *doors.event_routes(services, self._codec, self.metrics, direct=self._direct),
-            *websocket_routes(
-                services, frame_bytes=limits.frame_bytes, refuse=problem_of, direct=self._direct
-            ),
+            *doors.event_routes(services, self._codec, self.metrics),
+            *websocket_routes(services, frame_bytes=limits.frame_bytes, refuse=problem_of),
             *probe_routes(
                 self.health,
                 self.metrics,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from gateway.app import arguments
-from gateway.transports.http.protocol import http_protocol
+from gateway.transports.http.configuration import http_protocol
 from gateway.transports.server.server import SHUTDOWN_SECONDS, listen
 from gateway.transports.server.tls_door import behind_tls
-from gateway.transports.websocket.takeover_offer import websocket_protocol
+from gateway.transports.websocket.takeover_offer import TakeoverOffer
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,15 +48,17 @@ def server_config(
 ) -> uvicorn.Config:
     """Return how uvicorn serves ``asgi``: our protocol classes and bounds, and none of its own habits."""
     limits = settings.limits
-    http = http_protocol(arguments.request_limits(limits), files, room=room, unread=unread)
+    http = http_protocol(
+        arguments.request_limits(limits),
+        files,
+        room=room,
+        unread=unread,
+        offer=TakeoverOffer(paths=None, policy=arguments.connection_policy(limits)),
+    )
     return uvicorn.Config(
         asgi,
         http=http if certificate is None else _encrypted(http, certificate, limits.tls_handshake_timeout),
-        ws=websocket_protocol(arguments.connection_policy(limits)),
-        ws_max_size=limits.frame_bytes,
-        ws_per_message_deflate=False,
-        ws_ping_interval=limits.ping_interval,
-        ws_ping_timeout=limits.pong_timeout,
+        ws="none",  # every WebSocket here is taken over, or refused
         lifespan="on",
         log_config=None,
         access_log=settings.server.access_log,

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import weakref
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from gateway.codecs.websocket_frames import server_frame
-from gateway.transports.http.protocol import GatewayHttpProtocol
+from gateway.transports.http.configuration import http_protocol
+from gateway.transports.http.request_bounds import RequestLimits
 from gateway.transports.websocket.connection import EXTENSION
 from gateway.transports.websocket.limits import ConnectionPolicy
-from gateway.transports.websocket.opening import WebSocketAdmission
 from gateway.transports.websocket.protocol import LeanWebSocketProtocol
-from gateway.transports.websocket.takeover_offer import websocket_protocol
+from gateway.transports.websocket.takeover_offer import TakeoverOffer
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -64,13 +66,12 @@ async def until(condition: Callable[[], object], seconds: float = HANG_SECONDS) 
 
 
 class Node:
-    def __init__(self, app: Any) -> None:
-        policy = ConnectionPolicy(close_seconds=1)
+    def __init__(self, app: Any, offer: TakeoverOffer) -> None:
         config = uvicorn.Config(
             app,
             port=0,
-            ws=websocket_protocol(policy),
-            http=GatewayHttpProtocol,
+            ws="websockets-sansio",
+            http=http_protocol(RequestLimits(), offer=offer),
             log_config=None,
             lifespan="off",
             timeout_graceful_shutdown=3,
@@ -87,7 +88,7 @@ class Node:
         return int(self.server.servers[0].sockets[0].getsockname()[1])
 
     def connect(self, **options: Any) -> connect:
-        return connect(f"ws://127.0.0.1:{self.port}/", compression=None, **options)
+        return connect(f"ws://127.0.0.1:{self.port}/", **options)
 
     async def ask(self, request: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -103,9 +104,12 @@ class Node:
         return answer
 
 
+EVERYWHERE = TakeoverOffer(paths=None, policy=ConnectionPolicy(close_seconds=1))
+
+
 @asynccontextmanager
-async def running(app: Any) -> AsyncIterator[Node]:
-    node = Node(app)
+async def running(app: Any, offer: TakeoverOffer = EVERYWHERE) -> AsyncIterator[Node]:
+    node = Node(app, offer)
     serving = asyncio.create_task(node.server.serve())
     await until(lambda: node.server.started)
     try:
@@ -123,17 +127,74 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         await send(message | {"type": "websocket.send"})
 
 
-async def test_an_application_that_keeps_the_connection_finds_a_plain_server() -> None:
-    async with running(echo) as node, node.connect(subprotocols=["a", "b"]) as client:
+async def test_an_application_that_keeps_the_connection_finds_uvicorns_own_server() -> None:
+    async with running(echo, TakeoverOffer()) as node, node.connect(subprotocols=["a", "b"]) as client:
         assert client.subprotocol == "b"
         assert client.response is not None
         assert client.response.headers["X-One"] == "1"
+        assert "permessage-deflate" in client.response.headers["Sec-WebSocket-Extensions"]
         for message in ("one", b"two"):
             await client.send(message)
             assert await client.recv() == message
         await (await client.ping())
         (kept,) = node.connections
-        assert not isinstance(kept, WebSocketAdmission)
+        assert type(kept) is WebSocketsSansIOProtocol
+
+
+async def test_it_is_found_behind_requests_of_the_same_connection() -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await echo(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+    async with running(answer, TakeoverOffer()) as node:
+        reader, writer = await node.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204 ")
+        writer.write(HANDSHAKE + b"\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        writer.close()
+
+
+async def test_a_target_that_uvicorn_would_leave_unanswered_is_refused() -> None:
+    async with running(fail, TakeoverOffer()) as node:
+        answer = await node.answer(HANDSHAKE.replace(b"b?c=d", b"b" * 9000) + b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 414 ")
+
+
+async def test_an_application_that_takes_over_is_offered_no_compression() -> None:
+    async def take_over(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        scope["extensions"][EXTENSION].take_over(Silent, max_message=1000)
+
+    async with running(take_over) as node, node.connect() as client:
+        assert client.response is not None
+        assert "Sec-WebSocket-Extensions" not in client.response.headers
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("talks", [False, True])
+async def test_an_application_that_keeps_what_it_is_to_take_over_is_told(
+    caplog: Any, talks: bool, ahead: bool
+) -> None:
+    async def keep(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        message = asyncio.create_task(receive()) if ahead else receive()
+        await asyncio.sleep(0)
+        await send({"type": "websocket.accept"})
+        if talks:
+            asyncio.ensure_future(message).cancel()
+            await send({"type": "websocket.send", "text": "x"})
+        await message
+
+    async with running(keep) as node, node.connect() as client:
+        with pytest.raises(ConnectionClosedError):
+            await client.recv()
+        assert client.close_code == 1011
+
+    assert "the session that takes the connection over" in caplog.text
 
 
 async def test_the_scope_is_the_requests() -> None:
@@ -213,7 +274,7 @@ async def test_a_session_may_end_its_connection_at_once(end: Callable[[Connectio
     assert sessions[0].closed == [4000 if answer else 1006]
 
 
-async def test_nobody_keeps_the_admission_once_the_connection_is_taken_over() -> None:
+async def test_nobody_keeps_the_handshake_once_the_connection_is_taken_over() -> None:
     kept: list[weakref.ref[Any]] = []
 
     class Weak(dict):  # type: ignore[type-arg]
@@ -230,6 +291,8 @@ async def test_nobody_keeps_the_admission_once_the_connection_is_taken_over() ->
         await until(lambda: kept and kept[0]() is None)
         (lean,) = node.connections
         assert type(lean) is LeanWebSocketProtocol
+        assert not hasattr(lean, "__dict__")
+        assert sys.getsizeof(lean) < 200
 
 
 async def test_an_application_that_takes_its_time_after_the_accept_has_its_client_answered_at_once() -> None:
@@ -241,24 +304,10 @@ async def test_an_application_that_takes_its_time_after_the_accept_has_its_clien
         scope["extensions"][EXTENSION].take_over(Silent, max_message=1000)
 
     async with running(late) as node, node.connect() as client:
-        await (await client.ping())
         await client.send("one")
         await client.send("two")
         go.set()
         assert [await client.recv(), await client.recv()] == ["one", "two"]
-
-
-async def test_an_application_may_ask_for_messages_ahead_of_its_answer() -> None:
-    async def ask_first(scope: Any, receive: Any, send: Any) -> None:
-        await receive()
-        message = asyncio.create_task(receive())
-        await asyncio.sleep(0)
-        await send({"type": "websocket.accept"})
-        await send((await message) | {"type": "websocket.send"})
-
-    async with running(ask_first) as node, node.connect() as client:
-        await client.send("x")
-        assert await client.recv() == "x"
 
 
 async def test_a_client_that_goes_ahead_of_the_answer_is_reported() -> None:
@@ -343,6 +392,7 @@ async def test_an_application_that_leaves_after_the_accept_ends_the_connection(d
     async with running(leave) as node, node.connect() as client:
         with pytest.raises(ConnectionClosedError):
             await client.recv()
+        assert client.close_code == 1011
 
 
 async def test_a_server_that_shuts_down_answers_whom_the_application_lets_wait() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.transports.http.requests import MOST_WAITING
+from gateway.transports.http.read_ahead import MOST_WAITING
 from tests.patience import HANG_SECONDS
 
 from .raw_client import bystander, until
@@ -69,7 +69,7 @@ async def test_all_are_answered_in_order_and_few_wait(cut: int | None) -> None:
             writer.write(requests[at : at + (cut or len(requests))])
             if cut is not None and at % (50 * cut) == 0:
                 await asyncio.sleep(0)
-        await until(lambda: app.began and node.protocols[0]._held)
+        await until(lambda: app.began and node.protocols[0]._ahead)
         assert len(node.protocols[0].pipeline) == MOST_WAITING
         assert app.began == 1
         app.may.set()
@@ -84,7 +84,7 @@ async def test_all_are_answered_in_order_and_few_wait(cut: int | None) -> None:
 
 def held_bytes(protocol: GatewayHttpProtocol) -> int:
     waiting: Any = [cycle for cycle, _ in protocol.pipeline]
-    return len(protocol._held) - protocol._held_at + sum(len(cycle.body) for cycle in waiting)
+    return len(protocol._ahead) + sum(len(cycle.body) for cycle in waiting)
 
 
 @pytest.mark.parametrize("body", [b"", b"x" * 1000, b"x" * MIB], ids=["none", "small", "large"])
@@ -126,7 +126,7 @@ async def test_a_client_that_leaves_is_noticed_while_its_requests_wait() -> None
     async with running(app) as node:
         _, writer = await node.connect()
         writer.write(numbered(0) * 50)
-        await until(lambda: node.protocols and node.protocols[0]._held)
+        await until(lambda: node.protocols and node.protocols[0]._ahead)
         writer.close()
         async with asyncio.timeout(HANG_SECONDS):
             await gone.wait()

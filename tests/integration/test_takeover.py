@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import weakref
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +15,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway.codecs.websocket_frames import server_frame
-from gateway.transports.http.protocol import GatewayHttpProtocol
+from gateway.transports.http.configuration import http_protocol
+from gateway.transports.http.request_bounds import RequestLimits
 from gateway.transports.websocket.connection import EXTENSION
 from gateway.transports.websocket.limits import ConnectionPolicy
-from gateway.transports.websocket.protocol import LeanWebSocketProtocol
-from gateway.transports.websocket.takeover_offer import websocket_protocol
+from gateway.transports.websocket.takeover_offer import TakeoverOffer
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -36,13 +34,6 @@ MIB = 1024 * 1024
 def anyio_backend(request: Any) -> tuple[str, dict[str, bool]]:
     """The transports of the two loops differ at their ends."""
     return "asyncio", {"use_uvloop": request.param}
-
-
-@pytest.fixture(autouse=True, params=[True, False], ids=["deflate", "plain"])
-def deflate(request: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """With an extension to negotiate, uvicorn's class has the handshake; otherwise the lean admission."""
-    monkeypatch.setattr(Node, "deflate", request.param)
-    return bool(request.param)
 
 
 class Recorder:
@@ -81,8 +72,6 @@ async def until(condition: Callable[[], object], seconds: float = HANG_SECONDS) 
 class Node:
     """A server in the test's own loop, whose endpoint hands every connection to a ``Recorder``."""
 
-    deflate = True
-
     def __init__(self, policy: ConnectionPolicy | None = None) -> None:
         self.sessions: list[Recorder] = []
         self.before: Callable[[WebSocket], Any] | None = None
@@ -93,9 +82,10 @@ class Node:
         self.config = uvicorn.Config(
             app,
             port=0,
-            ws=websocket_protocol(policy or ConnectionPolicy()),
-            http=GatewayHttpProtocol,
-            ws_per_message_deflate=self.deflate,
+            ws="none",
+            http=http_protocol(
+                RequestLimits(), offer=TakeoverOffer(paths=None, policy=policy or ConnectionPolicy())
+            ),
             log_config=None,
             lifespan="off",
         )
@@ -152,31 +142,6 @@ async def test_messages_reach_the_session_and_frames_the_client() -> None:
 
         assert session.received == [(1, b"one"), (2, b"two")]
         assert [await client.recv(), await client.recv()] == ["three", b"four"]
-
-
-@pytest.mark.parametrize("deflate", [True], indirect=True)
-async def test_nobody_keeps_the_handshake_once_the_connection_is_taken_over(deflate: bool) -> None:
-    kept: list[weakref.ref[Any]] = []
-
-    async with running() as node:
-
-        async def look(websocket: WebSocket) -> None:
-            protocol = next(p for p in node.server.server_state.connections if hasattr(p, "scope"))
-            kept.extend(
-                weakref.ref(thing) for thing in (protocol, protocol.conn, protocol.request, websocket)
-            )
-
-        node.before = look
-        async with connect(node.url):
-            await node.session()
-            # Without a garbage collection: no cycle may keep them.
-            await until(lambda: not node.server.server_state.tasks)
-            await until(lambda: [ref() for ref in kept] == [None] * 4)
-
-            (lean,) = node.server.server_state.connections
-            assert type(lean) is LeanWebSocketProtocol
-            assert not hasattr(lean, "__dict__")
-            assert sys.getsizeof(lean) < 200
 
 
 async def test_messages_that_wait_in_the_endpoint_come_first_and_in_order() -> None:
@@ -241,8 +206,7 @@ async def test_a_connection_that_has_gone_is_not_taken_over() -> None:
     refused: list[Exception] = []
 
     async def wait_for_the_end(websocket: WebSocket) -> None:
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass
+        await until(lambda: not node.server.server_state.connections)
         try:
             websocket.scope["extensions"][EXTENSION].take_over(Recorder, max_message=1000)
         except ConnectionError as error:
@@ -251,9 +215,9 @@ async def test_a_connection_that_has_gone_is_not_taken_over() -> None:
 
     async with running() as node:
         node.before = wait_for_the_end
-        async with connect(node.url):
-            pass
-        await until(lambda: refused)
+        async with connect(node.url) as client:
+            client.transport.abort()
+            await until(lambda: refused)
 
     assert node.sessions == []
 

@@ -10,29 +10,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway.transports.http.protocol import GatewayHttpProtocol
-from gateway.transports.websocket.takeover_offer import GatewayWebSocketProtocol
 
-WEBSOCKET_ATTRIBUTES = """
-    app close_sent close_timer conn connections disconnected handshake_complete handshake_initiated loop queue
-    read_paused transport writable
-"""
-WEBSOCKET_METHODS = """
-    connection_lost connection_made data_received handle_connect handle_parser_exception handle_pong receive
-    resume_writing run_asgi send shutdown stop_keepalive
-"""
 HTTP_ATTRIBUTES = """
-    access_log access_logger app app_state config connections cycle expect_100_continue flow headers
-    limit_concurrency logger parser pipeline root_path scope server_state tasks timeout_keep_alive transport
-    ws_protocol_class
+    access_log access_logger app config connections cycle expect_100_continue flow headers limit_concurrency
+    logger parser pipeline scope server_state tasks timeout_keep_alive transport ws_protocol_class
 """
 HTTP_METHODS = """
-    _should_upgrade _start_asgi_task _unset_keepalive_if_required _unsupported_upgrade_warning
-    connection_lost connection_made data_received handle_websocket_upgrade on_body on_header
-    on_headers_complete on_message_begin on_message_complete on_response_complete on_url
-    timeout_keep_alive_handler
+    _start_asgi_task connection_lost connection_made data_received handle_websocket_upgrade on_message_begin
+    on_response_complete pause_writing resume_writing shutdown
 """
 CYCLE_ATTRIBUTES = """
-    access_log access_logger chunked_encoding default_headers disconnected expected_content_length flow
+    access_log access_logger body chunked_encoding default_headers disconnected expected_content_length flow
     keep_alive message_event more_body on_response response_complete response_started scope transport
     waiting_for_100_continue
 """
@@ -43,16 +31,15 @@ def test_what_is_used_of_uvicorns_classes_is_there() -> None:
     config.load()
     state = uvicorn.Server(config).server_state
 
-    async def make() -> tuple[WebSocketsSansIOProtocol, HttpToolsProtocol]:
-        return WebSocketsSansIOProtocol(config, state, {}), HttpToolsProtocol(config, state, {})
+    async def make() -> HttpToolsProtocol:
+        return HttpToolsProtocol(config, state, {})
 
-    websocket, http = asyncio.run(make())
+    http = asyncio.run(make())
 
-    assert [name for name in WEBSOCKET_ATTRIBUTES.split() if name not in vars(websocket)] == []
     assert [name for name in HTTP_ATTRIBUTES.split() if name not in vars(http)] == []
-    assert [name for name in WEBSOCKET_METHODS.split() if not hasattr(WebSocketsSansIOProtocol, name)] == []
     assert [name for name in HTTP_METHODS.split() if not hasattr(HttpToolsProtocol, name)] == []
-    assert isinstance(websocket.connections, set)
+    assert isinstance(http.connections, set)
+    assert hasattr(WebSocketsSansIOProtocol, "pause_writing")
 
 
 def test_what_is_used_of_uvicorns_cycle_is_there() -> None:
@@ -62,12 +49,7 @@ def test_what_is_used_of_uvicorns_cycle_is_there() -> None:
     assert [name for name in CYCLE_ATTRIBUTES.split() if name not in vars(cycle)] == []
 
 
-def test_an_asgi_task_ends_with_closing_what_it_believes_to_be_the_transport() -> None:
-    # A takeover puts an empty one in its place; another way to close would end taken-over connections.
-    assert "self.transport.close()" in inspect.getsource(WebSocketsSansIOProtocol.run_asgi)
+def test_uvicorn_takes_the_class() -> None:
+    config = uvicorn.Config("x", http=GatewayHttpProtocol)
 
-
-def test_uvicorn_takes_the_classes() -> None:
-    config = uvicorn.Config("x", ws=GatewayWebSocketProtocol, http=GatewayHttpProtocol)
-
-    assert (config.ws, config.http) == (GatewayWebSocketProtocol, GatewayHttpProtocol)
+    assert config.http is GatewayHttpProtocol

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.settings import Settings
 from gateway.transports.http.connection_room import SPARE
-from gateway.transports.http.requests import MOST_WAITING
+from gateway.transports.http.read_ahead import MOST_WAITING
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 TIMES = "\u00d7"

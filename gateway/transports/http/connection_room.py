@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from gateway.engine.admission import address_key
 from gateway.engine.metrics.refusals import Refusals
 from gateway.errors import TooMany, Unavailable
+from gateway.transports.http.request_rules import RequestRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -80,7 +82,6 @@ class ConnectionRoom:
     """Decides which new connections are served.
 
     Attributes:
-        problem: makes the answer to a request that is refused.
         failed_handshakes: of TLS, since the start.
     """
 
@@ -104,7 +105,7 @@ class ConnectionRoom:
             problem: makes the answer to a request that is refused; plain text if None.
             refusals: counts.
         """
-        self.problem = problem
+        self._problem = problem
         self._limits = limits or RoomLimits()
         self._sessions = sessions
         self._sessions_of = sessions_of
@@ -138,7 +139,7 @@ class ConnectionRoom:
             quiet: owned by the connections that wait for another request.
 
         Returns:
-            Why its requests are to be refused, if it is spare; see ``serves``.
+            Why its requests are to be refused, if it is spare; see ``check_served``.
         """
         limits = self._limits
         self._open = everyone
@@ -151,6 +152,7 @@ class ConnectionRoom:
                     connection, TooMany(f"one address may have {limits.per_address} connections")
                 )
         if limits.connections and len(everyone) - self._sessions() > limits.connections:
+            # One that waits between requests loses least: its client must expect the end at any time.
             longest = cast("PlainConnection | None", quiet.first())
             if longest is not None:
                 quiet.stop(longest)
@@ -160,14 +162,27 @@ class ConnectionRoom:
                 return self._beyond(connection, Unavailable("the node has no room for a connection"))
         return None
 
-    def serves(self, path: bytes, refusal: GatewayError, *, leaves: bool) -> bool:
-        """Whether a spare connection's request for ``path`` is answered all the same.
+    def check_served(self, target: bytes, reason: GatewayError, *, leaves: bool) -> None:
+        """Refuse a spare connection's request, unless it is answered all the same.
 
-        ``leaves`` if it is a handshake, after which the connection counts as a session or ends.
+        Args:
+            target: its path and query.
+            reason: why the connection is spare.
+            leaves: it is a handshake, after which the connection counts as a session or ends.
+
+        Raises:
+            RequestRefused: with the answer.
         """
-        if isinstance(refusal, Unavailable) and (leaves or path in _LEAVING):
-            return True
-        return path in PROBES and not leaves
+        path = target.partition(b"?")[0]
+        if isinstance(reason, Unavailable) and (leaves or path in _LEAVING):
+            return
+        if path in PROBES and not leaves:
+            return
+        status = HTTPStatus(reason.http_status)
+        if self._problem is None:
+            raise RequestRefused(status, str(reason), ((b"retry-after", b"1"),))
+        answer = self._problem(reason)
+        raise RequestRefused(status, bytes(answer.body).decode(), answer.raw_headers)
 
     def leave(self, connection: PlainConnection) -> None:
         """``connection`` has ended, or is a session now; idempotent."""

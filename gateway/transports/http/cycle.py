@@ -7,9 +7,11 @@ call and one packet: for a short answer that is a fifth of all that the request 
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
     HEADER_VALUE_RE,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from uvicorn._types import ASGISendEvent, HTTPResponseBodyEvent, HTTPResponseStartEvent
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _REMEMBERED_LINES: Final = 1024
 _REMEMBERED_BYTES: Final = 256
@@ -37,6 +40,53 @@ class HttpCycle(RequestResponseCycle):
     _head = b""  # made, and not yet written
     # RFC 9112, 6.1: no transfer coding for who speaks HTTP/1.0; the body ends with the connection.
     _until_close = False
+
+    @classmethod
+    def of(cls, connection: HttpToolsProtocol, *, keep_alive: bool) -> HttpCycle:
+        """Make that of the request whose head has been read; without ``keep_alive`` it is the last one."""
+        return cls(
+            scope=connection.scope,
+            transport=connection.transport,
+            flow=connection.flow,
+            logger=connection.logger,
+            access_logger=connection.access_logger,
+            access_log=connection.access_log,
+            default_headers=connection.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=connection.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=connection.on_response_complete,
+        )
+
+    @property
+    def may_be_taken_over(self) -> bool:
+        """Whether the rest of the response may be written by another: chunked, and the request is whole."""
+        return (
+            self.scope["http_version"] == "1.1"
+            and bool(self.chunked_encoding)
+            and not self.response_complete
+            and not self.disconnected
+            and not self.more_body
+        )
+
+    def take_body(self, body: bytes) -> None:
+        """Have the application that asks for it get ``body``; what it leaves unread stops reading."""
+        if not self.response_complete:
+            self.body += body
+            if len(self.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            self.message_event.set()
+
+    def end_request(self) -> None:
+        """The application has all that will come."""
+        if not self.response_complete:
+            self.more_body = False
+            self.message_event.set()
+
+    def disconnect(self) -> None:
+        """Tell the application that its client has gone."""
+        self.disconnected = True
+        self.message_event.set()
 
     async def send(self, message: ASGISendEvent) -> None:
         """Take one event of the response; waits while the client takes nothing.
@@ -58,7 +108,7 @@ class HttpCycle(RequestResponseCycle):
         elif message["type"] != "http.response.body":
             raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         else:
-            self._go_on(message)
+            self._write_body(message)
 
     def _begin(self, message: HTTPResponseStartEvent) -> None:
         self.response_started = True
@@ -98,6 +148,7 @@ class HttpCycle(RequestResponseCycle):
                 self.keep_alive = False
                 return True
         elif name == b"transfer-encoding":
+            # RFC 9112, 6.3: it overrides a Content-Length that the application has set too.
             if value.lower() == b"chunked":
                 self.expected_content_length = 0
                 self.chunked_encoding = True
@@ -106,7 +157,7 @@ class HttpCycle(RequestResponseCycle):
             self.chunked_encoding = False
         return False
 
-    def _go_on(self, message: HTTPResponseBodyEvent) -> None:
+    def _write_body(self, message: HTTPResponseBodyEvent) -> None:
         body = message.get("body", b"")
         more = message.get("more_body", False)
         parts = [self._head] if self._head else []

@@ -1,83 +1,72 @@
-"""Uvicorn's HTTP class with bounds on what a client may send before its request is whole.
+"""One HTTP/1.1 connection under uvicorn: one request after another, bounded, until it is something else.
 
-The parser below (llhttp, through httptools) has neither: a head, one header, a chunked body's trailer may be
-of any length, and half a request line or half a body may stay for ever. It is strict about everything else
-that smuggling lives on (both ``Content-Length`` and ``Transfer-Encoding``, bare line feeds, spaces before a
-colon).
+Uvicorn's class makes the connection, the scopes and the tasks; what is used of it stands in
+``tests/integration/test_uvicorn_protocols.py``. This class keeps the order of requests and the time that each
+may take. The parts, each with a file of its own:
 
-Hand it to uvicorn as ``Config(http=GatewayHttpProtocol)``, or ``http_protocol(...)`` for other bounds.
+- ``request_reader`` makes requests of bytes, within bounds and rules; ``read_ahead`` holds what comes early;
+- ``cycle`` is a request and its response, ``unread_responses`` what of it nobody takes;
+- ``connection_room`` decides whether there is room for the connection at all;
+- ``takeover`` and ``websocket_start`` give its transport away.
+
+The waits for a head, a body and another request are each one of many in a shared queue, instead of a timer of
+the event loop that each request would make and each answer cancel.
+
+Nothing is left to the garbage collector: who is lost lets go of all that refers to one another.
+
+Uvicorn takes it as ``Config(http=GatewayHttpProtocol)``; ``configuration.http_protocol`` has other bounds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-import httptools
+from uvicorn.protocols.http.flow_control import service_unavailable
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.transports.http.connection_room import ConnectionRoom
-from gateway.transports.http.request_rules import (
-    RequestRefused,
-    check_fields,
-    check_version,
-    read_target,
-)
-from gateway.transports.http.unread_responses import UnreadResponses
-from gateway.transports.http.upgrade import BecomesWebSocket
+from gateway.transports.http.cycle import HttpCycle
+from gateway.transports.http.read_ahead import MOST_WAITING, ReadAhead, end_of_piece, has_one_head
+from gateway.transports.http.request_bounds import RequestLimits
+from gateway.transports.http.request_flow import RequestFlow
+from gateway.transports.http.request_reader import RequestReader
+from gateway.transports.http.request_rules import RequestRefused
+from gateway.transports.http.scopes import complete_scope
+from gateway.transports.http.takeover import EXTENSION, ReleasedTransport, ResponseOffer
+from gateway.transports.http.unread_responses import UnreadResponse, UnreadResponses
+from gateway.transports.http.websocket_start import delegate_websocket, open_websocket
 from gateway.transports.server.open_files import Room
 from gateway.transports.server.proxies import unmapped
-from gateway.transports.server.server_context import Wait, half_close
-from gateway.transports.websocket.asgi_websocket import AsgiWebSocketProtocol
-from gateway.transports.websocket.handshake import answered, asks_for_websocket, read_handshake
+from gateway.transports.server.server_context import Wait, context_of, half_close
+from gateway.transports.websocket.handshake import answered
+from gateway.transports.websocket.takeover_offer import TakeoverOffer
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from uvicorn._types import ASGI3Application
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
     from gateway.errors import GatewayError
-    from gateway.transports.http.request_rules import Fields
     from gateway.transports.server.open_files import OpenFiles
-    from gateway.transports.websocket.handshake import Handshake
 
-_LINGER_SECONDS = 2.0
+_LINGER_SECONDS: Final = 2.0
 """How long a refused client may go on sending until the connection is cut."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """What a client may send, and how long it may take, before its request is one and until it is whole.
-
-    Attributes:
-        head_bytes: request line and headers, and a chunked body's trailer.
-        headers: how many header fields.
-        line_bytes: one header of a WebSocket handshake.
-        head_seconds: from the connection, or a later request's first byte, to the complete head.
-        body_seconds: without a byte of a body that isn't whole yet.
-        write_seconds: in which a client takes nothing of a response.
-    """
-
-    head_bytes: int = 32 * 1024
-    headers: int = 100
-    line_bytes: int = 8 * 1024
-    head_seconds: float = 10.0
-    body_seconds: float = 60.0
-    write_seconds: float = 30.0
-
-
-class _Refusal(Exception):  # noqa: N818 - leaves the parser's callback, never this module
-    """The head breaks a bound."""
-
-
-class GatewayHttpProtocol(BecomesWebSocket):
-    """One HTTP/1.1 connection under uvicorn, until it becomes a WebSocket."""
+class GatewayHttpProtocol(HttpToolsProtocol):
+    """One connection, until it ends, becomes a WebSocket, or its response is taken over."""
 
     limits: ClassVar[RequestLimits] = RequestLimits()
     files: ClassVar[OpenFiles | None] = None
     room: ClassVar[ConnectionRoom] = ConnectionRoom()
+    unread: ClassVar[UnreadResponses] = UnreadResponses()
+    offer: ClassVar[TakeoverOffer] = TakeoverOffer()
+    flow: RequestFlow
+    cycle: HttpCycle
 
     def __init__(
         self,
@@ -87,20 +76,23 @@ class GatewayHttpProtocol(BecomesWebSocket):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._heads = self._context.deadlines(Wait.HEAD, self.limits.head_seconds)
-        self._bodies = self._context.deadlines(Wait.BODY, self.limits.body_seconds)
-        self._upgrading = False  # the request is for a WebSocket
-        self._handshake: Handshake | None = None
-        self._refusal: RequestRefused | None = None
+        context = self._context = context_of(server_state, self.loop)
+        self._heads = context.deadlines(Wait.HEAD, self.limits.head_seconds)
+        self._bodies = context.deadlines(Wait.BODY, self.limits.body_seconds)
+        self._quiet = context.deadlines(Wait.REQUEST, self.timeout_keep_alive)
+        # Not uvicorn's: its parser calls the connection, and holds it.
+        self.parser = None  # type: ignore[assignment]
+        self._reader = RequestReader(
+            self.limits, self, offer=self.offer, delegates=self.ws_protocol_class is not None
+        )
+        self._ahead = ReadAhead()
+        self._running: HttpCycle | None = None  # whose application runs; `cycle` is the one read last
         self._refused = False
         self._shut_out: GatewayError | None = None  # why requests are refused: the connection is spare
+        self._offer: ResponseOffer | None = None
         self.before_connection: Callable[[], None] | None = None  # who had the connection until now
-        self._begun = False  # a request's first byte has come, its head isn't complete
-        self._head_bytes = self._fields = 0
-        self._unaccounted = 0  # bytes that the parser took and made nothing of yet
-        self._fresh = 0  # how many bytes of this read are a new request's, if one begins in it
 
-    # The connection
+    # The connection: asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, and wait for a head for a limited time."""
@@ -108,14 +100,13 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self.before_connection()
             self.before_connection = None
         super().connection_made(transport)
+        self.flow = RequestFlow(transport)
+        taken = self._context.deadlines(Wait.TAKEN, self.limits.write_seconds)
+        self._unread = UnreadResponse(transport, self.unread, taken, self._context.log)
         if self.client is not None:
             self.client = unmapped(self.client[0]), self.client[1]
-        self._shut_out = self.room.enter(
-            self,
-            self.client[0] if self.client else "",
-            everyone=self.connections,
-            quiet=self._quiet,
-        )
+        address = self.client[0] if self.client else ""
+        self._shut_out = self.room.enter(self, address, everyone=self.connections, quiet=self._quiet)
         room = Room.ENOUGH if self.files is None else self.files.room(transport)
         if room is Room.ENOUGH:
             self._heads.start(self, self._head_late)
@@ -125,6 +116,25 @@ class GatewayHttpProtocol(BecomesWebSocket):
         else:
             self._refused = True
             transport.abort()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is above its high mark."""
+        super().pause_writing()
+        self._unread.begin()
+
+    def resume_writing(self) -> None:
+        """It is below its low mark."""
+        super().resume_writing()
+        self._unread.end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more comes or goes."""
+        super().connection_lost(exc)
+        self._context.deadlines(Wait.GONE, _LINGER_SECONDS).stop(self)
+        if self._running is not None:
+            # The class below tells the cycle that was read last, which may not have begun.
+            self._running.disconnect()
+        self._forget()
 
     def abandon(self) -> None:
         """There will be no connection: let go of what refers to this object."""
@@ -138,161 +148,176 @@ class GatewayHttpProtocol(BecomesWebSocket):
         else:
             self.transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more comes or goes."""
-        super().connection_lost(exc)
-        self._heads.stop(self)
-        self._bodies.stop(self)
-        self._context.deadlines(Wait.GONE, _LINGER_SECONDS).stop(self)
+    def end_after_response(self) -> None:
+        """The server drains: answer the request that is under way, and keep the connection for no other."""
+        if not self._idle():
+            self.cycle.keep_alive = False
+
+    def _close(self) -> None:
+        """Close once everything is written, or the client doesn't take it."""
+        if not self.transport.is_closing():
+            self._unread.begin()
+            self.transport.close()
+
+    def _forget(self) -> None:
+        """Let go of all that refers to this object, so that it is freed without a collection."""
+        for waits in (self._heads, self._bodies, self._quiet):
+            waits.stop(self)
+        if self.transport is not None:
+            self._unread.end()
+        self.room.leave(self)
+        self.pipeline.clear()
+        self._ahead.take()
+        self._running = None
+        if self._offer is not None:
+            self._offer.connection = None
+            self._offer = None
+        self._reader.discard()
+        self.scope = None  # type: ignore[assignment]
+        self.headers = None  # type: ignore[assignment]
+        self.cycle = None  # type: ignore[assignment]
+
+    # Reading
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, within bounds."""
         if self._refused:
             return
-        self._unset_keepalive_if_required()
-        if self._held:
-            self._hold(self._held[self._held_at :] + data, 0)
+        self._quiet.stop(self)
+        if self._ahead:
+            self._ahead.add(data)
+            self._read_no_more_than_enough()
         else:
             self._feed(data)
 
-    def _parse(self, piece: bytes, read: bytes, end: int) -> bool:
-        self._fresh = len(piece) if self._idle() and not self._begun else 0
-        self._unaccounted += len(piece)
-        try:
-            self.parser.feed_data(piece)
-        except httptools.HttpParserError:
-            self._refuse(self._refusal or RequestRefused(HTTPStatus.BAD_REQUEST))
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgraded(read[end - len(piece) + upgrade.args[0] :])
+    def _feed(self, data: bytes, at: int = 0) -> None:
+        """Parse what is behind ``at``, no further than requests may wait."""
+        if at == 0 and not self.pipeline and has_one_head(data):
+            if not self._ending() and self._parse(data, 0, len(data)):
+                self._wait_for_more()
+            return
+        while at < len(data) and not self._ending():
+            if len(self.pipeline) >= MOST_WAITING:
+                self._ahead.hold(data, at)
+                self._read_no_more_than_enough()
+                return
+            end = end_of_piece(data, at)
+            if not self._parse(data, at, end):
+                return
+            at = end
+        self._wait_for_more()
+
+    def _parse(self, data: bytes, at: int, end: int) -> bool:
+        """Hand a piece of ``data`` to the parser; False: nothing may follow."""
+        end_of_http = self._reader.feed(data[at:end], idle=self._idle())
+        if end_of_http is None:
+            return True
+        if isinstance(end_of_http, RequestRefused):
+            self._refuse(end_of_http)
         else:
-            if self._unaccounted <= self.limits.head_bytes:
-                return True
-            self._refuse(RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+            self._upgrade(end_of_http + data[end:])
         return False
 
-    def _fed(self) -> None:
-        if (self._begun or self._idle()) and self not in self._heads:
+    def _read_no_more_than_enough(self) -> None:
+        if self._ahead.is_full:
+            self.flow.waiting = True
+            self.flow.pause_reading()
+
+    def _wait_for_more(self) -> None:
+        """A whole read has been parsed: what is to follow has a limited time."""
+        if (self._reader.in_head or self._idle()) and self not in self._heads:
             # Not left to the parser: it takes empty lines before a request for no request at all.
             self._heads.start(self, self._head_late)
         elif self._awaits_body():
             self._bodies.start(self, self._body_late)
 
-    # The parser's callbacks
+    def _ending(self) -> bool:
+        """Whether the last request that was read ends the connection: what is sent behind it is nobody's."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.keep_alive and not cycle.more_body
 
-    def on_message_begin(self) -> None:
-        """The first byte of a request."""
-        super().on_message_begin()
-        self._begun = True
-        self._upgrading = False
-        self._head_bytes = self._fields = 0
-        self._unaccounted, self._fresh = self._fresh, 0
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
-    def on_url(self, url: bytes) -> None:
-        """A part of the request target."""
-        super().on_url(url)
-        self._count(len(url))
+    def _awaits_body(self) -> bool:
+        return not self._idle() and self.cycle.more_body
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, or one field of a trailer."""
-        if self._begun:
-            name = name.lower()
-            if name == b"expect" and value.strip().lower() == b"100-continue":
-                self.expect_100_continue = True
-            self.headers.append((name, value))
-        # RFC 9110, 6.5.1: a trailer's fields must not be merged into the header section unless they are known
-        # to permit that. None is: whoever writes a body would write its request's head.
-        self._fields += 1
-        if self._fields > self.limits.headers:
-            self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        self._count(len(name) + len(value) + 4)  # ": " and the line's end
+    # Requests, in their order
 
-    def on_headers_complete(self) -> None:
-        """A complete head."""
-        self._begun = False
-        self._unaccounted = 0
+    def begin_request(self, head: RequestReader) -> None:
+        """See ``request_reader.RequestConsumer``, here and below."""
         self._heads.stop(self)
-        self._hold_to_the_rules()
-        if (
-            self.parser.should_upgrade()
-            and self.ws_protocol_class is not None
-            and asks_for_websocket(self.headers)
-        ):
-            self._upgrading = True
-            self._read_handshake()
-            # Uvicorn's own way to upgrade reads it.
-            self.scope["method"] = self.parser.get_method().decode("ascii")
         if self._shut_out is not None:
-            self._refuse_spare(self._shut_out)
-        if not self._upgrading and not self.parser.should_upgrade():
-            super().on_headers_complete()
-            if self._shut_out is not None:
-                self.cycle.keep_alive = False
+            self.room.check_served(head.target, self._shut_out, leaves=head.handshake is not None)
+        super().on_message_begin()
+        self.url, self.headers = head.target, head.fields
+        scope = self.scope
+        scope["headers"] = head.fields
+        if head.asks_for_upgrade:
+            return  # `feed` is about to say so
+        complete_scope(scope, head.method, head.version, head.target)
+        self.expect_100_continue = head.expects_continue
+        if head.method == b"GET":
+            self._offer = self._offer or ResponseOffer(self)
+            scope["extensions"] = cast("Any", {EXTENSION: self._offer})
+        keep_alive = (
+            head.version != "1.0"
+            and not self._context.draining
+            and self._shut_out is None
+            and head.should_keep_alive
+        )
+        app, idle = self._app_now(), self._idle()
+        cycle = self.cycle = HttpCycle.of(self, keep_alive=keep_alive)
+        if idle:
+            self._run(cycle, app)
+        else:
+            # It comes after the response that is under way. Uvicorn's order: the newest is on the left.
+            self.pipeline.appendleft((cycle, app))
 
-    def _hold_to_the_rules(self) -> None:
-        version = self.parser.get_http_version()
-        try:
-            check_version(version)
-            self.url = read_target(self.parser.get_method(), self.url, self.headers)
-            check_fields(version, self.headers)
-        except RequestRefused as refused:
-            self._stop(refused.status, str(refused), refused.fields)
-        if version == "1.0":  # RFC 9110, 10.1.1: there a server "MUST ignore that expectation"
-            self.expect_100_continue = False
-
-    def on_body(self, body: bytes) -> None:
+    def take_body(self, body: bytes) -> None:
         """A part of a body."""
-        self._unaccounted = 0
-        super().on_body(body)
+        self.cycle.take_body(body)
 
-    def on_message_complete(self) -> None:
-        """A request's end."""
-        self._unaccounted = 0
-        if self.parser.should_upgrade():
-            return  # what follows is read by another
+    def end_request(self) -> None:
+        """The whole request has come."""
         self._bodies.stop(self)
-        super().on_message_complete()
+        self.cycle.end_request()
 
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > self.limits.head_bytes:
-            self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+    def _run(self, cycle: HttpCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        self._start_asgi_task(cycle, app)
 
-    def _read_handshake(self) -> None:
-        most = self.limits.line_bytes - 4
-        for name, value in self.headers:
-            if len(name) + len(value) > most:
-                self._stop(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        parser = self.parser
-        try:
-            self._handshake = read_handshake(
-                parser.get_method(), parser.get_http_version(), self.url, self.headers
-            )
-        except RequestRefused as refused:
-            self._stop(refused.status, str(refused), refused.fields)
+    def _app_now(self) -> ASGI3Application:
+        most = self.limit_concurrency
+        if most is None or max(len(self.connections), len(self.tasks)) < most:
+            return cast("ASGI3Application", self.app)
+        self._context.log.warning("Exceeded concurrency limit.")
+        return service_unavailable
 
-    def _refuse_spare(self, reason: GatewayError) -> None:
-        path = self.url.partition(b"?")[0]
-        if self.room.serves(path, reason, leaves=self._upgrading):
+    def on_response_complete(self) -> None:
+        """A response's end: the next request that is here already, or a limited wait for one."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self._unread.begin()
             return
-        status, make = HTTPStatus(reason.http_status), self.room.problem
-        if make is None:
-            self._stop(status, str(reason), ((b"retry-after", b"1"),))
-        answer = make(reason)
-        self._stop(status, bytes(answer.body).decode(), answer.raw_headers)
+        self._running = None
+        if self.pipeline or self._ahead:
+            self._serve_next()
+        else:
+            self.flow.resume_reading()
+        if self._running is None:
+            self._quiet.start(self, self._close)
 
-    def _stop(self, status: HTTPStatus, reason: str = "", fields: Fields = ()) -> NoReturn:
-        # Not in what is raised: the parser catches that, and it holds the frames that it came through.
-        self._refusal = RequestRefused(status, reason, fields)
-        raise _Refusal
-
-    def _let_go(self) -> None:
-        self._heads.stop(self)
-        self._bodies.stop(self)
-        super()._let_go()
-
-    def _forget(self) -> None:
-        super()._forget()
-        self.room.leave(self)
+    def _serve_next(self) -> None:
+        """Answer the next request, parse what was held, and read more once there is room for it."""
+        if self.pipeline:
+            self._run(*cast("tuple[HttpCycle, ASGI3Application]", self.pipeline.pop()))
+        data, at = self._ahead.take()
+        self.flow.waiting = False
+        if data:
+            self._feed(data, at)
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     # Refusing
 
@@ -302,13 +327,10 @@ class GatewayHttpProtocol(BecomesWebSocket):
         if not self._idle():
             # The next request's head is late while this one's response runs: that ends the connection too.
             self.cycle.keep_alive = False
-        elif self._begun:
+        elif self._reader.in_head:
             self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT))
         else:
             self._close()
-
-    def _awaits_body(self) -> bool:
-        return not self._idle() and self.cycle.more_body
 
     def _body_late(self) -> None:
         if self.transport.is_closing() or self._refused or not self._awaits_body():
@@ -333,8 +355,7 @@ class GatewayHttpProtocol(BecomesWebSocket):
             self._close()
         elif cycle.more_body:
             # The fault is in the body of the request itself: its application waits for the rest.
-            cycle.disconnected = True
-            cycle.message_event.set()
+            cycle.disconnect()
             self._answer(refused)
         else:
             cycle.keep_alive = False
@@ -345,37 +366,33 @@ class GatewayHttpProtocol(BecomesWebSocket):
         half_close(self.transport)
         self._context.deadlines(Wait.GONE, _LINGER_SECONDS).start(self, self.transport.abort)
 
-    # Upgrading
+    # Giving the transport away
 
-    def _should_upgrade(self) -> bool:
-        return self._upgrading
+    def release_response(self) -> ReleasedTransport | None:
+        """See ``takeover.Responding``."""
+        cycle, transport = self.cycle, self.transport
+        if not cycle.may_be_taken_over or cycle is not self._running or transport.is_closing():
+            return None
+        # For uvicorn the application has answered, and may return: it would close the transport otherwise.
+        cycle.response_complete = True
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()  # only who reads notices that the client goes
+        self.connections.discard(self)
+        self._forget()
+        return ReleasedTransport(transport, self._context, not self.flow.write_paused)
 
-    def _upgraded(self, early: bytes) -> None:
-        if not self._upgrading:
-            self._ignore_upgrade(early)
+    def _upgrade(self, early: bytes) -> None:
+        """A head asks for another protocol; ``early`` is what came behind it."""
+        handshake = self._reader.handshake
+        if handshake is None:
+            self.data_received(self._reader.begin_again() + early)
         elif not self._idle():
             # A handshake behind a request that is still being answered: its 101 would cut into the response.
             self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST))
-        elif issubclass(cast("type", self.ws_protocol_class), AsgiWebSocketProtocol):
-            assert self._handshake is not None
-            self._become_websocket(self._handshake, early)
         else:
-            self.handle_websocket_upgrade()
-
-
-def http_protocol(
-    limits: RequestLimits,
-    files: OpenFiles | None = None,
-    *,
-    room: ConnectionRoom | None = None,
-    unread: UnreadResponses | None = None,
-) -> type[GatewayHttpProtocol]:
-    """A class with these bounds, for ``uvicorn.Config(http=…)``."""
-    own = {
-        "limits": limits,
-        "files": files,
-        "write_seconds": limits.write_seconds,
-        "room": room or ConnectionRoom(),
-        "unread": unread or UnreadResponses(),
-    }
-    return type("BoundedHttpProtocol", (GatewayHttpProtocol,), own)
+            self.flow.resume_reading()
+            if self.offer.is_for(self.url):
+                open_websocket(self, handshake, early, policy=self.offer.policy, context=self._context)
+            else:
+                delegate_websocket(self)
+            self._forget()

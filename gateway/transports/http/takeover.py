@@ -7,13 +7,15 @@ start and a first part of its body, through all middleware, and then hands the r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from gateway.transports.http.requests import RequestSequence
 from gateway.transports.sse.protocol import LeanEventBody
 from gateway.transports.websocket.connection import WRITE_HIGH_BYTES
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from gateway.transports.server.server_context import ServerContext
     from gateway.transports.sse.sink import BodyHandler, EventBody
 
 EXTENSION: Final = "gateway.response"
@@ -34,66 +36,48 @@ class ResponseTakeover(Protocol):
         ...
 
 
-class _Offer:
-    """The extension's object: it doesn't keep the connection, whose requests' scopes hold it."""
+class ReleasedTransport(NamedTuple):
+    """A transport in the midst of a response.
+
+    Attributes:
+        transport: nobody else writes to it.
+        context: of its server.
+        writable: whether it takes more.
+    """
+
+    transport: asyncio.Transport
+    context: ServerContext
+    writable: bool
+
+
+class Responding(Protocol):
+    """A connection whose response may be taken over."""
+
+    def release_response(self) -> ReleasedTransport | None:
+        """Give the transport away, and the rest of the response with it; None where that can't be."""
+        ...
+
+
+class ResponseOffer:
+    """The extension's object. It doesn't keep the connection, whose requests' scopes hold it.
+
+    Attributes:
+        connection: None once it has gone.
+    """
 
     __slots__ = ("connection",)
 
-    def __init__(self, connection: LastingResponses) -> None:
-        self.connection: LastingResponses | None = connection
+    def __init__(self, connection: Responding) -> None:
+        self.connection: Responding | None = connection
 
     def take_over_response(self, handler: BodyHandler) -> EventBody | None:
         """See ``ResponseTakeover``."""
-        return None if self.connection is None else self.connection.take_over_response(handler)
-
-
-class LastingResponses(RequestSequence):
-    """A sequence of requests that ends with a response that was taken over, if one is."""
-
-    _offer: _Offer | None = None
-
-    def on_headers_complete(self) -> None:
-        """A complete head."""
-        if self.parser.get_method() == b"GET":
-            if self._offer is None:
-                self._offer = _Offer(self)
-            self.scope["extensions"] = cast("Any", {EXTENSION: self._offer})
-        super().on_headers_complete()
-
-    def _forget(self) -> None:
-        super()._forget()
-        if self._offer is not None:
-            self._offer.connection = None
-            self._offer = None
-
-    def take_over_response(self, handler: BodyHandler) -> EventBody | None:
-        """See ``ResponseTakeover``."""
-        cycle, transport = self.cycle, self.transport
-        if (
-            cycle.scope["http_version"] != "1.1"
-            or not cycle.chunked_encoding
-            or cycle.response_complete
-            or cycle.disconnected
-            or cycle.more_body
-            or cycle is not self._running
-            or transport.is_closing()
-        ):
+        released = None if self.connection is None else self.connection.release_response()
+        if released is None:
             return None
-        # For uvicorn the application has answered, and may return.
-        cycle.response_complete = True
-        self.server_state.total_requests += 1
-        self.flow.resume_reading()
-        context = self._context
-        body = LeanEventBody(transport, handler, context=context, writable=not self.flow.write_paused)
-        context.connections.discard(self)
+        transport, context, writable = released
+        body = LeanEventBody(transport, handler, context=context, writable=writable)
         context.connections.add(body)
-        self._let_go()
         transport.set_protocol(body)
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         return body
-
-    def _let_go(self) -> None:
-        """Another object has the connection: nothing may come of this one any more."""
-        self._unset_keepalive_if_required()
-        self._unread.end()
-        self._forget()

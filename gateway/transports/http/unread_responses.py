@@ -33,7 +33,7 @@ class UnreadResponses:
 
     def hold(self, response: UnreadResponse, size: int) -> None:
         """``response`` waits, with ``size`` bytes."""
-        self.release(response)
+        self.release(response)  # the order of the dict is that of waiting: it goes to the end
         self._waiting[response] = size
         self.bytes += size
         while self._most and self.bytes > self._most:
@@ -84,6 +84,7 @@ class UnreadResponse:
 
     def _late(self) -> None:
         left = self._transport.get_write_buffer_size()
+        # However little was taken, the client reads: a slow link is no reason to cut it.
         if left < self._size:
             self._size = left
             self._deadlines.start(self, self._late)

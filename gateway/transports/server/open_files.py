@@ -64,7 +64,7 @@ class OpenFiles:
         left = self._limit - opened.fileno()
         if left > self._kept or self._limit <= 0:  # no limit is -1
             return Room.ENOUGH
-        self._tell()
+        self._report()
         return Room.REFUSE if left > self._kept // 2 else Room.NONE
 
     def look(self) -> None:
@@ -74,7 +74,7 @@ class OpenFiles:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
             if error.errno in {errno.EMFILE, errno.ENFILE}:
-                self._tell()
+                self._report()
 
     def looking(self, also: Callable[[], None] | None) -> Callable[[], None]:
         """Return what looks, and then does something else."""
@@ -91,7 +91,7 @@ class OpenFiles:
             self._limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             self._kept = min(_MOST_KEPT, self._limit // 8)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._refused()
         if self._log is None:
             self._log = LimitedLog(asyncio.get_running_loop(), logging.getLogger("gateway"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import uvicorn
 
-from gateway.transports.http.requests import RequestSequence
+from gateway.transports.http.protocol import GatewayHttpProtocol
 from gateway.transports.server.server_context import context_of
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class GatewayServer(uvicorn.Server):
         """Have each connection end with the request that it is at, or with its next one."""
         context_of(self.server_state, asyncio.get_running_loop()).draining = True
         for each in list(self.server_state.connections):
-            if isinstance(each, RequestSequence):
+            if isinstance(each, GatewayHttpProtocol):
                 each.end_after_response()
 
     async def _refuse_at(self, time: float) -> None:

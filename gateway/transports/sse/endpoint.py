@@ -67,10 +67,9 @@ class EventStatistics:
 class EventDoor:
     """Admits clients, or refuses them before the response begins, and hands them to a session."""
 
-    def __init__(self, services: Services, encoder: ServerSentEvents, *, direct: bool = True) -> None:
-        """Serve in ``encoder``'s format; ``direct=False`` keeps every response the portable way."""
+    def __init__(self, services: Services, encoder: ServerSentEvents) -> None:
+        """Serve in ``encoder``'s format."""
         self._services = services
-        self._direct = direct
         self._encoder = encoder
         self._recent = RecentEvents()
         self._open = self._opened = self._resumed = self._unreadable = 0
@@ -123,9 +122,7 @@ class EventDoor:
 
     async def keep(self, session: EventSession, scope: Scope, receive: Receive, send: Send) -> None:
         """Write the response until it is taken over or ends."""
-        takeover: ResponseTakeover | None = None
-        if self._direct:
-            takeover = scope.get("extensions", {}).get(EXTENSION)
+        takeover: ResponseTakeover | None = scope.get("extensions", {}).get(EXTENSION)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
             await send({"type": "http.response.body", "body": _first_line(), "more_body": True})

@@ -1,9 +1,9 @@
 """Starlette admits, a lean protocol keeps: what an endpoint and a session see of it.
 
 A WebSocket that stays in its ASGI endpoint costs 25 KiB: request, headers, scope, routing, a task and its
-coroutines. ``GatewayWebSocketProtocol`` therefore offers, in the scope's extensions under ``EXTENSION``, to
-take an accepted connection over: the endpoint returns, all of that is let go, and a slotted protocol object
-calls the session directly.
+coroutines. Our server therefore offers, in the scope's extensions under ``EXTENSION``, to take an accepted
+connection over: the endpoint returns, all of that is let go, and a slotted protocol object calls the session
+directly.
 
     await websocket.accept()
     websocket.scope["extensions"][EXTENSION].take_over(make_session, max_message=65536)
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EXTENSION = "gateway.takeover"
+WEBSOCKET_PATH = "/v1/ws"
 
 WRITE_HIGH_BYTES = 64 * 1024
 """Above this many bytes in the transport's buffer the connection isn't writable, until a quarter is left."""

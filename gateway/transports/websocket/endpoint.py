@@ -16,7 +16,7 @@ from gateway.errors import BadCommand, GatewayError, SubjectBlocked, TokenExpire
 from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.http.denial import deny
 from gateway.transports.websocket.asgi_connection import AsgiSink
-from gateway.transports.websocket.connection import EXTENSION
+from gateway.transports.websocket.connection import EXTENSION, WEBSOCKET_PATH
 from gateway.transports.websocket.session import WebSocketSession
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gateway.transports.websocket.connection import Connection, Takeover
 
 SUBPROTOCOL = "gateway.v1"
-WEBSOCKET_PATH = "/v1/ws"
 
 
 def websocket_routes(
@@ -39,7 +38,6 @@ def websocket_routes(
     *,
     frame_bytes: int,
     refuse: Callable[[GatewayError], Response],
-    direct: bool = True,
 ) -> list[WebSocketRoute]:
     """Return the route of the WebSocket endpoint.
 
@@ -47,9 +45,8 @@ def websocket_routes(
         services: what the sessions need.
         frame_bytes: the largest message a client may send; more is closed with 1009.
         refuse: makes the HTTP answer of a refused handshake.
-        direct: take connections over where the server offers it; False keeps every one the portable way.
     """
-    door = WebSocketDoor(services, frame_bytes=frame_bytes, refuse=refuse, direct=direct)
+    door = WebSocketDoor(services, frame_bytes=frame_bytes, refuse=refuse)
     return [WebSocketRoute(WEBSOCKET_PATH, door.open)]
 
 
@@ -62,12 +59,10 @@ class WebSocketDoor:
         *,
         frame_bytes: int,
         refuse: Callable[[GatewayError], Response],
-        direct: bool,
     ) -> None:
         self._services = services
         self._frame_bytes = frame_bytes
         self._refuse = refuse
-        self._direct = direct
 
     async def open(self, websocket: WebSocket) -> None:
         """Answer the handshake, and keep the connection until it is taken over or ends."""
@@ -109,7 +104,7 @@ class WebSocketDoor:
 
     async def _hand_over(self, websocket: WebSocket, accepted: AcceptedConnection) -> None:
         extensions = websocket.scope.get("extensions", {})
-        takeover: Takeover | None = extensions.get(EXTENSION) if self._direct else None
+        takeover: Takeover | None = extensions.get(EXTENSION)
         self._services.log.opened(
             accepted.session,
             transport="websocket",

@@ -1,20 +1,22 @@
 """What a WebSocket client sends, parsed without I/O: masked frames in, complete messages out.
 
-One parser per connection, for plain ASGI applications and taken-over connections alike. It is written for
-many small frames in one read: a whole, unfragmented frame of up to 125 bytes takes a short way of its own,
-everything else goes through ``_frame``. (The parser of the ``websockets`` library takes 4.9 µs for a small
-text frame and bounds neither the number of fragments nor what is held between them.)
+One parser per connection that was taken over. It is written for many small frames in one read: a whole,
+unfragmented frame of up to 125 bytes takes a short way of its own, everything else goes through ``_frame``.
+(The parser of the ``websockets`` library takes 4.9 µs for a small text frame and bounds neither the number of
+fragments nor what is held between them.)
 
 A violation does not raise: what was complete before it is still returned, ``failure`` then says how the
 connection must be closed, and nothing is parsed any more.
 
-Spec: RFC 6455, section 5; RFC 7692 through ``Inflater``.
+There are no extensions: what is sent is encoded once for all connections, and never compressed.
+
+Spec: RFC 6455, section 5.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from websockets.speedups import apply_mask
 
@@ -69,26 +71,13 @@ class FrameLimits:
             raise ValueError(f"message_bytes must be at least {_LARGEST_SHORT}, not {self.message_bytes}")
 
 
-class Inflater(Protocol):
-    """An extension that owns RSV1 (permessage-deflate)."""
-
-    def inflate(self, opcode: int, payload: bytes, *, fin: bool, rsv1: bool, most: int) -> bytes:
-        """Return the payload of a data frame as it was before compression.
-
-        Raises:
-            FrameFailure: it can't be inflated, or to more than ``most`` bytes.
-        """
-        ...
-
-
 class ClientFrames:
     """The parser of one connection."""
 
-    __slots__ = ("_buffer", "_fragments", "_message", "_needed", "_opcode", "failure", "inflater", "limits")
+    __slots__ = ("_buffer", "_fragments", "_message", "_needed", "_opcode", "failure", "limits")
 
-    def __init__(self, limits: FrameLimits, *, inflater: Inflater | None = None) -> None:
+    def __init__(self, limits: FrameLimits) -> None:
         self.limits = limits
-        self.inflater = inflater
         self.failure: FrameFailure | None = None
         self._buffer: bytearray | None = None
         self._needed = 0
@@ -116,6 +105,7 @@ class ClientFrames:
         unread: bytes | bytearray = data
         if self._buffer is not None:
             self._buffer += data
+            # A large frame comes in many reads: looked at once, when the whole of it is here.
             if len(self._buffer) < self._needed:
                 return ()
             unread, self._buffer = self._buffer, None
@@ -209,7 +199,7 @@ class ClientFrames:
 
     def _check_head(self, first: int, second: int) -> None:
         opcode = first & 0xF
-        if first & 0x70 and (first & 0x70 != 0x40 or self.inflater is None or opcode not in (TEXT, BINARY)):
+        if first & 0x70:
             raise FrameFailure(PROTOCOL_ERROR, "reserved bits must be 0")
         if opcode not in _KNOWN:
             raise FrameFailure(PROTOCOL_ERROR, f"opcode {opcode} is reserved")
@@ -233,10 +223,6 @@ class ClientFrames:
 
     def _data_frame(self, first: int, payload: bytes, events: list[Event]) -> None:
         opcode, fin = first & 0xF, first >= 0x80
-        held = 0 if self._message is None else len(self._message)
-        if self.inflater is not None:
-            most = self.limits.message_bytes - held
-            payload = self.inflater.inflate(opcode, payload, fin=fin, rsv1=bool(first & 0x40), most=most)
         if opcode != CONTINUATION:
             self._opcode = opcode
             self._fragments = 0

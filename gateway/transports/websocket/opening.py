@@ -2,8 +2,8 @@
 
 Uvicorn's WebSocket class parses the head again, negotiates, keeps queues, events and a protocol machine, all
 made per connection and thrown away by a takeover a moment later. This object does what lies between: it runs
-the application with a scope made from the head that the HTTP class has read, and answers as it says. Only for
-an application that keeps the connection itself the full class is made, once the handshake is over.
+the application with a scope made from the head that the HTTP class has read, and answers as it says. It has
+no messages to give: the application refuses, or accepts and takes the connection over.
 
 The 101 waits until the application has decided, at most to the next turn of the loop: whoever takes over
 joins it with what the session says first, one system call instead of two.
@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.utils import ClientDisconnected, get_client_addr, get_path_with_query_string
 
+from gateway.codecs.websocket_frames import server_frame
 from gateway.transports.server.server_context import Wait, half_close
-from gateway.transports.websocket.frame_parser import ClientFrames, FrameLimits
+from gateway.transports.websocket.closing import INTERNAL_ERROR, close_payload
+from gateway.transports.websocket.connection import EXTENSION, WRITE_HIGH_BYTES
+from gateway.transports.websocket.frame_parser import CLOSE, ClientFrames, FrameLimits
 from gateway.transports.websocket.handshake import accepted, answered
 from gateway.transports.websocket.protocol import LeanWebSocketProtocol
 
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from gateway.transports.server.server_context import ServerContext
-    from gateway.transports.websocket.asgi_websocket import AsgiWebSocketProtocol
     from gateway.transports.websocket.connection import Connection, SessionHandler
     from gateway.transports.websocket.limits import ConnectionPolicy
 
@@ -40,16 +42,15 @@ if TYPE_CHECKING:
 class _Phase(Enum):
     WAITING = "for the application's answer"
     ANSWERING = "with an HTTP response that refuses"
-    ACCEPTED = "the 101 is due"
-    KEPT = "by the application, through the full class"
+    ACCEPTED = "and to be taken over"
     OVER = "taken over, refused or lost"
 
 
 _frame_limits = lru_cache(FrameLimits)  # equal for all connections of an endpoint: one object for all
 
 
-class WebSocketAdmission(asyncio.Protocol):
-    """One connection while the application decides on it."""
+class WebSocketOpening(asyncio.Protocol):
+    """One connection while the application decides on it; to the application a ``connection.Takeover``."""
 
     __slots__ = (
         "_answer",
@@ -58,9 +59,7 @@ class WebSocketAdmission(asyncio.Protocol):
         "_context",
         "_early",
         "_head",
-        "_kept",
         "_key",
-        "_make_full",
         "_phase",
         "_policy",
         "_read_paused",
@@ -75,7 +74,6 @@ class WebSocketAdmission(asyncio.Protocol):
         transport: asyncio.Transport,
         key: bytes,
         *,
-        make_full: Callable[[], AsgiWebSocketProtocol],
         policy: ConnectionPolicy,
         context: ServerContext,
         state: ServerState,
@@ -83,7 +81,6 @@ class WebSocketAdmission(asyncio.Protocol):
     ) -> None:
         self._transport = transport
         self._key = key
-        self._make_full = make_full
         self._policy = policy
         self._context = context
         self._state = state
@@ -94,12 +91,18 @@ class WebSocketAdmission(asyncio.Protocol):
         self._early = b""
         self._head = b""
         self._answer: tuple[int, bytes, list[tuple[bytes, bytes]]] | None = None
-        self._kept: AsgiWebSocketProtocol | None = None
         self._changed: asyncio.Event | None = None  # made for the application that asks ahead of its answer
         self._scope: Scope | None = None
 
     def begin(self, app: ASGIApp, scope: Scope, early: bytes) -> None:
-        """Start the application; ``early`` is what the client sent behind its handshake."""
+        """Start the application, and offer it the takeover.
+
+        Args:
+            app: to decide.
+            scope: of the handshake.
+            early: what the client sent behind it.
+        """
+        scope["extensions"][EXTENSION] = self
         self._context.connections.add(self)
         self._transport.set_protocol(self)
         if early:
@@ -115,6 +118,7 @@ class WebSocketAdmission(asyncio.Protocol):
         if self._phase is _Phase.OVER:
             return
         self._early += data
+        # Who sends early could send without end, and nothing is parsed before there is a session.
         if not self._read_paused:
             self._read_paused = True
             self._transport.pause_reading()
@@ -136,10 +140,7 @@ class WebSocketAdmission(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server shuts down."""
-        if self._phase is _Phase.ACCEPTED:
-            self._keep().shutdown()
-        elif self._phase is not _Phase.OVER:
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error")
+        self._give_up()
 
     # ASGI
 
@@ -150,23 +151,28 @@ class WebSocketAdmission(asyncio.Protocol):
             await app(scope, self._receive, self._send)
             if self._undecided():
                 logger.error("ASGI callable returned without completing handshake.")
+            elif self._phase is _Phase.ACCEPTED:
+                logger.error("ASGI callable returned without taking the accepted WebSocket over.")
         except ClientDisconnected:
             pass
         except Exception:
             logger.exception("Exception in ASGI application\n")
         finally:
+            # The scope holds this object: together they would wait for the garbage collector.
             self._scope = None
-            self._application_ended()
+            self._give_up()
 
-    def _application_ended(self) -> None:
+    def _give_up(self) -> None:
+        """Nothing more comes from the application, or nothing is waited for."""
         if self._phase is _Phase.WAITING:
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error")
         elif self._phase is _Phase.ANSWERING:
             self._end()
         elif self._phase is _Phase.ACCEPTED:
-            self._keep()
-        if self._kept is not None and self._kept.close_timer is None:
-            self._kept.transport.close()
+            self._write_head()
+            if not self._transport.is_closing():
+                self._transport.write(server_frame(close_payload(INTERNAL_ERROR, ""), CLOSE))
+            self._end()
 
     async def _receive(self) -> Message:
         if not self._connect_told:
@@ -176,21 +182,16 @@ class WebSocketAdmission(asyncio.Protocol):
             self._changed = self._changed or asyncio.Event()
             await self._changed.wait()
         if self._phase is _Phase.ACCEPTED:
-            self._keep()
-        if self._kept is not None:
-            return cast("Message", await self._kept.receive())
+            raise RuntimeError("messages come to the session that takes the connection over")
         return {"type": "websocket.disconnect", "code": 1006}
 
     async def _send(self, message: Message) -> None:
-        phase = self._phase
-        if phase is _Phase.ACCEPTED:
-            self._keep()
-        if self._kept is not None:
-            await self._kept.send(cast("Any", message))
-        elif phase is _Phase.WAITING:
+        if self._phase is _Phase.WAITING:
             self._decide(message)
-        elif phase is _Phase.ANSWERING:
-            self._go_on_answering(message)
+        elif self._phase is _Phase.ANSWERING:
+            self._add_to_answer(message)
+        elif self._phase is _Phase.ACCEPTED:
+            raise RuntimeError("messages are sent by the session that takes the connection over")
         else:
             raise ClientDisconnected
 
@@ -202,7 +203,7 @@ class WebSocketAdmission(asyncio.Protocol):
             fields = [*self._state.default_headers, *message.get("headers", ())]
             self._head = accepted(self._key, message.get("subprotocol"), fields)
             self._enter(_Phase.ACCEPTED)
-            self._context.loop.call_soon(self._settle)
+            self._context.loop.call_soon(self._write_head)
         elif kind == "websocket.close":
             self._log("403")
             self._refuse(HTTPStatus.FORBIDDEN)
@@ -213,7 +214,7 @@ class WebSocketAdmission(asyncio.Protocol):
         else:
             raise RuntimeError(f"websocket.accept, .close or .http.response.start is due, not {kind!r}")
 
-    def _go_on_answering(self, message: Message) -> None:
+    def _add_to_answer(self, message: Message) -> None:
         if message["type"] != "websocket.http.response.body":
             raise RuntimeError(f"websocket.http.response.body is due, not {message['type']!r}")
         assert self._answer is not None
@@ -238,18 +239,11 @@ class WebSocketAdmission(asyncio.Protocol):
         if self._changed is not None:
             self._changed.set()
 
-    def _settle(self) -> None:
-        if self._phase is _Phase.ACCEPTED:
-            self._keep()
-
-    def _keep(self) -> AsgiWebSocketProtocol:
-        """The application keeps the connection itself: the full class goes on."""
-        self._transport.write(self._head)
-        self._context.connections.discard(self)
-        full = self._kept = self._make_full()
-        self._enter(_Phase.KEPT)
-        full.adopt(self._transport, self._early, read_paused=self._read_paused, writable=self._writable)
-        return full
+    def _write_head(self) -> None:
+        """Answer now; where the connection was taken over meanwhile, its session has the head."""
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():
+            self._transport.write(head)
 
     def _refuse(self, status: int, body: bytes = b"", fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
         answer = answered(status, [*self._state.default_headers, *fields], body)
@@ -271,41 +265,28 @@ class WebSocketAdmission(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._context.connections.discard(self)
-        self._early = b""
+        self._early = self._head = b""
         self._enter(_Phase.OVER)
 
-    # The takeover; see `takeover.Takeover`
-
-    def check_open(self) -> None:
-        """Raise ``ConnectionError`` unless it is accepted and not closing."""
-        if self._kept is not None:
-            cast("Any", self._kept).check_open()
-        elif self._phase is not _Phase.ACCEPTED or self._transport.is_closing():
-            raise ConnectionError("the connection is not open")
+    # The takeover
 
     def take_over(
         self,
         make_session: Callable[[Connection], SessionHandler],
         *,
         max_message: int,
-        refuse_invalid_text: bool,
-        write_high: int,
+        refuse_invalid_text: bool = False,
+        write_high: int = WRITE_HIGH_BYTES,
     ) -> None:
-        """See ``takeover.Takeover``."""
-        if self._kept is not None:
-            cast("Any", self._kept).take_over(
-                make_session,
-                max_message=max_message,
-                refuse_invalid_text=refuse_invalid_text,
-                write_high=write_high,
-            )
-            return
+        """See ``connection.Takeover``."""
+        transport = self._transport
+        if self._phase is not _Phase.ACCEPTED or transport.is_closing():
+            raise ConnectionError("the connection is not open")
         limits = _frame_limits(
             max_message, fragments=self._policy.fragments, refuse_invalid_text=refuse_invalid_text
         )
         frames = ClientFrames(limits)
         early: Sequence[tuple[int, bytes]] = frames.feed(self._early) if self._early else ()
-        transport = self._transport
         lean = LeanWebSocketProtocol(
             transport,
             frames,
@@ -314,6 +295,7 @@ class WebSocketAdmission(asyncio.Protocol):
             writable=self._writable,
             head=self._head,
         )
+        # Ahead of `begin`, which runs the session: from here on nothing of the application's reaches it.
         self._leave()
         if self._read_paused:
             transport.resume_reading()

@@ -95,7 +95,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         self._open = True
         self._delivering = True  # open, and neither paused nor about to go on after a pause
         self._paused = False
-        self._woken = False  # `_go_on` is about to be called
+        self._woken = False  # `_deliver_backlog` is about to be called
         self._timed = False
         self._backlog: Sequence[Event] = ()
         self._pong: bytes | None = None
@@ -138,7 +138,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         self._end = (code, reason)
         self._write_head()
         self._transport.write(server_frame(close_payload(code, reason), CLOSE))
-        self._linger()
+        self._end_direction()
 
     def abort(self) -> None:
         """End at once."""
@@ -160,7 +160,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
             # Not from inside the session's own call: it could be called back before it has returned.
             if not self._woken:
                 self._woken = True
-                self._context.loop.call_soon(self._go_on)
+                self._context.loop.call_soon(self._deliver_backlog)
 
     def ping(self) -> None:
         """Send a ping, if anything can be sent."""
@@ -192,14 +192,14 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         """The peer's direction has ended; the transport then closes itself, once its buffer is empty."""
         self._stop_session()
         self._limit_wait()
-        self._tell_end()
+        self._notify_end()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Nothing more comes or goes."""
         self._context.connections.discard(self)
         self._context.deadlines(Wait.GONE, self._policy.close_seconds).stop(self)
         self._stop_session()
-        self._tell_end()
+        self._notify_end()
 
     # uvicorn.Server.shutdown
 
@@ -246,10 +246,11 @@ class LeanWebSocketProtocol(asyncio.Protocol):
 
     def _yield(self) -> None:
         """Go on in the loop's next turn."""
+        # The transport is paused too: what it read meanwhile would have to be held beside the backlog.
         self.pause_reading()
         self.resume_reading()
 
-    def _go_on(self) -> None:
+    def _deliver_backlog(self) -> None:
         self._woken = False
         if not self._open or self._paused:
             return
@@ -267,7 +268,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         if opcode == CLOSE:
             self._peer_closes(payload)
             return
-        now = self.last_received
+        now = self.last_received  # a flood comes in few reads: one look at the clock for all of a read
         if self._controls is None:
             policy = self._policy
             self._controls = RateLimit(policy.controls_per_second, policy.control_burst, now=now)
@@ -285,8 +286,8 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         self._stop_session()
         self._write_head()
         self._transport.write(server_frame(payload[:2], CLOSE))
-        self._linger()
-        self._tell_end()
+        self._end_direction()
+        self._notify_end()
 
     def _time_message(self, *, anew: bool) -> None:
         deadlines = self._context.deadlines(Wait.MESSAGE, self._policy.message_seconds)
@@ -318,6 +319,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
             self._writing.write = write
 
     def _stop_session(self) -> None:
+        # Whoever writes looks at no state: it calls what it was given, which must do nothing from here on.
         self._open = self._delivering = False
         self._write_by(_discard)
         self._backlog = ()
@@ -332,7 +334,8 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         if self._open:
             self._write_by(self._transport.write)
 
-    def _linger(self) -> None:
+    def _end_direction(self) -> None:
+        # Read on: bytes that nobody reads turn the close into a reset, which discards our close frame.
         if not self._transport.is_closing():
             self._transport.resume_reading()
         half_close(self._transport)
@@ -342,7 +345,8 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         waits = self._context.deadlines(Wait.GONE, self._policy.close_seconds)
         waits.start(self, self._transport.abort)
 
-    def _tell_end(self) -> None:
+    def _notify_end(self) -> None:
+        # Taken out first: a close frame and the connection's loss both end here, the session hears one.
         handler, self._handler = self._handler, None
         self._writing = None
         if handler is not None:

@@ -1,6 +1,7 @@
 """An echo server under uvicorn, a process of its own: ``python echo_server.py '{"mode": "asgi"}'``.
 
-``asgi`` echoes in a plain ASGI application, ``lean`` in a session that has taken its connection over.
+``asgi`` echoes in a plain ASGI application, which has uvicorn's own WebSockets; ``lean`` in a session that
+has taken its connection over.
 The first line of its output is the port.
 """
 
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from gateway.codecs.websocket_frames import server_frame
-from gateway.transports.http.protocol import RequestLimits, http_protocol
+from gateway.transports.http.configuration import http_protocol
+from gateway.transports.http.request_bounds import RequestLimits
 from gateway.transports.websocket.connection import EXTENSION
 from gateway.transports.websocket.limits import ConnectionPolicy
-from gateway.transports.websocket.takeover_offer import websocket_protocol
+from gateway.transports.websocket.takeover_offer import TakeoverOffer
 
 if TYPE_CHECKING:
     from gateway.transports.websocket.connection import Connection
@@ -114,10 +116,12 @@ def serve(mode: str, *, loop: str = "uvloop", limits: Any = None, policy: Any = 
     listener = socket.create_server(("127.0.0.1", 0))
     # What the kernel would buffer for a client that doesn't read must not hide what the process does.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+    taken_over = frozenset() if mode == "asgi" else None
+    offer = TakeoverOffer(taken_over, ConnectionPolicy(**policy or {}))
     config = uvicorn.Config(
         APPLICATIONS[mode],
-        ws=websocket_protocol(ConnectionPolicy(**policy or {})),
-        http=http_protocol(RequestLimits(**limits or {})),
+        ws="websockets-sansio",
+        http=http_protocol(RequestLimits(**limits or {}), offer=offer),
         ws_max_size=MAX_MESSAGE,
         loop=loop,
         access_log=False,

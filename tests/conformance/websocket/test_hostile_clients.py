@@ -27,7 +27,6 @@ PING_125 = b"\x89\xfd" + MASK + b"p" * 125
 EMPTY_CONTINUATION = b"\x00\x80" + MASK
 
 Echo = Callable[..., Any] if TYPE_CHECKING else Any
-both_ways = pytest.mark.parametrize("mode", ["asgi", "lean"])
 
 
 def text(payload: bytes) -> bytes:
@@ -37,9 +36,8 @@ def text(payload: bytes) -> bytes:
 # Frames
 
 
-@both_ways
-def test_pongs_wait_while_the_client_reads_nothing(echo: Echo, mode: str) -> None:
-    server = echo(mode, policy={"controls_per_second": 0})
+def test_pongs_wait_while_the_client_reads_nothing(echo: Echo) -> None:
+    server = echo("lean", policy={"controls_per_second": 0})
     client = server.open(receive_buffer=4096)
     client.send(PING_125 * 1000)
     before = server.rss()
@@ -52,9 +50,8 @@ def test_pongs_wait_while_the_client_reads_nothing(echo: Echo, mode: str) -> Non
         pass
 
 
-@both_ways
-def test_a_ping_flood_is_closed(echo: Echo, mode: str) -> None:
-    server = echo(mode)
+def test_a_ping_flood_is_closed(echo: Echo) -> None:
+    server = echo("lean")
     client = server.open()
 
     with ThreadPoolExecutor(1) as thread:
@@ -66,9 +63,8 @@ def test_a_ping_flood_is_closed(echo: Echo, mode: str) -> None:
     assert server.log().count("too many control frames") + server.log().count("too many pings") <= 2
 
 
-@both_ways
-def test_empty_continuation_frames_are_bounded(echo: Echo, mode: str) -> None:
-    server = echo(mode)
+def test_empty_continuation_frames_are_bounded(echo: Echo) -> None:
+    server = echo("lean")
     client = server.open()
 
     client.send(b"\x01\x80" + MASK + EMPTY_CONTINUATION * 1024)
@@ -76,9 +72,8 @@ def test_empty_continuation_frames_are_bounded(echo: Echo, mode: str) -> None:
     assert client.read_close_code() == 1008
 
 
-@both_ways
-def test_invalid_utf8_logs_few_lines_and_no_traceback(echo: Echo, mode: str) -> None:
-    server = echo(mode)
+def test_invalid_utf8_logs_few_lines_and_no_traceback(echo: Echo) -> None:
+    server = echo("lean")
 
     for _ in range(50):
         client = server.open()
@@ -91,9 +86,8 @@ def test_invalid_utf8_logs_few_lines_and_no_traceback(echo: Echo, mode: str) -> 
     assert log.count("WebSocket closed: text must be UTF-8") <= 3
 
 
-@both_ways
-def test_a_violation_behind_a_message_is_answered_after_it(echo: Echo, mode: str) -> None:
-    client = echo(mode).open()
+def test_a_violation_behind_a_message_is_answered_after_it(echo: Echo) -> None:
+    client = echo("lean").open()
 
     client.send(text(b"one") + text(b"two") + b"\x83\x80" + MASK)
 
@@ -102,9 +96,8 @@ def test_a_violation_behind_a_message_is_answered_after_it(echo: Echo, mode: str
     assert frames[2][1][:2] == (1002).to_bytes(2, "big")
 
 
-@both_ways
-def test_a_client_in_the_middle_of_a_too_large_message_sees_why_it_was_closed(echo: Echo, mode: str) -> None:
-    client = echo(mode).open()
+def test_a_client_in_the_middle_of_a_too_large_message_sees_why_it_was_closed(echo: Echo) -> None:
+    client = echo("lean").open()
 
     client.send(b"\x82\xff" + (20 * MIB).to_bytes(8, "big") + MASK)
     client.send(bytes(4 * MIB))
@@ -112,9 +105,8 @@ def test_a_client_in_the_middle_of_a_too_large_message_sees_why_it_was_closed(ec
     assert client.read_close_code() == 1009
 
 
-@both_ways
-def test_a_message_must_be_complete_in_time(echo: Echo, mode: str) -> None:
-    server = echo(mode, policy={"message_seconds": 0.3})
+def test_a_message_must_be_complete_in_time(echo: Echo) -> None:
+    server = echo("lean", policy={"message_seconds": 0.3})
     whole, frame, fragments = server.open(), server.open(), server.open()
 
     whole.send(text(b"whole"))
@@ -127,9 +119,8 @@ def test_a_message_must_be_complete_in_time(echo: Echo, mode: str) -> None:
     assert [whole.read_frame(), whole.read_frame()] == [(1, b"whole"), (1, b"still here")]
 
 
-@both_ways
-def test_pongs_in_between_give_a_message_no_more_time(echo: Echo, mode: str) -> None:
-    client = echo(mode, policy={"message_seconds": 0.5}).open()
+def test_pongs_in_between_give_a_message_no_more_time(echo: Echo) -> None:
+    client = echo("lean", policy={"message_seconds": 0.5}).open()
     client.send(b"\x01\x81" + MASK + b"x")
     ended = threading.Event()
 
@@ -147,9 +138,8 @@ def test_pongs_in_between_give_a_message_no_more_time(echo: Echo, mode: str) -> 
         sender.join()
 
 
-@both_ways
-def test_a_client_that_ignores_the_close_frame_is_cut_off(echo: Echo, mode: str) -> None:
-    server = echo(mode, policy={"close_seconds": 0.3})
+def test_a_client_that_ignores_the_close_frame_is_cut_off(echo: Echo) -> None:
+    server = echo("lean", policy={"close_seconds": 0.3})
     client = server.open()
 
     client.send(text(b"\xff"))
@@ -157,9 +147,18 @@ def test_a_client_that_ignores_the_close_frame_is_cut_off(echo: Echo, mode: str)
     assert client.send_until_refused(b"x", 1 << 30) < 1 << 30
 
 
-@both_ways
-def test_a_deflate_bomb_costs_what_a_message_may(echo: Echo, mode: str) -> None:
-    server = echo(mode, ws_per_message_deflate=True)
+def test_a_frame_that_says_it_is_compressed_is_refused(echo: Echo) -> None:
+    client = echo("lean", ws_per_message_deflate=True).connect()
+    client.send(UPGRADE + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+    assert b"permessage-deflate" not in client.read_until(b"\r\n\r\n")
+
+    client.send(b"\xc1\x80" + MASK)
+
+    assert client.read_close_code() == 1002
+
+
+def test_a_deflate_bomb_costs_a_plain_application_what_a_message_may(echo: Echo) -> None:
+    server = echo("asgi", ws_per_message_deflate=True)
     client = server.open(b"Sec-WebSocket-Extensions: permessage-deflate\r\n")
     deflater = zlib.compressobj(9, zlib.DEFLATED, -12)
     bomb = deflater.compress(bytes(256 * MIB)) + deflater.flush(zlib.Z_SYNC_FLUSH)
@@ -171,9 +170,8 @@ def test_a_deflate_bomb_costs_what_a_message_may(echo: Echo, mode: str) -> None:
     assert server.rss() - before < 48 * MIB
 
 
-@both_ways
-def test_shutdown_does_not_wait_for_a_client_that_reads_nothing(echo: Echo, mode: str) -> None:
-    server = echo(mode, policy={"close_seconds": 0.5})
+def test_shutdown_does_not_wait_for_a_client_that_reads_nothing(echo: Echo) -> None:
+    server = echo("lean", policy={"close_seconds": 0.5})
     client = server.open(receive_buffer=4096)
     client.socket.settimeout(0.5)
     large = b"\x82\xff" + MIB.to_bytes(8, "big") + MASK + bytes(MIB)
@@ -188,9 +186,8 @@ def test_shutdown_does_not_wait_for_a_client_that_reads_nothing(echo: Echo, mode
 # Behind the handshake
 
 
-@both_ways
-def test_what_is_sent_right_behind_the_handshake_is_not_lost(echo: Echo, mode: str) -> None:
-    server = echo(mode)
+def test_what_is_sent_right_behind_the_handshake_is_not_lost(echo: Echo) -> None:
+    server = echo("lean")
     message = text(b"second")
 
     client = server.open(early=text(b"first") + message[:4])

@@ -1,0 +1,49 @@
+"""What applications are told of a request, once its head is complete.
+
+Spec: ASGI, "HTTP Connection Scope" and "WebSocket Connection Scope".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import httptools
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+    from uvicorn._types import HTTPScope
+
+
+def complete_scope(scope: HTTPScope, method: bytes, version: str, target: bytes) -> None:
+    """Add to ``scope`` what a complete head says; ``target`` is its path and query."""
+    root = scope["root_path"]
+    scope["method"] = method.decode("ascii")
+    scope["http_version"] = version
+    url = httptools.parse_url(target)
+    path = url.path.decode("ascii")
+    scope["path"] = root + (unquote(path) if "%" in path else path)
+    scope["raw_path"] = root.encode("ascii") + url.path
+    scope["query_string"] = url.query or b""
+
+
+def websocket_scope(request: HTTPScope, target: bytes, subprotocols: list[str]) -> Scope:
+    """Return the scope of a handshake, from that of the request it is."""
+    root = request["root_path"]
+    raw_path, _, query = target.partition(b"?")
+    return {
+        "type": "websocket",
+        "asgi": {"version": request["asgi"]["version"], "spec_version": "2.4"},
+        "http_version": "1.1",
+        "scheme": "wss" if request["scheme"] == "https" else "ws",
+        "server": request["server"],
+        "client": request["client"],
+        "root_path": root,
+        "path": root + unquote(raw_path.decode("ascii")),
+        "raw_path": root.encode("ascii") + raw_path,
+        "query_string": query,
+        "headers": request["headers"],
+        "subprotocols": subprotocols,
+        "state": request["state"],
+        "extensions": {"websocket.http.response": {}},
+    }
