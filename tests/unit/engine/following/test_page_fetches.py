@@ -25,9 +25,10 @@ SECONDS = 0.01
 
 
 class Client:
-    """A reader, as far as it waits for pages."""
+    """A reader, as far as it waits for pages, and what it is parked as."""
 
     def __init__(self) -> None:
+        self.reader = self
         self.ended = False
         self.pages: list[Page] = []
 
