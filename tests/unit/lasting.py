@@ -17,5 +17,7 @@ def lasting_requests(sessions: Sessions | None = None, *, blocks: BlockList | No
     clock = time.monotonic
     if sessions is None:
         sessions = Sessions(limit=1000, clock=clock, refusals=Refusals())
-    guard = GuardedAuthenticator(AcceptEveryone(), blocks or BlockList(), Refusals(), clock=clock)
+    # Not ``or``: an empty list that a test is about to fill is false.
+    blocked = BlockList() if blocks is None else blocks
+    guard = GuardedAuthenticator(AcceptEveryone(), blocked, Refusals(), clock=clock)
     return LastingRequests(sessions, guard, clock=clock)

@@ -16,7 +16,8 @@ from gateway.streams.sqlite.rows import genuine_row, is_damage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MOST: Final = 2**63
+_MOST: Final = 2**62
+"""No log gets that far; and what comes after it must still be a number of SQLite's."""
 
 
 class Correction(NamedTuple):
@@ -55,7 +56,8 @@ def _correction(
     oldest, newest = genuine_row(connection, number, "ASC"), genuine_row(connection, number, "DESC")
     first, last, size, time = (_count(each) for each in noted)
     end = max(last or 0, newest[0] if newest else 0)
-    begin = oldest[0] if oldest and (first is None or oldest[0] < first) else first
+    # Offsets begin with 1, so 0 is damage too: one flipped bit makes it of any power of two.
+    begin = oldest[0] if oldest and (not first or oldest[0] < first) else first
     if not begin or begin > end + 1:
         begin = end + 1
     held = _size(connection, number) if size is None else size

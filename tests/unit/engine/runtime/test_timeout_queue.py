@@ -1,45 +1,18 @@
+"""Timeouts of one length: any history expires as a timer each would."""
+
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.engine.runtime.timeout_queue import TimeoutQueue
-from gateway.transports.server.server_context import LimitedLog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-class FakeLoop:
-    """A clock that is moved by hand, and the timers that are due on it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.timers: list[tuple[float, Callable[[], None]]] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> object:
-        self.timers.append((when, callback))
-        return callback
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        callback()
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        due = [timer for timer in self.timers if timer[0] <= self.now]
-        self.timers = [timer for timer in self.timers if timer[0] > self.now]
-        for _, callback in due:
-            callback()
+from tests.unit.clock_loop import ClockLoop
 
 
 def make(seconds: float = 10) -> tuple[Any, TimeoutQueue, list[str]]:
-    loop: Any = FakeLoop()
+    loop: Any = ClockLoop()
     return loop, TimeoutQueue(loop, seconds), []
 
 
@@ -102,23 +75,3 @@ def test_any_history_expires_as_a_timer_each_would_and_holds_one_timer(history: 
         assert expired == expected
         assert len(deadlines) == len(due)
         assert len(loop.timers) <= 1
-
-
-def test_a_flood_of_one_kind_is_summed_up(caplog: Any) -> None:
-    loop: Any = FakeLoop()
-    log = LimitedLog(loop, logging.getLogger("test"))
-
-    for number in range(100):
-        log.warning("refused: %d", number)
-    log.warning("another kind")
-    loop.pass_time(10)
-    log.warning("refused: %d", 100)
-
-    assert [record.getMessage() for record in caplog.records] == [
-        "refused: 0",
-        "refused: 1",
-        "refused: 2",
-        "another kind",
-        "97 more like this: refused: %d",
-        "refused: 100",
-    ]

@@ -1,0 +1,206 @@
+"""What a node knows of the others, whatever is cut between them, and how it answers what they ask."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from gateway.codecs.control_v1 import ControlV1
+from gateway.core.cluster.block_list import BlockList
+from gateway.core.cluster.control import ALL_NODES, Beat, Control, Ended, EndSession, ListConnections
+from gateway.core.messages.publication import Publication
+from tests.unit.engine.cluster_world import Client, Node, Wire, now, run, running
+
+
+def three() -> list[Node]:
+    wires: list[Wire] = []
+    return [Node(name, wires, Client(f"{name}s", name)) for name in ("a", "b", "c")]
+
+
+def test_a_node_that_begins_knows_the_others_before_their_next_heartbeat() -> None:
+    async def main() -> None:
+        one, two, late = three()
+        async with running(one, two):
+            begun = asyncio.create_task(late.cluster.run())
+            await asyncio.sleep(0.3)
+            assert late.knows() == ["a", "b"]
+            assert one.knows() == ["b", "c"]
+            assert not late.cluster.settled(), "there could be others that have yet to beat"
+            await asyncio.sleep(4)
+            assert late.cluster.settled()
+            begun.cancel()
+
+    run(main())
+
+
+def test_who_says_farewell_is_gone_at_once_and_who_falls_silent_after_a_while() -> None:
+    async def main() -> None:
+        one, two, three_ = three()
+        async with running(one, two, three_):
+            await two.cluster.leave()
+            assert one.knows() == ["c"]
+            three_.wire.cut = True
+            await asyncio.sleep(3)
+            assert "c" in one.knows()
+            await asyncio.sleep(7)
+            assert "c" not in one.knows()
+            three_.wire.cut = False
+            await asyncio.sleep(3)
+            assert "c" in one.knows()
+
+    run(main())
+
+
+def test_a_node_that_hears_nothing_forgets_nobody_and_does_not_take_its_list_for_whole() -> None:
+    async def main() -> None:
+        nodes = three()
+        async with running(*nodes):
+            deaf = nodes[0]
+            deaf.wire.cut = True
+            await asyncio.sleep(60)
+            assert deaf.knows() == ["b", "c"]
+            assert not deaf.cluster.settled()
+            told = await deaf.cluster.ask(ListConnections(10, ""))
+            assert (told.answers, told.missing, told.complete) == ({}, ("b", "c"), False)
+            deaf.wire.cut = False
+            await asyncio.sleep(6)
+            assert deaf.cluster.settled()
+
+    run(main())
+
+
+def test_a_question_is_answered_by_every_other_node() -> None:
+    async def main() -> None:
+        nodes = three()
+        async with running(*nodes):
+            told = await nodes[0].cluster.ask(ListConnections(10, ""))
+            assert told.complete
+            assert {
+                node: [each.session for each in page.connections]  # type: ignore[union-attr]
+                for node, page in told.answers.items()
+            } == {"b": ["bs"], "c": ["cs"]}
+            assert nodes[0].cluster.statistics().questions == 1
+
+    run(main())
+
+
+def test_who_does_not_answer_in_time_is_told_as_missing() -> None:
+    async def main() -> None:
+        nodes = three()
+        async with running(*nodes):
+            nodes[1].wire.cut = True
+            begun = now()
+            told = await nodes[0].cluster.ask(EndSession("nobody"))
+            assert 0 < now() - begun <= 2
+            assert told.answers == {"c": Ended(0)}
+            assert (told.missing, told.complete) == (("b",), False)
+            assert nodes[0].cluster.statistics().unanswered == 1
+
+    run(main())
+
+
+def test_a_page_that_is_too_large_for_one_message_is_told_in_parts() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        clients = [Client(f"{number:04}", "s" * 1000) for number in range(900)]
+        asking, asked = Node("a", wires), Node("b", wires, *clients)
+        async with running(asking, asked):
+            found: list[str] = []
+            after: str | None = ""
+            while after is not None:
+                page, reach = await asking.administration.connections(limit=1000, after=after)
+                assert reach.complete
+                found += [facts.session for _, facts in page.connections]
+                after = page.next
+            assert found == [each.id for each in clients]
+
+    run(main())
+
+
+def test_a_subject_is_ended_and_kept_out_on_every_node() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        clients = [Client(f"s{number}", "ann") for number in range(3)]
+        nodes = [Node(name, wires, client) for name, client in zip("abc", clients, strict=True)]
+        async with running(*nodes):
+            done = await nodes[0].administration.disconnect_subject("ann", block_seconds=60)
+            assert (done.disconnected, done.blocked_until, done.reach.nodes) == (
+                3,
+                1_060_000,
+                ["a", "b", "c"],
+            )
+            assert [len(each.ended) for each in clients] == [1, 1, 1]
+            assert all(each.blocks.blocked("ann", now()) for each in nodes)
+            await nodes[1].administration.disconnect_subject("ann", block_seconds=0)
+            assert not any(each.blocks.blocked("ann", now()) for each in nodes)
+
+    run(main())
+
+
+def test_a_node_whose_list_is_full_says_that_it_did_not_block() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        full = BlockList(entries=1)
+        asking, asked = Node("a", wires), Node("b", wires, blocks=full)
+        async with running(asking, asked):
+            full.block("other", 3600, node="b", time=1, now=now())
+            done = await asking.administration.disconnect_subject("ann", block_seconds=60)
+            assert (done.reach.missing, done.reach.complete) == (["b"], False)
+            assert not asked.blocks.blocked("ann", now())
+
+    run(main())
+
+
+def test_a_node_that_begins_learns_whom_the_others_keep_out_before_it_takes_clients() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one = Node("a", wires)
+        async with running(one):
+            for number in range(1200):
+                one.blocks.block(f"s{number}", 600, node="a", time=1, now=now())
+            late = Node("b", wires)
+            begun = asyncio.create_task(late.cluster.run())
+            assert await late.cluster.learn_blocks(10)
+            assert all(late.blocks.blocked(f"s{number}", now()) for number in range(1200))
+            begun.cancel()
+
+    run(main())
+
+
+def test_a_node_that_can_not_hear_the_others_begins_all_the_same() -> None:
+    async def main() -> None:
+        alone = Node("a", [])
+        alone.wire.cut = True
+        begun = asyncio.create_task(alone.cluster.run())
+        started = now()
+        assert not await alone.cluster.learn_blocks(5)
+        assert now() - started == 5
+        await alone.cluster.leave()
+        begun.cancel()
+
+    run(main())
+
+
+def test_nobody_speaks_for_another_node() -> None:
+    async def main() -> None:
+        one, two, _ = three()
+        async with running(one, two):
+            claimed = Beat(replace(one.facts(), node="claimed"), "0", hello=False)
+            said = ControlV1().encode(Control("liar", "", claimed))
+            one.cluster.receive(Publication(ALL_NODES, "control", 0, said))
+            assert one.knows() == ["b"]
+
+    run(main())
+
+
+def test_what_can_not_be_understood_and_what_there_is_no_room_for_is_counted() -> None:
+    async def main() -> None:
+        node = Node("a", [])
+        node.cluster.receive(Publication(ALL_NODES, "control", 0, b"{"))
+        question = ControlV1().encode(Control("b", "q", ListConnections(1, "")))
+        for _ in range(200):
+            node.cluster.receive(Publication(ALL_NODES, "control", 0, question))
+        statistics = node.cluster.statistics()
+        assert (statistics.unreadable, statistics.dropped, statistics.nodes) == (1, 72, 1)
+
+    run(main())

@@ -1,0 +1,76 @@
+"""Which test holds a module: the file of the same name in the same folder, or what is named here, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "tests" / "unit"
+ROOMS = ("core", "engine", "streams", "bus")
+SHORT_MODULE = 60
+"""Lines up to which a module may be tested with those that use it."""
+
+CONFORMANCE = "tests/conformance"
+HELD_ELSEWHERE = {
+    # Interfaces: one suite over all that implement them.
+    "bus/base.py": f"{CONFORMANCE}/test_bus.py",
+    "streams/base.py": f"{CONFORMANCE}/test_store.py",
+    # What only a real Redis can show: what its scripts keep.
+    "bus/redis/bus.py": f"{CONFORMANCE}/test_bus.py",
+    "streams/redis/scripts.py": f"{CONFORMANCE}/test_store_model.py",
+    "streams/redis/store.py": f"{CONFORMANCE}/test_store.py",
+    # The hub's own doing, in a file of its own: what comes of it shows at the hub alone.
+    "core/fanout/run.py": "tests/unit/core/fanout/test_hub.py",
+}
+"""Modules without a unit test of their own → the test file that holds them."""
+
+UNTIL_THEY_HAVE_ONE = {
+}
+"""The same, of modules that are tested through what uses them for now."""
+
+OF_SEVERAL_MODULES = {
+    "core/fanout/test_laws.py",
+    "core/test_match_costs.py",
+    "engine/test_following_model.py",
+    "streams/sqlite/test_damage.py",
+}
+"""Unit tests of what several modules promise together."""
+
+
+def own_test(module: str) -> Path:
+    folder, _, name = module.rpartition("/")
+    return UNIT / folder / f"test_{name}"
+
+
+def long_modules() -> set[str]:
+    paths = [path for room in ROOMS for path in (ROOT / "gateway" / room).rglob("*.py")]
+    return {
+        str(path.relative_to(ROOT / "gateway"))
+        for path in paths
+        if path.name != "__init__.py" and len(path.read_text("utf-8").splitlines()) > SHORT_MODULE
+    }
+
+
+def test_every_module_that_is_not_short_has_its_test() -> None:
+    without = {module for module in long_modules() if not own_test(module).is_file()}
+    assert sorted(without - HELD_ELSEWHERE.keys() - UNTIL_THEY_HAVE_ONE.keys()) == []
+
+
+def test_the_list_of_what_is_held_elsewhere_is_no_longer_than_it_must_be() -> None:
+    needless = {each for each in HELD_ELSEWHERE if each not in long_modules() or own_test(each).is_file()}
+    assert sorted(needless) == []
+
+
+def test_what_holds_a_module_is_there() -> None:
+    places = {*HELD_ELSEWHERE.values(), *UNTIL_THEY_HAVE_ONE.values()}
+    assert [path for path in places if not (ROOT / path).is_file()] == []
+
+
+def test_every_unit_test_of_these_rooms_is_named_after_a_module() -> None:
+    tests = {str(path.relative_to(UNIT)) for room in ROOMS for path in (UNIT / room).rglob("test_*.py")}
+    lost = {
+        test
+        for test in tests
+        if not (ROOT / "gateway" / test).with_name(test.rpartition("/test_")[2]).is_file()
+    }
+    assert sorted(lost) == sorted(OF_SEVERAL_MODULES)
