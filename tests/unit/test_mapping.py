@@ -24,10 +24,6 @@ HELD_ELSEWHERE = {
 }
 """Modules without a unit test of their own → the test file that holds them."""
 
-UNTIL_THEY_HAVE_ONE = {
-}
-"""The same, of modules that are tested through what uses them for now."""
-
 OF_SEVERAL_MODULES = {
     "core/fanout/test_laws.py",
     "core/test_match_costs.py",
@@ -53,7 +49,7 @@ def long_modules() -> set[str]:
 
 def test_every_module_that_is_not_short_has_its_test() -> None:
     without = {module for module in long_modules() if not own_test(module).is_file()}
-    assert sorted(without - HELD_ELSEWHERE.keys() - UNTIL_THEY_HAVE_ONE.keys()) == []
+    assert sorted(without - HELD_ELSEWHERE.keys()) == []
 
 
 def test_the_list_of_what_is_held_elsewhere_is_no_longer_than_it_must_be() -> None:
@@ -62,8 +58,7 @@ def test_the_list_of_what_is_held_elsewhere_is_no_longer_than_it_must_be() -> No
 
 
 def test_what_holds_a_module_is_there() -> None:
-    places = {*HELD_ELSEWHERE.values(), *UNTIL_THEY_HAVE_ONE.values()}
-    assert [path for path in places if not (ROOT / path).is_file()] == []
+    assert [path for path in set(HELD_ELSEWHERE.values()) if not (ROOT / path).is_file()] == []
 
 
 def test_every_unit_test_of_these_rooms_is_named_after_a_module() -> None:

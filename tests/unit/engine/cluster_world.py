@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from gateway.core.messages.publication import Publication
-    from gateway.core.session.session import CloseCode
+    from gateway.core.session.close_codes import CloseCode
     from gateway.errors import GatewayError
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.auth.claims import LEEWAY_SECONDS
 from gateway.auth.principal import AcceptEveryone, Principal
 from gateway.core.cluster.block_list import BlockList
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.engine import administration
 from gateway.engine.administration import Administration, GuardedAuthenticator
 from gateway.engine.metrics.refusals import Refusals

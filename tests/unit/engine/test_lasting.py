@@ -12,7 +12,7 @@ from gateway.auth.claims import LEEWAY_SECONDS
 from gateway.auth.principal import Principal
 from gateway.core.cluster.block_list import BlockList
 from gateway.core.messages.events import GoAway
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.engine import administration, lasting
 from gateway.engine.administration import Administration, GuardedAuthenticator
 from gateway.engine.lasting import LastingRequest, LastingRequests

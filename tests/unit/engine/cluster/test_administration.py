@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.cluster.block_list import BlockList
 from gateway.core.cluster.control import Answer, Connections, Ended, EndSession, EndSubject, Question
 from gateway.core.cluster.info import NodeInfo
-from gateway.core.session.session import CloseCode
+from gateway.core.session.close_codes import CloseCode
 from gateway.engine.administration import Administration
 from gateway.engine.cluster.administration import ClusterAdministration
 from gateway.engine.cluster.peers import Told
@@ -31,7 +31,7 @@ class Others:
     def others(self) -> list[object]:
         return []
 
-    def settled(self) -> bool:
+    def complete(self) -> bool:
         return self.told.complete
 
     async def ask(self, question: Question, *, enough: object = None) -> Told:

@@ -38,8 +38,8 @@ async def test_what_all_are_told_everybody_reads_and_what_one_is_told_it_alone()
     _, made, read = links("a", "b", "c")
     for each in made:
         await each.listen()
-    await made[0].tell(Farewell())
-    await made[1].tell(Ended(3), to="c", id="q1")
+    await made[0].send(Farewell())
+    await made[1].send(Ended(3), to="c", id="q1")
     said = Control("a", "", Farewell())
     assert read == {"a": [said], "b": [said], "c": [said, Control("b", "q1", Ended(3))]}
 
@@ -47,7 +47,7 @@ async def test_what_all_are_told_everybody_reads_and_what_one_is_told_it_alone()
 async def test_nothing_is_heard_before_it_listens() -> None:
     _, (one, other), read = links("a", "b")
     await other.listen()
-    await one.tell(Farewell())
+    await one.send(Farewell())
     assert (read["a"], len(read["b"])) == ([], 1)
 
 
@@ -89,11 +89,11 @@ async def test_listening_again_asks_only_for_what_is_not_heard() -> None:
     assert len(bus.asked) == 3
 
 
-@pytest.mark.parametrize("what", ["listen", "tell"])
+@pytest.mark.parametrize("what", ["listen", "send"])
 async def test_who_gives_up_waiting_takes_nothing_from_others_that_wait(what: str) -> None:
     bus = SlowBus()
     link = link_over(bus)
-    waiting = asyncio.create_task(link.listen() if what == "listen" else link.tell(Farewell()))
+    waiting = asyncio.create_task(link.listen() if what == "listen" else link.send(Farewell()))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
@@ -104,7 +104,7 @@ async def test_a_bus_that_is_away_is_told_to_who_wants_to_tell() -> None:
     bus = SlowBus()
     bus.answer.set_exception(BusUnavailable("away"))
     link = link_over(bus)
-    for attempt in (link.listen(), link.tell(Farewell())):
+    for attempt in (link.listen(), link.send(Farewell())):
         with pytest.raises(BusUnavailable):
             await attempt
 
@@ -112,7 +112,7 @@ async def test_a_bus_that_is_away_is_told_to_who_wants_to_tell() -> None:
 async def test_what_is_too_large_is_not_told() -> None:
     wires, (link,), _ = links("a")
     with pytest.raises(BadControl):
-        await link.tell(Refused("x" * MOST_BYTES))
+        await link.send(Refused("x" * MOST_BYTES))
     assert wires[0].told == []
 
 

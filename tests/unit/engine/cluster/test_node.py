@@ -25,9 +25,9 @@ def test_a_node_that_begins_knows_the_others_before_their_next_heartbeat() -> No
             await asyncio.sleep(0.3)
             assert late.knows() == ["a", "b"]
             assert one.knows() == ["b", "c"]
-            assert not late.cluster.settled(), "there could be others that have yet to beat"
+            assert not late.cluster.complete(), "there could be others that have yet to beat"
             await asyncio.sleep(4)
-            assert late.cluster.settled()
+            assert late.cluster.complete()
             begun.cancel()
 
     run(main())
@@ -59,12 +59,12 @@ def test_a_node_that_hears_nothing_forgets_nobody_and_does_not_take_its_list_for
             deaf.wire.cut = True
             await asyncio.sleep(60)
             assert deaf.knows() == ["b", "c"]
-            assert not deaf.cluster.settled()
+            assert not deaf.cluster.complete()
             told = await deaf.cluster.ask(ListConnections(10, ""))
             assert (told.answers, told.missing, told.complete) == ({}, ("b", "c"), False)
             deaf.wire.cut = False
             await asyncio.sleep(6)
-            assert deaf.cluster.settled()
+            assert deaf.cluster.complete()
 
     run(main())
 

@@ -27,7 +27,7 @@ def alone(*clients: Client) -> ClusterAdministration:
 
 async def test_nobody_answers_and_nobody_is_missing() -> None:
     peers = NoPeers()
-    assert (peers.others(), peers.settled()) == ([], True)
+    assert (peers.others(), peers.complete()) == ([], True)
     assert await peers.ask(ListConnections(1, ""), enough=lambda _: True) == Told({}, (), complete=True)
 
 

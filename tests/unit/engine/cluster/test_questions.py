@@ -25,12 +25,12 @@ class Asked:
     """The other nodes: what they were asked, and how they answer after how long."""
 
     def __init__(self, **answers: tuple[float, Answer]) -> None:
-        self.questions = Questions(self, seconds=SECONDS)  # type: ignore[arg-type]  # it only tells
+        self.questions = Questions(self, seconds=SECONDS)  # type: ignore[arg-type]  # it only sends
         self.answers = answers
         self.told: list[tuple[object, str | None, str]] = []
         self.refusal: Exception | None = None
 
-    async def tell(self, body: object, *, to: str | None = None, id: str = "") -> None:  # noqa: A002
+    async def send(self, body: object, *, to: str | None = None, id: str = "") -> None:  # noqa: A002
         if self.refusal is not None:
             raise self.refusal
         self.told.append((body, to, id))

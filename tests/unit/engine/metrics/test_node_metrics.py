@@ -87,7 +87,7 @@ def test_what_operators_watch_of_a_node_is_what_its_parts_count() -> None:
     node = Node()
     found = shown(node.metrics)
     assert {name: found[f"gateway_{name}"] for name in ("connections", "subscriptions", "filters")} == {
-        "connections": node.sessions.open,
+        "connections": node.sessions.open - node.sessions.requests,
         "subscriptions": node.hub.subscriptions,
         "filters": node.hub.filters,
     }
