@@ -203,6 +203,186 @@ async def test_an_entry_that_no_gateway_made_is_a_hole_for_readers(
         assert page.holes == [Hole(2, 2)]
 
 
+REWRITE = """
+local entries = redis.call('XRANGE', KEYS[1], '-', '+')
+redis.call('DEL', KEYS[1])
+for _, entry in ipairs(entries) do
+  local fields = entry[2]
+  if entry[1] == ARGV[1] then
+    local h, r = fields[2], fields[4]
+    fields = %s
+  end
+  redis.call('XADD', KEYS[1], entry[1], unpack(fields))
+end
+"""
+"""Writes a log anew, with other fields for one entry."""
+
+WRONG_SHAPES = [
+    "{'h', h}",
+    "{'r', r}",
+    "{'h', h, 'r', r, 'x', 'y'}",
+    "{'r', r, 'h', h}",
+    "{'h', h, 'x', r}",
+    "{'h', h, 'r', ''}",
+    "{'h', 'zz', 'r', r}",
+    "{'h', '', 'r', r}",
+    "{'h', string.rep('9', 40) .. ' 1 x', 'r', r}",
+    "{'h', '1 ' .. string.rep('9', 400) .. ' x', 'r', r}",
+    "{'h', '1 1', 'r', r}",
+    "{'h', string.gsub(h, '^.', '9'), 'r', r}",
+    "{'h', string.gsub(h, ' ', '~', 1), 'r', r}",
+    "{'h', string.gsub(h, ' ~', '0~'), 'r', r}",
+    "{'h', string.gsub(h, '.$', 'x'), 'r', r}",
+    "{'h', h, 'r', string.sub(r, 1, -2) .. '?'}",
+]
+
+
+@pytest.mark.parametrize("fields", WRONG_SHAPES)
+async def test_an_entry_of_another_shape_is_a_hole(
+    server: RunningRedis, prefix: str, caplog: pytest.LogCaptureFixture, fields: str
+) -> None:
+    log = f"{{{prefix}:stream:s}}:log"
+    async with running(server.url, prefix) as store:
+        await fill(store, *range(1, 11))
+        bounds = await store.bounds("s")
+        begun = await store.before("s", 1)
+        for offset in (5, 10):
+            await asyncio.to_thread(server.call, "EVAL", REWRITE % fields, "1", log, f"{offset}-0")
+        page = await page_of(store)
+        assert labels(page) == ["1", "2", "3", "4", "6", "7", "8", "9"]
+        assert list(page.holes) == [Hole(5, 5), Hole(10, 10)]
+        assert list((await store.read("s", 9, messages=5)).holes) == [Hole(10, 10)]
+        assert await store.before("s", 1) == begun
+        assert await fill(store, 11, 12) == [Appended("11", 11), Appended("12", 12)]
+        page = await page_of(store, 9)
+        assert (labels(page), list(page.holes)) == (["11", "12"], [Hole(10, 10)])
+        assert page.publications[0].time < 10**13, "the time of Redis' clock"
+        assert page.bounds.epoch == bounds.epoch
+        assert store.statistics().refused == 0
+    async with running(server.url, prefix) as fresh:
+        assert list((await page_of(fresh)).holes) == [Hole(5, 5), Hole(10, 10)]
+    assert "store_answer" not in caplog.text
+
+
+async def test_a_changed_header_is_a_hole_whichever_bit_it_is(server: RunningRedis, prefix: str) -> None:
+    change = """
+    local entries, bits = redis.call('XRANGE', KEYS[1], '-', '+'), 0
+    redis.call('DEL', KEYS[1])
+    for place, entry in ipairs(entries) do
+      local header = entry[2][2]
+      local at, bit_ = math.floor((place - 1) / 8) + 1, (place - 1) % 8
+      if at <= #header then
+        local changed = string.char(bit.bxor(string.byte(header, at), 2 ^ bit_))
+        header, bits = string.sub(header, 1, at - 1) .. changed .. string.sub(header, at + 1), bits + 1
+      end
+      redis.call('XADD', KEYS[1], entry[1], 'h', header, 'r', entry[2][4])
+    end
+    return bits
+    """
+    async with running(server.url, prefix) as store:
+        await fill(store, *range(500))
+        bits = await asyncio.to_thread(server.call, "EVAL", change, "1", f"{{{prefix}:stream:s}}:log")
+        assert isinstance(bits, int)
+        assert 8 * 30 < bits < 500
+        page = await page_of(store)
+        assert list(page.holes) == [Hole(1, bits)]
+        assert len(page.publications) == 500 - bits
+
+
+async def test_a_foreign_entry_behind_a_junk_header_stops_nothing(server: RunningRedis, prefix: str) -> None:
+    log = f"{{{prefix}:stream:s}}:log"
+    async with running(server.url, prefix) as store:
+        await fill(store, *range(1, 6))
+        server.call("EVAL", REWRITE % "{'h', 'zz', 'r', r}", "1", log, "5-0")
+        server.call("XADD", log, "6-5", "x", "y")
+        assert await fill(store, 7) == [Appended("7", 7)]
+        page = await page_of(store)
+        assert (labels(page), list(page.holes)) == (["1", "2", "3", "4", "7"], [Hole(5, 6)])
+
+
+async def test_a_log_of_junk_is_trimmed_by_its_number(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix, StreamConfiguration("s", "s/#", max_messages=10)) as store:
+        await fill(store, 1)
+        for offset in range(2, 60):
+            server.call("XADD", f"{{{prefix}:stream:s}}:log", f"{offset}-0", "h", "zz", "r", "x")
+        assert await fill(store, "new") == [Appended("new", 60)]
+        assert await asyncio.to_thread(server.call, "XLEN", f"{{{prefix}:stream:s}}:log") == 10
+        assert (await store.bounds("s")).first == 51
+
+
+async def test_entries_of_an_earlier_release_are_read(server: RunningRedis, prefix: str) -> None:
+    log = f"{{{prefix}:stream:s}}:log"
+    unsealed = "{'h', string.match(h, '^%d+ %d+ %w+'), 'r', r}"
+    async with running(server.url, prefix) as store:
+        await fill(store, *range(1, 6))
+        before = await page_of(store)
+    for offset in (2, 5):
+        server.call("EVAL", REWRITE % unsealed, "1", log, f"{offset}-0")
+    async with running(server.url, prefix) as fresh:
+        page = await page_of(fresh)
+        assert [(each.id, each.offset, each.time) for each in page.publications] == [
+            (each.id, each.offset, each.time) for each in before.publications
+        ]
+        assert (page.bounds, page.holes) == (before.bounds, ())
+        assert await fill(fresh, 6) == [Appended("6", 6)]
+
+
+@pytest.mark.parametrize("removed", ["", "5-0", "4-0 5-0"])
+@pytest.mark.parametrize(("field", "value"), [("total", str(2**53 - 2**20)), ("total", "0"), ("total", "")])
+async def test_figures_of_bytes_are_the_logs_own(
+    server: RunningRedis, prefix: str, removed: str, field: str, value: str
+) -> None:
+    async with running(server.url, prefix, StreamConfiguration("s", "s/#", max_bytes=10_000)) as store:
+        await fill(store, *range(1, 6))
+        held = (await store.describe("s")).bytes
+        if removed:
+            server.call("XDEL", f"{{{prefix}:stream:s}}:log", *removed.split())
+        server.call("HSET", f"{{{prefix}:stream:s}}:meta", field, value)
+        await fill(store, *range(6, 9))
+        assert labels(await page_of(store, 5)) == ["6", "7", "8"]
+        assert labels(await page_of(store))[:3] == ["1", "2", "3"]
+        assert 0 < (await store.describe("s")).bytes < 2 * held
+
+
+async def test_figures_of_time_are_the_logs_own(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        await fill(store, 1)
+        server.call("HSET", f"{{{prefix}:stream:s}}:meta", "time", str(2**52))
+        await fill(store, 2)
+        page = await page_of(store)
+        assert labels(page) == ["1", "2"]
+        assert page.publications[1].time < 10**13, "the time of Redis' clock"
+
+
+@pytest.mark.parametrize("offset", ["-5", "1.5", "0", "1e300"])
+async def test_an_idempotency_key_of_an_impossible_offset_is_forgotten(
+    server: RunningRedis, prefix: str, offset: str
+) -> None:
+    change = """
+    local kept = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+    redis.call('SET', KEYS[1], cmsgpack.pack({kept[1], ARGV[1], kept[3]}))
+    """
+    async with running(server.url, prefix) as store:
+        await store.append("s", message(1), Dedupe("k", b"f"))
+        (key,) = server.call("KEYS", f"{{{prefix}:stream:s}}:once:*")  # type: ignore[misc]
+        server.call("EVAL", change, "1", str(key), offset)
+        assert await store.append("s", message(2), Dedupe("k", b"f")) == Appended("2", 2)
+
+
+async def test_a_label_that_is_no_text_fails_none_of_its_batch(server: RunningRedis, prefix: str) -> None:
+    change = """
+    local kept = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+    redis.call('SET', KEYS[1], cmsgpack.pack({kept[1], kept[2], '\\255'}))
+    """
+    async with running(server.url, prefix) as store:
+        await store.append("s", message(1), Dedupe("k", b"f"))
+        (key,) = server.call("KEYS", f"{{{prefix}:stream:s}}:once:*")  # type: ignore[misc]
+        server.call("EVAL", change, "1", str(key))
+        repeat = store.append("s", message(1), Dedupe("k", b"f"))
+        assert await fill(store, 2) == [Appended("2", 2)]
+        assert await repeat == Appended("\N{REPLACEMENT CHARACTER}", 1, repeated=True)
+
+
 async def test_a_page_has_no_more_entries_than_were_asked_for(server: RunningRedis, prefix: str) -> None:
     async with running(server.url, prefix) as store:
         await fill(store, 1)
@@ -232,6 +412,16 @@ async def test_what_redis_refuses_half_way_is_stored_once_and_begins_no_epoch(
         assert (bounds.epoch, bounds.last) == (epoch, 3)
         assert store.statistics().epochs_raised == 0
     server.call("ACL", "DELUSER", "half")
+
+
+async def test_a_page_is_bounded_though_a_header_says_it_is_small(server: RunningRedis, prefix: str) -> None:
+    async with running(server.url, prefix) as store:
+        await fill(store, *("x" * 1000 + str(number) for number in range(1, 21)))
+        fields = "{'h', '1 900000000000000 x', 'r', r}"
+        server.call("EVAL", REWRITE % fields, "1", f"{{{prefix}:stream:s}}:log", "1-0")
+        page = await store.read("s", 0, messages=100, size=5000)
+        assert [each.offset for each in page.publications] == [1, 2, 3]
+        assert (await store.read("s", 3, messages=1)).publications[0].offset == 4
 
 
 @pytest.mark.parametrize("kept", ["", "x", "\x92\x01\x02", "\x80"])

@@ -15,12 +15,13 @@ class AppendSignal:
         left: when the last of them left, in the event loop's time.
     """
 
-    __slots__ = ("_epoch", "_last", "_waiters", "left", "notified")
+    __slots__ = ("_announced", "_epoch", "_last", "_waiters", "left", "notified")
 
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
         self._epoch = ""
         self._last = 0
+        self._announced = ("", 0)
         self.notified = 0
         self.left = 0.0
 
@@ -33,6 +34,13 @@ class AppendSignal:
         """Notify if a log that ends with ``last`` is news."""
         if epoch != self._epoch or last > self._last:
             self._epoch, self._last = epoch, last
+            self.notify()
+
+    def note_announcement(self, epoch: str, last: int) -> None:
+        """Notify if an end that somebody says a log has would be news; what is known stays as it is."""
+        announced = (epoch, last)
+        if announced != self._announced and (epoch != self._epoch or last > self._last):
+            self._announced = announced
             self.notify()
 
     def notify(self) -> None:

@@ -162,7 +162,8 @@ class AppendBatch:
                 appended = Appended(publication.id, result)
             elif type(result) is list:
                 budget.repeated += 1
-                appended = Appended(result[1].decode(), result[0], repeated=True)
+                # Somebody may have written this label. The others of the batch were kept.
+                appended = Appended(result[1].decode(errors="replace"), result[0], repeated=True)
             else:
                 _fail(answer, Conflict("this idempotency key was first used with another topic or body"))
                 continue

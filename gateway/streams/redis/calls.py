@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from gateway.codecs.record import BadRecord, decode_record
 from gateway.core.streams.pages import Page, page_through
 from gateway.errors import StoreFull, StreamUnavailable
 from gateway.streams.base import StreamStatistics
+from gateway.streams.redis.entries import decode_entry
 from gateway.streams.redis.scripts import DESCRIBE, READ, head_of
 
 if TYPE_CHECKING:
     from gateway.core.messages.commands import Position
-    from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
     from gateway.redis.wire import CommandRefused, Reply
     from gateway.streams.redis.log import RedisLog
@@ -25,9 +23,6 @@ AGAIN_SECONDS = 0.05
 """The pause before a call goes again that was refused by a server that is not ready, or not the right one."""
 
 _HEAD = 5
-
-_TIME_DIGITS = 15
-"""Of milliseconds since 1970: more are no time that Redis has told."""
 
 T = TypeVar("T")
 
@@ -177,13 +172,10 @@ class ReadCall(ReadOnlyCall[Page]):
 
     def _read(self, reply: Reply) -> Page:
         name, through = self._log.name, reply[_HEAD]
-        publications: list[Publication] = []
-        for place in range(_HEAD + 1, len(reply), 3):
-            # What is damaged, or no gateway made, is missing from the page, and that tells it.
-            with suppress(BadRecord):
-                offset = int(reply[place].partition(b"-")[0])
-                time = _time(reply[place + 1])
-                publications.append(decode_record(reply[place + 2], name, offset, time))
+        places = range(_HEAD + 1, len(reply), 3)
+        entries = (decode_entry(reply[at], reply[at + 1], reply[at + 2], name) for at in places)
+        # What no gateway wrote so, or is damaged, is missing from the page, and that tells it.
+        publications = [each for each in entries if each is not None]
         return page_through(_bounds(reply), publications, after=self._after, through=through)
 
 
@@ -209,14 +201,6 @@ class DescribeCall(ReadOnlyCall[tuple[StreamStatistics, int]]):
             _bounds(reply), size, None if first < 0 else first, None if last < 0 else last
         )
         return statistics, before
-
-
-def _time(header: bytes) -> int:
-    """When the publication of ``header`` was appended."""
-    digits = header.partition(b" ")[0]
-    if not digits.isdigit() or len(digits) > _TIME_DIGITS:
-        raise BadRecord(f"a header of a log says {digits[:40]!r}, which is no time")
-    return int(digits)
 
 
 def _bounds(reply: Reply) -> Bounds:

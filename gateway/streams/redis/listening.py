@@ -167,7 +167,7 @@ class AppendListener:
 def _announce(signal: AppendSignal, content: bytes) -> None:
     epoch, _, last = content.partition(b" ")
     try:
-        signal.note_end(epoch.decode(), int(last))
+        signal.note_announcement(epoch.decode(), int(last))
     except ValueError:
         # Whoever can publish here can say anything; the log itself is looked at all the same.
         signal.notify()

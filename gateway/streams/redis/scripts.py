@@ -4,8 +4,9 @@ A stream is three keys with one hash tag, so that a cluster keeps them together:
 
 * ``{prefix:stream:NAME}:log``, a Redis stream. The publication with offset 7 has the id ``7-0`` and two
   fields: ``h``, its header, and ``r``, its record. The header holds the time, the bytes of all records before
-  it since the log began, and the nonce of the call that appended it. Differences of the bytes before make
-  a range's size known by looking at its ends, so trimming and paging need no counters that could be wrong.
+  it since the log began, the nonce of the call that appended it, and a seal (``entries`` says what it binds).
+  Differences of the bytes before make a range's size known by looking at its ends, so trimming and paging
+  need no counters that could be wrong. Whatever else somebody wrote there is a hole.
 * ``{prefix:stream:NAME}:meta``, a hash: epoch, last offset, time, bytes so far. It says what the log does not
   when it is empty, and is a second record: where the two disagree, one of them was lost or restored.
 * ``{prefix:stream:NAME}:once:DIGEST``, one key per idempotency key, which expires with the dedupe window.
@@ -41,14 +42,31 @@ local function text(number) return string.format('%.0f', number) end
 local function id(offset) return text(offset) .. '-0' end
 local function leading(string_) return tonumber(string.match(string_ or '', '^%d+')) or 0 end
 local function bounded(number) return number and number <= most and number or nil end
-local function at(offset) return redis.call('XRANGE', log, id(offset), id(offset))[1] end
-local function time_of(entry) return bounded(leading(entry[2][2])) or 0 end
-local function before(entry) return bounded(tonumber(string.match(entry[2][2], '^%d+ (%d+) '))) end
--- The first entry from an offset on that a gateway made; what others made is passed, but not for ever.
+local function seal(entry_id, stem, record)
+  return ' ~' .. string.sub(redis.sha1hex(entry_id .. ' ' .. stem .. ' ' .. string.sub(record, 1, 5)), 1, 8)
+end
+local function shaped(entry)
+  local fields = entry[2]
+  return #fields == 4 and fields[1] == 'h' and fields[3] == 'r' and fields[4] ~= ''
+    and string.match(entry[1], '^%d+%-0$')
+end
+-- What an entry says of its publication, or nothing where no gateway wrote it so. Without a seal it is of an
+-- earlier release.
+local function genuine(entry)
+  if not shaped(entry) then return nil end
+  local header, record = entry[2][2], entry[2][4]
+  local stem, time, before, mark = string.match(header, '^((%d+) (%d+) %w+)(.*)$')
+  time, before = bounded(tonumber(time or '')), bounded(tonumber(before or ''))
+  if not time or not before or (mark ~= '' and mark ~= seal(entry[1], stem, record)) then return nil end
+  return {offset = leading(entry[1]), time = time, before = before, through = before + #record,
+    header = header}
+end
+-- The first publication from an offset on; what no gateway wrote is passed, but not for ever.
 local function made(offset)
   for _, count in ipairs({1, 16}) do
     for _, entry in ipairs(redis.call('XRANGE', log, id(offset), '+', 'COUNT', count)) do
-      if #entry[2] >= 4 and before(entry) then return entry end
+      local publication = genuine(entry)
+      if publication then return publication end
     end
   end
 end
@@ -56,33 +74,42 @@ local function nothing(offset) return not redis.call('XRANGE', log, id(offset), 
 
 -- The last id that was generated, not that of the newest entry: a log that was trimmed to nothing, or whose
 -- newest entry somebody removed, must not give an offset twice.
-local first, last, oldest, newest = 1, 0, false, false
+local first, last, oldest, newest, recent = 1, 0, false, nil, nil
 if redis.call('EXISTS', log) == 1 then
   local info, named = redis.call('XINFO', 'STREAM', log), {}
   for place = 1, #info, 2 do named[info[place]] = info[place + 1] end
-  oldest, newest = named['first-entry'], named['last-entry']
+  oldest = named['first-entry']
   last = leading(named['last-generated-id'])
   if last > most then
     return redis.error_reply('OUTOFRANGE the log has had an entry ' .. named['last-generated-id']
       .. ', which no gateway makes')
   end
-  first = oldest and leading(oldest[1]) or last + 1
+  first = oldest and math.max(1, leading(oldest[1])) or last + 1
+  if oldest then
+    recent = genuine(named['last-entry'])
+    newest = recent and recent.offset == last and recent
+  end
+  if oldest and not recent then
+    for _, entry in ipairs(redis.call('XRANGE', log, id(math.max(0, last - 16)), '+', 'COUNT', 64)) do
+      recent = genuine(entry) or recent
+    end
+  end
 end
 local known = redis.call('HMGET', meta, 'epoch', 'last', 'time', 'total')
 local epoch = known[1] or ''
 if #epoch > 64 or not string.match(epoch, '^%d+%-%w+$') or not bounded(leading(epoch)) then epoch = '' end
-local time, total = bounded(leading(known[3])) or 0, bounded(leading(known[4])) or 0
+-- The log itself is believed before the figures beside it. Those may be somebody's too: bytes so many that
+-- what is appended would soon be out of bounds are none.
+local time, total = bounded(leading(known[3])) or 0, leading(known[4])
+if total * 2 > most then total = 0 end
 if newest then
-  time = math.max(time, time_of(newest))
-  local sum = #newest[2] >= 4 and before(newest) and before(newest) + #newest[2][4] or total
-  if leading(newest[1]) < last then
-    total, newest = math.max(total, sum), false
-  else
-    total = sum
-  end
+  time = newest.time
+elseif recent then
+  time = math.max(time, recent.time)
 end
--- Empty where somebody removed the newest entry: its offset stays given.
-local header = newest and newest[2][2] or ''
+if recent then total = recent.through end
+-- Empty where somebody removed or damaged the newest entry: its offset stays given.
+local header = newest and newest.header or ''
 
 -- The two records of the log against each other, then against what the node has seen.
 local function contradicted()
@@ -91,9 +118,13 @@ local function contradicted()
   if seen_epoch ~= epoch then return leading(seen_epoch) >= leading(epoch) end
   if seen_offset > last then return true end
   if seen_header == '' or seen_offset < first then return false end
-  -- What is missing although the log goes on was removed: a hole. Another log holds something else.
-  local entry = newest and seen_offset == last and newest or at(seen_offset)
-  return entry and entry[2][2] ~= seen_header
+  -- What is missing or damaged although the log goes on is a hole. Another log holds another publication.
+  local same = newest
+  if seen_offset ~= last then
+    local entry = redis.call('XRANGE', log, id(seen_offset), id(seen_offset))[1]
+    same = entry and genuine(entry)
+  end
+  return same and same.header ~= seen_header
 end
 
 local function note()
@@ -147,7 +178,7 @@ for place = 4, #KEYS do
 end
 
 -- In a cluster a script may use no key that was not named, so those of the idempotency keys came along.
-local stem, tail = text(time) .. ' ', ' ' .. nonce
+local opening, ending = text(time) .. ' ', ' ' .. nonce
 local answers, place, key, before_this = {}, 11, 4, last
 while place <= #ARGV do
   local record, once, name, label, answer = ARGV[place], ARGV[place + 1], nil, nil, nil
@@ -157,14 +188,18 @@ while place <= #ARGV do
     -- What others wrote there counts as nothing: an append fails for no foreign key.
     local kept = redis.pcall('GET', name)
     local read, was = pcall(cmsgpack.unpack, kept)
-    if read and type(was) == 'table' and bounded(tonumber(was[2])) and type(was[3]) == 'string' then
-      answer = was[1] == once and {tonumber(was[2]), was[3]} or -1
+    if read and type(was) == 'table' and type(was[3]) == 'string' then
+      local offset = bounded(tonumber(was[2]))
+      if offset and offset >= 1 and offset == math.floor(offset) then
+        answer = was[1] == once and {offset, was[3]} or -1
+      end
     end
   end
   if not answer then
     last = last + 1
-    header = stem .. text(total) .. tail
-    redis.call('XADD', log, id(last), 'h', header, 'r', record)
+    local entry_id, stem = id(last), opening .. text(total) .. ending
+    header = stem .. seal(entry_id, stem, record)
+    redis.call('XADD', log, entry_id, 'h', header, 'r', record)
     total = total + #record
     if name then
       redis.call('SET', name, cmsgpack.pack({once, text(last), label}), 'PX', window)
@@ -180,11 +215,10 @@ if last > before_this then announce() end
 
 -- The newest publication goes for its age alone: those who follow the log must get to see it.
 local function gone(offset)
-  local entry = made(offset)
-  if not entry then return nothing(offset) end
-  local kept = leading(entry[1])
-  return time_of(entry) < time - age
-    or (kept < last and (last - kept >= messages or total - before(entry) > size))
+  if offset < last and last - offset >= messages then return true end
+  local kept = made(offset)
+  if not kept then return nothing(offset) end
+  return kept.time < time - age or (kept.offset < last and total - kept.before > size)
 end
 -- First in growing strides, then by halves: mostly few entries go, and those are found in few steps.
 local keep, limit = first, math.min(last + 1, first + step)
@@ -213,13 +247,13 @@ local reply = {epoch, first, last, header, raised, last}
 if begin > last then return reply end
 local opening = made(begin)
 if nothing(begin) then return reply end
-if opening then begin = leading(opening[1]) end
-local stop, before_all = math.min(last, begin + messages - 1), opening and before(opening) or 0
+if opening then begin = opening.offset end
+local stop, before_all = math.min(last, begin + messages - 1), opening and opening.before or 0
 -- Whether all up to offset, without its own bytes, are within the size.
 -- The first one fits whatever its size: a reader that got nothing would never get past it.
 local function fits(offset)
-  local entry = made(offset)
-  return not entry or before(entry) - before_all < size
+  local publication = made(offset)
+  return not publication or publication.before - before_all < size
 end
 if stop > begin and not fits(stop) then
   local low, high = begin, stop
@@ -233,11 +267,18 @@ end
 local most_entries = stop - begin + 1
 local entries = redis.call('XRANGE', log, id(begin), id(stop), 'COUNT', most_entries)
 reply[6] = #entries < most_entries and stop or leading((entries[#entries] or {id(stop)})[1])
+local through = reply[6]
 for _, entry in ipairs(entries) do
-  if string.match(entry[1], '^%d+%-0$') then
+  if shaped(entry) then
+    -- What headers say of the bytes before may be wrong.
+    if size <= 0 and #reply > 6 then
+      reply[6] = math.min(through, leading(entry[1]) - 1)
+      break
+    end
+    size = size - #entry[2][4]
     reply[#reply + 1] = entry[1]
-    reply[#reply + 1] = entry[2][2] or ''
-    reply[#reply + 1] = entry[2][4] or ''
+    reply[#reply + 1] = entry[2][2]
+    reply[#reply + 1] = entry[2][4]
   end
 end
 return reply
@@ -249,12 +290,12 @@ local time_sought = tonumber(ARGV[6])
 local low, high = first, last + 1
 while low < high do
   local middle = low + math.floor((high - low) / 2)
-  local entry = made(middle)
-  if not entry or time_of(entry) >= time_sought then high = middle else low = middle + 1 end
+  local publication = made(middle)
+  if not publication or publication.time >= time_sought then high = middle else low = middle + 1 end
 end
-local bytes = oldest and total - (before(oldest) or 0) or 0
-return {epoch, first, last, header, raised, bytes, oldest and time_of(oldest) or -1, oldest and time or -1,
-  low - 1}
+local opening = made(first)
+return {epoch, first, last, header, raised, opening and total - opening.before or 0,
+  opening and opening.time or -1, opening and time or -1, low - 1}
 """
 
 

@@ -61,6 +61,17 @@ def test_an_announcement_notifies_if_it_is_news_or_says_nothing() -> None:
     assert counts == [2, 2, 3, 4, 5]
 
 
+def test_an_end_that_somebody_made_up_hides_no_append() -> None:
+    scene = Scene()
+    scene.subscribe()
+    scene.signal.note_end("1-a", 5)
+    scene.listener.push([b"message", b"c", b"1-a 1000000"])
+    scene.signal.note_end("1-a", 5)
+    notified = scene.signal.notified
+    scene.listener.push([b"message", b"c", b"1-a 6"])
+    assert scene.signal.notified == notified + 1
+
+
 def test_what_no_reader_has_waited_for_in_a_while_is_not_listened_to() -> None:
     scene = Scene()
     scene.signal.left = 100.0
