@@ -148,12 +148,6 @@ def test_only_the_wiring_sees_the_settings() -> None:
     assert elsewhere == []
 
 
-KNOWN_CYCLES = {
-    frozenset({"engine.appending", "engine.cluster.captured_live"}),
-    frozenset({"transports.websocket.asgi_websocket", "transports.websocket.opening"}),
-}
-
-
 def cycles_of(edges: dict[str, set[str]]) -> set[frozenset[str]]:
     """The groups of modules that reach each other."""
     reached: dict[str, set[str]] = {}
@@ -181,7 +175,7 @@ def test_modules_do_not_import_each_other() -> None:
         # What is imported may be a module, or stand in one.
         targets = {each if each in names else each.rpartition(".")[0] for each in targets}
         edges[name_of(path)] = targets & names - {"", name_of(path)}
-    assert cycles_of(edges) - KNOWN_CYCLES == set()
+    assert cycles_of(edges) == set()
 
 
 # Each of these folders of the core may see those that stand before it.
