@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-DIRECTORY = Path(__file__).parent.parent / "console"
+DIRECTORY = Path(__file__).parents[2] / "console"
 
 _MISSING = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Fanout Gateway</title>
