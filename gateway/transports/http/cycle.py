@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
     HEADER_VALUE_RE,
@@ -23,8 +23,10 @@ from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from uvicorn._types import ASGISendEvent, HTTPResponseBodyEvent, HTTPResponseStartEvent
+    from uvicorn._types import ASGI3Application, ASGISendEvent, HTTPResponseBodyEvent, HTTPResponseStartEvent
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    from gateway.transports.server.server_context import LimitedLog
 
 _REMEMBERED_LINES: Final = 1024
 _REMEMBERED_BYTES: Final = 256
@@ -199,6 +201,15 @@ class HttpCycle(RequestResponseCycle):
             self.scope["http_version"],
             status,
         )
+
+
+def application_now(connection: HttpToolsProtocol, log: LimitedLog) -> ASGI3Application:
+    """Return what answers a request: the application, or a refusal while there are too many."""
+    most = connection.limit_concurrency
+    if most is None or max(len(connection.connections), len(connection.tasks)) < most:
+        return cast("ASGI3Application", connection.app)
+    log.warning("Exceeded concurrency limit.")
+    return service_unavailable
 
 
 def _line(name: bytes, value: bytes) -> tuple[bytes, bytes | None]:

@@ -13,7 +13,6 @@ The waits for a head, a body and another request are each one of many in a share
 the event loop that each request would make and each answer cancel.
 
 Nothing is left to the garbage collector: who is lost lets go of all that refers to one another.
-
 Uvicorn takes it as ``Config(http=GatewayHttpProtocol)``; ``configuration.http_protocol`` has other bounds.
 """
 
@@ -22,12 +21,11 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.transports.http.connection_room import ConnectionRoom
-from gateway.transports.http.cycle import HttpCycle
-from gateway.transports.http.read_ahead import MOST_WAITING, ReadAhead, end_of_piece, has_one_head
+from gateway.transports.http.cycle import HttpCycle, application_now
+from gateway.transports.http.read_ahead import MOST_WAITING, TURN_BYTES, ReadAhead, end_of_piece, has_one_head
 from gateway.transports.http.request_bounds import RequestLimits
 from gateway.transports.http.request_flow import RequestFlow
 from gateway.transports.http.request_reader import RequestReader
@@ -53,8 +51,7 @@ if TYPE_CHECKING:
     from gateway.errors import GatewayError
     from gateway.transports.server.open_files import OpenFiles
 
-_LINGER_SECONDS: Final = 2.0
-"""How long a refused client may go on sending until the connection is cut."""
+_LINGER_SECONDS: Final = 2.0  # that a refused client may go on sending until the connection is cut
 
 
 class GatewayHttpProtocol(HttpToolsProtocol):
@@ -186,26 +183,41 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._quiet.stop(self)
         if self._ahead:
             self._ahead.add(data)
-            self._read_no_more_than_enough()
+            if self._ahead.is_full and not self.flow.resting:
+                self.flow.wait()
         else:
             self._feed(data)
 
     def _feed(self, data: bytes, at: int = 0) -> None:
-        """Parse what is behind ``at``, no further than requests may wait."""
-        if at == 0 and not self.pipeline and has_one_head(data):
+        """Parse what is behind ``at``, no further than requests may wait, nor than a turn goes."""
+        if at == 0 and len(data) <= TURN_BYTES and not self.pipeline and has_one_head(data):
             if not self._ending() and self._parse(data, 0, len(data)):
                 self._wait_for_more()
             return
+        most = at + TURN_BYTES
         while at < len(data) and not self._ending():
-            if len(self.pipeline) >= MOST_WAITING:
+            enough = len(self.pipeline) >= MOST_WAITING
+            if enough or at >= most:
                 self._ahead.hold(data, at)
-                self._read_no_more_than_enough()
+                if not enough:
+                    self.flow.rest()
+                    self.loop.call_soon(self._next_turn)
+                elif self._ahead.is_full:
+                    self.flow.wait()
                 return
-            end = end_of_piece(data, at)
+            end = end_of_piece(data, at, most)
             if not self._parse(data, at, end):
                 return
             at = end
         self._wait_for_more()
+
+    def _next_turn(self) -> None:
+        """Parse more of a read, as if it came only now."""
+        self.flow.end_rest()
+        data, at = self._ahead.take()
+        if data and not self._refused and not self.transport.is_closing():
+            self._quiet.stop(self)
+            self._feed(data, at)
 
     def _parse(self, data: bytes, at: int, end: int) -> bool:
         """Hand a piece of ``data`` to the parser; False: nothing may follow."""
@@ -217,11 +229,6 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         else:
             self._upgrade(end_of_http + data[end:])
         return False
-
-    def _read_no_more_than_enough(self) -> None:
-        if self._ahead.is_full:
-            self.flow.waiting = True
-            self.flow.pause_reading()
 
     def _wait_for_more(self) -> None:
         """A whole read has been parsed: what is to follow has a limited time."""
@@ -266,7 +273,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             and self._shut_out is None
             and head.should_keep_alive
         )
-        app, idle = self._app_now(), self._idle()
+        app, idle = application_now(self, self._context.log), self._idle()
         cycle = self.cycle = HttpCycle.of(self, keep_alive=keep_alive)
         if idle:
             self._run(cycle, app)
@@ -287,13 +294,6 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._running = cycle
         self._start_asgi_task(cycle, app)
 
-    def _app_now(self) -> ASGI3Application:
-        most = self.limit_concurrency
-        if most is None or max(len(self.connections), len(self.tasks)) < most:
-            return cast("ASGI3Application", self.app)
-        self._context.log.warning("Exceeded concurrency limit.")
-        return service_unavailable
-
     def on_response_complete(self) -> None:
         """A response's end: the next request that is here already, or a limited wait for one."""
         self.server_state.total_requests += 1
@@ -312,10 +312,11 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         """Answer the next request, parse what was held, and read more once there is room for it."""
         if self.pipeline:
             self._run(*cast("tuple[HttpCycle, ASGI3Application]", self.pipeline.pop()))
-        data, at = self._ahead.take()
-        self.flow.waiting = False
-        if data:
-            self._feed(data, at)
+        if not self.flow.resting:
+            data, at = self._ahead.take()
+            self.flow.waiting = False
+            if data:
+                self._feed(data, at)
         if not self.transport.is_closing():
             self.flow.resume_reading()
 
@@ -335,7 +336,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
     def _body_late(self) -> None:
         if self.transport.is_closing() or self._refused or not self._awaits_body():
             return
-        if self.flow.read_paused:
+        if self.flow.read_paused or self.flow.resting:
             # It is the application that takes its time.
             self._bodies.start(self, self._body_late)
         else:
@@ -371,7 +372,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
     def release_response(self) -> ReleasedTransport | None:
         """See ``takeover.Responding``."""
         cycle, transport = self.cycle, self.transport
-        if not cycle.may_be_taken_over or cycle is not self._running or transport.is_closing():
+        if not cycle.may_be_taken_over or cycle is not self._running or self._ahead or transport.is_closing():
             return None
         # For uvicorn the application has answered, and may return: it would close the transport otherwise.
         cycle.response_complete = True

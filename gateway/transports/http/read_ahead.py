@@ -4,6 +4,9 @@ One read can hold thousands of requests, and each costs more than a hundred time
 So a read is parsed piece by piece, a piece ending where a head ends: as soon as ``MOST_WAITING`` requests
 wait, the rest is held here. A few bytes are taken behind them, since only who reads notices that the client
 goes; then nothing is read any more.
+
+One read can also hold a body in tens of thousands of chunks, and each costs a call. So no more than
+``TURN_BYTES`` of a connection are parsed in one turn of the event loop; the rest is held here until the next.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from typing import Final
 
 MOST_WAITING: Final = 4
 """How many requests of a connection wait, parsed, behind the one that is being answered."""
+TURN_BYTES: Final = 16 * 1024
+"""How many bytes of a connection are parsed until others have their turn."""
 _MOST_HELD: Final = 64 * 1024
 """How many bytes behind them are held before nothing more is read; one read may pass it."""
 
@@ -56,7 +61,11 @@ def has_one_head(data: bytes) -> bool:
     return first < 0 or data.find(_HEAD_END, first + len(_HEAD_END)) < 0
 
 
-def end_of_piece(data: bytes, at: int) -> int:
-    """Where the next head behind ``at`` ends, or ``data``; what looks like one in a body does no harm."""
-    found = data.find(_HEAD_END, at)
-    return len(data) if found < 0 else found + len(_HEAD_END)
+def end_of_piece(data: bytes, at: int, most: int) -> int:
+    """Where the next head behind ``at`` ends, or ``data``; what looks like one in a body does no harm.
+
+    A piece without such an end goes no further than ``most``. An end that lies across it is not cut: the
+    piece that began in it would hold two.
+    """
+    found = data.find(_HEAD_END, at, most + len(_HEAD_END) - 1)
+    return min(most, len(data)) if found < 0 else found + len(_HEAD_END)

@@ -21,7 +21,7 @@ def test_a_piece_ends_where_a_head_does_or_the_read() -> None:
     data = HEAD + HEAD + HEAD[:5]
     ends = [0]
     while ends[-1] < len(data):
-        ends.append(end_of_piece(data, ends[-1]))
+        ends.append(end_of_piece(data, ends[-1], len(data)))
 
     assert ends == [0, len(HEAD), 2 * len(HEAD), len(data)]
 
@@ -48,3 +48,10 @@ def test_it_is_full_by_what_is_not_parsed() -> None:
     ahead.add(bytes(10_000))
 
     assert ahead.is_full
+
+
+def test_a_piece_goes_no_further_than_a_turn_and_cuts_no_end_of_a_head() -> None:
+    assert end_of_piece(bytes(100), 10, 30) == 30
+    assert end_of_piece(bytes(20), 10, 30) == 20
+    assert end_of_piece(HEAD + HEAD, 0, len(HEAD) - 1) == len(HEAD)
+    assert end_of_piece(HEAD + HEAD, 0, len(HEAD) - 4) == len(HEAD) - 4
