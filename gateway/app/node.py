@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.publication import Publication
+    from gateway.engine.cluster.administration import ClusterAdministration
+    from gateway.engine.cluster.node import Cluster
     from gateway.settings import Settings
     from gateway.transports.server.tls import Certificate
 
@@ -127,8 +129,17 @@ class Gateway:
         self._authenticator = GuardedAuthenticator(self._keys, blocks, self._refusals, clock=self._clock)
         self._partitions = PartitionDifference(settings.redis.partitions)
         self._partitions.announce = self._delivery.announce_loss
-        self._cluster, self._administration = build_administration(
-            None if settings.redis.url is None else self._bus,
+        self._cluster, self._administration = self._build_administration(blocks)
+        self._credentials = arguments.credentials(settings, self._origins)
+        self._certificate = certificate or arguments.certificate(settings)
+        self._watch()
+        self.asgi = doors.application(settings, self._origins, routes=self._routes(), lifespan=self._lifespan)
+
+    def _build_administration(self, blocks: BlockList) -> tuple[Cluster | None, ClusterAdministration]:
+        """Build what nodes tell each other, and what administrators ask of them."""
+        redis = self._settings.redis
+        return build_administration(
+            None if redis.url is None else self._bus,
             self._sessions,
             blocks,
             facts=facts_of(
@@ -136,16 +147,12 @@ class Gateway:
                 sessions=self._sessions,
                 hub=self.hub,
                 agreement=self._streams.agreement,
-                partitions=settings.redis.partitions,
+                partitions=redis.partitions,
             ),
             clock=self._clock,
             live=self._streams.live,
             partitions=self._partitions,
         )
-        self._credentials = arguments.credentials(settings, self._origins)
-        self._certificate = certificate or arguments.certificate(settings)
-        self._watch()
-        self.asgi = doors.application(settings, self._origins, routes=self._routes(), lifespan=self._lifespan)
 
     def run(
         self, sockets: list[socket.socket] | None = None, *, alive: Callable[[], None] | None = None

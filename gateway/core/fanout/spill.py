@@ -63,13 +63,7 @@ class Spills:
     def begin_live(
         self, outbox: Outbox, subscription: Subscription, earlier: Subscription | None = None
     ) -> dict[FollowedStream, Position]:
-        """The positions before what ``subscription``, live from now on, gets of its streams.
-
-        Args:
-            outbox: its connection.
-            subscription: has just joined; all of its streams are followed.
-            earlier: the live one that it replaced: what waits for that comes to this one.
-        """
+        """See ``Hub.begin_live``."""
         positions = {stream: self._standing(outbox, stream, earlier) for stream in subscription.streams}
         if any(outbox.first_waiting(stream) is not None for stream in positions):
             subscription.since = positions
