@@ -103,7 +103,8 @@ async def test_every_subscriber_on_every_node_sees_one_order(nodes: list[Running
         subscribers = [await stack.enter_async_context(client(node)) for node in nodes * 2]
         for each in subscribers:
             for topic_filter in ("order/#", "+/c"):
-                assert (await ask(each, op="subscribe", filter=topic_filter))["op"] == "subscribed"
+                reply = await ask(each, op="subscribe", filter=topic_filter)
+                assert reply["op"] == "subscribed", reply
         records = asyncio.gather(*(record(each) for each in subscribers))
         await asyncio.gather(*(publish(nodes[name % 3], name) for name in range(publishers)))
         seen = await records

@@ -129,6 +129,7 @@ class PartitionListener:
         self._wanting = asyncio.Event()
         self._by_channel: dict[bytes, Partition] = {}
         self._beats_received = 0
+        self._unconfirmed: set[Partition] = set()
         self.partitions: set[Partition] = set()
         self.up = False
         self.connections = 0
@@ -151,6 +152,7 @@ class PartitionListener:
     def release(self, partition: Partition) -> None:
         """``partition`` is another server's from now on."""
         self.partitions.discard(partition)
+        self._unconfirmed.discard(partition)
         self._by_channel.pop(partition.subscription.channel, None)
         self._interrupt(partition)
         partition.link = None
@@ -221,6 +223,7 @@ class PartitionListener:
                 commands.append(subscription.unsubscribe(sharded=self._sharded))
                 # Before the server confirms it: whatever it loses from here on, nobody is there to miss.
                 self._inbox.forget(partition.number)
+        self._unconfirmed = {each for each in self.partitions if each.interests and not each.subscribed}
         return commands
 
     def check(self) -> None:
@@ -248,7 +251,10 @@ class PartitionListener:
                 if not partition.missed:
                     self._inbox.forget(partition.number)
                 partition.confirmed()
-                self._complete()
+                self._unconfirmed.discard(partition)
+                # Looking through all partitions with each answer would cost the square of their number.
+                if not self._unconfirmed:
+                    self._complete()
         elif kind in UNSUBSCRIBED and partition.subscription.ended():
             self._interrupt(partition)
             self._relocate()

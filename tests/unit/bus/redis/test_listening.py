@@ -76,6 +76,30 @@ class Scene:
             self.listener.push([b"subscribe", partition.subscription.channel, 1])
 
 
+class CountedPartition(Partition):
+    """Counts how often anyone looks whether it is subscribed."""
+
+    looks = 0
+
+    @property
+    def subscribed(self) -> bool:
+        CountedPartition.looks += 1
+        return super().subscribed
+
+
+@pytest.mark.parametrize("count", [64, 4096])
+async def test_a_confirmation_costs_the_same_however_many_partitions_are_awaited(count: int) -> None:
+    scene = Scene()
+    for number in range(2, 2 + count):
+        partition = CountedPartition(number, b"c%d" % number)
+        scene.partitions.append(partition)
+        scene.listener.adopt(partition)
+    CountedPartition.looks = 0
+    scene.subscribe()
+    assert scene.listener.up
+    assert CountedPartition.looks <= 10 * count
+
+
 async def test_what_is_wanted_is_asked_for_once_and_up_when_it_is_all_confirmed() -> None:
     scene = Scene()
     for partition in scene.partitions:
