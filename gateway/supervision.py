@@ -4,6 +4,8 @@ A node is a handful of such tasks: one that ends in silence leaves half a node t
 ready. So each is kept by a ``Supervision``: an unexpected error is logged with its trace, counted, and the
 task begins again, after waits that grow. One that only ever fails is given up, which ends the process:
 whoever started it starts it anew, and until then nobody takes it for a node that works.
+
+Shorter tasks, which begin while the node runs, have one parent: a ``Background``.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ import asyncio
 import logging
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.timing.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 BROKEN_AFTER: Final = 3
 """Failures in a row after which a node is no longer ready."""
@@ -117,6 +119,54 @@ class Supervision:
         finally:
             stable.cancel()
         return None
+
+
+class Background:
+    """Starts tasks on behalf of synchronous code; they end with ``run``.
+
+    Much of what begins them runs in callbacks of the event loop, outside of any task. anyio's task groups
+    don't work there once the package sniffio can be imported, which other libraries bring along; asyncio's
+    do.
+
+    Attributes:
+        supervision: is told of what they raise, so that none of them takes the others with it.
+    """
+
+    def __init__(self, supervision: Supervision | None = None) -> None:
+        self.supervision = supervision or Supervision()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._ended = False
+
+    async def run(self) -> None:
+        """Be the parent of all that is started, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._tasks = None
+                self._ended = True
+
+    def start(self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> None:
+        """Run ``function`` as a task; after the end, do nothing.
+
+        Raises:
+            RuntimeError: ``run`` has yet to begin.
+        """
+        if self._tasks is not None:
+            self._tasks.create_task(self._run(function, *arguments))
+        elif not self._ended:
+            raise RuntimeError("no task can be started before the node runs")
+
+    async def _run(self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> None:
+        try:
+            await function(*arguments)
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            self.supervision.failed("background", error)
+        except Exception as error:  # noqa: BLE001 - it would end all others
+            self.supervision.failed("background", error)
 
 
 def is_cancelled() -> bool:

@@ -10,12 +10,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.codecs.record import encode_record
-from gateway.core.streams.retention import surplus
+from gateway.core.streams.configuration import surplus
 from gateway.errors import Conflict, StreamUnavailable
 from gateway.streams.base import Appended, StoreStatistics, StreamStatistics
-from gateway.streams.key_shares import KeyShares
 from gateway.streams.limits import StoreLimits
-from gateway.streams.local_log import LocalLog
+from gateway.streams.local_log import KeyShares, LocalLog
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:

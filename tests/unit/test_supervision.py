@@ -12,11 +12,13 @@ import anyio
 import pytest
 
 from gateway.core.timing.backoff import Backoff
-from gateway.supervision import BROKEN_AFTER, GIVEN_UP_AFTER, Supervision
+from gateway.supervision import BROKEN_AFTER, GIVEN_UP_AFTER, Background, Supervision
+from tests.unit.engine.following_world import until
 from tests.unit.engine.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
 
 PACKAGE = Path(__file__).parents[2] / "gateway"
 BACKOFF = Backoff(first_seconds=1.0, limit_seconds=1.0, stable_seconds=5.0, random=lambda: 1.0)
@@ -159,7 +161,7 @@ FOR_EVER = {
     "bus.redis.bus": {"self._run()", "running"},
     # One connection's: its session awaits the reply, and cancels the task when it ends.
     "engine.commands": {"self._authentication.renew(command, client)"},
-    "engine.runtime.background": {"self._run(function, *arguments)"},
+    "supervision": {"self._run(function, *arguments)"},
     "engine.cluster.node": {"self._repair.run", "self._answer_questions", "self._live.run"},
     "redis.channels": {"self._read()", "self._write()"},
     "redis.keeping": {"supervision.keep(name, each)"},
@@ -200,3 +202,58 @@ def test_every_task_of_a_node_is_supervised() -> None:
         if name.partition(".")[0] not in OF_ONE_PEER and (begun := begun_in(path)):
             found[name] = begun
     assert found == FOR_EVER
+
+
+async def test_tasks_run_until_their_parent_ends() -> None:
+    background, events = Background(), []
+
+    async def work(name: str) -> None:
+        try:
+            events.append(f"{name} begins")
+            await asyncio.sleep(60)
+        finally:
+            events.append(f"{name} ends")
+
+    with pytest.raises(RuntimeError, match="before the node runs"):
+        background.start(work, "early")
+    running = asyncio.create_task(background.run())
+    await asyncio.sleep(0)
+    background.start(work, "one")
+    await until(lambda: events)
+    running.cancel()
+    await asyncio.wait([running])
+    background.start(work, "late")
+    await asyncio.sleep(0)
+    assert events == ["one begins", "one ends"]
+
+
+async def test_a_task_that_fails_or_waits_for_what_is_cancelled_leaves_the_others_alone() -> None:
+    background = Background()
+    ended: list[str] = []
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def wait_for(future: asyncio.Future[None]) -> None:
+        await future
+
+    async def live() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("live")
+
+    running = asyncio.create_task(background.run())
+    await asyncio.sleep(0)
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    background.start(live)
+    background.start(fail)
+    background.start(wait_for, future)
+    await asyncio.sleep(0)
+    future.cancel()
+    await until(lambda: background.supervision.statistics() == {"background": 2})
+    assert not running.done()
+    assert ended == []
+    running.cancel()
+    await asyncio.wait([running])
+    assert ended == ["live"]

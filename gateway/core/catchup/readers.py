@@ -1,4 +1,4 @@
-"""Readers behind the tail: pages of a stream's history, then into the live path in one synchronous step.
+"""Where a subscription begins in its streams, and readers that go on from there until they are level.
 
 A subscription that asked for history and a connection that could not take all that its streams brought are
 the same thing: positions, one per stream, that move on through what the tails' windows hold, or else through
@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.core.messages.commands import Position
+from gateway.core.messages.commands import Position, Start, StartKind
 from gateway.core.messages.events import Gap
 from gateway.core.streams.pages import TRIMMED, Hole
 from gateway.core.topics.grammar import covers
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.core.messages.encoder import Encoder
     from gateway.core.messages.publication import Publication
+    from gateway.core.streams.configuration import Bounds
     from gateway.core.streams.pages import Page
     from gateway.core.streams.stream import FollowedStream
 
@@ -247,3 +248,73 @@ def missing_gap(
 def epoch_gap(topic_filter: str, stream: FollowedStream, epoch: str) -> Gap:
     """Tells that a stream has begun a new life, ``epoch``."""
     return Gap("epoch", filter=topic_filter, stream=stream.name, epoch=epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class StartPosition:
+    """Where a subscription begins in one stream.
+
+    Attributes:
+        position: the last offset before what it will get.
+        recovered: everything that was asked for can be had.
+        gap: what can't.
+    """
+
+    position: Position
+    recovered: bool = True
+    gap: Gap | None = None
+
+
+def from_window(stream: FollowedStream, asked: Position | Start) -> StartPosition | None:
+    """The beginning, where the tail's window shows it; None where the store must be asked."""
+    window = stream.tail
+    match asked:
+        case Position(epoch, offset) if epoch == window.epoch and window.held_after <= offset <= window.last:
+            return StartPosition(asked)
+        case Start(StartKind.NEW):
+            return StartPosition(Position(window.epoch, window.last))
+        case Start(StartKind.LAST, count) if window.last - count >= window.held_after:
+            return StartPosition(Position(window.epoch, window.last - count))
+        case _:
+            return None
+
+
+def resume_at(topic_filter: str, stream: FollowedStream, wanted: Position, bounds: Bounds) -> StartPosition:
+    """The beginning of a subscription that has had everything up to ``wanted``."""
+    before_first = Position(bounds.epoch, bounds.first - 1)
+    if wanted.epoch != bounds.epoch or wanted.offset > bounds.last:
+        return StartPosition(before_first, recovered=False, gap=epoch_gap(topic_filter, stream, bounds.epoch))
+    if wanted.offset < before_first.offset:
+        missing = missing_gap(topic_filter, stream, wanted.offset + 1, before_first.offset)
+        return StartPosition(before_first, recovered=False, gap=missing)
+    return StartPosition(wanted)
+
+
+def from_bounds(
+    topic_filter: str, stream: FollowedStream, start: Start, bounds: Bounds, before: int | None = None
+) -> StartPosition:
+    """The beginning of a subscription that names no position.
+
+    Args:
+        topic_filter: the subscription's.
+        stream: the stream.
+        start: what it asked for.
+        bounds: of the log.
+        before: for a time, the offset that the store gives for it.
+    """
+    before_first, last = bounds.first - 1, bounds.last
+    gap = None
+    match start.kind:
+        case StartKind.NEW:
+            offset = last
+        case StartKind.EARLIEST:
+            offset = before_first
+        case StartKind.OFFSET:
+            if start.value <= before_first:
+                gap = missing_gap(topic_filter, stream, start.value, before_first)
+            offset = max(start.value - 1, before_first)
+        case StartKind.TIME:
+            offset = max(before_first if before is None else before, before_first)
+        case StartKind.LAST:
+            offset = max(last - start.value, before_first)
+    return StartPosition(Position(bounds.epoch, min(offset, last)), gap=gap)

@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gateway.core.streams.selection import Selection
-from gateway.core.topics.grammar import covers
+from gateway.core.topics.grammar import covers, matches
 
 if TYPE_CHECKING:
     from gateway.core.streams.configuration import StreamConfiguration
-    from gateway.core.streams.tail_window import TailWindow
+    from gateway.core.streams.recent import TailWindow
 
-_SELECTIONS = 64
+_SELECTIONS: Final = 64
+_TOPICS: Final = 1024
+"""Topics that a selection remembers."""
+
+_LONGEST_TOPIC: Final = 128
+"""Longer topics are matched each time: what is remembered would be bounded in topics alone."""
+
+
+class Selection:
+    """A filter, asked about topics of one stream; answers are remembered by topic.
+
+    What the stream captures says nothing of what it holds: it may have been configured differently before, or
+    still be on another node. So each topic is looked at, also for filters that cover the whole stream.
+
+    Attributes:
+        everything: the filter is ``#``, so that no topic needs to be looked at.
+    """
+
+    __slots__ = ("_answers", "_filter", "everything")
+
+    def __init__(self, topic_filter: str) -> None:
+        self._filter = topic_filter
+        self._answers: dict[str, bool] = {}
+        # Nothing can be published to what begins with ``$``.
+        self.everything = topic_filter == "#"
+
+    def picks(self, topic: str) -> bool:
+        """Whether the filter matches ``topic``."""
+        answer = self._answers.get(topic)
+        if answer is None:
+            answer = self.everything or matches(self._filter, topic)
+            if len(topic) <= _LONGEST_TOPIC:
+                if len(self._answers) >= _TOPICS:
+                    self._answers.clear()
+                self._answers[topic] = answer
+        return answer
 
 
 class FollowedStream:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gateway.core.streams.stream import FollowedStream
     from gateway.engine.delivery import DeliveryService
     from gateway.engine.following.page_fetches import Fetch, Key
-    from gateway.engine.runtime.background import Background
     from gateway.streams.base import Readable
+    from gateway.supervision import Background
 
 _TURN_SECONDS = 0.002
 _SLICE_BYTES = 64 * 1024

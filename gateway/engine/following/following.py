@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.catchup.readers import HistoryReader
-from gateway.core.catchup.start import StartPosition, from_bounds, from_window, resume_at
+from gateway.core.catchup.readers import HistoryReader, StartPosition, from_bounds, from_window, resume_at
 from gateway.core.fanout.parked import CatchUp
 from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
 from gateway.core.messages.events import Event, Subscribed
 from gateway.engine.following.catching_up import CatchingUp
 from gateway.engine.following.tailing import Tails
-from gateway.engine.runtime.background import Background
+from gateway.supervision import Background
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

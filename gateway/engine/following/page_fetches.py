@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gateway.core.fanout.parked import CatchUp
     from gateway.core.streams.pages import Page
     from gateway.core.streams.stream import FollowedStream
-    from gateway.engine.runtime.background import Background
     from gateway.streams.base import Readable
+    from gateway.supervision import Background
 
 _PAGE = 512
 _PAGE_BYTES = 256 * 1024

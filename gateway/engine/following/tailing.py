@@ -19,8 +19,8 @@ import anyio
 import anyio.lowlevel
 
 from gateway.core.messages.commands import Position
+from gateway.core.streams.recent import TailWindow
 from gateway.core.streams.stream import FollowedStream
-from gateway.core.streams.tail_window import TailWindow
 from gateway.core.timing.backoff import Backoff
 from gateway.errors import StreamUnavailable
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from gateway.core.streams.configuration import Bounds, StreamMap
     from gateway.core.streams.pages import Page
     from gateway.engine.delivery import DeliveryService
-    from gateway.engine.runtime.background import Background
     from gateway.streams.base import Readable
+    from gateway.supervision import Background
 
 _PAGE = 1024
 _TURN_SECONDS = 0.001

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.streams.known_holes import KnownHoles
+from gateway.core.streams.pages import KnownHoles
 from gateway.errors import StreamUnavailable
 
 if TYPE_CHECKING:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
-from gateway.core.streams.configuration import Bounds
-from gateway.core.streams.retention import Kept, surplus
+from gateway.core.streams.configuration import Bounds, Kept, surplus
 from gateway.errors import Conflict, RateLimited
 from gateway.streams.base import Appended
-from gateway.streams.key_shares import KeyShares
+from gateway.streams.local_log import KeyShares
 from gateway.streams.sqlite.rows import is_damage, seal
 
 if TYPE_CHECKING:

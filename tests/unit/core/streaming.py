@@ -10,8 +10,8 @@ from gateway.core.fanout.hub import Hub
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.recent import TailWindow
 from gateway.core.streams.stream import FollowedStream
-from gateway.core.streams.tail_window import TailWindow
 
 from .wire import RecordingSink
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.streams.configuration import Bounds
-from gateway.core.streams.pages import Hole, Page, page_through
+from gateway.core.streams.pages import Hole, KnownHoles, Page, page_through
 from tests.unit.core.streaming import captured
 
 BOUNDS = Bounds("e", 3, 40)
@@ -53,3 +53,24 @@ def test_a_page_tells_nothing_of_what_lies_beside_it(kept: set[int], offset: int
     page = page_of(kept)
     following = page.behind(offset, 100)
     assert bool(following) == (2 <= offset < 20)
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)), max_size=30))
+def test_each_offset_counts_once(ranges: list[tuple[int, int]]) -> None:
+    known, seen = KnownHoles(), set[int]()
+    for first, more in ranges:
+        offsets = set(range(first, first + more + 1))
+        assert known.add("e", first, first + more) == len(offsets - seen)
+        seen |= offsets
+
+
+def test_another_life_of_the_log_has_its_own() -> None:
+    known = KnownHoles()
+    assert [known.add(epoch, 1, 5) for epoch in ("e", "e", "f")] == [5, 0, 5]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    known = KnownHoles()
+    for number in range(3000):
+        known.add("e", number * 2, number * 2)
+    assert len(known) == 1024

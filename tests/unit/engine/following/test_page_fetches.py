@@ -14,8 +14,8 @@ from gateway.core.streams.configuration import Bounds, StreamConfiguration
 from gateway.core.streams.pages import Page
 from gateway.core.streams.stream import FollowedStream
 from gateway.engine.following.page_fetches import Fetch, PageFetches
-from gateway.engine.runtime.background import Background
 from gateway.errors import StreamUnavailable
+from gateway.supervision import Background
 from tests.unit.engine.cluster_world import now, run
 
 if TYPE_CHECKING:

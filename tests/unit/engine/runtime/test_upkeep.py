@@ -5,8 +5,8 @@ from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.commands import Overflow
 from gateway.core.session.close_codes import CloseCode
 from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.recent import TailWindow
 from gateway.core.streams.stream import FollowedStream
-from gateway.core.streams.tail_window import TailWindow
 from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.runtime.upkeep import Upkeep
 from gateway.engine.sessions import Sessions
