@@ -83,9 +83,9 @@ class StreamParts:
         """Make what reads streams for the subscriptions of ``hub``; None where there are no streams."""
         if self.watched is None:
             return None
-        following = Following(self.map, self.watched, hub, delivery, supervision=self.supervision)
-        following.tails.both_ways = lambda: self.agreement.both_ways
-        return following
+        return Following(
+            self.map, self.watched, hub, delivery, supervision=self.supervision, agreement=self.agreement
+        )
 
     def tell_losses(self, delivery: DeliveryService) -> None:
         """Have ``delivery`` tell subscribers of what nodes with other streams may have kept from them."""

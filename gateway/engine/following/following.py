@@ -15,6 +15,7 @@ from gateway.supervision import Background
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.core.cluster.stream_agreement import StreamAgreement
     from gateway.core.fanout.hub import Hub
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.commands import Subscribe
@@ -45,6 +46,7 @@ class Following:
         window_messages: int = 4096,
         window_bytes: int = 4 * 1024 * 1024,
         supervision: Supervision | None = None,
+        agreement: StreamAgreement | None = None,
     ) -> None:
         """Read what ``streams`` names out of ``store``.
 
@@ -57,6 +59,7 @@ class Following:
             window_messages: publications per stream that slightly late readers get without the store.
             window_bytes: about how large they are together at most.
             supervision: keeps the tasks running.
+            agreement: whether all nodes capture the same topics; None on a node by itself.
         """
         self._store = store
         self._hub = hub
@@ -72,6 +75,7 @@ class Following:
             delivery,
             self.background,
             begin=self.catching_up.begin,
+            agreement=agreement,
             window_messages=window_messages,
             window_bytes=window_bytes,
         )

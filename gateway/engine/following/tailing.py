@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
+from gateway.core.cluster.stream_agreement import StreamAgreement
 from gateway.core.messages.commands import Position
 from gateway.core.streams.recent import TailWindow
 from gateway.core.streams.stream import FollowedStream
@@ -75,11 +76,7 @@ class _Tail:
 
 
 class Tails:
-    """The tails of this node, one per stream at most.
-
-    Attributes:
-        both_ways: whether what streams capture travels over the bus too.
-    """
+    """The tails of this node, one per stream at most."""
 
     def __init__(
         self,
@@ -90,6 +87,7 @@ class Tails:
         background: Background,
         *,
         begin: Callable[[CatchUp], None],
+        agreement: StreamAgreement | None = None,
         window_messages: int = 4096,
         window_bytes: int = 4 * 1024 * 1024,
     ) -> None:
@@ -102,6 +100,7 @@ class Tails:
             delivery: gives it to the hub and writes.
             background: the parent of the tails' tasks.
             begin: called with the readers of connections that a tail leaves behind.
+            agreement: says whether what streams capture travels over the bus too; none on a node by itself.
             window_messages: publications that a window holds at most.
             window_bytes: about how large they are together at most.
         """
@@ -111,10 +110,10 @@ class Tails:
         self._delivery = delivery
         self._background = background
         self._begin = begin
+        self._agreement = agreement or StreamAgreement(streams.digest)
         self._window_messages = window_messages
         self._window_bytes = window_bytes
         self._clock = time.monotonic
-        self.both_ways: Callable[[], bool] = bool
         self._tails = {each.name: _Tail(FollowedStream(each)) for each in streams}
         self._under: dict[str, tuple[FollowedStream, ...]] = {}
         self._asked: dict[str, asyncio.Future[Bounds]] = {}
@@ -285,7 +284,7 @@ class Tails:
             self._interrupt(stream)
             window.restart(window.epoch, first - 1, first=bounds.first)
         until = time.monotonic() + _TURN_SECONDS
-        both_ways = self.both_ways()
+        both_ways = self._agreement.both_ways
         for publication in page.publications:
             window.push(publication)
             # Nodes may differ in a stream's filter: what it doesn't capture here comes over the bus then.
