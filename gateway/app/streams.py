@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.bus.base import Bus
     from gateway.core.fanout.hub import Hub
-    from gateway.core.streams.configuration import StreamMap
+    from gateway.core.streams.stream import StreamMap
     from gateway.core.topics.grammar import TopicLimits
     from gateway.engine.delivery import DeliveryService
     from gateway.engine.lasting import LastingRequests

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.messages.publication import Publication
-    from gateway.core.streams.configuration import StreamMap
+    from gateway.core.streams.stream import StreamMap
     from gateway.engine.cluster.captured_live import CapturedLive
     from gateway.streams.base import Appended, Dedupe, Store
 

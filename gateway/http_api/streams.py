@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.auth.principal import Principal
-    from gateway.core.streams.configuration import StreamMap
+    from gateway.core.streams.stream import StreamMap
     from gateway.engine.following.reading import Missed, Reading, StreamReader
     from gateway.engine.following.stream_overview import StreamFacts, StreamOverview
     from gateway.engine.lasting import LastingRequests

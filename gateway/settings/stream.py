@@ -5,7 +5,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
-from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.core.topics.grammar import TopicLimits, parse_filter
 from gateway.errors import BadFilter
 from gateway.settings.section import Section

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.codecs.record import encode_record
-from gateway.core.streams.configuration import surplus
+from gateway.core.streams.recent import surplus
 from gateway.errors import Conflict, StreamUnavailable
 from gateway.streams.base import Appended, StoreStatistics, StreamStatistics
 from gateway.streams.limits import StoreLimits

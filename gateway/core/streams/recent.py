@@ -1,4 +1,4 @@
-"""Consecutive publications of a log, the newest, held in memory and found by their offsets.
+"""The newest publications of a log, in memory and found by their offsets; and how many of its oldest must go.
 
 A store that owns the log holds them for its readers, and a node that follows it for those who are a little
 late: they are served in one synchronous step, without the store. The oldest go first.
@@ -7,13 +7,14 @@ late: they are served in one synchronous step, without the store. The oldest go 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.messages.publication import Publication
-from gateway.core.streams.configuration import Kept
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gateway.core.streams.configuration import StreamConfiguration
 
 _COMPACT_FROM = 64
 _GONE = Publication("", "", 0)
@@ -21,6 +22,47 @@ _OVERHEAD = 256
 """What a publication costs beside its body, roughly, its frame not counted."""
 
 _FORMER_EPOCHS = 16
+
+
+class Kept(NamedTuple):
+    """What retention wants to know of a publication: its bytes, and its time in ms since 1970."""
+
+    size: int
+    time: int
+
+
+class Surplus(NamedTuple):
+    """The oldest ``messages`` publications, ``size`` bytes together, are more than may be kept."""
+
+    messages: int
+    size: int
+
+
+def surplus(
+    limits: StreamConfiguration, oldest: Iterable[Kept], *, messages: int, size: int, now: int
+) -> Surplus:
+    """What a log of ``messages`` publications and ``size`` bytes must let go at ``now`` (ms since 1970).
+
+    Nothing goes that may stay. The newest publication never goes for count or bytes, only for age: it has
+    just been accepted, and those who follow the log must get to see it.
+
+    Args:
+        limits: of the stream.
+        oldest: its publications, the oldest first; no more of them are taken than go, and one.
+        messages: how many there are in all.
+        size: their bytes.
+        now: the time to reckon ages from.
+    """
+    oldest_time = now - limits.max_age * 1000
+    gone = gone_size = 0
+    for each in oldest:
+        remaining = messages - gone
+        too_many = remaining > limits.max_messages or size - gone_size > limits.max_bytes
+        if each.time >= oldest_time and not (too_many and remaining > 1):
+            break
+        gone += 1
+        gone_size += each.size
+    return Surplus(gone, gone_size)
 
 
 class Recent:

@@ -1,22 +1,89 @@
-"""A stream as this node follows it: what its tail gave last, and what readers have matched of it."""
+"""The streams that there are, by topic and by filter; and each as this node follows it."""
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
+from hashlib import blake2b
+from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.topics.grammar import covers, matches
+from gateway.core.topics.grammar import covers, intersects, matches
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from gateway.core.streams.configuration import StreamConfiguration
     from gateway.core.streams.recent import TailWindow
 
+_CAPTURED_TOPICS: Final = 65536
 _SELECTIONS: Final = 64
 _TOPICS: Final = 1024
 """Topics that a selection remembers."""
 
 _LONGEST_TOPIC: Final = 128
 """Longer topics are matched each time: what is remembered would be bounded in topics alone."""
+
+
+class StreamMap:
+    """All configured streams, by topic and by filter; at most one stream captures a topic."""
+
+    def __init__(self, configurations: Iterable[StreamConfiguration] = ()) -> None:
+        """Take the configurations; their filters are already parsed.
+
+        Raises:
+            ValueError: two streams have one name, or could capture one topic.
+        """
+        self._streams: dict[str, StreamConfiguration] = {}
+        for configuration in configurations:
+            if configuration.name in self._streams:
+                raise ValueError(f"two streams have the name {configuration.name!r}")
+            self._streams[configuration.name] = configuration
+        for one, other in combinations(self._streams.values(), 2):
+            if intersects(one.filter, other.filter):
+                raise ValueError(
+                    f"streams {one.name!r} and {other.name!r} would both capture a topic that "
+                    f"{one.filter!r} and {other.filter!r} match: a topic belongs to one stream at most"
+                )
+        self._captured: dict[str, str | None] = {}
+
+    @property
+    def digest(self) -> str:
+        """The same on all nodes that capture the same topics in the same streams, in whatever order."""
+        captured = sorted((each.name, each.filter) for each in self._streams.values())
+        return blake2b(json.dumps(captured).encode(), digest_size=8).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __iter__(self) -> Iterator[StreamConfiguration]:
+        return iter(self._streams.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._streams
+
+    def __getitem__(self, name: str) -> StreamConfiguration:
+        return self._streams[name]
+
+    def capturing(self, topic: str) -> str | None:
+        """The name of the stream that captures ``topic``, or None where it is live."""
+        if not self._streams:
+            return None
+        try:
+            return self._captured[topic]
+        except KeyError:
+            return self._find(topic)
+
+    def under(self, topic_filter: str) -> tuple[str, ...]:
+        """The names of the streams of which ``topic_filter`` may match something, in configured order."""
+        return tuple(each.name for each in self._streams.values() if intersects(each.filter, topic_filter))
+
+    def _find(self, topic: str) -> str | None:
+        if len(self._captured) >= _CAPTURED_TOPICS:
+            self._captured.clear()
+        found = next((each.name for each in self._streams.values() if matches(each.filter, topic)), None)
+        self._captured[topic] = found
+        return found
 
 
 class Selection:

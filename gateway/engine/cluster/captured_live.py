@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.bus.base import Bus, Lost
     from gateway.core.cluster.info import NodeInfo
     from gateway.core.cluster.stream_agreement import StreamAgreement
-    from gateway.core.streams.configuration import StreamMap
+    from gateway.core.streams.stream import StreamMap
 
 _RETRY_SECONDS = 0.5
 _NAMED_NODES = 5

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gateway.core.fanout.hub import Hub
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.commands import Subscribe
-    from gateway.core.streams.configuration import Bounds, StreamMap
-    from gateway.core.streams.stream import FollowedStream
+    from gateway.core.streams.configuration import Bounds
+    from gateway.core.streams.stream import FollowedStream, StreamMap
     from gateway.engine.delivery import DeliveryService
     from gateway.streams.base import Readable
     from gateway.supervision import Supervision

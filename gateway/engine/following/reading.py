@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.messages.publication import Publication
-    from gateway.core.streams.configuration import Bounds, StreamMap
+    from gateway.core.streams.configuration import Bounds
     from gateway.core.streams.pages import Page
+    from gateway.core.streams.stream import StreamMap
     from gateway.streams.base import Readable
 
 PAGE_BYTES: Final = 1024 * 1024

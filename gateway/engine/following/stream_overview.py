@@ -14,7 +14,8 @@ from gateway.errors import NotFound, StreamUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+    from gateway.core.streams.configuration import StreamConfiguration
+    from gateway.core.streams.stream import StreamMap
     from gateway.streams.base import Store, StreamStatistics
 
 REFRESH_SECONDS: Final = 1.0

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from gateway.core.fanout.hub import Hub
     from gateway.core.fanout.parked import CatchUp
-    from gateway.core.streams.configuration import Bounds, StreamMap
+    from gateway.core.streams.configuration import Bounds
     from gateway.core.streams.pages import Page
+    from gateway.core.streams.stream import StreamMap
     from gateway.engine.delivery import DeliveryService
     from gateway.streams.base import Readable
     from gateway.supervision import Background

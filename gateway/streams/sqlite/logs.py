@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
-from gateway.core.streams.configuration import Bounds, Kept, surplus
+from gateway.core.streams.configuration import Bounds
+from gateway.core.streams.recent import Kept, surplus
 from gateway.errors import Conflict, RateLimited
 from gateway.streams.base import Appended
 from gateway.streams.local_log import KeyShares

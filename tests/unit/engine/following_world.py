@@ -13,7 +13,8 @@ from gateway.core.fanout.hub import Hub
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.commands import START_NEW, Overflow, Position, Start, Subscribe
 from gateway.core.messages.publication import Publication
-from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.delivery import DeliveryService
 from gateway.engine.following.following import Following

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.core.messages.publication import Publication
-from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.engine.appending import Appender, Receipt
 from gateway.errors import Conflict, RateLimited, StoreFull, StreamUnavailable
 

@@ -10,7 +10,8 @@ from starlette.applications import Starlette
 from gateway.auth.credentials import Credentials
 from gateway.auth.principal import AcceptEveryone
 from gateway.core.messages.publication import Publication
-from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.following.reading import StreamReader
 from gateway.engine.following.stream_overview import StreamOverview

@@ -11,7 +11,8 @@ import pytest
 from gateway.core.cluster.info import NodeInfo
 from gateway.core.cluster.stream_agreement import StreamAgreement
 from gateway.core.messages.publication import Publication
-from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.engine.appending import Appender, Receipt
 from gateway.engine.cluster.captured_live import CapturedLive
 from gateway.errors import BusUnavailable, GatewayError, RateLimited

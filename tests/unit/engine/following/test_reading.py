@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.core.messages.commands import Position, Start, StartKind
 from gateway.core.messages.publication import Publication
-from gateway.core.streams.configuration import Bounds, StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import Bounds, StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.engine.following import reading
 from gateway.engine.following.reading import Missed, Query, Reading, StreamReader
 from gateway.errors import NotFound, StreamUnavailable, TooMany

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.messages.publication import Publication
-from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.engine.appending import Appender
 from gateway.engine.following.reading import StreamReader
 from gateway.engine.following.stream_overview import StreamOverview

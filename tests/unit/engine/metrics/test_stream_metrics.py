@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.core.streams.configuration import Bounds, StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import Bounds, StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.engine.appending import AppendStatistics
 from gateway.engine.following.stream_overview import StreamOverview
 from gateway.engine.metrics import stream_metrics
