@@ -13,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.hostile_shapes import worst
-from gateway.core.topics.trie import FilterIndex
+from gateway.core.topics.filter_index import FilterIndex
 
 HOT = 1_000
 COLD = 50_000

@@ -18,7 +18,7 @@ import anyio
 from gateway.client.positions import FROM_NOW, Began, SubscriptionStart
 from gateway.client.route import Route
 from gateway.core.messages.events import CaughtUp, Gap
-from gateway.core.topics.trie import FilterIndex
+from gateway.core.topics.filter_index import FilterIndex
 from gateway.errors import Conflict
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.core.messages.commands import Overflow
-    from gateway.core.topics.trie import IndexStatistics
+    from gateway.core.topics.filter_index import IndexStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class HubLimits:
         subscriptions: per connection.
         cached_topics: topics whose matching filters are remembered.
         match_cache_bytes: about how large they and the remembered target lists may be together.
-        filter_shapes: different beginnings of the shapes of long filters; see ``shapes.py``.
+        filter_shapes: different beginnings of the shapes of long filters; see ``filter_trie.py``.
         shapes: different shapes of one connection's filters.
         tick_bytes: what a connection may be given in one tick before it is written.
         tick_messages: the same in messages.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from gateway.core.fanout.target_lists import TargetLists
 from gateway.core.fanout.targets import FilterEntry
+from gateway.core.topics.filter_index import FilterIndex
+from gateway.core.topics.filter_trie import ALWAYS_LEVELS, shape_of
 from gateway.core.topics.grammar import has_wildcard
-from gateway.core.topics.shapes import ALWAYS_LEVELS, shape_of
-from gateway.core.topics.trie import FilterIndex
 from gateway.errors import TooManyShapes
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from gateway.core.fanout.target_lists import _size
 from gateway.core.messages.commands import Overflow
 from gateway.core.messages.events import Pong
 from gateway.core.messages.publication import Publication
-from gateway.core.topics import changes
+from gateway.core.topics import filter_index
 from gateway.core.topics.grammar import matches
 from gateway.errors import NotFound, TooMany
 from tests.unit.core.wire import LineEncoder, RecordingSink, publication
@@ -306,7 +306,7 @@ class HubModel(RuleBasedStateMachine):
         for module, name, value in (
             (target_lists, "_PORTION", 1),
             (hub_module, "_LEAVING_AT_ONCE", 1),
-            (changes, "NODES", 2),
+            (filter_index, "CHANGED_NODES", 2),
         ):
             self.contexts.enter_context(mock.patch.object(module, name, value))
         self.outboxes: list[Outbox] = []

@@ -10,7 +10,7 @@ from typing import Any
 from gateway.bus.base import BusStatistics
 from gateway.core.fanout.limits import HubStatistics
 from gateway.core.messages.commands import Overflow
-from gateway.core.topics.trie import IndexStatistics
+from gateway.core.topics.filter_index import IndexStatistics
 from gateway.engine.cluster.node import ClusterStatistics
 from gateway.engine.metrics.node_metrics import (
     register_bus_metrics,

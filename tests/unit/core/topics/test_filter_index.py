@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import itertools
+import random
+import tracemalloc
 from unittest import mock
 
 import pytest
@@ -11,9 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.core.topics import changes, filter_trie
+from gateway.core.topics import filter_index, filter_trie
+from gateway.core.topics.filter_index import FilterIndex, MatchCache
 from gateway.core.topics.grammar import matches
-from gateway.core.topics.trie import FilterIndex
 
 
 def filled(*filters: str, cached_topics: int = 64) -> FilterIndex[str]:
@@ -92,11 +94,11 @@ def test_a_wide_filter_costs_all_but_what_it_does_not_match():
 def test_an_answer_that_was_not_checked_for_very_many_changes_is_worked_out_again():
     index = filled("a/#")
     assert index.match("a/b") == ("a/#",)
-    for number in range(changes.NODES // 2 + 2):
+    for number in range(filter_index.CHANGED_NODES // 2 + 2):
         index.insert(f"x/{number}/+", "x")
     assert index.match("a/b") == ("a/#",)
     assert index.statistics().invalidated == 1
-    assert index._changes._filters.nodes <= changes.NODES + 32
+    assert index._changes._filters.nodes <= filter_index.CHANGED_NODES + 32
 
 
 def test_the_topic_cached_first_goes_first():
@@ -147,7 +149,7 @@ def test_nothing_is_left_when_all_filters_are_gone():
         assert index.remove(topic_filter) == topic_filter
         assert topic_filter not in index
     assert index._wildcards.nodes == 0
-    index._changes = changes.Changes()
+    index._changes = filter_index.Changes()
     assert nodes() == before + 2, "the roots alone"
     assert len(index) == 0
     assert index.match("a/b") == ()
@@ -185,7 +187,7 @@ class IndexModel(RuleBasedStateMachine):
     )
     def build(self, cached_topics: int, cached_bytes: int, nodes: int) -> None:
         self.bound, self.cached_bytes = cached_topics, cached_bytes
-        self.patch = mock.patch.object(changes, "NODES", nodes)
+        self.patch = mock.patch.object(filter_index, "CHANGED_NODES", nodes)
         self.patch.start()
         self.index: FilterIndex[int] = FilterIndex(cached_topics=cached_topics, cached_bytes=cached_bytes)
         self.model: dict[str, int] = {}
@@ -252,3 +254,66 @@ class IndexModel(RuleBasedStateMachine):
 
 IndexModel.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 TestIndexModel = IndexModel.TestCase
+
+
+PLENTY = 1 << 20
+
+
+def test_nothing_stays_behind_when_every_topic_is_dropped():
+    cache: MatchCache[str] = MatchCache(100, PLENTY)
+    for topic in "abc":
+        cache.store(topic, ("same",), 0)
+    cache.store("d", (), 0)
+    for topic in "abcd":
+        assert cache.drop(topic)
+    assert not any([cache.answers, cache._interned, cache._uses, cache.bytes])
+
+
+def test_equal_answers_are_shared_until_the_last_topic_goes():
+    cache: MatchCache[str] = MatchCache(100, PLENTY)
+    first, second = tuple("v"), tuple("v")
+    assert cache.store("a", first, 0) is first
+    assert cache.store("b", second, 0) is first
+    cache.drop("a")
+    assert cache.store("c", second, 0) is first
+    cache.drop("b")
+    cache.drop("c")
+    assert cache.distinct_answers == 0
+    assert cache.store("d", second, 0) is second
+
+
+def test_dropping_what_is_not_cached_says_so():
+    cache: MatchCache[str] = MatchCache(1, PLENTY)
+    assert not cache.drop("a")
+    cache.store("a", (), 0)
+    assert cache.drop("a")
+
+
+def test_one_topic_is_kept_however_large_its_answer():
+    cache: MatchCache[int] = MatchCache(100, 1000)
+    for topic in "ab":
+        cache.store(topic, tuple(range(1000)), 0)
+        assert list(cache.answers) == [topic]
+
+
+@pytest.mark.parametrize(("levels", "values"), [(1, 1), (1, 300), (32, 1), (32, 300)])
+def test_what_it_takes_is_bounded_in_bytes(levels, values):
+    most = 2 << 20
+    cache: MatchCache[object] = MatchCache(1 << 20, most)
+    chosen = random.Random(5)
+    known = [object() for _ in range(1000)]
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            topic = "/".join([f"{number:015d}"] * levels)
+            cache.store(topic, tuple(chosen.sample(known, values)), 0)
+            if cache.touched > 3 * len(cache.answers) + 100:
+                break  # full, and everything in it has been replaced
+        del topic
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert cache.bytes <= most
+    # An ordered dictionary that was full keeps room to grow; it counts for up to two more.
+    assert taken <= 1.5 * most
+    assert cache.touched > len(cache.answers), "it has not been full"
