@@ -19,8 +19,6 @@ HELD_ELSEWHERE = {
     "bus/redis/bus.py": f"{CONFORMANCE}/test_bus.py",
     "streams/redis/scripts.py": f"{CONFORMANCE}/test_store_model.py",
     "streams/redis/store.py": f"{CONFORMANCE}/test_store.py",
-    # The hub's own doing, in a file of its own: what comes of it shows at the hub alone.
-    "core/fanout/run.py": "tests/unit/core/fanout/test_hub.py",
 }
 """Modules without a unit test of their own → the test file that holds them."""
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gateway.core.fanout.target_lists import TargetLists
-from gateway.core.fanout.targets import FilterEntry
+from gateway.core.fanout.targets import FilterEntry, TargetLists
 from gateway.core.topics.filter_index import FilterIndex
 from gateway.core.topics.filter_trie import ALWAYS_LEVELS, shape_of
 from gateway.core.topics.grammar import has_wildcard

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.hostile_shapes import BOUNDS, SHAPES, measure
-from gateway.core.fanout import target_lists
+from gateway.core.fanout import targets as targets_module
 from gateway.core.fanout.limits import HubLimits
 
 
@@ -28,7 +28,7 @@ def test_what_is_remembered_is_bounded_in_bytes():
 
 
 def test_the_shapes_are_expensive_where_nothing_bounds_them(monkeypatch):
-    monkeypatch.setattr(target_lists, "_PORTION", 1 << 30)
+    monkeypatch.setattr(targets_module, "_PORTION", 1 << 30)
     unbounded = HubLimits(filter_shapes=1 << 30, shapes=1 << 30)
     most = measure("wildcards anywhere in 32 levels", filters=2000, topics=10, rounds=10, limits=unbounded)
     assert most["publish_visited"] > 4 * BOUNDS["publish_visited"]

@@ -11,10 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gateway.core.fanout import hub as hub_module
 from gateway.core.fanout import outbox as outbox_module
-from gateway.core.fanout import target_lists
+from gateway.core.fanout import targets as targets_module
 from gateway.core.fanout.hub import Hub, HubLimits
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
-from gateway.core.fanout.target_lists import _size
+from gateway.core.fanout.targets import _size
 from gateway.core.messages.commands import Overflow
 from gateway.core.messages.events import Pong
 from gateway.core.messages.publication import Publication
@@ -304,7 +304,7 @@ class HubModel(RuleBasedStateMachine):
         super().__init__()
         self.contexts = ExitStack()
         for module, name, value in (
-            (target_lists, "_PORTION", 1),
+            (targets_module, "_PORTION", 1),
             (hub_module, "_LEAVING_AT_ONCE", 1),
             (filter_index, "CHANGED_NODES", 2),
         ):

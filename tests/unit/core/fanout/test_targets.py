@@ -1,11 +1,17 @@
+"""Who is on a list, and which lists are right after a change; test_hub.py holds what comes of it."""
+
 from __future__ import annotations
+
+import random
+import tracemalloc
 
 import pytest
 
 from gateway.core.catchup.readers import HistoryReader
+from gateway.core.fanout import targets as targets_module
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.fanout.subscription import Subscription, SubscriptionState
-from gateway.core.fanout.targets import FilterEntry, Targets
+from gateway.core.fanout.targets import FilterEntry, TargetLists, Targets
 from gateway.core.messages.commands import Overflow
 from tests.unit.core.streaming import PlainEncoder, followed_stream
 from tests.unit.core.wire import ENCODER, LineEncoder, RecordingSink
@@ -126,3 +132,74 @@ def test_the_policy_that_governs_depends_on_who_captured_the_topic() -> None:
     assert Targets(entries).governing(outbox).overflow is Overflow.DISCONNECT
     assert Targets(entries, followed_stream()).governing(outbox).overflow is Overflow.SPILL
     assert Targets(entries[:1]).governing(outbox).overflow is Overflow.SPILL
+
+
+# Remembered lists
+
+
+def test_a_change_forgets_the_lists_of_its_filter_and_no_other() -> None:
+    lists = TargetLists(1 << 20)
+    one, two, three = (entry(name, connection()) for name in "abc")
+    for key in ((one,), (one, two), (two, three), (three,)):
+        lists.make(key)
+    lists.forget(two)
+    assert [lists.recall(key) is not None for key in ((one,), (one, two), (two, three), (three,))] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    lists.tidy()
+    assert lists.tidied
+    assert len(lists) == 2
+
+
+def test_however_many_lists_a_change_concerns_a_portion_is_let_go_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(targets_module, "_PORTION", 10)
+    lists = TargetLists(1 << 20)
+    wide, narrow = entry("#", connection()), [entry(str(number), connection()) for number in range(50)]
+    for each in narrow:
+        lists.make((wide, each))
+        lists.make((each,))
+    links = lists.touched
+    lists.forget(wide)
+    lists.tidy()
+    assert 0 < lists.touched - links <= 13
+    assert not lists.tidied
+    assert not any(lists.recall((wide, each)) for each in narrow[::2])
+    assert all(lists.recall((each,)) for each in narrow)
+    again = lists.make((wide, narrow[1]))
+    assert lists.recall((wide, narrow[1])) is again
+    while not lists.tidied:
+        lists.tidy()
+    assert len(lists) == 51
+    assert lists.recall((wide, narrow[1])) is again
+    assert lists.bytes == sum(map(targets_module._size, lists._lists.values()))
+
+
+@pytest.mark.parametrize(("filters", "members"), [(1, 1), (1, 5000), (300, 1), (2, 100)])
+def test_what_lists_take_is_bounded_in_bytes(filters: int, members: int) -> None:
+    most = 2 << 20
+    lists, chosen = TargetLists(most), random.Random(3)
+    crowd = [connection() for _ in range(members)]
+    # With many members a few lists fill it.
+    known = [entry(str(number), *crowd) for number in range(1000 if members < 1000 else 200)]
+    if filters == 1:
+        known += [entry(str(number), *crowd) for number in range(1000, 5000 if members == 1 else 1000)]
+    dropped = 0
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            before = len(lists)
+            key = (known[number % len(known)],) if filters == 1 else tuple(chosen.sample(known, filters))
+            if lists.recall(key) is None:
+                lists.make(key)
+            dropped += len(lists) <= before
+            if dropped > len(lists):
+                break
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert lists.bytes <= most
+    assert dropped, "it has not been full"
+    assert taken <= 1.5 * most

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
-from gateway.core.fanout.write_queue import WriteQueue
+from gateway.core.fanout.run import WriteQueue
 from tests.unit.core.wire import ENCODER, RecordingSink
 
 
