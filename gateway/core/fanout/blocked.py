@@ -20,6 +20,7 @@ class Blocked:
 
     Attributes:
         dropped: by policy, publications that a connection lost.
+        overflowed: the slow consumers whose policy is to disconnect, until ``take_overflowed``.
     """
 
     def __init__(self, spills: Spills) -> None:
@@ -27,7 +28,7 @@ class Blocked:
         self._spills = spills
         # In the order in which they were blocked, and each found at once.
         self._connections: dict[Outbox, None] = {}
-        self._overflowed: list[Outbox] = []
+        self.overflowed: list[Outbox] = []
         self.dropped = dict.fromkeys(Overflow, 0)
 
     def __len__(self) -> int:
@@ -52,7 +53,7 @@ class Blocked:
     def offer(self, outboxes: list[Outbox], batch: Batch, targets: Targets) -> None:
         """Have ``batch`` wait for those of its ``targets`` that aren't direct."""
         # The list may be older than the run before it, whose end had some leave the stream's live path.
-        spilled = () if batch.stream is None else self._spills.spilled_from(batch.stream)
+        spilled = () if batch.stream is None else self._spills.spilled.get(batch.stream, ())
         for outbox in outboxes:
             if outbox.closed or outbox in spilled:
                 continue
@@ -73,11 +74,11 @@ class Blocked:
         if outbox.offer(batch, subscription) is Offer.OVERFLOWED:
             self.dropped[subscription.overflow] += len(batch)
             # Not closed here: a connection that ends changes subscriptions, in the middle of a fan-out.
-            self._overflowed.append(outbox)
+            self.overflowed.append(outbox)
         elif outbox.dropped != dropped:
             self.dropped[subscription.overflow] += outbox.dropped - dropped
 
     def take_overflowed(self) -> list[Outbox]:
         """Remove and return the slow consumers whose policy is to disconnect."""
-        overflowed, self._overflowed = self._overflowed, []
+        overflowed, self.overflowed = self.overflowed, []
         return overflowed

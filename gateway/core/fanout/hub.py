@@ -143,7 +143,8 @@ class Hub:
         if old is not None:
             old.end_reader()
             outbox.discard(old, self._subscriptions.matching(outbox))
-        self._spills.subscriptions_changed(outbox)
+        if outbox in self._spills.readers:
+            self._spills.subscriptions_changed(outbox)
         return first
 
     def unsubscribe(self, outbox: Outbox, topic_filter: str) -> bool:
@@ -163,7 +164,8 @@ class Hub:
         last = self._subscriptions.remove(outbox, topic_filter)
         self._targets.tidy()
         outbox.discard(subscription, self._subscriptions.matching(outbox))
-        self._spills.subscriptions_changed(outbox)
+        if outbox in self._spills.readers:
+            self._spills.subscriptions_changed(outbox)
         return last
 
     # Streams
@@ -181,8 +183,9 @@ class Hub:
         Not while the connection itself has spilled from one of them: what it still has to get without a
         filter would come to this subscription a second time.
         """
-        return len(step.level) == len(reader.positions) and not self._spills.is_spilled(
-            outbox, reader.positions
+        spilled = self._spills.readers.get(outbox)
+        return len(step.level) == len(reader.positions) and (
+            spilled is None or spilled.positions.keys().isdisjoint(reader.positions)
         )
 
     def join(self, outbox: Outbox, subscription: Subscription) -> None:
@@ -191,7 +194,8 @@ class Hub:
         subscription.go_live()
         self._subscriptions.move(outbox, subscription)
         self._targets.tidy()
-        self._spills.subscriptions_changed(outbox)
+        if outbox in self._spills.readers:
+            self._spills.subscriptions_changed(outbox)
 
     def begin_live(
         self, outbox: Outbox, subscription: Subscription, earlier: Subscription | None = None
@@ -207,7 +211,7 @@ class Hub:
 
     def spill_reader(self, outbox: Outbox) -> SpillReader | None:
         """What reads on for the live subscriptions of ``outbox`` in streams that it spilled from, or None."""
-        return self._spills.reader(outbox)
+        return self._spills.readers.get(outbox)
 
     def park(self, outbox: Outbox, reader: Reader) -> None:
         """Keep ``reader`` until ``outbox`` is direct again and ``take_parked`` gives it back."""
@@ -269,7 +273,7 @@ class Hub:
             self._unmatched += 1
             return False
         targets = self._targets.recall((stream, entries)) or self._targets.make(
-            entries, stream, without=self._spills.spilled_from(stream)
+            entries, stream, without=self._spills.spilled.get(stream, ())
         )
         if (only_target := targets.only_target) is not None and only_target.direct:
             return self._fan_out.deliver_one(only_target, publication)
@@ -308,7 +312,8 @@ class Hub:
 
     def take_overflowed(self) -> list[Outbox]:
         """Remove and return the slow consumers whose policy is to disconnect."""
-        return self._blocked.take_overflowed()
+        # Asked after each slice that was written, and nearly always there is none.
+        return self._blocked.take_overflowed() if self._blocked.overflowed else []
 
     def block(self, outbox: Outbox, transport_bytes: int, *, now: float) -> None:
         """``outbox``'s transport takes no more; from now on its publications wait."""

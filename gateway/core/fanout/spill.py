@@ -16,9 +16,6 @@ from gateway.core.fanout.subscriptions import live_filters
 from gateway.core.messages.commands import Overflow, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from collections.abc import Set as AbstractSet
-
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.fanout.parked import ParkedReaders
     from gateway.core.fanout.subscription import Subscription
@@ -26,39 +23,28 @@ if TYPE_CHECKING:
     from gateway.core.streams.stream import FollowedStream
 
 
-_NOBODY: frozenset[Outbox] = frozenset()
-
-
 class Spills:
     """Who has spilled: which connections have left which streams' live paths.
 
     Attributes:
+        readers: by connection, what reads on for its live subscriptions in the streams that it spilled from.
+        spilled: by stream, the connections that are out of its live path.
         spills: how often a connection has left a stream's live path.
+
+    The two mappings are read by others and changed here alone: nearly always they are empty, and who asks
+    pays for no call.
     """
 
     def __init__(self, membership: Subscriptions, parked: ParkedReaders) -> None:
         """Make it; readers of connections that take no more go to ``parked``."""
         self._subscriptions = membership
         self._parked = parked
-        self._readers: dict[Outbox, SpillReader] = {}
-        self._spilled: dict[FollowedStream, set[Outbox]] = {}
+        self.readers: dict[Outbox, SpillReader] = {}
+        self.spilled: dict[FollowedStream, set[Outbox]] = {}
         self.spills = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._spilled.values()))
-
-    def reader(self, outbox: Outbox) -> SpillReader | None:
-        """What reads on for the live subscriptions of ``outbox`` in streams that it spilled from, or None."""
-        return self._readers.get(outbox)
-
-    def spilled_from(self, stream: FollowedStream) -> AbstractSet[Outbox]:
-        """The connections that are out of a stream's live path."""
-        return self._spilled.get(stream, _NOBODY)
-
-    def is_spilled(self, outbox: Outbox, streams: Iterable[FollowedStream]) -> bool:
-        """Whether ``outbox`` is out of the live path of one of these streams."""
-        reader = self._readers.get(outbox)
-        return reader is not None and not reader.positions.keys().isdisjoint(streams)
+        return sum(map(len, self.spilled.values()))
 
     def begin_live(
         self, outbox: Outbox, subscription: Subscription, earlier: Subscription | None = None
@@ -74,9 +60,9 @@ class Spills:
 
         Where it has left already, it goes back.
         """
-        reader = self._readers.get(outbox)
+        reader = self.readers.get(outbox)
         if reader is None:
-            reader = self._readers[outbox] = SpillReader(
+            reader = self.readers[outbox] = SpillReader(
                 outbox.encoder,
                 filters_of=partial(live_filters, outbox),
                 picker_of=partial(self._subscriptions.picker, outbox),
@@ -90,7 +76,7 @@ class Spills:
             epoch = reader.positions[stream].epoch
         else:
             epoch = stream.tail.epoch
-            self._spilled.setdefault(stream, set()).add(outbox)
+            self.spilled.setdefault(stream, set()).add(outbox)
             self.spills += 1
             self._subscriptions.forget_stream(outbox, stream)
         reader.positions[stream] = Position(epoch, offset)
@@ -98,15 +84,15 @@ class Spills:
 
     def rejoin(self, outbox: Outbox, stream: FollowedStream) -> None:
         """``outbox`` is level with the stream's tail, or has no live subscription on it any more."""
-        reader, others = self._readers[outbox], self._spilled[stream]
+        reader, others = self.readers[outbox], self.spilled[stream]
         del reader.positions[stream]
         others.discard(outbox)
         if not others:
-            del self._spilled[stream]
+            del self.spilled[stream]
         self._subscriptions.forget_stream(outbox, stream)
         if not reader.positions:
             reader.ended = True
-            del self._readers[outbox]
+            del self.readers[outbox]
 
     def leave_all(self, stream: FollowedStream) -> list[CatchUp]:
         """The tail lost the thread: everyone live on the stream reads on from where the tail was.
@@ -119,9 +105,9 @@ class Spills:
         # What a tail takes in it hands on in the same step: all who are live have had everything up to here.
         last = stream.tail.last
         begun: list[CatchUp] = []
-        spilled = self.spilled_from(stream)
+        spilled = self.spilled.get(stream, ())
         for outbox in [each for each in self._subscriptions.live_members(stream) if each not in spilled]:
-            known = outbox in self._readers
+            known = outbox in self.readers
             reader = self.leave(outbox, stream, last)
             if not known and outbox.direct:
                 begun.append(CatchUp(outbox, reader))
@@ -146,10 +132,8 @@ class Spills:
         return True
 
     def subscriptions_changed(self, outbox: Outbox) -> None:
-        """``outbox`` has other live subscriptions than before."""
-        reader = self._readers.get(outbox)
-        if reader is None:
-            return
+        """``outbox``, which has a reader, has other live subscriptions than before."""
+        reader = self.readers[outbox]
         reader.subscriptions_changed()
         # Whoever wants nothing of a stream any more must not hold its place there: nobody would end it.
         for stream in [each for each in reader.positions if not live_filters(outbox, each)]:
@@ -157,13 +141,13 @@ class Spills:
 
     def forget(self, outbox: Outbox) -> None:
         """``outbox``'s connection has ended."""
-        reader = self._readers.get(outbox)
+        reader = self.readers.get(outbox)
         if reader is not None:
             for stream in list(reader.positions):
                 self.rejoin(outbox, stream)
 
     def _standing(self, outbox: Outbox, stream: FollowedStream, earlier: Subscription | None) -> Position:
-        reader = self._readers.get(outbox)
+        reader = self.readers.get(outbox)
         position = None if reader is None else reader.positions.get(stream)
         if position is None:
             position = Position(stream.tail.epoch, stream.tail.last)

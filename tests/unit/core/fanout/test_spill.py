@@ -149,7 +149,7 @@ def test_the_last_subscription_on_a_stream_ends_its_reader() -> None:
     assert reader is not None
     hub.unsubscribe(outbox, "s/#")
     assert reader.ended
-    assert (hub.spill_reader(outbox), hub._spills.spilled_from(path)) == (None, set())
+    assert (hub.spill_reader(outbox), hub._spills.spilled.get(path, set())) == (None, set())
 
 
 def test_a_detached_connection_is_behind_nowhere() -> None:
@@ -159,7 +159,7 @@ def test_a_detached_connection_is_behind_nowhere() -> None:
     hub.detach(outbox)
     assert reader is not None
     assert reader.ended
-    assert (hub._spills.spilled_from(path), hub._subscriptions._streams, hub.statistics().spilled) == (
+    assert (hub._spills.spilled.get(path, set()), hub._subscriptions._streams, hub.statistics().spilled) == (
         set(),
         {},
         0,
