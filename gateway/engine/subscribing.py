@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.cluster.control import CONTROL_LEVEL
 from gateway.core.messages.commands import StartKind
 from gateway.core.messages.events import CaughtUp, Event, Subscribed, Unsubscribed
+from gateway.core.streams.stream import may_be_live
 from gateway.core.topics.grammar import TopicLimits, parse_filter
 from gateway.engine.following.following import asks_history
-from gateway.engine.interests import InterestRegistry
 from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.pending_replies import PendingReplies, PendingReply
 from gateway.errors import BadCommand, BusUnavailable, GatewayError, NotPermitted, TooMany, TooManyShapes
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.core.messages.commands import Subscribe, Unsubscribe
     from gateway.core.streams.stream import FollowedStream
     from gateway.engine.following.following import Following
+    from gateway.engine.following.tailing import Tails
 
 _TURN_SECONDS: Final = 0.001
 """How long one connection's subscriptions are looked at before others get their turn."""
@@ -266,3 +267,57 @@ class SubscribeService:
         # In one step: between the answer and the beginning no publication may slip in, or be left out.
         self._following.send(outbox, self._following.confirm(outbox, command, beginnings))
         self._answers.resolve(outbox, topic_filter, answer, [])
+
+
+class InterestRegistry:
+    """What this node has to hear of: each filter that somebody subscribes to, counted once.
+
+    A filter is told to the bus only where it may match live topics, and to the tails of those streams of
+    which it may match something.
+    """
+
+    def __init__(self, bus: Bus, tails: Tails | None = None) -> None:
+        self._bus = bus
+        self._tails = tails
+        self._awaited: dict[str, asyncio.Future[None]] = {}
+
+    def streams(self, topic_filter: str) -> tuple[FollowedStream, ...]:
+        """The streams of which ``topic_filter`` may match something."""
+        return () if self._tails is None else self._tails.streams(topic_filter)
+
+    def enter(self, topic_filter: str) -> None:
+        """Somebody subscribes with this filter, and nobody did before.
+
+        Raises:
+            BusUnavailable: there is no such interest then.
+        """
+        streams = self.streams(topic_filter)
+        # What a stream captures is read from it: the bus is asked only for what may be live.
+        if may_be_live(topic_filter, streams):
+            asked = self._bus.subscribe(topic_filter)
+            if asked is not None:
+                self._awaited[topic_filter] = asked
+                asked.add_done_callback(lambda _: self._answered(topic_filter, asked))
+        if self._tails is not None:
+            self._tails.enter(streams)
+
+    def leave(self, topic_filter: str) -> None:
+        """Nobody subscribes with this filter any more."""
+        streams = self.streams(topic_filter)
+        if may_be_live(topic_filter, streams):
+            self._bus.unsubscribe(topic_filter)
+        if self._tails is not None:
+            self._tails.leave(streams)
+
+    def awaited(self, topic_filter: str) -> asyncio.Future[None] | None:
+        """The bus's answer, while that is awaited; shared, so not to be cancelled."""
+        return self._awaited.get(topic_filter)
+
+    def hears(self, topic_filter: str) -> bool:
+        """Whether no publication on a live topic that the filter matches is missed from now on."""
+        return not may_be_live(topic_filter, self.streams(topic_filter)) or self._bus.hears(topic_filter)
+
+    def _answered(self, topic_filter: str, asked: asyncio.Future[None]) -> None:
+        # The filter may have been given up and asked for again meanwhile.
+        if self._awaited.get(topic_filter) is asked:
+            del self._awaited[topic_filter]
