@@ -10,7 +10,6 @@ topics pay nothing for streams.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from gateway.core.fanout.blocked import Blocked
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Hub", "HubLimits", "HubStatistics"]
 
-_LEAVING_AT_ONCE = 32
-"""Subscriptions removed at once of a connection that has gone: with the longest filters about 0.5 ms."""
-
 
 class Hub:
     """All subscriptions of one node, and the way from a publication to the outboxes."""
@@ -51,7 +47,6 @@ class Hub:
         self._blocked = Blocked(self._spills)
         self._fan_out = FanOut(self._limits, self._blocked)
         self._connections: set[Outbox] = set()
-        self._leaving: deque[tuple[Outbox, dict[str, Subscription]]] = deque()
         self._published = self._unmatched = 0
 
     # Subscriptions
@@ -73,9 +68,6 @@ class Hub:
         self._blocked.remove(outbox)
         self._spills.forget(outbox)
         self._subscriptions.leave(outbox)
-        if outbox.subscriptions:
-            self._leaving.append((outbox, outbox.subscriptions))
-            outbox.subscriptions = {}
         outbox.close()
         self._parked.take(outbox)
         return self.let_leave()
@@ -83,7 +75,7 @@ class Hub:
     @property
     def leaving(self) -> bool:
         """Whether subscriptions of connections that have gone are still there."""
-        return bool(self._leaving)
+        return self._subscriptions.leaving
 
     def let_leave(self) -> list[str]:
         """Remove the next subscriptions of connections that have gone, so many that it does not take long.
@@ -92,17 +84,7 @@ class Hub:
             The filters in which they were the node's last interest.
         """
         self.flush_run()
-        ended: list[str] = []
-        for _ in range(_LEAVING_AT_ONCE):
-            if not self._leaving:
-                break
-            outbox, subscriptions = self._leaving[0]
-            topic_filter, subscription = subscriptions.popitem()
-            subscription.end_reader()
-            if self._subscriptions.remove(outbox, topic_filter):
-                ended.append(topic_filter)
-            if not subscriptions:
-                self._leaving.popleft()
+        ended = self._subscriptions.let_leave()
         self._targets.tidy()
         return ended
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.core.fanout import hub as hub_module
 from gateway.core.fanout import outbox as outbox_module
+from gateway.core.fanout import subscriptions as subscriptions_module
 from gateway.core.fanout import targets as targets_module
 from gateway.core.fanout.hub import Hub, HubLimits
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
@@ -305,7 +305,7 @@ class HubModel(RuleBasedStateMachine):
         self.contexts = ExitStack()
         for module, name, value in (
             (targets_module, "_PORTION", 1),
-            (hub_module, "_LEAVING_AT_ONCE", 1),
+            (subscriptions_module, "_LEAVING_AT_ONCE", 1),
             (filter_index, "CHANGED_NODES", 2),
         ):
             self.contexts.enter_context(mock.patch.object(module, name, value))
@@ -378,7 +378,9 @@ class HubModel(RuleBasedStateMachine):
     def counts_agree(self) -> None:
         statistics = self.hub.statistics()
         assert statistics.connections == len(self.outboxes)
-        held = [each.subscriptions for each in self.outboxes] + [each for _, each in self.hub._leaving]
+        held = [each.subscriptions for each in self.outboxes] + [
+            each for _, each in self.hub._subscriptions._leaving
+        ]
         assert statistics.subscriptions == sum(map(len, held))
         assert statistics.filters == len({each for subscriptions in held for each in subscriptions})
         lists = self.hub._targets
