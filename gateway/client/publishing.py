@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from gateway.client.body import Data, encode_body
 from gateway.client.errors import ConnectionLost
 from gateway.client.time_limit import time_limit
-from gateway.core.messages.commands import Publish
 from gateway.core.messages.events import Published
+from gateway.core.messages.publication import Publish
 from gateway.core.topics.grammar import TopicLimits, parse_topic
 from gateway.errors import InternalError, TokenExpired
 

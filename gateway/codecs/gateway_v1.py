@@ -39,9 +39,9 @@ from gateway.errors import ClientError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.messages.commands import Command, Reference
+    from gateway.core.messages.commands import Command
     from gateway.core.messages.events import Event
-    from gateway.core.messages.publication import Publication
+    from gateway.core.messages.publication import Publication, Reference
 
 __all__ = ["GatewayV1", "decode_publish_item", "encode_object", "event_fields"]
 

@@ -14,7 +14,6 @@ from gateway.core.messages.commands import (
     Extend,
     Overflow,
     Ping,
-    Publish,
     Reject,
     Release,
     Start,
@@ -22,6 +21,7 @@ from gateway.core.messages.commands import (
     Subscribe,
     Unsubscribe,
 )
+from gateway.core.messages.publication import Publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable

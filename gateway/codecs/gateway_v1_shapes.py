@@ -5,7 +5,7 @@ An optional field may be null, which is the same as leaving it out; only ``data`
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -20,7 +20,6 @@ from gateway.core.messages.commands import (
     Overflow,
     Ping,
     Position,
-    Publish,
     Reject,
     Release,
     Start,
@@ -29,6 +28,9 @@ from gateway.core.messages.commands import (
     Unsubscribe,
 )
 from gateway.errors import BadCommand
+
+if TYPE_CHECKING:
+    from gateway.core.messages.publication import Publish
 
 REFERENCE_CHARACTERS = 128
 LARGEST_INTEGER = 2**53 - 1

@@ -17,11 +17,11 @@ from msgspec import Meta, Raw
 
 from gateway.codecs.body import Body, check_content_type, decode_body, is_json, is_text
 from gateway.codecs.json_text import check_depth, check_utf8, judge_json, validate_json
-from gateway.core.messages.commands import Publish
+from gateway.core.messages.publication import Publish
 from gateway.errors import BadCommand, BadFrame, ClientError, TooLarge
 
 if TYPE_CHECKING:
-    from gateway.core.messages.commands import Reference
+    from gateway.core.messages.publication import Reference
 
 LABEL_CHARACTERS = 256
 REASON_CHARACTERS = 240

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Authenticator, Principal
     from gateway.core.fanout.outbox import Outbox
-    from gateway.core.messages.commands import Authenticate, Reference
+    from gateway.core.messages.commands import Authenticate
+    from gateway.core.messages.publication import Reference
     from gateway.core.session.session import Close, Reply
     from gateway.engine.admission import ConnectionQuota
     from gateway.engine.subscribing import SubscribeService

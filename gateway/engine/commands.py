@@ -16,20 +16,21 @@ from gateway.core.messages.commands import (
     Authenticate,
     Consume,
     Extend,
-    Publish,
     Reject,
     Release,
     Subscribe,
     Unsubscribe,
 )
 from gateway.core.messages.events import Acked, Published
+from gateway.core.messages.publication import Publish
 from gateway.errors import InternalError, NotFound, NotPermitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.messages.commands import Command, Reference
+    from gateway.core.messages.commands import Command
     from gateway.core.messages.events import Event
+    from gateway.core.messages.publication import Reference
     from gateway.core.session.session import Close, Reply
     from gateway.engine.appending import Receipt
     from gateway.engine.authentication import Authentication, CommandClient

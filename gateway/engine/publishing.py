@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Principal
     from gateway.bus.base import Bus
-    from gateway.core.messages.commands import Publish
+    from gateway.core.messages.publication import Publish
     from gateway.core.session.idempotency import IdempotencyWindow
     from gateway.core.session.rate import KeyedRates
     from gateway.engine.appending import Appender

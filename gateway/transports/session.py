@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Principal
     from gateway.core.cluster.info import ConnectionInfo
-    from gateway.core.messages.commands import Reference
     from gateway.core.messages.encoder import Encoder
     from gateway.core.messages.events import Event, GoAway
+    from gateway.core.messages.publication import Reference
     from gateway.core.session.close_codes import CloseCode
     from gateway.core.session.session import Reply
     from gateway.engine.admission import ConnectionQuota

@@ -1,4 +1,4 @@
-"""What a client asks for. One class per op of docs/protocol.md, "Client to gateway".
+"""What a client asks for: a class per op of docs/protocol.md, "Client to gateway"; ``publish`` is a message.
 
 Codecs make them, already strict in shape: types, bounds that need no configuration, no unknown field.
 Topics and filters are still plain text here; the engine parses them against the configured limits.
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
+from gateway.core.messages.publication import Publish
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Reference: TypeAlias = str | int | None
-"""A command's ``ref``, repeated in its reply."""
+    from gateway.core.messages.publication import Reference
 
 
 class Overflow(Enum):
@@ -84,42 +85,6 @@ class Unsubscribe:
 
     filter: str
     ref: Reference = None
-
-
-class Publish:
-    """``publish``, over any door; treat it as frozen. Exactly one of ``data`` and ``binary`` is set.
-
-    A plain slotted class for the same reason as ``Publication``: one is made per message. Arguments are
-    positional too where it is made for every message, since keywords double the cost of a call.
-
-    Attributes:
-        data: valid JSON text within the depth limit, to be embedded as it is.
-        binary: a body that is neither JSON nor text.
-    """
-
-    __slots__ = ("binary", "content_type", "data", "headers", "id", "idempotency_key", "key", "ref", "topic")
-
-    def __init__(  # noqa: PLR0917 - see above
-        self,
-        topic: str,
-        data: bytes | None = None,
-        binary: bytes | None = None,
-        content_type: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        id: str | None = None,  # noqa: A002 - the wire's word
-        idempotency_key: str | None = None,
-        key: str | None = None,
-        ref: Reference = None,
-    ) -> None:
-        self.topic = topic
-        self.data = data
-        self.binary = binary
-        self.content_type = content_type
-        self.headers = headers
-        self.id = id
-        self.idempotency_key = idempotency_key
-        self.key = key
-        self.ref = ref
 
 
 @dataclass(frozen=True, slots=True)

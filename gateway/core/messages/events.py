@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.messages.commands import Position, Reference
+    from gateway.core.messages.commands import Position
+    from gateway.core.messages.publication import Reference
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from gateway.core.messages.commands import Publish
+from gateway.core.messages.publication import Publish
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway.core.messages.commands import Authenticate, Command, Ping, Reference
+from gateway.core.messages.commands import Authenticate, Command, Ping
 from gateway.core.messages.events import Event, Failure, Pong
 from gateway.core.session.close_codes import CloseCode
 from gateway.core.session.rate import Rates, Throttle, Verdict
@@ -34,6 +34,7 @@ from gateway.errors import (
 )
 
 if TYPE_CHECKING:
+    from gateway.core.messages.publication import Reference
     from gateway.errors import GatewayError
 
 

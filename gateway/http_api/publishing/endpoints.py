@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from gateway.auth.requests import peer_of
 from gateway.codecs.body import decode_body
-from gateway.core.messages.commands import Publish
+from gateway.core.messages.publication import Publish
 from gateway.errors import BadCommand
 from gateway.http_api.bodies import BodyReader, refuse_content_coding
 from gateway.http_api.lasting_bodies import read_lasting_body

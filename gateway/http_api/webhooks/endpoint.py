@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from gateway.auth.principal import Principal
 from gateway.codecs.body import decode_body
-from gateway.core.messages.commands import Publish
+from gateway.core.messages.publication import Publish
 from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.errors import NotFound, Unauthenticated
 from gateway.http_api.bodies import BodyReader

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gateway.auth.grants import NOTHING
 from gateway.auth.principal import Principal
-from gateway.core.messages.commands import Command, Publish, Subscribe, Unsubscribe
+from gateway.core.messages.commands import Command, Subscribe, Unsubscribe
+from gateway.core.messages.publication import Publish
 from gateway.core.session.close_codes import CloseCode
 from gateway.core.session.session import Close, Reply, failure
 from gateway.errors import BadFrame, GatewayError, InternalError

@@ -19,13 +19,13 @@ from gateway.core.messages.commands import (
     Consume,
     Extend,
     Ping,
-    Publish,
     Reject,
     Release,
     Subscribe,
     Unsubscribe,
 )
 from gateway.core.messages.events import Acked, Authenticated, Failure, Published, Subscribed, Unsubscribed
+from gateway.core.messages.publication import Publish
 from gateway.core.session.session import Reply
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.admission import Admission, AdmissionLimits, ConnectionQuota

@@ -11,8 +11,7 @@ import pytest
 from gateway.auth.grants import Grants
 from gateway.auth.principal import Principal
 from gateway.bus.local import LocalBus
-from gateway.core.messages.commands import Publish
-from gateway.core.messages.publication import Publication
+from gateway.core.messages.publication import Publication, Publish
 from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.core.streams.stream import StreamMap

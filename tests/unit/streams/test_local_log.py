@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.core.messages.commands import Publish
-from gateway.core.messages.publication import Publication
+from gateway.core.messages.publication import Publication, Publish
 from gateway.core.streams.configuration import Bounds
 from gateway.core.streams.pages import Page
 from gateway.engine.publishing import _dedupe

@@ -15,11 +15,11 @@ from gateway.core.messages.commands import (
     Command,
     Overflow,
     Position,
-    Publish,
     StartKind,
     Subscribe,
     Unsubscribe,
 )
+from gateway.core.messages.publication import Publish
 from tests.unit.codecs.strategies import any_command, state
 
 

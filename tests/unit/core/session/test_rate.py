@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.messages.commands import Ping, Publish, Subscribe
+from gateway.core.messages.commands import Ping, Subscribe
+from gateway.core.messages.publication import Publish
 from gateway.core.session.rate import KeyedRates, RateLimit, Rates, Throttle, Verdict
 
 

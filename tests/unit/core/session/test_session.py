@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.messages.commands import Authenticate, Command, Ping, Publish, Subscribe, Unsubscribe
+from gateway.core.messages.commands import Authenticate, Command, Ping, Subscribe, Unsubscribe
 from gateway.core.messages.events import Failure, Pong
+from gateway.core.messages.publication import Publish
 from gateway.core.session.close_codes import CloseCode
 from gateway.core.session.rate import Rates
 from gateway.core.session.session import Close, Reply, Session, SessionLimits, SessionState

@@ -9,8 +9,9 @@ from gateway.auth.grants import EVERYTHING
 from gateway.auth.principal import Principal
 from gateway.codecs.server_sent_events import EventWriter, RecentEvents, ServerSentEvents
 from gateway.core.catchup.resume_point import ResumePoint
-from gateway.core.messages.commands import Publish, Subscribe
+from gateway.core.messages.commands import Subscribe
 from gateway.core.messages.events import GoAway
+from gateway.core.messages.publication import Publish
 from gateway.core.session.close_codes import CloseCode
 from gateway.errors import BadFilter, SubjectBlocked, Unavailable
 from gateway.settings import Limits, Settings
