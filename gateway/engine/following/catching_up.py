@@ -132,7 +132,8 @@ class CatchingUp:
 
     def _serve(self, catch_up: CatchUp) -> None:
         outbox, reader = catch_up
-        fetch = self._fetches.taken(catch_up)
+        # Whom the window serves waits for no page.
+        fetch = self._fetches.taken(catch_up) if catch_up in self._fetches.awaited else None
         if not reader.ended and not outbox.direct:
             self._hub.park(outbox, reader)
         elif not reader.ended and fetch is not None and fetch.page is not None:

@@ -57,6 +57,7 @@ class PageFetches:
     """The reads of the store under way or wanted.
 
     Attributes:
+        awaited: by reader, the page that it waits for; changed here alone.
         read: pages that came.
         failed: reads that failed.
     """
@@ -72,7 +73,7 @@ class PageFetches:
         self._fetches: dict[Key, Fetch] = {}
         self._wanted: deque[Fetch] = deque()
         self._failing: dict[FollowedStream, _Failing] = {}
-        self._awaits: dict[CatchUp, Fetch] = {}
+        self.awaited: dict[CatchUp, Fetch] = {}
         self._running = 0
         self.read = self.failed = 0
 
@@ -85,14 +86,14 @@ class PageFetches:
         if fetch is None:
             fetch = self._fetches[key] = Fetch(key)
             self._wanted.append(fetch)
-        self._awaits[reader] = fetch
+        self.awaited[reader] = fetch
         fetch.readers.add(reader)
         self._start()
         return fetch.page is not None
 
     def taken(self, reader: CatchUp) -> Fetch | None:
         """What ``reader`` waited for, which it waits for no longer; ``leave`` must follow."""
-        return self._awaits.pop(reader, None)
+        return self.awaited.pop(reader, None)
 
     def leave(self, reader: CatchUp, fetch: Fetch) -> bool:
         """``reader`` has had its page; whether it was the last one, which makes room for another read."""
@@ -175,7 +176,7 @@ class PageFetches:
         """Let go of readers whose client has gone; whether anybody still waits."""
         for reader in [each for each in fetch.readers if each.reader.ended]:
             fetch.readers.discard(reader)
-            self._awaits.pop(reader, None)
+            self.awaited.pop(reader, None)
         if not fetch.readers:
             del self._fetches[fetch.key]
         return bool(fetch.readers)

@@ -200,7 +200,7 @@ async def test_what_nobody_waits_for_any_more_is_not_asked_for() -> None:
             node.subscriber.end(client.outbox)
         await clients[0].until(lambda: node.following.catching_up.statistics().reading == 0)
         assert node.following.catching_up._fetches._failing == {}
-        assert node.following.catching_up._fetches._awaits == {}
+        assert node.following.catching_up._fetches.awaited == {}
         assert node.following.catching_up._fetches._running == 0
 
 
