@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.auth.credentials import Credentials
+from gateway.codecs.body import MessageLimits
 from gateway.codecs.gateway_v1 import GatewayV1
-from gateway.codecs.publish_items import MessageLimits
 from gateway.core.fanout.hub import HubLimits
 from gateway.core.fanout.outbox import OutboxLimits
 from gateway.core.session.rate import Rates

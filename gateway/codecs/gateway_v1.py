@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import orjson
 
-from gateway.codecs.gateway_v1_shapes import DECODER, LARGEST_INTEGER, REFERENCE_CHARACTERS
-from gateway.codecs.publish_items import (
-    DEFAULT_LIMITS,
+from gateway.codecs.body import DEFAULT_LIMITS, MessageLimits
+from gateway.codecs.gateway_v1_shapes import (
+    DECODER,
+    LARGEST_INTEGER,
+    REFERENCE_CHARACTERS,
     REFUSALS,
-    MessageLimits,
     decode_publish_item,
     explain,
 )

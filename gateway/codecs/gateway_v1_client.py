@@ -17,7 +17,7 @@ import orjson
 from msgspec import Raw, Struct, field
 
 from gateway.codecs.gateway_v1_commands import command_fields
-from gateway.codecs.publish_items import REFUSALS, explain
+from gateway.codecs.gateway_v1_shapes import REFUSALS, explain
 from gateway.core.messages.commands import Position
 from gateway.core.messages.events import (
     Acked,

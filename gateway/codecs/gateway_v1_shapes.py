@@ -1,16 +1,32 @@
 """The frames a ``gateway.v1`` client sends, as msgspec reads them: strict in types, bounds and field names.
 
 An optional field may be null, which is the same as leaving it out; only ``data`` may mean null itself.
+
+A message in the shape of a ``publish`` frame is what the socket and ``POST /v1/publish`` have in common.
+msgspec leaves its ``data`` unparsed; only there can be what no strict reader saw: broken UTF-8, numbers out
+of range, too many levels. So orjson judges that part alone. What msgspec refuses is read once more, slowly,
+to tell a broken frame from a wrong command.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Raw
 
-from gateway.codecs.publish_items import Label, MessageLimits, PublishItem, publish_of
+from gateway.codecs.body import (
+    DEFAULT_LIMITS,
+    MessageLimits,
+    check_content_type,
+    check_data,
+    check_depth,
+    check_headers,
+    check_utf8,
+    decode_base64,
+    validate_json,
+)
 from gateway.core.messages.commands import (
     START_NEW,
     Acknowledge,
@@ -27,10 +43,29 @@ from gateway.core.messages.commands import (
     Subscribe,
     Unsubscribe,
 )
-from gateway.errors import BadCommand
+from gateway.core.messages.publication import Publish
+from gateway.errors import BadCommand, BadFrame, ClientError
 
 if TYPE_CHECKING:
-    from gateway.core.messages.publication import Publish
+    from gateway.core.messages.publication import Reference
+
+LABEL_CHARACTERS = 256
+REASON_CHARACTERS = 240
+
+Label = Annotated[str, Meta(min_length=1, max_length=LABEL_CHARACTERS)]
+
+_AT_PATH = re.compile(r"(.*) - at (?:`key` in )?`\$\.?(.*)`", re.DOTALL)
+_UNKNOWN_OP = re.compile(r"Invalid value '(.*)' - at `\$\.op`", re.DOTALL)
+_WORDS = (
+    ("Object contains ", ""),
+    ("Object missing required ", "missing "),
+    ("Expected ", "expected "),
+    ("Invalid ", "invalid "),
+)
+_WHITESPACE = b" \t\r\n"
+
+REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises when it reads."""
 
 REFERENCE_CHARACTERS = 128
 LARGEST_INTEGER = 2**53 - 1
@@ -49,6 +84,19 @@ Credit = Annotated[int, Meta(ge=1, le=CREDIT_MAX)]
 Deliveries = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=DELIVERY_CHARACTERS)], ...], Meta(min_length=1)
 ]
+
+
+class PublishItem(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The fields of a publish, types checked; empty ``data`` means that it was not given."""
+
+    topic: str
+    data: Raw = Raw()
+    data_base64: str | None = None
+    content_type: str | None = None
+    headers: dict[str, str] | None = None
+    id: Label | None = None
+    idempotency_key: Label | None = None
+    key: Label | None = None
 
 
 class _PositionShape(msgspec.Struct, forbid_unknown_fields=True):
@@ -196,3 +244,104 @@ _Shape: TypeAlias = (
 )
 
 DECODER: msgspec.json.Decoder[_Shape] = msgspec.json.Decoder(_Shape)
+
+
+# A message alone
+
+_ITEM = msgspec.json.Decoder(PublishItem)
+_ITEMS = msgspec.json.Decoder(list[Raw])
+
+
+def decode_publish_item(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Publish:
+    """Read one JSON object: the fields of a ``publish`` frame without ``op`` and ``ref``.
+
+    Raises:
+        BadFrame: not UTF-8, not JSON, too deep, or not an object.
+        BadCommand: a field is missing, unknown, or has a wrong type or value.
+        TooLarge: the body is over ``limits.message_bytes``.
+    """
+    try:
+        item = _ITEM.decode(raw)
+    except REFUSALS as exc:
+        raise explain(raw, exc, limits.json_depth) from exc
+    return publish_of(item, limits)
+
+
+def split_publish_items(body: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> list[bytes]:
+    """Split the body of ``POST /v1/publish``: one object, or an array whose items are judged later.
+
+    Raises:
+        BadFrame: the whole is not UTF-8, not JSON, too deep (an array adds one level), or neither of the two.
+    """
+    text = body.strip(_WHITESPACE)
+    if not text.startswith(b"["):
+        return [text]
+    check_utf8(text)
+    check_depth(text, limits.json_depth + 1)
+    try:
+        return [bytes(item) for item in _ITEMS.decode(text)]
+    except REFUSALS as exc:
+        raise BadFrame(f"not JSON: {exc}") from exc
+
+
+def publish_of(item: PublishItem, limits: MessageLimits, ref: Reference = None) -> Publish:
+    """Check what types cannot say, and make the command.
+
+    Raises:
+        BadFrame: ``data`` is no acceptable JSON, or a decoded body is not what its content type says.
+        BadCommand: a value breaks a rule.
+        TooLarge: the body is over ``limits.message_bytes``.
+    """
+    data: bytes | None = None
+    binary = None
+    if item.content_type is not None:
+        check_content_type(item.content_type)
+    if item.headers is not None:
+        check_headers(item.headers, limits)
+    if item.data_base64 is None:
+        data = bytes(item.data)
+        check_data(data, item.content_type, limits)
+    else:
+        if bytes(item.data):
+            raise BadCommand("only one of 'data' and 'data_base64' may be given")
+        body = decode_base64(item.data_base64, item.content_type, limits)
+        data, binary = body.data, body.binary
+    return Publish(
+        item.topic,
+        data,
+        binary,
+        item.content_type,
+        item.headers,
+        item.id,
+        item.idempotency_key,
+        item.key,
+        ref,
+    )
+
+
+def explain(text: bytes, cause: Exception, depth: int) -> ClientError:
+    """Say what is wrong with ``text``, which msgspec refused with ``cause`` (one of ``REFUSALS``)."""
+    try:
+        validate_json(text, depth=depth)
+        if not text.lstrip(_WHITESPACE).startswith(b"{"):
+            return BadFrame("not a JSON object")
+    except BadFrame as exc:
+        return exc
+    if isinstance(cause, RecursionError):
+        return BadFrame("nested deeper than can be read")
+    return BadCommand(_readable(str(cause)))
+
+
+def _readable(text: str) -> str:
+    """Put msgspec's words into the protocol's: the field's name first, no path syntax, bounded."""
+    if unknown := _UNKNOWN_OP.fullmatch(text):
+        text = f"unknown op '{unknown[1]}'"
+    else:
+        located = _AT_PATH.fullmatch(text)
+        field, rule = (f"field '{located[2]}': ", located[1]) if located else ("", text)
+        for theirs, ours in _WORDS:
+            if rule.startswith(theirs):
+                rule = ours + rule.removeprefix(theirs)
+        text = field + rule
+    text = text.replace("`", "'")
+    return text if len(text) <= REASON_CHARACTERS else text[: REASON_CHARACTERS - 1] + "…"

@@ -15,7 +15,7 @@ import yaml
 
 from gateway import errors
 from gateway.codecs import event_ids
-from gateway.codecs.publish_items import LABEL_CHARACTERS
+from gateway.codecs.gateway_v1_shapes import LABEL_CHARACTERS
 from gateway.core.cluster import block_list, control
 from gateway.core.messages.commands import Overflow
 from gateway.http_api import stream_queries

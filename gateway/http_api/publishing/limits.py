@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gateway.codecs.publish_items import MessageLimits
+from gateway.codecs.body import MessageLimits
 
 
 @dataclass(frozen=True, slots=True)

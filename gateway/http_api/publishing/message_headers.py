@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.codecs.publish_items import LABEL_CHARACTERS
+from gateway.codecs.gateway_v1_shapes import LABEL_CHARACTERS
 from gateway.errors import BadCommand
 from gateway.http_api.raw_headers import all_values
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from gateway.codecs.publish_items import MessageLimits
+    from gateway.codecs.body import MessageLimits
 
 MESSAGE_HEADER_PREFIX: Final = "gateway-header-"
 _RAW_PREFIX: Final = MESSAGE_HEADER_PREFIX.encode()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
 
-from gateway.codecs.publish_items import decode_publish_item
+from gateway.codecs.gateway_v1_shapes import decode_publish_item
 from gateway.errors import GatewayError, TooLarge, Unavailable
 from gateway.http_api.publishing.batch import TURN_SECONDS
 from gateway.http_api.publishing.receipts import failure_object

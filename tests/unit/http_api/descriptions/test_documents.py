@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 import yaml
 
-from gateway.codecs.publish_items import MessageLimits
+from gateway.codecs.body import MessageLimits
 from gateway.http_api import descriptions
 from gateway.http_api.descriptions.documents import (
     asyncapi_document,

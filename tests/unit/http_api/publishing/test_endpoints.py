@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.codecs.publish_items import MessageLimits
+from gateway.codecs.body import MessageLimits
 from gateway.errors import BusUnavailable
 from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.publishing.ndjson import LineSplitter

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.codecs.body import MessageLimits
 from gateway.codecs.gateway_v1_client import encode_command
-from gateway.codecs.publish_items import MessageLimits, decode_publish_item, split_publish_items
+from gateway.codecs.gateway_v1_shapes import decode_publish_item, split_publish_items
 from gateway.errors import BadCommand, BadFrame, TooLarge
 from tests.unit.codecs.strategies import json_texts, publishes, state
 
