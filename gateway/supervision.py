@@ -71,6 +71,7 @@ class Supervision:
     def fatal(self, name: str, error: BaseException) -> None:
         """As ``failed``, where beginning again makes no sense: the task is given up."""
         self.failed(name, error)
+        # Under a key that nobody else has: it is never taken for working again.
         self._failing[object()] = (name, GIVEN_UP_AFTER)
         self.give_up(name)
 
@@ -88,6 +89,7 @@ class Supervision:
 
     async def _keep(self, name: str, run: Callable[[], Awaitable[None]], *, may_return: bool) -> None:
         loop = asyncio.get_running_loop()
+        # Not its name: many tasks may have one, as the tails of all streams do.
         me, failures = object(), 0
         try:
             while True:
@@ -113,6 +115,7 @@ class Supervision:
         except asyncio.CancelledError as exc:
             if is_cancelled():
                 raise
+            # Something that it awaited was cancelled, not the task: an end like any other.
             return exc
         except Exception as exc:  # noqa: BLE001 - whatever it is, the node must not lose the task to it
             return exc
@@ -144,6 +147,7 @@ class Background:
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
+                # Told apart from the time before `run`: who starts a task now is late, and not wrong.
                 self._tasks = None
                 self._ended = True
 

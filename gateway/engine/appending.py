@@ -99,6 +99,7 @@ class Appender:
         """
         try:
             kept = self._store.append(stream, publication, dedupe)
+            # A store in memory has it at once: no future, no deadline, and no other turn of the event loop.
             if kept.done() and not self._both_ways:
                 return self._receipt(stream, size, kept)
         except GatewayError as error:
@@ -135,6 +136,7 @@ class Appender:
             appended = kept.result()
         except asyncio.CancelledError:
             raise StreamUnavailable("the store of streams has ended") from None
+        # Counted too where the publisher was told `unavailable` before: the stream has it.
         counts = self._counts[stream]
         if appended.repeated:
             counts.repeated += 1

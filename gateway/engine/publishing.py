@@ -141,6 +141,7 @@ class PublishService:
 
     def _hand_over(self, publication: Publication, size: int) -> Receipt | asyncio.Future[Receipt]:
         handed_over = self._bus.publish(publication)
+        # Not before: what the bus refuses at once was never accepted.
         self._accepted += 1
         self._bytes += size
         receipt = Receipt(publication.id)
@@ -184,6 +185,7 @@ def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Recei
     answer: asyncio.Future[Receipt] = done.get_loop().create_future()
 
     def resolve(future: asyncio.Future[None]) -> None:
+        # Who awaited it may have been cancelled, and the future with it.
         if answer.done():
             return
         if future.cancelled():

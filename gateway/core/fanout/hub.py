@@ -66,9 +66,11 @@ class Hub:
         self.flush_run()
         self._connections.discard(outbox)
         self._blocked.remove(outbox)
+        # Before its subscriptions are put away: the lists that it was left out of are found by them.
         self._spills.forget(outbox)
         self._subscriptions.leave(outbox)
         outbox.close()
+        # After the close, from which on nothing is parked for it any more.
         self._parked.take(outbox)
         return self.let_leave()
 
@@ -124,6 +126,7 @@ class Hub:
         self._targets.tidy()
         if old is not None:
             old.end_reader()
+            # After the new one has taken its place: what waited for the old one is the new one's to get.
             outbox.discard(old, self._subscriptions.matching(outbox))
         if outbox in self._spills.readers:
             self._spills.subscriptions_changed(outbox)

@@ -172,6 +172,7 @@ class Session:
             now: the time.
             remaining: seconds until it runs out, leeway not counted; None for one that never does.
         """
+        # It was checked elsewhere and took its time: what has begun to end meanwhile goes on to end.
         if self.state in {SessionState.LEAVING, SessionState.CLOSED}:
             return
         self.state = SessionState.AUTHENTICATED
@@ -185,6 +186,7 @@ class Session:
             return self._fatal(error, ref, CloseCode.BLOCKED)
         if isinstance(error, TooMany):
             return self._fatal(error, ref, CloseCode.TOO_MANY)
+        # What could not be told is not the client's fault: it counts for no wrong credential.
         self._undecided = error.retry
         if not error.retry:
             self._failed += 1

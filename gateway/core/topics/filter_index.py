@@ -134,6 +134,7 @@ class FilterIndex(Generic[V]):
                 self._shapes.add(topic_filter)
             self._last = self._changes.add(topic_filter)
         else:
+            # It matches the topic of its own name alone: no other answer is wrong, and no change is noted.
             self._exact[topic_filter] = value
             self._invalidated += self._cache.drop(topic_filter)
 
@@ -183,6 +184,7 @@ class FilterIndex(Generic[V]):
     def _match_again(self, topic: str, remembered: Remembered[V] | None) -> tuple[V, ...]:
         if remembered is not None:
             if self._changes.spare(topic, remembered.since):
+                # Now it need not be checked again before the next change.
                 remembered.since = self._last
                 return remembered.answer
             self._invalidated += self._cache.drop(topic)
@@ -243,6 +245,8 @@ class MatchCache(Generic[V]):
         self._make_room(topic, answer)
         if answer:
             answer = self._interned.setdefault(answer, answer)
+            # Counted by identity, which holds while `_interned` has the tuple: its hash would be worked out
+            # anew each time, at the cost of its length.
             uses = self._uses.get(id(answer), 0)
             self._uses[id(answer)] = uses + 1
             if not uses:
@@ -320,6 +324,7 @@ class Changes:
         if self._filters.nodes >= CHANGED_NODES:
             self._before += self._filters.visited
             self._filters = FilterTrie()
+            # An answer checked before this can't be checked again, since what has changed until now is gone.
             self._begun = self.last
         self.last += 1
         self._filters.insert(topic_filter, self.last)

@@ -153,6 +153,7 @@ class FilterTrie(Generic[V]):
         else:
             last.value = ABSENT
         self.filters -= 1
+        # From the end up to the first node that another filter needs: filters that come and go leave nothing.
         while path and nodes.pop().is_empty():
             nodes[-1].cut(path.pop())
             self.nodes -= 1
@@ -175,6 +176,7 @@ class FilterTrie(Generic[V]):
             visited += len(nodes)
         self.visited += visited
         for node in nodes:
+            # MQTT 5.0, 4.7.1.2: `#` stands for no level at all too, so `a/#` matches `a`.
             if node.rest is not ABSENT:
                 found.append(node.rest)
             if node.value is not ABSENT:
@@ -188,6 +190,8 @@ def _descend(nodes: list[Node[V]], level: str, found: list[V]) -> list[Node[V]]:
     for node in nodes:
         if node.rest is not ABSENT:
             found.append(node.rest)
+        # The name before `+`, everywhere: topics that match the same filters find them in the same order, so
+        # that their answers are equal and can be one.
         if node.children is not None:
             child = node.children.get(level)
             if child is not None:
@@ -248,6 +252,7 @@ class Shapes:
         shape = shape_of(topic_filter)
         filters = self._filters.get(shape, 0)
         self._filters[shape] = filters + 1
+        # Only the first of a shape brings beginnings: a match visits the same ones for all others.
         if not filters:
             for each in _beginnings(shape):
                 self._beginnings[each] = self._beginnings.get(each, 0) + 1
