@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.app import node as app
+from gateway.app import process
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ def run_the_journeys() -> None:
 
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
-        app.configure(settings)
+        process.configure(settings)
         app.Gateway(settings).run(sockets=[listener], alive=alive)
     sys.setprofile(None)
     if failed:

@@ -3,6 +3,6 @@
 ``gateway.app:create_app`` is the application for another ASGI server.
 """
 
-from gateway.app.node import create_app
+from gateway.app.process import create_app
 
 __all__ = ["create_app"]

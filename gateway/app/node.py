@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from contextlib import asynccontextmanager
@@ -44,9 +43,7 @@ from gateway.http_api.webhooks.endpoint import HookPublishing
 from gateway.observability.connection_log import ConnectionLog
 from gateway.observability.health import Health
 from gateway.observability.log_stream import dropped_records
-from gateway.observability.logs import configure_logs
 from gateway.observability.metrics import Metrics
-from gateway.settings import read
 from gateway.supervision import Supervision
 from gateway.transports.server.console import console_routes
 from gateway.transports.server.open_files import OpenFiles, allow_open_files
@@ -351,44 +348,3 @@ class Gateway:
 def build(settings: Settings, *, certificate: Certificate | None = None) -> Gateway:
     """Build one node from ``settings``; nothing runs yet."""
     return Gateway(settings, certificate=certificate)
-
-
-def create_app() -> Starlette:
-    """Make the application for another ASGI server: ``uvicorn --factory gateway.app:create_app``.
-
-    Settings come from the file and the environment. WebSockets are kept the portable way unless the server
-    offers the takeover.
-
-    Raises:
-        InvalidSettings: a setting breaks a rule.
-    """
-    return doors.held_to_request_rules(build(read(None).settings).asgi)
-
-
-def serve(settings: Settings) -> None:
-    """Configure the log and run one node until it is told to stop.
-
-    Raises:
-        OSError: the address can't be listened on.
-        StoreUnusable: the streams that are kept can't be opened.
-        NodeFailed: a part of the node has only failed, so it has ended.
-        ValueError: a hook's topic template or secret breaks a rule, or a key, grant or certificate does.
-    """
-    configure(settings)
-    build(settings).run()
-
-
-def configure(settings: Settings, *, worker: int | None = None, thread: bool = True) -> None:
-    """Configure the log of the process; of several that are one gateway, ``worker`` tells which it is.
-
-    A process that others are forked from must have no ``thread``.
-    """
-    configure_logs(
-        level=settings.server.log_level,
-        form=settings.server.log_format,
-        secrets=settings.secret_texts(),
-        fields={} if worker is None else {"worker": worker},
-        thread=thread,
-    )
-    # Uvicorn tells of every handshake with its query string, where a token may be; we have our own record.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import SecretStr
 
-from gateway.app import arguments
+from gateway.app import arguments, process
 from gateway.app import node as app
 from gateway.bus.embedded_server import EmbeddedServer, NoEmbeddedServer, find_program
 from gateway.errors import NodeFailed
@@ -54,7 +54,7 @@ def serve(settings: Settings) -> int:
         NoEmbeddedServer: no Redis is configured, and a private one can't be had.
         UnusableCertificate: its files are wrong.
     """
-    app.configure(settings, thread=False)
+    process.configure(settings, thread=False)
     count = settings.server.workers
     with ExitStack() as stack:
         # Held, not listened on: the port stays ours while no worker listens.
@@ -95,7 +95,7 @@ def _worker(
     def run(life: Life) -> int:
         if embedded is not None:
             embedded.wait()
-        app.configure(settings, worker=number)
+        process.configure(settings, worker=number)
         if certificate is not None:
             certificate.catch_up(partial(_wait, life))
         node = app.build(settings, certificate=certificate)

@@ -50,7 +50,7 @@ def serve(
         },
     )
     verify(loaded.settings)
-    from gateway.app import node as app  # noqa: PLC0415 - as below
+    from gateway.app import process  # noqa: PLC0415 - as below
     from gateway.app import workers as app_workers  # noqa: PLC0415 - as below
     from gateway.bus.embedded_server import NoEmbeddedServer  # noqa: PLC0415 - as below
     from gateway.errors import NodeFailed, StoreUnusable  # noqa: PLC0415 - as below
@@ -60,7 +60,7 @@ def serve(
     try:
         if server.workers > 1:
             raise typer.Exit(app_workers.serve(loaded.settings))
-        app.serve(loaded.settings)
+        process.serve(loaded.settings)
     except UnusableCertificate as exc:
         # The files were right when the settings were verified, a moment ago.
         fail(f"settings: {exc}", ExitCode.USAGE)
