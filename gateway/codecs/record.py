@@ -35,6 +35,7 @@ class _Record(msgspec.Struct, array_like=True, gc=False):
     content_type: str | None
     headers: dict[str, str] | None
     key: str | None
+    deleted: bool = False
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -53,6 +54,7 @@ def encode_record(publication: Publication) -> bytes:
             publication.content_type,
             None if headers is None else dict(headers),
             publication.key,
+            publication.deleted,
         )
     )
     return _head(CHECKED[0], crc32(fields)) + fields
@@ -64,7 +66,7 @@ def _whole(fields: _Record, *, checked: bool) -> bool:
     Without a checksum the body is looked at whole.
     """
     topic, data = fields.topic, fields.data
-    if not topic or "\0" in topic or (data is None) == (fields.binary is None):
+    if not topic or "\0" in topic or ((data is None) == (fields.binary is None)) != fields.deleted:
         return False
     if data is None or (checked and data.isascii()):
         return True
@@ -108,4 +110,5 @@ def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publica
         fields.key,
         stream,
         offset,
+        fields.deleted,
     )

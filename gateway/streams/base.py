@@ -8,7 +8,9 @@ it left off, so a wake-up that is lost or comes twice does no harm. Whatever a s
 * an append with an idempotency key takes effect once within the stream's dedupe window, in one atomic step;
 * a publication's ``time`` is the store's and never goes back within a log;
 * what has been trimmed is always the oldest; whatever else is missing is known as a hole;
-* a publication that isn't what was appended, bit by bit, is never given: it is a hole.
+* a publication that isn't what was appended, bit by bit, is never given: it is a hole;
+* which publications a topic has is known from an index that changes in the same atomic step as the log, so
+  that what a filter matches is found at the price of what is found.
 
 Spec: docs/streams.md.
 """
@@ -20,11 +22,12 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
-    from gateway.core.streams.pages import Page
+    from gateway.core.streams.pages import Hole, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,56 @@ class StoreStatistics:
     refused: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TopicSummary:
+    """What a log holds of one topic.
+
+    Attributes:
+        topic: its name.
+        first: the oldest offset kept.
+        last: the newest; both are those of the last value where nothing else is kept.
+        time: milliseconds since 1970 of the newest.
+        last_value: whether a last value is kept.
+    """
+
+    topic: str
+    first: int
+    last: int
+    time: int
+    last_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPage:
+    """Some of the topics that a log holds, in the order of ``core/streams/topic_keys.py``.
+
+    Attributes:
+        topics: what was found.
+        next: the topic to go on behind; None where there are no more.
+    """
+
+    topics: Sequence[TopicSummary]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPage:
+    """What a part of a log holds for a filter.
+
+    Attributes:
+        bounds: of the log at the moment of reading; ``last`` is never less than an offset here.
+        publications: all that match, in offset order, of the offsets behind the one asked for, up to
+            ``through``.
+        through: the offset to go on behind; the log's end, or the end asked for, where there is no more.
+        holes: what the log can't give of these offsets, in order, whatever its topics were.
+    """
+
+    bounds: Bounds
+    publications: Sequence[Publication]
+    through: int
+    holes: Sequence[Hole] = ()
+
+
 class Readable(Protocol):
     """The reading half of a store."""
 
@@ -140,6 +193,117 @@ class Readable(Protocol):
 
         Raises:
             StreamUnavailable: the store can't be reached.
+        """
+        ...
+
+    async def select(
+        self, stream: str, filters: Sequence[str], after: int, *, messages: int, size: int = 1024 * 1024
+    ) -> SelectedPage | None:
+        """Read what matches one of ``filters`` behind offset ``after``, by the index of topics.
+
+        Begins with the oldest publication kept where ``after`` is before it, and tells nothing where it is
+        the log's end or beyond. It costs what is found, and a look at each topic that matches; so where much
+        of a log matches, ``read`` is the better way.
+
+        Args:
+            stream: a configured stream.
+            filters: parsed filters.
+            after: the last offset already had; 0 for none.
+            messages: how many publications at most.
+            size: about how many bytes at most; one publication at least is read.
+
+        Returns:
+            None where only ``read`` can tell: more topics than ``topics_per_read`` match, or the index does
+            not reach back to ``after`` yet.
+
+        Raises:
+            StreamUnavailable: the store can't be reached, or stopped meanwhile.
+        """
+        ...
+
+    async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
+        """The offset before the newest ``count`` publications that match: reading on behind it gives those.
+
+        Returns:
+            The offset before the oldest one kept where fewer match; None as ``select`` does.
+
+        Raises:
+            StreamUnavailable: the store can't be reached.
+        """
+        ...
+
+    async def newest_by_topic(
+        self,
+        stream: str,
+        topic_filter: str,
+        count: int,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1024 * 1024,
+    ) -> SelectedPage:
+        """Read each matching topic's newest ``count`` publications, all topics together in stream order.
+
+        Args:
+            stream: a configured stream.
+            topic_filter: a parsed filter.
+            count: how many of each topic, counted back from ``through``.
+            after: the last offset already had; 0 for none.
+            through: as of which offset; None for the log's end now, which the page's bounds tell.
+            messages: how many publications at most.
+            size: about how many bytes at most; one publication at least is read.
+
+        Raises:
+            TooMany: more topics than ``topics_per_read`` match.
+            StreamUnavailable: the store can't be reached, or its index isn't complete yet.
+        """
+        ...
+
+    async def snapshot(
+        self,
+        stream: str,
+        topic_filter: str,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1024 * 1024,
+    ) -> SelectedPage:
+        """Read the last values of the topics that match, in offset order, page by page.
+
+        One page is of one moment. A topic whose value changes between two pages is missing in the later one,
+        and has its new value behind ``through``: whoever reads on from there misses nothing.
+
+        Args:
+            stream: a configured stream; without last values it has none.
+            topic_filter: a parsed filter.
+            after: the offset of the last value already had; 0 for none.
+            through: values with larger offsets are left out; None for the first page, whose bounds say where
+                the log ended.
+            messages: how many publications at most.
+            size: about how many bytes at most; one publication at least is read.
+
+        Raises:
+            StreamUnavailable: the store can't be reached.
+        """
+        ...
+
+    async def last_value(self, stream: str, topic: str) -> tuple[Bounds, Publication | None]:
+        """The last value of one topic, and the log's bounds at that moment.
+
+        Raises:
+            StreamUnavailable: the store can't be reached.
+        """
+        ...
+
+    async def topics(self, stream: str, topic_filter: str, *, after: str | None, limit: int) -> TopicPage:
+        """The topics of which the log holds something, in order, behind topic ``after``.
+
+        A page may hold less than ``limit`` although there are more: it ends where enough was looked at.
+
+        Raises:
+            StreamUnavailable: the store can't be reached, or its index isn't complete yet.
         """
         ...
 
@@ -189,6 +353,26 @@ class Store(Readable, Protocol):
             Conflict: from the future: the key was used with another fingerprint.
             StreamUnavailable: from the future or at once; it may have been kept all the same.
             StoreFull: from the future: there is no room; nothing was kept.
+        """
+        ...
+
+    async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
+        """Remove what matches, last values included, for good; in bounded steps, each of them atomic.
+
+        Offsets stay: what was removed is a hole with the reason ``purged`` until retention passes it, also
+        for idempotency keys, which remember their offset.
+
+        Args:
+            stream: a configured stream.
+            topic_filter: a parsed filter.
+            before: only publications with smaller offsets go; None for all that there are now.
+
+        Returns:
+            How many publications were removed.
+
+        Raises:
+            StreamUnavailable: the store can't be reached, or its index isn't complete yet; a part may be
+                removed.
         """
         ...
 

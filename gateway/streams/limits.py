@@ -21,6 +21,7 @@ class StoreLimits:
         dedupe_keys: idempotency keys that a stream remembers at most, of one publisher as many as are still
             free; one more is refused with ``RateLimited`` until the oldest has left the dedupe window.
         sweep_seconds: how often what is too old is let go where nobody appends.
+        topics_per_read: how many topics one read finds by the index at most.
     """
 
     waiting_messages: int = 32768
@@ -32,6 +33,7 @@ class StoreLimits:
     recent_bytes: int = 4 * 1024 * 1024
     dedupe_keys: int = 5_000_000
     sweep_seconds: float = 1.0
+    topics_per_read: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class RedisStoreLimits:
         replicas: how many replicas must have an append before it is answered; 0 leaves it to Redis.
         tidy: how often, at most, a stream that nobody appends to is looked through for what is too old.
         look: how often a stream is looked at, though nobody reads it, so that it is known whether one could.
+        topics_per_read: how many topics one read finds by the index at most.
     """
 
     timeout: float = 1.5
@@ -59,3 +62,4 @@ class RedisStoreLimits:
     replicas: int = 0
     tidy: float = 1.0
     look: float = 5.0
+    topics_per_read: int = 10_000

@@ -15,6 +15,7 @@ from gateway.errors import Conflict, StreamUnavailable
 from gateway.streams.base import Appended, StoreStatistics, StreamStatistics
 from gateway.streams.limits import StoreLimits
 from gateway.streams.local_log import KeyShares, LocalLog
+from gateway.streams.unindexed import Unindexed
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class _Log:
             self.log.trim(recent.first + gone.messages)
 
 
-class MemoryStore:
+class MemoryStore(Unindexed):
     """Keeps streams for as long as the process lives; each start begins new epochs."""
 
     def __init__(

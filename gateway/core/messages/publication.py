@@ -74,6 +74,7 @@ class Publication:
         key: for ordering in groups, or None.
         stream: the stream that captured it, or None on a live topic.
         offset: its number in that stream, from 1, or None.
+        deleted: it has neither data nor bytes, and ends its topic's last value.
     """
 
     __slots__ = (
@@ -83,6 +84,7 @@ class Publication:
         "binary",
         "content_type",
         "data",
+        "deleted",
         "headers",
         "id",
         "key",
@@ -104,6 +106,7 @@ class Publication:
         key: str | None = None,
         stream: str | None = None,
         offset: int | None = None,
+        deleted: bool = False,
     ) -> None:
         self.topic = topic
         self.id = id
@@ -115,6 +118,7 @@ class Publication:
         self.key = key
         self.stream = stream
         self.offset = offset
+        self.deleted = deleted
         self._encoder: MessageEncoder | None = None
         self._frame = b""
         self._others: dict[MessageEncoder, bytes] | None = None

@@ -17,6 +17,9 @@ class StreamConfiguration:
             (the record of codecs/record.py), without what a store spends on its own order.
         max_age: seconds that a publication is kept at most.
         dedupe_window: seconds that an idempotency key is remembered.
+        last_values: each topic's newest publication is kept beyond retention.
+        last_values_max_topics: how many topics' at most; those that changed longest ago go first.
+        last_values_max_age: seconds that one is kept at most; 0 for any.
     """
 
     name: str
@@ -25,6 +28,9 @@ class StreamConfiguration:
     max_bytes: int = 1024**3
     max_age: float = 7 * 86400.0
     dedupe_window: float = 120.0
+    last_values: bool = False
+    last_values_max_topics: int = 100_000
+    last_values_max_age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 TRIMMED: Final = "trimmed"
 """What readers are told of offsets that a log no longer holds."""
 
+PURGED: Final = "purged"
+"""The same of offsets that somebody had removed."""
+
 _MOST_RANGES: Final = 1024
 
 

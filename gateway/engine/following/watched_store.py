@@ -16,12 +16,13 @@ from gateway.core.streams.pages import KnownHoles
 from gateway.errors import StreamUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gateway.core.messages.commands import Position
+    from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
     from gateway.core.streams.pages import Page
-    from gateway.streams.base import Readable
+    from gateway.streams.base import Readable, SelectedPage, TopicPage
 
 LOG_SECONDS: Final = 10.0
 """Holes of one stream found within this time share a line of the log, failures of all streams too."""
@@ -83,6 +84,61 @@ class WatchedStore:
         """The offset before the first publication of ``time`` or later, as the store tells."""
         with self._watching(stream):
             return await self._store.before(stream, time)
+
+    async def select(
+        self, stream: str, filters: Sequence[str], after: int, *, messages: int, size: int = 1024 * 1024
+    ) -> SelectedPage | None:
+        """What matches one of ``filters`` behind ``after``, as the store finds it."""
+        with self._watching(stream):
+            return await self._store.select(stream, filters, after, messages=messages, size=size)
+
+    async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
+        """The offset before the newest ``count`` publications that match, as the store finds it."""
+        with self._watching(stream):
+            return await self._store.before_newest(stream, topic_filter, count)
+
+    async def newest_by_topic(
+        self,
+        stream: str,
+        topic_filter: str,
+        count: int,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1024 * 1024,
+    ) -> SelectedPage:
+        """Each matching topic's newest ``count`` publications, as the store finds them."""
+        with self._watching(stream):
+            return await self._store.newest_by_topic(
+                stream, topic_filter, count, after, through, messages=messages, size=size
+            )
+
+    async def snapshot(
+        self,
+        stream: str,
+        topic_filter: str,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1024 * 1024,
+    ) -> SelectedPage:
+        """The last values of the topics that match, as the store has them."""
+        with self._watching(stream):
+            return await self._store.snapshot(
+                stream, topic_filter, after, through, messages=messages, size=size
+            )
+
+    async def last_value(self, stream: str, topic: str) -> tuple[Bounds, Publication | None]:
+        """The last value of one topic, as the store has it."""
+        with self._watching(stream):
+            return await self._store.last_value(stream, topic)
+
+    async def topics(self, stream: str, topic_filter: str, *, after: str | None, limit: int) -> TopicPage:
+        """The topics of a log, as the store knows them."""
+        with self._watching(stream):
+            return await self._store.topics(stream, topic_filter, after=after, limit=limit)
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         """Begin a new epoch if the log ends before ``seen``, as the store does."""

@@ -30,6 +30,7 @@ from gateway.streams.redis.batch import AppendBudget, LogQueue
 from gateway.streams.redis.calls import DescribeCall, ReadCall
 from gateway.streams.redis.log import RedisLog
 from gateway.streams.redis.routes import LogRoutes
+from gateway.streams.unindexed import Unindexed
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ _UNKNOWN_POLL_SECONDS = 0.5
 _log = logging.getLogger("gateway.streams")
 
 
-class RedisStore:
+class RedisStore(Unindexed):
     """Keeps streams in Redis Streams."""
 
     def __init__(

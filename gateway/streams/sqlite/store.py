@@ -30,6 +30,7 @@ from gateway.streams.sqlite.reading import SqliteReader
 from gateway.streams.sqlite.seen import SeenFile
 from gateway.streams.sqlite.worker import Worker
 from gateway.streams.sqlite.writing import Writer
+from gateway.streams.unindexed import Unindexed
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _SNAPSHOTS = 100
 _log = logging.getLogger("gateway.streams")
 
 
-class SqliteStore:
+class SqliteStore(Unindexed):
     """Keeps streams in a file that is this process' alone."""
 
     def __init__(

@@ -24,7 +24,7 @@ def test_silence_is_longer_than_the_beats_of_a_connection_that_has_nothing_to_do
 def test_a_store_here_and_one_in_redis_take_as_much_and_as_long() -> None:
     here, redis = StoreLimits(), RedisStoreLimits()
     shared = {field.name for field in fields(here)} & {field.name for field in fields(redis)}
-    assert shared == {"timeout", "waiting_messages", "waiting_bytes"}
+    assert shared == {"timeout", "waiting_messages", "waiting_bytes", "topics_per_read"}
     assert all(getattr(here, name) == getattr(redis, name) for name in shared)
 
 
