@@ -33,7 +33,7 @@ DOORS = "core codecs auth engine observability"
 ROOMS = {
     "errors": room(not_even=LOOP),
     "supervision": room("core"),
-    "core": room(not_even=LOOP),
+    "core": room("", "sortedcontainers", not_even=LOOP),
     "codecs": room("core", "orjson msgspec", not_even=LOOP),
     "auth": room("core", "anyio httpx2 joserfc"),
     "redis": room("core supervision", "redis"),
