@@ -67,12 +67,16 @@ class StreamStatistics:
         bytes: what it holds, as the retention limit counts.
         first_time: milliseconds since 1970 of the oldest publication kept, or None where there is none.
         last_time: the same of the newest.
+        topics: how many topics it holds something of, last values included; None where that isn't known.
+        last_values: how many of them have a last value.
     """
 
     bounds: Bounds
     bytes: int
     first_time: int | None
     last_time: int | None
+    topics: int | None = None
+    last_values: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ class StoreStatistics:
         waiting_bytes: of their bodies.
         epochs_raised: times that this node found a log shorter than it had seen it.
         refused: calls that a server of its own refused, or did not answer in time though it could be reached.
+        purged: publications that were removed on purpose, last values beyond retention included.
+        last_values_evicted: last values that went since more topics had one than may.
     """
 
     connected: bool = True
@@ -102,6 +108,8 @@ class StoreStatistics:
     waiting_bytes: int = 0
     epochs_raised: int = 0
     refused: int = 0
+    purged: int = 0
+    last_values_evicted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.core.streams.configuration import Bounds
-from gateway.core.streams.pages import Page
+from gateway.core.streams.pages import PURGED, Hole, OffsetRanges, Page
 from gateway.core.streams.recent import Recent
 from gateway.errors import RateLimited, StreamUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from gateway.core.messages.publication import Publication
 
@@ -26,12 +26,13 @@ class LocalLog:
     frame that was encoded for one subscriber serves all.
     """
 
-    __slots__ = ("_readers", "epoch", "first", "open", "recent")
+    __slots__ = ("_readers", "epoch", "first", "open", "purged", "recent")
 
     def __init__(self, epoch: str = "", first: int = 1, last: int = 0) -> None:
         self.epoch = epoch
         self.first = first
         self.recent = Recent(last)
+        self.purged = OffsetRanges()
         self.open = True
         self._readers: set[asyncio.Future[None]] = set()
 
@@ -52,7 +53,26 @@ class LocalLog:
         if first > self.first:
             self.first = first
             # The newest publications may begin far behind the log's first, and lose nothing then.
-            self.recent.drop(max(0, first - self.recent.first))
+            self.recent.drop_before(first)
+            self.purged.forget_before(first)
+
+    def drop(self, count: int) -> list[Publication]:
+        """Let go of the oldest ``count`` of a log that is wholly at hand; return them."""
+        dropped = self.recent.drop(count)
+        self.first = self.recent.first
+        self.purged.forget_before(self.first)
+        return dropped
+
+    def purge(self, offsets: Sequence[int]) -> list[Publication]:
+        """Take out those of ``offsets`` (ascending, one at least) that are at hand; return them.
+
+        What is missing at hand from now on is a hole.
+        """
+        removed = self.recent.remove(offsets)
+        for each in removed:
+            assert each.offset is not None, "a log numbers what it holds"
+            self.purged.add(each.offset, each.offset)
+        return removed
 
     def restart(self, bounds: Bounds) -> None:
         """Begin again with what the log turned out to hold; readers that wait find out."""
@@ -61,6 +81,7 @@ class LocalLog:
             self.first = bounds.first
             # What was at hand is of another life, in which these offsets may have meant something else.
             self.recent = Recent(bounds.last)
+            self.purged = OffsetRanges()
             self._wake()
 
     def begin_epoch(self, epoch: str) -> None:
@@ -79,8 +100,20 @@ class LocalLog:
         # The bounds say whether it is at the end or beyond it; either way there is nothing to look for.
         if after >= self.recent.last:
             return Page(self.bounds, ())
-        found = self.recent.after(max(after, self.first - 1), messages, size)
-        return None if found is None else Page(self.bounds, found)
+        after = max(after, self.first - 1)
+        found = self.recent.after(after, messages, size)
+        if found is None or not self.purged:
+            return None if found is None else Page(self.bounds, found)
+        # Where no publication follows, what follows is a hole up to the end.
+        last = found[-1].offset if found else after
+        assert last is not None, "a log numbers what it holds"
+        through = last if self.recent.after(last, 1, 0) else self.recent.last
+        return Page(self.bounds, found, list(self.holes(after, through)))
+
+    def holes(self, after: int, through: int) -> Iterator[Hole]:
+        """What was purged behind ``after``, up to ``through``."""
+        for first, last in self.purged.within(after + 1, through):
+            yield Hole(first, last, PURGED)
 
     async def read(self, read: Callable[[], Page | Awaitable[Page]], after: int, wait: float) -> Page:
         """The page that ``read`` gives now, or up to ``wait`` seconds later, if there is none yet.

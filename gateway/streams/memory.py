@@ -5,83 +5,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import OrderedDict
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.codecs.record import encode_record
-from gateway.core.streams.recent import surplus
 from gateway.errors import Conflict, StreamUnavailable
-from gateway.streams.base import Appended, StoreStatistics, StreamStatistics
+from gateway.streams.base import StoreStatistics, StreamStatistics
 from gateway.streams.limits import StoreLimits
-from gateway.streams.local_log import KeyShares, LocalLog
-from gateway.streams.unindexed import Unindexed
+from gateway.streams.memory_log import MemoryLog
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds, StreamConfiguration
     from gateway.core.streams.pages import Page
-    from gateway.streams.base import Dedupe
+    from gateway.streams.base import Appended, Dedupe, SelectedPage, TopicPage
 
 
-class _First(NamedTuple):
-    """The first append with a key."""
-
-    fingerprint: bytes
-    answer: Appended
-    time: int
-
-
-class _Log:
-    """One stream: its publications, and the keys of the dedupe window, the oldest first."""
-
-    __slots__ = ("configuration", "keys", "log", "shares", "time")
-
-    def __init__(self, configuration: StreamConfiguration, most_keys: int) -> None:
-        self.configuration = configuration
-        self.shares = KeyShares(configuration.name, most_keys)
-        self.log = LocalLog(secrets.token_hex(8))
-        self.keys: OrderedDict[str, _First] = OrderedDict()
-        self.time = 0
-
-    def advance(self, now: int) -> None:
-        """Let time pass, never back, and forget the keys whose window has passed."""
-        self.time = max(self.time, now)
-        expired = self.time - self.configuration.dedupe_window * 1000
-        while self.keys and next(iter(self.keys.values())).time <= expired:
-            self.shares.give_back(self.keys.popitem(last=False)[0])
-        self.shares.settle()
-
-    def first(self, dedupe: Dedupe) -> Appended | None:
-        """The first answer to a key that is still remembered.
-
-        Raises:
-            Conflict: it was another publication's.
-            RateLimited: its publisher can have no more of them remembered.
-        """
-        known = self.keys.get(dedupe.key)
-        if known is None:
-            self.shares.take(dedupe.key, len(self.keys))
-            return None
-        if known.fingerprint != dedupe.fingerprint:
-            raise Conflict("this idempotency key was first used with another topic or body")
-        return Appended(known.answer.id, known.answer.offset, repeated=True)
-
-    def trim(self) -> None:
-        """Let go of what may not be kept any longer."""
-        recent = self.log.recent
-        gone = surplus(
-            self.configuration, recent.oldest(), messages=len(recent), size=recent.bytes, now=self.time
-        )
-        if gone.messages:
-            self.log.trim(recent.first + gone.messages)
-
-
-class MemoryStore(Unindexed):
+class MemoryStore:
     """Keeps streams for as long as the process lives; each start begins new epochs."""
 
     def __init__(
@@ -96,9 +40,9 @@ class MemoryStore(Unindexed):
         self._limits = limits or StoreLimits()
         self._supervision = supervision or Supervision()
         self._clock = clock
-        self._logs = {each.name: _Log(each, self._limits.dedupe_keys) for each in configurations}
+        self._logs = {each.name: MemoryLog(each, self._limits) for each in configurations}
         self._sweeping: asyncio.Task[None] | None = None
-        self._appended = self._repeated = self._read = self._raised = 0
+        self._appended = self._repeated = self._read = self._raised = self._purged = 0
 
     async def start(self) -> None:
         """Begin to let go of what is too old."""
@@ -124,7 +68,7 @@ class MemoryStore(Unindexed):
             raise StreamUnavailable("the store of streams is closed")
         answer: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
         try:
-            answer.set_result(self._append(self._logs[stream], stream, publication, dedupe))
+            answer.set_result(self._append(self._logs[stream], publication, dedupe))
         except Conflict as conflict:
             answer.set_exception(conflict)
         return answer
@@ -152,6 +96,67 @@ class MemoryStore(Unindexed):
         """The offset before the first publication of ``time`` or later."""
         return self._open(stream).log.recent.before(time)
 
+    async def select(
+        self, stream: str, filters: Sequence[str], after: int, *, messages: int, size: int = 1024 * 1024
+    ) -> SelectedPage | None:
+        """Read what matches one of ``filters`` behind ``after``."""
+        page = self._open(stream).select(filters, after, messages=messages, size=size)
+        return page and self._counted(page)
+
+    async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
+        """The offset before the newest ``count`` that match."""
+        return self._open(stream).before_newest(topic_filter, count)
+
+    async def newest_by_topic(
+        self,
+        stream: str,
+        topic_filter: str,
+        count: int,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1024 * 1024,
+    ) -> SelectedPage:
+        """Read each matching topic's newest ``count``."""
+        log = self._open(stream)
+        return self._counted(
+            log.newest_by_topic(topic_filter, count, after, through, messages=messages, size=size)
+        )
+
+    async def snapshot(
+        self,
+        stream: str,
+        topic_filter: str,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1024 * 1024,
+    ) -> SelectedPage:
+        """Read the last values that match."""
+        log = self._open(stream)
+        return self._counted(log.snapshot(topic_filter, after, through, messages=messages, size=size))
+
+    async def last_value(self, stream: str, topic: str) -> tuple[Bounds, Publication | None]:
+        """The last value of one topic."""
+        log = self._open(stream)
+        return log.log.bounds, log.last_value(topic)
+
+    async def topics(self, stream: str, topic_filter: str, *, after: str | None, limit: int) -> TopicPage:
+        """The topics that match, behind topic ``after``."""
+        return self._open(stream).topics(topic_filter, after, limit)
+
+    async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
+        """Remove what matches, with a turn of the event loop for others after each step."""
+        purged = 0
+        for removed in self._open(stream).purge(topic_filter, before):
+            purged += removed
+            self._purged += removed
+            await asyncio.sleep(0)
+            self._open(stream)
+        return purged
+
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         """Begin a new epoch if this one ended before ``seen``; nothing here can have lost it."""
         log = self._open(stream).log
@@ -162,9 +167,12 @@ class MemoryStore(Unindexed):
 
     async def describe(self, stream: str) -> StreamStatistics:
         """What the log holds."""
-        log = self._open(stream).log
+        kept = self._open(stream)
+        log = kept.log
         first_time, last_time = log.recent.times() or (None, None)
-        return StreamStatistics(log.bounds, log.recent.bytes, first_time, last_time)
+        return StreamStatistics(
+            log.bounds, log.recent.bytes, first_time, last_time, len(kept.index), len(kept.values)
+        )
 
     def statistics(self) -> StoreStatistics:
         """A snapshot."""
@@ -175,29 +183,28 @@ class MemoryStore(Unindexed):
             commits=self._appended,
             read=self._read,
             epochs_raised=self._raised,
+            purged=self._purged,
+            last_values_evicted=sum(each.evicted for each in self._logs.values()),
         )
 
-    def _open(self, stream: str) -> _Log:
+    def _counted(self, page: SelectedPage) -> SelectedPage:
+        self._read += len(page.publications)
+        return page
+
+    def _open(self, stream: str) -> MemoryLog:
         if self._sweeping is None:
             raise StreamUnavailable("the store of streams is closed")
         return self._logs[stream]
 
-    def _append(self, log: _Log, stream: str, publication: Publication, dedupe: Dedupe | None) -> Appended:
+    def _append(self, log: MemoryLog, publication: Publication, dedupe: Dedupe | None) -> Appended:
         log.advance(self._clock())
         if dedupe is not None:
             first = log.first(dedupe)
             if first is not None:
                 self._repeated += 1
                 return first
-        answer = Appended(publication.id, log.log.recent.last + 1)
-        publication.stream = stream
-        publication.offset = answer.offset
-        publication.time = log.time
         # The record's size, although no record is kept: retention counts alike in every store.
-        log.log.extend((publication,), (len(encode_record(publication)),))
-        if dedupe is not None:
-            log.keys[dedupe.key] = _First(dedupe.fingerprint, answer, log.time)
-        log.trim()
+        answer = log.append(publication, len(encode_record(publication)), dedupe)
         self._appended += 1
         return answer
 

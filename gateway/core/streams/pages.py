@@ -6,12 +6,13 @@ somebody removed it, or it is damaged. A hole is told to readers like what was t
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
@@ -82,6 +83,49 @@ class Page:
         return publications[start : max(start, start + until - offset)]
 
 
+class OffsetRanges:
+    """Offsets as ranges, 16 bytes each: those that touch or overlap become one."""
+
+    __slots__ = ("_firsts", "_lasts")
+
+    def __init__(self) -> None:
+        self._firsts = array("q")
+        self._lasts = array("q")
+
+    def __len__(self) -> int:
+        """How many ranges there are, some that were forgotten perhaps included."""
+        return len(self._firsts)
+
+    def add(self, first: int, last: int) -> int:
+        """Add ``first`` to ``last``; return how many of them are new."""
+        firsts, lasts = self._firsts, self._lasts
+        begin, end = bisect_left(lasts, first - 1), bisect_right(firsts, last + 1)
+        merged_first = min(first, firsts[begin]) if begin < end else first
+        merged_last = max(last, lasts[end - 1]) if begin < end else last
+        known = sum(max(0, min(last, lasts[at]) + 1 - max(first, firsts[at])) for at in range(begin, end))
+        firsts[begin:end] = array("q", (merged_first,))
+        lasts[begin:end] = array("q", (merged_last,))
+        return last + 1 - first - known
+
+    def forget_before(self, offset: int) -> None:
+        """Let go of ranges that end before ``offset``, which isn't asked for any more; not always at once."""
+        lasts = self._lasts
+        # Cut off only once it is half of them: each that leaves costs no more than one that comes.
+        if lasts and lasts[len(lasts) // 2] < offset:
+            self.forget_oldest(bisect_left(lasts, offset))
+
+    def forget_oldest(self, ranges: int) -> None:
+        """Let go of so many ranges, the oldest."""
+        del self._firsts[:ranges], self._lasts[:ranges]
+
+    def within(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The parts of the ranges that are in ``first`` to ``last``, in order."""
+        for at in range(bisect_left(self._lasts, first), len(self._firsts)):
+            if self._firsts[at] > last:
+                return
+            yield max(first, self._firsts[at]), min(last, self._lasts[at])
+
+
 class KnownHoles:
     """Offsets known to be missing in one life of a log, so that each is counted and told of once.
 
@@ -90,28 +134,18 @@ class KnownHoles:
 
     def __init__(self, epoch: str = "") -> None:
         self.epoch = epoch
-        self._firsts: list[int] = []
-        self._lasts: list[int] = []
+        self._ranges = OffsetRanges()
 
     def __len__(self) -> int:
-        return len(self._firsts)
+        return len(self._ranges)
 
     def add(self, epoch: str, first: int, last: int) -> int:
         """Note that ``first`` to ``last`` are missing; return how many of them were not known to be."""
         if epoch != self.epoch:
             self.__init__(epoch)  # type: ignore[misc]  # another life of the log: nothing is known of it
-        # The known ranges that overlap or touch the new one become one with it.
-        begin, end = bisect_left(self._lasts, first - 1), bisect_right(self._firsts, last + 1)
-        merged_first = min([first, *self._firsts[begin : begin + 1]]) if begin < end else first
-        merged_last = max([last, *self._lasts[end - 1 : end]]) if begin < end else last
-        known = sum(
-            max(0, min(last, self._lasts[at]) + 1 - max(first, self._firsts[at])) for at in range(begin, end)
-        )
-        self._firsts[begin:end] = [merged_first]
-        self._lasts[begin:end] = [merged_last]
-        if len(self._firsts) > _MOST_RANGES:
-            del self._firsts[0], self._lasts[0]
-        return last + 1 - first - known
+        new = self._ranges.add(first, last)
+        self._ranges.forget_oldest(max(0, len(self._ranges) - _MOST_RANGES))
+        return new
 
 
 def page_through(bounds: Bounds, publications: Sequence[Publication], *, after: int, through: int) -> Page:

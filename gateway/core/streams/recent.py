@@ -6,6 +6,7 @@ late: they are served in one synchronous step, without the store. The oldest go 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,10 +70,17 @@ class Recent:
     """The publications ``first``..``last`` of one log; bounds are its owner's business.
 
     A list with a growing head: any place is found at once, and what has left is cut off when it is half
-    of the list, so that leaving costs little too. A deque would have to walk to its middle.
+    of the list, so that leaving costs little too. A deque would have to walk to its middle. Where some were
+    taken out, places are searched for by offset.
+
+    Attributes:
+        first: everything that the log keeps from this offset on is held; one more than ``last`` where nothing
+            is, nor was taken out.
+        last: the newest offset; 0 before the first.
+        bytes: of all that is held.
     """
 
-    __slots__ = ("_head", "_publications", "_sizes", "bytes", "last")
+    __slots__ = ("_head", "_publications", "_sizes", "bytes", "first", "last")
 
     def __init__(self, last: int = 0) -> None:
         """Begin with nothing, behind offset ``last``."""
@@ -80,15 +88,11 @@ class Recent:
         self._sizes: list[int] = []
         self._head = 0
         self.bytes = 0
+        self.first = last + 1
         self.last = last
 
     def __len__(self) -> int:
         return len(self._publications) - self._head
-
-    @property
-    def first(self) -> int:
-        """The oldest offset held; one more than ``last`` where nothing is."""
-        return self.last + 1 - len(self)
 
     def push(self, publication: Publication, size: int) -> None:
         """Add the publication of offset ``last + 1``, whose record has ``size`` bytes."""
@@ -97,13 +101,43 @@ class Recent:
         self.bytes += size
         self.last += 1
 
-    def drop(self, count: int) -> None:
-        """Let go of the oldest ``count``, or of all."""
+    def drop(self, count: int) -> list[Publication]:
+        """Let go of the oldest ``count``, or of all, and of what was taken out before them; return them."""
         head = self._head
         end = min(head + count, len(self._publications))
-        self.bytes -= sum(self._sizes[head:end])
-        self._publications[head:end] = [_GONE] * (end - head)
-        self._leave(end)
+        dropped = self._publications[head:end]
+        if dropped:
+            self.bytes -= sum(self._sizes[head:end])
+            self._publications[head:end] = [_GONE] * (end - head)
+            self._leave(end, dropped[-1])
+        return dropped
+
+    def drop_before(self, offset: int) -> None:
+        """Let go of what is before ``offset``."""
+        self.drop(self._place(offset) - self._head)
+        self.first = max(self.first, min(offset, self.last + 1))
+
+    def remove(self, offsets: Sequence[int]) -> list[Publication]:
+        """Take out those of ``offsets`` (ascending, one at least) that are held; return them.
+
+        It costs a look at all that is held between the first and the last of them.
+        """
+        begin, end = self._place(offsets[0]), self._place(offsets[-1] + 1)
+        gone = frozenset(offsets)
+        removed: list[Publication] = []
+        kept: list[Publication] = []
+        kept_sizes: list[int] = []
+        for at in range(begin, end):
+            each, size = self._publications[at], self._sizes[at]
+            if each.offset in gone:
+                removed.append(each)
+                self.bytes -= size
+            else:
+                kept.append(each)
+                kept_sizes.append(size)
+        self._publications[begin:end] = kept
+        self._sizes[begin:end] = kept_sizes
+        return removed
 
     def bound(self, messages: int, size: int) -> None:
         """Let go of the oldest until no more than ``messages`` and ``size`` bytes are held."""
@@ -112,12 +146,14 @@ class Recent:
             return
         publications, sizes = self._publications, self._sizes
         head, left = self._head, self.bytes
+        last = _GONE
         while head < first or left > size:
             left -= sizes[head]
+            last = publications[head]
             publications[head] = _GONE
             head += 1
         self.bytes = left
-        self._leave(head)
+        self._leave(head, last)
 
     def after(self, offset: int, messages: int, size: int) -> list[Publication] | None:
         """At most ``messages`` publications behind ``offset``, and about ``size`` bytes, one at least.
@@ -125,13 +161,18 @@ class Recent:
         Returns:
             None where the one behind ``offset`` isn't held any more.
         """
-        start = len(self._publications) - (self.last - offset)
-        if start < self._head:
+        if offset + 1 < self.first:
             return None
+        start = self._place(offset + 1)
         end = start + messages
         if self.bytes > size:
             end = self._within(start, min(end, len(self._publications)), size)
         return self._publications[start:end]
+
+    def get(self, offset: int) -> tuple[Publication, int]:
+        """The publication of an offset that is held, and the bytes of its record."""
+        at = self._place(offset)
+        return self._publications[at], self._sizes[at]
 
     def oldest(self) -> Iterator[Kept]:
         """What is held, from the oldest on, as retention looks at it."""
@@ -153,10 +194,19 @@ class Recent:
                 low = middle + 1
             else:
                 high = middle
-        return self.first - 1 + low - self._head
+        return self.last if low == len(self._publications) else _offset(self._publications[low]) - 1
 
-    def _leave(self, head: int) -> None:
+    def _place(self, offset: int) -> int:
+        """Where the first publication held stands that has ``offset`` or a larger one."""
+        publications, head = self._publications, self._head
+        if self.last + 1 - self.first == len(publications) - head:
+            return min(max(head, head + offset - self.first), len(publications))
+        return bisect_left(publications, offset, head, key=_offset)
+
+    def _leave(self, head: int, last: Publication) -> None:
+        assert last.offset is not None, "a log numbers what it holds"
         self._head = head
+        self.first = last.offset + 1
         if head >= _COMPACT_FROM and head * 2 >= len(self._publications):
             del self._publications[:head]
             del self._sizes[:head]
@@ -168,6 +218,11 @@ class Recent:
             if size <= 0:
                 return at + 1 if size == 0 or at == start else at
         return end
+
+
+def _offset(publication: Publication) -> int:
+    assert publication.offset is not None, "a log numbers what it holds"
+    return publication.offset
 
 
 class TailWindow:

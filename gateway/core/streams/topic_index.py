@@ -128,7 +128,7 @@ class TopicIndex:
         return list(found) if len(found) <= limit else None
 
     def page(self, topic_filter: str, after: str | None, limit: int, looks: int) -> TopicNames:
-        """At most ``limit`` topics that a filter matches, behind topic ``after``; looks at ``looks`` at most."""
+        """At most ``limit`` topics that a filter matches, behind ``after``; looks at ``looks`` at most."""
         seek = _Seek(self._keys, None if after is None else topic_key(after) + b"\0")
         found: list[str] = []
         for looked, topic in enumerate(topics_matching(topic_filter, seek), 1):
@@ -179,7 +179,7 @@ class TopicIndex:
     def newest_of_each(
         self, topics: Iterable[str], count: int, *, after: int, through: int, limit: int
     ) -> list[int]:
-        """Of each topic's newest ``count`` as of ``through``: the first ``limit`` offsets behind ``after``."""
+        """Of each topic's newest ``count`` as of ``through``: the first ``limit`` behind ``after``."""
         runs = []
         for topic in topics:
             offsets = self._offsets.get(topic, _NONE)
@@ -224,7 +224,7 @@ class _Seek:
 
 
 def _merged(runs: list[tuple[int, int, int, array[int]]], limit: int) -> list[int]:
-    """The first ``limit`` offsets of parts of arrays; a run: its next offset, place and end, and its array."""
+    """The first ``limit`` offsets of parts of arrays; a run: its next offset, place, end, and array."""
     if len(runs) == 1:
         _, at, end, offsets = runs[0]
         return offsets[at : min(end, at + limit)].tolist()

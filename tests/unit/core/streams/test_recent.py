@@ -69,7 +69,7 @@ def test_it_holds_what_a_list_would(begin: int, steps: list[tuple[str, int, int]
 def test_a_time_is_found(times: list[int], time: int) -> None:
     recent = Recent(5)
     for number, each in enumerate(sorted(times)):
-        recent.push(Publication("a", f"m{number}", each), 1)
+        recent.push(Publication("a", f"m{number}", each, offset=6 + number), 1)
     recent.drop(3)
     later = [each for each in sorted(times)[3:] if each >= time]
     assert recent.before(time) == recent.last - len(later)

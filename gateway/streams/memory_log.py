@@ -1,0 +1,261 @@
+"""One stream in memory: its log, the index of its topics, their last values, and the keys it remembers."""
+
+from __future__ import annotations
+
+import secrets
+from array import array
+from bisect import bisect_left
+from collections import OrderedDict
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.core.streams.last_values import LastValues
+from gateway.core.streams.recent import surplus
+from gateway.core.streams.topic_index import TopicIndex
+from gateway.core.topics.grammar import matches
+from gateway.errors import Conflict, TooMany
+from gateway.streams.base import Appended, SelectedPage, TopicPage, TopicSummary
+from gateway.streams.local_log import KeyShares, LocalLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gateway.core.messages.publication import Publication
+    from gateway.core.streams.configuration import StreamConfiguration
+    from gateway.core.streams.last_values import LastValue
+    from gateway.streams.base import Dedupe
+    from gateway.streams.limits import StoreLimits
+
+# What one turn of the event loop may take of long work: some milliseconds.
+_LOOKS: Final = 10_000
+_HOLES: Final = 1024
+_SCANNED: Final = 32_768
+_STRETCH: Final = 32_768
+_PURGED_TOGETHER: Final = 65_536
+
+
+class _First(NamedTuple):
+    """The first append with a key."""
+
+    fingerprint: bytes
+    answer: Appended
+    time: int
+
+
+class MemoryLog:
+    """One stream: its publications, and the keys of the dedupe window, the oldest first.
+
+    The index and the last values change with the log in one step, so they tell the same at any time.
+    """
+
+    __slots__ = ("_limits", "configuration", "evicted", "index", "keys", "log", "shares", "time", "values")
+
+    def __init__(self, configuration: StreamConfiguration, limits: StoreLimits) -> None:
+        self.configuration = configuration
+        self._limits = limits
+        self.shares = KeyShares(configuration.name, limits.dedupe_keys)
+        self.log = LocalLog(secrets.token_hex(8))
+        self.index = TopicIndex()
+        self.values = LastValues(configuration.last_values_max_topics, configuration.last_values_max_age)
+        self.keys: OrderedDict[str, _First] = OrderedDict()
+        self.time = 0
+        self.evicted = 0
+
+    def advance(self, now: int) -> None:
+        """Let time pass, never back, and forget the keys whose window has passed."""
+        self.time = max(self.time, now)
+        expired = self.time - self.configuration.dedupe_window * 1000
+        while self.keys and next(iter(self.keys.values())).time <= expired:
+            self.shares.give_back(self.keys.popitem(last=False)[0])
+        self.shares.settle()
+
+    def first(self, dedupe: Dedupe) -> Appended | None:
+        """The first answer to a key that is still remembered.
+
+        Raises:
+            Conflict: it was another publication's.
+            RateLimited: its publisher can have no more of them remembered.
+        """
+        known = self.keys.get(dedupe.key)
+        if known is None:
+            self.shares.take(dedupe.key, len(self.keys))
+            return None
+        if known.fingerprint != dedupe.fingerprint:
+            raise Conflict("this idempotency key was first used with another topic or body")
+        return Appended(known.answer.id, known.answer.offset, repeated=True)
+
+    def append(self, publication: Publication, size: int, dedupe: Dedupe | None) -> Appended:
+        """Keep ``publication``, whose record has ``size`` bytes."""
+        answer = Appended(publication.id, self.log.recent.last + 1)
+        publication.stream = self.configuration.name
+        publication.offset = answer.offset
+        publication.time = self.time
+        self.index.add(publication.topic, answer.offset)
+        if self.configuration.last_values:
+            if publication.deleted:
+                self.values.remove(publication.topic)
+            else:
+                self.values.put(publication, size)
+        if dedupe is not None:
+            self.keys[dedupe.key] = _First(dedupe.fingerprint, answer, self.time)
+        self.log.extend((publication,), (size,))
+        self.trim()
+        return answer
+
+    def trim(self) -> None:
+        """Let go of what may not be kept any longer."""
+        recent = self.log.recent
+        gone = surplus(
+            self.configuration, recent.oldest(), messages=len(recent), size=recent.bytes, now=self.time
+        )
+        if gone.messages:
+            left = self.log.drop(gone.messages)
+            self.index.trim(self.log.first, (each.topic for each in left), self.values)
+        while (oldest := self.values.oldest()) is not None:
+            full = self.values.is_full()
+            if not full and not self.values.is_old(oldest, self.time):
+                break
+            self.evicted += full
+            self._end_value(oldest.publication.topic)
+
+    def select(self, filters: Sequence[str], after: int, *, messages: int, size: int) -> SelectedPage | None:
+        """What matches, behind ``after``; None where it takes too many topics."""
+        bounds, after = self.log.bounds, max(after, self.log.first - 1)
+        topics = self.index.matching(filters, self._limits.topics_per_read)
+        if topics is None:
+            return None
+        found = map(self.log.recent.get, self.index.behind(topics, after, messages + 1))
+        publications, through = _cut(found, messages, size)
+        through = bounds.last if through is None else through
+        holes = list(islice(self.log.holes(after, through), _HOLES))
+        if len(holes) == _HOLES:
+            # No page tells of more holes than that, and so of nothing behind them.
+            through = holes[-1].last
+            publications = [each for each in publications if (each.offset or 0) <= through]
+        return SelectedPage(bounds, publications, through, holes)
+
+    def before_newest(self, topic_filter: str, count: int) -> int | None:
+        """The offset before the newest ``count`` that match, or before all; None as ``select``."""
+        topics = self.index.matching([topic_filter], self._limits.topics_per_read)
+        if topics is None:
+            return None
+        oldest = self.index.newest(topics, count)
+        return (self.log.first if oldest is None else oldest) - 1
+
+    def newest_by_topic(
+        self, topic_filter: str, count: int, after: int, through: int | None, *, messages: int, size: int
+    ) -> SelectedPage:
+        """Each topic's newest ``count``.
+
+        Raises:
+            TooMany: it takes too many topics.
+        """
+        bounds, most = self.log.bounds, self._limits.topics_per_read
+        topics = self.index.matching([topic_filter], most)
+        if topics is None:
+            raise TooMany(f"topic filter {topic_filter!r} takes a look at more than {most} topics")
+        end = bounds.last if through is None else min(through, bounds.last)
+        found = self.index.newest_of_each(topics, count, after=after, through=end, limit=messages + 1)
+        publications, cut = _cut(map(self.log.recent.get, found), messages, size)
+        return SelectedPage(bounds, publications, end if cut is None else cut)
+
+    def snapshot(
+        self, topic_filter: str, after: int, through: int | None, *, messages: int, size: int
+    ) -> SelectedPage:
+        """The last values that match, by offset."""
+        bounds = self.log.bounds
+        end = bounds.last if through is None else min(through, bounds.last)
+        # What fits a page is looked up by topic; more than that costs least in the order in which they stand.
+        topics = self.index.matching([topic_filter], messages)
+        found: Iterable[LastValue]
+        if topics is None:
+            end = min(end, self.values.reach(after, _SCANNED) or end)
+            found = (
+                each for each in self.values.behind(after) if matches(topic_filter, each.publication.topic)
+            )
+        else:
+            known = (self.values.get(each) for each in topics)
+            found = sorted(each for each in known if each is not None and each.offset > after)
+        within = ((each.publication, each.size) for each in takewhile(lambda each: each.offset <= end, found))
+        publications, cut = _cut(within, messages, size)
+        return SelectedPage(bounds, publications, end if cut is None else cut)
+
+    def last_value(self, topic: str) -> Publication | None:
+        """The last value of ``topic``."""
+        value = self.values.get(topic)
+        return None if value is None else value.publication
+
+    def topics(self, topic_filter: str, after: str | None, limit: int) -> TopicPage:
+        """Some of the topics that match, behind topic ``after``."""
+        page = self.index.page(topic_filter, after, limit, max(limit, self._limits.topics_per_read))
+        return TopicPage([self._summary(each) for each in page.topics], page.next)
+
+    def purge(self, topic_filter: str, before: int | None) -> Iterator[int]:
+        """Remove what matches, with smaller offsets than ``before``, in steps; tell how many went with each.
+
+        What is appended between two steps stays.
+        """
+        end = self.log.recent.last + 1
+        before = end if before is None else min(before, end)
+        after: str | None = None
+        while True:
+            page = self.index.page(topic_filter, after, _LOOKS, _LOOKS)
+            yield sum(self._purge_value(each, before) for each in page.topics)
+            offsets = array("q")
+            for each in page.topics:
+                offsets.extend(self.index.offsets(each, before, _PURGED_TOGETHER - len(offsets)))
+            for some in _near(sorted(offsets)):
+                yield self._purge(some)
+            if len(offsets) < _PURGED_TOGETHER:
+                if page.next is None:
+                    return
+                after = page.next
+
+    def _purge(self, offsets: Sequence[int]) -> int:
+        removed = self.log.purge(offsets)
+        # They are all that their topics have up to the last of them.
+        for topic, offset in {each.topic: each.offset for each in removed}.items():
+            assert offset is not None, "a log numbers what it holds"
+            self.index.cut(topic, offset)
+        return len(removed)
+
+    def _purge_value(self, topic: str, before: int) -> bool:
+        """Whether something went that is nowhere else."""
+        value = self.values.get(topic)
+        if value is None or value.offset >= before:
+            return False
+        self._end_value(topic)
+        return value.offset < self.log.first
+
+    def _end_value(self, topic: str) -> None:
+        self.values.remove(topic)
+        self.index.release(topic)
+
+    def _summary(self, topic: str) -> TopicSummary:
+        ends, value = self.index.ends(topic), self.values.get(topic)
+        assert ends is not None, "a page tells of topics that are there"
+        first, last = ends
+        newest, _ = (value.publication, 0) if value is not None else self.log.recent.get(last)
+        return TopicSummary(topic, first, last, newest.time, last_value=value is not None)
+
+
+def _cut(
+    found: Iterable[tuple[Publication, int]], messages: int, size: int
+) -> tuple[list[Publication], int | None]:
+    """The first ``messages`` of about ``size`` bytes, one at least; the last's offset if more follow."""
+    taken: list[Publication] = []
+    for publication, each in found:
+        size -= each
+        if taken and (len(taken) == messages or size < 0):
+            return taken, taken[-1].offset
+        taken.append(publication)
+    return taken, None
+
+
+def _near(offsets: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Ascending ``offsets`` in parts, each of which lies in a short stretch of a log."""
+    begin = 0
+    while begin < len(offsets):
+        end = bisect_left(offsets, offsets[begin] + _STRETCH, begin)
+        yield offsets[begin:end]
+        begin = end
