@@ -49,7 +49,9 @@ def test_what_was_replaced_leaves_nothing_behind() -> None:
     values = LastValues(1000, 0)
     for offset in range(1, 10_001):
         values.put(publication(f"t{offset % 10}", offset), 1)
-        assert values.oldest() is not None
+        oldest = values.oldest()
+        assert oldest is not None
+        assert oldest.offset == max(1, offset - 9)
     assert len(values._order) < 100
     assert len(values) == len(values._topics) == 10
 

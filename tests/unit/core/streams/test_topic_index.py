@@ -13,8 +13,10 @@ from gateway.core.streams.topic_keys import topic_key
 from gateway.core.topics.grammar import matches
 
 LEVELS = st.sampled_from(["", "a", "b", "a.b", "é", "\U00010000", "\uffff", "$s"])
-TOPICS = st.lists(LEVELS, min_size=1, max_size=3).map("/".join).filter(bool)
+FEW = st.sampled_from(["a", "a/b", "b"])
+TOPICS = FEW | st.lists(LEVELS, min_size=1, max_size=3).map("/".join).filter(bool)
 FILTERS = st.one_of(
+    FEW | st.sampled_from(["#", "a/#", "+"]),
     TOPICS,
     st.lists(LEVELS | st.just("+"), min_size=1, max_size=3).map("/".join).filter(bool),
     st.lists(LEVELS | st.just("+"), max_size=2).map(lambda levels: "/".join([*levels, "#"])),
