@@ -422,6 +422,18 @@ async def test_what_is_purged_is_a_hole_to_every_reader(contender: Contender) ->
             assert (await store.append("s", on("s/b"))).offset == 21
 
 
+async def test_holes_that_meet_become_one(contender: Contender) -> None:
+    async with contender.running() as store:
+        await fill(store, *["s/a", "s/b", "s/c"] * 4)
+        assert await store.purge("s", "s/c") == 4
+        assert await store.purge("s", "s/a") == 4
+        assert await store.purge("s", "s/b", 9) == 3
+        assert await read_all(store) == ([11], [Hole(1, 10, PURGED), Hole(12, 12, PURGED)])
+        assert await select_all(store, ["s/+"]) == await read_all(store)
+        page = await store.read("s", 4, messages=1)
+        assert (offsets(page), page.holes[0]) == ([11], Hole(5, 10, PURGED))
+
+
 async def test_everything_may_be_purged_and_offsets_go_on(contender: Contender) -> None:
     async with contender.running() as store:
         await fill(store, *["s/a", "s/b"] * 10)
