@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from gateway.streams.limits import StoreLimits
 
 # What one turn of the event loop may take of long work: some milliseconds.
-_LOOKS: Final = 10_000
+_TOPICS: Final = 4096
 _HOLES: Final = 1024
 _SCANNED: Final = 32_768
-_STRETCH: Final = 32_768
-_PURGED_TOGETHER: Final = 65_536
+_STRETCH: Final = 16_384
+_PURGED_TOGETHER: Final = 32_768
 
 
 class _First(NamedTuple):
@@ -199,7 +199,7 @@ class MemoryLog:
         before = end if before is None else min(before, end)
         after: str | None = None
         while True:
-            page = self.index.page(topic_filter, after, _LOOKS, _LOOKS)
+            page = self.index.page(topic_filter, after, _TOPICS, _TOPICS)
             yield sum(self._purge_value(each, before) for each in page.topics)
             offsets = array("q")
             for each in page.topics:

@@ -58,6 +58,12 @@ def register_stream_metrics(
     gauges("stream_first_offset", "The oldest publication's offset.", lambda held: held.bounds.first)
     gauges("stream_last_offset", "The newest publication's offset.", lambda held: held.bounds.last)
     gauges("stream_bytes", "What the log holds, as max_bytes counts.", lambda held: held.bytes)
+    metrics.gauges(
+        "stream_topics",
+        "Topics of which the log holds something.",
+        "stream",
+        lambda: {each: held.topics for each, held in overview.latest().items() if held.topics is not None},
+    )
     gauges("stream_oldest_age_seconds", "How old the oldest publication is.", _oldest_age)
 
 
@@ -71,6 +77,7 @@ def _register_store(metrics: Metrics, store: Store) -> None:
         "store_refused", "Calls that the store refused, or did not answer in time.", lambda: read().refused
     )
     metrics.counter("store_read", "Publications read from the store.", lambda: read().read)
+    metrics.counter("store_purged", "Publications removed on purpose.", lambda: read().purged)
     metrics.counter(
         "store_epochs_raised",
         "Times that a log was found shorter than it had been seen.",

@@ -42,7 +42,7 @@ def test_a_purge_takes_bounded_steps() -> None:
     log = log_of(200_000, 2, StreamConfiguration("s", "s/#"))
     steps = list(log.purge("s/1", None))
     assert sum(steps) == 100_000
-    assert max(steps) <= 32_768
+    assert max(steps) <= 16_384
 
 
 def test_what_is_appended_during_a_purge_stays() -> None:

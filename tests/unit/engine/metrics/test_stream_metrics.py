@@ -41,7 +41,9 @@ class Store:
             raise StreamUnavailable("away")
         if stream == "empty":
             return StreamStatistics(Bounds("e", 1, 0), 0, None, None)
-        return StreamStatistics(Bounds("e", 3, self.last), 77, int((NOW - 60) * 1000), int(NOW * 1000))
+        return StreamStatistics(
+            Bounds("e", 3, self.last), 77, int((NOW - 60) * 1000), int(NOW * 1000), topics=5
+        )
 
 
 class Node:
@@ -80,7 +82,7 @@ async def test_what_the_store_counts_is_shown_under_its_own_name(node: Node) -> 
     found, counts = await node.scrape(), node.store.counts
     for name in ("connected", "waiting", "waiting_bytes"):
         assert found[f"gateway_store_{name}"] == getattr(counts, name)
-    for name in ("commits", "refused", "read", "epochs_raised"):
+    for name in ("commits", "refused", "read", "purged", "epochs_raised"):
         assert found[f"gateway_store_{name}_total"] == getattr(counts, name)
 
 
@@ -89,6 +91,8 @@ async def test_each_log_is_shown_as_it_was_found(node: Node) -> None:
     names = ("first_offset", "last_offset", "bytes", "oldest_age_seconds")
     assert [found[f'gateway_stream_{name}{{stream="s"}}'] for name in names] == [3, 9, 77, 60]
     assert [found[f'gateway_stream_{name}{{stream="empty"}}'] for name in names] == [1, 0, 0, 0]
+    assert found['gateway_stream_topics{stream="s"}'] == 5
+    assert 'gateway_stream_topics{stream="empty"}' not in found, "it isn't known"
 
 
 async def test_while_the_store_is_away_the_last_that_is_known_is_shown(node: Node) -> None:
