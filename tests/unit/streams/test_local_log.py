@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.messages.publication import Publication, Publish
 from gateway.core.streams.configuration import Bounds
-from gateway.core.streams.pages import Page
+from gateway.core.streams.pages import PURGED, Hole, Page
 from gateway.engine.publishing import _dedupe
 from gateway.errors import RateLimited, StreamUnavailable
 from gateway.streams.local_log import KeyShares, LocalLog, publisher_of
@@ -51,6 +51,31 @@ async def test_what_is_not_at_hand_has_to_be_asked_for() -> None:
     page = log.page(20, 5, 100)
     assert page is not None
     assert [each.offset for each in page.publications] == [21]
+
+
+def test_what_was_purged_is_a_hole_of_pages() -> None:
+    log = filled(10)
+    assert [each.offset for each in log.purge([1, 2, 5, 6, 10])] == [1, 2, 5, 6, 10]
+    assert log.purge([5, 6]) == []
+    pages = {after: log.page(after, 3, 100) for after in (0, 3, 4, 9, 10)}
+    told = {
+        after: ([each.offset for each in page.publications], [(each.first, each.last) for each in page.holes])
+        for after, page in pages.items()
+        if page is not None
+    }
+    assert told == {
+        0: ([3, 4, 7], [(1, 2), (5, 6)]),
+        3: ([4, 7, 8], [(5, 6)]),
+        4: ([7, 8, 9], [(5, 6), (10, 10)]),
+        9: ([], [(10, 10)]),
+        10: ([], []),
+    }
+    assert {each.reason for each in log.holes(0, 10)} == {PURGED}
+    assert [each.offset for each in log.drop(2)] == [3, 4]
+    assert log.bounds == Bounds("e", 5, 10)
+    assert list(log.holes(4, 7)) == [Hole(5, 6, PURGED)]
+    log.restart(Bounds("f", 1, 10))
+    assert list(log.holes(0, 10)) == []
 
 
 async def test_trimming_lets_go_of_what_is_at_hand() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.streams.configuration import Bounds
-from gateway.core.streams.pages import Hole, KnownHoles, Page, page_through
+from gateway.core.streams.pages import Hole, KnownHoles, OffsetRanges, Page, page_through
 from tests.unit.core.streaming import captured
 
 BOUNDS = Bounds("e", 3, 40)
@@ -74,3 +74,32 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(3000):
         known.add("e", number * 2, number * 2)
     assert len(known) == 1024
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)), max_size=30),
+    st.integers(0, 40),
+    st.integers(0, 40),
+    st.integers(0, 40),
+)
+def test_ranges_tell_what_was_added_in_as_few_as_there_are(
+    added: list[tuple[int, int]], forgotten: int, first: int, more: int
+) -> None:
+    ranges, offsets = OffsetRanges(), set[int]()
+    for begin, length in added:
+        ranges.add(begin, begin + length)
+        offsets |= set(range(begin, begin + length + 1))
+    assert len(ranges) == sum(each - 1 not in offsets for each in offsets)
+    ranges.forget_before(forgotten)
+    begin, end = forgotten + first, forgotten + first + more
+    told = [each for low, high in ranges.within(begin, end) for each in range(low, high + 1)]
+    assert told == sorted(each for each in offsets if begin <= each <= end)
+
+
+def test_ranges_that_were_passed_leave() -> None:
+    ranges, most = OffsetRanges(), 0
+    for number in range(10_000):
+        ranges.add(number * 2, number * 2)
+        ranges.forget_before(number * 2 - 100)
+        most = max(most, len(ranges))
+    assert most <= 110

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,57 @@ def test_it_holds_what_a_list_would(begin: int, steps: list[tuple[str, int, int]
             or sum(sizes[: len(held) + 1]) > 20
             or sum(sizes[: len(held)]) == 20
         )
+
+
+sparse_steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(1, 30)),
+        st.tuples(st.sampled_from(["drop", "drop_before", "bound"]), st.integers(0, 60)),
+        st.tuples(st.just("remove"), st.sets(st.integers(1, 120), min_size=1)),
+    ),
+    max_size=30,
+)
+
+
+@given(sparse_steps)
+def test_what_is_taken_out_is_passed(steps: list[tuple[str, Any]]) -> None:
+    recent = Recent()
+    model: list[int] = []
+    first = 1
+    for step, value in steps:
+        if step == "push":
+            for _ in range(value):
+                recent.push(publication(recent.last + 1), recent.last % 7)
+                model.append(recent.last)
+        elif step == "remove":
+            removed = recent.remove(sorted(value))
+            assert [each.offset for each in removed] == [each for each in model if each in value]
+            model = [each for each in model if each not in value]
+        elif step == "drop_before":
+            recent.drop_before(value)
+            first = max(first, min(value, recent.last + 1))
+            model = [each for each in model if each >= value]
+        else:
+            gone = value if step == "drop" else max(0, len(model) - value)
+            if step == "drop":
+                assert [each.offset for each in recent.drop(value)] == model[:gone]
+            else:
+                recent.bound(value, 10**6)
+            first = max([first, *(each + 1 for each in model[:gone])])
+            model = model[gone:]
+    assert (len(recent), recent.first) == (len(model), first)
+    assert recent.bytes == sum((each - 1) % 7 for each in model)
+    for each in model:
+        found, size = recent.get(each)
+        assert (found.offset, size) == (each, (each - 1) % 7)
+    for after in range(first - 1, recent.last + 1):
+        held = recent.after(after, 5, 10**6)
+        assert held is not None
+        assert [each.offset for each in held] == [each for each in model if each > after][:5]
+    assert recent.after(first - 2, 5, 10) is None
+    for time in range(recent.last // 3 + 2):
+        later = [each for each in model if each // 3 >= time]
+        assert recent.before(time) == (later[0] - 1 if later else recent.last)
 
 
 @given(st.lists(st.integers(0, 20), max_size=30), st.integers(0, 25))
