@@ -109,7 +109,8 @@ class Recent:
         if dropped:
             self.bytes -= sum(self._sizes[head:end])
             self._publications[head:end] = [_GONE] * (end - head)
-            self._leave(end, dropped[-1])
+            self.first = _offset(dropped[-1]) + 1
+            self._leave(end)
         return dropped
 
     def drop_before(self, offset: int) -> None:
@@ -153,7 +154,9 @@ class Recent:
             publications[head] = _GONE
             head += 1
         self.bytes = left
-        self._leave(head, last)
+        # As `_offset` gives it, without its call: this is a part of each push to a full window.
+        self.first = last.offset + 1  # type: ignore[operator]
+        self._leave(head)
 
     def after(self, offset: int, messages: int, size: int) -> list[Publication] | None:
         """At most ``messages`` publications behind ``offset``, and about ``size`` bytes, one at least.
@@ -161,13 +164,16 @@ class Recent:
         Returns:
             None where the one behind ``offset`` isn't held any more.
         """
-        if offset + 1 < self.first:
+        first, publications = self.first, self._publications
+        if offset + 1 < first:
             return None
-        start = self._place(offset + 1)
+        start = len(publications) - (self.last - offset)
+        if self.last + 1 - first != len(publications) - self._head:
+            start = self._place(offset + 1)
         end = start + messages
         if self.bytes > size:
-            end = self._within(start, min(end, len(self._publications)), size)
-        return self._publications[start:end]
+            end = self._within(start, min(end, len(publications)), size)
+        return publications[start:end]
 
     def get(self, offset: int) -> tuple[Publication, int]:
         """The publication of an offset that is held, and the bytes of its record."""
@@ -203,10 +209,8 @@ class Recent:
             return min(max(head, head + offset - self.first), len(publications))
         return bisect_left(publications, offset, head, key=_offset)
 
-    def _leave(self, head: int, last: Publication) -> None:
-        assert last.offset is not None, "a log numbers what it holds"
+    def _leave(self, head: int) -> None:
         self._head = head
-        self.first = last.offset + 1
         if head >= _COMPACT_FROM and head * 2 >= len(self._publications):
             del self._publications[:head]
             del self._sizes[:head]
