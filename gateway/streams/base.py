@@ -20,6 +20,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.core.streams.pages import SelectedPage
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
@@ -27,7 +29,19 @@ if TYPE_CHECKING:
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
-    from gateway.core.streams.pages import Hole, Page
+    from gateway.core.streams.pages import Page
+
+__all__ = [
+    "Appended",
+    "Dedupe",
+    "Readable",
+    "SelectedPage",
+    "Store",
+    "StoreStatistics",
+    "StreamStatistics",
+    "TopicPage",
+    "TopicSummary",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,24 +156,6 @@ class TopicPage:
 
     topics: Sequence[TopicSummary]
     next: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SelectedPage:
-    """What a part of a log holds for a filter.
-
-    Attributes:
-        bounds: of the log at the moment of reading; ``last`` is never less than an offset here.
-        publications: all that match, in offset order, of the offsets behind the one asked for, up to
-            ``through``.
-        through: the offset to go on behind; the log's end, or the end asked for, where there is no more.
-        holes: what the log can't give of these offsets, in order, whatever its topics were.
-    """
-
-    bounds: Bounds
-    publications: Sequence[Publication]
-    through: int
-    holes: Sequence[Hole] = ()
 
 
 class Readable(Protocol):

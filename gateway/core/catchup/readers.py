@@ -7,6 +7,9 @@ pages of the store, until they are the tails' own. Nothing is held meanwhile, an
 The owner asks ``step`` what comes next. It writes the frames, reads the page that is needed and hands it to
 ``take``, and where streams are level has the hub join them, all without waiting in between.
 
+What a subscription gets as of one moment, before the log goes on behind it, is a phase of its reader: pages
+of another kind, with a place of their own, and no joining until they are through.
+
 Spec: docs/protocol.md, "Streams".
 """
 
@@ -15,14 +18,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.core.catchup.page_choice import LastValues, Matching, PageChoice, PageRequest, Phase
 from gateway.core.messages.commands import Position, Start, StartKind
 from gateway.core.messages.events import Gap
-from gateway.core.streams.pages import TRIMMED, Hole
+from gateway.core.streams.pages import TRIMMED, Hole, SelectedPage
 from gateway.core.topics.grammar import covers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gateway.core.catchup.page_choice import PhaseSource
     from gateway.core.messages.encoder import Encoder
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
@@ -39,12 +44,12 @@ class Step:
 
     Attributes:
         frames: to be written now, in order.
-        needed: the page that must be read from the store, by stream and the offset before it, or None.
+        needed: the page that must be read from the store, or None.
         level: streams in which the reader stands where the tail does.
     """
 
     frames: list[bytes] = field(default_factory=list)
-    needed: tuple[FollowedStream, int] | None = None
+    needed: PageRequest | None = None
     level: list[FollowedStream] = field(default_factory=list)
 
 
@@ -53,18 +58,29 @@ class Reader:
 
     Attributes:
         encoder: the wire format of its frames.
-        positions: where it stands, by stream; the stream served longest ago is first.
+        positions: where it reads the log on, by stream; the stream served longest ago is first.
+        phases: what it gets before that, by stream, where it has not had that yet.
         ended: nobody wants it any more.
         delays: how often in a row it has had to wait for a tail to move.
     """
 
-    __slots__ = ("delays", "encoder", "ended", "positions")
+    __slots__ = ("_choice", "delays", "encoder", "ended", "phases", "positions")
 
-    def __init__(self, encoder: Encoder, positions: Mapping[FollowedStream, Position]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        positions: Mapping[FollowedStream, Position],
+        phases: Mapping[FollowedStream, PhaseSource] | None = None,
+    ) -> None:
         self.encoder = encoder
         self.positions = dict(positions)
+        self.phases: dict[FollowedStream, Phase] = {}
+        for stream, source in (phases or {}).items():
+            self.positions[stream] = Position(self.positions[stream].epoch, source.through)
+            self.phases[stream] = Phase(source)
         self.ended = False
         self.delays = 0
+        self._choice: PageChoice | None = None
 
     def step(self, room: int) -> Step:
         """Go on with what the windows hold, up to about ``room`` bytes, and say what comes next."""
@@ -76,6 +92,9 @@ class Reader:
             # The tail knows that this life of the stream is over; a page tells of one it has not met.
             if self.positions[stream].epoch in window.former:
                 self._begin_epoch(stream, window.epoch, window.first - 1, step.frames)
+            if stream in self.phases:
+                step.needed = step.needed or self._request(stream)
+                continue
             position = self.positions[stream]
             held = window.after(position.offset, SCANNED) if position.epoch == window.epoch else None
             # The log itself has let this go: there is no page to wait for.
@@ -84,7 +103,7 @@ class Reader:
                 position = self.positions[stream]
                 held = window.after(position.offset, SCANNED)
             if held is None:
-                step.needed = step.needed or (stream, position.offset)
+                step.needed = step.needed or self._request(stream)
             elif held and room > 0:
                 room -= self._deliver(stream, held, room, step.frames)
             # Asked last: what was given just now may have brought it there, in time for the tail.
@@ -92,40 +111,135 @@ class Reader:
                 step.level.append(stream)
         return step
 
-    def take(self, stream: FollowedStream, page: Page, room: int) -> list[bytes] | None:
-        """Go on with a page of the store that begins at the reader's position or before it.
+    def take(self, request: PageRequest, page: Page | SelectedPage | None, room: int) -> list[bytes] | None:
+        """Go on with a page of the store that begins at the reader's place or before it.
+
+        Args:
+            request: as a step gave it.
+            page: what there is; None where the store can't tell in that way.
+            room: about how many bytes may be written.
 
         Returns:
-            Frames to be written, up to about ``room`` bytes; None if the page brought nothing: the
-            tail has to move first.
+            Frames to be written; None if the page brought nothing: the tail has to move first.
         """
         frames: list[bytes] = []
-        if stream not in self.positions:
+        stream = request.stream
+        if stream not in self.positions or not self._is_wanted(request):
             return frames
-        before, window, bounds = self.positions[stream], stream.tail, page.bounds
-        if bounds.epoch != before.epoch:
+        if page is None:
+            self._go_without_index(stream)
+            return frames
+        before, window, bounds = self._standing(stream), stream.tail, page.bounds
+        if bounds.epoch != self.positions[stream].epoch:
             self._begin_epoch(stream, bounds.epoch, bounds.first - 1, frames)
+            if isinstance(page, SelectedPage):
+                # Selected behind a place that means nothing in this life of the stream.
+                return frames
         # A page may be younger than the window or older, since both were read at their own time. Where they
         # differ in epoch the tail has to come to the page's first: two lives must not be mixed.
         if bounds.epoch == window.epoch:
-            if self.positions[stream].offset + 1 < bounds.first and bounds.first - 1 <= window.last:
-                self._skip(stream, bounds.first - 1, frames)
-            # What the tail has yet to give is the live path's, to be joined first.
-            following = page.behind(self.positions[stream].offset, window.last)
+            phase = self.phases.get(stream)
+            # What the tail has yet to give is the live path's, to be joined first; not so in a phase, which
+            # ends at a place of its own, where the reader waits for the tail.
+            until = window.last if phase is None else phase.source.through
+            if not _is_beyond_retention(phase) and (phase is not None or bounds.first - 1 <= until):
+                self._skip(stream, min(bounds.first - 1, until), frames)
+            if isinstance(page, SelectedPage):
+                self._take_selected(request, page, until, room, frames)
+            else:
+                self._take_shared(stream, page, until, room, frames)
+        return frames if frames or self._standing(stream) != before else None
+
+    def _take_shared(
+        self, stream: FollowedStream, page: Page, until: int, room: int, frames: list[bytes]
+    ) -> None:
+        offset = self.positions[stream].offset
+        following = page.behind(offset, until)
+        if isinstance(following, Hole):
+            self._skip(stream, following.last, frames, following.reason)
+        elif following:
+            told = len(frames)
+            self._deliver(stream, following[:SCANNED], room, frames)
+            passed = self.positions[stream].offset - offset
+            self._chosen().count(stream, None, passed=passed, wanted=len(frames) - told)
+
+    def _take_selected(
+        self, request: PageRequest, page: SelectedPage, until: int, room: int, frames: list[bytes]
+    ) -> None:
+        stream, wanted, until = request.stream, 0, min(until, page.through)
+        begin = self._place(stream)
+        while room > 0 and self._place(stream) < until:
+            following = page.behind(self._place(stream), until)
             if isinstance(following, Hole):
                 self._skip(stream, following.last, frames, following.reason)
-            elif following:
-                self._deliver(stream, following[:SCANNED], room, frames)
-        return frames if frames or self.positions[stream] != before else None
+                continue
+            told = len(frames)
+            room -= self._deliver(stream, following.publications, room, frames, through=following.through)
+            wanted += len(frames) - told
+        passed = self._place(stream) - begin
+        if isinstance(request.source, Matching) and passed:
+            self._chosen().count(stream, request.source, passed=passed, wanted=wanted)
+
+    def _request(self, stream: FollowedStream) -> PageRequest:
+        epoch, offset = self.positions[stream].epoch, self.positions[stream].offset
+        if (phase := self.phases.get(stream)) is not None:
+            return PageRequest(stream, epoch, phase.after, phase.source)
+        return PageRequest(stream, epoch, offset, self._chosen().source(stream, self._filters(stream)))
+
+    def _chosen(self) -> PageChoice:
+        if self._choice is None:
+            self._choice = PageChoice()
+        return self._choice
+
+    def _is_wanted(self, request: PageRequest) -> bool:
+        """Whether a page still has all that is wanted: who subscribes meanwhile wants more than was asked."""
+        source, phase = request.source, self.phases.get(request.stream)
+        if isinstance(source, Matching):
+            return phase is None and set(source.filters).issuperset(self._filters(request.stream))
+        return source is (None if phase is None else phase.source)
+
+    def _go_without_index(self, stream: FollowedStream) -> None:
+        phase = self.phases.pop(stream, None)
+        if phase is None:
+            self._chosen().refuse(stream)
+        else:
+            # More than was asked for, and nothing of it less.
+            self.positions[stream] = Position(self.positions[stream].epoch, phase.after)
 
     def _is_level(self, stream: FollowedStream) -> bool:
         position, window = self.positions[stream], stream.tail
         return position.epoch == window.epoch and position.offset == window.last
 
+    def _place(self, stream: FollowedStream) -> int:
+        """The last offset already had: of the phase, or of the log."""
+        phase = self.phases.get(stream)
+        return self.positions[stream].offset if phase is None else phase.after
+
+    def _standing(self, stream: FollowedStream) -> tuple[Position, int]:
+        return self.positions[stream], self._place(stream)
+
+    def _move(self, stream: FollowedStream, offset: int) -> None:
+        # Taken out first, so that it goes to the end.
+        position = self.positions.pop(stream)
+        self.positions[stream] = position
+        phase = self.phases.get(stream)
+        if phase is None:
+            self.positions[stream] = Position(position.epoch, offset)
+        elif offset < phase.source.through:
+            phase.after = offset
+        else:
+            del self.phases[stream]
+
     def _deliver(
-        self, stream: FollowedStream, publications: Sequence[Publication], room: int, frames: list[bytes]
+        self,
+        stream: FollowedStream,
+        publications: Sequence[Publication],
+        room: int,
+        frames: list[bytes],
+        *,
+        through: int = 0,
     ) -> int:
-        """Take over what is wanted of ``publications``; return the bytes."""
+        """Take over what is wanted of ``publications``; go behind them, or ``through``; return the bytes."""
         wanted = self._picker(stream)
         given, offset = 0, 0
         for publication in publications:
@@ -136,20 +250,21 @@ class Reader:
                 given += len(frame)
                 if given >= room:
                     break
-        # Past what nobody wanted too: it is not looked at again. Taken out first, so that it goes to the end.
-        epoch = self.positions.pop(stream).epoch
-        self.positions[stream] = Position(epoch, offset)
+        else:
+            offset = max(offset, through)
+        # Past what nobody wanted too: it is not looked at again.
+        self._move(stream, offset)
         return given
 
     def _skip(self, stream: FollowedStream, to: int, frames: list[bytes], reason: str = TRIMMED) -> None:
-        position = self.positions[stream]
-        first = position.offset + 1
+        first = self._place(stream) + 1
         if to < first:
             return
-        self.positions[stream] = Position(position.epoch, to)
+        self._move(stream, to)
         self._tell((missing_gap(each, stream, first, to, reason) for each in self._filters(stream)), frames)
 
     def _begin_epoch(self, stream: FollowedStream, epoch: str, offset: int, frames: list[bytes]) -> None:
+        self.phases.pop(stream, None)
         self.positions[stream] = Position(epoch, offset)
         self._tell((epoch_gap(each, stream, epoch) for each in self._filters(stream)), frames)
 
@@ -178,9 +293,13 @@ class HistoryReader(Reader):
     __slots__ = ("filter",)
 
     def __init__(
-        self, encoder: Encoder, topic_filter: str, positions: Mapping[FollowedStream, Position]
+        self,
+        encoder: Encoder,
+        topic_filter: str,
+        positions: Mapping[FollowedStream, Position],
+        phases: Mapping[FollowedStream, PhaseSource] | None = None,
     ) -> None:
-        super().__init__(encoder, positions)
+        super().__init__(encoder, positions, phases)
         self.filter = topic_filter
 
     def _filters(self, stream: FollowedStream) -> tuple[str, ...]:  # noqa: ARG002 - all of its streams have the one
@@ -236,6 +355,11 @@ class SpillReader(Reader):
         return publication.frame(self.encoder)
 
 
+def _is_beyond_retention(phase: Phase | None) -> bool:
+    """Whether what it gives is kept, though the log has let go of its offset."""
+    return phase is not None and isinstance(phase.source, LastValues)
+
+
 def missing_gap(
     topic_filter: str, stream: FollowedStream, first: int, last: int, reason: str = TRIMMED
 ) -> Gap:
@@ -258,11 +382,13 @@ class StartPosition:
         position: the last offset before what it will get.
         recovered: everything that was asked for can be had.
         gap: what can't.
+        phase: what comes before the log, which is read on behind it.
     """
 
     position: Position
     recovered: bool = True
     gap: Gap | None = None
+    phase: PhaseSource | None = None
 
 
 def from_window(stream: FollowedStream, asked: Position | Start) -> StartPosition | None:

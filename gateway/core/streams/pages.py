@@ -126,6 +126,47 @@ class OffsetRanges:
             yield max(first, self._firsts[at]), min(last, self._lasts[at])
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Publications without a hole between them, and all that there is of what was asked up to ``through``."""
+
+    publications: Sequence[Publication]
+    through: int
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPage:
+    """What a part of a log holds for a filter.
+
+    Attributes:
+        bounds: of the log at the moment of reading; ``last`` is never less than an offset here.
+        publications: all that match, in offset order, of the offsets behind the one asked for, up to
+            ``through``.
+        through: the offset to go on behind; the log's end, or the end asked for, where there is no more.
+        holes: what the log can't give of these offsets, in order, whatever its topics were.
+    """
+
+    bounds: Bounds
+    publications: Sequence[Publication]
+    through: int
+    holes: Sequence[Hole] = ()
+
+    def behind(self, offset: int, until: int) -> Hole | Passage:
+        """What follows ``offset`` at once, no further than ``until``: a hole, or what matches up to the next.
+
+        To be asked about offsets that the page was read for alone.
+        """
+        wanted, until = offset + 1, min(until, self.through)
+        for hole in self.holes:
+            if hole.first <= wanted <= hole.last:
+                return Hole(wanted, min(hole.last, until), hole.reason)
+            if hole.first > wanted:
+                until = min(until, hole.first - 1)
+                break
+        start = bisect_right(self.publications, offset, key=_offset)
+        return Passage(self.publications[start : bisect_right(self.publications, until, key=_offset)], until)
+
+
 class KnownHoles:
     """Offsets known to be missing in one life of a log, so that each is counted and told of once.
 

@@ -9,28 +9,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.core.catchup.readers import HistoryReader
 from gateway.core.messages.events import CaughtUp
 from gateway.core.session.close_codes import CloseCode
+from gateway.core.streams.pages import Page
 from gateway.core.timing.backoff import Backoff
 from gateway.engine.following.page_fetches import PageFetches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.core.catchup.page_choice import PageRequest
     from gateway.core.catchup.readers import Step
     from gateway.core.fanout.hub import Hub
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.fanout.parked import CatchUp
     from gateway.core.streams.configuration import Bounds
-    from gateway.core.streams.pages import Page
+    from gateway.core.streams.pages import SelectedPage
     from gateway.core.streams.stream import FollowedStream
     from gateway.engine.delivery import DeliveryService
-    from gateway.engine.following.page_fetches import Fetch, Key
+    from gateway.engine.following.page_fetches import Fetch
     from gateway.streams.base import Readable
     from gateway.supervision import Background
 
@@ -89,7 +91,9 @@ class CatchingUp:
         self._ready: deque[CatchUp] = deque()
         self._scheduled = False
         self._fetches = PageFetches(store, background, reads=reads, came=self._came)
-        self._pages: OrderedDict[Key, Page] = OrderedDict()
+        # Apart, so that the many selected pages, each for few, leave the shared ones alone.
+        self._pages: OrderedDict[PageRequest, Page] = OrderedDict()
+        self._selected: OrderedDict[PageRequest, SelectedPage] = OrderedDict()
         self._caught_up = 0
 
     def begin(self, catch_up: CatchUp) -> None:
@@ -136,8 +140,8 @@ class CatchingUp:
         fetch = self._fetches.taken(catch_up) if catch_up in self._fetches.awaited else None
         if not reader.ended and not outbox.direct:
             self._hub.park(outbox, reader)
-        elif not reader.ended and fetch is not None and fetch.page is not None:
-            self._take(catch_up, fetch.key[0], fetch.page)
+        elif not reader.ended and fetch is not None and fetch.answered:
+            self._take(catch_up, fetch.request, fetch.page)
         elif not reader.ended:
             self._step(catch_up)
         if fetch is not None and self._fetches.leave(catch_up, fetch):
@@ -148,9 +152,9 @@ class CatchingUp:
         self._background.supervision.failed("catch_up", error)
         catch_up.outbox.sink.close(CloseCode.INTERNAL, CloseCode.INTERNAL.reason)
 
-    def _take(self, catch_up: CatchUp, stream: FollowedStream, page: Page) -> None:
+    def _take(self, catch_up: CatchUp, request: PageRequest, page: Page | SelectedPage | None) -> None:
         outbox, reader = catch_up
-        frames = reader.take(stream, page, _SLICE_BYTES)
+        frames = reader.take(request, page, _SLICE_BYTES)
         if frames is None:
             self._later(catch_up)
             return
@@ -170,7 +174,7 @@ class CatchingUp:
             reader.delays = 0
             self._ready.append(catch_up)
         elif step.needed is not None:
-            self._need(catch_up, *step.needed)
+            self._need(catch_up, step.needed)
         elif self._hub.spill_reader(outbox) not in {None, reader}:
             # The connection's own arrears come first; whoever ends them wakes the others.
             self._hub.park(outbox, reader)
@@ -201,33 +205,46 @@ class CatchingUp:
 
     # Pages
 
-    def _need(self, catch_up: CatchUp, stream: FollowedStream, after: int) -> None:
-        key = (stream, catch_up.reader.positions[stream].epoch, after)
-        page = self._kept(key)
+    def _need(self, catch_up: CatchUp, request: PageRequest) -> None:
+        page = self._kept(request)
         if page is not None:
-            self._take(catch_up, stream, page)
+            self._take(catch_up, request, page)
             return
-        if self._fetches.ask(catch_up, key):
+        if self._fetches.ask(catch_up, request):
             self.begin(catch_up)
 
-    def _kept(self, key: Key) -> Page | None:
-        stream, epoch, after = key
-        if epoch != stream.tail.epoch:
+    def _kept(self, request: PageRequest) -> Page | SelectedPage | None:
+        if request.epoch != request.stream.tail.epoch:
             return None
-        for (kept_stream, kept_epoch, begin), page in self._pages.items():
-            if kept_stream is stream and kept_epoch == epoch and begin <= after < page.last:
-                return page
+        if request.source is None:
+            for kept, page in self._pages.items():
+                if _is_same_log(kept, request) and kept.after <= request.after < page.last:
+                    return page
+            return None
+        for kept, selected in self._selected.items():
+            same = _is_same_log(kept, request) and kept.source == request.source
+            if same and kept.after <= request.after < selected.through:
+                return selected
         return None
 
-    def _came(self, fetch: Fetch, page: Page) -> None:
-        self._note_bounds(fetch.key[0], page.bounds)
+    def _came(self, fetch: Fetch) -> None:
+        if fetch.page is not None:
+            self._note_bounds(fetch.request.stream, fetch.page.bounds)
         for catch_up in list(fetch.readers):
             self.begin(catch_up)
 
     def _keep(self, fetch: Fetch) -> None:
         """Keep a page that all who waited for it have had: others may come to it."""
-        stream, page = fetch.key[0], fetch.page
-        if page is not None and page.last:
-            self._pages[stream, page.bounds.epoch, page.first - 1] = page
-        while len(self._pages) > _KEPT_PAGES:
-            self._pages.popitem(last=False)
+        request, page = fetch.request, fetch.page
+        if isinstance(page, Page):
+            if page.last:
+                self._pages[replace(request, epoch=page.bounds.epoch, after=page.first - 1)] = page
+        elif page is not None and page.bounds.epoch == request.epoch and page.publications:
+            self._selected[request] = page
+        for pages in (self._pages, self._selected):
+            while len(pages) > _KEPT_PAGES:
+                pages.popitem(last=False)
+
+
+def _is_same_log(one: PageRequest, other: PageRequest) -> bool:
+    return one.stream is other.stream and one.epoch == other.epoch

@@ -148,7 +148,8 @@ class Following:
             stream: beginnings.get(stream) or StartPosition(_tail_position(stream)) for stream in streams
         }
         starts = {stream: each.position for stream, each in begun.items()}
-        reader = HistoryReader(outbox.encoder, command.filter, starts)
+        phases = {stream: each.phase for stream, each in begun.items() if each.phase is not None}
+        reader = HistoryReader(outbox.encoder, command.filter, starts, phases)
         self._hub.read(outbox, subscription, reader)
         self.catching_up.begin(CatchUp(outbox, reader))
         positions = {stream.name: each.position for stream, each in begun.items()}

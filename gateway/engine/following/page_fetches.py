@@ -3,6 +3,8 @@
 A read that fails gives its place back. Its stream is then asked one question at a time, later and later,
 until one is answered: a stream that can't be read costs the others nothing, however many wait for it. What
 nobody waits for any more is not asked.
+
+Where the store can't tell in the way that was asked for, the answer is no page: the reader knows another way.
 """
 
 from __future__ import annotations
@@ -11,15 +13,17 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from gateway.core.catchup.page_choice import LastValues, Matching, NewestByTopic
 from gateway.core.timing.backoff import Backoff
-from gateway.errors import StreamUnavailable
+from gateway.errors import StreamUnavailable, TooMany
 from gateway.supervision import is_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.core.catchup.page_choice import PageRequest
     from gateway.core.fanout.parked import CatchUp
-    from gateway.core.streams.pages import Page
+    from gateway.core.streams.pages import Page, SelectedPage
     from gateway.core.streams.stream import FollowedStream
     from gateway.streams.base import Readable
     from gateway.supervision import Background
@@ -28,18 +32,16 @@ _PAGE = 512
 _PAGE_BYTES = 256 * 1024
 _AFTER_FAILURE = Backoff(first_seconds=0.1, limit_seconds=2.0)
 
-Key = tuple["FollowedStream", str, int]
-"""A stream, an epoch, and the offset before the page."""
-
 
 class Fetch:
-    """A read of the store, and who needs it; ``page`` is there once it has come."""
+    """A read of the store, and who needs it; ``page`` is there once it is ``answered``, if there is one."""
 
-    __slots__ = ("key", "page", "readers")
+    __slots__ = ("answered", "page", "readers", "request")
 
-    def __init__(self, key: Key) -> None:
-        self.key = key
-        self.page: Page | None = None
+    def __init__(self, request: PageRequest) -> None:
+        self.request = request
+        self.answered = False
+        self.page: Page | SelectedPage | None = None
         self.readers: set[CatchUp] = set()
 
 
@@ -63,14 +65,14 @@ class PageFetches:
     """
 
     def __init__(
-        self, store: Readable, background: Background, *, reads: int, came: Callable[[Fetch, Page], None]
+        self, store: Readable, background: Background, *, reads: int, came: Callable[[Fetch], None]
     ) -> None:
-        """Read from ``store``, ``reads`` pages at once at most; ``came`` is told of each."""
+        """Read from ``store``, ``reads`` pages at once at most; ``came`` is told of each answer."""
         self._store = store
         self._background = background
         self._reads = reads
         self._came = came
-        self._fetches: dict[Key, Fetch] = {}
+        self._fetches: dict[PageRequest, Fetch] = {}
         self._wanted: deque[Fetch] = deque()
         self._failing: dict[FollowedStream, _Failing] = {}
         self.awaited: dict[CatchUp, Fetch] = {}
@@ -80,16 +82,16 @@ class PageFetches:
     def __len__(self) -> int:
         return len(self._fetches)
 
-    def ask(self, reader: CatchUp, key: Key) -> bool:
-        """Have the page behind ``key`` read for ``reader``; whether it is there already."""
-        fetch = self._fetches.get(key)
+    def ask(self, reader: CatchUp, request: PageRequest) -> bool:
+        """Have a page read for ``reader``; whether it is there already."""
+        fetch = self._fetches.get(request)
         if fetch is None:
-            fetch = self._fetches[key] = Fetch(key)
+            fetch = self._fetches[request] = Fetch(request)
             self._wanted.append(fetch)
         self.awaited[reader] = fetch
         fetch.readers.add(reader)
         self._start()
-        return fetch.page is not None
+        return fetch.answered
 
     def taken(self, reader: CatchUp) -> Fetch | None:
         """What ``reader`` waited for, which it waits for no longer; ``leave`` must follow."""
@@ -98,9 +100,9 @@ class PageFetches:
     def leave(self, reader: CatchUp, fetch: Fetch) -> bool:
         """``reader`` has had its page; whether it was the last one, which makes room for another read."""
         fetch.readers.discard(reader)
-        if fetch.readers or fetch.page is None:
+        if fetch.readers or not fetch.answered:
             return False
-        del self._fetches[fetch.key]
+        del self._fetches[fetch.request]
         self._running -= 1
         self._start()
         return True
@@ -108,7 +110,7 @@ class PageFetches:
     def _start(self) -> None:
         while self._wanted and self._running < self._reads:
             fetch = self._wanted.popleft()
-            failing = self._failing.get(fetch.key[0])
+            failing = self._failing.get(fetch.request.stream)
             if failing is None:
                 self._begin(fetch)
             else:
@@ -119,9 +121,9 @@ class PageFetches:
         self._background.start(self._fetch, fetch)
 
     async def _fetch(self, fetch: Fetch) -> None:
-        stream, _, after = fetch.key
+        stream = fetch.request.stream
         try:
-            page = await self._store.read(stream.name, after, messages=_PAGE, size=_PAGE_BYTES)
+            page = await self._read(fetch.request)
         except StreamUnavailable:
             self._put_off(fetch)
             return
@@ -134,14 +136,34 @@ class PageFetches:
         if (failing := self._failing.pop(stream, None)) is not None:
             self._wanted.extend(failing.waiting)
         self.read += 1
-        fetch.page = page
-        self._came(fetch, page)
+        fetch.page, fetch.answered = page, True
+        self._came(fetch)
         self._start()
+
+    async def _read(self, request: PageRequest) -> Page | SelectedPage | None:
+        store, name, after, source = self._store, request.stream.name, request.after, request.source
+        match source:
+            case None:
+                return await store.read(name, after, messages=_PAGE, size=_PAGE_BYTES)
+            case Matching(filters):
+                return await store.select(name, filters, after, messages=_PAGE, size=_PAGE_BYTES)
+            case LastValues(topic_filter, through):
+                return await store.snapshot(
+                    name, topic_filter, after, through, messages=_PAGE, size=_PAGE_BYTES
+                )
+            case NewestByTopic(topic_filter, count, through):
+                try:
+                    return await store.newest_by_topic(
+                        name, topic_filter, count, after, through, messages=_PAGE, size=_PAGE_BYTES
+                    )
+                except TooMany:
+                    # There were few enough as the subscription began.
+                    return None
 
     def _put_off(self, fetch: Fetch) -> None:
         self.failed += 1
         self._running -= 1
-        stream = fetch.key[0]
+        stream = fetch.request.stream
         failing = self._failing.get(stream)
         if failing is None:
             failing = self._failing[stream] = _Failing()
@@ -168,7 +190,7 @@ class PageFetches:
     async def _probe(self, fetch: Fetch, failing: _Failing) -> None:
         self._running += 1
         await self._fetch(fetch)
-        stream = fetch.key[0]
+        stream = fetch.request.stream
         if self._failing.get(stream) is failing:
             self._later(stream, failing)
 
@@ -178,5 +200,5 @@ class PageFetches:
             fetch.readers.discard(reader)
             self.awaited.pop(reader, None)
         if not fetch.readers:
-            del self._fetches[fetch.key]
+            del self._fetches[fetch.request]
         return bool(fetch.readers)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.streams.pages import KnownHoles
+from gateway.core.streams.pages import PURGED, KnownHoles
 from gateway.errors import StreamUnavailable
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
-    from gateway.core.streams.pages import Page
-    from gateway.streams.base import Readable, SelectedPage, TopicPage
+    from gateway.core.streams.pages import Hole, Page, SelectedPage
+    from gateway.streams.base import Readable, TopicPage
 
 LOG_SECONDS: Final = 10.0
 """Holes of one stream found within this time share a line of the log, failures of all streams too."""
@@ -67,12 +67,7 @@ class WatchedStore:
         """Read on behind ``after``, as the store does."""
         with self._watching(stream):
             page = await self._store.read(stream, after, messages=messages, size=size, wait=wait)
-        condition = self._conditions.get(stream)
-        if condition is not None and condition.failed_at is not None:
-            condition.failed_at = None
-            _log.info("stream %r can be read again", stream)
-        if page.holes:
-            self._note(stream, page)
+        self._has_read(stream, page)
         return page
 
     async def bounds(self, stream: str) -> Bounds:
@@ -90,7 +85,10 @@ class WatchedStore:
     ) -> SelectedPage | None:
         """What matches one of ``filters`` behind ``after``, as the store finds it."""
         with self._watching(stream):
-            return await self._store.select(stream, filters, after, messages=messages, size=size)
+            page = await self._store.select(stream, filters, after, messages=messages, size=size)
+        if page is not None:
+            self._has_read(stream, page)
+        return page
 
     async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
         """The offset before the newest ``count`` publications that match, as the store finds it."""
@@ -110,9 +108,11 @@ class WatchedStore:
     ) -> SelectedPage:
         """Each matching topic's newest ``count`` publications, as the store finds them."""
         with self._watching(stream):
-            return await self._store.newest_by_topic(
+            page = await self._store.newest_by_topic(
                 stream, topic_filter, count, after, through, messages=messages, size=size
             )
+        self._has_read(stream, page)
+        return page
 
     async def snapshot(
         self,
@@ -178,14 +178,24 @@ class WatchedStore:
             condition.failed_at = now
             raise
 
-    def _note(self, stream: str, page: Page) -> None:
+    def _has_read(self, stream: str, page: Page | SelectedPage) -> None:
+        condition = self._conditions.get(stream)
+        if condition is not None and condition.failed_at is not None:
+            condition.failed_at = None
+            _log.info("stream %r can be read again", stream)
+        # What somebody had removed is no trouble.
+        holes = [each for each in page.holes if each.reason != PURGED] if page.holes else ()
+        if holes:
+            self._note(stream, page.bounds.epoch, holes)
+
+    def _note(self, stream: str, epoch: str, holes: Sequence[Hole]) -> None:
         condition = self._conditions.setdefault(stream, _Condition())
-        found = sum(condition.known.add(page.bounds.epoch, each.first, each.last) for each in page.holes)
+        found = sum(condition.known.add(epoch, each.first, each.last) for each in holes)
         condition.missing += found
         condition.untold += found
         now = self._clock()
         if condition.untold and now - condition.told_at >= LOG_SECONDS:
-            first, last = page.holes[0].first, page.holes[-1].last
+            first, last = holes[0].first, holes[-1].last
             _log.error(
                 "stream %r has holes: %d publications are missing or damaged, the newest found among offsets "
                 "%d to %d; readers are told",

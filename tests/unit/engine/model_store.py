@@ -6,10 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.core.streams.configuration import Bounds
-from gateway.core.streams.pages import page_through
-from gateway.errors import StreamUnavailable
+from gateway.core.streams.pages import SelectedPage, page_through
+from gateway.core.topics.grammar import matches
+from gateway.errors import StreamUnavailable, TooMany
+from gateway.streams.base import TopicPage, TopicSummary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.pages import Page
@@ -58,6 +62,24 @@ class ModelLog:
         if self.first <= offset <= self.last:
             self.kept[offset - self.first] = None
 
+    def wanted(self, *filters: str, last: int | None = None) -> list[Publication]:
+        """What matches, up to offset ``last``."""
+        kept = self.kept if last is None else self.kept[: max(0, last + 1 - self.first)]
+        return [
+            each for each in kept if each is not None and any(matches(one, each.topic) for one in filters)
+        ]
+
+    def selected(self, found: list[Publication], after: int, last: int, messages: int) -> SelectedPage:
+        """The page of what was ``found``, in which everything that has gone is told."""
+        after = max(after, self.first - 1)
+        found = [each for each in found if after < (each.offset or 0) <= last]
+        through = max(after, last) if len(found) <= messages else (found[messages - 1].offset or 0)
+        there = self.kept[after + 1 - self.first : through + 1 - self.first]
+        everything = page_through(
+            self.bounds, [each for each in there if each is not None], after=after, through=through
+        )
+        return SelectedPage(self.bounds, found[:messages], through, everything.holes)
+
     def begin_again(self) -> None:
         """A new epoch; what is kept stays, under the offsets it has."""
         self.lives += 1
@@ -69,6 +91,8 @@ class ModelStore:
 
     def __init__(self, *names: str) -> None:
         self.logs = {name: ModelLog(name) for name in names}
+        self.indexed = True
+        self.topics_per_read = 100
         self.away = False
         self.latency = 0.0
         self.changed = asyncio.Event()
@@ -109,6 +133,62 @@ class ModelStore:
         log = self.logs[stream]
         found = (each for each in log.kept if each is not None and each.time >= time)
         return next(((each.offset or 0) - 1 for each in found), log.last)
+
+    async def select(
+        self, stream: str, filters: Sequence[str], after: int, *, messages: int, size: int = 1 << 20
+    ) -> SelectedPage | None:
+        await self._reach()
+        log = self.logs[stream]
+        page = log.selected(log.wanted(*filters), after, log.last, min(messages, 3)) if self.indexed else None
+        await asyncio.sleep(self.latency)
+        return page
+
+    async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
+        await self._reach()
+        log = self.logs[stream]
+        found = [log.first, *(each.offset or 0 for each in log.wanted(topic_filter))]
+        before = max(found[-count], log.first) - 1 if count < len(found) else log.first - 1
+        await asyncio.sleep(self.latency)
+        return before if self.indexed else None
+
+    async def newest_by_topic(
+        self,
+        stream: str,
+        topic_filter: str,
+        count: int,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1 << 20,
+    ) -> SelectedPage:
+        await self._reach()
+        log = self.logs[stream]
+        last = log.last if through is None else through
+        by_topic: dict[str, list[Publication]] = {}
+        for each in log.wanted(topic_filter, last=last):
+            by_topic.setdefault(each.topic, []).append(each)
+        if len(by_topic) > self.topics_per_read:
+            raise TooMany("more topics than may be")
+        found = sorted(
+            (each for all_of in by_topic.values() for each in all_of[-count:]), key=lambda each: each.offset
+        )
+        page = log.selected(found, after, min(last, log.last), min(messages, 3))
+        await asyncio.sleep(self.latency)
+        return page
+
+    async def topics(self, stream: str, topic_filter: str, *, after: str | None, limit: int) -> TopicPage:
+        await self._reach()
+        found: dict[str, TopicSummary] = {}
+        for each in self.logs[stream].wanted(topic_filter):
+            offset = each.offset or 0
+            first = found[each.topic].first if each.topic in found else offset
+            found[each.topic] = TopicSummary(each.topic, first, offset, each.time)
+        # Good enough an order where no level begins with another one's name.
+        names = [each for each in sorted(found) if after is None or each > after]
+        return TopicPage(
+            [found[each] for each in names[:limit]], names[limit - 1] if len(names) > limit else None
+        )
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         await self._reach()

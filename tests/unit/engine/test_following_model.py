@@ -178,6 +178,12 @@ class FollowingModel(RuleBasedStateMachine):
         self.store.away = not self.store.away
         self.store.notify()
 
+    @precondition(lambda self: hasattr(self, "store"))
+    @rule()
+    @in_loop
+    async def index_or_not(self) -> None:
+        self.store.indexed = not self.store.indexed
+
     # The clients
 
     @rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.core.catchup.page_choice import PageRequest
 from gateway.core.fanout.hub import Hub
 from gateway.core.fanout.outbox import Outbox
 from gateway.core.fanout.subscription import Subscription
@@ -258,4 +259,4 @@ def test_where_the_tail_loses_the_thread_everyone_reads_on_from_there() -> None:
     assert labels(step.frames) == [
         {"op": "gap", "reason": "epoch", "dropped": None, "filter": "s/#", "stream": "s", "epoch": "e2"}
     ]
-    assert step.needed == (path, 3)
+    assert step.needed == PageRequest(path, "e2", 3)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core.catchup.page_choice import PageRequest
 from gateway.core.streams.configuration import Bounds, StreamConfiguration
 from gateway.core.streams.pages import Page
 from gateway.core.streams.stream import FollowedStream
@@ -65,9 +66,9 @@ class World:
             raise self.error
         return Page(Bounds("e", 1, 100), [], after)
 
-    def came(self, fetch: Fetch, page: Page) -> None:
+    def came(self, fetch: Fetch) -> None:
         for reader in list(fetch.readers):
-            reader.pages.append(page)  # type: ignore[attr-defined]  # a Client
+            reader.pages.append(fetch.page)  # type: ignore[attr-defined]  # a Client
             taken = self.fetches.taken(reader)
             assert taken is fetch
             self.kept.append((reader, fetch))
@@ -81,7 +82,7 @@ class World:
 
     def ask(self, stream: str, after: int, client: Client | None = None) -> Client:
         client = client or Client()
-        self.fetches.ask(client, (self.streams[stream], "e", after))  # type: ignore[arg-type]
+        self.fetches.ask(client, PageRequest(self.streams[stream], "e", after))  # type: ignore[arg-type]
         return client
 
     def asked_of(self, stream: str) -> list[float]:
@@ -119,8 +120,8 @@ def test_who_comes_while_a_page_is_there_is_told_so() -> None:
             here.ask("a", 0)
             await asyncio.sleep(1)
             late = Client()
-            key = (here.streams["a"], "e", 0)
-            assert here.fetches.ask(late, key)  # type: ignore[arg-type]
+            request = PageRequest(here.streams["a"], "e", 0)
+            assert here.fetches.ask(late, request)  # type: ignore[arg-type]
             fetch = here.fetches.taken(late)  # type: ignore[arg-type]
             assert fetch is not None
             assert fetch.page is not None
