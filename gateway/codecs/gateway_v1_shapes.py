@@ -28,6 +28,7 @@ from gateway.codecs.body import (
     validate_json,
 )
 from gateway.core.messages.commands import (
+    MOST_PER_TOPIC,
     START_NEW,
     Acknowledge,
     Authenticate,
@@ -80,6 +81,7 @@ Ref: TypeAlias = (
 )
 Count = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
 Positive = Annotated[int, Meta(ge=1, le=LARGEST_INTEGER)]
+PerTopic = Annotated[int, Meta(ge=1, le=MOST_PER_TOPIC)]
 Credit = Annotated[int, Meta(ge=1, le=CREDIT_MAX)]
 Deliveries = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=DELIVERY_CHARACTERS)], ...], Meta(min_length=1)
@@ -112,6 +114,7 @@ class StartShape(msgspec.Struct, forbid_unknown_fields=True):
     offset: Positive | None = None
     time: Count | None = None
     last: Positive | None = None
+    last_per_topic: PerTopic | None = None
 
     def start(self) -> Start:
         """Where to begin.
@@ -123,7 +126,7 @@ class StartShape(msgspec.Struct, forbid_unknown_fields=True):
             (name, value) for name in self.__struct_fields__ if (value := getattr(self, name)) is not None
         ]
         if len(given) != 1:
-            raise BadCommand("field 'from': exactly one of 'offset', 'time' and 'last'")
+            raise BadCommand("field 'from': exactly one of 'offset', 'time', 'last' and 'last_per_topic'")
         ((name, value),) = given
         return Start(StartKind(name), value)
 

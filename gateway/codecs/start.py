@@ -11,15 +11,18 @@ from typing import Final
 import msgspec
 
 from gateway.codecs.gateway_v1_shapes import LARGEST_INTEGER, StartShape
-from gateway.core.messages.commands import Start, StartKind
+from gateway.core.messages.commands import MOST_PER_TOPIC, Start, StartKind
 from gateway.errors import BadCommand
 
-_NUMBERED: Final = re.compile(r"(?:(time|last):)?([0-9]{1,16})", re.ASCII)
+_NUMBERED: Final = re.compile(r"(?:(time|last|last_per_topic):)?([0-9]{1,16})", re.ASCII)
 _decoder: Final = msgspec.json.Decoder(StartShape)
 
 
 def decode_start(text: str) -> Start:
-    """Read ``new``, ``earliest``, ``<offset>``, ``time:<ms>``, ``last:<n>``, or the protocol's JSON object.
+    """Read a start.
+
+    It is ``new``, ``earliest``, ``<offset>``, ``time:<ms>``, ``last:<n>``, ``last_per_topic:<n>``, or the
+    protocol's JSON object.
 
     Raises:
         BadCommand: none of them, or a number out of range.
@@ -31,11 +34,12 @@ def decode_start(text: str) -> Start:
     if (match := _NUMBERED.fullmatch(text)) is not None:
         kind = StartKind(match[1] or "offset")
         least = 0 if kind is StartKind.TIME else 1
-        if least <= (value := int(match[2])) <= LARGEST_INTEGER:
+        most = MOST_PER_TOPIC if kind is StartKind.LAST_PER_TOPIC else LARGEST_INTEGER
+        if least <= (value := int(match[2])) <= most:
             return Start(kind, value)
     raise BadCommand(
         f"from {text[:64]!r}: it is 'earliest', 'new', an offset from 1, 'time:<ms>', 'last:<n>', "
-        "or an object as in the protocol"
+        f"'last_per_topic:<n>' with 1 to {MOST_PER_TOPIC}, or an object as in the protocol"
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a subscription begins in its streams, and readers that go on from there until they are level.
+"""Readers that go on from where a subscription begins in its streams until they are level.
 
 A subscription that asked for history and a connection that could not take all that its streams brought are
 the same thing: positions, one per stream, that move on through what the tails' windows hold, or else through
@@ -18,19 +18,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.core.catchup.page_choice import LastValues, Matching, PageChoice, PageRequest, Phase
-from gateway.core.messages.commands import Position, Start, StartKind
-from gateway.core.messages.events import Gap
+from gateway.core.catchup.page_choice import (
+    LastValues,
+    Matching,
+    PageChoice,
+    PageRequest,
+    Phase,
+)
+from gateway.core.catchup.start import epoch_gap, missing_gap
+from gateway.core.messages.commands import Position
 from gateway.core.streams.pages import TRIMMED, Hole, SelectedPage
-from gateway.core.topics.grammar import covers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.core.catchup.page_choice import PhaseSource
     from gateway.core.messages.encoder import Encoder
+    from gateway.core.messages.events import Gap
     from gateway.core.messages.publication import Publication
-    from gateway.core.streams.configuration import Bounds
     from gateway.core.streams.pages import Page
     from gateway.core.streams.stream import FollowedStream
 
@@ -313,134 +318,6 @@ class HistoryReader(Reader):
         return self.encoder.encode_history(publication, self.filter)
 
 
-class SpillReader(Reader):
-    """Reads for all live subscriptions of a connection at once, in the streams that have overflowed."""
-
-    __slots__ = ("_filters_of", "_picker_of", "_wanted")
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        *,
-        filters_of: Callable[[FollowedStream], tuple[str, ...]],
-        picker_of: Callable[[FollowedStream], Callable[[str], bool]],
-    ) -> None:
-        """Begin with no stream.
-
-        Args:
-            encoder: the connection's.
-            filters_of: its live filters that may match something of a stream.
-            picker_of: what says whether one of them matches a topic of a stream.
-        """
-        super().__init__(encoder, {})
-        self._filters_of = filters_of
-        self._picker_of = picker_of
-        self._wanted: dict[FollowedStream, tuple[str, ...]] = {}
-
-    def subscriptions_changed(self) -> None:
-        """The connection has other live subscriptions now."""
-        # Only gaps ask for the filters, one by one: so they are remembered.
-        self._wanted.clear()
-
-    def _filters(self, stream: FollowedStream) -> tuple[str, ...]:
-        wanted = self._wanted.get(stream)
-        if wanted is None:
-            wanted = self._wanted[stream] = self._filters_of(stream)
-        return wanted
-
-    def _picker(self, stream: FollowedStream) -> Callable[[str], bool]:
-        return self._picker_of(stream)
-
-    def _frame(self, publication: Publication) -> bytes:
-        return publication.frame(self.encoder)
-
-
 def _is_beyond_retention(phase: Phase | None) -> bool:
     """Whether what it gives is kept, though the log has let go of its offset."""
     return phase is not None and isinstance(phase.source, LastValues)
-
-
-def missing_gap(
-    topic_filter: str, stream: FollowedStream, first: int, last: int, reason: str = TRIMMED
-) -> Gap:
-    """Tells that the offsets ``first`` to ``last`` of a stream can't be had, and why."""
-    # Offsets that other topics bear are missing too: only who wants them all knows how many are lost.
-    dropped = last - first + 1 if covers(topic_filter, stream.filter) else None
-    return Gap(reason, filter=topic_filter, dropped=dropped, stream=stream.name, first=first, last=last)
-
-
-def epoch_gap(topic_filter: str, stream: FollowedStream, epoch: str) -> Gap:
-    """Tells that a stream has begun a new life, ``epoch``."""
-    return Gap("epoch", filter=topic_filter, stream=stream.name, epoch=epoch)
-
-
-@dataclass(frozen=True, slots=True)
-class StartPosition:
-    """Where a subscription begins in one stream.
-
-    Attributes:
-        position: the last offset before what it will get.
-        recovered: everything that was asked for can be had.
-        gap: what can't.
-        phase: what comes before the log, which is read on behind it.
-    """
-
-    position: Position
-    recovered: bool = True
-    gap: Gap | None = None
-    phase: PhaseSource | None = None
-
-
-def from_window(stream: FollowedStream, asked: Position | Start) -> StartPosition | None:
-    """The beginning, where the tail's window shows it; None where the store must be asked."""
-    window = stream.tail
-    match asked:
-        case Position(epoch, offset) if epoch == window.epoch and window.held_after <= offset <= window.last:
-            return StartPosition(asked)
-        case Start(StartKind.NEW):
-            return StartPosition(Position(window.epoch, window.last))
-        case Start(StartKind.LAST, count) if window.last - count >= window.held_after:
-            return StartPosition(Position(window.epoch, window.last - count))
-        case _:
-            return None
-
-
-def resume_at(topic_filter: str, stream: FollowedStream, wanted: Position, bounds: Bounds) -> StartPosition:
-    """The beginning of a subscription that has had everything up to ``wanted``."""
-    before_first = Position(bounds.epoch, bounds.first - 1)
-    if wanted.epoch != bounds.epoch or wanted.offset > bounds.last:
-        return StartPosition(before_first, recovered=False, gap=epoch_gap(topic_filter, stream, bounds.epoch))
-    if wanted.offset < before_first.offset:
-        missing = missing_gap(topic_filter, stream, wanted.offset + 1, before_first.offset)
-        return StartPosition(before_first, recovered=False, gap=missing)
-    return StartPosition(wanted)
-
-
-def from_bounds(
-    topic_filter: str, stream: FollowedStream, start: Start, bounds: Bounds, before: int | None = None
-) -> StartPosition:
-    """The beginning of a subscription that names no position.
-
-    Args:
-        topic_filter: the subscription's.
-        stream: the stream.
-        start: what it asked for.
-        bounds: of the log.
-        before: for a time, the offset that the store gives for it.
-    """
-    before_first, last = bounds.first - 1, bounds.last
-    gap = None
-    match start.kind:
-        case StartKind.NEW:
-            offset = last
-        case StartKind.EARLIEST:
-            offset = before_first
-        case StartKind.OFFSET:
-            if start.value <= before_first:
-                gap = missing_gap(topic_filter, stream, start.value, before_first)
-            offset = max(start.value - 1, before_first)
-        case StartKind.TIME:
-            offset = max(before_first if before is None else before, before_first)
-        case StartKind.LAST:
-            offset = max(last - start.value, before_first)
-    return StartPosition(Position(bounds.epoch, min(offset, last)), gap=gap)

@@ -23,7 +23,8 @@ from gateway.core.messages.commands import Overflow
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
-    from gateway.core.catchup.readers import HistoryReader, Reader, SpillReader, Step
+    from gateway.core.catchup.readers import HistoryReader, Reader, Step
+    from gateway.core.catchup.spill_reader import SpillReader
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.fanout.parked import CatchUp
     from gateway.core.messages.commands import Position

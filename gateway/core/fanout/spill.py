@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.core.catchup.readers import SpillReader
+from gateway.core.catchup.spill_reader import SpillReader
 from gateway.core.fanout.parked import CatchUp
 from gateway.core.fanout.subscriptions import live_filters
 from gateway.core.messages.commands import Overflow, Position

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.core.messages.publication import Publish
 
@@ -44,6 +44,11 @@ class StartKind(Enum):
     OFFSET = "offset"
     TIME = "time"
     LAST = "last"
+    LAST_PER_TOPIC = "last_per_topic"
+
+
+MOST_PER_TOPIC: Final = 1_000
+"""The largest count of ``LAST_PER_TOPIC``."""
 
 
 @dataclass(frozen=True, slots=True)

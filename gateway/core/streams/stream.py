@@ -8,6 +8,7 @@ from hashlib import blake2b
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.messages.commands import Position, Start, StartKind
 from gateway.core.topics.grammar import covers, intersects, matches
 
 if TYPE_CHECKING:
@@ -155,3 +156,38 @@ class FollowedStream:
 def may_be_live(topic_filter: str, streams: tuple[FollowedStream, ...]) -> bool:
     """Whether ``topic_filter`` may match topics that none of ``streams``, its streams, captures."""
     return not any(covers(stream.filter, topic_filter) for stream in streams)
+
+
+def position_in_window(topic_filter: str, stream: FollowedStream, asked: Position | Start) -> Position | None:
+    """Where a subscription begins, if the tail's window shows it; None where the store must be asked.
+
+    Returns:
+        The last offset before what it gets.
+    """
+    window = stream.tail
+    match asked:
+        case Position(epoch, offset) if epoch == window.epoch and window.held_after <= offset <= window.last:
+            return asked
+        case Start(StartKind.NEW):
+            return Position(window.epoch, window.last)
+        case Start(StartKind.LAST, count):
+            before = _before_newest(topic_filter, stream, count)
+            return None if before is None else Position(window.epoch, before)
+        case _:
+            return None
+
+
+def _before_newest(topic_filter: str, stream: FollowedStream, count: int) -> int | None:
+    """The offset before the newest ``count`` that match, if the window has them and few others among them."""
+    window = stream.tail
+    if window.last - count < window.held_after or not covers(topic_filter, stream.filter):
+        return None
+    selection = stream.selection(topic_filter)
+    if selection.everything:
+        return window.last - count
+    looked_at = min(2 * count, len(window))
+    for publication in reversed(window.after(window.last - looked_at, looked_at) or ()):
+        count -= selection.picks(publication.topic)
+        if not count:
+            return (publication.offset or 0) - 1
+    return None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.catchup.readers import HistoryReader, StartPosition, from_bounds, from_window, resume_at
+from gateway.core.catchup.readers import HistoryReader
+from gateway.core.catchup.start import StartPosition, from_bounds, from_newest, resume_at
 from gateway.core.fanout.parked import CatchUp
 from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
 from gateway.core.messages.events import Event, Subscribed
+from gateway.core.streams.stream import position_in_window
 from gateway.engine.following.catching_up import CatchingUp
+from gateway.engine.following.newest import before_newest
 from gateway.engine.following.tailing import Tails
 from gateway.supervision import Background
 
@@ -96,10 +99,10 @@ class Following:
             return None
         found: dict[FollowedStream, StartPosition] = {}
         for stream in streams:
-            beginning = from_window(stream, _asked(command, stream))
-            if beginning is None:
+            position = position_in_window(command.filter, stream, _asked(command, stream))
+            if position is None:
                 return None
-            found[stream] = beginning
+            found[stream] = StartPosition(position)
         return found
 
     async def beginnings(
@@ -109,6 +112,7 @@ class Following:
 
         Raises:
             StreamUnavailable: a stream can't be read now.
+            TooMany: the newest of each topic are asked for, and the filter matches too many topics.
         """
         await self.tails.started(streams)
         return {
@@ -164,9 +168,15 @@ class Following:
 
     async def _beginning(self, command: Subscribe, stream: FollowedStream) -> StartPosition:
         asked = _asked(command, stream)
-        found = from_window(stream, asked)
+        found = position_in_window(command.filter, stream, asked)
         if found is not None:
-            return found
+            return StartPosition(found)
+        if isinstance(asked, Start) and asked.kind is StartKind.LAST_PER_TOPIC:
+            page = await self._store.newest_by_topic(
+                stream.name, command.filter, asked.value, 0, None, messages=1
+            )
+            self._note_bounds(stream, page.bounds)
+            return from_newest(command.filter, asked.value, page)
         bounds = await self.tails.bounds(stream)
         if isinstance(asked, Position):
             if asked.epoch != bounds.epoch or asked.offset > bounds.last:
@@ -176,6 +186,8 @@ class Following:
         before = None
         if asked.kind is StartKind.TIME:
             before = await self._store.before(stream.name, asked.value)
+        elif asked.kind is StartKind.LAST:
+            before = await before_newest(self._store, stream.name, command.filter, asked.value, bounds)
         return from_bounds(command.filter, stream, asked, bounds, before)
 
     def _recovered(self, command: Subscribe, begun: Mapping[FollowedStream, StartPosition]) -> bool | None:

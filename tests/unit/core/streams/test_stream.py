@@ -6,10 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
 from gateway.core.streams.configuration import StreamConfiguration
-from gateway.core.streams.stream import FollowedStream, Selection, StreamMap, may_be_live
+from gateway.core.streams.stream import (
+    FollowedStream,
+    Selection,
+    StreamMap,
+    may_be_live,
+    position_in_window,
+)
 from gateway.core.topics.grammar import matches
-from tests.unit.core.streaming import followed_stream
+from tests.unit.core.streaming import captured, followed_stream
 
 
 def test_there_is_no_tail_before_somebody_follows() -> None:
@@ -121,3 +128,45 @@ def test_nodes_that_capture_the_same_have_the_same_digest() -> None:
         StreamMap([StreamConfiguration("a", "y/#"), StreamConfiguration("b", "x/#")]),
     ]
     assert len({digest, *(each.digest for each in others)}) == 6
+
+
+def test_what_the_window_holds_needs_no_store() -> None:
+    path = followed_stream(last=10)
+    for offset in range(11, 16):
+        path.tail.push(captured(offset))
+    for asked, offset in (
+        (START_NEW, 15),
+        (Start(StartKind.LAST, 5), 10),
+        (Position("e1", 10), 10),
+        (Position("e1", 15), 15),
+    ):
+        assert position_in_window("#", path, asked) == Position("e1", offset)
+    for beyond in (
+        Start(StartKind.LAST, 6),
+        Start(StartKind.EARLIEST),
+        Position("e1", 9),
+        Position("e1", 16),
+        Position("e2", 12),
+    ):
+        assert position_in_window("#", path, beyond) is None
+
+
+@given(
+    topics=st.lists(st.sampled_from(["s/a", "s/b", "old"]), max_size=30),
+    count=st.integers(1, 12),
+    topic_filter=st.sampled_from(["#", "s/#", "s/a", "s/+", "+/+"]),
+)
+def test_the_newest_in_the_window_are_those_that_match(
+    topics: list[str], count: int, topic_filter: str
+) -> None:
+    path = followed_stream(last=10, messages=20)
+    for offset, topic in enumerate(topics, start=11):
+        path.tail.push(captured(offset, topic))
+    found = position_in_window(topic_filter, path, Start(StartKind.LAST, count))
+    matching = [offset for offset, topic in enumerate(topics, start=11) if matches(topic_filter, topic)]
+    if found is not None:
+        assert path.tail.held_after <= found.offset
+        assert len([each for each in matching if each > found.offset]) == count
+        assert found.offset + 1 in matching
+    elif topic_filter == "#":
+        assert len(topics) < count or count > 20

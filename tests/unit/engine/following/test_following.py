@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.auth.grants import EVERYTHING, NOTHING
 from gateway.core.messages.commands import Position, Start, StartKind, Subscribe
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import Bounds
-from gateway.errors import BadCommand, NotPermitted, StreamUnavailable
+from gateway.core.topics.grammar import matches
+from gateway.errors import BadCommand, NotPermitted, StreamUnavailable, TooMany
+from tests.unit.engine.cluster_world import run
 from tests.unit.engine.following_world import until, world
 
 EARLIEST = Start(StartKind.EARLIEST)
@@ -354,3 +358,111 @@ async def test_a_loss_between_the_nodes_is_told_to_those_alone_who_hear_live_top
         await until(lambda: not node.hub.unwritten)
         told = {topic_filter for topic_filter, client in clients.items() if client.other()}
         assert told == {"#", "+/a", "live/#"}
+
+
+async def test_last_counts_what_matches() -> None:
+    async with world(window_messages=4) as node:
+        for topic in ["s/a", "s/b", "s/b", "s/a", "s/b", "s/b", "s/b", "s/b", "s/b"]:
+            node.append(1, topic)
+        client = node.client()
+        reply = await client.subscribe("s/a", Start(StartKind.LAST, 2))
+        assert reply["positions"]["s"]["offset"] == 0
+        assert await client.ids(2) == ["s1", "s4"]
+        one = node.client()
+        await one.subscribe("s/a", Start(StartKind.LAST, 1))
+        assert await one.ids(1) == ["s4"]
+        await one.until(one.other)
+        assert len(one.messages()) == 1
+
+
+async def test_last_per_topic_is_in_stream_order_and_the_log_goes_on() -> None:
+    async with world("s", "t", window_messages=4) as node:
+        for topic in ["s/a", "s/b", "s/b", "s/a", "s/b", "s/c", "s/b", "s/b", "s/b", "t/a"]:
+            node.append(1, topic)
+        client = node.client()
+        reply = await client.subscribe("#", Start(StartKind.LAST_PER_TOPIC, 2))
+        assert reply["positions"]["s"]["offset"] == 0
+        node.append(3)
+        await client.until(client.other)
+        assert [each for each in await client.ids(9) if each[0] == "s"] == [
+            *("s1", "s4", "s6", "s8", "s9"),
+            *("s10", "s11", "s12"),
+        ]
+        assert [each for each in await client.ids(9) if each[0] == "t"] == ["t1"]
+        assert client.other() == [{"op": "caught_up", "filter": "#"}]
+        node.append(1)
+        assert (await client.ids(10))[-1] == "s13"
+
+
+async def test_last_per_topic_of_nothing_begins_with_what_is_new() -> None:
+    async with world() as node:
+        node.append(3)
+        client = node.client()
+        reply = await client.subscribe("s/other", Start(StartKind.LAST_PER_TOPIC, 2))
+        assert reply["positions"]["s"]["offset"] == 3
+        node.append(1, "s/other")
+        assert await client.ids(1) == ["s4"]
+
+
+async def test_more_topics_than_one_read_finds_are_refused() -> None:
+    async with world() as node:
+        node.store.topics_per_read = 2
+        for topic in ("s/a", "s/b", "s/c"):
+            node.append(1, topic)
+        client = node.client()
+        with pytest.raises(TooMany):
+            await client.subscribe("s/+", Start(StartKind.LAST_PER_TOPIC, 1))
+        assert client.outbox.subscriptions == {}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    before=st.lists(st.sampled_from(["s/a", "s/b", "s/c", "s"]), max_size=40),
+    between=st.lists(st.lists(st.sampled_from(["s/a", "s/b", "s/d"]), max_size=4), max_size=12),
+    start=st.builds(Start, st.sampled_from([StartKind.LAST, StartKind.LAST_PER_TOPIC]), st.integers(1, 6)),
+    topic_filter=st.sampled_from(["#", "s/#", "s/+", "s/a", "+/b"]),
+    indexed=st.booleans(),
+    latency=st.sampled_from([0.0, 0.001]),
+)
+def test_whatever_is_appended_meanwhile_the_newest_come_and_then_all_that_follow(
+    before: list[str],
+    between: list[list[str]],
+    start: Start,
+    topic_filter: str,
+    indexed: bool,
+    latency: float,
+) -> None:
+    async def main() -> tuple[list[int], list[str], int]:
+        async with world(window_messages=6) as node:
+            node.store.indexed, node.store.latency = indexed, latency
+            for topic in before:
+                node.append(1, topic)
+            client = node.client()
+            subscribing = asyncio.create_task(client.subscribe(topic_filter, start))
+            for topics in between:
+                for topic in topics:
+                    node.append(1, topic)
+                await asyncio.sleep(latency)
+            await subscribing
+            log = node.store.logs["s"]
+            node.append(1, "s/a")
+            node.append(1, "s/b")
+            await asyncio.sleep(60)
+            assert [each["op"] for each in client.other()] == ["caught_up"]
+            topics = [each.topic for each in log.kept if each is not None]
+            return [frame["offset"] for frame in client.messages()], topics, len(before)
+
+    got, topics, known = run(main())
+    matching = [at for at, topic in enumerate(topics, start=1) if matches(topic_filter, topic)]
+
+    def newest(as_of: int) -> set[int]:
+        if start.kind is StartKind.LAST:
+            return set([at for at in matching if at <= as_of][-start.value :])
+        of_each = [[at for at in matching if at <= as_of and topics[at - 1] == one] for one in set(topics)]
+        return {at for offsets in of_each for at in offsets[-start.value :]}
+
+    expected = [
+        sorted(newest(as_of) | {at for at in matching if at > as_of})
+        for as_of in range(known, len(topics) + 1)
+    ]
+    assert got in expected, "as of some moment of the subscription"
