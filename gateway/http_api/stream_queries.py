@@ -1,4 +1,4 @@
-"""The query of ``GET /v1/streams/{stream}/messages``, read strictly: what is not a value is refused.
+"""The queries of ``/v1/streams/{stream}/messages`` and ``…/topics``, read strictly: no value, no answer.
 
 Spec: docs/http.md, "Reading a stream".
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gateway.codecs.query import check_names
 from gateway.codecs.start import decode_start
 from gateway.core.messages.commands import Start, StartKind
 from gateway.errors import BadCommand
@@ -21,17 +20,9 @@ MOST_PER_PAGE: Final = 1_000
 LONGEST_WAIT_SECONDS: Final = 30
 EPOCH_CHARACTERS: Final = 256
 
-_PARAMETERS: Final = ("filter", "from", "epoch", "limit", "wait")
+MESSAGE_PARAMETERS: Final = ("filter", "from", "epoch", "limit", "wait")
+TOPIC_PARAMETERS: Final = ("filter", "after", "limit")
 _SECONDS: Final = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?", re.ASCII)
-
-
-def check_parameters(parameters: QueryParams) -> None:
-    """See that each parameter is one that there is, and comes once.
-
-    Raises:
-        BadCommand: one is not; it is named.
-    """
-    check_names((name for name, _ in parameters.multi_items()), _PARAMETERS)
 
 
 def start_of(parameters: QueryParams) -> Start:
@@ -45,7 +36,7 @@ def start_of(parameters: QueryParams) -> Start:
 
 
 def limit_of(parameters: QueryParams) -> int:
-    """How many messages at most.
+    """How many messages or topics at most.
 
     Raises:
         BadCommand: ``limit`` is not a number from 1 to 1,000.

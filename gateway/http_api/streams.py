@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -18,12 +19,19 @@ from starlette.routing import Route
 from gateway.auth.requests import peer_of
 from gateway.codecs.gateway_v1 import encode_object
 from gateway.codecs.query import check_names, decode_query
-from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter
+from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter, parse_topic
 from gateway.engine.admission import address_key
 from gateway.engine.following.reading import Query
 from gateway.errors import BadFilter, NotFound, NotPermitted
 from gateway.http_api.publishing.receipts import json_answer
-from gateway.http_api.stream_queries import check_parameters, epoch_of, limit_of, start_of, wait_of
+from gateway.http_api.stream_queries import (
+    MESSAGE_PARAMETERS,
+    TOPIC_PARAMETERS,
+    epoch_of,
+    limit_of,
+    start_of,
+    wait_of,
+)
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -67,6 +75,7 @@ class StreamRoutes:
             Route(STREAMS_PATH, self.list_streams, methods=["GET"]),
             Route(STREAMS_PATH + "/{stream}", self.describe_stream, methods=["GET"]),
             Route(STREAMS_PATH + "/{stream}/messages", self.read_messages, methods=["GET"]),
+            Route(STREAMS_PATH + "/{stream}/topics", self.list_topics, methods=["GET"]),
         ]
 
     async def list_streams(self, request: Request) -> Response:
@@ -94,6 +103,17 @@ class StreamRoutes:
             return Response(status_code=204)  # nobody reads it
         return Response(_page(query.stream, reading), media_type="application/json")
 
+    async def list_topics(self, request: Request) -> Response:
+        """Name some of the topics of which the stream holds something, in order."""
+        principal = await self._authenticate(request)
+        parameters = QueryParams(decode_query(request.scope["query_string"]))
+        name, topic_filter = self._stream_and_filter(request, principal, parameters, TOPIC_PARAMETERS)
+        after = parameters.get("after")
+        if after is not None:
+            after = parse_topic(after, self._topic_limits)
+        page = await self._reader.topics(name, topic_filter, after=after, limit=limit_of(parameters))
+        return json_answer({"topics": [asdict(each) for each in page.topics], "next": page.next})
+
     async def _read(self, request: Request, query: Query) -> Reading | None:
         """Read, but no longer than somebody is there to be answered; None where nobody is."""
         scope = anyio.CancelScope()
@@ -107,19 +127,8 @@ class StreamRoutes:
             watching.cancel()
 
     def _query(self, request: Request, principal: Principal) -> Query:
-        name = request.path_params["stream"]
         parameters = QueryParams(decode_query(request.scope["query_string"]))
-        if name not in self._streams:
-            raise NotFound(f"no stream {name[:64]!r} is configured")
-        check_parameters(parameters)
-        captured = self._streams[name].filter
-        topic_filter = parse_filter(parameters.get("filter", captured), self._topic_limits)
-        if not principal.grants.may_subscribe(topic_filter):
-            raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
-        if not intersects(topic_filter, captured):
-            raise BadFilter(
-                f"stream {name!r} captures {captured!r}, nothing that {topic_filter[:128]!r} matches"
-            )
+        name, topic_filter = self._stream_and_filter(request, principal, parameters, MESSAGE_PARAMETERS)
         start = start_of(parameters)
         return Query(
             stream=name,
@@ -130,6 +139,24 @@ class StreamRoutes:
             wait=wait_of(parameters),
             reader=_reader(request, principal),
         )
+
+    def _stream_and_filter(
+        self, request: Request, principal: Principal, parameters: QueryParams, known: tuple[str, ...]
+    ) -> tuple[str, str]:
+        """Which stream is asked about, and which of its topics; the principal may hear of those."""
+        name = request.path_params["stream"]
+        if name not in self._streams:
+            raise NotFound(f"no stream {name[:64]!r} is configured")
+        check_names((each for each, _ in parameters.multi_items()), known)
+        captured = self._streams[name].filter
+        topic_filter = parse_filter(parameters.get("filter", captured), self._topic_limits)
+        if not principal.grants.may_subscribe(topic_filter):
+            raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
+        if not intersects(topic_filter, captured):
+            raise BadFilter(
+                f"stream {name!r} captures {captured!r}, nothing that {topic_filter[:128]!r} matches"
+            )
+        return name, topic_filter
 
 
 def _reader(request: Request, principal: Principal) -> str:

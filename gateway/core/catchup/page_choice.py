@@ -8,7 +8,7 @@ themselves do: much of what one passed, and the next one is shared; next to noth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from gateway.core.topics.grammar import covers
 
@@ -25,6 +25,15 @@ SHARED_AFTER_REFUSAL: Final = 32
 """Shared pages, where the index could not tell, before it is asked again."""
 
 _SELECT: Final = -1
+
+
+class Captures(Protocol):
+    """A stream, by the topics that it captures; what is the same hashes the same."""
+
+    @property
+    def filter(self) -> str:
+        """The topics."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +102,9 @@ class PageChoice:
 
     def __init__(self) -> None:
         # `_SELECT`, or how many more pages are shared whatever they hold.
-        self._shared: dict[FollowedStream, int] = {}
+        self._shared: dict[Captures, int] = {}
 
-    def source(self, stream: FollowedStream, filters: tuple[str, ...]) -> Matching | None:
+    def source(self, stream: Captures, filters: tuple[str, ...]) -> Matching | None:
         """Where the next page comes from, for a reader that wants what ``filters`` match."""
         if stream not in self._shared:
             # What a stream captures is what it mostly holds: no page needs to show that.
@@ -104,7 +113,7 @@ class PageChoice:
         select = self._shared[stream] == _SELECT and "#" not in filters
         return Matching(filters) if select else None
 
-    def count(self, stream: FollowedStream, source: Matching | None, *, passed: int, wanted: int) -> None:
+    def count(self, stream: Captures, source: Matching | None, *, passed: int, wanted: int) -> None:
         """A page from ``source`` has led past so many offsets, of which so many were wanted."""
         if source is not None:
             if wanted * SHARED_FROM > passed:
@@ -114,6 +123,6 @@ class PageChoice:
         elif wanted * SELECTED_FROM < passed:
             self._shared[stream] = _SELECT
 
-    def refuse(self, stream: FollowedStream) -> None:
+    def refuse(self, stream: Captures) -> None:
         """The index can't tell what matches."""
         self._shared[stream] = SHARED_AFTER_REFUSAL

@@ -1,7 +1,8 @@
 """The use case of reading a stream without a subscription: one page, or waiting a while for one.
 
-A page is bounded in what it holds and in what is looked at for it: a filter that matches little returns
-early, with the place to go on from. Nothing is kept between two calls; the reader has the position.
+A page is bounded in what it holds. What it costs is what a filter matches, by the store's index of topics;
+where that can't tell, a bounded number of publications is looked at, and the answer has the place to go on
+from. Nothing is kept between two calls; the reader has the position.
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.lowlevel
 
+from gateway.core.catchup.page_choice import Matching, PageChoice
 from gateway.core.messages.commands import Start, StartKind
-from gateway.core.streams.pages import TRIMMED, Hole
+from gateway.core.streams.pages import TRIMMED, Hole, SelectedPage
 from gateway.core.topics.grammar import matches
+from gateway.engine.following.newest import before_newest
 from gateway.engine.metrics.refusals import Refusals
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gateway.core.messages.publication import Publication
-    from gateway.core.streams.configuration import Bounds
+    from gateway.core.streams.configuration import Bounds, StreamConfiguration
     from gateway.core.streams.pages import Page
     from gateway.core.streams.stream import StreamMap
-    from gateway.streams.base import Readable
+    from gateway.streams.base import Readable, TopicPage
 
 PAGE_BYTES: Final = 1024 * 1024
 SCANNED: Final = 10_000
-"""How many publications are looked at for one page."""
+"""How many publications are looked at for one page, where all are read to find what matches."""
 MOST_WAITING: Final = 5_000
 """How many readers of a node may wait for something new at once."""
 
@@ -119,23 +120,37 @@ class StreamReader:
 
         Raises:
             NotFound: there is no such stream.
-            TooMany: as many readers wait as may, or this one has more places than it leaves to others.
+            TooMany: as many readers wait as may, or this one has more places than it leaves to others; or
+                the newest of each topic are asked for, and the filter matches too many topics.
             StreamUnavailable: the store can't be reached.
         """
-        if query.stream not in self._streams or self._store is None:
-            raise NotFound(f"no stream {query.stream[:64]!r} is configured")
-        scan = _Scan(query, self._store, self)
+        scan = _Scan(query, *self._known(query.stream))
         if query.wait <= 0:
-            return await scan.run()
+            return await scan.run(self)
         # From here on, not only while there is nothing: a store that is far away would let any number pass.
         self._take_place(query.reader)
         try:
-            return await scan.run()
+            return await scan.run(self)
         finally:
             self._patient -= 1
             self._readers[query.reader] -= 1
             if not self._readers[query.reader]:
                 del self._readers[query.reader]
+
+    async def topics(self, stream: str, topic_filter: str, *, after: str | None, limit: int) -> TopicPage:
+        """The topics of which a stream holds something, behind topic ``after``.
+
+        Raises:
+            NotFound: there is no such stream.
+            StreamUnavailable: the store can't be reached, or can't tell yet.
+        """
+        _, store = self._known(stream)
+        return await store.topics(stream, topic_filter, after=after, limit=limit)
+
+    def _known(self, stream: str) -> tuple[StreamConfiguration, Readable]:
+        if stream not in self._streams or self._store is None:
+            raise NotFound(f"no stream {stream[:64]!r} is configured")
+        return self._streams[stream], self._store
 
     def _take_place(self, reader: str) -> None:
         free = self._most_waiting - self._patient
@@ -187,60 +202,91 @@ class StreamReader:
 class _Scan:
     """One query's way through a log."""
 
-    def __init__(self, query: Query, store: Readable, reader: StreamReader) -> None:
+    def __init__(self, query: Query, configuration: StreamConfiguration, store: Readable) -> None:
         self._query = query
+        self._configuration = configuration
         self._store = store
-        self._reader = reader
+        self._choice = PageChoice()
         self._after = 0
         self._left = SCANNED
+        self._begun = False
         self._size = 0
         self._topics: dict[str, bool] = {}
 
-    async def run(self) -> Reading:
-        query = self._query
-        deadline = asyncio.get_running_loop().time() + query.wait
-        bounds = await self._store.bounds(query.stream)
-        missed = await self._begin(bounds)
-        reading = Reading(bounds, self._after + 1, missed)
-        while self._left > 0:
+    async def run(self, reader: StreamReader) -> Reading:
+        """Read; where there is nothing yet, wait as ``reader`` lets it."""
+        deadline = asyncio.get_running_loop().time() + self._query.wait
+        reading = await self._begin()
+        if reading.publications:
+            return reading
+        level = self._after >= reading.bounds.last
+        while not self._full(reading):
             wait = 0.0 if reading.publications else deadline - asyncio.get_running_loop().time()
-            page = await self._reader.read_or_wait(
-                self._store, query.stream, self._after, messages=min(_PER_READ, self._left), wait=wait
-            )
+            page = await self._next_page(reader, reading, level=level, wait=wait)
             if page is None or not self._fits(reading, page):
                 break
             told = self._take(reading, page)
             level = self._after >= page.bounds.last
-            if told or self._full(reading):
-                break
             found = reading.publications or reading.missed
-            if level and (found or wait <= 0 or self._reader.ending):
+            if told or (level and (found or wait <= 0 or reader.ending)):
                 break
             await anyio.lowlevel.checkpoint()
         return reading
 
-    async def _begin(self, bounds: Bounds) -> Missed | None:
-        """Set where to begin; return what is missing there."""
-        query, start = self._query, self._query.start
-        oldest = bounds.first - 1
-        if start.kind is StartKind.OFFSET:
-            wanted = start.value - 1
-            if query.epoch is not None and (query.epoch != bounds.epoch or wanted > bounds.last):
-                self._after = oldest
-                return Missed("epoch")
-            self._after = min(max(oldest, wanted), bounds.last)
-            return Missed(TRIMMED, start.value, oldest) if wanted < oldest else None
-        if start.kind is StartKind.NEW:
-            self._after = bounds.last
-        elif start.kind is StartKind.LAST:
-            self._after = max(oldest, bounds.last - start.value)
-        elif start.kind is StartKind.TIME:
-            self._after = max(oldest, await self._store.before(query.stream, start.value))
-        else:
-            self._after = oldest
-        return None
+    async def _next_page(
+        self, reader: StreamReader, reading: Reading, *, level: bool, wait: float
+    ) -> Page | SelectedPage | None:
+        stream, limit = self._query.stream, self._query.limit - len(reading.publications)
+        source = None if level else self._choice.source(self._configuration, (self._query.filter,))
+        if source is not None:
+            selected = await self._store.select(
+                stream, source.filters, self._after, messages=limit, size=PAGE_BYTES
+            )
+            if selected is not None:
+                return selected
+            self._choice.refuse(self._configuration)
+        return await reader.read_or_wait(
+            self._store, stream, self._after, messages=min(_PER_READ, self._left), wait=wait
+        )
 
-    def _fits(self, reading: Reading, page: Page) -> bool:
+    async def _begin(self) -> Reading:
+        """Set where to begin, and say what is missing there."""
+        query, start = self._query, self._query.start
+        if start.kind is StartKind.LAST_PER_TOPIC:
+            return await self._newest_by_topic()
+        bounds = await self._store.bounds(query.stream)
+        oldest, missed = bounds.first - 1, None
+        match start.kind:
+            case StartKind.OFFSET:
+                wanted = start.value - 1
+                if query.epoch is not None and (query.epoch != bounds.epoch or wanted > bounds.last):
+                    wanted, missed = oldest, Missed("epoch")
+                elif wanted < oldest:
+                    missed = Missed(TRIMMED, start.value, oldest)
+                self._after = min(max(oldest, wanted), bounds.last)
+            case StartKind.NEW:
+                self._after = bounds.last
+            case StartKind.LAST:
+                self._after = await before_newest(
+                    self._store, query.stream, query.filter, start.value, bounds
+                )
+            case StartKind.TIME:
+                self._after = max(oldest, await self._store.before(query.stream, start.value))
+            case _:
+                self._after = oldest
+        return Reading(bounds, self._after + 1, missed)
+
+    async def _newest_by_topic(self) -> Reading:
+        """Take what there is of each topic; what doesn't fit in is behind the place to go on from."""
+        query = self._query
+        page = await self._store.newest_by_topic(
+            query.stream, query.filter, query.start.value, 0, None, messages=query.limit, size=PAGE_BYTES
+        )
+        reading = Reading(page.bounds, 1)
+        self._take(reading, page)
+        return reading
+
+    def _fits(self, reading: Reading, page: Page | SelectedPage) -> bool:
         """Whether ``page`` goes on where the reading is; what is lost is told if nothing stands before it."""
         bounds = page.bounds
         changed = bounds.epoch != reading.bounds.epoch
@@ -251,38 +297,72 @@ class _Scan:
             return False
         if changed:
             reading.missed = Missed("epoch")
-        elif self._left < SCANNED or self._query.start.kind in {StartKind.OFFSET, StartKind.NEW}:
+        elif self._begun or self._query.start.kind in {StartKind.OFFSET, StartKind.NEW}:
             # The others asked for what there is, not for a place.
             reading.missed = Missed(TRIMMED, self._after + 1, bounds.first - 1)
-        reading.bounds = bounds
         self._after = bounds.first - 1
         reading.next = bounds.first
         return True
 
-    def _take(self, reading: Reading, page: Page) -> bool:
+    def _take(self, reading: Reading, page: Page | SelectedPage) -> bool:
         """Take over what follows; whether the answer ends here, since more is missing than it can tell."""
+        changed = page.bounds.epoch != reading.bounds.epoch
         reading.bounds = page.bounds
-        ends = False
-        # Empty where the page was read before the log changed: read again from where it begins now.
-        while not ends and (following := page.behind(self._after, page.bounds.last)):
-            if isinstance(following, Hole):
-                ends = not self._pass(reading, following)
-            else:
-                ends = self._take_publications(reading, following)
+        begin, had, source = self._after, len(reading.publications), None
+        if not isinstance(page, SelectedPage):
+            ends = self._take_shared(reading, page)
+        elif changed:
+            # Selected behind a place of the log before: read again from where this one begins.
+            return False
+        else:
+            source = Matching((self._query.filter,))
+            ends = self._take_selected(reading, page)
+        self._choice.count(
+            self._configuration,
+            source,
+            passed=self._after - begin,
+            wanted=len(reading.publications) - had,
+        )
+        self._begun = True
         reading.next = self._after + 1
         return ends
 
-    def _take_publications(self, reading: Reading, publications: Sequence[Publication]) -> bool:
-        for publication in publications:
-            self._after += 1
-            self._left -= 1
-            if self._matches(publication.topic):
-                reading.publications.append(publication)
-                body = publication.data if publication.data is not None else publication.binary
-                self._size += len(body or b"") + len(publication.topic)
-            if self._full(reading):
-                return True
+    def _take_shared(self, reading: Reading, page: Page) -> bool:
+        # Empty where the page was read before the log changed: read again from where it begins now.
+        while following := page.behind(self._after, page.bounds.last):
+            if isinstance(following, Hole):
+                if not self._pass(reading, following):
+                    return True
+                self._left -= 1
+                continue
+            for publication in following:
+                self._after += 1
+                self._left -= 1
+                if self._matches(publication.topic):
+                    self._add(reading, publication)
+                if self._full(reading):
+                    return True
         return False
+
+    def _take_selected(self, reading: Reading, page: SelectedPage) -> bool:
+        while self._after < page.through:
+            following = page.behind(self._after, page.through)
+            if isinstance(following, Hole):
+                if not self._pass(reading, following):
+                    return True
+                continue
+            for publication in following.publications:
+                self._after = publication.offset or 0
+                self._add(reading, publication)
+                if self._size >= PAGE_BYTES:
+                    return True
+            self._after = following.through
+        return False
+
+    def _add(self, reading: Reading, publication: Publication) -> None:
+        reading.publications.append(publication)
+        body = publication.data if publication.data is not None else publication.binary
+        self._size += len(body or b"") + len(publication.topic)
 
     def _pass(self, reading: Reading, hole: Hole) -> bool:
         """Go behind ``hole``; not where it is told to whoever goes on from here: an answer tells one."""
@@ -290,7 +370,6 @@ class _Scan:
             return False
         reading.missed = Missed(hole.reason, hole.first, hole.last)
         self._after = hole.last
-        self._left -= 1
         return True
 
     def _full(self, reading: Reading) -> bool:

@@ -122,7 +122,8 @@ async def test_what_is_missing_is_told(door):
 @pytest.mark.parametrize(
     ("start", "offsets"),
     [("earliest", [1, 2, 3]), ("new", []), ("2", [2, 3]), ("last:1", [3]), (f"time:{NOW + 1}", []),
-     (f"time:{NOW}", [1, 2, 3]), ('{"last": 2}', [2, 3]), ('{"offset": 3}', [3])],
+     (f"time:{NOW}", [1, 2, 3]), ('{"last": 2}', [2, 3]), ('{"offset": 3}', [3]), ("last_per_topic:1", [3]),
+     ('{"last_per_topic": 2}', [2, 3])],
 )  # fmt: skip
 async def test_every_start_is_taken(door, start, offsets):
     await door.append(*["orders/x"] * 3)
@@ -134,6 +135,8 @@ async def test_every_start_is_taken(door, start, offsets):
     [
         ({"from": "0"}, "bad_command"),
         ({"from": "later"}, "bad_command"),
+        ({"from": "last_per_topic:1001"}, "bad_command"),
+        ({"from": "last_per_topic"}, "bad_command"),
         ({"limit": "0"}, "bad_command"),
         ({"limit": "1001"}, "bad_command"),
         ({"limit": "x"}, "bad_command"),
@@ -153,7 +156,34 @@ async def test_a_wrong_parameter_is_refused(door, parameters, code):
     assert (response.status_code, response.json()["code"]) == (400, code), response.text
 
 
-@pytest.mark.parametrize("path", ["/other", "/other/messages", "/Orders", "/orders%00/messages"])
+async def test_topics_are_listed_in_order(door):
+    await door.append("orders/b", "orders/a", "orders/b")
+    first = await door.get("/orders/topics", limit=1)
+    assert first == {
+        "topics": [{"topic": "orders/a", "first": 2, "last": 2, "time": NOW, "last_value": False}],
+        "next": "orders/a",
+    }
+    second = await door.get("/orders/topics", after=first["next"], filter="orders/+")
+    assert [each["topic"] for each in second["topics"]] == ["orders/b"]
+    assert second["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ({"after": "a/#"}, "bad_topic"),
+        ({"filter": "audit/+"}, "bad_filter"),
+        ({"limit": "0"}, "bad_command"),
+        ({"wait": "1"}, "bad_command"),
+    ],
+)
+async def test_a_wrong_question_about_topics_is_refused(door, parameters, code):
+    assert (await door.get("/orders/topics", 400, **parameters))["code"] == code
+
+
+@pytest.mark.parametrize(
+    "path", ["/other", "/other/messages", "/Orders", "/orders%00/messages", "/other/topics"]
+)
 async def test_an_unknown_stream_is_not_found(door, path):
     assert (await door.get(path, 404))["code"] == "not_found"
 

@@ -19,6 +19,7 @@ from gateway.engine.following import reading
 from gateway.engine.following.reading import Missed, Query, Reading, StreamReader
 from gateway.errors import NotFound, StreamUnavailable, TooMany
 from gateway.streams.memory import MemoryStore
+from gateway.streams.unindexed import Unindexed
 from tests.patience import HANG_SECONDS
 from tests.unit.engine.model_store import ModelStore
 
@@ -122,6 +123,49 @@ async def test_only_what_matches_is_given_but_the_rest_is_passed(log: Log) -> No
     assert offsets(await log.read(topic_filter="#")) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("start", "topic_filter", "expected"),
+    [
+        (Start(StartKind.LAST, 2), "s/a", [1, 3]),
+        (Start(StartKind.LAST, 1), "s/a", [3]),
+        (Start(StartKind.LAST_PER_TOPIC, 1), "#", [3, 6]),
+        (Start(StartKind.LAST_PER_TOPIC, 2), "s/+", [1, 3, 5, 6]),
+        (Start(StartKind.LAST_PER_TOPIC, 2), "s/none", []),
+    ],
+)
+async def test_the_newest_are_counted_among_what_matches(
+    log: Log, start: Start, topic_filter: str, expected: list[int]
+) -> None:
+    await log.append("s/a", "s/b", "s/a", "s/b", "s/b", "s/b")
+    reading = await log.read(start, topic_filter)
+    assert (offsets(reading), reading.next) == (expected, 7)
+
+
+async def test_what_does_not_fit_in_of_each_topic_is_behind_the_place_to_go_on_from(log: Log) -> None:
+    await log.append("s/a", "s/b", "s/a", "s/b", "s/b", "s/b")
+    first = await log.read(Start(StartKind.LAST_PER_TOPIC, 2), "s/+", limit=2)
+    assert (offsets(first), first.next) == ([1, 3], 4)
+
+
+async def test_who_waits_for_the_newest_of_topics_that_there_are_not_yet_gets_the_first(log: Log) -> None:
+    await log.append("s/a")
+    async with asyncio.timeout(HANG_SECONDS):
+        waiting = asyncio.create_task(log.read(Start(StartKind.LAST_PER_TOPIC, 2), "s/b", wait=60))
+        await anyio.wait_all_tasks_blocked()
+        await log.append("s/a", "s/b")
+        assert offsets(await waiting) == [3]
+
+
+async def test_topics_are_told_page_by_page(log: Log) -> None:
+    await log.append("s/b", "s/a", "s/b")
+    first = await log.reader.topics("s", "s/+", after=None, limit=1)
+    assert [(each.topic, each.first, each.last) for each in first.topics] == [("s/a", 2, 2)]
+    second = await log.reader.topics("s", "s/+", after=first.next, limit=1)
+    assert [(each.topic, each.first, each.last) for each in second.topics] == [("s/b", 1, 3)]
+    with pytest.raises(NotFound):
+        await log.reader.topics("t", "#", after=None, limit=1)
+
+
 async def test_what_was_captured_under_another_filter_is_for_those_whose_own_matches(log: Log) -> None:
     await log.append("old/a", "s/a", "old/b")
     reading = await log.read(topic_filter="s/#")
@@ -129,8 +173,19 @@ async def test_what_was_captured_under_another_filter_is_for_those_whose_own_mat
     assert offsets(await log.read(topic_filter="#")) == [1, 2, 3]
 
 
-async def test_a_filter_that_matches_little_returns_early(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_filter_that_matches_little_is_answered_in_one_page(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reading, "SCANNED", 3)
+    await log.append("s/b", *["s/a"] * 700, "s/b")
+    assert [(offsets(page), page.next) for page in [await log.read(topic_filter="s/b")]] == [([1, 702], 703)]
+
+
+async def test_without_an_index_a_filter_that_matches_little_returns_early(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SCANNED", 3)
+    monkeypatch.setattr(log.store, "select", Unindexed().select)
     await log.append(*["s/a"] * 7, "s/b")
     first = await log.read(topic_filter="s/b", wait=30)
     second = await log.read(first.next, "s/b")
@@ -321,9 +376,9 @@ class Holed:
             self.store.logs["s"].remove(offset)
         self.reader = StreamReader(self.store, STREAMS)
 
-    async def read(self, offset: int, **how: object) -> Reading:
+    async def read(self, offset: int, topic_filter: str = "s/#", **how: object) -> Reading:
         start = Start(StartKind.OFFSET, offset)
-        return await self.reader.read(Query(stream="s", filter="s/#", start=start, **how))  # type: ignore[arg-type]  # keywords of the test's
+        return await self.reader.read(Query(stream="s", filter=topic_filter, start=start, **how))  # type: ignore[arg-type]  # keywords of the test's
 
 
 async def test_a_hole_is_told_before_what_follows_it_one_to_an_answer() -> None:
@@ -353,9 +408,10 @@ async def test_who_waits_at_the_end_is_told_of_a_hole_there_at_once() -> None:
     begin=st.integers(1, 40),
     limit=st.integers(1, 15),
     wait=st.sampled_from([0.0, 30.0]),
+    topic_filter=st.sampled_from(["s/#", "s/a"]),
 )
 def test_answers_together_tell_of_every_offset_once(
-    kept: set[int], begin: int, limit: int, wait: float
+    kept: set[int], begin: int, limit: int, wait: float, topic_filter: str
 ) -> None:
     async def read_all() -> tuple[list[int | None], list[int]]:
         log = Holed(40, *(set(range(1, 41)) - kept))
@@ -363,7 +419,7 @@ def test_answers_together_tell_of_every_offset_once(
         missed: list[int] = []
         at = begin
         while at <= 40:
-            reading = await log.read(at, limit=limit, wait=wait)
+            reading = await log.read(at, topic_filter, limit=limit, wait=wait)
             assert reading.next > at, "each answer leads on"
             found += offsets(reading)
             if reading.missed is not None:
