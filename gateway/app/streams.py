@@ -193,7 +193,10 @@ def _build_store(settings: Settings, streams: StreamMap, supervision: Supervisio
     if url == REDIS:
         return _build_redis_store(settings, streams, supervision)
     limits = StoreLimits(
-        waiting_messages=store.waiting_messages, waiting_bytes=store.waiting_bytes, timeout=store.timeout
+        waiting_messages=store.waiting_messages,
+        waiting_bytes=store.waiting_bytes,
+        timeout=store.timeout,
+        topics_per_read=settings.limits.topics_per_read,
     )
     if url == MEMORY:
         from gateway.streams.memory import MemoryStore  # noqa: PLC0415 - as above
@@ -222,6 +225,7 @@ def _build_redis_store(settings: Settings, streams: StreamMap, supervision: Supe
         waiting_bytes=store.waiting_bytes,
         beat=min(1.0, redis.silence_timeout / 3),
         silence=redis.silence_timeout,
+        topics_per_read=settings.limits.topics_per_read,
     )
     try:
         return RedisStore(

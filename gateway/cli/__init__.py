@@ -16,6 +16,7 @@ from gateway.cli.serve import serve
 from gateway.cli.streams import streams
 from gateway.cli.subscribe import subscribe
 from gateway.cli.token import token
+from gateway.cli.topics import topics
 
 app = typer.Typer(
     name="gateway",
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its frames are for people, a server's log is not; locals hold secrets
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (serve, check, publish, subscribe, streams, token):
+for _command in (serve, check, publish, subscribe, streams, topics, token):
     app.command()(_command)
 app.add_typer(key, name="key")
 

@@ -10,14 +10,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.core.messages.commands import MOST_PER_TOPIC
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.client.positions import PositionFields, StartFrom
 
 FROM_HELP = (
-    "Where to begin in streams: new, earliest, an offset, last:N, or time:T with milliseconds since 1970 or "
-    "ISO 8601 (local time where it names no zone)."
+    "Where to begin in streams: new, earliest, an offset, last:N, last_per_topic:N, or time:T with "
+    "milliseconds since 1970 or ISO 8601 (local time where it names no zone)."
 )
 
 
@@ -41,14 +43,18 @@ def parse_from(text: str) -> StartFrom:
             return {"offset": _number(text, least=1)}
         if kind == "last":
             return {"last": _number(value, least=1)}
+        if kind == "last_per_topic":
+            return {"last_per_topic": _number(value, least=1, most=MOST_PER_TOPIC)}
         if kind == "time":
             return {"time": _time(value)}
-    raise ValueError(f"--from {text!r}: it is new, earliest, an offset from 1, last:N or time:T")
+    raise ValueError(
+        f"--from {text!r}: it is new, earliest, an offset from 1, last:N, last_per_topic:N or time:T"
+    )
 
 
-def _number(text: str, *, least: int) -> int:
+def _number(text: str, *, least: int, most: float = float("inf")) -> int:
     number = int(text) if text.isdecimal() and text.isascii() else -1
-    if number < least:
+    if not least <= number <= most:
         raise ValueError(text)
     return number
 

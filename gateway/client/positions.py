@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
-from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
+from gateway.core.messages.commands import MOST_PER_TOPIC, START_NEW, Position, Start, StartKind
 
 if TYPE_CHECKING:
     from gateway.client.message import Message
     from gateway.core.messages.events import Gap
 
 StartFrom: TypeAlias = Literal["new", "earliest"] | Mapping[str, int]
-"""``"new"``, ``"earliest"``, ``{"offset": n}``, ``{"time": ms}`` or ``{"last": n}``."""
+"""``"new"``, ``"earliest"``, or a number for ``offset``, ``time`` (ms), ``last`` or ``last_per_topic``."""
 
-_LEAST = {StartKind.OFFSET: 1, StartKind.TIME: 0, StartKind.LAST: 1}
-_RULE = "'new', 'earliest', {'offset': n}, {'time': ms} or {'last': n}"
+_LEAST = {StartKind.OFFSET: 1, StartKind.TIME: 0, StartKind.LAST: 1, StartKind.LAST_PER_TOPIC: 1}
+_RULE = "'new', 'earliest', {'offset': n}, {'time': ms}, {'last': n} or {'last_per_topic': n}"
 
 
 class PositionFields(TypedDict):
@@ -63,7 +63,7 @@ def parse_start(start: StartFrom) -> Start:
     """Read where to start.
 
     Raises:
-        ValueError: it is none of the five, or its number is too small.
+        ValueError: it is none of the six, or its number is too small, or for ``last_per_topic`` too large.
     """
     if isinstance(start, str) and start in ("new", "earliest"):
         return Start(StartKind(start))
@@ -71,8 +71,13 @@ def parse_start(start: StartFrom) -> Start:
         name, value = next(iter(start.items()))
         for kind, least in _LEAST.items():
             if name == kind.value and type(value) is int and value >= least:
+                if kind is StartKind.LAST_PER_TOPIC and value > MOST_PER_TOPIC:
+                    break
                 return Start(kind, value)
-    raise ValueError(f"start {start!r}: it is {_RULE}; offset and last from 1, time from 0")
+    raise ValueError(
+        f"start {start!r}: it is {_RULE}; offset and last from 1, time from 0, "
+        f"last_per_topic from 1 to {MOST_PER_TOPIC}"
+    )
 
 
 def parse_positions(resume: ResumeFrom | None) -> dict[str, Position]:

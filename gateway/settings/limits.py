@@ -54,6 +54,11 @@ class Limits(Section):
         description="The same of all filters of the node with more than 7 levels, each beginning of one "
         "counted. Over it: `too_many`.",
     )
+    topics_per_read: Count = Field(
+        default=10000,
+        description="Topics of a stream that one read finds by its index. With more, a filter has everything "
+        "looked through; `last_per_topic` gets `too_many`.",
+    )
     connections: Count = Field(
         default=100000,
         description="Open WebSockets and event streams of the node. Over it: HTTP 503 before the upgrade.",

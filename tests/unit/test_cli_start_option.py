@@ -24,6 +24,7 @@ AT = {"orders": {"epoch": "e1", "offset": 4}}
         ("earliest", "earliest"),
         ("4711", {"offset": 4711}),
         ("last:10", {"last": 10}),
+        ("last_per_topic:1000", {"last_per_topic": 1000}),
         ("time:0", {"time": 0}),
         ("time:1772352000123", {"time": 1772352000123}),
         ("time:2026-03-01T08:00:00.5Z", {"time": 1772352000500}),
@@ -45,6 +46,8 @@ def test_from_is_read(text: str, start: Any) -> None:
         "last",
         "last:0",
         "last:-1",
+        "last_per_topic:0",
+        "last_per_topic:1001",
         "time:",
         "time:1900-01-01",
         "newest",
@@ -54,7 +57,9 @@ def test_from_is_read(text: str, start: Any) -> None:
     ],
 )
 def test_what_is_no_beginning_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="it is new, earliest, an offset from 1, last:N or time:T"):
+    with pytest.raises(
+        ValueError, match="it is new, earliest, an offset from 1, last:N, last_per_topic:N or time:T"
+    ):
         parse_from(text)
 
 

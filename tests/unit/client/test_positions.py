@@ -30,6 +30,7 @@ def message(stream: str | None, offset: int | None) -> Message:
         ({"offset": 1}, Start(StartKind.OFFSET, 1)),
         ({"time": 0}, Start(StartKind.TIME, 0)),
         ({"last": 7}, Start(StartKind.LAST, 7)),
+        ({"last_per_topic": 1000}, Start(StartKind.LAST_PER_TOPIC, 1000)),
     ],
 )
 def test_a_start_is_read(given: Any, start: Start) -> None:
@@ -38,7 +39,19 @@ def test_a_start_is_read(given: Any, start: Start) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["latest", "offset", 5, None, {}, {"offset": 0}, {"last": 0}, {"time": -1}, {"last": True}, {"new": 1}],
+    [
+        "latest",
+        "offset",
+        5,
+        None,
+        {},
+        {"offset": 0},
+        {"last": 0},
+        {"last_per_topic": 1001},
+        {"time": -1},
+        {"last": True},
+        {"new": 1},
+    ],
 )
 def test_what_is_no_start_is_refused(given: Any) -> None:
     with pytest.raises(ValueError, match=r"start .*: it is 'new', 'earliest', \{'offset': n\}"):

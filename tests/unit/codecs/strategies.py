@@ -45,6 +45,9 @@ starts = st.one_of(
     st.builds(commands.Start, st.just(commands.StartKind.OFFSET), st.integers(1, SAFE)),
     st.builds(commands.Start, st.just(commands.StartKind.TIME), st.integers(0, SAFE)),
     st.builds(commands.Start, st.just(commands.StartKind.LAST), st.integers(1, SAFE)),
+    st.builds(
+        commands.Start, st.just(commands.StartKind.LAST_PER_TOPIC), st.integers(1, commands.MOST_PER_TOPIC)
+    ),
 )
 deliveries = st.lists(labels, min_size=1, max_size=4).map(tuple)
 

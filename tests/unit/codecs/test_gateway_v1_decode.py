@@ -111,6 +111,8 @@ WRONG = [
     (SUBSCRIBE | {"from": {"offset": 0}}, "field 'from.offset': expected 'int' >= 1"),
     (SUBSCRIBE | {"from": {"time": -1}}, "field 'from.time'"),
     (SUBSCRIBE | {"from": {"last": 0}}, "field 'from.last'"),
+    (SUBSCRIBE | {"from": {"last_per_topic": 0}}, "field 'from.last_per_topic'"),
+    (SUBSCRIBE | {"from": {"last_per_topic": 1001}}, "field 'from.last_per_topic'"),
     (SUBSCRIBE | {"from": {"last": "5"}}, "field 'from.last'"),
     (SUBSCRIBE | {"resume": []}, "field 'resume'"),
     (SUBSCRIBE | {"resume": {"s": 5}}, "field 'resume"),

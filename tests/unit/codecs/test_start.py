@@ -19,6 +19,7 @@ LARGEST = 2**53 - 1
         ("time:0", Start(StartKind.TIME, 0)),
         ("time:1700000000000", Start(StartKind.TIME, 1_700_000_000_000)),
         ("last:5", Start(StartKind.LAST, 5)),
+        ("last_per_topic:1000", Start(StartKind.LAST_PER_TOPIC, 1000)),
         ('{"offset": 7}', Start(StartKind.OFFSET, 7)),
         ('{"time": 7}', Start(StartKind.TIME, 7)),
         ('{"last": 7}', Start(StartKind.LAST, 7)),

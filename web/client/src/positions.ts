@@ -11,13 +11,17 @@ export interface Position {
 /** By the stream's name; JSON has it as it is. */
 export type Positions = Readonly<Record<string, Position>>;
 
-/** Where to begin in streams: offsets and counts from 1, the time in milliseconds since 1970. */
+/**
+ * Where to begin in streams: offsets and counts from 1, the time in milliseconds since 1970. `last` counts what matches,
+ * `last_per_topic` (up to 1,000) each matching topic's newest.
+ */
 export type StartFrom =
   | "new"
   | "earliest"
   | { readonly offset: number }
   | { readonly time: number }
-  | { readonly last: number };
+  | { readonly last: number }
+  | { readonly last_per_topic: number };
 
 /** What a subscription asks for: `resume` where it names a stream, `from` in all others. */
 export interface Beginning {

@@ -119,6 +119,8 @@ it("kept positions are handed over, and only earliest is asked for again", async
   beginsAt(orders(4), true);
   await client.subscribe("orders/#", { resume: orders(4), from: { last: 3 } });
   await client.subscribe("#", { from: "earliest" });
+  await client.subscribe("orders/+", { from: { last_per_topic: 2 } });
+  expect(gateway.last.commands("subscribe")[2]).toMatchObject({ from: { last_per_topic: 2 } });
   expect(gateway.last.commands("subscribe")[0]).toMatchObject({ resume: orders(4), from: { last: 3 } });
   await reconnect();
   const [narrow, wide] = gateway.last.commands("subscribe");
