@@ -8,7 +8,9 @@ import threading
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
 
 from gateway.core.messages.commands import MOST_PER_TOPIC
 
@@ -23,8 +25,33 @@ FROM_HELP = (
 )
 
 
+LastOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--last", min=1, metavar="N", help="Begin with each stream's newest N that match."),
+]
+LastPerTopicOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--last-per-topic", min=1, max=MOST_PER_TOPIC, metavar="N", help="Begin with each topic's newest N."
+    ),
+]
+
+
 class PositionsNotKept(Exception):  # noqa: N818 - says what happened
     """The position file can't be read or written."""
+
+
+def one_beginning(text: str, last: int | None, last_per_topic: int | None) -> StartFrom:
+    """Read the value of ``--from``, or of the option that is short for one of its forms.
+
+    Raises:
+        ValueError: it is none, or several options say where to begin.
+    """
+    said = {"last": last, "last_per_topic": last_per_topic}
+    short = [f"{name}:{count}" for name, count in said.items() if count is not None]
+    if len(short) + (text != "new") > 1:
+        raise ValueError("--from, --last and --last-per-topic: one of them says where to begin")
+    return parse_from(*short or [text])
 
 
 def parse_from(text: str) -> StartFrom:

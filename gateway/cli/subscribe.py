@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.exits import ExitCode, fail
-from gateway.cli.start_option import FROM_HELP, PositionFile, PositionsNotKept, parse_from
+from gateway.cli.start_option import (
+    FROM_HELP,
+    LastOption,
+    LastPerTopicOption,
+    PositionFile,
+    PositionsNotKept,
+    one_beginning,
+)
 from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
-from gateway.core.messages.commands import MOST_PER_TOPIC, Overflow
+from gateway.core.messages.commands import Overflow
 
 if TYPE_CHECKING:
     from gateway.cli.subscribe_loop import Request
@@ -21,22 +28,8 @@ def subscribe(
     ],
     *,
     start: Annotated[str, typer.Option("--from", metavar="START", help=FROM_HELP)] = "new",
-    last: Annotated[
-        int | None,
-        typer.Option(
-            "--last", min=1, metavar="N", help="Begin with the newest N that match, of each stream."
-        ),
-    ] = None,
-    last_per_topic: Annotated[
-        int | None,
-        typer.Option(
-            "--last-per-topic",
-            min=1,
-            max=MOST_PER_TOPIC,
-            metavar="N",
-            help="Begin with each topic's newest N.",
-        ),
-    ] = None,
+    last: LastOption = None,
+    last_per_topic: LastPerTopicOption = None,
     position_file: Annotated[
         str | None,
         typer.Option(
@@ -65,19 +58,8 @@ def subscribe(
     """
     from gateway.cli.subscribe_loop import Request  # noqa: PLC0415 - keeps `gateway --help` quick
 
-    said = [
-        text
-        for text, given in (
-            (start, start != "new"),
-            (f"last:{last}", last is not None),
-            (f"last_per_topic:{last_per_topic}", last_per_topic is not None),
-        )
-        if given
-    ]
-    if len(said) > 1:
-        fail("--from, --last and --last-per-topic: one of them says where to begin", ExitCode.USAGE)
     try:
-        began = parse_from(*said or ["new"])
+        began = one_beginning(start, last, last_per_topic)
         positions = PositionFile(position_file) if position_file is not None else None
     except ValueError as exc:
         fail(str(exc), ExitCode.USAGE)

@@ -53,14 +53,14 @@ class NewestByTopic:
 
 
 @dataclass(frozen=True, slots=True)
-class LastValues:
+class SnapshotSource:
     """The last values of the topics that match, as of offset ``through``."""
 
     filter: str
     through: int
 
 
-PhaseSource: TypeAlias = NewestByTopic | LastValues
+PhaseSource: TypeAlias = NewestByTopic | SnapshotSource
 PageSource: TypeAlias = Matching | PhaseSource | None
 """None: everything, in pages that all readers share."""
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.core.catchup.page_choice import (
-    LastValues,
     Matching,
     PageChoice,
     PageRequest,
     Phase,
+    SnapshotSource,
 )
 from gateway.core.catchup.start import epoch_gap, missing_gap
 from gateway.core.messages.commands import Position
@@ -320,4 +320,4 @@ class HistoryReader(Reader):
 
 def _is_beyond_retention(phase: Phase | None) -> bool:
     """Whether what it gives is kept, though the log has let go of its offset."""
-    return phase is not None and isinstance(phase.source, LastValues)
+    return phase is not None and isinstance(phase.source, SnapshotSource)

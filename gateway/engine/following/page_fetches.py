@@ -13,7 +13,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gateway.core.catchup.page_choice import LastValues, Matching, NewestByTopic
+from gateway.core.catchup.page_choice import Matching, NewestByTopic, SnapshotSource
 from gateway.core.timing.backoff import Backoff
 from gateway.errors import StreamUnavailable, TooMany
 from gateway.supervision import is_cancelled
@@ -147,7 +147,7 @@ class PageFetches:
                 return await store.read(name, after, messages=_PAGE, size=_PAGE_BYTES)
             case Matching(filters):
                 return await store.select(name, filters, after, messages=_PAGE, size=_PAGE_BYTES)
-            case LastValues(topic_filter, through):
+            case SnapshotSource(topic_filter, through):
                 return await store.snapshot(
                     name, topic_filter, after, through, messages=_PAGE, size=_PAGE_BYTES
                 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.catchup.page_choice import LastValues, Matching, NewestByTopic, PageRequest
+from gateway.core.catchup.page_choice import Matching, NewestByTopic, PageRequest, SnapshotSource
 from gateway.core.catchup.readers import SCANNED, HistoryReader
 from gateway.core.catchup.spill_reader import SpillReader
 from gateway.core.fanout.hub import Hub
@@ -369,7 +369,9 @@ def test_a_selected_page_of_another_life_is_not_taken_for_this_one() -> None:
     assert reader.positions[path] == Position("e2", 0), "what lies before the place asked for is yet to come"
 
 
-def phased(stream: FollowedStream, source: NewestByTopic | LastValues) -> tuple[Hub, Outbox, HistoryReader]:
+def phased(
+    stream: FollowedStream, source: NewestByTopic | SnapshotSource
+) -> tuple[Hub, Outbox, HistoryReader]:
     hub = Hub()
     outbox = connection(hub)
     hub.subscribe(outbox, "s/+", Overflow.SPILL, (stream,), live=False)
@@ -411,7 +413,7 @@ def test_what_is_trimmed_is_told_in_a_phase_but_not_of_last_values() -> None:
     _, _, reader = phased(path, NewestByTopic("s/+", 2, 1000))
     told = labels(reader.take(asked(reader), trimmed, 10_000) or [])
     assert [each if isinstance(each, str) else each["to"] for each in told] == [100, "s200"]
-    _, _, reader = phased(path, LastValues("s/+", 1000))
+    _, _, reader = phased(path, SnapshotSource("s/+", 1000))
     kept = SelectedPage(Bounds("e1", 101, 1000), [captured(20), captured(200)], 1000)
     assert labels(reader.take(asked(reader), kept, 10_000) or []) == ["s20", "s200"]
 
