@@ -51,6 +51,7 @@ class CatchUpStatistics:
         reading: reads of the store in flight or wanted.
         caught_up: subscriptions that have had their history.
         pages: read from the store.
+        selected: those of them that the index of topics found.
         failed: reads that failed, and were tried again.
     """
 
@@ -58,6 +59,7 @@ class CatchUpStatistics:
     reading: int
     caught_up: int
     pages: int
+    selected: int
     failed: int
 
 
@@ -110,7 +112,7 @@ class CatchingUp:
         """A snapshot for metrics, health and tests."""
         fetches = self._fetches
         return CatchUpStatistics(
-            len(self._ready), len(fetches), self._caught_up, fetches.read, fetches.failed
+            len(self._ready), len(fetches), self._caught_up, fetches.read, fetches.selected, fetches.failed
         )
 
     # Turns

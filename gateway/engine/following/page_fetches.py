@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gateway.core.catchup.page_choice import Matching, NewestByTopic, SnapshotSource
+from gateway.core.streams.pages import SelectedPage
 from gateway.core.timing.backoff import Backoff
 from gateway.errors import StreamUnavailable, TooMany
 from gateway.supervision import is_cancelled
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.core.catchup.page_choice import PageRequest
     from gateway.core.fanout.parked import CatchUp
-    from gateway.core.streams.pages import Page, SelectedPage
+    from gateway.core.streams.pages import Page
     from gateway.core.streams.stream import FollowedStream
     from gateway.streams.base import Readable
     from gateway.supervision import Background
@@ -61,6 +62,7 @@ class PageFetches:
     Attributes:
         awaited: by reader, the page that it waits for; changed here alone.
         read: pages that came.
+        selected: those of them that the store's index found.
         failed: reads that failed.
     """
 
@@ -77,7 +79,7 @@ class PageFetches:
         self._failing: dict[FollowedStream, _Failing] = {}
         self.awaited: dict[CatchUp, Fetch] = {}
         self._running = 0
-        self.read = self.failed = 0
+        self.read = self.selected = self.failed = 0
 
     def __len__(self) -> int:
         return len(self._fetches)
@@ -136,6 +138,7 @@ class PageFetches:
         if (failing := self._failing.pop(stream, None)) is not None:
             self._wanted.extend(failing.waiting)
         self.read += 1
+        self.selected += isinstance(page, SelectedPage)
         fetch.page, fetch.answered = page, True
         self._came(fetch)
         self._start()

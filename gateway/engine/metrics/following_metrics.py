@@ -36,4 +36,9 @@ def register_following_metrics(metrics: Metrics, *, hub: Hub, following: Followi
     metrics.gauge("catch_up_ready", "Readers that wait for their turn.", lambda: read().ready)
     metrics.gauge("catch_up_reads", "Reads of the store under way or wanted.", lambda: read().reading)
     metrics.counter("catch_up_pages", "Pages read for those who are behind.", lambda: read().pages)
+    metrics.counter(
+        "catch_up_selected_pages",
+        "Of these, the ones that the index of topics found for a filter.",
+        lambda: read().selected,
+    )
     metrics.counter("catch_up_failures", "Reads that failed and were tried again.", lambda: read().failed)

@@ -360,6 +360,21 @@ async def test_a_loss_between_the_nodes_is_told_to_those_alone_who_hear_live_top
         assert told == {"#", "+/a", "live/#"}
 
 
+async def test_who_wants_little_of_much_has_it_selected_and_those_with_one_filter_share_it() -> None:
+    async with world(window_messages=5) as node:
+        for _ in range(20):
+            node.append(1, "s/rare")
+            node.append(99)
+        clients = [node.client() for _ in range(10)]
+        await asyncio.gather(*(client.subscribe("s/rare", EARLIEST) for client in clients))
+        for client in clients:
+            assert await client.ids(20) == [f"s{number}" for number in range(1, 2000, 100)]
+            await client.until(client.other)
+        statistics = node.following.catching_up.statistics()
+        # The model's store selects three publications a page, and reads seven for all.
+        assert statistics.pages == statistics.selected <= 20
+
+
 async def test_last_counts_what_matches() -> None:
     async with world(window_messages=4) as node:
         for topic in ["s/a", "s/b", "s/b", "s/a", "s/b", "s/b", "s/b", "s/b", "s/b"]:
