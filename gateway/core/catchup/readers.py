@@ -197,11 +197,14 @@ class Reader:
         return self._choice
 
     def _is_wanted(self, request: PageRequest) -> bool:
-        """Whether a page still has all that is wanted: who subscribes meanwhile wants more than was asked."""
-        source, phase = request.source, self.phases.get(request.stream)
-        if isinstance(source, Matching):
-            return phase is None and set(source.filters).issuperset(self._filters(request.stream))
-        return source is (None if phase is None else phase.source)
+        """Whether a page tells of all that is wanted now, of which a shared one is asked itself."""
+        if request.source is None:
+            return True
+        # While it was read a connection may have subscribed to more, or gone back to before what it let go.
+        more = isinstance(request.source, Matching) and not set(request.source.filters).issuperset(
+            self._filters(request.stream)
+        )
+        return not more and request.after <= self._place(request.stream)
 
     def _go_without_index(self, stream: FollowedStream) -> None:
         phase = self.phases.pop(stream, None)

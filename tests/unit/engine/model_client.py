@@ -52,6 +52,8 @@ class Held:
     got: set[tuple[str, str, int]] = field(default_factory=set)
     got_live: list[str] = field(default_factory=list)
     renewed: set[str] = field(default_factory=set)
+    newest: dict[str, int] = field(default_factory=dict)
+    """Of which streams it asked for so many of each topic alone."""
 
 
 class ModelClient:
@@ -64,8 +66,9 @@ class ModelClient:
         self.held: dict[str, Held] = {}
         self.room: int | None = None
         self.closed: int | None = None
-        # Per filter, whether the next `subscribed` is that of a live one, and what it resumes.
-        self.asked: dict[str, deque[tuple[bool, dict[str, Position]]]] = defaultdict(deque)
+        # Per filter, whether the next `subscribed` is that of a live one, what it resumes, and how many of
+        # each topic it asked for (0: all).
+        self.asked: dict[str, deque[tuple[bool, dict[str, Position], int]]] = defaultdict(deque)
 
     # The sink
 
@@ -88,13 +91,15 @@ class ModelClient:
     def on_subscribed(self, frame: dict[str, Any]) -> None:
         positions = {name: Position(**at) for name, at in frame["positions"].items()}
         earlier = self.held.get(frame["filter"])
-        live, resumed = self.asked[frame["filter"]].popleft()
+        live, resumed, newest = self.asked[frame["filter"]].popleft()
         assert set(positions) == {name for name in self.store.logs if self.intersects(frame["filter"], name)}
         for name, position in positions.items():
             asked = resumed.get(name)
             if asked is not None and frame["recovered"]:
                 assert position == asked
         self.held[frame["filter"]] = Held(frame["filter"], live, dict(positions), positions)
+        if newest:
+            self.held[frame["filter"]].newest = {name: newest for name in positions if name not in resumed}
         if earlier is not None and earlier.live and live:
             # Replaced options: what it had, it does not get again, and nothing is passed over.
             for name, position in positions.items():
@@ -105,6 +110,7 @@ class ModelClient:
         held = self.held[frame["filter"]]
         assert not held.live
         held.live = True
+        held.newest.clear()
 
     def on_gap(self, frame: dict[str, Any]) -> None:
         if frame["reason"] == "overflow":
@@ -165,6 +171,7 @@ class ModelClient:
             for each in range(begin, offset)
             if (publication := log.ever.get(position.epoch, {}).get(each)) is not None
             and matches(held.filter, publication.topic)
+            and not log.had_after(each, publication.topic, held.newest.get(name))
         ]
         assert not missed, f"untold gap of {name} {missed} in {held.filter}"
 

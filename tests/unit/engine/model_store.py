@@ -26,6 +26,7 @@ class ModelLog:
         self.first = 1
         self.kept: list[Publication | None] = []
         self.ever: dict[str, dict[int, Publication]] = {self.epoch: {}}
+        self.topics: list[tuple[int, str]] = []
 
     @property
     def epoch(self) -> str:
@@ -43,6 +44,12 @@ class ModelLog:
         publication.stream, publication.offset = self.name, self.last + 1
         self.kept.append(publication)
         self.ever[self.epoch][publication.offset] = publication
+        self.topics.append((publication.offset, publication.topic))
+
+    def had_after(self, offset: int, topic: str, count: int | None) -> bool:
+        """Whether so many have been on ``topic`` behind ``offset``, also if they are lost by now."""
+        later = {at for at, on in self.topics if at > offset and on == topic}
+        return count is not None and len(later) >= count
 
     def trim(self, count: int) -> None:
         count = min(count, len(self.kept))

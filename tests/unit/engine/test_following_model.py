@@ -45,6 +45,8 @@ STARTS = (
     Start(StartKind.EARLIEST),
     Start(StartKind.LAST, 3),
     Start(StartKind.LAST, 12),
+    Start(StartKind.LAST_PER_TOPIC, 1),
+    Start(StartKind.LAST_PER_TOPIC, 3),
     Start(StartKind.OFFSET, 4),
     Start(StartKind.TIME, 9),
 )
@@ -205,7 +207,9 @@ class FollowingModel(RuleBasedStateMachine):
         if command.filter != "live/#":
             command = replace(command, overflow=Overflow.SPILL)
         expected = client.asked[command.filter]
-        expected.append((not command.resume and command.start == START_NEW, command.resume or {}))
+        count = command.start.value if command.start.kind is StartKind.LAST_PER_TOPIC else 0
+        live = not command.resume and command.start == START_NEW
+        expected.append((live, command.resume or {}, count))
         try:
             answer = self.subscriber.subscribe(client.outbox, command, EVERYTHING)
             if isinstance(answer, list):

@@ -450,4 +450,11 @@ def test_a_selected_page_is_not_taken_once_the_connection_wants_more() -> None:
     assert reader.positions[path].offset == 0
     wanted = ("s/a",)
     reader.subscriptions_changed()
+    reader.positions[path] = Position("e1", 3)
+    request = reader.step(0).needed
+    assert request is not None
+    reader.positions[path] = Position("e1", 1)
+    assert reader.take(request, selected(path, 3, 5, through=1000, topic="s/a"), 10_000) == []
+    assert reader.positions[path].offset == 1, "it has gone back meanwhile"
+    reader.positions[path] = Position("e1", 3)
     assert len(reader.take(request, selected(path, 0, 5, through=1000, topic="s/a"), 10_000) or []) == 1
