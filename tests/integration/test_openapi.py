@@ -70,6 +70,7 @@ KNOWN = {
     "receiveWebhook": {"hook": "open"},
     "describeStream": {"stream": "kept"},
     "readMessages": {"stream": "kept"},
+    "listTopics": {"stream": "kept"},
 }
 """What is made up is seldom configured."""
 
