@@ -81,8 +81,10 @@ class Reader:
         self.positions = dict(positions)
         self.phases: dict[FollowedStream, Phase] = {}
         for stream, source in (phases or {}).items():
-            self.positions[stream] = Position(self.positions[stream].epoch, source.through)
-            self.phases[stream] = Phase(source)
+            begin = self.positions[stream]
+            self.positions[stream] = Position(begin.epoch, source.through)
+            # Last values may be older than all that the log holds.
+            self.phases[stream] = Phase(source, 0 if isinstance(source, SnapshotSource) else begin.offset)
         self.ended = False
         self.delays = 0
         self._choice: PageChoice | None = None

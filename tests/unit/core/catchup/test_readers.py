@@ -370,12 +370,12 @@ def test_a_selected_page_of_another_life_is_not_taken_for_this_one() -> None:
 
 
 def phased(
-    stream: FollowedStream, source: NewestByTopic | SnapshotSource
+    stream: FollowedStream, source: NewestByTopic | SnapshotSource, *, before: int = 0
 ) -> tuple[Hub, Outbox, HistoryReader]:
     hub = Hub()
     outbox = connection(hub)
     hub.subscribe(outbox, "s/+", Overflow.SPILL, (stream,), live=False)
-    reader = HistoryReader(outbox.encoder, "s/+", {stream: Position("e1", 5)}, {stream: source})
+    reader = HistoryReader(outbox.encoder, "s/+", {stream: Position("e1", before)}, {stream: source})
     hub.read(outbox, outbox.subscriptions["s/+"], reader)
     return hub, outbox, reader
 
@@ -410,10 +410,14 @@ def test_a_phase_may_be_ahead_of_the_tail_which_is_awaited_then() -> None:
 def test_what_is_trimmed_is_told_in_a_phase_but_not_of_last_values() -> None:
     path = followed_stream(last=1000)
     trimmed = SelectedPage(Bounds("e1", 101, 1000), [captured(200)], 1000)
-    _, _, reader = phased(path, NewestByTopic("s/+", 2, 1000))
-    told = labels(reader.take(asked(reader), trimmed, 10_000) or [])
-    assert [each if isinstance(each, str) else each["to"] for each in told] == [100, "s200"]
-    _, _, reader = phased(path, SnapshotSource("s/+", 1000))
+    for before, gaps in ((40, [(41, 100)]), (100, []), (199, [])):
+        _, _, reader = phased(path, NewestByTopic("s/+", 2, 1000), before=before)
+        told = labels(reader.take(asked(reader), trimmed, 10_000) or [])
+        assert [each if isinstance(each, str) else (each["from"], each["to"]) for each in told] == [
+            *gaps,
+            "s200",
+        ]
+    _, _, reader = phased(path, SnapshotSource("s/+", 1000), before=150)
     kept = SelectedPage(Bounds("e1", 101, 1000), [captured(20), captured(200)], 1000)
     assert labels(reader.take(asked(reader), kept, 10_000) or []) == ["s20", "s200"]
 
