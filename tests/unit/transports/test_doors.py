@@ -74,6 +74,7 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/v1/streams"): Door("/v1/streams", allowed=ADMINISTRATORS),
     ("GET", "/v1/streams/{stream}"): Door("/v1/streams/kept", allowed=ADMINISTRATORS),
     ("GET", "/v1/streams/{stream}/messages"): Door("/v1/streams/kept/messages", allowed=SUBSCRIBERS),
+    ("GET", "/v1/streams/{stream}/topics"): Door("/v1/streams/kept/topics", allowed=SUBSCRIBERS),
     ("GET", "/v1/events"): Door("/v1/events?filter=a/%2B", allowed=SUBSCRIBERS, endless=True),
     ("GET", "/metrics"): Door("/metrics", allowed=ADMINISTRATORS),
     ("GET", "/livez"): Door("/livez", **PUBLIC),
