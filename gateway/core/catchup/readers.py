@@ -73,9 +73,9 @@ class Reader:
         # busy stream can't use all the room for ever.
         for stream in tuple(self.positions):
             window = stream.tail
-            # The tail knows that this life of the stream is over; a page tells of one it has not met.
+            # The tail knows that this life of the stream is over, and how much of it goes on.
             if self.positions[stream].epoch in window.former:
-                self._begin_epoch(stream, window.epoch, window.first - 1, step.frames)
+                self._begin_epoch(stream, window.goes_on(self.positions[stream]), step.frames)
             position = self.positions[stream]
             held = window.after(position.offset, SCANNED) if position.epoch == window.epoch else None
             # The log itself has let this go: there is no page to wait for.
@@ -103,11 +103,14 @@ class Reader:
         if stream not in self.positions:
             return frames
         before, window, bounds = self.positions[stream], stream.tail, page.bounds
-        if bounds.epoch != before.epoch:
-            self._begin_epoch(stream, bounds.epoch, bounds.first - 1, frames)
         # A page may be younger than the window or older, since both were read at their own time. Where they
-        # differ in epoch the tail has to come to the page's first: two lives must not be mixed.
+        # differ in epoch the tail has to come to the page's first: two lives must not be mixed, and the tail
+        # finds out where they part.
         if bounds.epoch == window.epoch:
+            if before.epoch in window.former:
+                self._begin_epoch(stream, window.goes_on(before), frames)
+            elif before.epoch != bounds.epoch:
+                self._begin_epoch(stream, Position(bounds.epoch, bounds.first - 1), frames)
             if self.positions[stream].offset + 1 < bounds.first and bounds.first - 1 <= window.last:
                 self._skip(stream, bounds.first - 1, frames)
             # What the tail has yet to give is the live path's, to be joined first.
@@ -149,9 +152,9 @@ class Reader:
         self.positions[stream] = Position(position.epoch, to)
         self._tell((missing_gap(each, stream, first, to, reason) for each in self._filters(stream)), frames)
 
-    def _begin_epoch(self, stream: FollowedStream, epoch: str, offset: int, frames: list[bytes]) -> None:
-        self.positions[stream] = Position(epoch, offset)
-        self._tell((epoch_gap(each, stream, epoch) for each in self._filters(stream)), frames)
+    def _begin_epoch(self, stream: FollowedStream, position: Position, frames: list[bytes]) -> None:
+        self.positions[stream] = position
+        self._tell((epoch_gap(each, stream, position) for each in self._filters(stream)), frames)
 
     def _tell(self, gaps: Iterable[Gap], frames: list[bytes]) -> None:
         frames.extend(map(self.encoder.encode, gaps))
@@ -245,9 +248,9 @@ def missing_gap(
     return Gap(reason, filter=topic_filter, dropped=dropped, stream=stream.name, first=first, last=last)
 
 
-def epoch_gap(topic_filter: str, stream: FollowedStream, epoch: str) -> Gap:
-    """Tells that a stream has begun a new life, ``epoch``."""
-    return Gap("epoch", filter=topic_filter, stream=stream.name, epoch=epoch)
+def epoch_gap(topic_filter: str, stream: FollowedStream, position: Position) -> Gap:
+    """Tells that a stream has begun a new life, and behind which ``position`` in it reading goes on."""
+    return Gap("epoch", topic_filter, stream=stream.name, epoch=position.epoch, offset=position.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +286,7 @@ def resume_at(topic_filter: str, stream: FollowedStream, wanted: Position, bound
     """The beginning of a subscription that has had everything up to ``wanted``."""
     before_first = Position(bounds.epoch, bounds.first - 1)
     if wanted.epoch != bounds.epoch or wanted.offset > bounds.last:
-        return StartPosition(before_first, recovered=False, gap=epoch_gap(topic_filter, stream, bounds.epoch))
+        return StartPosition(before_first, recovered=False, gap=epoch_gap(topic_filter, stream, before_first))
     if wanted.offset < before_first.offset:
         missing = missing_gap(topic_filter, stream, wanted.offset + 1, before_first.offset)
         return StartPosition(before_first, recovered=False, gap=missing)

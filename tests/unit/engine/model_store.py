@@ -22,6 +22,8 @@ class ModelLog:
         self.first = 1
         self.kept: list[Publication | None] = []
         self.ever: dict[str, dict[int, Publication]] = {self.epoch: {}}
+        # By life: the end of what it holds of the one before.
+        self.parts = [0]
 
     @property
     def epoch(self) -> str:
@@ -39,6 +41,11 @@ class ModelLog:
         publication.stream, publication.offset = self.name, self.last + 1
         self.kept.append(publication)
         self.ever[self.epoch][publication.offset] = publication
+
+    def shared(self, one: str, later: str) -> int:
+        """The last offset at which two lives hold the same."""
+        first, last = (int(each.removeprefix(self.name)) for each in (one, later))
+        return min(self.parts[first:last])
 
     def trim(self, count: int) -> None:
         count = min(count, len(self.kept))
@@ -61,6 +68,7 @@ class ModelLog:
     def begin_again(self) -> None:
         """A new epoch; what is kept stays, under the offsets it has."""
         self.lives += 1
+        self.parts.append(self.last)
         self.ever[self.epoch] = {each.offset or 0: each for each in self.kept if each is not None}
 
 
