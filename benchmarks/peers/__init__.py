@@ -8,7 +8,7 @@ from benchmarks.peers.broadcast import Broadcast
 from benchmarks.peers.floor import Floor
 from benchmarks.peers.gateway import Gateway
 from benchmarks.peers.mosquitto import Mosquitto
-from benchmarks.peers.nats import Nats
+from benchmarks.peers.nats import JetStream, Nats
 from benchmarks.peers.redis_server import Redis, RedisAsyncio, RedisPy
 from benchmarks.peers.sqlite_loop import SqliteLoop
 from benchmarks.peers.starlette_loop import StarletteLoop
@@ -22,6 +22,7 @@ PEERS: dict[str, type[Peer]] = {
     for peer in (
         Gateway,
         Nats,
+        JetStream,
         UWebSockets,
         Mosquitto,
         Broadcast,

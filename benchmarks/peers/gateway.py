@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from benchmarks.load.client_frames import client_frame
+from benchmarks.load.dialling import upgrade_request
+from benchmarks.load.returning import Asked
 from benchmarks.peers.base import Peer, Start, package_version
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ class Gateway(Peer):
     suffix = 1
     reply = b'"op":"subscribed"'
     tables = ""
+    environment: Mapping[str, str] = MappingProxyType({})
 
     def install(self) -> str:
         return package_version("fanout-gateway", "uvicorn", "uvloop", "websockets", "starlette")
@@ -45,21 +49,42 @@ class Gateway(Peer):
             f'[server]\nport = {ports.websocket}\nlog_level = "warning"\n[limits]\n{limits}\n{self.tables}',
             "utf-8",
         )
-        return Start([sys.executable, "-m", "gateway", "serve", "--config", str(config)])
+        command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
+        return Start(command, self.environment)
 
-    def with_streams(self, **filters: str) -> Gateway:
+    def with_streams(self, *, last_values: bool = False, **filters: str) -> Gateway:
         """The same with a SQLite store, its defaults, and streams by their names, each with its filter."""
         other = copy.copy(self)
         # A message more than is ever stored here, so that nothing is let go of.
+        limits = "max_messages = 100_000_000\n"
+        if last_values:
+            limits += "last_values = true\nlast_values_max_topics = 100_000_000\n"
         other.tables = "".join(
-            f'[[streams]]\nname = "{name}"\nfilter = "{topic_filter}"\nmax_messages = 100_000_000\n'
+            f'[[streams]]\nname = "{name}"\nfilter = "{topic_filter}"\n{limits}'
             for name, topic_filter in filters.items()
         )
+        return other
+
+    def with_environment(self, **environment: str) -> Gateway:
+        """The same with settings from the environment."""
+        other = copy.copy(self)
+        other.environment = environment
         return other
 
     def subscribe(self, filters: Sequence[str]) -> bytes:
         commands = ({"op": "subscribe", "filter": topic_filter} for topic_filter in filters)
         return b"".join(client_frame(json.dumps(command).encode()) for command in commands)
+
+    def asking(self, ports: Ports, topic_filter: str, **beginning: object) -> Asked:
+        """A client that subscribes with ``from_`` or ``resume`` and has all when it has caught up."""
+        command = {"op": "subscribe", "filter": topic_filter}
+        command |= {name.rstrip("_"): value for name, value in beginning.items()}
+        hello = upgrade_request(ports.websocket, self.path, self.subprotocol)
+        return Asked(hello, client_frame(json.dumps(command).encode()))
+
+    def unsubscribing(self, topic_filter: str) -> bytes:
+        """The frame that ends a subscription."""
+        return client_frame(json.dumps({"op": "unsubscribe", "filter": topic_filter}).encode())
 
     def publish(self, topic: str, payload: bytes) -> bytes:
         return client_frame(b'{"op":"publish","topic":"%b","data":%b}' % (topic.encode(), payload))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.installing import install_python_packages
 from benchmarks.load.client_frames import BINARY, client_frame
+from benchmarks.load.returning import Asked
+from benchmarks.payload import END
 from benchmarks.peers.base import NotInstalledError, Peer, Start, package_version
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
     from benchmarks.server_process import Ports
 
+STREAM = "bench"
+_REFUSED = b'"error":{'
 _CONNECT = b'CONNECT {"verbose":false,"pedantic":false,"lang":"none","version":"1"}\r\n'
 
 
@@ -27,6 +32,7 @@ class Nats(Peer):
     reply = b"PONG\r\n"
     # Its first ping comes some two seconds in and would make streams differ; the next is an hour off.
     settle_seconds = 4.0
+    more = ""
 
     def install(self) -> str:
         if _executable() is None:
@@ -40,7 +46,7 @@ class Nats(Peer):
         config.write_text(
             f"listen: 127.0.0.1:{ports.feed}\n"
             f"websocket {{ listen: '127.0.0.1:{ports.websocket}', no_tls: true, compression: false }}\n"
-            "max_connections: 100000\nping_interval: '1h'\n",
+            f"max_connections: 100000\nping_interval: '1h'\n{self.more}",
             "utf-8",
         )
         executable = _executable()
@@ -60,6 +66,61 @@ class Nats(Peer):
 
     def publish(self, topic: str, payload: bytes) -> bytes:
         return b"PUB %b %d\r\n%b\r\n" % (_subject(topic), len(payload), payload)
+
+
+class JetStream(Nats):
+    """Spoken to over TCP, by clients of its own protocol."""
+
+    name = "jetstream"
+    title = "nats-server with JetStream, file store, GOMAXPROCS=1, ordered consumers over TCP"
+    # A write of the file is not waited for: what is asked here is how it is read.
+    more = "jetstream { store_dir: 'jetstream' }\n"
+
+    def make_stream(self, topic_filter: str) -> bytes:
+        """The request that makes the stream ``bench``; the answer has ``"config"`` or ``"error"``."""
+        config = {"name": STREAM, "subjects": [_filter(topic_filter)], "storage": "file", "num_replicas": 1}
+        return _CONNECT + b"SUB made 1\r\n" + _request(f"STREAM.CREATE.{STREAM}", "made", config)
+
+    def asking(self, topic_filter: str, *, policy: str, messages: int, number: int = 0) -> Asked:
+        """A client with an ordered consumer, which has all when it has got ``messages``.
+
+        Args:
+            topic_filter: what is wanted.
+            policy: where it begins, ``deliver_policy``.
+            messages: how many there are.
+            number: tells the consumers of one connection apart, and connections.
+        """
+        inbox, made = f"inbox.{number}", f"made.{number}"
+        # As its clients make an ordered consumer, but for flow control: it is given room for all at once.
+        config = {
+            "deliver_subject": inbox,
+            "deliver_policy": policy,
+            "filter_subject": _filter(topic_filter),
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        subscribe = f"SUB {inbox} {2 * number + 1}\r\nSUB {made} {2 * number + 2}\r\n".encode()
+        create = _request(f"CONSUMER.CREATE.{STREAM}", made, {"stream_name": STREAM, "config": config})
+        return Asked(_CONNECT, subscribe + create, END, messages, refusal=_REFUSED)
+
+    def forgetting(self, number: int) -> bytes:
+        """Ends the consumer of that number: the server lets go of those that nobody listens to."""
+        return f"UNSUB {2 * number + 1}\r\nUNSUB {2 * number + 2}\r\n".encode()
+
+    def publish_acknowledged(self, topic: str, payload: bytes) -> bytes:
+        """The bytes that publish; the answer has ``"seq"``."""
+        return b"PUB %b stored %d\r\n%b\r\n" % (_subject(topic), len(payload), payload)
+
+
+def _request(call: str, reply: str, body: object) -> bytes:
+    data = json.dumps(body).encode()
+    return f"PUB $JS.API.{call} {reply} {len(data)}\r\n".encode() + data + b"\r\n"
+
+
+def _filter(topic_filter: str) -> str:
+    return topic_filter.replace("/", ".").replace("+", "*").replace("#", ">")
 
 
 def _subject(topic: str) -> bytes:

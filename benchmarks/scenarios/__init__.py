@@ -15,11 +15,14 @@ from benchmarks.scenarios.many_filters import ManyFilters
 from benchmarks.scenarios.no_fan_out import NoFanOut
 from benchmarks.scenarios.node_to_node import NodeToNode
 from benchmarks.scenarios.one_redis import OneRedis
+from benchmarks.scenarios.own_topics import OwnTopics
 from benchmarks.scenarios.publishing import Publishing
 from benchmarks.scenarios.redis_appends import RedisAppends
 from benchmarks.scenarios.replay import Replay
+from benchmarks.scenarios.snapshots import Snapshots
 from benchmarks.scenarios.storm import Storm
 from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
+from benchmarks.scenarios.topic_history import TopicHistory
 
 if TYPE_CHECKING:
     from benchmarks.scenarios.base import Scenario
@@ -46,5 +49,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
         RedisAppends,
         Replay,
         Storm,
+        TopicHistory,
+        OwnTopics,
+        Snapshots,
     )
 }

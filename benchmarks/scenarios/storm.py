@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CLIENTS = 5_000
 FEWER = 1_000
 WITHIN_SECONDS = 1.0
+LEAST_SECONDS = 1.5
+"""How long the chat goes on after them at least."""
+
 STORED = 1_000
 BEHIND = 100
 TOPIC = "bench/storm/a/b"
@@ -63,15 +66,16 @@ class Storm(Scenario):
         count = connections_possible(bench.count(wanted))
         async with running(peer.with_streams(**VARIANTS[variant])) as at:
             await fill(at, TOPIC, STORED)
-            command = json.dumps({"op": "subscribe", "filter": FILTER, "resume": await _positions(at)})
+            asked = peer.asking(at.ports, FILTER, resume=await _positions(at))
             # As in F9: what is asked is how long the gateway stops, not when it gets its core back. But with
             # real-time priority it would keep the kernel from finishing the store's writes on that core.
             (prefer if "chat" in VARIANTS[variant] else take_priority)(at.server.pid)
-            chat = await Chat.start(at.ports.websocket, QUIET_SECONDS + WITHIN_SECONDS + bench.seconds)
+            beside = WITHIN_SECONDS + max(LEAST_SECONDS, bench.seconds)
+            chat = await Chat.start(at.ports.websocket, QUIET_SECONDS + beside)
             await asyncio.sleep(QUIET_SECONDS)
             with no_garbage_collection(), bench.profiled(at.server, f"{peer.name}, {variant}"):
                 before, begin = Usage.now(at), time.monotonic_ns()
-                clients = await come_back(at, command.encode(), count, within=WITHIN_SECONDS)
+                clients = await come_back(at.ports.websocket, [asked] * count, within=WITHIN_SECONDS)
                 after = Usage.now(at)
             heard = await chat.heard()
             problems = wrong(clients, range(STORED - BEHIND + 1, STORED + 1)) + heard.problems()

@@ -136,10 +136,10 @@ class Positions:
         if stream is None or stream not in self._offsets:
             return
         if gap.reason == "epoch" and gap.epoch != self._epochs[stream]:
-            # From the beginning: "reading goes on with the first message that there is".
             if gap.epoch is None:
                 del self._epochs[stream], self._offsets[stream]
             else:
-                self._epochs[stream], self._offsets[stream] = gap.epoch, 0
+                # A gateway that names no place goes on with the first message that there is.
+                self._epochs[stream], self._offsets[stream] = gap.epoch, gap.offset or 0
         elif gap.last is not None and gap.last > self._offsets[stream]:
             self._offsets[stream] = gap.last

@@ -204,9 +204,9 @@ def _pong(event: Pong) -> Fields:
 
 
 def _gap(event: Gap) -> Fields:
-    span = _given(filter=event.filter, stream=event.stream, epoch=event.epoch, to=event.last) | (
-        {} if event.first is None else {"from": event.first}
-    )
+    span = _given(
+        filter=event.filter, stream=event.stream, epoch=event.epoch, offset=event.offset, to=event.last
+    ) | ({} if event.first is None else {"from": event.first})
     return {"op": "gap", "reason": event.reason, "dropped": event.dropped} | span
 
 

@@ -171,9 +171,11 @@ class _Gap(Struct, tag_field="op", tag="gap"):
     first: int | None = field(name="from", default=None)
     last: int | None = field(name="to", default=None)
     epoch: str | None = None
+    offset: int | None = None
 
     def event(self) -> Gap:
-        return Gap(self.reason, self.filter, self.dropped, self.stream, self.first, self.last, self.epoch)
+        span = self.stream, self.first, self.last, self.epoch, self.offset
+        return Gap(self.reason, self.filter, self.dropped, *span)
 
 
 class _GoAway(Struct, tag_field="op", tag="goaway"):

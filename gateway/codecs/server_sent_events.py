@@ -71,7 +71,8 @@ class ServerSentEvents:
             case Gap(filter=str(topic_filter), stream=str(stream), last=int(last)):
                 return _frame(_Change.HISTORY, text, stream.encode(), topic_filter.encode(), last)
             case Gap(reason="epoch", filter=str(topic_filter), stream=str(stream), epoch=str(epoch)):
-                return _frame(_Change.EPOCH, text, orjson.dumps([stream, epoch]), topic_filter.encode())
+                about = orjson.dumps([stream, epoch])
+                return _frame(_Change.EPOCH, text, about, topic_filter.encode(), event.offset or 0)
             case GoAway():
                 return _frame(_Change.NOTHING, text + retry(event.retry_after))
         return _frame(_Change.NOTHING, text)
@@ -184,7 +185,7 @@ class EventWriter:
             point.begin(topic_filter.decode(), positions)
         else:
             stream, epoch = orjson.loads(about)
-            point.renew(topic_filter.decode(), stream, epoch)
+            point.renew(topic_filter.decode(), stream, Position(epoch, offset))
 
 
 def retry(milliseconds: int) -> bytes:

@@ -96,9 +96,9 @@ class Reader:
         # busy stream can't use all the room for ever.
         for stream in tuple(self.positions):
             window = stream.tail
-            # The tail knows that this life of the stream is over; a page tells of one it has not met.
+            # The tail knows that this life of the stream is over, and how much of it goes on.
             if self.positions[stream].epoch in window.former:
-                self._begin_epoch(stream, window.epoch, window.first - 1, step.frames)
+                self._begin_epoch(stream, window.goes_on(self._had(stream)), step.frames)
             if stream in self.phases:
                 step.needed = step.needed or self._request(stream)
                 continue
@@ -137,14 +137,18 @@ class Reader:
             self._go_without_index(stream)
             return frames
         before, window, bounds = self._standing(stream), stream.tail, page.bounds
-        if bounds.epoch != self.positions[stream].epoch:
-            self._begin_epoch(stream, bounds.epoch, bounds.first - 1, frames)
-            if isinstance(page, SelectedPage):
-                # Selected behind a place that means nothing in this life of the stream.
-                return frames
         # A page may be younger than the window or older, since both were read at their own time. Where they
-        # differ in epoch the tail has to come to the page's first: two lives must not be mixed.
+        # differ in epoch the tail has to come to the page's first: two lives must not be mixed, and the tail
+        # finds out where they part.
         if bounds.epoch == window.epoch:
+            if (had := self._had(stream)).epoch != bounds.epoch:
+                first = Position(bounds.epoch, bounds.first - 1)
+                self._begin_epoch(
+                    stream, window.goes_on(had) if had.epoch in window.former else first, frames
+                )
+                if isinstance(page, SelectedPage):
+                    # Selected behind a place that means nothing in this life of the stream.
+                    return frames
             phase = self.phases.get(stream)
             # What the tail has yet to give is the live path's, to be joined first; not so in a phase, which
             # ends at a place of its own, where the reader waits for the tail.
@@ -225,6 +229,10 @@ class Reader:
         phase = self.phases.get(stream)
         return self.positions[stream].offset if phase is None else phase.after
 
+    def _had(self, stream: FollowedStream) -> Position:
+        """The same with its epoch: all that is wanted up to there was given."""
+        return Position(self.positions[stream].epoch, self._place(stream))
+
     def _standing(self, stream: FollowedStream) -> tuple[Position, int]:
         return self.positions[stream], self._place(stream)
 
@@ -273,10 +281,10 @@ class Reader:
         self._move(stream, to)
         self._tell((missing_gap(each, stream, first, to, reason) for each in self._filters(stream)), frames)
 
-    def _begin_epoch(self, stream: FollowedStream, epoch: str, offset: int, frames: list[bytes]) -> None:
+    def _begin_epoch(self, stream: FollowedStream, position: Position, frames: list[bytes]) -> None:
         self.phases.pop(stream, None)
-        self.positions[stream] = Position(epoch, offset)
-        self._tell((epoch_gap(each, stream, epoch) for each in self._filters(stream)), frames)
+        self.positions[stream] = position
+        self._tell((epoch_gap(each, stream, position) for each in self._filters(stream)), frames)
 
     def _tell(self, gaps: Iterable[Gap], frames: list[bytes]) -> None:
         frames.extend(map(self.encoder.encode, gaps))

@@ -78,10 +78,10 @@ class ResumePoint:
         if position is not None and offset > position.offset:
             self.apart.setdefault(topic_filter, {})[stream] = Position(position.epoch, offset)
 
-    def renew(self, topic_filter: str, stream: str, epoch: str) -> None:
-        """One subscription was told of a stream's new epoch, and reads on with the first that there is."""
+    def renew(self, topic_filter: str, stream: str, position: Position) -> None:
+        """One subscription was told of a stream's new epoch, and that it reads on behind ``position``."""
         if self._position(topic_filter, stream) is not None:
-            self.apart.setdefault(topic_filter, {})[stream] = Position(epoch, 0)
+            self.apart.setdefault(topic_filter, {})[stream] = position
 
     def _position(self, topic_filter: str, stream: str) -> Position | None:
         return self.apart.get(topic_filter, {}).get(stream) or self.shared.get(stream)

@@ -30,9 +30,9 @@ def missing_gap(
     return Gap(reason, filter=topic_filter, dropped=dropped, stream=stream.name, first=first, last=last)
 
 
-def epoch_gap(topic_filter: str, stream: FollowedStream, epoch: str) -> Gap:
-    """Tells that a stream has begun a new life, ``epoch``."""
-    return Gap("epoch", filter=topic_filter, stream=stream.name, epoch=epoch)
+def epoch_gap(topic_filter: str, stream: FollowedStream, position: Position) -> Gap:
+    """Tells that a stream has begun a new life, and behind which ``position`` in it reading goes on."""
+    return Gap("epoch", topic_filter, stream=stream.name, epoch=position.epoch, offset=position.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def resume_at(topic_filter: str, stream: FollowedStream, wanted: Position, bound
     """The beginning of a subscription that has had everything up to ``wanted``."""
     before_first = Position(bounds.epoch, bounds.first - 1)
     if wanted.epoch != bounds.epoch or wanted.offset > bounds.last:
-        return StartPosition(before_first, recovered=False, gap=epoch_gap(topic_filter, stream, bounds.epoch))
+        return StartPosition(before_first, recovered=False, gap=epoch_gap(topic_filter, stream, before_first))
     if wanted.offset < before_first.offset:
         missing = missing_gap(topic_filter, stream, wanted.offset + 1, before_first.offset)
         return StartPosition(before_first, recovered=False, gap=missing)

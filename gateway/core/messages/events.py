@@ -87,7 +87,8 @@ class Pong:
 class Gap:
     """Publications this client will not get, or may not have got.
 
-    ``first`` and ``last``: the offsets that are missing, inclusive; ``epoch``: the stream's new one.
+    ``first`` and ``last``: the offsets that are missing, inclusive; ``epoch``: the stream's new one, and
+    ``offset`` the last one in it before what comes next.
     """
 
     reason: str
@@ -97,6 +98,7 @@ class Gap:
     first: int | None = None
     last: int | None = None
     epoch: str | None = None
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

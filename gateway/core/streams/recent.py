@@ -7,9 +7,9 @@ late: they are served in one synchronous step, without the store. The oldest go 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.core.messages.commands import Position
 from gateway.core.messages.publication import Publication
 
 if TYPE_CHECKING:
@@ -158,6 +158,14 @@ class Recent:
         self.first = last.offset + 1  # type: ignore[operator]
         self._leave(head)
 
+    def cut(self, last: int) -> None:
+        """Let go of what lies behind offset ``last``, which is held."""
+        end = self._place(last + 1)
+        self.bytes -= sum(self._sizes[end:])
+        del self._publications[end:]
+        del self._sizes[end:]
+        self.last = last
+
     def after(self, offset: int, messages: int, size: int) -> list[Publication] | None:
         """At most ``messages`` publications behind ``offset``, and about ``size`` bytes, one at least.
 
@@ -236,7 +244,8 @@ class TailWindow:
         stream: its name.
         epoch: which life of the log this is.
         first: no offset before this one is kept by the log any more, as far as is known here.
-        former: epochs that this window has seen end, a bounded number of the newest.
+        former: epochs that this window has seen end, a bounded number of the newest, each with the last
+            offset at which that life and this one hold the same; None where nobody knows.
     """
 
     __slots__ = ("_messages", "_recent", "_size", "epoch", "first", "former", "stream")
@@ -255,7 +264,7 @@ class TailWindow:
         self.stream = stream
         self.epoch = epoch
         self.first = first
-        self.former: deque[str] = deque(maxlen=_FORMER_EPOCHS)
+        self.former: dict[str, int | None] = {}
         self._messages = messages
         self._size = size
         self._recent = Recent(last)
@@ -292,10 +301,33 @@ class TailWindow:
         """At most ``limit`` publications that follow ``offset``; None if the first of them isn't held."""
         return self._recent.after(offset, limit, self._recent.bytes)
 
+    def goes_on(self, position: Position) -> Position:
+        """Where whoever has had all up to ``position``, of a former life, goes on in this one.
+
+        Behind what it has had and both lives hold; before the first that there is where nobody knows.
+        """
+        shared = self.former[position.epoch]
+        return Position(self.epoch, self.first - 1 if shared is None else min(position.offset, shared))
+
     def restart(self, epoch: str, last: int, *, first: int) -> None:
         """The log's continuity is lost, or its epoch new: hold nothing, and go on behind ``last``."""
         if epoch != self.epoch:
-            self.former.append(self.epoch)
-            self.epoch = epoch
+            self._end_epoch(epoch, None)
         self.first = first
         self._recent = Recent(last)
+
+    def part(self, epoch: str, shared: int, *, first: int) -> None:
+        """The log has begun ``epoch``, which has what is held up to offset ``shared``: go on behind that."""
+        self._end_epoch(epoch, shared)
+        self.first = first
+        self._recent.cut(shared)
+
+    def _end_epoch(self, epoch: str, shared: int | None) -> None:
+        former = self.former
+        for each, before in former.items():
+            former[each] = None if before is None or shared is None else min(before, shared)
+        former[self.epoch] = shared
+        former.pop(epoch, None)
+        if len(former) > _FORMER_EPOCHS:
+            del former[next(iter(former))]
+        self.epoch = epoch

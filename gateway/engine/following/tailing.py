@@ -4,7 +4,7 @@ A tail long-polls the store behind the last offset it has, hands each publicatio
 and keeps the newest of them in a window, for those who are a little late. A lost wake-up or an outage of the
 store does no harm: the tail stays where it is and reads on. Where it can't, since the log was trimmed past
 it, has a hole or has begun a new epoch, everyone who was live reads on from where the tail was, and is told
-what is missing.
+what is missing. A new epoch may still hold what the window does: then all go on where the two lives part.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import anyio.lowlevel
 from gateway.core.cluster.stream_agreement import StreamAgreement
 from gateway.core.messages.commands import Position
 from gateway.core.streams.recent import TailWindow
+from gateway.core.streams.shared_prefix import SharedPrefix
 from gateway.core.streams.stream import FollowedStream
 from gateway.core.timing.backoff import Backoff
 from gateway.errors import StreamUnavailable
@@ -256,22 +257,20 @@ class Tails:
         tail.stream.window = None
 
     async def _read(self, tail: _Tail, *, wait: float) -> Page | None:
-        """The next page, or None where the log has had to begin a new epoch."""
+        """The next page, or None where the log has begun a new epoch."""
         window = tail.stream.tail
         page = await self._store.read(window.stream, window.last, messages=_PAGE, wait=wait)
-        if page.bounds.epoch != window.epoch or page.bounds.last >= tail.seen:
-            return page
-        # What this node has read is gone. If its offsets were given to others, nobody would notice.
-        bounds = await self._store.raise_epoch(window.stream, Position(window.epoch, tail.seen))
-        if bounds.epoch != window.epoch:
-            self._begin_epoch(tail, bounds)
+        bounds = page.bounds
+        if bounds.epoch == window.epoch:
+            if bounds.last >= tail.seen:
+                return page
+            # What this node has read is gone. If its offsets were given to others, nobody would notice.
+            bounds = await self._store.raise_epoch(window.stream, Position(window.epoch, tail.seen))
+        await self._begin_epoch(tail, bounds)
         return None
 
     async def _take(self, tail: _Tail, page: Page) -> None:
         stream, window, bounds = tail.stream, tail.stream.tail, page.bounds
-        if bounds.epoch != window.epoch:
-            self._begin_epoch(tail, bounds)
-            return
         tail.seen = max(tail.seen, bounds.last)
         window.first = max(window.first, bounds.first)
         if page.holes:
@@ -295,9 +294,19 @@ class Tails:
                 await anyio.lowlevel.checkpoint()
                 until = time.monotonic() + _TURN_SECONDS
 
-    def _begin_epoch(self, tail: _Tail, bounds: Bounds) -> None:
+    async def _begin_epoch(self, tail: _Tail, bounds: Bounds) -> None:
+        window = tail.stream.tail
+        prefix = SharedPrefix(window, bounds)
+        while not prefix.done:
+            prefix.look(await self._store.read(window.stream, prefix.after, messages=prefix.messages))
+        bounds = prefix.bounds
+        if bounds.epoch == window.epoch:
+            return
         self._interrupt(tail.stream)
-        tail.stream.tail.restart(bounds.epoch, bounds.last, first=bounds.first)
+        if prefix.shared is None:
+            window.restart(bounds.epoch, bounds.last, first=bounds.first)
+        else:
+            window.part(bounds.epoch, prefix.shared, first=bounds.first)
         tail.seen = bounds.last
 
     def _interrupt(self, stream: FollowedStream) -> None:

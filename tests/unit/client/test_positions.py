@@ -113,8 +113,17 @@ def test_a_gap_moves_behind_what_is_trimmed() -> None:
     assert positions.current() == {"s": Position("e", 8)}
 
 
+def test_a_new_epoch_begins_where_the_gap_says() -> None:
+    positions = Positions({"s": Position("e", 9), "t": Position("e", 3)})
+    positions.pass_gap(Gap("epoch", "f", stream="s", epoch="e2", offset=7))
+    assert positions.current()["s"] == Position("e2", 7)
+    positions.pass_message(message("s", 8))
+    assert positions.current()["s"] == Position("e2", 8)
+
+
 def test_a_new_epoch_begins_before_its_first_offset() -> None:
     positions = Positions({"s": Position("e", 3), "t": Position("e", 3)})
+    # Of a gateway that tells no place in it.
     positions.pass_gap(Gap("epoch", "f", stream="s", epoch="e2"))
     assert positions.current()["s"] == Position("e2", 0)
     positions.pass_message(message("s", 2))

@@ -121,8 +121,16 @@ def test_a_publication_is_encoded_once_per_codec():
         (events.Gap("bus"), {"op": "gap", "reason": "bus", "dropped": None}),
         (events.Gap("overflow", "a", 0), {"op": "gap", "reason": "overflow", "filter": "a", "dropped": 0}),
         (
-            events.Gap("epoch", "a", stream="s", epoch="e2"),
-            {"op": "gap", "reason": "epoch", "filter": "a", "stream": "s", "epoch": "e2", "dropped": None},
+            events.Gap("epoch", "a", stream="s", epoch="e2", offset=0),
+            {
+                "op": "gap",
+                "reason": "epoch",
+                "filter": "a",
+                "stream": "s",
+                "epoch": "e2",
+                "offset": 0,
+                "dropped": None,
+            },
         ),
         (
             events.Gap("trimmed", "a", None, "s", 1, 7),

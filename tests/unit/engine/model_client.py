@@ -51,9 +51,10 @@ class Held:
     positions: dict[str, Position]
     got: set[tuple[str, str, int]] = field(default_factory=set)
     got_live: list[str] = field(default_factory=list)
-    renewed: set[str] = field(default_factory=set)
     newest: dict[str, int] = field(default_factory=dict)
     """Of which streams it asked for so many of each topic alone."""
+    had: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    flooded: set[str] = field(default_factory=set)
 
 
 class ModelClient:
@@ -104,7 +105,8 @@ class ModelClient:
             # Replaced options: what it had, it does not get again, and nothing is passed over.
             for name, position in positions.items():
                 self.check_between(earlier, name, position)
-                self.held[frame["filter"]].got = earlier.got
+                held = self.held[frame["filter"]]
+                held.got, held.had, held.flooded = earlier.got, earlier.had, earlier.flooded
 
     def on_caught_up(self, frame: dict[str, Any]) -> None:
         held = self.held[frame["filter"]]
@@ -117,8 +119,7 @@ class ModelClient:
             return
         held, name = self.held[frame["filter"]], frame["stream"]
         if frame["reason"] == "epoch":
-            held.positions[name] = Position(frame["epoch"], 0)
-            held.renewed.add(name)
+            self.begin_epoch(held, name, Position(frame["epoch"], frame["offset"]))
             return
         position = held.positions[name]
         assert frame["from"] <= frame["to"]
@@ -158,17 +159,40 @@ class ModelClient:
             assert offset <= held.began[name].offset, f"out of order: {mark} after {position}"
             return
         self.check_none_kept_out(held, name, position, offset)
+        assert frame["id"] not in held.had[name] or name in held.flooded, f"{frame['id']} came again"
         held.got.add(mark)
+        held.had[name].add(frame["id"])
         held.positions[name] = Position(position.epoch, offset)
-        held.renewed.discard(name)
+
+    def begin_epoch(self, held: Held, name: str, position: Position) -> None:
+        """What it is told to have passed it had; it gets nothing again unless the node could not know."""
+        log, before = self.store.logs[name], held.positions[name]
+        if before.epoch == position.epoch:
+            # The answer to its own `resume` begins with it.
+            assert before == position
+            return
+        shared = log.shared(before.epoch, position.epoch)
+        assert position.offset <= max(shared, log.first - 1), "passed what it never had"
+        passed = range(max(before.offset + 1, log.first), min(position.offset, shared) + 1)
+        kept = (log.ever[position.epoch].get(each) for each in passed)
+        count = held.newest.get(name)
+        assert not [
+            each
+            for each in kept
+            if each
+            and matches(held.filter, each.topic)
+            and not log.had_after(each.offset or 0, each.topic, count)
+        ], "passed over"
+        if position.offset < min(before.offset, shared):
+            held.flooded.add(name)
+        held.positions[name] = position
 
     def check_none_kept_out(self, held: Held, name: str, position: Position, offset: int) -> None:
         """Nothing between ``position`` and ``offset`` was for it."""
         log = self.store.logs[name]
-        begin = max(position.offset + 1, log.first) if name in held.renewed else position.offset + 1
         missed = [
             each
-            for each in range(begin, offset)
+            for each in range(position.offset + 1, offset)
             if (publication := log.ever.get(position.epoch, {}).get(each)) is not None
             and matches(held.filter, publication.topic)
             and not log.had_after(each, publication.topic, held.newest.get(name))

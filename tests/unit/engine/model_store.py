@@ -27,6 +27,8 @@ class ModelLog:
         self.kept: list[Publication | None] = []
         self.ever: dict[str, dict[int, Publication]] = {self.epoch: {}}
         self.topics: list[tuple[int, str]] = []
+        # By life: the end of what it holds of the one before.
+        self.parts = [0]
 
     @property
     def epoch(self) -> str:
@@ -50,6 +52,11 @@ class ModelLog:
         """Whether so many have been on ``topic`` behind ``offset``, also if they are lost by now."""
         later = {at for at, on in self.topics if at > offset and on == topic}
         return count is not None and len(later) >= count
+
+    def shared(self, one: str, later: str) -> int:
+        """The last offset at which two lives hold the same."""
+        first, last = (int(each.removeprefix(self.name)) for each in (one, later))
+        return min(self.parts[first:last])
 
     def trim(self, count: int) -> None:
         count = min(count, len(self.kept))
@@ -90,6 +97,7 @@ class ModelLog:
     def begin_again(self) -> None:
         """A new epoch; what is kept stays, under the offsets it has."""
         self.lives += 1
+        self.parts.append(self.last)
         self.ever[self.epoch] = {each.offset or 0: each for each in self.kept if each is not None}
 
 

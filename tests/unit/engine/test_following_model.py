@@ -234,10 +234,7 @@ class FollowingModel(RuleBasedStateMachine):
 
     def keep(self, which: int) -> None:
         for topic_filter, held in self.clients[which].held.items():
-            # After a new epoch nothing is known before the first publication has come.
-            self.kept[which][topic_filter] = {
-                name: position for name, position in held.positions.items() if name not in held.renewed
-            }
+            self.kept[which][topic_filter] = dict(held.positions)
 
     @rule(which=st.integers(0, 1))
     @in_loop

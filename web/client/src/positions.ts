@@ -80,12 +80,12 @@ export class Received {
   }
 
   /** Moves behind what is missing, or into a stream's new epoch. */
-  passGap({ reason, stream, epoch, to }: Gap): void {
+  passGap({ reason, stream, epoch, offset, to }: Gap): void {
     const before = stream === undefined ? undefined : this.#at.get(stream);
     if (stream === undefined || before === undefined) return;
     if (reason !== "epoch") this.#at.set(stream, { ...before, offset: Math.max(before.offset, to ?? 0) });
     else if (epoch === undefined) this.#at.delete(stream);
-    // From the beginning: "reading goes on with the first message that there is".
-    else if (epoch !== before.epoch) this.#at.set(stream, { epoch, offset: 0 });
+    // A gateway that names no place goes on with the first message that there is.
+    else if (epoch !== before.epoch) this.#at.set(stream, { epoch, offset: offset ?? 0 });
   }
 }

@@ -37,8 +37,9 @@ export interface Gap {
   /** The missing offsets, both included. */
   readonly from?: number;
   readonly to?: number;
-  /** With `epoch`: the stream's new one. */
+  /** With `epoch`: the stream's new one, and the last offset in it before what comes next. */
   readonly epoch?: string;
+  readonly offset?: number;
 }
 
 /** The gateway's word that it will close this connection, and when to come back. */
@@ -102,6 +103,7 @@ export function toGap(frame: ServerFrame): Gap {
     ...present("from", frame["from"]),
     ...present("to", frame["to"]),
     ...present("epoch", frame["epoch"]),
+    ...present("offset", frame["offset"]),
   };
 }
 

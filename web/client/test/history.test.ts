@@ -115,6 +115,15 @@ it("what is not recovered is a gap, and a new epoch is resumed from", async () =
   expect(gaps[0]?.epoch).toBe("e2");
 });
 
+it("a new epoch goes on where the gap says", async () => {
+  beginsAt(orders(7));
+  const gaps: Gap[] = [];
+  const subscription = await client.subscribe("orders/#", { onGap: (gap) => gaps.push(gap), onMessage: () => undefined });
+  gateway.last.push({ op: "gap", reason: "epoch", filter: "orders/#", stream: "orders", epoch: "e2", offset: 6, dropped: null });
+  expect(subscription.positions).toEqual(orders(6, "e2"));
+  expect(gaps[0]?.offset).toBe(6);
+});
+
 it("kept positions are handed over, and only earliest is asked for again", async () => {
   beginsAt(orders(4), true);
   await client.subscribe("orders/#", { resume: orders(4), from: { last: 3 } });

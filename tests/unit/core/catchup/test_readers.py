@@ -222,17 +222,38 @@ def test_a_new_epoch_begins_with_the_first_publication_there_is() -> None:
     _, _, reader = reading((path, 5))
     path.tail.restart("e2", 8, first=7)
     frames = labels(reader.take(shared(path), page(7, 8, 7, 8, epoch="e2"), 10_000) or [])
-    assert frames == [gap("epoch", epoch="e2"), "s7", "s8"]
+    assert frames == [gap("epoch", epoch="e2", offset=6), "s7", "s8"]
 
 
 def test_a_page_of_an_epoch_that_the_tail_does_not_know_waits_for_the_tail() -> None:
     path = followed_stream(last=9)
     _, _, reader = reading((path, 5))
-    assert labels(reader.take(shared(path), page(1, 8, 6, 7, 8, epoch="e2"), 10_000) or []) == [
-        gap("epoch", epoch="e2")
-    ]
-    assert reader.take(shared(path), page(1, 8, 1, 2, epoch="e2"), 10_000) is None
-    assert reader.step(1000).level == []
+    assert reader.take(shared(path), page(1, 8, 6, 7, 8, epoch="e2"), 10_000) is None
+    assert reader.positions == {path: Position("e1", 5)}
+    path.tail.restart("e2", 8, first=1)
+    assert labels(reader.step(1000).frames) == [gap("epoch", epoch="e2", offset=0)]
+
+
+def test_an_epoch_that_the_tail_has_never_met_is_left_for_the_first_there_is() -> None:
+    path = followed_stream(last=9)
+    _, _, reader = reading((path, 5))
+    # A life so short that only this reader has seen it.
+    reader.positions[path] = Position("e2", 5)
+    path.tail.restart("e3", 8, first=7)
+    frames = labels(reader.take(shared(path), page(7, 8, 7, 8, epoch="e3"), 10_000) or [])
+    assert frames == [gap("epoch", epoch="e3", offset=6), "s7", "s8"]
+
+
+@pytest.mark.parametrize(("had", "goes_on"), [(2, 2), (6, 6), (8, 6)])
+def test_a_reader_goes_on_behind_what_it_had_of_what_both_lives_hold(had: int, goes_on: int) -> None:
+    path = followed_stream()
+    hub, _, reader = reading((path, had))
+    bring(hub, path, *(captured(offset) for offset in range(1, 9)))
+    path.tail.part("e2", 6, first=1)
+    bring(hub, path, captured(7, "s/b"))
+    expected = [gap("epoch", epoch="e2", offset=goes_on), *(f"s{each}" for each in range(goes_on + 1, 8))]
+    assert labels(reader.step(10_000).frames) == expected
+    assert reader.positions == {path: Position("e2", 7)}
 
 
 def test_a_reader_ahead_of_the_tail_waits_for_it() -> None:
@@ -365,7 +386,7 @@ def test_a_selected_page_of_another_life_is_not_taken_for_this_one() -> None:
     request = asked(reader)
     path.tail.restart("e2", 8, first=1)
     page_of_e2 = SelectedPage(Bounds("e2", 1, 8), [captured(7)], 8)
-    assert labels(reader.take(request, page_of_e2, 10_000) or []) == [gap("epoch", epoch="e2")]
+    assert labels(reader.take(request, page_of_e2, 10_000) or []) == [gap("epoch", epoch="e2", offset=0)]
     assert reader.positions[path] == Position("e2", 0), "what lies before the place asked for is yet to come"
 
 

@@ -51,11 +51,11 @@ def test_a_new_epoch_is_everyones_with_its_first_message() -> None:
     point = ResumePoint(["a", "b"])
     point.begin("a", {"s": at(5)})
     point.begin("b", {"s": at(5)})
-    point.renew("a", "s", "f")
-    assert (point.of("a"), point.of("b")) == ({"s": at(0, "f")}, {"s": at(5)})
-    point.renew("b", "s", "f")
-    point.move("s", 1)
-    assert (point.shared, point.apart) == ({"s": at(1, "f")}, {})
+    point.renew("a", "s", at(3, "f"))
+    assert (point.of("a"), point.of("b")) == ({"s": at(3, "f")}, {"s": at(5)})
+    point.renew("b", "s", at(3, "f"))
+    point.move("s", 4)
+    assert (point.shared, point.apart) == ({"s": at(4, "f")}, {})
 
 
 def test_trimmed_offsets_count_as_had() -> None:
@@ -117,7 +117,7 @@ class World:
         self.end[stream] = at(0, epoch)
         for each in self.read:
             self.read[each][stream] = self.had[each][stream] = 0
-            self.point.renew(each, stream, epoch)
+            self.point.renew(each, stream, at(0, epoch))
 
     def check(self) -> None:
         for each in self.read:

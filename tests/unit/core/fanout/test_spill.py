@@ -257,6 +257,14 @@ def test_where_the_tail_loses_the_thread_everyone_reads_on_from_there() -> None:
     path.tail.restart("e2", 5, first=4)
     step = readers[0].reader.step(1000)
     assert labels(step.frames) == [
-        {"op": "gap", "reason": "epoch", "dropped": None, "filter": "s/#", "stream": "s", "epoch": "e2"}
+        {
+            "op": "gap",
+            "reason": "epoch",
+            "dropped": None,
+            "filter": "s/#",
+            "stream": "s",
+            "epoch": "e2",
+            "offset": 3,
+        }
     ]
     assert step.needed == PageRequest(path, "e2", 3)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.messages.commands import Position
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.core.streams.recent import Kept, Recent, Surplus, TailWindow, surplus
@@ -157,16 +158,45 @@ def test_a_restart_holds_nothing_and_remembers_the_epoch_that_ended() -> None:
     window = TailWindow("s", "e1", 0)
     window.push(captured(1))
     window.restart("e2", 7, first=3)
-    assert (window.epoch, window.first, window.last, len(window), list(window.former)) == (
-        "e2",
-        3,
-        7,
-        0,
-        ["e1"],
-    )
+    assert (window.epoch, window.first, window.last, len(window)) == ("e2", 3, 7, 0)
+    assert window.former == {"e1": None}
+    assert window.goes_on(Position("e1", 5)) == Position("e2", 2)
     assert window.after(6, 1) is None
     window.restart("e2", 9, first=9)
-    assert list(window.former) == ["e1"]
+    assert window.former == {"e1": None}
+
+
+def test_a_life_that_parts_keeps_what_both_hold() -> None:
+    window = TailWindow("s", "e1", 2)
+    for offset in range(3, 9):
+        window.push(captured(offset))
+    size = window._recent.bytes
+    window.part("e2", 6, first=1)
+    assert [each.offset for each in window.after(2, 9) or ()] == [3, 4, 5, 6]
+    assert (window.epoch, window.last, window._recent.bytes) == ("e2", 6, size * 4 // 6)
+    window.push(captured(7))
+    assert [window.goes_on(Position("e1", offset)).offset for offset in (1, 6, 8)] == [1, 6, 6]
+
+
+def test_lives_share_no_more_than_those_between_them() -> None:
+    window = TailWindow("s", "e1", 0)
+    for offset in range(1, 9):
+        window.push(captured(offset))
+    for epoch, shared in (("e2", 5), ("e3", 5), ("e4", 3)):
+        window.part(epoch, shared, first=1)
+    assert window.former == {"e1": 3, "e2": 3, "e3": 3}
+    window.restart("e5", 1, first=1)
+    assert window.former == {"e1": None, "e2": None, "e3": None, "e4": None}
+    # One that comes back is no former life any more.
+    window.restart("e2", 1, first=1)
+    assert "e2" not in window.former
+
+
+def test_the_former_lives_remembered_are_bounded() -> None:
+    window = TailWindow("s", "0", 0)
+    for number in range(1, 100):
+        window.part(str(number), 0, first=1)
+    assert list(window.former) == [str(number) for number in range(83, 99)]
 
 
 @given(

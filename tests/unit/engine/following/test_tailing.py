@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.core.messages.commands import Position
+from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import Bounds
 from gateway.errors import StreamUnavailable
 from tests.unit.engine.following_world import until, world
 
 if TYPE_CHECKING:
     from gateway.core.streams.configuration import Page
+    from tests.unit.engine.following_world import World
 
 
 async def test_a_tail_gives_the_hub_what_the_log_brings_and_keeps_the_newest() -> None:
@@ -129,7 +132,102 @@ async def test_what_anyone_read_of_the_end_counts_as_seen() -> None:
         node.following.tails.note_bounds(path, Bounds("other", 1, 50))
         node.append(1)
         await until(lambda: path.tail.epoch == "s2")
-        assert list(path.tail.former) == ["s1"]
+        # Nothing was seen of the first life that could be compared.
+        assert path.tail.former == {"s1": None}
+
+
+async def lose(node: World, last: int) -> None:
+    """A replica that was behind takes over, while the node can't look."""
+    node.store.away = True
+    node.store.notify()
+    log = node.store.logs["s"]
+    log.lose_end(log.last - last)
+    log.begin_again()
+
+
+async def test_who_is_live_goes_on_where_the_lives_part() -> None:
+    async with world() as node:
+        live, spilled, reading = node.client(), node.client(), node.client()
+        await live.subscribe("s/#")
+        await spilled.subscribe("s/#")
+        node.append(20)
+        await live.ids(20)
+        await spilled.ids(20)
+        node.hub.block(spilled.outbox, 0, now=0.0)
+        await lose(node, 17)
+        node.store.away = False
+        for number in (18, 19):
+            node.store.logs["s"].append(Publication("s/a", f"new{number}", time=number))
+        node.store.notify()
+        assert (await live.ids(22))[20:] == ["new18", "new19"]
+        assert [(each["reason"], each["epoch"], each["offset"]) for each in live.other()] == [
+            ("epoch", "s2", 17)
+        ]
+        node.delivery.resume(spilled.outbox)
+        assert (await spilled.ids(22))[20:] == ["new18", "new19"]
+        assert spilled.other() == live.other()
+        # What the gap told is good for coming back with.
+        position = {"s": Position("s2", 17)}
+        assert (await reading.subscribe("s/#", resume=position))["recovered"] is True
+        assert await reading.ids(2) == ["new18", "new19"]
+        node.append(1)
+        assert (await live.ids(23))[-1] == "s20"
+        assert node.hub.statistics().spilled == 0
+
+
+async def test_one_failover_after_the_other_repeats_nothing() -> None:
+    async with world() as node:
+        client = node.client()
+        await client.subscribe("s/#")
+        node.append(20)
+        await client.ids(20)
+        for number, last in enumerate((19, 18, 18)):
+            await lose(node, last)
+            node.store.away = False
+            node.store.logs["s"].append(Publication("s/a", f"new{number}", time=20))
+            node.store.notify()
+            assert (await client.ids(21 + number))[-1] == f"new{number}"
+        assert [(each["epoch"], each["offset"]) for each in client.other()] == [
+            ("s2", 19),
+            ("s3", 18),
+            ("s4", 18),
+        ]
+
+
+async def test_where_the_lives_part_too_far_back_reading_begins_with_the_first_there_is() -> None:
+    async with world(window_messages=4) as node:
+        client = node.client()
+        await client.subscribe("s/#")
+        node.append(20)
+        await client.ids(20)
+        await lose(node, 15)
+        node.store.away = False
+        node.store.notify()
+        assert (await client.ids(35))[20:] == [f"s{number}" for number in range(1, 16)]
+        assert [each["offset"] for each in client.other()] == [0]
+
+
+async def test_a_store_that_goes_away_while_lives_are_compared_is_asked_again() -> None:
+    async with world() as node:
+        client = node.client()
+        await client.subscribe("s/#")
+        node.append(20)
+        await client.ids(20)
+        read, asked = node.store.read, []
+
+        async def failing_once(stream: str, after: int, **options: Any) -> Page:
+            asked.append(after)
+            if asked.count(after) == 1 and after < 17:
+                raise StreamUnavailable("away")
+            return await read(stream, after, **options)
+
+        await lose(node, 17)
+        node.store.read, node.store.away = failing_once, False
+        node.store.logs["s"].append(Publication("s/a", "new", time=18))
+        node.store.notify()
+        assert (await client.ids(21))[-1] == "new"
+        assert [each["offset"] for each in client.other()] == [17]
+        assert asked.count(0) >= 2
 
 
 async def test_a_failing_tail_is_counted() -> None:
