@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BATCH_MESSAGES = 512
 _BATCH_BYTES = 1024 * 1024
-_TRIM_MESSAGES = 20_000
+_TRIM_MESSAGES = 2_000
 """A batch lets no more of what may not be kept go: Redis does nothing else meanwhile."""
 
 _TIDY_SECONDS = 60.0
@@ -142,10 +142,12 @@ class AppendBatch:
         # As they are when it goes, not when it was made: what the batch before brought is known by now.
         keys, limits = log.keys, log.configuration
         return (
-            3 + len(self._keys), keys.log, keys.meta, keys.channel, *self._keys,
+            len(keys.all) + len(self._keys), *keys.all, *self._keys,
             *last_seen_args(log, self._queue.budget.publish),
             limits.max_messages, limits.max_bytes, int(limits.max_age * 1000),
-            max(1, int(limits.dedupe_window * 1000)), _TRIM_MESSAGES, *self._items,
+            max(1, int(limits.dedupe_window * 1000)), _TRIM_MESSAGES,
+            int(limits.last_values), limits.last_values_max_topics, int(limits.last_values_max_age * 1000),
+            *self._items,
         )  # fmt: skip
 
     def answered(self, reply: Reply) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gateway.core.streams.pages import Page, page_through
 from gateway.errors import StoreFull, StreamUnavailable
 from gateway.streams.base import StreamStatistics
-from gateway.streams.redis.entries import decode_entry
+from gateway.streams.redis.entries import decode_entries, ranges, with_purged
 from gateway.streams.redis.scripts import DESCRIBE, READ, head_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.core.streams.configuration import Bounds
     from gateway.redis.wire import CommandRefused, Reply
     from gateway.streams.redis.log import RedisLog
-    from gateway.streams.redis.scripts import Script
+    from gateway.streams.redis.script_parts import Script
 
 AGAIN_SECONDS = 0.05
 """The pause before a call goes again that was refused by a server that is not ready, or not the right one."""
@@ -95,7 +96,7 @@ class ReadOnlyCall(Generic[T]):
         keys = self._log.keys
         # As late as possible, since it may have waited for its turn; what came before is in the answer.
         self.notified = self._log.signal.notified
-        return 3, keys.log, keys.meta, keys.channel, *self._last_seen_args(), *self._question()
+        return len(keys.all), *keys.all, *self._last_seen_args(), *self._question()
 
     def answered(self, reply: Reply) -> None:
         """Take the answer."""
@@ -171,12 +172,13 @@ class ReadCall(ReadOnlyCall[Page]):
         return self._after, self._messages, self._bytes
 
     def _read(self, reply: Reply) -> Page:
-        name, through = self._log.name, reply[_HEAD]
-        places = range(_HEAD + 1, len(reply), 3)
-        entries = (decode_entry(reply[at], reply[at + 1], reply[at + 2], name) for at in places)
+        through, purged = reply[_HEAD : _HEAD + 2]
         # What no gateway wrote so, or is damaged, is missing from the page, and that tells it.
-        publications = [each for each in entries if each is not None]
-        return page_through(_bounds(reply), publications, after=self._after, through=through)
+        publications = decode_entries(reply, _HEAD + 2, self._log.name)
+        page = page_through(_bounds(reply), publications, after=self._after, through=through)
+        if purged:
+            page = replace(page, holes=with_purged(page.holes, ranges(purged)))
+        return page
 
 
 class DescribeCall(ReadOnlyCall[tuple[StreamStatistics, int]]):

@@ -1,6 +1,7 @@
 """What Redis does in one step for a stream: append, read, describe.
 
-A stream is three keys with one hash tag, so that a cluster keeps them together:
+A stream is some keys with one hash tag, so that a cluster keeps them together (``script_parts`` has those of
+the index of topics, which is changed in the same steps):
 
 * ``{prefix:stream:NAME}:log``, a Redis stream. The publication with offset 7 has the id ``7-0`` and two
   fields: ``h``, its header, and ``r``, its record. The header holds the time, the bytes of all records before
@@ -24,136 +25,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.streams.configuration import Bounds
 from gateway.redis.servers import channel_prefix
+from gateway.streams.redis.script_parts import HOLES, INDEX, script
 
 if TYPE_CHECKING:
     from gateway.redis.wire import Reply
 
-# KEYS: log, meta, channel. ARGV: epoch, offset and header seen last; a nonce; PUBLISH or SPUBLISH.
-_OPENING = """
-local log, meta, channel = KEYS[1], KEYS[2], KEYS[3]
-local seen_epoch, seen_offset, seen_header = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local nonce, publish = ARGV[4], ARGV[5]
-
--- Redis runs nothing else meanwhile, so what is read here is true until the end of the script.
--- Others may have written here too. No double tells offsets apart from 2^53 on, and searching by halves would
--- never end there.
-local most = 2 ^ 53 - 2 ^ 20
-local function text(number) return string.format('%.0f', number) end
-local function id(offset) return text(offset) .. '-0' end
-local function leading(string_) return tonumber(string.match(string_ or '', '^%d+')) or 0 end
-local function bounded(number) return number and number <= most and number or nil end
-local function seal(entry_id, stem, record)
-  return ' ~' .. string.sub(redis.sha1hex(entry_id .. ' ' .. stem .. ' ' .. string.sub(record, 1, 5)), 1, 8)
-end
-local function shaped(entry)
-  local fields = entry[2]
-  return #fields == 4 and fields[1] == 'h' and fields[3] == 'r' and fields[4] ~= ''
-    and string.match(entry[1], '^%d+%-0$')
-end
--- What an entry says of its publication, or nothing where no gateway wrote it so. Without a seal it is of an
--- earlier release.
-local function genuine(entry)
-  if not shaped(entry) then return nil end
-  local header, record = entry[2][2], entry[2][4]
-  local stem, time, before, mark = string.match(header, '^((%d+) (%d+) %w+)(.*)$')
-  time, before = bounded(tonumber(time or '')), bounded(tonumber(before or ''))
-  if not time or not before or (mark ~= '' and mark ~= seal(entry[1], stem, record)) then return nil end
-  return {offset = leading(entry[1]), time = time, before = before, through = before + #record,
-    header = header}
-end
--- The first publication from an offset on; what no gateway wrote is passed, but not for ever.
-local function made(offset)
-  for _, count in ipairs({1, 16}) do
-    for _, entry in ipairs(redis.call('XRANGE', log, id(offset), '+', 'COUNT', count)) do
-      local publication = genuine(entry)
-      if publication then return publication end
-    end
-  end
-end
-local function nothing(offset) return not redis.call('XRANGE', log, id(offset), '+', 'COUNT', 1)[1] end
-
--- The last id that was generated, not that of the newest entry: a log that was trimmed to nothing, or whose
--- newest entry somebody removed, must not give an offset twice.
-local first, last, oldest, newest, recent = 1, 0, false, nil, nil
-if redis.call('EXISTS', log) == 1 then
-  local info, named = redis.call('XINFO', 'STREAM', log), {}
-  for place = 1, #info, 2 do named[info[place]] = info[place + 1] end
-  oldest = named['first-entry']
-  last = leading(named['last-generated-id'])
-  if last > most then
-    return redis.error_reply('OUTOFRANGE the log has had an entry ' .. named['last-generated-id']
-      .. ', which no gateway makes')
-  end
-  first = oldest and math.max(1, leading(oldest[1])) or last + 1
-  if oldest then
-    recent = genuine(named['last-entry'])
-    newest = recent and recent.offset == last and recent
-  end
-  if oldest and not recent then
-    for _, entry in ipairs(redis.call('XRANGE', log, id(math.max(0, last - 16)), '+', 'COUNT', 64)) do
-      recent = genuine(entry) or recent
-    end
-  end
-end
-local known = redis.call('HMGET', meta, 'epoch', 'last', 'time', 'total')
-local epoch = known[1] or ''
-if #epoch > 64 or not string.match(epoch, '^%d+%-%w+$') or not bounded(leading(epoch)) then epoch = '' end
--- The log itself is believed before the figures beside it. Those may be somebody's too: bytes so many that
--- what is appended would soon be out of bounds are none.
-local time, total = bounded(leading(known[3])) or 0, leading(known[4])
-if total * 2 > most then total = 0 end
-if newest then
-  time = newest.time
-elseif recent then
-  time = math.max(time, recent.time)
-end
-if recent then total = recent.through end
--- Empty where somebody removed or damaged the newest entry: its offset stays given.
-local header = newest and newest.header or ''
-
--- The two records of the log against each other, then against what the node has seen.
-local function contradicted()
-  if epoch == '' or tonumber(known[2]) ~= last then return true end
-  if seen_epoch == '' then return false end
-  if seen_epoch ~= epoch then return leading(seen_epoch) >= leading(epoch) end
-  if seen_offset > last then return true end
-  if seen_header == '' or seen_offset < first then return false end
-  -- What is missing or damaged although the log goes on is a hole. Another log holds another publication.
-  local same = newest
-  if seen_offset ~= last then
-    local entry = redis.call('XRANGE', log, id(seen_offset), id(seen_offset))[1]
-    same = entry and genuine(entry)
-  end
-  return same and same.header ~= seen_header
-end
-
-local function note()
-  redis.call('HSET', meta, 'epoch', epoch, 'last', text(last), 'time', text(time), 'total', text(total))
-end
--- What was written stays, so this may not fail: where it is refused, the probe below tells.
-local function announce() return redis.pcall(publish, channel, epoch .. ' ' .. text(last)) end
-
--- Before anything is appended or read, in the same step: no answer is of a life that is known to be over.
-local raised = 0
-if contradicted() then
-  if known[1] or last > 0 or seen_epoch ~= '' then raised = 1 end
-  epoch = text(math.max(leading(epoch), leading(seen_epoch)) + 1) .. '-' .. nonce
-  note()
-  announce()
-end
-"""
-
-# ARGV also: most messages, bytes, ms of age, dedupe window in ms, how many to trim at most; then for each
-# publication its record and either '' or '=' with a fingerprint, and its id, with one more of KEYS.
-_APPEND = """
+# ARGV also: most messages, bytes, ms of age, dedupe window in ms, how many to trim at most; 1 where last
+# values are kept, how many, and their age in ms or 0; then for each publication its record and either '' or
+# '=' with a fingerprint, and its id, with one more of KEYS.
+_APPEND = r"""
 local messages, size, age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local window, step = ARGV[9], tonumber(ARGV[10])
+local valued, most_values, value_age = ARGV[11] == '1', tonumber(ARGV[12]), tonumber(ARGV[13])
 local clock = redis.call('TIME')
 time = math.max(time, clock[1] * 1000 + math.floor(clock[2] / 1000))
 
 -- Without publications: whether there could be one. None of this changes anything: the id is refused by any
 -- log that there is, unless the right to add, or the memory for it, was missing before.
-if #ARGV < 11 then
+if #ARGV < 14 then
   local probes = {redis.pcall('XADD', log, 'NOMKSTREAM', '0-1', 'h', '') or 0, announce(),
     redis.pcall('GET', meta) or 0, redis.pcall('SET', meta, '', 'NX') or 0,
     redis.pcall('XTRIM', log, 'MINID', '0')}
@@ -170,7 +59,10 @@ end
 local function refused(reply)
   return type(reply) == 'table' and reply.err and not string.find(reply.err, 'WRONGTYPE') and reply.err
 end
-for place = 4, #KEYS do
+for _, probe in ipairs({redis.pcall('ZADD', topics, 'XX', 0, ''), redis.pcall('ZREM', topics, '')}) do
+  if refused(probe) then return redis.error_reply(refused(probe)) end
+end
+for place = 8, #KEYS do
   local kept = redis.pcall('GET', KEYS[place])
   local refusal = refused(kept) or (not kept and refused(redis.pcall('SET', KEYS[place], '', 'XX')))
   if refusal then return redis.error_reply(refusal) end
@@ -179,7 +71,8 @@ end
 
 -- In a cluster a script may use no key that was not named, so those of the idempotency keys came along.
 local opening, ending = text(time) .. ' ', ' ' .. nonce
-local answers, place, key, before_this = {}, 11, 4, last
+local answers, place, key, before_this = {}, 14, 8, last
+local index, members, names, latest = mended(), {}, {}, {}
 while place <= #ARGV do
   local record, once, name, label, answer = ARGV[place], ARGV[place + 1], nil, nil, nil
   place = place + 2
@@ -201,6 +94,16 @@ while place <= #ARGV do
     header = stem .. seal(entry_id, stem, record)
     redis.call('XADD', log, entry_id, 'h', header, 'r', record)
     total = total + #record
+    local topic = topic_in(record)
+    if topic then
+      local topic_key = key_of(topic)
+      members[#members + 1] = 0
+      members[#members + 1] = member_of(topic_key, last)
+      if valued then
+        if latest[topic_key] == nil then names[#names + 1] = topic_key end
+        latest[topic_key] = not deletes(record) and last
+      end
+    end
     if name then
       redis.call('SET', name, cmsgpack.pack({once, text(last), label}), 'PX', window)
     end
@@ -213,12 +116,36 @@ end
 if #answers > 0 then note() end
 if last > before_this then announce() end
 
+if valued then
+  if index.kept_to ~= before_this then
+    index.kept_from, index.filled = before_this + 1, first > before_this and 1 or 0
+  end
+  index.kept_to = last
+end
+if #names > 0 then
+  local scores, kept = redis.call('ZMSCORE', order, unpack(names)), {}
+  for at, topic_key in ipairs(names) do
+    local before = scores[at] and tonumber(scores[at])
+    if before and before < first then forget_value(topic_key, before) end
+    if latest[topic_key] then
+      kept[#kept + 1] = text(latest[topic_key])
+      kept[#kept + 1] = topic_key
+    elseif before then
+      redis.call('ZREM', order, topic_key)
+    end
+  end
+  if #kept > 0 then redis.call('ZADD', order, unpack(kept)) end
+end
+
 -- The newest publication goes for its age alone: those who follow the log must get to see it.
 local function gone(offset)
   if offset < last and last - offset >= messages then return true end
   local kept = made(offset)
-  if not kept then return nothing(offset) end
-  return kept.time < time - age or (kept.offset < last and total - kept.before > size)
+  if kept then return kept.time < time - age or (kept.offset < last and total - kept.before > size) end
+  if not nothing(offset) then return false end
+  -- What was purged is told for as long as it would have been kept.
+  local hole = missing > 0 and holes_from(offset, 1)[1]
+  return not (hole and hole.reason == 'p' and hole.time >= time - age)
 end
 -- First in growing strides, then by halves: mostly few entries go, and those are found in few steps.
 local keep, limit = first, math.min(last + 1, first + step)
@@ -233,18 +160,83 @@ if keep < limit and gone(keep) then
     if gone(middle) then low = middle else high = middle end
   end
   keep = high
-  redis.call('XTRIM', log, 'MINID', id(keep))
 end
-local more = keep > first and keep == limit and keep <= last and 1 or 0
-first = keep
+
+-- What goes takes its member of the index along, or becomes a last value that is kept beyond the log. Gives
+-- the offset reached: the bytes read for it are bounded.
+local function let_go(begin, stop)
+  local bytes, removed, at = 0, 0, begin
+  while at < stop and bytes < 1048576 do
+    local entries = redis.call('XRANGE', log, id(at), text(stop - 1), 'COUNT', 64)
+    local leaving, went = {}, {}
+    for _, entry in ipairs(entries) do
+      local topic = shaped(entry) and topic_in(entry[2][4])
+      if topic then
+        leaving[#leaving + 1] = key_of(topic)
+        went[#went + 1] = entry
+        bytes = bytes + #entry[2][4]
+      end
+    end
+    at = #entries == 64 and leading(entries[64][1]) + 1 or stop
+    local scores = #leaving > 0 and index.kept_to >= 0 and redis.call('ZMSCORE', order, unpack(leaving)) or {}
+    local members_gone = {}
+    for number, entry in ipairs(went) do
+      local offset = leading(entry[1])
+      if scores[number] and tonumber(scores[number]) == offset then
+        redis.call('HSET', values, leaving[number], entry[2][2] .. '\0' .. entry[2][4])
+        removed = removed + 1
+      else
+        members_gone[#members_gone + 1] = member_of(leaving[number], offset)
+      end
+    end
+    if #members_gone > 0 then removed = removed + redis.call('ZREM', topics, unpack(members_gone)) end
+  end
+  if index.from <= begin and removed < at - begin - (missing > 0 and known_missing(begin, at) or 0) then
+    index.sweep = at
+  end
+  return at
+end
+local reached = keep
+if keep > first then
+  reached = let_go(first, keep)
+  redis.call('XTRIM', log, 'MINID', id(reached))
+end
+local more = keep > first and (keep == limit or reached < keep) and reached <= last and 1 or 0
+first = reached
+if missing > 0 then
+  redis.call('ZREMRANGEBYSCORE', holes, '-inf', text(first - 1))
+  settle_front()
+end
+
+-- The last values that changed longest ago go first.
+local surplus = valued and redis.call('ZCARD', order) - most_values or 0
+if surplus > 0 or (valued and value_age > 0) then
+  local oldest_values = redis.call('ZRANGE', order, 0, math.max(15, math.min(surplus, 500) - 1), 'WITHSCORES')
+  local left = 0
+  for at = 1, #oldest_values, 2 do
+    local topic_key, offset, aged = oldest_values[at], tonumber(oldest_values[at + 1]), false
+    if surplus <= 0 and value_age > 0 then
+      local kept = redis.call('HGET', values, topic_key)
+      local entry = not kept and redis.call('XRANGE', log, id(offset), id(offset))[1]
+      local told = kept or (entry and entry[2][2]) or '0'
+      aged = leading(told) < time - value_age
+    end
+    if surplus <= 0 and not aged then break end
+    forget_value(topic_key, offset)
+    surplus, left = surplus - 1, at + 1
+  end
+  if left > 0 and left == #oldest_values then more = 1 end
+end
+save(index, members)
 return {epoch, first, last, header, raised, time, more, unpack(answers)}
 """
 
 # ARGV also: the offset to read behind, how many messages, how many bytes.
 _READ = """
 local begin, messages, size = math.max(tonumber(ARGV[6]) + 1, first), tonumber(ARGV[7]), tonumber(ARGV[8])
-local reply = {epoch, first, last, header, raised, last}
+local reply = {epoch, first, last, header, raised, last, {}}
 if begin > last then return reply end
+if missing > 0 then reply[7] = ranges_of(begin, math.min(last, begin + messages - 1), 'p', messages) end
 local opening = made(begin)
 if nothing(begin) then return reply end
 if opening then begin = opening.offset end
@@ -271,7 +263,7 @@ local through = reply[6]
 for _, entry in ipairs(entries) do
   if shaped(entry) then
     -- What headers say of the bytes before may be wrong.
-    if size <= 0 and #reply > 6 then
+    if size <= 0 and #reply > 7 then
       reply[6] = math.min(through, leading(entry[1]) - 1)
       break
     end
@@ -299,21 +291,9 @@ return {epoch, first, last, header, raised, opening and total - opening.before o
 """
 
 
-class Script(NamedTuple):
-    """A script's text, and the digest by which a server that has seen it knows it."""
-
-    text: str
-    digest: str
-
-
-def _script(body: str) -> Script:
-    text = _OPENING + body
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-APPEND = _script(_APPEND)
-READ = _script(_READ)
-DESCRIBE = _script(_DESCRIBE)
+APPEND = script(HOLES, INDEX, _APPEND)
+READ = script(HOLES, _READ)
+DESCRIBE = script(_DESCRIBE)
 
 
 class LogHead(NamedTuple):
@@ -337,15 +317,20 @@ def head_of(reply: Reply) -> LogHead:
 
 
 class Keys:
-    """The names of one stream's keys, and of the channel on which its appends are announced."""
+    """The names of one stream's keys, and of the channel on which its appends are announced.
 
-    __slots__ = ("_tag", "channel", "log", "meta")
+    Attributes:
+        all: those that every script gets, in its order.
+    """
+
+    __slots__ = ("_tag", "all", "channel", "log")
 
     def __init__(self, prefix: str, stream: str, database: int = 0) -> None:
         self._tag = f"{{{prefix}:stream:{stream}}}"
         self.log = f"{self._tag}:log".encode()
-        self.meta = f"{self._tag}:meta".encode()
         self.channel = f"{channel_prefix(self._tag, database)}news".encode()
+        others = (f"{self._tag}:{name}".encode() for name in ("topics", "holes", "order", "values"))
+        self.all = (self.log, f"{self._tag}:meta".encode(), self.channel, *others)
 
     def once(self, key: str) -> bytes:
         """The name for an idempotency key: a digest, since names hold neither subjects nor endless texts."""

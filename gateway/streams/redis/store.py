@@ -24,34 +24,32 @@ from typing import TYPE_CHECKING
 from gateway.errors import StreamUnavailable
 from gateway.redis.lifetime import log_failure, wait_until
 from gateway.redis.servers import servers_of
-from gateway.streams.base import StoreStatistics
+from gateway.streams.base import SelectedPage, StoreStatistics
 from gateway.streams.limits import RedisStoreLimits
 from gateway.streams.redis.batch import AppendBudget, LogQueue
 from gateway.streams.redis.calls import DescribeCall, ReadCall
+from gateway.streams.redis.indexed_log import IndexedLog
 from gateway.streams.redis.log import RedisLog
 from gateway.streams.redis.routes import LogRoutes
-from gateway.streams.unindexed import Unindexed
+from gateway.streams.redis.tending import IndexTending
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds, StreamConfiguration
     from gateway.core.streams.pages import Page
-    from gateway.streams.base import Appended, Dedupe, StreamStatistics
+    from gateway.streams.base import Appended, Dedupe, StreamStatistics, TopicPage
 
 _POLL_SECONDS = 0.5
 """How often a reader looks by itself while appends can't be heard of."""
 
-_UNKNOWN_POLL_SECONDS = 0.5
-"""How often it is looked at a stream that could not be read yet, or that Redis refuses to show."""
-
 _log = logging.getLogger("gateway.streams")
 
 
-class RedisStore(Unindexed):
+class RedisStore:
     """Keeps streams in Redis Streams."""
 
     def __init__(
@@ -90,6 +88,7 @@ class RedisStore(Unindexed):
             for each in configurations
         }
         logs = [queue.log for queue in self._queues.values()]
+        self._indexes = {log.name: IndexedLog(log, self._publish, limits) for log in logs}
         self._routes = LogRoutes(servers, logs, limits, self._supervision)
         self._running: asyncio.Task[None] | None = None
         self._read = 0
@@ -161,6 +160,62 @@ class RedisStore(Unindexed):
         """Look for ``time`` in the log, by halves."""
         return (await self._describe(stream, time=time))[1]
 
+    async def select(
+        self, stream: str, filters: Sequence[str], after: int, *, messages: int, size: int = 1024 * 1024
+    ) -> SelectedPage | None:
+        """Look for the filters' topics in the index, and fetch what they lead to."""
+        page = await self._index(stream).select(filters, after, messages=messages, size=size)
+        return page and self._counted(page)
+
+    async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
+        """Count back in the index."""
+        return await self._index(stream).before_newest(topic_filter, count)
+
+    async def newest_by_topic(
+        self,
+        stream: str,
+        topic_filter: str,
+        count: int,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1024 * 1024,
+    ) -> SelectedPage:
+        """Count back in each topic."""
+        index = self._index(stream)
+        page = index.newest_by_topic(topic_filter, count, after, through, messages=messages, size=size)
+        return self._counted(await page)
+
+    async def snapshot(
+        self,
+        stream: str,
+        topic_filter: str,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1024 * 1024,
+    ) -> SelectedPage:
+        """Read the last values, from the log and of those that have left it."""
+        index = self._index(stream)
+        if not index.log.configuration.last_values:
+            return SelectedPage(bounds := await self.bounds(stream), (), bounds.last)
+        return self._counted(await index.snapshot(topic_filter, after, through, messages=messages, size=size))
+
+    async def last_value(self, stream: str, topic: str) -> tuple[Bounds, Publication | None]:
+        """Read one of them."""
+        page = await self.snapshot(stream, topic, 0, None, messages=1)
+        return page.bounds, next(iter(page.publications), None)
+
+    async def topics(self, stream: str, topic_filter: str, *, after: str | None, limit: int) -> TopicPage:
+        """Look through the index."""
+        return await self._index(stream).topics(topic_filter, after, limit)
+
+    async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
+        """Remove what the index leads to."""
+        return await self._index(stream).purge(topic_filter, before)
+
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         """Let Redis compare the log with ``seen``, and begin a new epoch if it falls short of it."""
         return (await self._describe(stream, seen=seen))[0].bounds
@@ -200,21 +255,19 @@ class RedisStore(Unindexed):
 
     async def _keep_looking(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for name in self._queues:
-                tasks.create_task(self._look_at(name))
-
-    async def _look_at(self, stream: str) -> None:
-        """Know whether a stream can be read, whoever reads it: a connection alone does not show that."""
-        while True:
-            try:
-                await self._describe(stream)
-            except StreamUnavailable as exc:
-                _log.debug("stream %r can't be looked at: %s", stream, exc)
-            log = self._queues[stream].log
-            known = log.epoch and not log.reads.lasting
-            await asyncio.sleep(self._limits.look if known else _UNKNOWN_POLL_SECONDS)
+            for index in self._indexes.values():
+                tasks.create_task(IndexTending(index, self._publish, self._limits).run())
 
     # Calls
+
+    def _index(self, stream: str) -> IndexedLog:
+        if self._running is None:
+            raise StreamUnavailable("the store of streams is closed")
+        return self._indexes[stream]
+
+    def _counted(self, page: SelectedPage) -> SelectedPage:
+        self._read += len(page.publications)
+        return page
 
     async def _page(self, log: RedisLog, after: int, messages: int, size: int) -> tuple[Page, int]:
         if self._running is None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.streams.redis.calls import ReadOnlyCall
 
 HEAD = [b"1-x", 1, 9, b"5 0 w", 0]
-PAGE = [*HEAD, 9]
+PAGE = [*HEAD, 9, []]
 
 
 @dataclass
@@ -59,7 +59,7 @@ def entry(offset: int, record: bytes | None = None) -> list[bytes]:
 
 
 async def test_a_page() -> None:
-    link = Link([lambda call: call.answered([*HEAD, 4, *entry(3), *entry(4)])])
+    link = Link([lambda call: call.answered([*HEAD, 4, [], *entry(3), *entry(4)])])
     page = await read(log_by(link), 2).answer()
     assert page.bounds == Bounds("1-x", 1, 9)
     assert [(each.id, each.offset, each.time, each.stream) for each in page.publications] == [
@@ -71,7 +71,7 @@ async def test_a_page() -> None:
 
 
 async def test_what_is_missing_or_damaged_up_to_where_was_looked_is_a_hole() -> None:
-    reply = [*HEAD, 8, *entry(3), *entry(5), *entry(6, b"?")]
+    reply = [*HEAD, 8, [], *entry(3), *entry(5), *entry(6, b"?")]
     page = await read(log_by(Link([lambda call: call.answered(reply)])), 1).answer()
     assert [each.offset for each in page.publications] == [3, 5]
     assert page.holes == [Hole(2, 2), Hole(4, 4), Hole(6, 8)]
@@ -128,7 +128,7 @@ async def test_a_description() -> None:
     assert before == 4
     await DescribeCall(log, "PUBLISH", timeout=5, seen=Position("1-x", 12)).answer()
     asked = link.asked[1]
-    assert asked[4:7] == ("1-x", 12, b"")
+    assert asked[8:11] == ("1-x", 12, b"")
 
 
 async def test_what_the_node_has_seen_travels_with_each_call() -> None:
@@ -136,7 +136,7 @@ async def test_what_the_node_has_seen_travels_with_each_call() -> None:
     log = log_by(link)
     for _ in range(2):
         await read(log, 9).answer()
-    assert [asked[4:7] for asked in link.asked] == [("", 0, b""), ("1-x", 9, b"5 0 w")]
+    assert [asked[8:11] for asked in link.asked] == [("", 0, b""), ("1-x", 9, b"5 0 w")]
 
 
 async def test_an_empty_log_has_no_times() -> None:

@@ -13,7 +13,8 @@ from gateway.errors import RedisUnavailable
 from gateway.redis.servers import Address
 from gateway.redis.wire import CommandRefused
 from gateway.streams.redis.link import CallLink
-from gateway.streams.redis.scripts import READ, Script
+from gateway.streams.redis.script_parts import Script
+from gateway.streams.redis.scripts import READ
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:

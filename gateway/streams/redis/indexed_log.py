@@ -1,0 +1,396 @@
+"""What a log in Redis answers by its index of topics: searched and fetched by as many calls as it takes.
+
+Offsets that were found stay what they are, so nothing has to hold still from one call to the next: what is
+trimmed or purged meanwhile is told by the call that fetches. Only another epoch makes what was found
+worthless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from struct import Struct, unpack
+from typing import TYPE_CHECKING
+
+from gateway.core.streams.pages import PURGED, TRIMMED, Hole
+from gateway.core.streams.topic_keys import topic_key, topic_of
+from gateway.core.topics.grammar import has_wildcard, matches
+from gateway.errors import StreamUnavailable, TooMany
+from gateway.streams.base import SelectedPage, TopicPage, TopicSummary
+from gateway.streams.redis.calls import ReadOnlyCall
+from gateway.streams.redis.entries import decode_entries
+from gateway.streams.redis.index_scripts import FETCH, PURGE, SEARCH, SNAPSHOT, TOPICS
+from gateway.streams.redis.merging import OffsetMerge
+from gateway.streams.redis.scripts import head_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.core.streams.configuration import Bounds
+    from gateway.redis.wire import Reply
+    from gateway.streams.limits import RedisStoreLimits
+    from gateway.streams.redis.log import RedisLog
+    from gateway.streams.redis.script_parts import Script
+
+_HEAD = 5
+# What one call may do: Redis does nothing else meanwhile.
+_SEEKS = 1_000
+_OFFSETS = 4_000
+_FETCHED = 1_000
+_PURGED = 500
+_SUMMARIES = 250
+
+_FEW = 8
+"""Offsets asked of each topic at first where a filter may match many; four times as many each time after."""
+
+_NO_OFFSET = -1
+_ENDLESS = 2**53
+_BEHIND_TOPIC = b"\0\1"
+_packed = Struct(">Q").pack
+
+
+class IndexCall(ReadOnlyCall["Reply"]):
+    """Runs a script of the index; what it answers is for who asked."""
+
+    def __init__(
+        self,
+        log: RedisLog,
+        script: Script,
+        publish: str,
+        question: tuple[str | bytes | int, ...],
+        *,
+        size: int,
+        timeout: float,
+    ) -> None:
+        super().__init__(log, script, publish, timeout=timeout)
+        self._asked = question
+        self._bytes = size
+
+    @property
+    def size(self) -> int:
+        """Bytes that its answer may have."""
+        return self._bytes
+
+    def _question(self) -> tuple[str | bytes | int, ...]:
+        return self._asked
+
+    def _read(self, reply: Reply) -> Reply:
+        return reply
+
+
+class _Changed(Exception):  # noqa: N818 - says what happened
+    """Another epoch began meanwhile."""
+
+
+class _Steps:
+    """Calls that belong together: all of one epoch.
+
+    Attributes:
+        reach: the offset from which on the index knew everything, each time.
+    """
+
+    def __init__(self, log: RedisLog, publish: str, timeout: float) -> None:
+        self._log = log
+        self._publish = publish
+        self._timeout = timeout
+        self._bounds: Bounds | None = None
+        self.reach = 0
+
+    @property
+    def known(self) -> Bounds:
+        """The log's bounds as the first call told them."""
+        assert self._bounds is not None, "nothing was asked yet"
+        return self._bounds
+
+    async def ask(self, script: Script, *question: str | bytes | int, size: int = 0) -> Reply:
+        """Call ``script``.
+
+        Raises:
+            StreamUnavailable: no answer in time, or a refusal.
+            _Changed: another epoch than the calls before.
+        """
+        call = IndexCall(self._log, script, self._publish, question, size=size, timeout=self._timeout)
+        reply = await call.answer()
+        self.take(reply)
+        return reply
+
+    def take(self, reply: Reply) -> None:
+        """Count ``reply`` among them.
+
+        Raises:
+            _Changed: it is of another epoch.
+        """
+        bounds = head_of(reply).bounds
+        self._bounds = self._bounds or bounds
+        self.reach = max(self.reach, reply[_HEAD])
+        if self._bounds.epoch != bounds.epoch:
+            raise _Changed
+
+
+class IndexedLog:
+    """One log's index, as a node asks it.
+
+    Attributes:
+        wanted: set where somebody was told that the index isn't complete.
+        tended: set each time that something was done about it.
+    """
+
+    def __init__(self, log: RedisLog, publish: str, limits: RedisStoreLimits) -> None:
+        self.log = log
+        self.wanted = asyncio.Event()
+        self.tended = asyncio.Event()
+        self._publish = publish
+        self._limits = limits
+
+    async def select(
+        self, filters: Sequence[str], after: int, *, messages: int, size: int
+    ) -> SelectedPage | None:
+        """What matches one of ``filters`` behind ``after``; None where the index can't tell."""
+        after = min(after, _ENDLESS)
+        for _ in range(3):
+            steps = _Steps(self.log, self._publish, self._limits.timeout)
+            try:
+                found = await self._search(steps, filters, after + 1, messages + 1, rising=True)
+                if found is None or not self._knows(steps, after + 1):
+                    return None
+                page = await self._fetch(
+                    steps, filters, found, messages=messages, after=after, through=steps.known.last, size=size
+                )
+            except _Changed:
+                continue
+            return page if self._knows(steps, after + 1) else None
+        return None
+
+    async def before_newest(self, topic_filter: str, count: int) -> int | None:
+        """The offset before the newest ``count`` that match, or before all; None as ``select``."""
+        steps = _Steps(self.log, self._publish, self._limits.timeout)
+        try:
+            found = await self._search(steps, [topic_filter], _ENDLESS, count, rising=False)
+        except _Changed:
+            return None
+        if found is None:
+            return None
+        if len(found) == count:
+            return found[-1] - 1
+        return steps.known.first - 1 if self._knows(steps, 0) else None
+
+    async def newest_by_topic(
+        self, topic_filter: str, count: int, after: int, through: int | None, *, messages: int, size: int
+    ) -> SelectedPage:
+        """Each topic's newest ``count``.
+
+        Raises:
+            TooMany: it takes too many topics.
+            StreamUnavailable: the index isn't complete.
+        """
+        most = self._limits.topics_per_read
+        for _ in range(3):
+            steps = await self._complete()
+            try:
+                end = steps.known.last if through is None else min(through, steps.known.last)
+                found = await self._search(
+                    steps, [topic_filter], after + 1, messages + 1, rising=True, through=end, newest=count
+                )
+                if found is None:
+                    raise TooMany(f"topic filter {topic_filter!r} takes a look at more than {most} topics")
+                page = await self._fetch(
+                    steps, [topic_filter], found, messages=messages, after=after, through=end, size=size
+                )
+            except _Changed:
+                continue
+            return SelectedPage(page.bounds, page.publications, page.through)
+        raise _restless()
+
+    async def snapshot(
+        self, topic_filter: str, after: int, through: int | None, *, messages: int, size: int
+    ) -> SelectedPage:
+        """The last values that match, by offset.
+
+        Raises:
+            StreamUnavailable: they are being looked up in a log of before.
+        """
+        bounds, start = None, _start_of(topic_filter)
+        while True:
+            end = _NO_OFFSET if through is None else through
+            question = (topic_filter, start, after, end, min(messages, _FETCHED), size)
+            reply = await self._ask_complete(SNAPSHOT, *question, complete=lambda reply: bool(reply[_HEAD]))
+            now, reached = head_of(reply).bounds, reply[_HEAD + 1]
+            # Where many were looked at in vain, all of these looks make one page, as of the first of them.
+            bounds = bounds or now
+            if bounds.epoch != now.epoch:
+                raise _restless()
+            through = bounds.last if through is None else through
+            found = decode_entries(reply, _HEAD + 2, self.log.name)
+            found = [each for each in found if matches(topic_filter, each.topic)]
+            if found or reached >= min(through, bounds.last):
+                return SelectedPage(bounds, found, reached)
+            after = reached
+
+    async def topics(self, topic_filter: str, after: str | None, limit: int) -> TopicPage:
+        """Some of the topics that match, behind topic ``after``.
+
+        Raises:
+            StreamUnavailable: the index isn't complete.
+        """
+        found: list[TopicSummary] = []
+        start = _start_of(topic_filter)
+        while True:
+            target = start if after is None else max(start, topic_key(after) + _BEHIND_TOPIC)
+            most = min(limit - len(found), _SUMMARIES)
+            reply = await self._ask_complete(
+                TOPICS, topic_filter, target, _SEEKS, most, complete=_is_complete
+            )
+            for at in range(_HEAD + 2, len(reply), 5):
+                key, first, last, time, kept = reply[at : at + 5]
+                found.append(TopicSummary(topic_of(key), first, last, time, last_value=bool(kept)))
+            passed = reply[_HEAD + 1]
+            after = topic_of(passed) if passed else None
+            if after is None or len(found) >= limit:
+                return TopicPage(found, after)
+
+    async def purge(self, topic_filter: str, before: int | None) -> int:
+        """Remove what matches; return how many publications that were.
+
+        Raises:
+            StreamUnavailable: the index isn't complete.
+        """
+        purged, target = 0, _start_of(topic_filter)
+        steps = await self._complete()
+        end = steps.known.last + 1 if before is None else before
+        while True:
+            reply = await self._ask_complete(PURGE, topic_filter, target, _PURGED, end, complete=_is_complete)
+            purged += reply[_HEAD + 2]
+            target = reply[_HEAD + 1]
+            if not target:
+                return int(purged)
+
+    async def _search(
+        self,
+        steps: _Steps,
+        filters: Sequence[str],
+        bound: int,
+        wanted: int,
+        *,
+        rising: bool,
+        through: int = _ENDLESS,
+        newest: int = 0,
+    ) -> list[int] | None:
+        """The first ``wanted`` offsets of topics that match, or None where they take too many looks."""
+        merge = OffsetMerge(wanted, rising=rising)
+        each = _FEW if any(map(has_wildcard, filters)) else min(wanted, _OFFSETS // 4)
+        way = "up" if rising else "down"
+        matched = passed = 0
+        for topic_filter in filters:
+            target = _start_of(topic_filter)
+            while True:
+                question = (topic_filter, target, _SEEKS, way, bound, each, through, newest)
+                reply = await steps.ask(SEARCH, *question)
+                target = bytes(reply[_HEAD + 1])
+                matched, passed = matched + reply[_HEAD + 2], passed + reply[_HEAD + 3]
+                _take(merge, reply)
+                if max(matched, passed) > self._limits.topics_per_read:
+                    return None
+                if not target:
+                    break
+        step = 1 if rising else -1
+        while going := merge.incomplete():
+            each = min(each * 4, _OFFSETS // 4)
+            for at in range(0, len(going), _OFFSETS // each):
+                asked = (part for key, end in going[at : at + _OFFSETS // each] for part in (key, end + step))
+                _take(merge, await steps.ask(SEARCH, "", "", 0, way, 0, each, through, newest, *asked))
+        return merge.offsets()
+
+    async def _fetch(
+        self,
+        steps: _Steps,
+        filters: Sequence[str],
+        offsets: Sequence[int],
+        *,
+        messages: int,
+        after: int,
+        through: int,
+        size: int,
+    ) -> SelectedPage:
+        """The publications of the first ``messages`` of ``offsets``, and what is missing up to the last."""
+        if len(offsets) > min(messages, _FETCHED):
+            offsets = offsets[: min(messages, _FETCHED)]
+            through = offsets[-1]
+        reply = await steps.ask(FETCH, after, through, size, b"".join(map(_packed, offsets)), size=size)
+        bounds, through, known = head_of(reply).bounds, reply[_HEAD + 1], reply[_HEAD + 2]
+        found = decode_entries(reply, _HEAD + 3, self.log.name)
+        holes = [
+            Hole(known[at], known[at + 1], PURGED if known[at + 2] == b"p" else TRIMMED)
+            for at in range(0, len(known), 3)
+        ]
+        there = {each.offset for each in found}
+        lost = [each for each in offsets if each not in there and bounds.first <= each <= through]
+        for offset in lost:
+            if not any(hole.first <= offset <= hole.last for hole in holes):
+                holes.append(Hole(offset, offset))
+        holes.sort(key=lambda hole: hole.first)
+        # The index is checked by what it led to.
+        publications = [
+            each
+            for each in found
+            if (each.offset or 0) <= through and any(matches(one, each.topic) for one in filters)
+        ]
+        return SelectedPage(bounds, publications, through, holes)
+
+    # Completeness
+
+    async def _complete(self) -> _Steps:
+        """Steps that begin with an index that is complete, once it is."""
+        question = ("", "", 0, "up", 0, 0, 0, 0)
+        reply = await self._ask_complete(SEARCH, *question, complete=_is_complete)
+        steps = _Steps(self.log, self._publish, self._limits.timeout)
+        steps.take(reply)
+        return steps
+
+    async def _ask_complete(
+        self, script: Script, *question: str | bytes | int, complete: Callable[[Reply], bool]
+    ) -> Reply:
+        """Ask until the index can tell, but not for long."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._limits.timeout
+        while True:
+            self.tended.clear()
+            steps = _Steps(self.log, self._publish, self._limits.timeout)
+            reply = await steps.ask(script, *question)
+            if complete(reply):
+                return reply
+            self.wanted.set()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self.tended.wait()
+            except TimeoutError:
+                raise StreamUnavailable(
+                    f"the index of topics of stream {self.log.name!r} is being built"
+                ) from None
+
+    def _knows(self, steps: _Steps, first: int) -> bool:
+        """Whether the index told everything from offset ``first`` on; if not, something is done about it."""
+        if steps.reach <= max(first, steps.known.first):
+            return True
+        self.wanted.set()
+        return False
+
+
+def _is_complete(reply: Reply) -> bool:
+    return bool(reply[_HEAD] <= reply[1])
+
+
+def _restless() -> StreamUnavailable:
+    return StreamUnavailable("the log changes too often to be read by its topics")
+
+
+def _start_of(topic_filter: str) -> bytes:
+    """The key with which a search for what ``topic_filter`` matches begins."""
+    levels = topic_filter.split("/")
+    literal = next((at for at, level in enumerate(levels) if level in {"+", "#"}), len(levels))
+    return topic_key("/".join(levels[:literal]))
+
+
+def _take(merge: OffsetMerge, reply: Reply) -> None:
+    """Hand what a search found to ``merge``."""
+    for at in range(_HEAD + 4, len(reply), 3):
+        key, packed, more = reply[at : at + 3]
+        merge.add(key, unpack(f">{len(packed) // 8}Q", packed), more=bool(more))
