@@ -228,14 +228,14 @@ local function go_on_indexing()
       local entries = redis.call('XREVRANGE', log, id(index.from - 1), id(stop), 'COUNT', 16)
       for _, entry in ipairs(entries) do
         local publication, offset = genuine(entry), leading(entry[1])
-        local topic = publication and topic_in(entry[2][4])
+        local key = publication and key_in(entry[2][4])
         looked = looked + 1
         pass(offset + 1)
-        if topic then
+        if key then
           tell()
           bytes = bytes + #entry[2][4]
-          members[#members + 1] = 0
-          members[#members + 1] = member_of(key_of(topic), offset)
+          members[#members + 1] = '0'
+          members[#members + 1] = member_of(key, offset)
           index.from = offset
         elseif entry[1] == id(offset) then
           pass(offset)

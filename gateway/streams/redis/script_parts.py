@@ -197,7 +197,7 @@ end
 """
 
 INDEX = r"""
-local keyed = {['/'] = '\0\1'}
+local keyed = {}
 local function key_of(topic)
   local key = keyed[topic]
   if not key then
@@ -208,8 +208,8 @@ local function key_of(topic)
 end
 local function member_of(key, offset) return key .. '\0\0' .. struct.pack('>I8', offset) end
 local function offset_of(member) return (struct.unpack('>I8', member, #member - 7)) end
--- The topic of a record: behind the version, the checksum and the head of an array of less than 16 fields.
-local function topic_in(record)
+-- The key of a record's topic: behind the version, the checksum and the head of an array of less than 16 fields.
+local function key_in(record)
   local at = string.byte(record) == 2 and 7 or 3
   local mark, size = string.byte(record, at) or 0, nil
   if mark >= 0xa0 and mark < 0xc0 then size = mark - 0xa0
@@ -219,8 +219,10 @@ local function topic_in(record)
     size, at = low and high * 256 + low, at + 2
   end
   local topic = size and string.sub(record, at + 1, at + size)
-  if not topic or topic == '' or #topic ~= size or string.find(topic, '%z') then return nil end
-  return topic
+  if not topic then return nil end
+  if keyed[topic] then return keyed[topic] end
+  if topic == '' or #topic ~= size or string.find(topic, '%z') then return nil end
+  return key_of(topic)
 end
 -- The eighth field of a record, its last byte, says that the publication ends its topic's last value.
 local function deletes(record)
@@ -308,7 +310,7 @@ local function save(index, members)
   for place, name in ipairs(parts) do told[place] = text(index[name]) end
   local member = '\0\0' .. table.concat(told, ' ') .. ' ' .. header
   if member ~= index.member then
-    members[#members + 1] = 0
+    members[#members + 1] = '0'
     members[#members + 1] = member
   end
   for at = 1, #members, 2000 do

@@ -94,10 +94,9 @@ while place <= #ARGV do
     header = stem .. seal(entry_id, stem, record)
     redis.call('XADD', log, entry_id, 'h', header, 'r', record)
     total = total + #record
-    local topic = topic_in(record)
-    if topic then
-      local topic_key = key_of(topic)
-      members[#members + 1] = 0
+    local topic_key = key_in(record)
+    if topic_key then
+      members[#members + 1] = '0'
       members[#members + 1] = member_of(topic_key, last)
       if valued then
         if latest[topic_key] == nil then names[#names + 1] = topic_key end
@@ -168,28 +167,28 @@ local function let_go(begin, stop)
   local bytes, removed, at = 0, 0, begin
   while at < stop and bytes < 1048576 do
     local entries = redis.call('XRANGE', log, id(at), text(stop - 1), 'COUNT', 64)
-    local leaving, went = {}, {}
+    local keys, newest_entries = {}, {}
     for _, entry in ipairs(entries) do
-      local topic = shaped(entry) and topic_in(entry[2][4])
-      if topic then
-        leaving[#leaving + 1] = key_of(topic)
-        went[#went + 1] = entry
-        bytes = bytes + #entry[2][4]
+      local record = entry[2][4]
+      local topic_key = record and key_in(record)
+      if topic_key then
+        if not newest_entries[topic_key] then keys[#keys + 1] = topic_key end
+        newest_entries[topic_key] = entry
+        bytes = bytes + #record
       end
     end
     at = #entries == 64 and leading(entries[64][1]) + 1 or stop
-    local scores = #leaving > 0 and index.kept_to >= 0 and redis.call('ZMSCORE', order, unpack(leaving)) or {}
-    local members_gone = {}
-    for number, entry in ipairs(went) do
-      local offset = leading(entry[1])
-      if scores[number] and tonumber(scores[number]) == offset then
-        redis.call('HSET', values, leaving[number], entry[2][2] .. '\0' .. entry[2][4])
-        removed = removed + 1
-      else
-        members_gone[#members_gone + 1] = member_of(leaving[number], offset)
+    local scores = #keys > 0 and index.kept_to >= 0 and redis.call('ZMSCORE', order, unpack(keys)) or {}
+    for number, topic_key in ipairs(keys) do
+      local score, entry = scores[number] and tonumber(scores[number]), newest_entries[topic_key]
+      local until_ = at
+      if score and score < at and score == leading(entry[1]) then
+        redis.call('HSET', values, topic_key, entry[2][2] .. '\0' .. entry[2][4])
+        removed, until_ = removed + 1, score
       end
+      removed = removed + redis.call('ZREMRANGEBYLEX', topics, '[' .. topic_key .. '\0\0',
+        '(' .. member_of(topic_key, until_))
     end
-    if #members_gone > 0 then removed = removed + redis.call('ZREM', topics, unpack(members_gone)) end
   end
   if index.from <= begin and removed < at - begin - (missing > 0 and known_missing(begin, at) or 0) then
     index.sweep = at

@@ -1,8 +1,8 @@
 """What looks after a log's index of topics, in the background and in small steps.
 
 Logs of before are indexed, and what a node of an earlier release appends; what is left over of trimming that
-the index did not see is swept away; last values are looked up in a log that had none. Each step is done by one
-script and complete in itself, so a node that ends leaves nothing half done, and another goes on.
+the index did not see is swept away; last values are looked up in a log that had none. Each step is done by
+one script and complete in itself, so a node that ends leaves nothing half done, and another goes on.
 """
 
 from __future__ import annotations
