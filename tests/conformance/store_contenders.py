@@ -111,7 +111,7 @@ CONTENDERS: dict[str, Callable[[pytest.FixtureRequest], Contender]] = {
 """Each makes a contender whose place is empty, at every call; the request gives it fixtures."""
 
 
-NOT_YET_INDEXED = frozenset({"sqlite", "redis", "valkey", "redis-cluster"})
+NOT_YET_INDEXED = frozenset({"sqlite"})
 """Those that have no index of topics yet: the suites of topics run over the others."""
 
 INDEXED = [name for name in CONTENDERS if name not in NOT_YET_INDEXED]

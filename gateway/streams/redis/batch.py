@@ -31,7 +31,7 @@ _TRIM_MESSAGES = 2_000
 _TIDY_SECONDS = 60.0
 """What is too old is looked for this often at least."""
 
-_HEAD = 7
+_HEAD = 8
 
 
 class AppendBudget:
@@ -49,7 +49,7 @@ class AppendBudget:
         self.timeout = timeout
         self.publish = publish
         self.messages = self.bytes = 0
-        self.appended = self.repeated = self.failed = self.commits = 0
+        self.appended = self.repeated = self.failed = self.commits = self.evicted = 0
 
     def admit(self, size: int) -> None:
         """Count one more.
@@ -156,6 +156,7 @@ class AppendBatch:
         # Before publishers are told: who is told of an offset finds it in the log's bounds.
         queue.log.note(reply)
         budget.commits += bool(self._answers)
+        budget.evicted += reply[7]
         name, time = queue.log.name, reply[5]
         for publication, answer, result in zip(self._publications, self._answers, reply[_HEAD:], strict=True):
             if type(result) is int and result > 0:
@@ -267,7 +268,9 @@ class LogQueue:
         While Redis refuses appends this is also how it is asked whether it still does.
         """
         if now >= self._tidy_due or self.log.appends.lasting:
-            self._tidy_due = now + min(_TIDY_SECONDS, self.log.configuration.max_age / 10)
+            limits = self.log.configuration
+            soonest = min(limits.max_age, limits.last_values_max_age or limits.max_age)
+            self._tidy_due = now + min(_TIDY_SECONDS, soonest / 10)
             self.tidy()
 
     def tidy(self) -> None:

@@ -198,9 +198,13 @@ class DescribeCall(ReadOnlyCall[tuple[StreamStatistics, int]]):
         return (self._time,)
 
     def _read(self, reply: Reply) -> tuple[StreamStatistics, int]:
-        size, first, last, before = reply[_HEAD:]
+        size, first, last, before, values = reply[_HEAD:]
         statistics = StreamStatistics(
-            _bounds(reply), size, None if first < 0 else first, None if last < 0 else last
+            _bounds(reply),
+            size,
+            None if first < 0 else first,
+            None if last < 0 else last,
+            last_values=values if self._log.configuration.last_values else 0,
         )
         return statistics, before
 

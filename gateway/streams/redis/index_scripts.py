@@ -189,21 +189,21 @@ end
 local other, until_ = string.match(redis.call('HGET', meta, 'tending') or '', '^(%w+) (%d+)$')
 local task = job()
 if task == '' or (other and other ~= node and tonumber(until_) > now and tonumber(until_) < now + 60000) then
-  save(index, members)
+  save(index)
   return {epoch, first, last, header, raised, index.from, task, '', task == '' and 0 or 2}
 end
 redis.call('HSET', meta, 'tending', node .. ' ' .. text(now + 1000))
 if task ~= doing then cursor = '' end
 
 local function note_missing(begin, stop)
-  for _, hole in ipairs(holes_from(begin, 4000)) do
-    if hole.first > stop then break end
-    if begin < hole.first then
-      redis.call('ZADD', holes, text(hole.first - 1), text(begin) .. ' ' .. text(hole.first - 1) .. ' t 0')
+  for _, each in ipairs(holes_from(begin, 4000)) do
+    if each.first > stop then break end
+    if begin < each.first then
+      redis.call('ZADD', holes, text(each.first - 1), hole(begin, each.first - 1, 't', 0, 0))
     end
-    begin = hole.last + 1
+    begin = each.last + 1
   end
-  if begin <= stop then redis.call('ZADD', holes, text(stop), text(begin) .. ' ' .. text(stop) .. ' t 0') end
+  if begin <= stop then redis.call('ZADD', holes, text(stop), hole(begin, stop, 't', 0, 0)) end
 end
 
 -- Backwards, so that what is newest is known first.
@@ -295,7 +295,8 @@ elseif index.sweep > 0 then
 else
   cursor = go_on_filling()
 end
-save(index, members)
+enter(members)
+save(index)
 return {epoch, first, last, header, raised, index.from, task, cursor, job() == '' and 0 or 1}
 """
 
@@ -315,8 +316,11 @@ reply[7] = search(ARGV[6], ARGV[7], budget, function(key)
   for _, member in ipairs(found) do
     local offset = offset_of(member)
     count = count + 1
-    if redis.call('XDEL', log, id(offset)) == 1 then
-      taken[#taken + 1] = offset
+    local entry = redis.call('XRANGE', log, id(offset), id(offset))[1]
+    if entry and redis.call('XDEL', log, id(offset)) == 1 then
+      local publication = genuine(entry)
+      taken[#taken + 1] = {offset = offset, time = publication and publication.time or 0,
+        bytes = publication and #entry[2][4] or 0}
     elseif offset < first and redis.call('HEXISTS', values, key) == 1 then
       reply[8] = reply[8] + 1
     end
@@ -331,33 +335,37 @@ reply[7] = search(ARGV[6], ARGV[7], budget, function(key)
   return 2 + #found
 end)
 reply[8] = reply[8] + #taken
-table.sort(taken)
-local function add_hole(begin, stop)
+table.sort(taken, function(one, other) return one.offset < other.offset end)
+local function add_hole(begin, stop, at, bytes)
   local before_ = begin > 1 and holes_from(begin - 1, 1)[1]
   if before_ and before_.last == begin - 1 and before_.reason == 'p' then
-    begin = before_.first
+    begin, at, bytes = before_.first, math.max(at, before_.time), bytes + before_.bytes
     redis.call('ZREM', holes, before_.member)
   end
   local next_ = holes_from(stop + 1, 1)[1]
   if next_ and next_.first == stop + 1 and next_.reason == 'p' then
-    stop = next_.last
+    stop, at, bytes = next_.last, math.max(at, next_.time), bytes + next_.bytes
     redis.call('ZREM', holes, next_.member)
   end
-  redis.call('ZADD', holes, text(stop), text(begin) .. ' ' .. text(stop) .. ' p ' .. text(time))
+  redis.call('ZADD', holes, text(stop), hole(begin, stop, 'p', at, bytes))
 end
-local begin, stop
-for _, offset in ipairs(taken) do
-  if stop and offset == stop + 1 then
-    stop = offset
+local begin, stop, at, bytes
+for _, each in ipairs(taken) do
+  purged = purged + each.bytes
+  if stop and each.offset == stop + 1 then
+    stop, at, bytes = each.offset, math.max(at, each.time), bytes + each.bytes
   else
-    if begin then add_hole(begin, stop) end
-    begin, stop = offset, offset
+    if begin then add_hole(begin, stop, at, bytes) end
+    begin, stop, at, bytes = each.offset, each.offset, each.time, each.bytes
   end
 end
-if begin then add_hole(begin, stop) end
+if begin then
+  add_hole(begin, stop, at, bytes)
+  redis.call('HSET', meta, 'purged', text(purged))
+end
 if stop == last then header = '' end
 if #taken > 0 then settle_front() end
-save(index, {})
+save(index)
 reply[2], reply[4] = first, header
 return reply
 """

@@ -23,7 +23,7 @@ from gateway.streams.redis.merging import OffsetMerge
 from gateway.streams.redis.scripts import head_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from gateway.core.streams.configuration import Bounds
     from gateway.redis.wire import Reply
@@ -44,6 +44,9 @@ _FEW = 8
 
 _NO_OFFSET = -1
 _ENDLESS = 2**53
+_NOTHING = ("", "", 0, "up", 0, 0, 0, 0)
+"""What to search for to know how far the index reaches."""
+
 _BEHIND_TOPIC = b"\0\1"
 _packed = Struct(">Q").pack
 
@@ -208,16 +211,16 @@ class IndexedLog:
         Raises:
             StreamUnavailable: they are being looked up in a log of before.
         """
-        bounds, start = None, _start_of(topic_filter)
+        bounds, start, as_of = None, _start_of(topic_filter), through
         while True:
             end = _NO_OFFSET if through is None else through
             question = (topic_filter, start, after, end, min(messages, _FETCHED), size)
             reply = await self._ask_complete(SNAPSHOT, *question, complete=lambda reply: bool(reply[_HEAD]))
             now, reached = head_of(reply).bounds, reply[_HEAD + 1]
             # Where many were looked at in vain, all of these looks make one page, as of the first of them.
-            bounds = bounds or now
-            if bounds.epoch != now.epoch:
+            if bounds is not None and bounds.epoch != now.epoch:
                 raise _restless()
+            bounds = now if bounds is None or as_of is not None else bounds
             through = bounds.last if through is None else through
             found = decode_entries(reply, _HEAD + 2, self.log.name)
             found = [each for each in found if matches(topic_filter, each.topic)]
@@ -247,21 +250,21 @@ class IndexedLog:
             if after is None or len(found) >= limit:
                 return TopicPage(found, after)
 
-    async def purge(self, topic_filter: str, before: int | None) -> int:
-        """Remove what matches; return how many publications that were.
+    async def purge(self, topic_filter: str, before: int | None) -> AsyncIterator[int]:
+        """Remove what matches in steps; tell how many publications went with each.
 
         Raises:
             StreamUnavailable: the index isn't complete.
         """
-        purged, target = 0, _start_of(topic_filter)
+        target = _start_of(topic_filter)
         steps = await self._complete()
         end = steps.known.last + 1 if before is None else before
         while True:
             reply = await self._ask_complete(PURGE, topic_filter, target, _PURGED, end, complete=_is_complete)
-            purged += reply[_HEAD + 2]
+            yield reply[_HEAD + 2]
             target = reply[_HEAD + 1]
             if not target:
-                return int(purged)
+                return
 
     async def _search(
         self,
@@ -279,7 +282,14 @@ class IndexedLog:
         each = _FEW if any(map(has_wildcard, filters)) else min(wanted, _OFFSETS // 4)
         way = "up" if rising else "down"
         matched = passed = 0
-        for topic_filter in filters:
+        if not filters:
+            await steps.ask(SEARCH, *_NOTHING)
+        literal = [each for each in dict.fromkeys(filters) if not has_wildcard(each)]
+        if len(literal) > self._limits.topics_per_read:
+            return None
+        asked_for = [(topic_key(each), bound) for each in literal]
+        await self._ask_on(steps, merge, asked_for, way, each, through, newest)
+        for topic_filter in dict.fromkeys(each for each in filters if has_wildcard(each)):
             target = _start_of(topic_filter)
             while True:
                 question = (topic_filter, target, _SEEKS, way, bound, each, through, newest)
@@ -294,10 +304,25 @@ class IndexedLog:
         step = 1 if rising else -1
         while going := merge.incomplete():
             each = min(each * 4, _OFFSETS // 4)
-            for at in range(0, len(going), _OFFSETS // each):
-                asked = (part for key, end in going[at : at + _OFFSETS // each] for part in (key, end + step))
-                _take(merge, await steps.ask(SEARCH, "", "", 0, way, 0, each, through, newest, *asked))
+            going = [(key, end + step) for key, end in going]
+            await self._ask_on(steps, merge, going, way, each, through, newest)
         return merge.offsets()
+
+    async def _ask_on(  # noqa: PLR0917 - what a search takes
+        self,
+        steps: _Steps,
+        merge: OffsetMerge,
+        topics: Sequence[tuple[bytes, int]],
+        way: str,
+        each: int,
+        through: int,
+        newest: int,
+    ) -> None:
+        """Ask for more offsets of ``topics``, by their keys, from an offset on each."""
+        together = max(1, _OFFSETS // each)
+        for at in range(0, len(topics), together):
+            asked = (part for topic in topics[at : at + together] for part in topic)
+            _take(merge, await steps.ask(SEARCH, "", "", 0, way, 0, each, through, newest, *asked))
 
     async def _fetch(
         self,
@@ -339,8 +364,7 @@ class IndexedLog:
 
     async def _complete(self) -> _Steps:
         """Steps that begin with an index that is complete, once it is."""
-        question = ("", "", 0, "up", 0, 0, 0, 0)
-        reply = await self._ask_complete(SEARCH, *question, complete=_is_complete)
+        reply = await self._ask_complete(SEARCH, *_NOTHING, complete=_is_complete)
         steps = _Steps(self.log, self._publish, self._limits.timeout)
         steps.take(reply)
         return steps

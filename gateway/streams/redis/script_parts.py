@@ -8,7 +8,8 @@ Beside the log stand, under the same hash tag:
   retention, its member stays. The first member is none of a topic: it tells of what log the index is, and how
   much of it it knows (``index_state``).
 * ``:holes``, a sorted set of the ranges of offsets that are known to have no publication, by their last
-  offset: ``FIRST LAST REASON TIME``, the reason ``p`` where they were purged, ``t`` otherwise.
+  offset: ``FIRST LAST REASON TIME BYTES``, the reason ``p`` where they were purged, ``t`` otherwise; the
+  newest time and the bytes of what was purged, which the hash ``:meta`` has of all holes together.
 * ``:order``, a sorted set: each topic's key with the offset of its last value.
 * ``:values``, a hash of the last values that have left the log: topic's key, header and record.
 
@@ -103,7 +104,7 @@ if redis.call('EXISTS', log) == 1 then
     end
   end
 end
-local known = redis.call('HMGET', meta, 'epoch', 'last', 'time', 'total', 'front')
+local known = redis.call('HMGET', meta, 'epoch', 'last', 'time', 'total', 'front', 'purged')
 -- What was purged where the log begins is of the log, as long as the same entry follows it.
 local front, following = string.match(known[5] or '', '^(%d+) (%d+)$')
 front = bounded(tonumber(front or ''))
@@ -164,13 +165,42 @@ HOLES = r"""
 local function holes_from(offset, count)
   local found = {}
   for _, member in ipairs(redis.call('ZRANGE', holes, text(offset), '+inf', 'BYSCORE', 'LIMIT', 0, count)) do
-    local begin, stop, reason, at = string.match(member, '^(%d+) (%d+) (%l) (%d+)$')
+    local begin, stop, reason, at, bytes = string.match(member, '^(%d+) (%d+) (%l) (%d+) (%d+)$')
     begin, stop = bounded(tonumber(begin or '')), bounded(tonumber(stop or ''))
     if begin and stop then
-      found[#found + 1] = {first = begin, last = stop, reason = reason, time = tonumber(at), member = member}
+      found[#found + 1] = {first = begin, last = stop, reason = reason, time = tonumber(at),
+        bytes = tonumber(bytes), member = member}
     end
   end
   return found
+end
+local function hole(begin, stop, reason, at, bytes)
+  return table.concat({text(begin), text(stop), reason, text(at), text(bytes)}, ' ')
+end
+-- Bytes that were purged of what headers count from an offset on, below which there is nothing but holes.
+local purged, purged_before = bounded(leading(known[6])) or 0, nil
+local function purged_from(offset)
+  if purged == 0 then return 0 end
+  purged_before = purged_before or holes_from(0, 4000)
+  local bytes = purged
+  for _, each in ipairs(purged_before) do
+    if each.last >= offset then break end
+    bytes = bytes - each.bytes
+  end
+  return math.max(0, bytes)
+end
+-- Forgets holes that have left the log.
+local function forget_holes()
+  local left, bytes = {}, 0
+  for _, each in ipairs(holes_from(0, 4000)) do
+    if each.last >= first then break end
+    left[#left + 1], bytes = each.member, bytes + each.bytes
+  end
+  if #left > 0 then redis.call('ZREM', holes, unpack(left)) end
+  if bytes > 0 then
+    purged, purged_before = math.max(0, purged - bytes), nil
+    redis.call('HSET', meta, 'purged', text(purged))
+  end
 end
 -- How many of the offsets from begin on, before stop, are known to be missing.
 local function known_missing(begin, stop)
@@ -208,7 +238,7 @@ local function key_of(topic)
 end
 local function member_of(key, offset) return key .. '\0\0' .. struct.pack('>I8', offset) end
 local function offset_of(member) return (struct.unpack('>I8', member, #member - 7)) end
--- The key of a record's topic: behind the version, the checksum and the head of an array of less than 16 fields.
+-- The key of a record's topic: behind the version, the checksum and the head of an array of few fields.
 local function key_in(record)
   local at = string.byte(record) == 2 and 7 or 3
   local mark, size = string.byte(record, at) or 0, nil
@@ -275,6 +305,7 @@ local function mended()
       or (there ~= '' and index.header ~= '' and there ~= index.header) then
       -- It is another log's.
       redis.call('UNLINK', topics, holes, order, values)
+      redis.call('HDEL', meta, 'purged', 'front')
       index = nil
     end
   end
@@ -286,7 +317,7 @@ local function mended()
   if index.first < first then
     index.missing = index.missing - known_missing(index.first, first)
     index.first, index.sweep = first, first
-    redis.call('ZREMRANGEBYSCORE', holes, '-inf', text(first - 1))
+    forget_holes()
   end
   if index.missing ~= missing then
     index.from, index.to, index.was_from, index.was_to = last + 1, last, 0, -1
@@ -300,8 +331,13 @@ local function mended()
   end
   return index
 end
--- Keeps members, in threes' time with the log, and what the index says of itself.
-local function save(index, members)
+local function enter(members)
+  for at = 1, #members, 2000 do
+    redis.call('ZADD', topics, unpack(members, at, math.min(#members, at + 1999)))
+  end
+end
+-- Keeps what the index says of itself.
+local function save(index)
   index.from = math.max(index.from, first)
   if index.was_to < first then index.was_from, index.was_to = 0, -1 end
   index.to, index.first, index.header = last, first, header
@@ -310,13 +346,9 @@ local function save(index, members)
   for place, name in ipairs(parts) do told[place] = text(index[name]) end
   local member = '\0\0' .. table.concat(told, ' ') .. ' ' .. header
   if member ~= index.member then
-    members[#members + 1] = '0'
-    members[#members + 1] = member
+    redis.call('ZADD', topics, '0', member)
+    if index.member then redis.call('ZREM', topics, index.member) end
   end
-  for at = 1, #members, 2000 do
-    redis.call('ZADD', topics, unpack(members, at, math.min(#members, at + 1999)))
-  end
-  if index.member and member ~= index.member then redis.call('ZREM', topics, index.member) end
 end
 -- Where the log begins: with what was purged, as long as that may still be told.
 local function settle_front()

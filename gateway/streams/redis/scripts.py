@@ -114,6 +114,7 @@ end
 -- Before anything goes: should that be refused, the log and what is noted of it agree all the same.
 if #answers > 0 then note() end
 if last > before_this then announce() end
+enter(members)
 
 if valued then
   if index.kept_to ~= before_this then
@@ -140,11 +141,14 @@ end
 local function gone(offset)
   if offset < last and last - offset >= messages then return true end
   local kept = made(offset)
-  if kept then return kept.time < time - age or (kept.offset < last and total - kept.before > size) end
+  if kept then
+    return kept.time < time - age
+      or (kept.offset < last and total - kept.before - purged_from(kept.offset) > size)
+  end
   if not nothing(offset) then return false end
   -- What was purged is told for as long as it would have been kept.
-  local hole = missing > 0 and holes_from(offset, 1)[1]
-  return not (hole and hole.reason == 'p' and hole.time >= time - age)
+  local around = missing > 0 and holes_from(offset, 1)[1]
+  return not (around and around.reason == 'p' and around.time >= time - age)
 end
 -- First in growing strides, then by halves: mostly few entries go, and those are found in few steps.
 local keep, limit = first, math.min(last + 1, first + step)
@@ -203,15 +207,17 @@ end
 local more = keep > first and (keep == limit or reached < keep) and reached <= last and 1 or 0
 first = reached
 if missing > 0 then
-  redis.call('ZREMRANGEBYSCORE', holes, '-inf', text(first - 1))
+  forget_holes()
   settle_front()
 end
 
 -- The last values that changed longest ago go first.
+local evicted = 0
 local surplus = valued and redis.call('ZCARD', order) - most_values or 0
 if surplus > 0 or (valued and value_age > 0) then
   local oldest_values = redis.call('ZRANGE', order, 0, math.max(15, math.min(surplus, 500) - 1), 'WITHSCORES')
   local left = 0
+  evicted = math.max(0, math.min(surplus, #oldest_values / 2))
   for at = 1, #oldest_values, 2 do
     local topic_key, offset, aged = oldest_values[at], tonumber(oldest_values[at + 1]), false
     if surplus <= 0 and value_age > 0 then
@@ -226,8 +232,8 @@ if surplus > 0 or (valued and value_age > 0) then
   end
   if left > 0 and left == #oldest_values then more = 1 end
 end
-save(index, members)
-return {epoch, first, last, header, raised, time, more, unpack(answers)}
+save(index)
+return {epoch, first, last, header, raised, time, more, evicted, unpack(answers)}
 """
 
 # ARGV also: the offset to read behind, how many messages, how many bytes.
@@ -285,14 +291,15 @@ while low < high do
   if not publication or publication.time >= time_sought then high = middle else low = middle + 1 end
 end
 local opening = made(first)
-return {epoch, first, last, header, raised, opening and total - opening.before or 0,
-  opening and opening.time or -1, opening and time or -1, low - 1}
+return {epoch, first, last, header, raised,
+  opening and math.max(0, total - opening.before - purged_from(opening.offset)) or 0,
+  opening and opening.time or -1, opening and time or -1, low - 1, redis.call('ZCARD', order)}
 """
 
 
 APPEND = script(HOLES, INDEX, _APPEND)
 READ = script(HOLES, _READ)
-DESCRIBE = script(_DESCRIBE)
+DESCRIBE = script(HOLES, _DESCRIBE)
 
 
 class LogHead(NamedTuple):

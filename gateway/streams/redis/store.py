@@ -91,7 +91,7 @@ class RedisStore:
         self._indexes = {log.name: IndexedLog(log, self._publish, limits) for log in logs}
         self._routes = LogRoutes(servers, logs, limits, self._supervision)
         self._running: asyncio.Task[None] | None = None
-        self._read = 0
+        self._read = self._purged = 0
 
     @property
     def available(self) -> bool:
@@ -214,7 +214,11 @@ class RedisStore:
 
     async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
         """Remove what the index leads to."""
-        return await self._index(stream).purge(topic_filter, before)
+        index, purged = self._index(stream), 0
+        async for removed in index.purge(topic_filter, before):
+            purged += removed
+            self._purged += removed
+        return purged
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         """Let Redis compare the log with ``seen``, and begin a new epoch if it falls short of it."""
@@ -237,6 +241,8 @@ class RedisStore:
             waiting=budget.messages,
             waiting_bytes=budget.bytes,
             epochs_raised=sum(queue.log.raised for queue in self._queues.values()),
+            purged=self._purged,
+            last_values_evicted=budget.evicted,
             refused=sum(queue.log.appends.count + queue.log.reads.count for queue in self._queues.values()),
         )
 

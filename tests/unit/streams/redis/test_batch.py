@@ -42,7 +42,7 @@ class Link:
 
 
 def reply(*answers: object, first: int = 1, last: int = 1, more: int = 0) -> list[object]:
-    return [b"1-x", first, last, b"5 0 w", 0, 1_700_000_000_000, more, *answers]
+    return [b"1-x", first, last, b"5 0 w", 0, 1_700_000_000_000, more, 0, *answers]
 
 
 def message(number: int, body: bytes = b"1") -> Publication:
