@@ -17,7 +17,11 @@ HELD_ELSEWHERE = {
     "streams/base.py": f"{CONFORMANCE}/test_store.py",
     # What only a real Redis can show: what its scripts keep.
     "bus/redis/bus.py": f"{CONFORMANCE}/test_bus.py",
+    "streams/redis/index_scripts.py": "tests/integration/test_redis_topics.py",
+    "streams/redis/indexed_log.py": f"{CONFORMANCE}/test_store_topics.py",
+    "streams/redis/script_parts.py": "tests/integration/test_redis_topics.py",
     "streams/redis/scripts.py": f"{CONFORMANCE}/test_store_model.py",
+    "streams/redis/tending.py": "tests/integration/test_redis_topics.py",
     "streams/redis/store.py": f"{CONFORMANCE}/test_store.py",
 }
 """Modules without a unit test of their own → the test file that holds them."""

@@ -248,15 +248,20 @@ local function go_on_indexing()
   return ''
 end
 
--- Members of what has left the log unseen.
+-- Members of what has left the log unseen, or was taken out of it.
 local function go_on_sweeping()
   local listed = redis.call('ZRANGE', topics, cursor == '' and '[\0\1' or '[' .. cursor, '+', 'BYLEX',
     'LIMIT', 0, most)
   local gone = {}
   for _, member in ipairs(listed) do
-    if offset_of(member) < first and redis.call('HEXISTS', values, string.sub(member, 1, -11)) == 0 then
-      gone[#gone + 1] = member
+    local offset, left = offset_of(member), false
+    if offset < first then
+      left = redis.call('HEXISTS', values, string.sub(member, 1, -11)) == 0
+    elseif missing > 0 then
+      local around = holes_from(offset, 1)[1]
+      left = around and around.first <= offset
     end
+    if left or offset > last then gone[#gone + 1] = member end
   end
   if #gone > 0 then redis.call('ZREM', topics, unpack(gone)) end
   if #listed < most then index.sweep = 0 end

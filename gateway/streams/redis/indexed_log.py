@@ -321,7 +321,9 @@ class IndexedLog:
         """Ask for more offsets of ``topics``, by their keys, from an offset on each."""
         together = max(1, _OFFSETS // each)
         for at in range(0, len(topics), together):
-            asked = (part for topic in topics[at : at + together] for part in topic)
+            asked = [part for topic in topics[at : at + together] for part in topic]
+            for key, _ in topics[at : at + together]:
+                merge.add(key, (), more=False)  # what has nothing more is not in the answer
             _take(merge, await steps.ask(SEARCH, "", "", 0, way, 0, each, through, newest, *asked))
 
     async def _fetch(

@@ -288,8 +288,8 @@ local function believable(index)
   return index and index.from and index.to == last and index.first == first and index.missing == missing
     and (index.header == header or index.header == '' or header == '')
 end
--- The offset from which on the index knows everything.
-local function reach(index) return believable(index) and index.from or last + 1 end
+-- The offset from which on the index knows everything, and nothing but what there is.
+local function reach(index) return believable(index) and index.sweep <= first and index.from or last + 1 end
 local function has_values(index) return index and index.filled == 1 and index.kept_to == last and 1 or 0 end
 
 -- The index as it has to be for the log as it is now. To be called before anything is written.
@@ -316,11 +316,12 @@ local function mended()
   -- Somebody who doesn't know the index has trimmed, or has removed entries.
   if index.first < first then
     index.missing = index.missing - known_missing(index.first, first)
-    index.first, index.sweep = first, first
+    index.first, index.sweep = first, math.max(index.sweep, first)
     forget_holes()
   end
   if index.missing ~= missing then
     index.from, index.to, index.was_from, index.was_to = last + 1, last, 0, -1
+    index.sweep = last + 1
   end
   -- Or has appended.
   if index.to < last then

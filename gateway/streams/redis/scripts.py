@@ -195,7 +195,7 @@ local function let_go(begin, stop)
     end
   end
   if index.from <= begin and removed < at - begin - (missing > 0 and known_missing(begin, at) or 0) then
-    index.sweep = at
+    index.sweep = math.max(index.sweep, at)
   end
   return at
 end

@@ -121,7 +121,7 @@ async def test_notifications_since_the_answer_are_told_apart() -> None:
 
 
 async def test_a_description() -> None:
-    link = Link([lambda call: call.answered([*HEAD, 70, 10, 90, 4])] * 2)
+    link = Link([lambda call: call.answered([*HEAD, 70, 10, 90, 4, 0])] * 2)
     log = log_by(link)
     told, before = await DescribeCall(log, "PUBLISH", timeout=5, time=45).answer()
     assert told == StreamStatistics(Bounds("1-x", 1, 9), 70, 10, 90)
@@ -140,7 +140,7 @@ async def test_what_the_node_has_seen_travels_with_each_call() -> None:
 
 
 async def test_an_empty_log_has_no_times() -> None:
-    link = Link([lambda call: call.answered([b"1-x", 1, 0, b"", 0, 0, -1, -1, 0])])
+    link = Link([lambda call: call.answered([b"1-x", 1, 0, b"", 0, 0, -1, -1, 0, 0])])
     told, _ = await DescribeCall(log_by(link), "PUBLISH", timeout=5).answer()
     assert (told.first_time, told.last_time) == (None, None)
 
