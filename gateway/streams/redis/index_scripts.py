@@ -81,10 +81,11 @@ end
 return reply
 """
 
-# ARGV also: a filter, the key to go on with, how many seeks, how many topics.
+# ARGV also: a filter, the key to go on with, how many seeks, how many topics; 1 where last values are kept.
 _TOPICS = r"""
-local most = tonumber(ARGV[9])
-local known = reach(index_state())
+local most, index = tonumber(ARGV[9]), index_state()
+local known = reach(index)
+if ARGV[10] == '1' and has_values(index) == 0 then known = last + 2 end
 local reply = {epoch, first, last, header, raised, known, ''}
 if known > first then return reply end
 local target, passed = search(ARGV[6], ARGV[7], tonumber(ARGV[8]), function(key, member)
@@ -174,7 +175,7 @@ _TEND = r"""
 local node, valued, doing, cursor = ARGV[6], ARGV[7] == '1', ARGV[8], ARGV[9]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local index, members, most = mended(), {}, 500
+local index, members, most = mended(), {}, 250
 if valued and index.kept_to ~= last then
   index.kept_from, index.kept_to, index.filled = last + 1, last, 0
 end

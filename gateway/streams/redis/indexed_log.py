@@ -239,9 +239,8 @@ class IndexedLog:
         while True:
             target = start if after is None else max(start, topic_key(after) + _BEHIND_TOPIC)
             most = min(limit - len(found), _SUMMARIES)
-            reply = await self._ask_complete(
-                TOPICS, topic_filter, target, _SEEKS, most, complete=_is_complete
-            )
+            question = (topic_filter, target, _SEEKS, most, int(self.log.configuration.last_values))
+            reply = await self._ask_complete(TOPICS, *question, complete=_is_complete)
             for at in range(_HEAD + 2, len(reply), 5):
                 key, first, last, time, kept = reply[at : at + 5]
                 found.append(TopicSummary(topic_of(key), first, last, time, last_value=bool(kept)))
