@@ -123,10 +123,13 @@ if through < 0 or through > last then through = last end
 local index = index_state()
 local reply = {epoch, first, last, header, raised, has_values(index), through}
 if reply[6] == 0 then return reply end
-local found = {}
+local keys, offsets = {}, {}
 local all = filter == '#'
 local function take(key, offset)
-  if offset and offset > after and offset <= through then found[#found + 1] = {offset = offset, key = key} end
+  if offset and offset > after and offset <= through then
+    offsets[#offsets + 1] = offset
+    keys[offset] = key
+  end
 end
 -- Few topics are looked for by their names, and taken in the order of their offsets.
 local few = not all and reach(index) <= first and search(filter, ARGV[7], 256, function(key)
@@ -135,36 +138,56 @@ local few = not all and reach(index) <= first and search(filter, ARGV[7], 256, f
   return 1
 end) == ''
 if few then
-  table.sort(found, function(one, other) return one.offset < other.offset end)
+  table.sort(offsets)
 else
-  found = {}
+  offsets = {}
   local wanted, looks = levels_of(filter), all and messages + 1 or 2000
   local listed = redis.call('ZRANGE', order, '(' .. text(after), text(through), 'BYSCORE', 'LIMIT', 0, looks,
     'WITHSCORES')
   for at = 1, #listed, 2 do
-    if matching(wanted, levels_of(topic_of(listed[at]))) then take(listed[at], tonumber(listed[at + 1])) end
+    local key = listed[at]
+    if all and string.byte(key) ~= 36 or not all and matching(wanted, levels_of(topic_of(key))) then
+      take(key, tonumber(listed[at + 1]))
+    end
   end
   if #listed == 2 * looks then reply[7] = tonumber(listed[#listed]) end
 end
-for place, each in ipairs(found) do
+-- Some are read at once where they stand side by side.
+local read = {}
+local function read_from(place)
+  read = {}
+  local begin, stop, fields = offsets[place], offsets[math.min(#offsets, place + 31)], {}
+  if begin < first then
+    while offsets[place] and offsets[place] < first and #fields < 32 do
+      fields[#fields + 1] = keys[offsets[place]]
+      place = place + 1
+    end
+    local found = redis.call('HMGET', values, unpack(fields))
+    for number, kept in ipairs(found) do
+      local middle = kept and string.find(kept, '\0', 1, true)
+      read[offsets[place - #fields + number - 1]] = middle
+        and {string.sub(kept, 1, middle - 1), string.sub(kept, middle + 1)}
+    end
+  else
+    if stop - begin > 64 then stop = begin end
+    for _, entry in ipairs(redis.call('XRANGE', log, id(begin), id(stop))) do
+      local fields_ = entry[2]
+      if #fields_ == 4 then read[leading(entry[1])] = {fields_[2], fields_[4]} end
+    end
+  end
+end
+for place, offset in ipairs(offsets) do
   if place > 1 and (place > messages or size <= 0) then
-    reply[7] = found[place - 1].offset
+    reply[7] = offsets[place - 1]
     break
   end
-  local header_, record
-  if each.offset >= first then
-    local entry = redis.call('XRANGE', log, id(each.offset), id(each.offset))[1]
-    if entry and shaped(entry) then header_, record = entry[2][2], entry[2][4] end
-  else
-    local kept = redis.call('HGET', values, each.key)
-    local middle = kept and string.find(kept, '\0', 1, true)
-    if middle then header_, record = string.sub(kept, 1, middle - 1), string.sub(kept, middle + 1) end
-  end
-  if record then
-    size = size - #record
-    reply[#reply + 1] = id(each.offset)
-    reply[#reply + 1] = header_
-    reply[#reply + 1] = record
+  if read[offset] == nil then read_from(place) end
+  local kept = read[offset]
+  if kept then
+    size = size - #kept[2]
+    reply[#reply + 1] = id(offset)
+    reply[#reply + 1] = kept[1]
+    reply[#reply + 1] = kept[2]
   end
 end
 return reply
