@@ -393,7 +393,7 @@ async def test_a_page_has_no_more_entries_than_were_asked_for(server: RunningRed
         assert labels(await store.read("s", 1, messages=10)) == ["2"]
 
 
-@pytest.mark.parametrize("right", ["get", "set", "xtrim"])
+@pytest.mark.parametrize("right", ["get", "set", "xtrim", "zadd", "zrem", "zrange", "zremrangebylex"])
 async def test_what_redis_refuses_half_way_is_stored_once_and_begins_no_epoch(
     server: RunningRedis, prefix: str, right: str
 ) -> None:

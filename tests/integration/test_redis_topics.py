@@ -20,6 +20,7 @@ from gateway.core.topics.grammar import matches
 from gateway.errors import StreamUnavailable
 from gateway.streams.redis.script_parts import HOLES, INDEX, SEARCHING, script
 from tests.integration.store_in_redis import running
+from tests.integration.test_redis_rights import documented
 from tests.patience import HANG_SECONDS
 from tests.unit.core.streams.test_topic_keys import TOPICS, filters
 
@@ -248,6 +249,30 @@ async def test_values_that_a_node_without_them_trims_stay(url: str, prefix: str)
             ("s/b", 2), ("s/a/x", 3), ("s/c", 4), ("s/a", 6),
         ]  # fmt: skip
         assert (await store.last_value("s", "s/b"))[1] is not None
+
+
+@watched
+async def test_the_documented_rights_are_enough_for_the_index(
+    client: redis.Redis, url: str, prefix: str
+) -> None:
+    rules = [rule.replace("gateway:stream:", f"{prefix}:stream:") for rule in documented()]
+    client.execute_command("ACL", "SETUSER", "some", "reset", *rules)
+    client.execute_command("ACL", "LOG", "RESET")
+    kept = streams(max_messages=6, last_values=True, last_values_max_topics=3, last_values_max_age=60)
+    async with running(url.replace("//", "//some:PASSWORD@"), prefix, kept) as store:
+        await say(store, *NAMES * 5)
+        for forgotten in (INDEX_KEY, HOLES_KEY):
+            client.delete(key(prefix, forgotten))
+            await say(store, *NAMES)
+            client.xdel(key(prefix, LOG), f"{(await store.bounds('s')).last}-0")
+            await store.topics("s", "#", after=None, limit=9)
+            await selected(store, "#")
+            await store.snapshot("s", "#", 0, None, messages=9)
+            await store.newest_by_topic("s", "#", 1, 0, None, messages=9)
+            await store.purge("s", "s/a")
+        assert store.statistics().refused == 0
+    assert client.execute_command("ACL", "LOG") == []
+    client.execute_command("ACL", "DELUSER", "some")
 
 
 SEARCH_ALL = script(

@@ -52,6 +52,7 @@ class ReadOnlyCall(Generic[T]):
 
     Attributes:
         notified: how often the log's signal had notified when the answer was true.
+        refusals: counts it where Redis refuses it.
     """
 
     def __init__(self, log: RedisLog, script: Script, publish: str, *, timeout: float) -> None:
@@ -59,6 +60,7 @@ class ReadOnlyCall(Generic[T]):
         self.script = script
         self.notified = log.signal.notified
         self._log = log
+        self.refusals = log.reads
         self._publish = publish
         self._answer: asyncio.Future[T] = loop.create_future()
         self._loop = loop
@@ -88,7 +90,7 @@ class ReadOnlyCall(Generic[T]):
         except TimeoutError:
             link = self._log.reading
             if link is not None and link.up:
-                self._log.reads.refused("it does not answer in time")
+                self.refusals.refused("it does not answer in time")
             raise StreamUnavailable("Redis does not answer") from None
 
     def arguments(self) -> tuple[str | bytes | int, ...]:
@@ -103,7 +105,7 @@ class ReadOnlyCall(Generic[T]):
         # The answer itself may be the news. Counted as missed, it would make each reader read twice.
         quiet = self._log.signal.notified == self.notified
         self._log.note(reply)
-        self._log.reads.passed()
+        self.refusals.passed()
         if quiet:  # then it can only have notified for this very answer
             self.notified = self._log.signal.notified
         if not self._answer.done():
@@ -114,7 +116,7 @@ class ReadOnlyCall(Generic[T]):
 
     def refused(self, refusal: CommandRefused) -> None:
         """Take the refusal for an answer."""
-        self._log.reads.refused(refusal)
+        self.refusals.refused(refusal)
         self._fail(unavailable(refusal))
 
     def lost(self, reason: str) -> None:  # noqa: ARG002 - whatever it was, it can go again

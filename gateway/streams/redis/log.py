@@ -33,6 +33,7 @@ class RedisLog:
         raised: times that an answer told of an epoch begun for what this node knew.
         appends: what Redis refuses of them.
         reads: the same of reads and looks.
+        tending: the same of what looks after the index of topics.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class RedisLog:
         "reading",
         "reads",
         "signal",
+        "tending",
     )
 
     def __init__(self, configuration: StreamConfiguration, prefix: str, database: int = 0) -> None:
@@ -63,6 +65,7 @@ class RedisLog:
         self.raised = 0
         self.appends = StoreRefusals(f"appending to stream {configuration.name!r}")
         self.reads = StoreRefusals(f"reading stream {configuration.name!r}")
+        self.tending = StoreRefusals(f"indexing the topics of stream {configuration.name!r}")
 
     @property
     def name(self) -> str:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.5
 """How often a reader looks by itself while appends can't be heard of."""
 
+_UNKNOWN_POLL_SECONDS = 0.5
+"""How often it is looked at a stream that could not be read yet, or that Redis refuses to show."""
+
 _log = logging.getLogger("gateway.streams")
 
 
@@ -243,13 +246,18 @@ class RedisStore:
             epochs_raised=sum(queue.log.raised for queue in self._queues.values()),
             purged=self._purged,
             last_values_evicted=budget.evicted,
-            refused=sum(queue.log.appends.count + queue.log.reads.count for queue in self._queues.values()),
+            refused=sum(
+                refusals.count
+                for queue in self._queues.values()
+                for refusals in (queue.log.appends, queue.log.reads, queue.log.tending)
+            ),
         )
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._supervision.keep("store_upkeep", self._keep_tidy))
             tasks.create_task(self._supervision.keep("store_looking", self._keep_looking))
+            tasks.create_task(self._supervision.keep("store_tending", self._keep_tending))
             tasks.create_task(self._routes.run())
 
     async def _keep_tidy(self) -> None:
@@ -260,6 +268,22 @@ class RedisStore:
                 queue.tidy_at(now)
 
     async def _keep_looking(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for name in self._queues:
+                tasks.create_task(self._look_at(name))
+
+    async def _look_at(self, stream: str) -> None:
+        """Know whether a stream can be read, whoever reads it: a connection alone does not show that."""
+        while True:
+            try:
+                await self._describe(stream)
+            except StreamUnavailable as exc:
+                _log.debug("stream %r can't be looked at: %s", stream, exc)
+            log = self._queues[stream].log
+            known = log.epoch and not log.reads.lasting
+            await asyncio.sleep(self._limits.look if known else _UNKNOWN_POLL_SECONDS)
+
+    async def _keep_tending(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             for index in self._indexes.values():
                 tasks.create_task(IndexTending(index, self._publish, self._limits).run())

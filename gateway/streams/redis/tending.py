@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gateway.streams.limits import RedisStoreLimits
     from gateway.streams.redis.indexed_log import IndexedLog
 
-_UNKNOWN_SECONDS = 0.5
-"""How often it is looked at a stream that could not be read yet, or that Redis refuses to show."""
+_REFUSED_SECONDS = 0.5
+"""How long to wait where Redis is away, or refuses."""
 
 _LOG_SECONDS = 10.0
 """Progress is told this often."""
@@ -35,7 +35,7 @@ _log = logging.getLogger("gateway.streams")
 
 
 class IndexTending:
-    """Tends one log's index; by this it is also known whether the stream can be read, whoever reads it."""
+    """Tends one log's index."""
 
     def __init__(self, index: IndexedLog, publish: str, limits: RedisStoreLimits) -> None:
         self._index = index
@@ -54,8 +54,8 @@ class IndexTending:
             try:
                 state = await self._step()
             except StreamUnavailable as exc:
-                _log.debug("stream %r can't be looked at: %s", log.name, exc)
-                seconds = _UNKNOWN_SECONDS
+                _log.debug("stream %r can't be indexed: %s", log.name, exc)
+                seconds = _REFUSED_SECONDS
             else:
                 self._index.wanted.clear()
                 if state == _GOES_ON:
@@ -79,6 +79,8 @@ class IndexTending:
         log = self._index.log
         question = (self._node, int(log.configuration.last_values), self._task, self._cursor)
         call = IndexCall(log, TEND, self._publish, question, size=0, timeout=self._limits.timeout)
+        # It needs more rights than reading does: what is refused of it says nothing of reads.
+        call.refusals = log.tending
         reply = await call.answer()
         known, self._task, self._cursor, state = reply[5:9]
         self._tell(self._task.decode(), known - reply[1], state)
