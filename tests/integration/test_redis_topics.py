@@ -18,7 +18,8 @@ from gateway.core.streams.pages import PURGED, Hole
 from gateway.core.streams.topic_keys import topic_key, topics_matching
 from gateway.core.topics.grammar import matches
 from gateway.errors import StreamUnavailable
-from gateway.streams.redis.script_parts import HOLES, INDEX, SEARCHING, script
+from gateway.streams.redis.script_parts import HOLES, INDEX, script
+from gateway.streams.redis.search_scripts import SEARCHING
 from tests.integration.store_in_redis import running
 from tests.integration.test_redis_rights import documented
 from tests.patience import HANG_SECONDS

@@ -18,10 +18,12 @@ HELD_ELSEWHERE = {
     # What only a real Redis can show: what its scripts keep.
     "bus/redis/bus.py": f"{CONFORMANCE}/test_bus.py",
     "streams/redis/index_scripts.py": "tests/integration/test_redis_topics.py",
+    "streams/redis/index_calls.py": f"{CONFORMANCE}/test_store_topics.py",
     "streams/redis/indexed_log.py": f"{CONFORMANCE}/test_store_topics.py",
     "streams/redis/script_parts.py": "tests/integration/test_redis_topics.py",
     "streams/redis/scripts.py": f"{CONFORMANCE}/test_store_model.py",
     "streams/redis/tending.py": "tests/integration/test_redis_topics.py",
+    "streams/redis/search_scripts.py": "tests/integration/test_redis_topics.py",
     "streams/redis/store.py": f"{CONFORMANCE}/test_store.py",
 }
 """Modules without a unit test of their own → the test file that holds them."""

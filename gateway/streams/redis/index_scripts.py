@@ -1,197 +1,12 @@
-"""What Redis does in one step for a stream that knows its topics: search, fetch, tend the index, purge.
+"""What changes a stream's index in Redis besides appends: what tends it, and what purges.
 
-Each step is bounded, in seeks and in what it reads, so that Redis holds no other client up for more than a
-few milliseconds. What needs many of them (a filter of a thousand topics, the indexing of a log of before) is
-done by calls one after another, each of which is right whatever happened since the one before.
+One call is one bounded step, right whatever happened since the one before, and complete in itself.
 """
 
 from __future__ import annotations
 
-from gateway.streams.redis.script_parts import HOLES, INDEX, SEARCHING, script
-
-# ARGV also: a filter, the key to go on with, how many seeks; up or down, from which offset, how many offsets
-# of each topic; through which offset, and of how many of a topic's newest, or 0 for all. Then topics' keys,
-# each with the offset to begin with: with those the filter is not looked for.
-_SEARCH = r"""
-local filter, target, budget = ARGV[6], ARGV[7], tonumber(ARGV[8])
-local rising, bound, count = ARGV[9] == 'up', tonumber(ARGV[10]), tonumber(ARGV[11])
-local through, newest_count = math.min(tonumber(ARGV[12]), last), tonumber(ARGV[13])
-local known = reach(index_state())
-local low = math.max(known, first)
-local reply = {epoch, first, last, header, raised, known, '', 0, 0}
-local function visit(key)
-  reply[8] = reply[8] + 1
-  local begin = math.max(bound, low)
-  if newest_count > 0 then
-    local oldest = down(key, through, 1, newest_count - 1)[1]
-    begin = math.max(begin, oldest and offset_of(oldest) or 0)
-  end
-  local found = rising and up(key, begin, through, count) or down(key, math.min(bound, through), count)
-  local offsets, enough = {}, #found == count
-  for _, member in ipairs(found) do
-    if offset_of(member) < low then
-      enough = false
-      break
-    end
-    offsets[#offsets + 1] = string.sub(member, -8)
-  end
-  if #offsets > 0 then
-    reply[#reply + 1] = key
-    reply[#reply + 1] = table.concat(offsets)
-    reply[#reply + 1] = enough and 1 or 0
-  end
-  return 1 + (#offsets + newest_count) / 16
-end
-if #ARGV > 13 then
-  for place = 14, #ARGV, 2 do
-    bound = tonumber(ARGV[place + 1])
-    visit(ARGV[place])
-  end
-else
-  reply[7] = search(filter, target, budget, visit)
-  reply[9] = misses
-end
-return reply
-"""
-
-# ARGV also: the offset behind which, and through which this tells; how many bytes; the offsets, 8 bytes each.
-_FETCH = r"""
-local after, through, size, wanted = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
-local begin = math.max(after + 1, first)
-local reply, room = {epoch, first, last, header, raised, reach(index_state()), through, {}}, size
-for at = 1, #wanted, 8 do
-  local offset = struct.unpack('>I8', wanted, at)
-  if room <= 0 and #reply > 8 then
-    reply[7] = offset - 1
-    break
-  end
-  local entry = redis.call('XRANGE', log, id(offset), id(offset))[1]
-  if entry and shaped(entry) then
-    room = room - #entry[2][4]
-    reply[#reply + 1] = entry[1]
-    reply[#reply + 1] = entry[2][2]
-    reply[#reply + 1] = entry[2][4]
-  end
-end
-if missing > 0 and begin <= reply[7] then
-  local most = 2000
-  reply[8] = ranges_of(begin, reply[7], nil, most)
-  if #reply[8] == 3 * most then reply[7] = reply[8][3 * most - 1] end
-end
-return reply
-"""
-
-# ARGV also: a filter, the key to go on with, how many seeks, how many topics; 1 where last values are kept.
-_TOPICS = r"""
-local most, index = tonumber(ARGV[9]), index_state()
-local known = reach(index)
-if ARGV[10] == '1' and has_values(index) == 0 then known = last + 2 end
-local reply = {epoch, first, last, header, raised, known, ''}
-if known > first then return reply end
-local target, passed = search(ARGV[6], ARGV[7], tonumber(ARGV[8]), function(key, member)
-  if #reply >= 7 + 5 * most then return false end
-  local oldest, newest_ = offset_of(member), offset_of(down(key, last, 1)[1] or member)
-  local value = redis.call('ZSCORE', order, key)
-  local kept = value and tonumber(value) == newest_
-  if newest_ >= first then
-    if oldest < first then oldest = offset_of(up(key, first, last, 1)[1]) end
-    local entry = redis.call('XRANGE', log, id(newest_), id(newest_))[1]
-    local publication = entry and genuine(entry)
-    value = publication and text(publication.time) or text(time)
-  elseif kept then
-    oldest, value = newest_, redis.call('HGET', values, key)
-  else
-    return 2
-  end
-  reply[#reply + 1] = key
-  reply[#reply + 1] = oldest
-  reply[#reply + 1] = newest_
-  reply[#reply + 1] = leading(value or '')
-  reply[#reply + 1] = kept and 1 or 0
-  return 4
-end)
-reply[7] = target ~= '' and passed or ''
-return reply
-"""
-
-# ARGV also: a filter, the key that a search for it begins with; the offset behind which, and through which
-# or -1; how many, how many bytes.
-_SNAPSHOT = r"""
-local filter, after, through = ARGV[6], tonumber(ARGV[8]), tonumber(ARGV[9])
-local messages, size = tonumber(ARGV[10]), tonumber(ARGV[11])
-if through < 0 or through > last then through = last end
-local index = index_state()
-local reply = {epoch, first, last, header, raised, has_values(index), through}
-if reply[6] == 0 then return reply end
-local keys, offsets = {}, {}
-local all = filter == '#'
-local function take(key, offset)
-  if offset and offset > after and offset <= through then
-    offsets[#offsets + 1] = offset
-    keys[offset] = key
-  end
-end
--- Few topics are looked for by their names, and taken in the order of their offsets.
-local few = not all and reach(index) <= first and search(filter, ARGV[7], 256, function(key)
-  local score = redis.call('ZSCORE', order, key)
-  take(key, score and tonumber(score))
-  return 1
-end) == ''
-if few then
-  table.sort(offsets)
-else
-  offsets = {}
-  local wanted, looks = levels_of(filter), all and messages + 1 or 2000
-  local listed = redis.call('ZRANGE', order, '(' .. text(after), text(through), 'BYSCORE', 'LIMIT', 0, looks,
-    'WITHSCORES')
-  for at = 1, #listed, 2 do
-    local key = listed[at]
-    if all and string.byte(key) ~= 36 or not all and matching(wanted, levels_of(topic_of(key))) then
-      take(key, tonumber(listed[at + 1]))
-    end
-  end
-  if #listed == 2 * looks then reply[7] = tonumber(listed[#listed]) end
-end
--- Some are read at once where they stand side by side.
-local read = {}
-local function read_from(place)
-  read = {}
-  local begin, stop, fields = offsets[place], offsets[math.min(#offsets, place + 31)], {}
-  if begin < first then
-    while offsets[place] and offsets[place] < first and #fields < 32 do
-      fields[#fields + 1] = keys[offsets[place]]
-      place = place + 1
-    end
-    local found = redis.call('HMGET', values, unpack(fields))
-    for number, kept in ipairs(found) do
-      local middle = kept and string.find(kept, '\0', 1, true)
-      read[offsets[place - #fields + number - 1]] = middle
-        and {string.sub(kept, 1, middle - 1), string.sub(kept, middle + 1)}
-    end
-  else
-    if stop - begin > 64 then stop = begin end
-    for _, entry in ipairs(redis.call('XRANGE', log, id(begin), id(stop))) do
-      local fields_ = entry[2]
-      if #fields_ == 4 then read[leading(entry[1])] = {fields_[2], fields_[4]} end
-    end
-  end
-end
-for place, offset in ipairs(offsets) do
-  if place > 1 and (place > messages or size <= 0) then
-    reply[7] = offsets[place - 1]
-    break
-  end
-  if read[offset] == nil then read_from(place) end
-  local kept = read[offset]
-  if kept then
-    size = size - #kept[2]
-    reply[#reply + 1] = id(offset)
-    reply[#reply + 1] = kept[1]
-    reply[#reply + 1] = kept[2]
-  end
-end
-return reply
-"""
+from gateway.streams.redis.script_parts import HOLES, INDEX, script
+from gateway.streams.redis.search_scripts import SEARCHING
 
 # ARGV also: which node this is; 1 where last values are kept; what it was doing, and where it was with that.
 _TEND = r"""
@@ -390,7 +205,16 @@ for _, each in ipairs(taken) do
 end
 if begin then
   add_hole(begin, stop, at, bytes)
-  redis.call('HSET', meta, 'purged', text(purged))
+  -- What follows the newest publication weighs nothing: the next one counts on from that.
+  local entry = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+  for _, each in ipairs(holes_from(entry and leading(entry[1]) or 0, 4000)) do
+    if each.bytes > 0 then
+      purged = purged - each.bytes
+      redis.call('ZREM', holes, each.member)
+      redis.call('ZADD', holes, text(each.last), hole(each.first, each.last, each.reason, each.time, 0))
+    end
+  end
+  redis.call('HSET', meta, 'purged', text(math.max(0, purged)))
 end
 if stop == last then header = '' end
 if #taken > 0 then settle_front() end
@@ -399,9 +223,5 @@ reply[2], reply[4] = first, header
 return reply
 """
 
-SEARCH = script(HOLES, INDEX, SEARCHING, _SEARCH)
-FETCH = script(HOLES, INDEX, _FETCH)
-TOPICS = script(HOLES, INDEX, SEARCHING, _TOPICS)
-SNAPSHOT = script(HOLES, INDEX, SEARCHING, _SNAPSHOT)
 TEND = script(HOLES, INDEX, _TEND)
 PURGE = script(HOLES, INDEX, SEARCHING, _PURGE)

@@ -16,16 +16,16 @@ from gateway.core.streams.topic_keys import topic_key, topic_of
 from gateway.core.topics.grammar import has_wildcard, matches
 from gateway.errors import StreamUnavailable, TooMany
 from gateway.streams.base import SelectedPage, TopicPage, TopicSummary
-from gateway.streams.redis.calls import ReadOnlyCall
 from gateway.streams.redis.entries import decode_entries
-from gateway.streams.redis.index_scripts import FETCH, PURGE, SEARCH, SNAPSHOT, TOPICS
+from gateway.streams.redis.index_calls import EpochChanged, IndexSteps
+from gateway.streams.redis.index_scripts import PURGE
 from gateway.streams.redis.merging import OffsetMerge
 from gateway.streams.redis.scripts import head_of
+from gateway.streams.redis.search_scripts import FETCH, SEARCH, SNAPSHOT, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from gateway.core.streams.configuration import Bounds
     from gateway.redis.wire import Reply
     from gateway.streams.limits import RedisStoreLimits
     from gateway.streams.redis.log import RedisLog
@@ -51,84 +51,6 @@ _BEHIND_TOPIC = b"\0\1"
 _packed = Struct(">Q").pack
 
 
-class IndexCall(ReadOnlyCall["Reply"]):
-    """Runs a script of the index; what it answers is for who asked."""
-
-    def __init__(
-        self,
-        log: RedisLog,
-        script: Script,
-        publish: str,
-        question: tuple[str | bytes | int, ...],
-        *,
-        size: int,
-        timeout: float,
-    ) -> None:
-        super().__init__(log, script, publish, timeout=timeout)
-        self._asked = question
-        self._bytes = size
-
-    @property
-    def size(self) -> int:
-        """Bytes that its answer may have."""
-        return self._bytes
-
-    def _question(self) -> tuple[str | bytes | int, ...]:
-        return self._asked
-
-    def _read(self, reply: Reply) -> Reply:
-        return reply
-
-
-class _Changed(Exception):  # noqa: N818 - says what happened
-    """Another epoch began meanwhile."""
-
-
-class _Steps:
-    """Calls that belong together: all of one epoch.
-
-    Attributes:
-        reach: the offset from which on the index knew everything, each time.
-    """
-
-    def __init__(self, log: RedisLog, publish: str, timeout: float) -> None:
-        self._log = log
-        self._publish = publish
-        self._timeout = timeout
-        self._bounds: Bounds | None = None
-        self.reach = 0
-
-    @property
-    def known(self) -> Bounds:
-        """The log's bounds as the first call told them."""
-        assert self._bounds is not None, "nothing was asked yet"
-        return self._bounds
-
-    async def ask(self, script: Script, *question: str | bytes | int, size: int = 0) -> Reply:
-        """Call ``script``.
-
-        Raises:
-            StreamUnavailable: no answer in time, or a refusal.
-            _Changed: another epoch than the calls before.
-        """
-        call = IndexCall(self._log, script, self._publish, question, size=size, timeout=self._timeout)
-        reply = await call.answer()
-        self.take(reply)
-        return reply
-
-    def take(self, reply: Reply) -> None:
-        """Count ``reply`` among them.
-
-        Raises:
-            _Changed: it is of another epoch.
-        """
-        bounds = head_of(reply).bounds
-        self._bounds = self._bounds or bounds
-        self.reach = max(self.reach, reply[_HEAD])
-        if self._bounds.epoch != bounds.epoch:
-            raise _Changed
-
-
 class IndexedLog:
     """One log's index, as a node asks it.
 
@@ -150,7 +72,7 @@ class IndexedLog:
         """What matches one of ``filters`` behind ``after``; None where the index can't tell."""
         after = min(after, _ENDLESS)
         for _ in range(3):
-            steps = _Steps(self.log, self._publish, self._limits.timeout)
+            steps = IndexSteps(self.log, self._publish, self._limits.timeout)
             try:
                 found = await self._search(steps, filters, after + 1, messages + 1, rising=True)
                 if found is None or not self._knows(steps, after + 1):
@@ -158,22 +80,22 @@ class IndexedLog:
                 page = await self._fetch(
                     steps, filters, found, messages=messages, after=after, through=steps.known.last, size=size
                 )
-            except _Changed:
+            except EpochChanged:
                 continue
             return page if self._knows(steps, after + 1) else None
         return None
 
     async def before_newest(self, topic_filter: str, count: int) -> int | None:
         """The offset before the newest ``count`` that match, or before all; None as ``select``."""
-        steps = _Steps(self.log, self._publish, self._limits.timeout)
+        steps = IndexSteps(self.log, self._publish, self._limits.timeout)
         try:
             found = await self._search(steps, [topic_filter], _ENDLESS, count, rising=False)
-        except _Changed:
+        except EpochChanged:
             return None
         if found is None:
             return None
         if len(found) == count:
-            return found[-1] - 1
+            return found[-1] - 1 if self._knows(steps, found[-1]) else None
         return steps.known.first - 1 if self._knows(steps, 0) else None
 
     async def newest_by_topic(
@@ -198,9 +120,10 @@ class IndexedLog:
                 page = await self._fetch(
                     steps, [topic_filter], found, messages=messages, after=after, through=end, size=size
                 )
-            except _Changed:
+            except EpochChanged:
                 continue
-            return SelectedPage(page.bounds, page.publications, page.through)
+            if self._knows(steps, 0):
+                return SelectedPage(page.bounds, page.publications, page.through)
         raise _restless()
 
     async def snapshot(
@@ -267,7 +190,7 @@ class IndexedLog:
 
     async def _search(
         self,
-        steps: _Steps,
+        steps: IndexSteps,
         filters: Sequence[str],
         bound: int,
         wanted: int,
@@ -309,7 +232,7 @@ class IndexedLog:
 
     async def _ask_on(  # noqa: PLR0917 - what a search takes
         self,
-        steps: _Steps,
+        steps: IndexSteps,
         merge: OffsetMerge,
         topics: Sequence[tuple[bytes, int]],
         way: str,
@@ -327,7 +250,7 @@ class IndexedLog:
 
     async def _fetch(
         self,
-        steps: _Steps,
+        steps: IndexSteps,
         filters: Sequence[str],
         offsets: Sequence[int],
         *,
@@ -363,10 +286,10 @@ class IndexedLog:
 
     # Completeness
 
-    async def _complete(self) -> _Steps:
+    async def _complete(self) -> IndexSteps:
         """Steps that begin with an index that is complete, once it is."""
         reply = await self._ask_complete(SEARCH, *_NOTHING, complete=_is_complete)
-        steps = _Steps(self.log, self._publish, self._limits.timeout)
+        steps = IndexSteps(self.log, self._publish, self._limits.timeout)
         steps.take(reply)
         return steps
 
@@ -378,7 +301,7 @@ class IndexedLog:
         until = loop.time() + self._limits.timeout
         while True:
             self.tended.clear()
-            steps = _Steps(self.log, self._publish, self._limits.timeout)
+            steps = IndexSteps(self.log, self._publish, self._limits.timeout)
             reply = await steps.ask(script, *question)
             if complete(reply):
                 return reply
@@ -391,7 +314,7 @@ class IndexedLog:
                     f"the index of topics of stream {self.log.name!r} is being built"
                 ) from None
 
-    def _knows(self, steps: _Steps, first: int) -> bool:
+    def _knows(self, steps: IndexSteps, first: int) -> bool:
         """Whether the index told everything from offset ``first`` on; if not, something is done about it."""
         if steps.reach <= max(first, steps.known.first):
             return True

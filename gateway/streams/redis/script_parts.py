@@ -99,8 +99,9 @@ if redis.call('EXISTS', log) == 1 then
     newest = recent and recent.offset == last and recent
   end
   if oldest and not recent then
-    for _, entry in ipairs(redis.call('XRANGE', log, id(math.max(0, last - 16)), '+', 'COUNT', 64)) do
-      recent = genuine(entry) or recent
+    for _, entry in ipairs(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 64)) do
+      recent = genuine(entry)
+      if recent then break end
     end
   end
 end
@@ -288,8 +289,11 @@ local function believable(index)
   return index and index.from and index.to == last and index.first == first and index.missing == missing
     and (index.header == header or index.header == '' or header == '')
 end
--- The offset from which on the index knows everything, and nothing but what there is.
-local function reach(index) return believable(index) and index.sweep <= first and index.from or last + 1 end
+-- The offset from which on the index knows everything, and nothing but what there is; 0 where that is all.
+local function reach(index)
+  local from = believable(index) and index.sweep <= first and index.from or last + 1
+  return from > first and from or 0
+end
 local function has_values(index) return index and index.filled == 1 and index.kept_to == last and 1 or 0 end
 
 -- The index as it has to be for the log as it is now. To be called before anything is written.
@@ -370,78 +374,5 @@ local function forget_value(key, offset)
   if redis.call('HDEL', values, key) == 1 and offset < first then
     redis.call('ZREM', topics, member_of(key, offset))
   end
-end
-"""
-
-SEARCHING = r"""
-local function topic_of(key) return (string.gsub(key, '%z\1', '/')) end
-local function levels_of(topic)
-  local levels = {}
-  for level in string.gmatch(topic .. '/', '([^/]*)/') do levels[#levels + 1] = level end
-  return levels
-end
-local function matching(wanted, levels)
-  local deep = wanted[#wanted] == '#'
-  local count = deep and #wanted - 1 or #wanted
-  if string.sub(levels[1], 1, 1) == '$' and (wanted[1] == '+' or wanted[1] == '#') then return false end
-  if #levels < count or (#levels > count and not deep) then return false end
-  for place = 1, count do
-    if wanted[place] ~= '+' and wanted[place] ~= levels[place] then return false end
-  end
-  return true
-end
--- In bytes: Lua compares as the server's locale does.
-local function less(one, other)
-  for place = 1, math.min(#one, #other) do
-    local left, right = string.byte(one, place), string.byte(other, place)
-    if left ~= right then return left < right end
-  end
-  return #one < #other
-end
-local function behind(levels, count) return key_of(table.concat(levels, '/', 1, count)) .. '\0\2' end
--- The least key behind a topic that doesn't match that may be of one that does. As in topic_keys.py.
-local function next_candidate(wanted, levels)
-  local turn = 0
-  for place, level in ipairs(wanted) do
-    if level == '#' then return behind(levels, 1) end
-    if place > #levels then
-      return key_of(table.concat(levels, '/') .. '/' .. (level == '+' and '' or level))
-    end
-    if level == '+' then
-      turn = place
-    elseif levels[place] ~= level then
-      if less(levels[place], level) then
-        local before = place > 1 and table.concat(levels, '/', 1, place - 1) .. '/' or ''
-        return key_of(before .. level)
-      end
-      break
-    end
-  end
-  return turn > 0 and behind(levels, turn) or nil
-end
-local misses = 0 -- keys that were found and don't match
--- Visits the topics that a filter matches from a key on; the visitor says what that cost, in seeks, and
--- false to stop. Gives the key to go on with, or '' where there are no more, and the last key that was
--- passed.
-local function search(filter, target, budget, visit)
-  local wanted, passed = levels_of(filter), ''
-  while target do
-    if budget <= 0 then return target, passed end
-    if target == '' then target = '\0\1' end
-    local member = redis.call('ZRANGE', topics, '[' .. target, '+', 'BYLEX', 'LIMIT', 0, 1)[1]
-    budget = budget - 1
-    if not member or #member < 11 then return '', passed end
-    local key = string.sub(member, 1, -11)
-    local levels = levels_of(topic_of(key))
-    if matching(wanted, levels) then
-      local cost = visit(key, member)
-      if not cost then return key, passed end
-      budget, target = budget - cost, key .. '\0\1'
-    else
-      misses, target = misses + 1, next_candidate(wanted, levels)
-    end
-    passed = key
-  end
-  return '', passed
 end
 """

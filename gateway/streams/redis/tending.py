@@ -13,8 +13,8 @@ import secrets
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamUnavailable
+from gateway.streams.redis.index_calls import IndexCall
 from gateway.streams.redis.index_scripts import TEND
-from gateway.streams.redis.indexed_log import IndexCall
 
 if TYPE_CHECKING:
     from gateway.streams.limits import RedisStoreLimits
