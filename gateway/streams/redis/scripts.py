@@ -241,9 +241,14 @@ _READ = """
 local begin, messages, size = math.max(tonumber(ARGV[6]) + 1, first), tonumber(ARGV[7]), tonumber(ARGV[8])
 local reply = {epoch, first, last, header, raised, last, {}}
 if begin > last then return reply end
-if missing > 0 then reply[7] = ranges_of(begin, math.min(last, begin + messages - 1), 'p', messages) end
+-- Those of what this tells that were purged.
+local asked = begin
+local function told()
+  if missing > 0 then reply[7] = ranges_of(asked, reply[6], 'p', messages + 1000) end
+  return reply
+end
 local opening = made(begin)
-if nothing(begin) then return reply end
+if nothing(begin) then return told() end
 if opening then begin = opening.offset end
 local stop, before_all = math.min(last, begin + messages - 1), opening and opening.before or 0
 -- Whether all up to offset, without its own bytes, are within the size.
@@ -278,7 +283,7 @@ for _, entry in ipairs(entries) do
     reply[#reply + 1] = entry[2][4]
   end
 end
-return reply
+return told()
 """
 
 # ARGV also: a time in ms.
