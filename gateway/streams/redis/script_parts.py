@@ -325,7 +325,7 @@ local function mended()
   end
   if index.missing ~= missing then
     index.from, index.to, index.was_from, index.was_to = last + 1, last, 0, -1
-    index.sweep = last + 1
+    index.sweep, index.kept_from, index.filled = last + 1, last + 1, 0
   end
   -- Or has appended.
   if index.to < last then
