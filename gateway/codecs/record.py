@@ -38,8 +38,13 @@ class _Record(msgspec.Struct, array_like=True, gc=False):
     deleted: bool = False
 
 
+class _Topic(msgspec.Struct, array_like=True, gc=False):
+    topic: str
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Record)
+_topics = msgspec.msgpack.Decoder(_Topic)
 
 
 def encode_record(publication: Publication) -> bytes:
@@ -78,6 +83,19 @@ def _whole(fields: _Record, *, checked: bool) -> bool:
     except ValueError:
         return False
     return True
+
+
+def topic_of_record(record: bytes) -> str | None:
+    """The topic of a record, or None where it is damaged; of the rest only the checksum is looked at."""
+    content = memoryview(record)[1:]
+    if record[:1] == CHECKED:
+        content = content[_CONTENT - 1 :]
+        if crc32(content) != int.from_bytes(record[1:_CONTENT], "little"):
+            return None
+    try:
+        return _topics.decode(content).topic or None
+    except msgspec.MsgspecError:
+        return None
 
 
 def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publication:

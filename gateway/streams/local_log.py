@@ -74,6 +74,19 @@ class LocalLog:
             self.purged.add(each.offset, each.offset)
         return removed
 
+    async def reached(self, offset: int, seconds: float) -> None:
+        """Wait until the log is known up to ``offset``, which is kept already.
+
+        Raises:
+            StreamUnavailable: the store stops, or that takes too long.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self.recent.last < offset:
+            left = deadline - asyncio.get_running_loop().time()
+            if not self.open or left <= 0:
+                raise StreamUnavailable("the store of streams does not answer")
+            await self._changed(left)
+
     def restart(self, bounds: Bounds) -> None:
         """Begin again with what the log turned out to hold; readers that wait find out."""
         if bounds != self.bounds:

@@ -214,9 +214,10 @@ async def test_more_topics_than_one_read_may_look_at(contender: Contender) -> No
     many = [f"s/{number:03}" for number in range(LIMITS.topics_per_read + 1)]
     async with contender.running() as store:
         await fill(store, *many, "s/a/b", "s/000")
-        assert await store.select("s", ["s/#"], 0, messages=10) is None
-        assert await store.select("s", many, 0, messages=10) is None
-        assert await store.before_newest("s", "s/+", 3) is None
+        # All of the log is asked for: a store may answer from the part that is enough.
+        assert await store.select("s", ["s/#"], 0, messages=1000) is None
+        assert await store.select("s", many, 0, messages=1000) is None
+        assert await store.before_newest("s", "s/+", 1000) is None
         with pytest.raises(TooMany, match=str(LIMITS.topics_per_read)):
             await store.newest_by_topic("s", "s/+", 1, 0, None, messages=10)
         page = await store.select("s", ["s/a/#"], 0, messages=10)

@@ -25,6 +25,8 @@ HELD_ELSEWHERE = {
     "streams/redis/tending.py": "tests/integration/test_redis_topics.py",
     "streams/redis/search_scripts.py": "tests/integration/test_redis_topics.py",
     "streams/redis/store.py": f"{CONFORMANCE}/test_store.py",
+    # What it does beside appending is most of all to purge.
+    "streams/sqlite/upkeep.py": "tests/unit/streams/sqlite/test_purging.py",
 }
 """Modules without a unit test of their own → the test file that holds them."""
 

@@ -212,6 +212,24 @@ def page_through(bounds: Bounds, publications: Sequence[Publication], *, after: 
     return Page(bounds, publications, holes)
 
 
+def told_apart(holes: Sequence[Hole], purged: Sequence[int]) -> list[Hole]:
+    """``holes`` with the offsets, ascending, that somebody had removed as ranges of their own."""
+    found: list[Hole] = []
+    for hole in holes:
+        at = hole.first
+        for offset in purged[bisect_left(purged, hole.first) : bisect_right(purged, hole.last)]:
+            if offset > at:
+                found.append(Hole(at, offset - 1, hole.reason))
+            if found and found[-1].last == offset - 1 and found[-1].reason == PURGED:
+                found[-1] = Hole(found[-1].first, offset, PURGED)
+            else:
+                found.append(Hole(offset, offset, PURGED))
+            at = offset + 1
+        if at <= hole.last:
+            found.append(Hole(at, hole.last, hole.reason))
+    return found
+
+
 def _offset(publication: Publication) -> int:
     assert publication.offset is not None, "a store numbers what it keeps"
     return publication.offset

@@ -14,20 +14,20 @@ from gateway.core.topics.grammar import matches
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_SEPARATOR = b"\0\1"
+SEPARATOR = b"\0\1"
 """In place of ``/``. No topic holds a NUL, so this is less than whatever else may follow a level."""
-_BELOW_ALL = b"\0\2"
+BELOW_ALL = b"\0\2"
 """Behind a topic's key: behind everything below the topic, before what follows it."""
 
 
 def topic_key(topic: str) -> bytes:
     """The key of ``topic`` (or of the levels of one): bytes that sort level by level."""
-    return topic.encode("utf-8", "surrogatepass").replace(b"/", _SEPARATOR)
+    return topic.encode("utf-8", "surrogatepass").replace(b"/", SEPARATOR)
 
 
 def topic_of(key: bytes) -> str:
     """The topic that has this key."""
-    return key.replace(_SEPARATOR, b"/").decode("utf-8", "surrogatepass")
+    return key.replace(SEPARATOR, b"/").decode("utf-8", "surrogatepass")
 
 
 def topics_matching(topic_filter: str, seek: Callable[[bytes], bytes | None]) -> Iterator[str | None]:
@@ -71,4 +71,4 @@ def _next_candidate(wanted: list[str], levels: list[str]) -> bytes | None:
 
 
 def _behind(levels: list[str]) -> bytes:
-    return topic_key("/".join(levels)) + _BELOW_ALL
+    return topic_key("/".join(levels)) + BELOW_ALL

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.streams.sqlite.rows import genuine_row, is_damage
+from gateway.streams.sqlite.rows import SIZE, genuine_row, is_damage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ def _count(value: object) -> int | None:
 
 def _size(connection: sqlite3.Connection, number: int) -> int:
     try:
-        row = connection.execute(f"SELECT total(length(record)) FROM log_{number}").fetchone()  # noqa: S608
+        row = connection.execute(f"SELECT total({SIZE}) FROM log_{number}").fetchone()  # noqa: S608
         return int(row[0])
     except (sqlite3.Error, ValueError) as error:
         if not is_damage(error):

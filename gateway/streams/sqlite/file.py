@@ -2,7 +2,9 @@
 
 Tables: ``store`` has one row, which says what start of a gateway wrote it last; ``stream`` has what is known
 of each log; ``log_N`` holds the publications of the stream with that number, one table each, so that
-appending is always at the end of a tree and trimming at its beginning; ``dedupe`` holds the idempotency keys.
+appending is always at the end of a tree and trimming at its beginning; ``segment_N`` and ``block_N`` are the
+index of its topics; ``last_N`` has its last values, where it is to keep them, and ``last_value`` says how far
+that has come; ``dedupe`` holds the idempotency keys.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
 from gateway.streams.sqlite.seen import sync_directory
+from gateway.streams.sqlite.segments import SEGMENT_OFFSETS, make_index
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,14 +26,14 @@ Synchronous = Literal["full", "normal"]
 """``full``: what was answered survives a power cut; ``normal``: a crash of the process."""
 
 APPLICATION_ID = 0x46_61_6E_4F
-SCHEMA_VERSION = 2
-"""Since 2 the rows of logs bear a seal."""
+SCHEMA_VERSION = 3
+"""Since 2 the rows of logs bear a seal; since 3 there are an index of topics, and last values."""
 
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
-CREATE TABLE store (token TEXT NOT NULL);
-INSERT INTO store VALUES ('');
+CREATE TABLE store (token TEXT NOT NULL, segment_offsets INTEGER);
+INSERT INTO store VALUES ('', NULL);
 CREATE TABLE stream (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -50,6 +53,7 @@ CREATE TABLE dedupe (
     PRIMARY KEY (stream, key)
 ) WITHOUT ROWID;
 CREATE INDEX dedupe_time ON dedupe (stream, time);
+CREATE TABLE last_value (stream INTEGER PRIMARY KEY, through INTEGER NOT NULL);
 """  # noqa: S608 - two numbers of this module
 _LOG = """
 CREATE TABLE log_{} (
@@ -109,8 +113,9 @@ def open_to_write(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
-        # Overwriting what is trimmed with zeros would double the cost of trimming.
-        connection.execute("PRAGMA secure_delete = OFF")
+        # Pages that are freed keep what they held until they are used again, or something is purged: to write
+        # zeros to each would double the cost of trimming.
+        connection.execute("PRAGMA secure_delete = FAST")
     except (sqlite3.Error, *ODD) as exc:
         connection.close()
         raise unusable(path, exc) from exc
@@ -178,8 +183,19 @@ def write_ahead_log(path: Path) -> Path:
 
 
 def make_log(connection: sqlite3.Connection, number: int) -> None:
-    """Make the table of the stream of that number."""
+    """Make the tables of the stream of that number."""
     connection.execute(_LOG.format(number))
+    make_index(connection, number)
+
+
+def segment_offsets(connection: sqlite3.Connection, wanted: int) -> int:
+    """How many offsets a segment of the index has in this file: what was ``wanted`` when it was made."""
+    size = _value(connection, "SELECT segment_offsets FROM store")
+    if isinstance(size, int) and 0 < size <= SEGMENT_OFFSETS:
+        return size
+    # Damaged, or never said: segments of another size are found out and made again.
+    connection.execute("UPDATE store SET segment_offsets = ?", (wanted,))
+    return wanted
 
 
 def unusable(path: Path, exc: Exception) -> StoreUnusable:
@@ -253,19 +269,26 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     if _value(connection, "PRAGMA application_id") != APPLICATION_ID:
         raise StoreUnusable(f"{path}: a database, but not one of the gateway's streams")
     version = _value(connection, "PRAGMA user_version")
-    if version == 1:
-        _add_seals(connection)
+    if version in {1, 2}:
+        _take_up(connection, seals=version == 2)
     elif version != SCHEMA_VERSION:
         raise StoreUnusable(
             f"{path}: streams of format {version}, this version of the gateway reads format {SCHEMA_VERSION}"
         )
 
 
-def _add_seals(connection: sqlite3.Connection) -> None:
-    """Have rows that come bear a seal; SQLite adds a column without touching those that are there."""
+def _take_up(connection: sqlite3.Connection, *, seals: bool) -> None:
+    """Make of an earlier format today's; no row is touched: SQLite adds columns without, and tables are new.
+
+    The index is filled as its streams are opened, whatever was done of it before.
+    """
     connection.execute("BEGIN IMMEDIATE")
+    connection.execute("ALTER TABLE store ADD COLUMN segment_offsets INTEGER")
+    connection.execute("CREATE TABLE last_value (stream INTEGER PRIMARY KEY, through INTEGER NOT NULL)")
     for (number,) in connection.execute("SELECT number FROM stream").fetchall():
-        connection.execute(f"ALTER TABLE log_{number} ADD COLUMN seal INTEGER")
+        if not seals:
+            connection.execute(f"ALTER TABLE log_{number} ADD COLUMN seal INTEGER")
+        make_index(connection, number)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
 

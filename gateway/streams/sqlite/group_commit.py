@@ -10,11 +10,12 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import StreamUnavailable
 from gateway.streams.base import Appended, StoreStatistics
 from gateway.streams.sqlite.append_queue import AppendQueue, Waiting
+from gateway.streams.sqlite.purging import Cursor
 from gateway.streams.sqlite.worker import Worker
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from gateway.streams.sqlite.writing import Committed, Writer
     from gateway.supervision import Supervision
 
+T = TypeVar("T")
 _STOP_SECONDS = 5.0
+_EMPTY_TRIES = 100
+_EMPTY_SECONDS = 0.02
 
 _log = logging.getLogger("gateway.streams")
 
@@ -65,6 +69,7 @@ class GroupCommit:
         self._busy = self._sweep_due = self._connected = self._closing = False
         self._idle = asyncio.Event()
         self._appended = self._repeated = self._failed = self._commits = self._raised = 0
+        self._purged = self._evicted = 0
         self.numbers: Mapping[str, int] = {}
         self.token = ""
 
@@ -142,19 +147,56 @@ class GroupCommit:
         Raises:
             StreamUnavailable: it could not be written.
         """
-        assert self._worker is not None
         # In the writing thread's order, so it falls between two transactions: a log that is compared with
         # what was seen of it holds all of a batch or nothing.
-        try:
-            async with asyncio.timeout(self._limits.timeout):
-                bounds = await self._worker.run(partial(self._writer.raise_epoch, stream, seen))
-        except TimeoutError as exc:
-            raise StreamUnavailable("the store of streams does not answer") from exc
+        bounds = await self._run(partial(self._writer.raise_epoch, stream, seen))
         log = self._logs[stream]
         if bounds.epoch != log.epoch:
             log.begin_epoch(bounds.epoch)
             self._raised += 1
         return log.bounds
+
+    async def purge(self, stream: str, topic_filter: str, before: int) -> int:
+        """Remove what matches and has a smaller offset than ``before``; how many publications that were.
+
+        Other transactions come in between.
+
+        Raises:
+            StreamUnavailable: it could not be written; a part may be removed.
+        """
+        removed = 0
+        cursor: Cursor | None = Cursor()
+        try:
+            while cursor is not None:
+                purged = await self._run(partial(self._writer.purge, stream, topic_filter, before, cursor))
+                # What is at hand is served to readers without a look at the file.
+                if purged.offsets:
+                    self._logs[stream].purge(purged.offsets)
+                removed += purged.removed
+                self._purged += purged.removed
+                cursor = purged.next
+        except StreamUnavailable:
+            # The index may have to be made anew first.
+            self.sweep()
+            raise
+        after: int | None = 0
+        while removed and after is not None:
+            after = await self._run(partial(self._writer.renew_values, stream, after))
+        begun: int | None = 0
+        while removed and begun is not None:
+            begun = await self._run(partial(self._writer.overwrite_free_pages, begun))
+        for _ in range(_EMPTY_TRIES if removed else 0):
+            if await self._run(self._writer.empty_write_ahead_log):
+                break
+            # Somebody reads; whoever begins now reads what is left.
+            await asyncio.sleep(_EMPTY_SECONDS)
+        return removed
+
+    def repair(self, stream: str, segment: int) -> None:
+        """Have a part of a stream's index made anew that turned out to be damaged."""
+        assert self._worker is not None
+        self._worker.run(partial(self._writer.repair, stream, segment))
+        self.sweep()
 
     def statistics(self, *, read: int) -> StoreStatistics:
         """A snapshot; ``read`` is counted elsewhere."""
@@ -168,11 +210,21 @@ class GroupCommit:
             waiting=self._queue.messages,
             waiting_bytes=self._queue.bytes,
             epochs_raised=self._raised,
+            purged=self._purged,
+            last_values_evicted=self._evicted,
         )
 
     def ends(self) -> dict[str, End]:
         """How far each log has come, as was answered."""
         return {name: (log.epoch, log.recent.last) for name, log in self._logs.items()}
+
+    async def _run(self, job: Callable[[], T]) -> T:
+        assert self._worker is not None
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                return await self._worker.run(job)
+        except TimeoutError as exc:
+            raise StreamUnavailable("the store of streams does not answer") from exc
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._busy:
@@ -291,6 +343,7 @@ class GroupCommit:
             self._commits += 1
             self._take_success()
         self._sweep_due |= committed.more
+        self._evicted += committed.evicted
 
     def _take_failure(self, batch: list[Waiting], error: BaseException) -> None:
         # Once per outage: each batch of it would say the same.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from dataclasses import dataclass
-from itertools import islice, repeat
+from copy import copy
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.core.streams.configuration import Bounds
@@ -13,13 +14,14 @@ from gateway.core.streams.recent import Kept, surplus
 from gateway.errors import Conflict, RateLimited
 from gateway.streams.base import Appended
 from gateway.streams.local_log import KeyShares
-from gateway.streams.sqlite.rows import is_damage, seal
+from gateway.streams.sqlite.rows import SIZE, is_damage, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.core.streams.configuration import StreamConfiguration
     from gateway.streams.sqlite.append_queue import Waiting
+    from gateway.streams.sqlite.last_values import SqliteLastValues
     from gateway.streams.sqlite.rows import Row
 
 TRIM_STEP = 1000
@@ -40,10 +42,13 @@ class SqliteLog:
     Attributes:
         limits: its configuration.
         shares: how many idempotency keys each publisher holds; copies share it.
+        purged: how many of its offsets are holes, since somebody had them removed.
         oldest: the time of the oldest publication, or None.
         keys: how many idempotency keys are remembered.
         oldest_key: the time of the oldest of them, or None.
         damaged: its oldest part can't be trimmed.
+        values: its last values, or None where it keeps none.
+        added: the topics of what the transaction has added.
     """
 
     limits: StreamConfiguration
@@ -54,10 +59,25 @@ class SqliteLog:
     last: int
     bytes: int
     time: int
+    purged: int = 0
     oldest: int | None = None
     keys: int = 0
     oldest_key: int | None = None
     damaged: bool = False
+    values: SqliteLastValues | None = None
+    added: list[str] = field(default_factory=list, compare=False)
+
+    def draft(self) -> SqliteLog:
+        """A copy for a transaction to work on."""
+        draft = copy(self)
+        draft.values = copy(self.values)
+        draft.added = []
+        return draft
+
+    @property
+    def messages(self) -> int:
+        """How many publications there are, damaged ones too."""
+        return self.last + 1 - self.first - self.purged
 
     @property
     def bounds(self) -> Bounds:
@@ -66,15 +86,9 @@ class SqliteLog:
 
     def too_much(self, now: int) -> bool:
         """Whether something may have to go at ``now``."""
-        limits = self.limits
-        messages = self.last + 1 - self.first
-        if self.damaged:
-            return self._keys_too_old(now)
-        if messages > limits.max_messages or (self.bytes > limits.max_bytes and messages > 1):
+        if self.values is not None and self.values.too_much(now):
             return True
-        if self.oldest is not None and now - self.oldest > limits.max_age * 1000:
-            return True
-        return self._keys_too_old(now)
+        return (not self.damaged and self._holds_too_much(now)) or self._keys_too_old(now)
 
     def append(self, connection: sqlite3.Connection, batch: list[Waiting]) -> list[Appended | Exception]:
         """Add what isn't a repeat; one answer each."""
@@ -82,6 +96,8 @@ class SqliteLog:
         rows: list[Row] = []
         answers: list[Appended | Exception] = []
         offset, time = self.last, self.time
+        topics = self.added
+        ended: set[int] = set()
         for each in batch:
             if each.dedupe is not None:
                 answer = self._with_key(connection, each, offset + 1)
@@ -93,12 +109,19 @@ class SqliteLog:
             offset += 1
             self.bytes += len(each.record)
             rows.append((offset, time, each.record, seal(offset, time, each.record)))
+            topics.append(each.publication.topic)
+            if each.publication.deleted:
+                ended.add(offset)
         if rows:
             # A damaged offset may lie where the log has not come to: such a row is nobody's.
             connection.executemany(f"INSERT OR REPLACE INTO log_{self.number} VALUES (?, ?, ?, ?)", rows)  # noqa: S608
             if self.oldest is None:
                 self.oldest = time
             self.last = offset
+            if self.values is not None:
+                newest = dict(zip(topics, rows, strict=True))
+                changed = {topic: None if row[0] in ended else row for topic, row in newest.items()}
+                self.values.change(connection, changed)
         return answers
 
     def trim(self, connection: sqlite3.Connection, most: int) -> bool:
@@ -106,8 +129,11 @@ class SqliteLog:
 
         Raises:
             DamagedLog: what would have to go can't be read; SQLite lets nothing of the transaction be kept.
+            DamagedValues: the same of the last values.
         """
         more = self._trim_keys(connection, most)
+        if self.values is not None:
+            more |= self.values.trim(connection, self.time, most)
         if self.damaged:
             return more
         try:
@@ -160,40 +186,57 @@ class SqliteLog:
 
     def _trim_publications(self, connection: sqlite3.Connection, most: int) -> bool:
         table = f"log_{self.number}"
-        oldest = connection.execute(
-            f"SELECT offset, length(record), time FROM {table} ORDER BY offset LIMIT ?",  # noqa: S608 - a number
+        rows = connection.execute(
+            f"SELECT offset, {SIZE}, time FROM {table} ORDER BY offset LIMIT ?",  # noqa: S608 - a number
             (most,),
-        )
+        ).fetchall()
+        oldest = list(islice(self._oldest(rows), most))
         gone = surplus(
             self.limits,
-            islice(self._oldest(oldest), most),
-            messages=self.last + 1 - self.first,
+            (kept for _, kept in oldest),
+            messages=self.messages,
             size=self.bytes,
             now=self.time,
         )
-        oldest.close()
-        if not gone.messages:
+        if gone.messages:
+            first = oldest[gone.messages - 1][0] + 1
+        elif oldest:
+            # The oldest that is there may have been removed since its time was looked at.
+            self.oldest = oldest[0][1].time
             return False
-        self.first += gone.messages
+        else:
+            # What was removed goes with what follows it, once that is to go.
+            self.oldest = oldest_time(connection, self.number, self.first)
+            if not rows or not self._holds_too_much(self.time):
+                return False
+            first = rows[-1][0] + 1
+        self.purged -= sum(1 for offset, size, _ in rows if size == 0 and self.first <= offset < first)
+        self.first = first
         self.bytes -= gone.size
         connection.execute(f"DELETE FROM {table} WHERE offset < ?", (self.first,))  # noqa: S608
-        row = connection.execute(
-            f"SELECT time FROM {table} WHERE offset = ?",  # noqa: S608
-            (self.first,),
-        ).fetchone()
-        self.oldest = _time(row)
-        return gone.messages == most
+        self.oldest = oldest_time(connection, self.number, self.first)
+        return gone.messages == len(oldest) and most in {len(oldest), len(rows)}
 
-    def _oldest(self, rows: Iterable[tuple[int, int | None, object]]) -> Iterator[Kept]:
-        """What the log holds from ``first`` on, offset by offset: what is missing weighs nothing."""
+    def _holds_too_much(self, now: int) -> bool:
+        limits, messages = self.limits, self.messages
+        if messages > limits.max_messages or (self.bytes > limits.max_bytes and messages > 1):
+            return True
+        return self.oldest is not None and now - self.oldest > limits.max_age * 1000
+
+    def _oldest(self, rows: Iterable[tuple[int, int | None, object]]) -> Iterator[tuple[int, Kept]]:
+        """What the log holds from ``first`` on, offset by offset: what is missing weighs nothing.
+
+        What was removed isn't counted.
+        """
         offset, time = self.first, 0
         for found, size, at in rows:
             # A damaged row may hold anything, or nothing.
             time = at if isinstance(at, int) else time
-            yield from repeat(Kept(0, time), found - offset)
-            yield Kept(size or 0, time)
+            yield from ((each, Kept(0, time)) for each in range(offset, found))
+            if size != 0:
+                yield found, Kept(size or 0, time)
             offset = found + 1
-        yield from repeat(Kept(0, time), self.last + 1 - offset)
+        yield from ((each, Kept(0, time)) for each in range(offset, self.last + 1))
 
     def _keys_too_old(self, now: int) -> bool:
         return self.oldest_key is not None and now - self.oldest_key >= self.limits.dedupe_window * 1000
@@ -220,8 +263,7 @@ def load(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys:
     row = connection.execute(f"SELECT {_COLUMNS} FROM stream WHERE name = ?", (limits.name,)).fetchone()  # noqa: S608
     log = SqliteLog(limits, KeyShares(limits.name, most_keys), *row)
     try:
-        oldest = connection.execute(f"SELECT time FROM log_{log.number} ORDER BY offset LIMIT 1").fetchone()  # noqa: S608
-        log.oldest = _time(oldest)
+        log.oldest = oldest_time(connection, log.number, log.first)
     except (sqlite3.Error, ValueError) as error:
         if not is_damage(error):
             raise
@@ -233,16 +275,21 @@ def load(connection: sqlite3.Connection, limits: StreamConfiguration, most_keys:
     return log
 
 
-def _text(key: object) -> str:
-    """A key as it was given; what a damaged row holds instead is nobody's."""
-    return key.decode("utf-8", "surrogatepass") if isinstance(key, bytes) else ""
-
-
-def _time(row: tuple[object] | None) -> int | None:
-    """The time that a row has; a damaged one is as old as can be."""
+def oldest_time(connection: sqlite3.Connection, number: int, first: int) -> int | None:
+    """The time of the first publication from ``first`` on, or None; a damaged one is as old as can be."""
+    # The first itself may be a hole; what follows it grows old all the same.
+    row = connection.execute(
+        f"SELECT time FROM log_{number} WHERE offset >= ? AND {SIZE} > 0 ORDER BY offset LIMIT 1",  # noqa: S608
+        (first,),
+    ).fetchone()
     if row is None:
         return None
     return row[0] if isinstance(row[0], int) else 0
+
+
+def _text(key: object) -> str:
+    """A key as it was given; what a damaged row holds instead is nobody's."""
+    return key.decode("utf-8", "surrogatepass") if isinstance(key, bytes) else ""
 
 
 def _oldest_key(connection: sqlite3.Connection, number: int) -> int | None:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from gateway.errors import StreamUnavailable
 from gateway.streams.sqlite.file import ODD, open_alone, open_to_read, what_failed
 from gateway.streams.sqlite.rows import read_rows, time_from
+from gateway.streams.sqlite.selecting import LogView
+from gateway.streams.sqlite.snapshots import Incomplete, count_values, last_topics, read_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from gateway.streams.base import TopicPage
     from gateway.streams.sqlite.rows import Found
+    from gateway.streams.sqlite.segments import Known
+    from gateway.streams.sqlite.snapshots import Values
+    from gateway.streams.sqlite.tail import Tail
+
+T = TypeVar("T")
 
 
 class Snapshot(NamedTuple):
@@ -25,12 +34,22 @@ class Snapshot(NamedTuple):
     found: Found
 
 
-class Times(NamedTuple):
-    """How large a log is, and the times of its oldest and newest publication (ms since 1970)."""
+class Viewed(NamedTuple, Generic[T]):
+    """What was found in a log at one moment: its epoch, its oldest and its newest offset then."""
+
+    epoch: str
+    first: int
+    last: int
+    found: T
+
+
+class Description(NamedTuple):
+    """How large a log is, the times of its oldest and newest publication (ms since 1970), and its values."""
 
     bytes: int
     first_time: int | None
     last_time: int | None
+    last_values: int
 
 
 class SqliteReader:
@@ -44,6 +63,7 @@ class SqliteReader:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._using = threading.Lock()
+        self._known: Known = {}
         self.alone = False
 
     def page(self, stream: str, number: int, after: int, end: int, *, messages: int, size: int) -> Snapshot:
@@ -53,12 +73,81 @@ class SqliteReader:
             StreamUnavailable: it can't be read.
         """
         with self._snapshot() as connection:
-            epoch, first, last = connection.execute(
-                "SELECT epoch, first, last FROM stream WHERE number = ?", (number,)
-            ).fetchone()
+            epoch, first, last = _bounds(connection, number)
             after, end = max(after, first - 1), min(end, last)
             found = read_rows(connection, stream, number, after=after, end=end, messages=messages, size=size)
-        return Snapshot(str(epoch, "ascii", "replace"), first, found)
+        return Snapshot(epoch, first, found)
+
+    def view(  # noqa: PLR0917 - of one place
+        self,
+        stream: str,
+        number: int,
+        tail: Tail,
+        end: int,
+        most_topics: int,
+        find: Callable[[LogView], T],
+    ) -> Viewed[T]:
+        """What ``find`` finds in a log up to ``end`` by its index.
+
+        Raises:
+            StreamUnavailable: it can't be read.
+            NotIndexed: there is no index.
+            OldSnapshot: what is needed came into the file meanwhile.
+            DamagedSegment: that part of the index can't tell.
+        """
+        with self._snapshot() as connection:
+            epoch, first, last = _bounds(connection, number)
+            log = LogView(
+                connection,
+                stream,
+                number,
+                tail,
+                first=first,
+                end=min(end, last),
+                most_topics=most_topics,
+                known=self._known,
+            )
+            found = find(log)
+            return Viewed(epoch, log.first, last, found)
+
+    def topics(self, log: LogView, topic_filter: str, after: str | None, limit: int) -> TopicPage:
+        """The topics that match in a log that is viewed, those of last values too.
+
+        Raises:
+            StreamUnavailable: not all last values are known.
+        """
+        with _values():
+            return log.topics(topic_filter, after, limit, last_topics(log.connection, log.number))
+
+    def values(
+        self,
+        stream: str,
+        number: int,
+        topic_filter: str,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int,
+    ) -> Viewed[Values]:
+        """The last values that match, of one moment.
+
+        Raises:
+            StreamUnavailable: they can't be read, or not all of them are known.
+        """
+        with self._snapshot() as connection, _values():
+            epoch, first, last = _bounds(connection, number)
+            found = read_values(
+                connection,
+                stream,
+                number,
+                topic_filter,
+                after=after,
+                through=last if through is None else min(through, last),
+                messages=messages,
+                size=size,
+            )
+            return Viewed(epoch, first, last, found)
 
     def before(self, number: int, time: int, end: int) -> int:
         """The offset before the first publication up to ``end`` whose time is ``time`` or later.
@@ -80,7 +169,7 @@ class SqliteReader:
                     high = middle
         return int(low) - 1
 
-    def times(self, number: int) -> Times:
+    def describe(self, number: int) -> Description:
         """What ``describe`` tells of a log.
 
         Raises:
@@ -90,11 +179,12 @@ class SqliteReader:
             first, last, size, time = connection.execute(
                 "SELECT first, last, bytes, time FROM stream WHERE number = ?", (number,)
             ).fetchone()
+            values = count_values(connection, number)
             if first > last:
-                return Times(size, None, None)
+                return Description(size, None, None, values)
             oldest = time_from(connection, number, first)
             newest = time_from(connection, number, last)
-            return Times(size, oldest, newest if newest is not None else oldest and time)
+            return Description(size, oldest, newest if newest is not None else oldest and time, values)
 
     def close(self) -> None:
         """Close; the next read opens again. For any thread."""
@@ -133,3 +223,20 @@ class SqliteReader:
         except (sqlite3.Error, *ODD) as exc:
             self._close()
             raise what_failed(exc) from exc
+
+
+def _bounds(connection: sqlite3.Connection, number: int) -> tuple[str, int, int]:
+    epoch, first, last = connection.execute(
+        "SELECT epoch, first, last FROM stream WHERE number = ?", (number,)
+    ).fetchone()
+    return str(epoch, "ascii", "replace"), first, last
+
+
+@contextmanager
+def _values() -> Iterator[None]:
+    try:
+        yield
+    except Incomplete as exc:
+        raise StreamUnavailable(
+            "the last values aren't complete: they are made anew at the next start"
+        ) from exc

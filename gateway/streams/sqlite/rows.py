@@ -3,18 +3,20 @@
 SQLite checks the structure of its pages, not what is in them. So each row bears a seal, which binds its
 offset and its time to the checksum of its record: whatever bit of a row has changed, it is a hole. Rows of
 version 1 records, which earlier releases wrote, have none. Where a page's structure is damaged, its rows
-can't be read at all, and are holes too.
+can't be read at all, and are holes too. A row that somebody had removed keeps offset and time, with a seal
+that says so.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
+from itertools import pairwise
 from struct import Struct
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from zlib import crc32
 
-from gateway.codecs.record import CHECKED, BadRecord, decode_record
+from gateway.codecs.record import CHECKED, BadRecord, decode_record, topic_of_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,16 +27,34 @@ from_bytes = int.from_bytes
 _place = Struct("<QQ").pack
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG}
 _LOOKED_AT = 100
+_TOGETHER = 64
+"""How many rows are asked for by their offsets at once."""
+GONE: Final = b"\0"
+"""What the record of a removed row begins with, and consists of; no version of records does."""
+SIZE: Final = "CASE substr(record, 1, 1) WHEN x'00' THEN 0 ELSE length(record) END"
+"""What a row of a log counts, in SQL."""
+_REMOVED: Final = 0x7075_7267
+"""Where the checksum of a removed row's seal begins."""
 
 Row = tuple[int, int, bytes, int | None]
 """Offset, time, record and seal."""
 
 
 class Found(NamedTuple):
-    """What was found of a part of a log, and the offset up to which was looked."""
+    """What was found of a part of a log, up to which offset, which ones were removed; perhaps its bytes."""
 
     publications: Sequence[Publication]
     through: int
+    purged: Sequence[int] = ()
+    size: int = 0
+
+
+class Topics(NamedTuple):
+    """The topics of a part of a log: by offset, and the offsets that have none, damaged or removed."""
+
+    found: Sequence[tuple[int, str]]
+    lost: Sequence[int]
+    purged: Sequence[int]
 
 
 def seal(offset: int, time: int, record: bytes) -> int | None:
@@ -42,6 +62,11 @@ def seal(offset: int, time: int, record: bytes) -> int | None:
     if record[:1] != CHECKED:
         return None
     return crc32(_place(offset, time), from_bytes(record[1:5], "little"))
+
+
+def removed(offset: int, time: int, size: int) -> Row:
+    """The row in place of one of ``size`` bytes that somebody had removed."""
+    return offset, time, bytes(size), crc32(_place(offset, time), _REMOVED)
 
 
 def is_damage(error: BaseException) -> bool:
@@ -65,21 +90,24 @@ def read_rows(
         sqlite3.Error: they can't be read, and that isn't for damage.
     """
     found: list[Publication] = []
+    purged: list[int] = []
     through, left = after, size
     try:
         for row in _rows(connection, number, after, end, messages):
             left -= _size(row)
             if left < 0 and through > after:
-                return Found(found, through)
-            publication = _publication(row, stream)
+                return Found(found, through, purged)
+            publication = publication_of(row, stream)
             if row[0] <= through or (publication is None and row[0] > through + 1):
                 # Perhaps it is its offset that is damaged: then others may lie where they aren't looked for.
                 break
             through = row[0]
             if publication is not None:
                 found.append(publication)
+            elif is_removed(row):
+                purged.append(through)
         else:
-            return Found(found, through if through - after >= messages else end)
+            return Found(found, through if through - after >= messages else end, purged)
     except (sqlite3.Error, ValueError) as error:
         if not is_damage(error):
             raise
@@ -87,11 +115,84 @@ def read_rows(
     return _one_by_one(connection, stream, number, offsets, size)
 
 
+def read_at(
+    connection: sqlite3.Connection, stream: str, number: int, offsets: Sequence[int], size: int
+) -> Found:
+    """The publications of these offsets, ascending, of about ``size`` bytes; one row at least is looked at.
+
+    Raises:
+        sqlite3.Error: they can't be read, and that isn't for damage.
+    """
+    found: list[Publication] = []
+    purged: list[int] = []
+    left = size
+    for at in range(0, len(offsets), _TOGETHER):
+        wanted = offsets[at : at + _TOGETHER]
+        rows = _rows_at(connection, number, wanted)
+        for offset in wanted:
+            row = rows.get(offset)
+            if row is None:
+                continue
+            left -= _size(row)
+            if left < 0 and offset > offsets[0]:
+                return Found(found, offset - 1, purged, size)
+            if (publication := publication_of(row, stream)) is not None:
+                found.append(publication)
+            elif is_removed(row):
+                purged.append(offset)
+    return Found(found, offsets[-1] if offsets else 0, purged, size - left)
+
+
+def rows_at(connection: sqlite3.Connection, number: int, offsets: Sequence[int]) -> dict[int, Row]:
+    """The rows of these offsets that can be read, whole or not.
+
+    Raises:
+        sqlite3.Error: they can't be read, and that isn't for damage.
+    """
+    found: dict[int, Row] = {}
+    for at in range(0, len(offsets), _TOGETHER):
+        found |= _rows_at(connection, number, offsets[at : at + _TOGETHER])
+    return found
+
+
+def read_whole(connection: sqlite3.Connection, number: int, offsets: range) -> Sequence[Row]:
+    """The rows of these offsets that are as they were written.
+
+    Raises:
+        sqlite3.Error: they can't be read, and that isn't for damage.
+    """
+    return [row for row in _rows_of(connection, number, offsets) if is_whole(row)]
+
+
+def read_topics(connection: sqlite3.Connection, number: int, offsets: range) -> Topics:
+    """Which topics these offsets have.
+
+    Raises:
+        sqlite3.Error: they can't be read, and that isn't for damage.
+    """
+    found: list[tuple[int, str]] = []
+    lost: list[int] = []
+    purged: list[int] = []
+    expected = offsets.start
+    for row in _rows_of(connection, number, offsets):
+        lost += range(expected, row[0])
+        expected = row[0] + 1
+        topic = topic_of_record(row[2]) if is_whole(row) else None
+        if topic is not None:
+            found.append((row[0], topic))
+        elif is_removed(row):
+            purged.append(row[0])
+        else:
+            lost.append(row[0])
+    lost += range(expected, offsets.stop)
+    return Topics(found, lost, purged)
+
+
 def time_from(connection: sqlite3.Connection, number: int, offset: int) -> int | None:
     """The time of the first genuine row at or behind ``offset``, or None where none can be found nearby."""
     try:
         for row in _rows(connection, number, offset - 1, 2**62, _LOOKED_AT):
-            if _is_genuine(row):
+            if is_whole(row):
                 return row[1]
     except (sqlite3.Error, ValueError) as error:
         if not is_damage(error):
@@ -108,7 +209,7 @@ def genuine_row(connection: sqlite3.Connection, number: int, order: Literal["ASC
                 f" ORDER BY offset {order} LIMIT {_LOOKED_AT}"
             )
         ) as rows:
-            return next((row for row in rows if _is_genuine(row)), None)
+            return next((row for row in rows if is_whole(row)), None)
     except (sqlite3.Error, ValueError) as error:
         if not is_damage(error):
             raise
@@ -121,36 +222,82 @@ def _rows(connection: sqlite3.Connection, number: int, after: int, end: int, mes
         " WHERE offset > ? AND offset <= ? ORDER BY offset LIMIT ?",
         (after, end, messages),
     )
-    try:
+    with closing(rows), _as_it_is(connection):
         yield from rows
+
+
+def _rows_at(connection: sqlite3.Connection, number: int, offsets: Sequence[int]) -> dict[int, Row]:
+    # As many as there may be, whatever is wanted: one statement for all.
+    wanted = [*offsets, *([offsets[-1]] * (_TOGETHER - len(offsets)))]
+    places = ", ".join("?" * _TOGETHER)
+    try:
+        with _as_it_is(connection):
+            rows = connection.execute(
+                f"SELECT offset, time, record, seal FROM log_{number} WHERE offset IN ({places})",  # noqa: S608
+                wanted,
+            ).fetchall()
+    except (sqlite3.Error, ValueError) as error:
+        if not is_damage(error):
+            raise
+        rows = [row for offset in offsets for row in _row_at(connection, number, offset)]
+    return {row[0]: row for row in rows}
+
+
+def _row_at(connection: sqlite3.Connection, number: int, offset: int) -> list[Row]:
+    try:
+        return [each for each in _rows(connection, number, offset - 1, offset, 1) if each[0] == offset]
+    except (sqlite3.Error, ValueError) as error:
+        if not is_damage(error):
+            raise
+        return []
+
+
+def _rows_of(connection: sqlite3.Connection, number: int, offsets: range) -> Sequence[Row]:
+    try:
+        rows = list(_rows(connection, number, offsets.start - 1, offsets.stop - 1, len(offsets)))
+    except (sqlite3.Error, ValueError) as error:
+        if not is_damage(error):
+            raise
+        rows = []
+    else:
+        if all(one[0] < other[0] for one, other in pairwise(rows)):
+            return rows
+    return [row for offset in offsets for row in _row_at(connection, number, offset)]
+
+
+@contextmanager
+def _as_it_is(connection: sqlite3.Connection) -> Iterator[None]:
+    """Whatever a damaged row holds in place of bytes must not be an error of decoding it."""
+    before, connection.text_factory = connection.text_factory, bytes
+    try:
+        yield
     finally:
-        rows.close()
+        connection.text_factory = before
 
 
-def _one_by_one(connection: sqlite3.Connection, stream: str, number: int, offsets: range, size: int) -> Found:
+def _one_by_one(
+    connection: sqlite3.Connection, stream: str, number: int, offsets: Sequence[int], size: int
+) -> Found:
     """Look for each offset by itself, since reading in a row fails on the first damaged page."""
     found: list[Publication] = []
+    purged: list[int] = []
     for offset in offsets:
-        try:
-            rows = [each for each in _rows(connection, number, offset - 1, offset, 1) if each[0] == offset]
-        except (sqlite3.Error, ValueError) as error:
-            if not is_damage(error):
-                raise
-            rows = []
+        rows = _row_at(connection, number, offset)
         size -= sum(map(_size, rows))
         if size < 0 and offset > offsets[0]:
-            return Found(found, offset - 1)
-        found += [each for each in (_publication(row, stream) for row in rows) if each is not None]
-    return Found(found, offsets[-1] if offsets else 0)
+            return Found(found, offset - 1, purged)
+        found += [each for each in (publication_of(row, stream) for row in rows) if each is not None]
+        purged += [row[0] for row in rows if is_removed(row)]
+    return Found(found, offsets[-1] if offsets else 0, purged)
 
 
 def _size(row: Row) -> int:
-    return len(row[2]) if isinstance(row[2], bytes) else 0
+    return len(row[2]) if isinstance(row[2], bytes) and row[2][:1] != GONE else 0
 
 
-def _publication(row: Row, stream: str) -> Publication | None:
+def publication_of(row: Row, stream: str) -> Publication | None:
     """A row's publication, or None where something about it isn't as it was written."""
-    if not _is_genuine(row):
+    if not is_whole(row):
         return None
     try:
         return decode_record(row[2], stream, row[0], row[1])
@@ -158,9 +305,18 @@ def _publication(row: Row, stream: str) -> Publication | None:
         return None
 
 
-def _is_genuine(row: Row) -> bool:
+def is_whole(row: Row) -> bool:
+    """Whether a row is as it was written."""
     offset, time, record, mark = row
     # A flipped bit may change a value's type as well.
     if not (isinstance(time, int) and isinstance(record, bytes) and 0 <= time < 2**63):
         return False
-    return seal(offset, time, record) == mark
+    return mark == seal(offset, time, record) if record[:1] != GONE else is_removed(row)
+
+
+def is_removed(row: Row) -> bool:
+    """Whether somebody had it removed."""
+    offset, time, record, mark = row
+    if not isinstance(record, bytes) or record[:1] != GONE or not isinstance(time, int):
+        return False
+    return 0 <= time < 2**63 and crc32(_place(offset, time), _REMOVED) == mark

@@ -14,34 +14,39 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.codecs.record import encode_record
 from gateway.core.streams.configuration import Bounds
-from gateway.core.streams.pages import Page, page_through
+from gateway.core.streams.pages import PURGED, TRIMMED, Hole, Page, page_through, told_apart
 from gateway.errors import StreamUnavailable
-from gateway.streams.base import StreamStatistics
+from gateway.streams.base import SelectedPage, StreamStatistics
 from gateway.streams.limits import StoreLimits
 from gateway.streams.local_log import LocalLog
 from gateway.streams.sqlite.group_commit import GroupCommit
 from gateway.streams.sqlite.reading import SqliteReader
 from gateway.streams.sqlite.seen import SeenFile
+from gateway.streams.sqlite.segments import SEGMENT_OFFSETS, DamagedSegment
+from gateway.streams.sqlite.selecting import NotIndexed, OldSnapshot
+from gateway.streams.sqlite.tail import Tail
 from gateway.streams.sqlite.worker import Worker
 from gateway.streams.sqlite.writing import Writer
-from gateway.streams.unindexed import Unindexed
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from gateway.codecs.topic_segment import Range
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import StreamConfiguration
-    from gateway.streams.base import Appended, Dedupe, StoreStatistics
+    from gateway.streams.base import Appended, Dedupe, StoreStatistics, TopicPage
     from gateway.streams.sqlite.file import Synchronous
-    from gateway.streams.sqlite.reading import Snapshot
+    from gateway.streams.sqlite.reading import Snapshot, Viewed
+    from gateway.streams.sqlite.selecting import LogView, Selected
 
 T = TypeVar("T")
 _NOTE_SECONDS = 5.0
@@ -50,7 +55,7 @@ _SNAPSHOTS = 100
 _log = logging.getLogger("gateway.streams")
 
 
-class SqliteStore(Unindexed):
+class SqliteStore:
     """Keeps streams in a file that is this process' alone."""
 
     def __init__(
@@ -62,6 +67,7 @@ class SqliteStore(Unindexed):
         limits: StoreLimits | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         supervision: Supervision | None = None,
+        segment_offsets: int = SEGMENT_OFFSETS,
     ) -> None:
         """Make the store; nothing is opened yet.
 
@@ -72,6 +78,7 @@ class SqliteStore(Unindexed):
             limits: of what waits and of what is at hand.
             clock: milliseconds since 1970.
             supervision: keeps the tasks running.
+            segment_offsets: how long a segment of the index is in a file that is made.
         """
         self._supervision = supervision or Supervision()
         path = Path(path)
@@ -80,6 +87,7 @@ class SqliteStore(Unindexed):
         self._seen = SeenFile(path.with_name(path.name + "-seen"))
         self._reader = SqliteReader(path)
         self._logs = {each.name: LocalLog() for each in streams}
+        self._tails = {each.name: Tail(segment_offsets) for each in streams}
         writer = Writer(
             path,
             streams,
@@ -88,6 +96,8 @@ class SqliteStore(Unindexed):
             clock=clock,
             seen=self._seen,
             reading=self._reader,
+            tails=self._tails,
+            offsets=segment_offsets,
         )
         self._writing = GroupCommit(
             writer,
@@ -167,12 +177,136 @@ class SqliteStore(Unindexed):
     async def describe(self, stream: str) -> StreamStatistics:
         """What the log holds."""
         self._require()
-        times = await self._ask(partial(self._reader.times, self._number(stream)))
-        return StreamStatistics(self._logs[stream].bounds, *times)
+        told = await self._ask(partial(self._reader.describe, self._number(stream)))
+        return StreamStatistics(
+            self._logs[stream].bounds,
+            told.bytes,
+            told.first_time,
+            told.last_time,
+            last_values=told.last_values,
+        )
 
     def statistics(self) -> StoreStatistics:
         """A snapshot."""
         return self._writing.statistics(read=self._read)
+
+    async def select(
+        self, stream: str, filters: Sequence[str], after: int, *, messages: int, size: int = 1024 * 1024
+    ) -> SelectedPage | None:
+        """Read what matches, by the index."""
+
+        def find(log: LogView) -> Selected | None:
+            return log.select(filters, after, messages, size)
+
+        viewed = await self._view(stream, find)
+        if viewed is None or viewed.found is None:
+            return None
+        return self._selected(stream, viewed, viewed.found)
+
+    async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
+        """The offset before the newest ``count`` that match."""
+        viewed = await self._view(stream, lambda log: log.before_newest(topic_filter, count))
+        return None if viewed is None else viewed.found
+
+    async def newest_by_topic(
+        self,
+        stream: str,
+        topic_filter: str,
+        count: int,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1024 * 1024,
+    ) -> SelectedPage:
+        """Read each matching topic's newest ``count``."""
+
+        def find(log: LogView) -> Selected:
+            return log.newest_by_topic(topic_filter, count, after, messages, size)
+
+        viewed = _indexed(stream, await self._view(stream, find, through))
+        return self._selected(stream, viewed, viewed.found)
+
+    async def snapshot(
+        self,
+        stream: str,
+        topic_filter: str,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1024 * 1024,
+    ) -> SelectedPage:
+        """Read last values, page by page."""
+        self._require()
+        log, number = self._logs[stream], self._number(stream)
+        for _ in range(_SNAPSHOTS):
+            viewed = await self._ask(
+                partial(
+                    self._reader.values,
+                    stream,
+                    number,
+                    topic_filter,
+                    after,
+                    through,
+                    messages=messages,
+                    size=size,
+                )
+            )
+            if viewed.epoch == log.epoch:
+                # Values of what was kept just now: nobody may be told of it before its publisher could be.
+                await log.reached(viewed.last, self._limits.timeout)
+                values = viewed.found
+                bounds = Bounds(viewed.epoch, viewed.first, viewed.last)
+                self._read += len(values.publications)
+                return SelectedPage(bounds, values.publications, values.through, _holes(values.holes))
+        raise StreamUnavailable("the store of streams changes faster than it can be read")
+
+    async def last_value(self, stream: str, topic: str) -> tuple[Bounds, Publication | None]:
+        """The last value of one topic."""
+        page = await self.snapshot(stream, topic, 0, None, messages=1)
+        return page.bounds, page.publications[0] if page.publications else None
+
+    async def topics(self, stream: str, topic_filter: str, *, after: str | None, limit: int) -> TopicPage:
+        """The topics of which the log holds something."""
+
+        def find(log: LogView) -> TopicPage:
+            return self._reader.topics(log, topic_filter, after, limit)
+
+        return _indexed(stream, await self._view(stream, find)).found
+
+    async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
+        """Remove what matches, for good."""
+        self._require()
+        end = self._logs[stream].recent.last + 1
+        return await self._writing.purge(stream, topic_filter, end if before is None else min(before, end))
+
+    async def _view(
+        self, stream: str, find: Callable[[LogView], T], through: int | None = None
+    ) -> Viewed[T] | None:
+        """What is found by the index, up to ``through`` or the log's end; None where it can't tell."""
+        self._require()
+        log, number, tail = self._logs[stream], self._number(stream), self._tails[stream]
+        for _ in range(_SNAPSHOTS):
+            end = log.recent.last if through is None else min(through, log.recent.last)
+            job = partial(self._reader.view, stream, number, tail, end, self._limits.topics_per_read, find)
+            try:
+                viewed = await self._ask(job)
+            except OldSnapshot:
+                continue
+            except NotIndexed:
+                return None
+            except DamagedSegment as damaged:
+                self._writing.repair(stream, damaged.segment)
+                return None
+            if viewed.epoch == log.epoch and viewed.first <= log.recent.last + 1:
+                return viewed
+        raise StreamUnavailable("the store of streams changes faster than it can be read")
+
+    def _selected(self, stream: str, viewed: Viewed[Any], found: Selected) -> SelectedPage:
+        self._read += len(found.publications)
+        bounds = Bounds(viewed.epoch, viewed.first, self._logs[stream].recent.last)
+        return SelectedPage(bounds, found.publications, found.through, _holes(found.holes))
 
     def _require(self) -> Worker:
         if self._upkeep is None or self._reading is None:
@@ -195,8 +329,9 @@ class SqliteStore(Unindexed):
             # be shown it now, and less of it by the next page, which may need no snapshot.
             if found.epoch == log.epoch and found.first <= log.recent.last + 1:
                 bounds = Bounds(found.epoch, found.first, log.recent.last)
-                publications, through = found.found
-                return page_through(bounds, publications, after=after, through=through)
+                publications, through, purged, _ = found.found
+                page = page_through(bounds, publications, after=after, through=through)
+                return replace(page, holes=told_apart(page.holes, purged)) if purged else page
         raise StreamUnavailable("the store of streams changes faster than it can be read")
 
     async def _ask(self, job: Callable[[], T]) -> T:
@@ -231,6 +366,16 @@ class SqliteStore(Unindexed):
     def _note(self, ends: dict[str, tuple[str, int]]) -> None:
         noting = self._require().run(partial(self._seen.update, self._writing.token, ends))
         noting.add_done_callback(_log_failure)
+
+
+def _indexed(stream: str, viewed: Viewed[T] | None) -> Viewed[T]:
+    if viewed is None:
+        raise StreamUnavailable(f"the index of stream {stream!r} isn't complete")
+    return viewed
+
+
+def _holes(ranges: Sequence[Range]) -> list[Hole]:
+    return [Hole(first, last, PURGED if purged else TRIMMED) for first, last, purged in ranges]
 
 
 def _log_failure(done: asyncio.Future[None]) -> None:

@@ -11,7 +11,6 @@ import math
 import sqlite3
 import time
 from contextlib import suppress
-from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
@@ -22,13 +21,19 @@ from gateway.streams.sqlite.file import (
     has_room,
     lock,
     open_to_write,
+    segment_offsets,
     unusable,
     what_failed,
 )
+from gateway.streams.sqlite.indexing import DamagedIndex, LogIndex
+from gateway.streams.sqlite.last_values import DamagedValues
+from gateway.streams.sqlite.last_values import load as load_values
 from gateway.streams.sqlite.lock import FileLock
 from gateway.streams.sqlite.logs import TRIM_STEP, DamagedLog, SqliteLog
 from gateway.streams.sqlite.opening import look_at, new_epoch, set_foreign_log_aside, take_over
 from gateway.streams.sqlite.seen import file_number
+from gateway.streams.sqlite.segments import SEGMENT_OFFSETS
+from gateway.streams.sqlite.upkeep import LogUpkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
     from gateway.streams.sqlite.opening import Opened
     from gateway.streams.sqlite.reading import SqliteReader
     from gateway.streams.sqlite.seen import End, SeenFile
+    from gateway.streams.sqlite.tail import Tail
 
 _REOPEN_SECONDS = 0.25
 
@@ -53,16 +59,18 @@ class Committed(NamedTuple):
         answers: one for each append, in order.
         times: by stream, the time that its new publications bear (ms since 1970).
         firsts: by stream, the oldest offset kept, for streams that were touched.
-        more: there is more to be let go than one transaction should.
+        more: there is more to be let go, or to be indexed, than one transaction should.
+        evicted: how many last values went, since there were too many.
     """
 
     answers: Sequence[Appended | Exception]
     times: Mapping[str, int]
     firsts: Mapping[str, int]
     more: bool
+    evicted: int = 0
 
 
-class Writer:
+class Writer(LogUpkeep):
     """Owns the connection that writes, and what is known of the logs."""
 
     def __init__(
@@ -75,7 +83,10 @@ class Writer:
         clock: Callable[[], int],
         seen: SeenFile,
         reading: SqliteReader,
+        tails: Mapping[str, Tail],
+        offsets: int = SEGMENT_OFFSETS,
     ) -> None:
+        super().__init__()
         self._path = path
         self._configurations = configurations
         self._synchronous = synchronous
@@ -83,12 +94,13 @@ class Writer:
         self._clock = clock
         self._seen = seen
         self._reading = reading
+        self._tails = tails
+        self._offsets = offsets
         self._refusal: StreamUnavailable | None = None
         self._lock: sqlite3.Connection | None = None
         self._file_lock = FileLock(path)
         self._ends = EndsFile(path.with_name(path.name + "-ends"))
         self._connection: sqlite3.Connection | None = None
-        self._logs: dict[str, SqliteLog] = {}
         self._file = 0
         self._failed_at = -math.inf
 
@@ -139,6 +151,8 @@ class Writer:
         except (sqlite3.Error, OSError, *ODD):
             raise failure from failure.__cause__
         self._refusal = refusal
+        for each in self._tails.values():
+            each.clear()
         self._reading.stand_alone(True)
         return opened
 
@@ -157,6 +171,7 @@ class Writer:
             )
             # SQLite may have made the file just now.
             self._file_lock.claim()
+            self._load(connection)
         except (sqlite3.Error, OSError, *ODD) as exc:
             connection.close()
             raise unusable(self._path, exc) from exc
@@ -168,8 +183,22 @@ class Writer:
         self._ends.note(self._logs.values())
         return opened
 
-    def commit(self, batch: Sequence[Waiting], *, sweep: bool) -> Committed:
+    def _load(self, connection: sqlite3.Connection) -> None:
+        """Take up what belongs to the logs: their index, their last values."""
+        connection.execute("DROP TABLE IF EXISTS scratch")
+        size = segment_offsets(connection, self._offsets)
+        for name, log in self._logs.items():
+            tail = self._tails[name]
+            tail.clear(size)
+            self._indexes[name] = LogIndex(name, log.number, tail)
+            self._indexes[name].load(connection, self._path, log.first, log.last)
+            log.purged = self._indexes[name].purged(connection, log.first, log.last)
+            log.values = load_values(connection, log.limits, log.number, first=log.first, last=log.last)
+
+    def commit(self, batch: Sequence[Waiting], *, sweep: bool, index: bool = True) -> Committed:
         """Keep ``batch`` in one transaction, and with ``sweep`` let go of what is too old in every log.
+
+        With ``index`` the indexes of these logs get on too.
 
         Raises:
             StoreFull: nothing of it was kept.
@@ -182,28 +211,36 @@ class Writer:
             batches.setdefault(each.stream, []).append(each)
         # Copies take the place of the logs after COMMIT: what a failed transaction counted is forgotten with
         # it.
-        changed = {name: copy(self._logs[name]) for name in batches}
+        changed = {name: self._logs[name].draft() for name in batches}
         if sweep:
             self._check_file()
-            changed |= {name: copy(log) for name, log in self._logs.items() if log.too_much(now)}
+            changed |= {
+                name: log.draft()
+                for name, log in self._logs.items()
+                if name not in changed
+                and (log.too_much(now) or (index and self._indexes[name].due(log.first, log.last)))
+            }
         if not changed:
             return Committed((), {}, {}, more=False)
-        for log in changed.values():
+        for name, log in changed.items():
             log.shares.begin()
+            self._indexes[name].begin()
         try:
             # IMMEDIATE: a transaction that reads before it writes may be refused in the middle, as busy.
             connection.execute("BEGIN IMMEDIATE")
-            committed = self._change(connection, changed, batches, batch, now)
+            committed = self._change(connection, changed, batches, batch, now, index=index)
             connection.execute("COMMIT")
-        except DamagedLog as damaged:
+        except (DamagedLog, DamagedIndex, DamagedValues) as damaged:
             connection.execute("ROLLBACK")
-            self._logs[damaged.args[0]].tell_damage()
-            return self.commit(batch, sweep=sweep)  # once more for each log at most
+            self._tell_damage(connection, damaged)
+            return self.commit(batch, sweep=sweep, index=index)  # a few times more for each log at most
         except Exception as exc:
-            raise self._give_up(exc) from exc
-        for log in changed.values():
-            log.shares.settle()
-        self._logs |= changed
+            error = self._give_up(exc)
+            # Where there is no room for both, the index can wait; without rows of its own it changes nothing.
+            if isinstance(error, StoreFull) and any(self._indexes[name].at_work for name in changed):
+                return self.commit(batch, sweep=sweep, index=False)
+            raise error from exc
+        self._settle(changed)
         # Between COMMIT and the answers. Earlier the note could be ahead of the database, and a crash would
         # look like a loss; later an offset could have been answered that nobody would miss.
         self._ends.note(changed.values())
@@ -230,7 +267,7 @@ class Writer:
             StreamUnavailable: the disk doesn't work.
         """
         connection = self._require()
-        log = copy(self._logs[stream])
+        log = self._logs[stream].draft()
         # Of another epoch nothing follows: the log may be the younger one, and then it has lost nothing.
         if log.epoch == seen.epoch and log.last < seen.offset:
             log.epoch = new_epoch()
@@ -280,9 +317,12 @@ class Writer:
         batches: Mapping[str, list[Waiting]],
         batch: Sequence[Waiting],
         now: int,
+        *,
+        index: bool,
     ) -> Committed:
         answers: dict[str, list[Appended | Exception]] = {}
         more = False
+        evicted = 0
         for name, log in changed.items():
             # Never back, whatever the clock does: a time is searched for by halves, since both only grow.
             log.time = max(log.time, now)
@@ -293,6 +333,11 @@ class Writer:
                 # More than was added, so that a log which is over its bounds gets smaller; but not all at
                 # once, since publishers wait meanwhile.
                 more |= log.trim(connection, TRIM_STEP + len(added))
+            if index:
+                # As far as it had come before: what this transaction adds is in memory only once it is kept.
+                more |= self._indexes[name].step(connection, log.first, self._logs[name].last)
+            if log.values is not None and (before := self._logs[name].values) is not None:
+                evicted += log.values.evicted - before.evicted
             log.save(connection)
         # One stream is the rule; then the answers are in the publishers' order as they are.
         if len(answers) == 1:
@@ -305,6 +350,7 @@ class Writer:
             {name: log.time for name, log in changed.items()},
             {name: log.first for name, log in changed.items()},
             more,
+            evicted,
         )
 
     def _give_up(self, exc: Exception) -> Exception:

@@ -154,8 +154,10 @@ async def test_what_an_earlier_version_stored_is_still_read(tmp_path: Path) -> N
             "UPDATE log_1 SET record = ? WHERE offset = ?",
             [(b"\1" + record[5:], offset) for offset, record in rows],
         )
-        database.execute("ALTER TABLE log_1 DROP COLUMN seal")
-        database.execute("PRAGMA user_version = 1")
+        database.executescript(
+            "ALTER TABLE log_1 DROP COLUMN seal; DROP TABLE segment_1; DROP TABLE block_1; DROP TABLE hole_1;"
+            "DROP TABLE last_value; ALTER TABLE store DROP COLUMN segment_offsets; PRAGMA user_version = 1;"
+        )
         database.commit()
     given, missing = await read_all(path)
     assert (given, missing) == (genuine, set())

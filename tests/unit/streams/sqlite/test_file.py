@@ -69,7 +69,7 @@ async def test_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "streams.db"
     with closing(open_to_write(path, "full")) as newer:
         newer.execute("PRAGMA user_version = 7")
-    assert "format 7, this version of the gateway reads format 2" in await refused(path)
+    assert "format 7, this version of the gateway reads format 3" in await refused(path)
 
 
 async def test_a_directory_is_refused(tmp_path: Path) -> None:

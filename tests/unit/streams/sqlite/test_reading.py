@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import StreamUnavailable
-from gateway.streams.sqlite.reading import Snapshot, SqliteReader, Times
+from gateway.streams.sqlite.reading import Description, Snapshot, SqliteReader
 from tests.unit.streams.sqlite_parts import make_writer, opened, waiting
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_a_log_that_is_not_there_can_not_be_read_and_others_can(tmp_path: Path) 
         for read in (
             lambda: reader.page("x", 9, 0, 1, messages=1, size=1),
             lambda: reader.before(9, 0, 1),
-            lambda: reader.times(9),
+            lambda: reader.describe(9),
         ):
             with pytest.raises(StreamUnavailable):
                 read()
@@ -88,12 +88,12 @@ def test_what_nobody_has_open_for_writing_is_read_alone(tmp_path: Path) -> None:
 def test_a_log_tells_how_large_it_is_and_its_times(tmp_path: Path) -> None:
     now = 1000
     with opened(tmp_path / "db", clock=lambda: now) as (writer, reader):
-        assert reader.times(1) == Times(0, None, None)
+        assert reader.describe(1) == Description(0, None, None, 0)
         sent = [waiting(1, size=5), waiting(2, size=50), waiting(3)]
         for number, each in enumerate(sent):
             now = 1000 + number * 10
             writer.commit([each], sweep=False)
-        assert reader.times(1) == Times(sum(len(each.record) for each in sent), 1000, 1020)
+        assert reader.describe(1) == Description(sum(len(each.record) for each in sent), 1000, 1020, 0)
 
 
 @settings(max_examples=15)
