@@ -33,6 +33,13 @@ class Item:
             ValueError: a JSON content type, but the body is not JSON.
         """
         content_type = self.content_type or _guess(body)
+        return self._head(content_type) + b"," + _data(body, content_type) + b"}"
+
+    def encode_deletion(self) -> bytes:
+        """Return the item that says that the topic has no value any more."""
+        return self._head(self.content_type) + b',"deleted":true}'
+
+    def _head(self, content_type: str | None) -> bytes:
         head = {
             "topic": self.topic,
             "content_type": content_type,
@@ -41,8 +48,7 @@ class Item:
             "key": self.key,
             "idempotency_key": self.idempotency_key,
         }
-        fields = json.dumps({name: value for name, value in head.items() if value is not None})
-        return fields[:-1].encode() + b"," + _data(body, content_type) + b"}"
+        return json.dumps({name: value for name, value in head.items() if value is not None})[:-1].encode()
 
 
 def _guess(body: bytes) -> str:

@@ -40,6 +40,8 @@ def describe(gap: Gap) -> str:
 
 
 def _data(message: Message) -> str:
+    if message.deleted:
+        return "(deleted)"
     if isinstance(message.data, bytes):
         return f"{len(message.data):,} bytes of {printable(message.content_type or 'no content type')}"
     if isinstance(message.data, str) and (message.content_type or "").startswith("text/"):

@@ -33,6 +33,10 @@ def publish(
     ] = None,
     *,
     lines: Annotated[bool, typer.Option("--lines", help="Publish every line of stdin as a message.")] = False,
+    deleted: Annotated[
+        bool,
+        typer.Option("--deleted", help="Publish that the topic has no value any more; takes no message."),
+    ] = False,
     content_type: Annotated[
         str | None,
         typer.Option("--content-type", help="By default JSON, else text, else binary, as the data is."),
@@ -58,6 +62,8 @@ def publish(
 
     item = Item(topic, content_type, _headers(header or []), message_id, key, idempotency_key)
     token, tls = token_from(token_env), tls_from(cacert, url)
+    if deleted and (lines or data is not None or file is not None or content_type is not None):
+        fail("--deleted takes no message, and none of --lines, --file, --content-type", ExitCode.USAGE)
     if lines:
         if data is not None or file is not None or message_id or idempotency_key:
             fail(
@@ -67,7 +73,7 @@ def publish(
         encoded = _encoded_lines(item)
         _report_lines(ask(url, _PATH, token, tls=tls, content=encoded, content_type="application/x-ndjson"))
     else:
-        content = _encoded(item, _body(data, file))
+        content = item.encode_deletion() if deleted else _encoded(item, _body(data, file))
         _report(ask(url, _PATH, token, tls=tls, content=content, content_type="application/json"))
 
 

@@ -13,7 +13,7 @@ from gateway.client.ending import Ending
 from gateway.client.errors import ClientClosed
 from gateway.client.link import Link
 from gateway.client.positions import ResumeFrom, StartFrom, SubscriptionStart, parse_positions, parse_start
-from gateway.client.publishing import ANY_SIZE, Publishing, PublishOptions
+from gateway.client.publishing import ANY_SIZE, DeleteOptions, Publishing, PublishOptions
 from gateway.client.read_gate import ReadGate
 from gateway.client.routes import Routes
 from gateway.client.subscription import ClientSubscription
@@ -274,6 +274,22 @@ class Client:
             return await self._publishing.acknowledged(topic, data, **options)
         await self._publishing.written(topic, data, **options)
         return None
+
+    async def delete(self, topic: str, **options: Unpack[DeleteOptions]) -> Published:
+        """Publish that ``topic`` has no value any more, and wait until the gateway has it.
+
+        Subscribers get it as a message that is ``deleted``; a stream that keeps last values forgets the
+        topic's. With connections it deals as ``publish`` does.
+
+        Args:
+            topic: without wildcards.
+            options: ``headers``, ``id``, ``key``, ``idempotency_key``.
+
+        Raises:
+            GatewayError: as ``publish``.
+        """
+        self._check_open()
+        return await self._publishing.deleted(topic, **options)
 
     async def ping(self) -> float:
         """Send ``ping`` and wait for ``pong``; returns the round trip in seconds."""

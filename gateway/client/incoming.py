@@ -31,7 +31,7 @@ def decode_frame(frame: bytes) -> Incoming | Event | None:
         event = decode_event(frame)
         if not isinstance(event, Received):
             return event
-        return Incoming(message_of(event.publication), event.filter)
+        return Incoming(message_of(event.publication, snapshot=event.snapshot), event.filter)
     except (GatewayError, ValueError) as error:
         log.warning("ignored a frame that this client cannot read: %s", error)
         return None

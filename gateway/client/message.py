@@ -24,12 +24,14 @@ class Message:
         topic: the topic it was published to.
         id: the publisher's label, or the one the gateway gave it.
         time_ms: when the gateway accepted it, milliseconds since 1970, UTC.
-        data: a JSON value; a string for ``text/*``; bytes for everything else.
+        data: a JSON value; a string for ``text/*``; bytes for everything else; None where ``deleted``.
         content_type: as the publisher stated it, or None.
         headers: the publisher's own; empty where there are none.
         key: for ordering in groups, or None.
         stream: the stream that captured it, or None on a live topic.
         offset: its number in that stream, from 1, or None.
+        deleted: it has no body: its topic has no last value any more.
+        snapshot: it is its topic's last value, of a subscription that began with a snapshot.
     """
 
     topic: str
@@ -41,6 +43,8 @@ class Message:
     key: str | None
     stream: str | None
     offset: int | None
+    deleted: bool = False
+    snapshot: bool = False
 
     @property
     def time(self) -> datetime:
@@ -55,9 +59,12 @@ class Message:
             "key": self.key,
             "stream": self.stream,
             "offset": self.offset,
+            "snapshot": self.snapshot or None,
         }
         body: dict[str, Any] = {"data": self.data}
-        if isinstance(self.data, bytes):
+        if self.deleted:
+            body = {"deleted": True}
+        elif isinstance(self.data, bytes):
             body = {"data_base64": base64.b64encode(self.data).decode("ascii")}
         present = {name: value for name, value in optional.items() if value is not None}
         return {"topic": self.topic, "id": self.id, "time": self.time_ms, **present, **body}
@@ -67,7 +74,7 @@ class Message:
         return json.dumps(self.as_dict(), ensure_ascii=False, separators=(",", ":"))
 
 
-def message_of(publication: Publication) -> Message:
+def message_of(publication: Publication, *, snapshot: bool = False) -> Message:
     """The message for a publication read from the wire, its body parsed.
 
     Raises:
@@ -83,4 +90,6 @@ def message_of(publication: Publication) -> Message:
         publication.key,
         publication.stream,
         publication.offset,
+        publication.deleted,
+        snapshot,
     )

@@ -40,6 +40,15 @@ class PublishOptions(TypedDict, total=False):
     idempotency_key: str | None
 
 
+class DeleteOptions(TypedDict, total=False):
+    """What a deletion may say besides the topic: as ``PublishOptions``, without a body to speak of."""
+
+    headers: Mapping[str, str] | None
+    id: str | None
+    key: str | None
+    idempotency_key: str | None
+
+
 class Publishing:
     """The publishes of one client; each takes ``timeout`` seconds at most."""
 
@@ -52,8 +61,17 @@ class Publishing:
 
         One that was refused since the token had just expired is sent again once it has been renewed.
         """
-        command = _command(topic, data, options)
         repeat = options.get("idempotency_key") is not None
+        return await self._acknowledged(topic, _command(topic, data, options), repeat=repeat)
+
+    async def deleted(self, topic: str, **options: Unpack[DeleteOptions]) -> Published:
+        """Publish that ``topic`` has no value any more, and wait for the reply as ``acknowledged`` does."""
+        repeat = options.get("idempotency_key") is not None
+        return await self._acknowledged(topic, _deletion(topic, options), repeat=repeat)
+
+    async def _acknowledged(
+        self, topic: str, command: Callable[[int | None], Publish], *, repeat: bool
+    ) -> Published:
         renewed = False
         with time_limit(self._timeout, f"publish to {topic!r}"):
             while True:
@@ -87,3 +105,8 @@ def _command(topic: str, data: Data, options: PublishOptions) -> Callable[[int |
     name = parse_topic(topic, ANY_SIZE)
     json_text, binary = encode_body(data, options.get("content_type"))
     return lambda ref: Publish(name, data=json_text, binary=binary, ref=ref, **options)
+
+
+def _deletion(topic: str, options: DeleteOptions) -> Callable[[int | None], Publish]:
+    name = parse_topic(topic, ANY_SIZE)
+    return lambda ref: Publish(name, deleted=True, ref=ref, **options)

@@ -124,6 +124,8 @@ def _publication_fields(publication: Publication) -> bytes:
         text += b',"stream":%b,"offset":%d' % (_dumps(publication.stream), publication.offset or 0)
     if publication.data is not None:
         return text + b',"data":' + publication.data + b"}"
+    if publication.deleted:
+        return text + b',"deleted":true}'
     return text + b',"data_base64":"' + b2a_base64(publication.binary or b"", newline=False) + b'"}'
 
 

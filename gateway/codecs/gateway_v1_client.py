@@ -47,10 +47,14 @@ _DEPTH = 1024
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A ``message``; with ``filter`` it is history for that one subscription, without for every live one."""
+    """A ``message``; with ``filter`` it is history for that one subscription, without for every live one.
+
+    With ``snapshot`` it is the last value of its topic, and what it had before is not told.
+    """
 
     publication: Publication
     filter: str | None = None
+    snapshot: bool = False
 
 
 def encode_command(command: Command) -> str:
@@ -208,28 +212,33 @@ class _Message(Struct, tag_field="op", tag="message"):
     stream: str | None = None
     offset: int | None = None
     filter: str | None = None
+    deleted: bool = False
+    snapshot: bool = False
 
     def event(self) -> Received:
-        return Received(self.publication(), self.filter)
+        return Received(self.publication(), self.filter, self.snapshot)
 
     def publication(self) -> Publication:
         return Publication(
             self.topic,
             self.id,
             time=self.time,
-            data=bytes(self.data) or None,
+            data=None if self.deleted else bytes(self.data) or None,
             binary=self._binary(),
             content_type=self.content_type,
             headers=self.headers,
             key=self.key,
             stream=self.stream,
             offset=self.offset,
+            deleted=self.deleted,
         )
 
     def _binary(self) -> bytes | None:
+        if self.deleted:
+            return None
         if self.data_base64 is None:
             if not bytes(self.data):
-                raise BadCommand("a message with neither 'data' nor 'data_base64'")
+                raise BadCommand("a message with none of 'data', 'data_base64' and 'deleted'")
             return None
         try:
             return b64decode(self.data_base64, validate=True)

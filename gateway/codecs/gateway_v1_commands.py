@@ -72,6 +72,7 @@ def _publish(command: Publish) -> Fields:
         "key": command.key,
         "data": None if command.data is None else orjson.Fragment(command.data),
         "data_base64": None if command.binary is None else b64encode(command.binary).decode(),
+        "deleted": command.deleted or None,
     }
 
 

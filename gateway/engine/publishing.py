@@ -112,6 +112,9 @@ class PublishService:
             command.content_type,
             command.headers,
             command.key,
+            None,
+            None,
+            command.deleted,
         )
         if self._appender is not None and (stream := self._appender.capturing(topic)) is not None:
             dedupe = None if command.idempotency_key is None else _dedupe(command, principal.subject)
@@ -207,6 +210,6 @@ def _dedupe(command: Publish, subject: str | None) -> Dedupe:
 
 def _fingerprint(command: Publish) -> bytes:
     digest = hashlib.sha256(command.topic.encode())
-    digest.update(b"\0" if command.data is not None else b"\1")
+    digest.update(b"\0" if command.data is not None else b"\2" if command.deleted else b"\1")
     digest.update(command.data if command.data is not None else command.binary or b"")
     return digest.digest()

@@ -72,7 +72,7 @@ def gateway(gateway_process: Callable[..., Any]) -> Any:
 
 
 def test_what_is_published_is_printed(gateway: Any) -> None:
-    with subscriber(gateway.url, "orders/#", "orders/+", "--count", "4", filters=2) as process:
+    with subscriber(gateway.url, "orders/#", "orders/+", "--count", "5", filters=2) as process:
         first = run(
             "publish", "orders/eu", '{"total":  1.0}', "--id", "one", "--header", "a=b", "--url", gateway.url
         )
@@ -80,6 +80,7 @@ def test_what_is_published_is_printed(gateway: Any) -> None:
         assert run("publish", "orders/eu/x", "two\nlines", "--url", gateway.url).returncode == 0
         assert run("publish", "orders/", stdin=b"\xff\x00", GATEWAY_URL=gateway.url).returncode == 0
         assert run("publish", "orders", "-", "--url", gateway.url, stdin=b'{"a":\n1}\n').returncode == 0
+        assert run("publish", "orders/eu", "--deleted", "--id", "z", "--url", gateway.url).returncode == 0
         messages = received(process)
     for message in messages:
         assert message.pop("time") > 0
@@ -93,6 +94,12 @@ def test_what_is_published_is_printed(gateway: Any) -> None:
     assert (messages[1]["data"], messages[1]["content_type"]) == ("two\nlines", "text/plain")
     assert (messages[2]["data_base64"], messages[2]["content_type"]) == ("/wA=", "application/octet-stream")
     assert messages[3]["data"] == {"a": 1}
+    assert messages[4] == {"topic": "orders/eu", "id": "z", "deleted": True}
+
+
+def test_a_deletion_takes_no_message(gateway: Any) -> None:
+    for more in (("1",), ("--file", "x"), ("--lines",), ("--content-type", "text/plain")):
+        assert run("publish", "t", "--deleted", *more, "--url", gateway.url).returncode == 2
 
 
 def test_every_line_becomes_a_message(gateway: Any) -> None:

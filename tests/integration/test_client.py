@@ -59,6 +59,16 @@ async def test_what_is_published_arrives_as_it_was(
     assert message.time.year >= 2024
 
 
+async def test_a_deletion_arrives_without_data(gateway: RunningGateway) -> None:
+    async with Client(gateway.url) as client, client.subscribe("kinds/#") as subscription:
+        await client.publish("kinds/one", None)
+        deleted = await client.delete("kinds/one", id="mine", headers={"why": "gone"})
+        null, message = await take(subscription, 2)
+    assert (null.data, null.deleted) == (None, False)
+    assert (deleted.id, message.id, message.deleted, message.data) == ("mine", "mine", True, None)
+    assert message.headers == {"why": "gone"}
+
+
 async def test_the_readme_way(gateway: RunningGateway) -> None:
     async with Client(gateway.ws_url) as client:
         with anyio.fail_after(HANG_SECONDS):

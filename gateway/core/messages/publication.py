@@ -12,7 +12,7 @@ Reference: TypeAlias = str | int | None
 
 
 class Publish:
-    """``publish``, over any door; treat it as frozen. Exactly one of ``data`` and ``binary`` is set.
+    """``publish``, over any door; treat it as frozen. One of ``data``, ``binary`` and ``deleted`` is set.
 
     A plain slotted class for the same reason as ``Publication``: one is made per message. Arguments are
     positional too where it is made for every message, since keywords double the cost of a call.
@@ -20,9 +20,21 @@ class Publish:
     Attributes:
         data: valid JSON text within the depth limit, to be embedded as it is.
         binary: a body that is neither JSON nor text.
+        deleted: the topic's last value ends, and there is no body.
     """
 
-    __slots__ = ("binary", "content_type", "data", "headers", "id", "idempotency_key", "key", "ref", "topic")
+    __slots__ = (
+        "binary",
+        "content_type",
+        "data",
+        "deleted",
+        "headers",
+        "id",
+        "idempotency_key",
+        "key",
+        "ref",
+        "topic",
+    )
 
     def __init__(  # noqa: PLR0917 - see above
         self,
@@ -35,6 +47,7 @@ class Publish:
         idempotency_key: str | None = None,
         key: str | None = None,
         ref: Reference = None,
+        deleted: bool = False,
     ) -> None:
         self.topic = topic
         self.data = data
@@ -45,6 +58,7 @@ class Publish:
         self.idempotency_key = idempotency_key
         self.key = key
         self.ref = ref
+        self.deleted = deleted
 
 
 # Here and not beside `Encoder`, which has the rest of a wire format: a publication keeps the frame that its

@@ -173,6 +173,7 @@ def _live(publication: Publication) -> Publication:
         publication.content_type,
         publication.headers,
         publication.key,
+        deleted=publication.deleted,
     )
 
 

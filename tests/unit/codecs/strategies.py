@@ -36,6 +36,7 @@ bodies = st.one_of(
     st.fixed_dictionaries({"data": json_texts, "content_type": st.none() | json_types}),
     st.fixed_dictionaries({"data": texts.map(orjson.dumps), "content_type": text_types}),
     st.fixed_dictionaries({"binary": st.binary(max_size=60), "content_type": binary_types}),
+    st.just({"deleted": True}),
 )
 
 positions = st.builds(commands.Position, labels, st.integers(0, SAFE))

@@ -124,9 +124,9 @@ WRONG = [
     ({"op": "unsubscribe"}, "missing field 'filter'"),
     ({"op": "publish", "data": 1}, "missing field 'topic'"),
     (PUBLISH | {"topic": 1}, "field 'topic'"),
-    (WITHOUT_DATA, "one of 'data' and 'data_base64' is required"),
-    (WITHOUT_DATA | {"data_base64": None}, "one of 'data' and 'data_base64' is required"),
-    (PUBLISH | {"data_base64": "YQ=="}, "only one of 'data' and 'data_base64'"),
+    (WITHOUT_DATA, "one of 'data', 'data_base64' and 'deleted' is required"),
+    (WITHOUT_DATA | {"data_base64": None}, "one of 'data', 'data_base64' and 'deleted' is required"),
+    (PUBLISH | {"data_base64": "YQ=="}, "only one of 'data', 'data_base64' and 'deleted'"),
     (WITHOUT_DATA | {"data_base64": "YQ"}, "field 'data_base64'"),
     (WITHOUT_DATA | {"data_base64": "Y Q="}, "field 'data_base64'"),
     (WITHOUT_DATA | {"data_base64": "YQ==YQ=="}, "field 'data_base64'"),
@@ -273,7 +273,7 @@ def decodes_or_refuses(frame: bytes) -> None:
         return
     assert isinstance(json.loads(frame.decode()), dict)
     if isinstance(command, commands.Publish):
-        assert (command.data is None) != (command.binary is None)
+        assert [command.data is None, command.binary is None, not command.deleted].count(False) == 1
         if command.data is not None:
             json.loads(command.data.decode())
 

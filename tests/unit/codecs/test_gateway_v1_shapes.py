@@ -48,6 +48,11 @@ def test_fields_of_frames_are_unknown_here(field):
         (b'{"topic":"a"}', BadCommand),
         (b'{"topic":1,"data":1}', BadCommand),
         (b'{"topic":"a","data":"xxxxxxxxxxxxxxx"}', TooLarge),
+        (b'{"topic":"a","deleted":1}', BadCommand),
+        (b'{"topic":"a","deleted":false}', BadCommand),
+        (b'{"topic":"a","deleted":true,"data":null}', BadCommand),
+        (b'{"topic":"a","deleted":true,"data_base64":""}', BadCommand),
+        (b'{"topic":"a","deleted":true,"content_type":"text/plain"}', BadCommand),
     ],
 )
 def test_wrong_items(raw, error):

@@ -102,6 +102,24 @@ async def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(node: 
     assert (statistics.accepted, statistics.bytes, statistics.repeated) == (1, 1, 1)
 
 
+async def test_a_deletion_is_stored_without_a_body_and_is_no_repeat_of_an_empty_one(node: Node) -> None:
+    deletion = Publish("orders/x", idempotency_key="k", deleted=True)
+    first = await node.publisher.publish(deletion, ANYONE)
+    assert await node.publisher.publish(deletion, ANYONE) == first
+    [stored] = await node.stored("orders")
+    assert (stored.deleted, stored.data, stored.binary) == (True, None, None)
+    with pytest.raises(Conflict):
+        await node.publisher.publish(Publish("orders/x", binary=b"", idempotency_key="k"), ANYONE)
+
+
+async def test_a_deletion_on_a_live_topic_is_delivered_and_needs_the_grant_to_publish(node: Node) -> None:
+    await node.publisher.publish(Publish("audit", deleted=True), ANYONE)
+    assert [each.deleted for each in node.live] == [True]
+    nobody = Principal("n", grants=Grants(publish=("other/#",)))
+    with pytest.raises(NotPermitted):
+        await node.publisher.publish(Publish("audit", deleted=True), nobody)
+
+
 async def test_a_key_belongs_to_its_publisher_and_stream(node: Node) -> None:
     subjects = [None, "", "a", "1:a", "a/k"]
     receipts = [await node.publish("orders/x", key="k", principal=Principal(each)) for each in subjects]

@@ -13,11 +13,11 @@ import { Emitter } from "./emitter.js";
 import { GatewayError, toGatewayError } from "./errors.js";
 import { Inbox, type InboxOptions } from "./inbox.js";
 import type { Beginning } from "./positions.js";
-import { type PublishOptions, type Receipt, publishCommand } from "./publishing.js";
+import { type DeleteOptions, type PublishOptions, type Receipt, deleteCommand, publishCommand } from "./publishing.js";
 import { Registry, type WireOptions } from "./registry.js";
 import type { ClientEvents, ClientState, StateChange } from "./state.js";
 import { Subscription } from "./subscription.js";
-import { type ServerFrame, present, toGap, toMessage } from "./wire.js";
+import { type CommandFrame, type ServerFrame, present, toGap, toMessage } from "./wire.js";
 
 export interface ClientOptions extends Partial<Timings> {
   /** A credential, or the function that gets a fresh one whenever it is needed. */
@@ -142,7 +142,21 @@ export class Client extends Emitter<ClientEvents> {
   async publish(topic: string, data: unknown, options: PublishOptions & { ack: false }): Promise<null>;
   async publish(topic: string, data: unknown, options?: PublishOptions): Promise<Receipt>;
   async publish(topic: string, data: unknown, options: PublishOptions = {}): Promise<Receipt | null> {
-    const command = publishCommand(topic, data, options);
+    return this.#publish(publishCommand(topic, data, options), options);
+  }
+
+  /**
+   * Publishes that a topic has no value any more; subscribers get a message that is `deleted`.
+   *
+   * @throws GatewayError as `publish`.
+   */
+  async delete(topic: string, options: DeleteOptions & { ack: false }): Promise<null>;
+  async delete(topic: string, options?: DeleteOptions): Promise<Receipt>;
+  async delete(topic: string, options: DeleteOptions = {}): Promise<Receipt | null> {
+    return this.#publish(deleteCommand(topic, options), options);
+  }
+
+  async #publish(command: CommandFrame, options: DeleteOptions): Promise<Receipt | null> {
     if (this.#connection === null || this.state !== "connected") {
       throw new GatewayError("unavailable", "not connected");
     }

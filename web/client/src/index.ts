@@ -4,7 +4,7 @@ export type { WebSocketConstructor, WebSocketLike } from "./connection.js";
 export type { Token } from "./credentials.js";
 export { type ErrorCode, GatewayError } from "./errors.js";
 export type { Position, Positions, StartFrom } from "./positions.js";
-export type { PublishOptions, Receipt } from "./publishing.js";
+export type { DeleteOptions, PublishOptions, Receipt } from "./publishing.js";
 export type { ClientEvents, ClientState, StateChange } from "./state.js";
 export type { Subscription } from "./subscription.js";
 export { filterProblem, matches, topicProblem } from "./topics.js";

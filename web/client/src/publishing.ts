@@ -14,6 +14,9 @@ export interface PublishOptions {
   readonly ack?: boolean;
 }
 
+/** As with a publish; there is just no data to speak of. */
+export type DeleteOptions = Omit<PublishOptions, "contentType">;
+
 /** The gateway's answer to a publish: the message's id, and its place where a stream stored it. */
 export interface Receipt {
   readonly id: string;
@@ -28,6 +31,17 @@ export function publishCommand(topic: string, data: unknown, options: PublishOpt
     topic,
     ...body(data),
     ...present("content_type", options.contentType),
+    ...labels(options),
+  };
+}
+
+/** The `publish` command that ends a topic's last value. */
+export function deleteCommand(topic: string, options: DeleteOptions): CommandFrame {
+  return { op: "publish", topic, deleted: true, ...labels(options) };
+}
+
+function labels(options: DeleteOptions): Record<string, unknown> {
+  return {
     ...present("headers", options.headers),
     ...present("id", options.id),
     ...present("idempotency_key", options.idempotencyKey),

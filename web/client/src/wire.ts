@@ -12,7 +12,7 @@ export interface Message {
   readonly id: string;
   /** Milliseconds since 1970, UTC. */
   readonly time: number;
-  /** The JSON value as published; a string for `text/*`; a `Uint8Array` for everything else. */
+  /** The JSON value as published; a string for `text/*`; a `Uint8Array` for everything else; undefined where `deleted`. */
   readonly data: unknown;
   readonly contentType?: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -20,6 +20,10 @@ export interface Message {
   /** The stream that stored it and its number there, unless its topic is live. */
   readonly stream?: string;
   readonly offset?: number;
+  /** It has no data: its topic has no last value any more. */
+  readonly deleted?: true;
+  /** It is its topic's last value, of a subscription that began with a snapshot. */
+  readonly snapshot?: true;
 }
 
 /** Messages that were lost, or that may have been. */
@@ -90,6 +94,8 @@ export function toMessage(frame: ServerFrame): Message {
     ...present("key", frame["key"]),
     ...present("stream", frame["stream"]),
     ...present("offset", frame["offset"]),
+    ...present("deleted", frame["deleted"] === true ? true : undefined),
+    ...present("snapshot", frame["snapshot"] === true ? true : undefined),
   };
 }
 

@@ -111,6 +111,21 @@ describe("subscriptions", () => {
 });
 
 describe("publishing", () => {
+  it("deletes without data, and tells of a deletion", async () => {
+    await open().connect();
+    const subscription = await client.subscribe("t");
+    expect(await client.delete("t", { id: "mine", key: "k" })).toEqual({ id: "mine" });
+    expect(gateway.last.commands("publish")).toEqual([
+      { op: "publish", topic: "t", deleted: true, id: "mine", key: "k", ref: expect.anything() },
+    ]);
+    gateway.last.push({ op: "message", topic: "t", id: "mine", time: 1, deleted: true });
+    await subscription.unsubscribe();
+    for await (const message of subscription) {
+      expect(message).toEqual({ topic: "t", id: "mine", time: 1, data: undefined, deleted: true });
+    }
+    expect.assertions(3);
+  });
+
   it("sends JSON as it is and bytes as base64, and returns the receipt", async () => {
     await open().connect();
     expect(await client.publish("t", { total: 42 }, { id: "mine" })).toEqual({ id: "mine" });
