@@ -65,7 +65,17 @@ def _facts(stream: Mapping[str, Any]) -> dict[str, str]:
         "offsets": f"{first} to {last}",
         "epoch": printable(str(stream["epoch"])),
         "dedupe window": _age(float(stream["dedupe_window"]) * 1000),
+        "last values": _last_values(stream),
     }
+
+
+def _last_values(stream: Mapping[str, Any]) -> str:
+    # An older gateway keeps none, and does not say so.
+    if not stream.get("last_values"):
+        return "not kept"
+    age = float(stream["last_values_max_age"]) * 1000
+    bound = f", for {_age(age)} at most" if age else ""
+    return f"{int(stream['last_values_kept']):,} of at most {int(stream['last_values_max_topics']):,}{bound}"
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -127,7 +127,7 @@ def check_data(data: bytes, content_type: str | None, limits: MessageLimits) -> 
     if len(data) > limits.message_bytes:
         raise TooLarge(f"field 'data': {len(data)} bytes, at most {limits.message_bytes} are allowed")
     if not data:
-        raise BadCommand("one of 'data' and 'data_base64' is required")
+        raise BadCommand("one of 'data', 'data_base64' and 'deleted' is required")
     if content_type is not None and not is_json(content_type):
         _check_text(data, content_type)
     # The object around ``data`` is one level. Each level takes two bytes, so most messages can't be too deep.

@@ -99,6 +99,7 @@ class PublishItem(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     id: Label | None = None
     idempotency_key: Label | None = None
     key: Label | None = None
+    deleted: bool | None = None
 
 
 class _PositionShape(msgspec.Struct, forbid_unknown_fields=True):
@@ -287,6 +288,14 @@ def split_publish_items(body: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> 
         raise BadFrame(f"not JSON: {exc}") from exc
 
 
+def _check_deletion(item: PublishItem) -> None:
+    # A body and its end at once would leave subscribers to guess which of the two the publisher meant.
+    if bytes(item.data) or item.data_base64 is not None:
+        raise BadCommand("only one of 'data', 'data_base64' and 'deleted' may be given")
+    if item.content_type is not None:
+        raise BadCommand("field 'content_type': with 'deleted' there is no body for it to speak of")
+
+
 def publish_of(item: PublishItem, limits: MessageLimits, ref: Reference = None) -> Publish:
     """Check what types cannot say, and make the command.
 
@@ -301,12 +310,14 @@ def publish_of(item: PublishItem, limits: MessageLimits, ref: Reference = None) 
         check_content_type(item.content_type)
     if item.headers is not None:
         check_headers(item.headers, limits)
-    if item.data_base64 is None:
+    if item.deleted:
+        _check_deletion(item)
+    elif item.data_base64 is None:
         data = bytes(item.data)
         check_data(data, item.content_type, limits)
     else:
         if bytes(item.data):
-            raise BadCommand("only one of 'data' and 'data_base64' may be given")
+            raise BadCommand("only one of 'data', 'data_base64' and 'deleted' may be given")
         body = decode_base64(item.data_base64, item.content_type, limits)
         data, binary = body.data, body.binary
     return Publish(
@@ -319,6 +330,7 @@ def publish_of(item: PublishItem, limits: MessageLimits, ref: Reference = None) 
         item.idempotency_key,
         item.key,
         ref,
+        item.deleted is True,
     )
 
 

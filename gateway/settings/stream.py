@@ -10,7 +10,7 @@ from gateway.core.streams.stream import StreamMap
 from gateway.core.topics.grammar import TopicLimits, parse_filter
 from gateway.errors import BadFilter
 from gateway.settings.section import Section
-from gateway.settings.values import Count, Shown, Size, Timeout
+from gateway.settings.values import Count, Duration, Shown, Size, Timeout
 
 MOST_STREAMS: Final = 1000
 
@@ -46,6 +46,16 @@ class Stream(Section):
     dedupe_window: Timeout = Field(
         default=120.0, description="How long it knows an idempotency key, and answers it as the first time."
     )
+    last_values: bool = Field(
+        default=False, description="Keep each topic's newest message beyond the limits above."
+    )
+    last_values_max_topics: Count = Field(
+        default=100_000,
+        description="Topics whose last value it keeps; those that changed longest ago go first.",
+    )
+    last_values_max_age: Duration = Field(
+        default=0.0, description="How long it keeps a last value; 0 for as long as there is none newer."
+    )
 
     def configuration(self) -> StreamConfiguration:
         """What the core takes."""
@@ -56,6 +66,9 @@ class Stream(Section):
             max_bytes=self.max_bytes,
             max_age=self.max_age,
             dedupe_window=self.dedupe_window,
+            last_values=self.last_values,
+            last_values_max_topics=self.last_values_max_topics,
+            last_values_max_age=self.last_values_max_age,
         )
 
 

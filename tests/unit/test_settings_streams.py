@@ -31,8 +31,9 @@ def test_a_stream_keeps_a_week_unless_told_otherwise() -> None:
 
 def test_every_value_of_a_stream_reaches_the_core() -> None:
     text = STREAM + 'max_messages = 5\nmax_bytes = "1MiB"\nmax_age = "1h"\ndedupe_window = "30s"\n'
+    text += 'last_values = true\nlast_values_max_topics = 7\nlast_values_max_age = "2d"\n'
     [stream] = stream_map(settings(text).streams)
-    assert stream == StreamConfiguration("orders", "orders/#", 5, 1024**2, 3600.0, 30.0)
+    assert stream == StreamConfiguration("orders", "orders/#", 5, 1024**2, 3600.0, 30.0, True, 7, 2 * 86400.0)
 
 
 def test_streams_are_kept_in_a_file_or_in_the_redis_there_is() -> None:
@@ -67,6 +68,9 @@ def test_another_place_is_refused(url: str, rule: str) -> None:
         ('filter = "$gateway/#"', "the gateway's own"),
         ("max_messages = 0", "greater than 0"),
         ("max_age = 0", "greater than 0"),
+        ("last_values_max_topics = 0", "greater than 0"),
+        ("last_values_max_age = -1", "must be finite and not negative"),
+        ('last_values = "maybe"', "streams[0].last_values = 'maybe'"),
         ('max_bytes = "64kB"', "max_bytes (64000) must be at least limits.message_bytes (65536)"),
         ("max_size = 1", "unknown key 'max_size' in [streams[0]]"),
     ],

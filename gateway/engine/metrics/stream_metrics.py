@@ -65,6 +65,13 @@ def register_stream_metrics(
         lambda: {each: held.topics for each, held in overview.latest().items() if held.topics is not None},
     )
     gauges("stream_oldest_age_seconds", "How old the oldest publication is.", _oldest_age)
+    gauges("stream_last_values", "Topics whose last value is kept.", lambda held: held.last_values)
+    metrics.counters(
+        "stream_last_values_evicted",
+        "Last values let go for their number or their age, by stream.",
+        "stream",
+        lambda: {name: held.last_values_evicted for name, held in overview.latest().items()},
+    )
 
 
 def _register_store(metrics: Metrics, store: Store) -> None:

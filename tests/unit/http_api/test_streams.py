@@ -76,6 +76,8 @@ async def test_every_stream_is_described(door):
     assert orders | {"oldest_age_ms": again["oldest_age_ms"]} == again
     assert (orders["name"], orders["filter"], orders["max_messages"]) == ("orders", "orders/#", 3)
     assert (orders["max_age"], orders["dedupe_window"]) == (604800.0, 120.0)
+    assert (orders["last_values"], orders["last_values_kept"]) == (False, 0)
+    assert (orders["last_values_max_topics"], orders["last_values_max_age"]) == (100_000, 0.0)
     assert (orders["first"], orders["last"], orders["messages"]) == (3, 5, 3)
     assert (orders["first_time"], orders["last_time"], orders["groups"]) == (NOW, NOW, [])
     assert orders["bytes"] > 0

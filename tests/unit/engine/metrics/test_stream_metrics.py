@@ -42,7 +42,7 @@ class Store:
         if stream == "empty":
             return StreamStatistics(Bounds("e", 1, 0), 0, None, None)
         return StreamStatistics(
-            Bounds("e", 3, self.last), 77, int((NOW - 60) * 1000), int(NOW * 1000), topics=5
+            Bounds("e", 3, self.last), 77, int((NOW - 60) * 1000), int(NOW * 1000), topics=5, last_values=6
         )
 
 
@@ -88,9 +88,9 @@ async def test_what_the_store_counts_is_shown_under_its_own_name(node: Node) -> 
 
 async def test_each_log_is_shown_as_it_was_found(node: Node) -> None:
     found = await node.scrape()
-    names = ("first_offset", "last_offset", "bytes", "oldest_age_seconds")
-    assert [found[f'gateway_stream_{name}{{stream="s"}}'] for name in names] == [3, 9, 77, 60]
-    assert [found[f'gateway_stream_{name}{{stream="empty"}}'] for name in names] == [1, 0, 0, 0]
+    names = ("first_offset", "last_offset", "bytes", "oldest_age_seconds", "last_values")
+    assert [found[f'gateway_stream_{name}{{stream="s"}}'] for name in names] == [3, 9, 77, 60, 6]
+    assert [found[f'gateway_stream_{name}{{stream="empty"}}'] for name in names] == [1, 0, 0, 0, 0]
     assert found['gateway_stream_topics{stream="s"}'] == 5
     assert 'gateway_stream_topics{stream="empty"}' not in found, "it isn't known"
 
