@@ -14,7 +14,8 @@ GatewayError
 │   ├── TooLarge                too_large
 │   ├── Conflict                conflict
 │   ├── TooMany                 too_many
-│   │   └── TooManyShapes
+│   │   ├── TooManyShapes
+│   │   └── SnapshotTooLarge                      413 over HTTP
 │   └── RateLimited             rate_limited     retry later
 ├── ServerError                 our fault
 │   ├── Unavailable             unavailable      retry later
@@ -145,6 +146,13 @@ class TooMany(ClientError):
 
 class TooManyShapes(TooMany):
     """A topic filter that would make matching too expensive, among those that are there."""
+
+
+class SnapshotTooLarge(TooMany):
+    """More last values than one answer may hold; the same again fails again."""
+
+    http_status = 413
+    retry = False
 
 
 class RateLimited(ClientError):

@@ -16,6 +16,7 @@ from gateway.codecs.server_sent_events import ServerSentEvents
 from gateway.errors import NotFound
 from gateway.http_api.bodies import BodyReader
 from gateway.http_api.body_budget import BodyBudget
+from gateway.http_api.last_values import POSITION_HEADER
 from gateway.http_api.problems import exception_handlers, problem, problem_of
 from gateway.http_api.publishing.endpoints import TOPICS_PREFIX
 from gateway.transports.http.connection_room import ConnectionRoom
@@ -115,10 +116,11 @@ def _middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.origins.allow,
-                allow_methods=["GET", "POST", "PUT", "DELETE"],
+                # A page that sends a credential asks before HEAD too.
+                allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
                 allow_headers=["*"],
                 allow_credentials=True,
-                expose_headers=["Retry-After"],
+                expose_headers=["Retry-After", "ETag", POSITION_HEADER],
             )
         )
     return layers

@@ -16,7 +16,7 @@ from gateway.app.auth import build_authenticator
 from gateway.app.bus import build_bus, watch_bus
 from gateway.app.cluster import build_administration, divert, facts_of
 from gateway.app.server import log_ready, open_sockets, reload, server_config
-from gateway.app.streams import build_streams, stream_routes, watch_streams
+from gateway.app.streams import build_streams, last_value_routes, stream_routes, watch_streams
 from gateway.app.use_cases import build_publisher, build_subscriber, build_upkeep, watch_tasks
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.auth.requests import RequestPrincipals
@@ -283,6 +283,12 @@ class Gateway:
         )
         doors.register_hook_metrics(self.metrics, hooks)
         services = self._services()
+        last_values = last_value_routes(
+            self._streams,
+            authenticate=authenticate,
+            lasting=lasting,
+            topic_limits=arguments.topic_limits(limits),
+        )
         routes: list[BaseRoute] = [
             *rest_routes(
                 publisher=self.publisher,
@@ -290,7 +296,9 @@ class Gateway:
                 lasting=lasting,
                 limits=publishing_limits,
                 bodies=bodies,
+                read_topic=last_values.read_topic,
             ),
+            *last_values.routes(),
             *hooks.routes(),
             *administration_routes(self._administration, administrator),
             *stream_routes(

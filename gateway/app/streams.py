@@ -13,11 +13,13 @@ from gateway.core.cluster.stream_agreement import StreamAgreement
 from gateway.engine.appending import Appender
 from gateway.engine.cluster.captured_live import CapturedLive
 from gateway.engine.following.following import Following
+from gateway.engine.following.last_values import LastValueReader
 from gateway.engine.following.reading import StreamReader
 from gateway.engine.following.stream_overview import StreamOverview
 from gateway.engine.following.watched_store import WatchedStore
 from gateway.engine.metrics.following_metrics import register_following_metrics
 from gateway.engine.metrics.stream_metrics import register_stream_metrics
+from gateway.http_api.last_values import LastValueRoutes
 from gateway.http_api.streams import StreamRoutes
 from gateway.settings.store import MEMORY, REDIS, SQLITE, store_url
 from gateway.settings.stream import stream_map
@@ -183,6 +185,18 @@ def stream_routes(
         lasting=lasting,
         topic_limits=topic_limits,
     ).routes()
+
+
+def last_value_routes(
+    parts: StreamParts,
+    *,
+    authenticate: RequestAuthenticator,
+    lasting: LastingRequests,
+    topic_limits: TopicLimits,
+) -> LastValueRoutes:
+    """What reads last values over HTTP."""
+    values = LastValueReader(parts.watched, parts.map)
+    return LastValueRoutes(values, authenticate=authenticate, lasting=lasting, topic_limits=topic_limits)
 
 
 def _build_store(settings: Settings, streams: StreamMap, supervision: Supervision) -> Store:

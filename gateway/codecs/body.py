@@ -1,6 +1,6 @@
 """A message's body as it came → JSON text to embed, or bytes; what it may be, by one rule for every door.
 
-JSON stays as it was sent, text becomes a JSON string, everything else stays binary.
+JSON stays as it was sent, text becomes a JSON string, everything else stays binary. And the way back.
 
 JSON is RFC 8259 in UTF-8, within a depth, readable by every browser. Accepted JSON is embedded in the frames
 of all subscribers as it came. One text that a client's parser refuses would break every one of them, so the
@@ -14,10 +14,14 @@ import codecs
 import re
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import orjson
 
 from gateway.errors import BadCommand, BadFrame, TooLarge
+
+if TYPE_CHECKING:
+    from gateway.core.messages.publication import Publication
 
 CONTENT_TYPE_CHARACTERS = 256
 
@@ -93,6 +97,19 @@ def decode_body(raw: bytes, content_type: str | None, *, depth: int) -> Body:
     if is_text(content_type):
         return Body(data=orjson.dumps(_decode_text(raw, content_type)))
     return Body(binary=raw)
+
+
+def encode_body(publication: Publication) -> tuple[bytes, str]:
+    """Return the body of ``publication`` as bytes again, and the content type that goes with them.
+
+    JSON comes as it was sent; text in the charset that was stated, or where that can't hold it in UTF-8.
+    """
+    data, content_type = publication.data, publication.content_type
+    if data is None:
+        return publication.binary or b"", content_type or "application/octet-stream"
+    if content_type is None:
+        return data, "application/json"
+    return _encode_text(data, content_type) if is_text(content_type) else (data, content_type)
 
 
 def is_json(content_type: str) -> bool:
@@ -243,6 +260,18 @@ def _strict_base64(encoded: str) -> bytes:
 
 def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
+
+
+def _encode_text(data: bytes, content_type: str) -> tuple[bytes, str]:
+    text = str(orjson.loads(data))
+    stated = _CHARSET.search(content_type)
+    if stated is None:
+        return text.encode(), content_type
+    try:
+        # What came through the socket was text already, whatever its charset: nothing has looked at that.
+        return text.encode(_CODECS[stated[1].lower()]), content_type
+    except (KeyError, UnicodeEncodeError):
+        return text.encode(), _CHARSET.sub("", content_type) + "; charset=utf-8"
 
 
 def _decode_text(raw: bytes, content_type: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 import orjson
@@ -34,6 +34,8 @@ from gateway.http_api.stream_queries import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from starlette.requests import Request
 
     from gateway.auth.principal import Principal
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from gateway.http_api.authentication import RequestAuthenticator
 
 STREAMS_PATH: Final = "/v1/streams"
+
+T = TypeVar("T")
 
 
 class StreamRoutes:
@@ -95,10 +99,10 @@ class StreamRoutes:
         principal = await self._authenticate(request)
         query = self._query(request, principal)
         if query.wait <= 0:
-            reading: Reading | None = await self._read(request, query)
+            reading: Reading | None = await while_connected(request, self._reader.read(query))
         else:
             with self._lasting.begin(principal, peer_of(request.scope).text, patient=True) as session:
-                reading = await session.wait(self._read(request, query))
+                reading = await session.wait(while_connected(request, self._reader.read(query)))
         if reading is None:
             return Response(status_code=204)  # nobody reads it
         return Response(_page(query.stream, reading), media_type="application/json")
@@ -113,18 +117,6 @@ class StreamRoutes:
             after = parse_topic(after, self._topic_limits)
         page = await self._reader.topics(name, topic_filter, after=after, limit=limit_of(parameters))
         return json_answer({"topics": [asdict(each) for each in page.topics], "next": page.next})
-
-    async def _read(self, request: Request, query: Query) -> Reading | None:
-        """Read, but no longer than somebody is there to be answered; None where nobody is."""
-        scope = anyio.CancelScope()
-        # No task group: a child that it cancels is kept, by the error's own traceback, until a collection.
-        watching = asyncio.create_task(_cancel_when_gone(request, scope))
-        try:
-            with scope:
-                return await self._reader.read(query)
-            return None
-        finally:
-            watching.cancel()
 
     def _query(self, request: Request, principal: Principal) -> Query:
         parameters = QueryParams(decode_query(request.scope["query_string"]))
@@ -157,6 +149,19 @@ class StreamRoutes:
                 f"stream {name!r} captures {captured!r}, nothing that {topic_filter[:128]!r} matches"
             )
         return name, topic_filter
+
+
+async def while_connected(request: Request, wanted: Coroutine[Any, Any, T]) -> T | None:
+    """Await ``wanted``, but no longer than somebody is there to be answered; None where nobody is."""
+    scope = anyio.CancelScope()
+    # No task group: a child that it cancels is kept, by the error's own traceback, until a collection.
+    watching = asyncio.create_task(_cancel_when_gone(request, scope))
+    try:
+        with scope:
+            return await wanted
+        return None
+    finally:
+        watching.cancel()
 
 
 def _reader(request: Request, principal: Principal) -> str:

@@ -66,12 +66,6 @@ def register_stream_metrics(
     )
     gauges("stream_oldest_age_seconds", "How old the oldest publication is.", _oldest_age)
     gauges("stream_last_values", "Topics whose last value is kept.", lambda held: held.last_values)
-    metrics.counters(
-        "stream_last_values_evicted",
-        "Last values let go for their number or their age, by stream.",
-        "stream",
-        lambda: {name: held.last_values_evicted for name, held in overview.latest().items()},
-    )
 
 
 def _register_store(metrics: Metrics, store: Store) -> None:
@@ -89,6 +83,11 @@ def _register_store(metrics: Metrics, store: Store) -> None:
         "store_epochs_raised",
         "Times that a log was found shorter than it had been seen.",
         lambda: read().epochs_raised,
+    )
+    metrics.counter(
+        "store_last_values_evicted",
+        "Last values that went since more topics had one than may.",
+        lambda: read().last_values_evicted,
     )
 
 

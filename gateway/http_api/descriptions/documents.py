@@ -18,6 +18,7 @@ from gateway.codecs import event_ids
 from gateway.codecs.gateway_v1_shapes import LABEL_CHARACTERS
 from gateway.core.cluster import block_list, control
 from gateway.core.messages.commands import MOST_PER_TOPIC, Overflow
+from gateway.engine.following import last_values
 from gateway.http_api import stream_queries
 from gateway.http_api.publishing import ndjson
 
@@ -63,6 +64,8 @@ def values(limits: PublishingLimits) -> dict[str, Any]:
         "messages_per_page": stream_queries.MESSAGES_PER_PAGE,
         "most_messages_per_page": stream_queries.MOST_PER_PAGE,
         "most_per_topic": MOST_PER_TOPIC,
+        "snapshot_messages": last_values.WHOLE_MESSAGES,
+        "snapshot_bytes": last_values.WHOLE_BYTES,
         "longest_wait_seconds": stream_queries.LONGEST_WAIT_SECONDS,
         "most_connections_per_page": control.MOST_PER_PAGE,
         "subject_characters": block_list.LONGEST_SUBJECT,

@@ -1,4 +1,4 @@
-"""``POST /v1/topics/{topic}`` and ``POST /v1/publish``: publishing without a socket.
+"""``POST`` and ``DELETE /v1/topics/{topic}`` and ``POST /v1/publish``: publishing without a socket.
 
 Spec: docs/http.md, "Publishing".
 """
@@ -25,7 +25,7 @@ from gateway.http_api.publishing.topic_path import topic_from_path
 from gateway.http_api.raw_headers import header
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from gateway.engine.lasting import LastingRequests
     from gateway.engine.publishing import PublishService
     from gateway.http_api.authentication import RequestAuthenticator
+
+    Answer = Callable[[Request], Awaitable[Response]]
 
 TOPICS_PREFIX: Final = "/v1/topics/"
 PUBLISH_PATH: Final = "/v1/publish"
@@ -47,8 +49,9 @@ def rest_routes(
     lasting: LastingRequests,
     limits: PublishingLimits | None = None,
     bodies: BodyReader | None = None,
+    read_topic: Answer | None = None,
 ) -> list[Route]:
-    """Return the routes that publish over REST."""
+    """Return the routes that publish over REST; ``read_topic`` answers who asks for a topic's last value."""
     rest = RestPublishing(
         publisher,
         authenticate,
@@ -56,25 +59,28 @@ def rest_routes(
         limits=limits or PublishingLimits(),
         bodies=bodies or BodyReader(),
     )
+    topic: dict[str, Answer] = {"POST": rest.publish_to_topic, "DELETE": rest.delete_topic}
+    if read_topic is not None:
+        topic |= {"GET": read_topic, "HEAD": read_topic}
     return [
-        Route(TOPICS_PREFIX + "{topic:topic}", Endpoint(rest.publish_to_topic), methods=["POST"]),
+        Route(TOPICS_PREFIX + "{topic:topic}", Endpoint(topic), methods=list(topic)),
         Route(PUBLISH_PATH, rest.publish_items, methods=["POST"]),
     ]
 
 
 class Endpoint:
-    """An ASGI application of one function, for routes that are asked very often.
+    """An ASGI application of a function per method, for routes that are asked very often.
 
     Starlette's own way to call a function handles its exceptions a second time, at a tenth of a publish's
     cost; the application around all routes does that with the same handlers.
     """
 
-    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
-        self._answer = answer
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self._answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        response = await self._answer(Request(scope, receive))
+        response = await self._answers[scope["method"]](Request(scope, receive))
         await response(scope, receive, send)
 
 
@@ -112,6 +118,18 @@ class RestPublishing:
             headers=message_headers(request, self._limits.message),
             idempotency_key=label(request, "idempotency-key"),
             key=label(request, "gateway-key"),
+        )
+        return publish_answer(await self._publisher.publish(command, principal))
+
+    async def delete_topic(self, request: Request) -> Response:
+        """Publish that the topic has no value any more; answered as a publish is."""
+        principal = await self._authenticate(request)
+        command = Publish(
+            topic_from_path(request.scope, TOPICS_PREFIX),
+            headers=message_headers(request, self._limits.message),
+            idempotency_key=label(request, "idempotency-key"),
+            key=label(request, "gateway-key"),
+            deleted=True,
         )
         return publish_answer(await self._publisher.publish(command, principal))
 

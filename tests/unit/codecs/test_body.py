@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.codecs.body import Body, check_depth, decode_body, validate_json
+from gateway.codecs.body import Body, check_depth, decode_body, encode_body, validate_json
+from gateway.core.messages.publication import Publication
 from gateway.errors import BadCommand, BadFrame
 from tests.unit.codecs.strategies import json_texts, json_values, texts
 
@@ -176,3 +177,34 @@ def test_no_json_raises_anything_else(noise):
         except BadFrame:
             continue
         assert depth_of(orjson.loads(noise)) <= 4
+
+
+def back(raw, content_type):
+    """What comes out again of what went in."""
+    body = decode_body(raw, content_type, depth=128)
+    return encode_body(Publication("t", "m", 0, body.data, body.binary, content_type))
+
+
+@given(st.binary(max_size=40), st.sampled_from([None, "image/png", "application/octet-stream"]))
+def test_bytes_come_back_as_they_were(raw, content_type):
+    assert back(raw, content_type) == (raw, content_type or "application/octet-stream")
+
+
+@given(json_texts, st.sampled_from(["application/json", "image/svg+json; x=y"]))
+def test_json_comes_back_as_it_was(text, content_type):
+    assert back(text, content_type) == (text, content_type)
+    assert encode_body(Publication("t", "m", 0, text)) == (text, "application/json")
+
+
+@given(texts, st.sampled_from(["", "; charset=utf-8", '; charset="UTF-8"', "; charset=utf-16le"]))
+def test_text_comes_back_in_its_charset(text, charset):
+    raw = text.encode("utf-16-le" if "16" in charset else "utf-8")
+    assert back(raw, f"text/plain{charset}") == (raw, f"text/plain{charset}")
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "us-ascii", "klingon"])
+def test_text_that_its_charset_cannot_hold_comes_back_in_utf_8(charset):
+    publication = Publication(
+        "t", "m", 0, orjson.dumps("10 €"), None, f"text/csv; header=x; charset={charset}"
+    )
+    assert encode_body(publication) == ("10 €".encode(), "text/csv; header=x; charset=utf-8")

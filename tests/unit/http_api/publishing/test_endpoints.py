@@ -131,9 +131,12 @@ async def test_refusals_are_problems(open_doors, path, body, headers, status, co
 
 async def test_another_method_is_a_problem_that_names_the_right_one(open_doors):
     doors = await open_doors()
-    response = await doors.client.get("/v1/topics/t")
+    response = await doors.client.get("/v1/publish")
     assert_problem(response, 405, "bad_command")
     assert response.headers["allow"] == "POST"
+    response = await doors.client.patch("/v1/topics/t")
+    assert_problem(response, 405, "bad_command")
+    assert set(response.headers["allow"].split(", ")) == {"DELETE", "POST"}
 
 
 async def test_a_body_without_length_is_refused_where_it_passes_the_bound(open_doors):
