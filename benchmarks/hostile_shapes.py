@@ -44,6 +44,9 @@ class _Nowhere:
     def encode_history(self, publication: Publication, topic_filter: str) -> bytes:  # noqa: ARG002
         return b"h"
 
+    def encode_snapshot(self, publication: Publication, topic_filter: str) -> bytes:  # noqa: ARG002
+        return b"s"
+
 
 @dataclass(frozen=True)
 class Shape:

@@ -98,12 +98,17 @@ class GatewayV1:
 
     def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
         """The complete frame that gives ``publication`` as history to one subscription alone."""
+        return self._encode_alone(publication, _dumps(topic_filter) + b',"topic":')
+
+    def encode_snapshot(self, publication: Publication, topic_filter: str) -> bytes:
+        """The complete frame that gives ``publication`` to one subscription as its topic's last value."""
+        return self._encode_alone(publication, _dumps(topic_filter) + b',"snapshot":true,"topic":')
+
+    def _encode_alone(self, publication: Publication, head: bytes) -> bytes:
         # Many read the same history: the frame for all is made once, and this one differs in its head only.
         frame = publication.frame(self)
         start = payload_start(frame) + len(MESSAGE_START)
-        return server_frame(
-            b'{"op":"message","filter":' + _dumps(topic_filter) + b',"topic":' + frame[start:]
-        )
+        return server_frame(b'{"op":"message","filter":' + head + frame[start:])
 
 
 def encode_object(publication: Publication) -> bytes:

@@ -55,7 +55,8 @@ def _subscribe(command: Subscribe) -> Fields:
 def _start(start: Start) -> str | Fields | None:
     if start.kind is StartKind.NEW:
         return None
-    return start.kind.value if start.kind is StartKind.EARLIEST else {start.kind.value: start.value}
+    kind: str = start.kind.value
+    return kind if start.kind in {StartKind.EARLIEST, StartKind.SNAPSHOT} else {kind: start.value}
 
 
 def _unsubscribe(command: Unsubscribe) -> Fields:

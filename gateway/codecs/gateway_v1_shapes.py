@@ -143,7 +143,9 @@ class _AuthFrame(msgspec.Struct, tag_field="op", tag="auth", forbid_unknown_fiel
 class _SubscribeFrame(msgspec.Struct, tag_field="op", tag="subscribe", forbid_unknown_fields=True):
     filter: str
     resume: dict[Label, _PositionShape] | None = None
-    start: Literal["new", "earliest"] | StartShape | None = msgspec.field(name="from", default=None)
+    start: Literal["new", "earliest", "snapshot"] | StartShape | None = msgspec.field(
+        name="from", default=None
+    )
     overflow: Overflow | None = None
     ref: Ref = None
 

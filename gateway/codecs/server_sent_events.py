@@ -65,7 +65,7 @@ class ServerSentEvents:
         match event:
             case Subscribed():
                 positions = orjson.dumps(fields["positions"])
-                return _frame(_Change.BEGUN, text, positions, event.filter.encode())
+                return _frame(_Change.BEGUN, text, positions, event.filter.encode(), event.recovered is True)
             case CaughtUp():
                 return _frame(_Change.CAUGHT_UP, text, topic_filter=event.filter.encode())
             case Gap(filter=str(topic_filter), stream=str(stream), last=int(last)):
@@ -87,7 +87,13 @@ class ServerSentEvents:
 
     def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
         """The frame that gives ``publication`` as history to one subscription alone."""
-        frame = self._codec.encode_history(publication, topic_filter)
+        return self._alone(self._codec.encode_history(publication, topic_filter), publication, topic_filter)
+
+    def encode_snapshot(self, publication: Publication, topic_filter: str) -> bytes:
+        """The frame that gives ``publication`` to one subscription as its topic's last value."""
+        return self._alone(self._codec.encode_snapshot(publication, topic_filter), publication, topic_filter)
+
+    def _alone(self, frame: bytes, publication: Publication, topic_filter: str) -> bytes:
         text = _event("message", _one_line(frame[payload_start(frame) :]))
         stream = (publication.stream or "").encode()
         change = _Change.HISTORY if stream else _Change.NOTHING
@@ -182,7 +188,7 @@ class EventWriter:
             point.catch_up(topic_filter.decode())
         elif change == _Change.BEGUN:
             positions = {name: Position(**its) for name, its in orjson.loads(about).items()}
-            point.begin(topic_filter.decode(), positions)
+            point.begin(topic_filter.decode(), positions, recovered=bool(offset))
         else:
             stream, epoch = orjson.loads(about)
             point.renew(topic_filter.decode(), stream, Position(epoch, offset))

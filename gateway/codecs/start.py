@@ -21,13 +21,13 @@ _decoder: Final = msgspec.json.Decoder(StartShape)
 def decode_start(text: str) -> Start:
     """Read a start.
 
-    It is ``new``, ``earliest``, ``<offset>``, ``time:<ms>``, ``last:<n>``, ``last_per_topic:<n>``, or the
-    protocol's JSON object.
+    It is ``new``, ``earliest``, ``snapshot``, ``<offset>``, ``time:<ms>``, ``last:<n>``,
+    ``last_per_topic:<n>``, or the protocol's JSON object.
 
     Raises:
         BadCommand: none of them, or a number out of range.
     """
-    if text in {"new", "earliest"}:
+    if text in {"new", "earliest", "snapshot"}:
         return Start(StartKind(text))
     if text.startswith("{"):
         return _from_object(text)
@@ -38,8 +38,8 @@ def decode_start(text: str) -> Start:
         if least <= (value := int(match[2])) <= most:
             return Start(kind, value)
     raise BadCommand(
-        f"from {text[:64]!r}: it is 'earliest', 'new', an offset from 1, 'time:<ms>', 'last:<n>', "
-        f"'last_per_topic:<n>' with 1 to {MOST_PER_TOPIC}, or an object as in the protocol"
+        f"from {text[:64]!r}: it is 'earliest', 'new', 'snapshot', an offset from 1, 'time:<ms>', "
+        f"'last:<n>', 'last_per_topic:<n>' with 1 to {MOST_PER_TOPIC}, or an object as in the protocol"
     )
 
 

@@ -32,7 +32,10 @@ def start_of(parameters: QueryParams) -> Start:
         BadCommand: ``from`` is not a start.
     """
     text = parameters.get("from")
-    return Start(StartKind.EARLIEST) if text is None else decode_start(text)
+    start = Start(StartKind.EARLIEST) if text is None else decode_start(text)
+    if start.kind is StartKind.SNAPSHOT:
+        raise BadCommand("from 'snapshot': it is read with GET /v1/snapshot, which says where to go on")
+    return start
 
 
 def limit_of(parameters: QueryParams) -> int:

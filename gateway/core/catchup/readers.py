@@ -30,7 +30,7 @@ from gateway.core.messages.commands import Position
 from gateway.core.streams.pages import TRIMMED, Hole, SelectedPage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from gateway.core.catchup.page_choice import PhaseSource
     from gateway.core.messages.encoder import Encoder
@@ -69,7 +69,7 @@ class Reader:
         delays: how often in a row it has had to wait for a tail to move.
     """
 
-    __slots__ = ("_choice", "delays", "encoder", "ended", "phases", "positions")
+    __slots__ = ("_choice", "_settled", "delays", "encoder", "ended", "phases", "positions")
 
     def __init__(
         self,
@@ -88,6 +88,9 @@ class Reader:
         self.ended = False
         self.delays = 0
         self._choice: PageChoice | None = None
+        # By stream, up to where last values were told: a value that was replaced before its page was read is
+        # missing until its successor comes, so nobody is level before that.
+        self._settled: dict[FollowedStream, int] = {}
 
     def step(self, room: int) -> Step:
         """Go on with what the windows hold, up to about ``room`` bytes, and say what comes next."""
@@ -188,7 +191,9 @@ class Reader:
             room -= self._deliver(stream, following.publications, room, frames, through=following.through)
             wanted += len(frames) - told
         passed = self._place(stream) - begin
-        if isinstance(request.source, Matching) and passed:
+        if isinstance(request.source, LastValues):
+            self._settled[stream] = max(page.bounds.last, self._settled.get(stream, 0))
+        elif isinstance(request.source, Matching) and passed:
             self._chosen().count(stream, request.source, passed=passed, wanted=wanted)
 
     def _request(self, stream: FollowedStream) -> PageRequest:
@@ -222,7 +227,8 @@ class Reader:
 
     def _is_level(self, stream: FollowedStream) -> bool:
         position, window = self.positions[stream], stream.tail
-        return position.epoch == window.epoch and position.offset == window.last
+        settled = self._settled.get(stream, 0)
+        return position.epoch == window.epoch and position.offset == window.last >= settled
 
     def _place(self, stream: FollowedStream) -> int:
         """The last offset already had: of the phase, or of the log."""
@@ -258,12 +264,12 @@ class Reader:
         through: int = 0,
     ) -> int:
         """Take over what is wanted of ``publications``; go behind them, or ``through``; return the bytes."""
-        wanted = self._picker(stream)
+        wanted, encode = self._picker(stream), self._encode(stream)
         given, offset = 0, 0
         for publication in publications:
             offset = publication.offset or 0
             if wanted is None or wanted(publication.topic):
-                frame = self._frame(publication)
+                frame = encode(publication)
                 frames.append(frame)
                 given += len(frame)
                 if given >= room:
@@ -283,6 +289,7 @@ class Reader:
 
     def _begin_epoch(self, stream: FollowedStream, position: Position, frames: list[bytes]) -> None:
         self.phases.pop(stream, None)
+        self._settled.pop(stream, None)
         self.positions[stream] = position
         self._tell((epoch_gap(each, stream, position) for each in self._filters(stream)), frames)
 
@@ -297,7 +304,8 @@ class Reader:
         """Which topics of a stream are wanted; None: all."""
         raise NotImplementedError
 
-    def _frame(self, publication: Publication) -> bytes:
+    def _encode(self, stream: FollowedStream) -> Callable[[Publication], bytes]:
+        """What makes the frames of what it gets of a stream now."""
         raise NotImplementedError
 
 
@@ -308,7 +316,7 @@ class HistoryReader(Reader):
         filter: the subscription's.
     """
 
-    __slots__ = ("filter",)
+    __slots__ = ("_snapshots", "filter")
 
     def __init__(
         self,
@@ -319,6 +327,8 @@ class HistoryReader(Reader):
     ) -> None:
         super().__init__(encoder, positions, phases)
         self.filter = topic_filter
+        began = (phases or {}).items()
+        self._snapshots = frozenset(stream for stream, source in began if isinstance(source, LastValues))
 
     def _filters(self, stream: FollowedStream) -> tuple[str, ...]:  # noqa: ARG002 - all of its streams have the one
         return (self.filter,)
@@ -327,8 +337,21 @@ class HistoryReader(Reader):
         selection = stream.selection(self.filter)
         return None if selection.everything else selection.picks
 
-    def _frame(self, publication: Publication) -> bytes:
-        return self.encoder.encode_history(publication, self.filter)
+    def _encode(self, stream: FollowedStream) -> Callable[[Publication], bytes]:
+        phase, topic_filter = self.phases.get(stream), self.filter
+        snapshot = phase is not None and isinstance(phase.source, LastValues)
+        encode = self.encoder.encode_snapshot if snapshot else self.encoder.encode_history
+        return lambda publication: encode(publication, topic_filter)
+
+    def _begin_epoch(self, stream: FollowedStream, position: Position, frames: list[bytes]) -> None:
+        if stream not in self._snapshots:
+            super()._begin_epoch(stream, position, frames)
+            return
+        # The last values of a life that is over are none; the new one's may be older than its log.
+        last = stream.tail.last
+        super()._begin_epoch(stream, Position(position.epoch, last), frames)
+        if last:
+            self.phases[stream] = Phase(SnapshotSource(self.filter, last))
 
 
 def _is_beyond_retention(phase: Phase | None) -> bool:

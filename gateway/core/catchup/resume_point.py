@@ -26,32 +26,45 @@ class ResumePoint:
         apart: by filter and stream, of those that do.
     """
 
-    __slots__ = ("_awaited", "_replaying", "apart", "shared")
+    __slots__ = ("_awaited", "_replaying", "_snapshots", "apart", "shared")
 
-    def __init__(self, awaited: Iterable[str] = (), *, replaying: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        awaited: Iterable[str] = (),
+        *,
+        replaying: Iterable[str] = (),
+        snapshots: Iterable[str] = (),
+    ) -> None:
         """Begin before the first event.
 
         Args:
             awaited: the filters that will begin.
             replaying: those among them that get history first.
+            snapshots: those among these that get last values first, unless they go on where they were.
         """
         self.shared: dict[str, Position] = {}
         self.apart: dict[str, dict[str, Position]] = {}
         self._awaited = set(awaited)
         self._replaying = set(replaying)
+        self._snapshots = set(snapshots)
 
     @property
     def complete(self) -> bool:
-        """Whether all subscriptions have begun: who was cut off before comes as if for the first time."""
+        """Whether all subscriptions have begun: who was cut off before comes as if for the first time.
+
+        One that gets last values has not before it has caught up: behind its position is not all that it
+        wants.
+        """
         return not self._awaited
 
     def of(self, topic_filter: str) -> dict[str, Position]:
         """The positions of one subscription; of streams that it doesn't meet too."""
         return self.shared | self.apart.get(topic_filter, {})
 
-    def begin(self, topic_filter: str, positions: Mapping[str, Position]) -> None:
-        """``subscribed`` was told."""
-        self._awaited.discard(topic_filter)
+    def begin(self, topic_filter: str, positions: Mapping[str, Position], *, recovered: bool = False) -> None:
+        """``subscribed`` was told; ``recovered``: it goes on where it was."""
+        if recovered or topic_filter not in self._snapshots:
+            self._awaited.discard(topic_filter)
         if topic_filter in self._replaying:
             self.apart[topic_filter] = dict(positions)
         else:
@@ -59,6 +72,7 @@ class ResumePoint:
 
     def catch_up(self, topic_filter: str) -> None:
         """``caught_up`` was told: what comes from now on is live for this subscription too."""
+        self._awaited.discard(topic_filter)
         self._replaying.discard(topic_filter)
         self._share(topic_filter, self.apart.pop(topic_filter, {}))
 

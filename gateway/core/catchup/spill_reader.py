@@ -52,5 +52,6 @@ class SpillReader(Reader):
     def _picker(self, stream: FollowedStream) -> Callable[[str], bool]:
         return self._picker_of(stream)
 
-    def _frame(self, publication: Publication) -> bytes:
-        return publication.frame(self.encoder)
+    def _encode(self, stream: FollowedStream) -> Callable[[Publication], bytes]:  # noqa: ARG002 - all of them share it
+        encoder = self.encoder
+        return lambda publication: publication.frame(encoder)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.core.catchup.page_choice import NewestByTopic
+from gateway.core.catchup.page_choice import LastValues, NewestByTopic
 from gateway.core.messages.commands import Position, Start, StartKind
 from gateway.core.messages.events import Gap
 from gateway.core.streams.pages import TRIMMED
@@ -102,3 +102,16 @@ def from_newest(topic_filter: str, count: int, page: SelectedPage) -> StartPosit
     # Who is cut off meanwhile goes on with everything from there: more than it asked for, and all of it.
     before = Position(bounds.epoch, (page.publications[0].offset or 0) - 1)
     return StartPosition(before, phase=NewestByTopic(topic_filter, count, bounds.last))
+
+
+def from_snapshot(topic_filter: str, stream: FollowedStream, found: StartPosition) -> StartPosition:
+    """The beginning of a subscription that gets last values, as of where the tail is.
+
+    Args:
+        topic_filter: the subscription's.
+        stream: one with last values.
+        found: where it would have begun, and what it is told.
+    """
+    window = stream.tail
+    phase = LastValues(topic_filter, window.last) if window.last else None
+    return StartPosition(Position(window.epoch, window.last), found.recovered, found.gap, phase)

@@ -45,6 +45,7 @@ class StartKind(Enum):
     TIME = "time"
     LAST = "last"
     LAST_PER_TOPIC = "last_per_topic"
+    SNAPSHOT = "snapshot"
 
 
 MOST_PER_TOPIC: Final = 1_000
@@ -60,6 +61,7 @@ class Start:
 
 
 START_NEW = Start(StartKind.NEW)
+START_SNAPSHOT = Start(StartKind.SNAPSHOT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,3 +21,7 @@ class Encoder(MessageEncoder, Protocol):
     def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
         """Return the frame that gives ``publication`` as history to one subscription alone."""
         ...
+
+    def encode_snapshot(self, publication: Publication, topic_filter: str) -> bytes:
+        """Return the frame that gives ``publication`` to one subscription as its topic's last value."""
+        ...

@@ -123,14 +123,16 @@ class FollowedStream:
     Attributes:
         name: the stream's.
         filter: the topics that it captures.
+        last_values: whether it keeps each topic's last value.
         window: what its tail gave the hub last; None while nobody follows the stream.
     """
 
-    __slots__ = ("_selections", "filter", "name", "window")
+    __slots__ = ("_selections", "filter", "last_values", "name", "window")
 
     def __init__(self, configuration: StreamConfiguration) -> None:
         self.name = configuration.name
         self.filter = configuration.filter
+        self.last_values = configuration.last_values
         self.window: TailWindow | None = None
         self._selections: OrderedDict[str, Selection] = OrderedDict()
 
@@ -168,7 +170,7 @@ def position_in_window(topic_filter: str, stream: FollowedStream, asked: Positio
     match asked:
         case Position(epoch, offset) if epoch == window.epoch and window.held_after <= offset <= window.last:
             return asked
-        case Start(StartKind.NEW):
+        case Start(StartKind.NEW | StartKind.SNAPSHOT):
             return Position(window.epoch, window.last)
         case Start(StartKind.LAST, count):
             before = _before_newest(topic_filter, stream, count)

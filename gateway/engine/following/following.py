@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.catchup.readers import HistoryReader
-from gateway.core.catchup.start import StartPosition, from_bounds, from_newest, resume_at
+from gateway.core.catchup.start import StartPosition, from_bounds, from_newest, from_snapshot, resume_at
 from gateway.core.fanout.parked import CatchUp
-from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
+from gateway.core.messages.commands import START_NEW, START_SNAPSHOT, Position, Start, StartKind
 from gateway.core.messages.events import Event, Subscribed
 from gateway.core.streams.stream import position_in_window
 from gateway.engine.following.catching_up import CatchingUp
@@ -151,13 +151,18 @@ class Following:
         begun = {
             stream: beginnings.get(stream) or StartPosition(_tail_position(stream)) for stream in streams
         }
+        recovered = self._recovered(command, begun)
+        snapshots = []
+        if command.start == START_SNAPSHOT and not recovered:
+            # All of it anew: what is left of an earlier snapshot could not be told from what has gone.
+            snapshots = [stream for stream in begun if stream.last_values]
+            begun |= {stream: from_snapshot(command.filter, stream, begun[stream]) for stream in snapshots}
         starts = {stream: each.position for stream, each in begun.items()}
         phases = {stream: each.phase for stream, each in begun.items() if each.phase is not None}
-        reader = HistoryReader(outbox.encoder, command.filter, starts, phases)
+        reader = HistoryReader(outbox.encoder, command.filter, starts, phases, snapshots)
         self._hub.read(outbox, subscription, reader)
         self.catching_up.begin(CatchUp(outbox, reader))
         positions = {stream.name: each.position for stream, each in begun.items()}
-        recovered = self._recovered(command, begun)
         gaps = [each.gap for each in begun.values() if each.gap is not None]
         return [Subscribed(command.filter, positions, recovered, ref=command.ref), *gaps]
 
@@ -223,8 +228,10 @@ def _leaves_out(command: Subscribe, stream: FollowedStream) -> bool:
 
     It had one of every stream that its filter met. This one has come since, or captures now what it didn't.
     """
-    if command.start != START_NEW or stream.name in (command.resume or ()):
+    if stream.name in (command.resume or ()):
         return False
+    if command.start != START_NEW:
+        return stream.last_values and command.start == START_SNAPSHOT
     return stream.tail.first <= stream.tail.last
 
 
@@ -234,7 +241,8 @@ def _asked(command: Subscribe, stream: FollowedStream) -> Position | Start:
 
 
 def _needs_store(command: Subscribe, stream: FollowedStream) -> bool:
-    return _asked(command, stream) != START_NEW
+    # A snapshot is as of where the tail is when it begins.
+    return _asked(command, stream) not in {START_NEW, START_SNAPSHOT}
 
 
 def _tail_position(stream: FollowedStream) -> Position:

@@ -16,6 +16,7 @@ from gateway.auth.requests import peer_of
 from gateway.codecs.event_ids import LONGEST_ID, largest_id
 from gateway.codecs.server_sent_events import EventWriter, RecentEvents, retry
 from gateway.core.catchup.resume_point import ResumePoint
+from gateway.core.messages.commands import START_SNAPSHOT
 from gateway.engine.following.following import asks_history
 from gateway.errors import BadCommand, Unavailable
 from gateway.transports.accepted_connection import AcceptedConnection
@@ -163,7 +164,8 @@ class EventDoor:
         self, accepted: AcceptedConnection, principal: Principal, subscriptions: list[Subscribe]
     ) -> EventSession:
         replaying = [each.filter for each in subscriptions if asks_history(each)]
-        point = ResumePoint([each.filter for each in subscriptions], replaying=replaying)
+        snapshots = [each.filter for each in subscriptions if each.start == START_SNAPSHOT]
+        point = ResumePoint([each.filter for each in subscriptions], replaying=replaying, snapshots=snapshots)
         sink = EventSink(EventWriter(point, self._recent))
         return EventSession(self._services, self._encoder, sink, accepted=accepted, principal=principal)
 

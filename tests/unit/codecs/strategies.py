@@ -42,7 +42,9 @@ bodies = st.one_of(
 positions = st.builds(commands.Position, labels, st.integers(0, SAFE))
 resumes = st.none() | st.dictionaries(labels, positions, max_size=3)
 starts = st.one_of(
-    st.sampled_from([commands.START_NEW, commands.Start(commands.StartKind.EARLIEST)]),
+    st.sampled_from(
+        [commands.START_NEW, commands.START_SNAPSHOT, commands.Start(commands.StartKind.EARLIEST)]
+    ),
     st.builds(commands.Start, st.just(commands.StartKind.OFFSET), st.integers(1, SAFE)),
     st.builds(commands.Start, st.just(commands.StartKind.TIME), st.integers(0, SAFE)),
     st.builds(commands.Start, st.just(commands.StartKind.LAST), st.integers(1, SAFE)),

@@ -126,6 +126,23 @@ def test_ids_tell_subscriptions_apart_that_have_yet_to_catch_up() -> None:
     assert (resumed(events[6], "live"), resumed(events[6], "old")) == ({"s": ("e", 10)}, {"s": ("f", 8)})
 
 
+def test_whoever_is_cut_off_within_a_snapshot_comes_as_if_for_the_first_time() -> None:
+    point = ResumePoint(["a"], replaying=["a"], snapshots=["a"])
+    events = written(
+        CODEC.encode(Subscribed("a", {"s": Position("e", 9)})),
+        CODEC.encode_snapshot(stored(7), "a"),
+        CODEC.encode_history(stored(10), "a"),
+        CODEC.encode(CaughtUp("a")),
+        point=point,
+    )
+    assert events[1].data["snapshot"] is True
+    assert [each.last_id for each in events[:3]] == ["", "", ""]
+    assert resumed(events[3], "a") == {"s": ("e", 10)}
+    again = ResumePoint(["a"], replaying=["a"], snapshots=["a"])
+    events = written(CODEC.encode(Subscribed("a", {"s": Position("e", 9)}, recovered=True)), point=again)
+    assert resumed(events[0], "a") == {"s": ("e", 9)}
+
+
 def test_without_streams_there_is_no_id() -> None:
     text = EventWriter(ResumePoint(["a"]), RecentEvents()).write(
         CODEC.encode(Subscribed("a")) + Publication("a", "1", 0, b"1").frame(CODEC)

@@ -14,6 +14,7 @@ LARGEST = 2**53 - 1
     [
         ("new", Start(StartKind.NEW)),
         ("earliest", Start(StartKind.EARLIEST)),
+        ("snapshot", Start(StartKind.SNAPSHOT)),
         ("1", Start(StartKind.OFFSET, 1)),
         (str(LARGEST), Start(StartKind.OFFSET, LARGEST)),
         ("time:0", Start(StartKind.TIME, 0)),

@@ -28,6 +28,10 @@ class PlainEncoder:
     def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
         return json.dumps({"id": publication.id, "filter": topic_filter}).encode() + b"\n"
 
+    def encode_snapshot(self, publication: Publication, topic_filter: str) -> bytes:
+        fields = {"id": publication.id, "filter": topic_filter, "snapshot": True}
+        return json.dumps(fields).encode() + b"\n"
+
 
 ENCODER = PlainEncoder()
 

@@ -29,6 +29,10 @@ class LineEncoder:
         fields = {"topic": publication.topic, "id": publication.id, "filter": topic_filter}
         return json.dumps(fields).encode() + b"\n"
 
+    def encode_snapshot(self, publication: Publication, topic_filter: str) -> bytes:
+        fields = {"topic": publication.topic, "id": publication.id, "filter": topic_filter}
+        return json.dumps(fields | {"snapshot": True}).encode() + b"\n"
+
 
 class RecordingSink:
     """Keeps what it was given."""

@@ -82,12 +82,14 @@ class Reading:
 
 
 class World:
-    def __init__(self, *names: str, **options: Any) -> None:
+    def __init__(self, *names: str, last_values: tuple[str, ...] = (), **options: Any) -> None:
         self.store = ModelStore(*names)
         self.hub = Hub()
         self.delivery = DeliveryService(self.hub, resumed=self.resumed)
         self.bus = LocalBus()
-        streams = StreamMap(StreamConfiguration(name, f"{name}/#") for name in names)
+        streams = StreamMap(
+            StreamConfiguration(name, f"{name}/#", last_values=name in last_values) for name in names
+        )
         self.following = Following(streams, self.store, self.hub, self.delivery, **options)
         self.subscriber = SubscribeService(
             self.hub, self.bus, topic_limits=TopicLimits(), following=self.following

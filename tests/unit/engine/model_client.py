@@ -29,10 +29,16 @@ class ModelEncoder:
     def encode_message(self, publication: Publication) -> bytes:
         return self.encode_history(publication, None)
 
+    def encode_snapshot(self, publication: Publication, topic_filter: str) -> bytes:
+        fields = json.loads(self.encode_history(publication, topic_filter))
+        return json.dumps(fields | {"snapshot": True}).encode() + b"\n"
+
     def encode_history(self, publication: Publication, topic_filter: str | None) -> bytes:
         fields: dict[str, Any] = {"op": "message", "topic": publication.topic, "id": publication.id}
         if publication.stream is not None:
             fields |= {"stream": publication.stream, "offset": publication.offset}
+        if publication.deleted:
+            fields["deleted"] = True
         if topic_filter is not None:
             fields["filter"] = topic_filter
         return json.dumps(fields).encode() + b"\n"

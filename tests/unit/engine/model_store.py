@@ -29,6 +29,8 @@ class ModelLog:
         self.topics: list[tuple[int, str]] = []
         # By life: the end of what it holds of the one before.
         self.parts = [0]
+        self.history: dict[str, list[Publication]] = {self.epoch: []}
+        """Of each life everything that it had, what retention has taken too."""
 
     @property
     def epoch(self) -> str:
@@ -47,6 +49,7 @@ class ModelLog:
         self.kept.append(publication)
         self.ever[self.epoch][publication.offset] = publication
         self.topics.append((publication.offset, publication.topic))
+        self.history[self.epoch].append(publication)
 
     def had_after(self, offset: int, topic: str, count: int | None) -> bool:
         """Whether so many have been on ``topic`` behind ``offset``, also if they are lost by now."""
@@ -57,6 +60,16 @@ class ModelLog:
         """The last offset at which two lives hold the same."""
         first, last = (int(each.removeprefix(self.name)) for each in (one, later))
         return min(self.parts[first:last])
+
+    def values(self, epoch: str, last: int, topic_filter: str = "#") -> dict[str, Publication]:
+        """What a life's topics had as their last values as of offset ``last``."""
+        found: dict[str, Publication] = {}
+        for each in self.history[epoch]:
+            if (each.offset or 0) <= last and matches(topic_filter, each.topic):
+                found.pop(each.topic, None)
+                if not each.deleted:
+                    found[each.topic] = each
+        return found
 
     def trim(self, count: int) -> None:
         count = min(count, len(self.kept))
@@ -70,6 +83,8 @@ class ModelLog:
             for offset in range(self.last - count + 1, self.last + 1):
                 self.ever[self.epoch].pop(offset, None)
             del self.kept[-count:]
+            had = self.history[self.epoch]
+            self.history[self.epoch] = [each for each in had if (each.offset or 0) <= self.last]
 
     def remove(self, offset: int) -> None:
         """A hole: the offset stays given, what it bore has gone."""
@@ -96,8 +111,10 @@ class ModelLog:
 
     def begin_again(self) -> None:
         """A new epoch; what is kept stays, under the offsets it has."""
+        had = self.history[self.epoch]
         self.lives += 1
         self.parts.append(self.last)
+        self.history[self.epoch] = list(had)
         self.ever[self.epoch] = {each.offset or 0: each for each in self.kept if each is not None}
 
 
@@ -189,6 +206,27 @@ class ModelStore:
             (each for all_of in by_topic.values() for each in all_of[-count:]), key=lambda each: each.offset
         )
         page = log.selected(found, after, min(last, log.last), min(messages, 3))
+        await asyncio.sleep(self.latency)
+        return page
+
+    async def snapshot(
+        self,
+        stream: str,
+        topic_filter: str,
+        after: int,
+        through: int | None,
+        *,
+        messages: int,
+        size: int = 1 << 20,
+    ) -> SelectedPage:
+        await self._reach()
+        log = self.logs[stream]
+        last = log.last if through is None else through
+        values = log.values(log.epoch, log.last, topic_filter).values()
+        found = [each for each in values if after < (each.offset or 0) <= last]
+        most = min(messages, 2)
+        through = max(after, last) if len(found) <= most else (found[most - 1].offset or 0)
+        page = SelectedPage(log.bounds, found[:most], through)
         await asyncio.sleep(self.latency)
         return page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -449,6 +450,47 @@ def test_a_phase_that_can_not_go_on_gives_everything_behind_its_place() -> None:
     reader.take(asked(reader), SelectedPage(Bounds("e1", 1, 1000), [captured(10)], 10), 10_000)
     assert reader.take(asked(reader), None, 10_000) == []
     assert (reader.phases, reader.positions[path].offset) == ({}, 10)
+
+
+def test_last_values_say_so_and_what_follows_does_not() -> None:
+    path = followed_stream(last=100)
+    _, _, reader = phased(path, LastValues("s/+", 100))
+    page = SelectedPage(Bounds("e1", 90, 100), [captured(7)], 100)
+    (frame,) = map(json.loads, reader.take(asked(reader), page, 10_000) or [])
+    assert (frame["filter"], frame["snapshot"]) == ("s/+", True)
+    path.tail.push(captured(101))
+    (frame,) = map(json.loads, reader.step(10_000).frames)
+    assert frame == {"id": "s101", "filter": "s/+"}
+
+
+def test_nobody_is_level_before_what_replaced_a_value_that_was_left_out() -> None:
+    path = followed_stream(last=10)
+    hub, outbox, reader = phased(path, LastValues("s/+", 10))
+    # The log goes on to 12, where one of the values was replaced; the tail has yet to see that.
+    page = SelectedPage(Bounds("e1", 1, 12), [captured(9)], 10)
+    assert labels(reader.take(asked(reader), page, 10_000) or []) == ["s9"]
+    assert (reader.positions[path], reader.phases) == (Position("e1", 10), {})
+    step = reader.step(10_000)
+    assert (step.frames, step.needed, step.level) == ([], None, [])
+    bring(hub, path, captured(11), captured(12))
+    step = reader.step(10_000)
+    assert labels(step.frames) == ["s11", "s12"]
+    assert hub.may_join(outbox, reader, step)
+
+
+def test_a_new_epoch_begins_a_snapshot_anew() -> None:
+    path = followed_stream(last=10)
+    _, _, reader = phased(path, LastValues("s/+", 10))
+    page = SelectedPage(Bounds("e1", 1, 10), [captured(9)], 10)
+    reader.take(asked(reader), page, 10_000)
+    assert reader.phases == {}
+    path.tail.restart("e2", 8, first=4)
+    step = reader.step(10_000)
+    assert [each["reason"] for each in labels(step.frames)] == ["epoch"]
+    assert step.needed == PageRequest(path, "e2", 0, LastValues("s/+", 8))
+    again = SelectedPage(Bounds("e2", 4, 8), [captured(2)], 8)
+    assert labels(reader.take(step.needed, again, 10_000) or []) == ["s2"]
+    assert reader.step(10_000).level == [path]
 
 
 def test_a_new_epoch_ends_a_phase() -> None:

@@ -37,6 +37,23 @@ def test_one_that_replays_stands_apart_until_it_has_caught_up() -> None:
     assert (point.of("b"), point.apart) == ({"s": at(6)}, {})
 
 
+def test_one_that_gets_last_values_has_not_begun_before_it_has_caught_up() -> None:
+    point = ResumePoint(["a", "b"], replaying=["b"], snapshots=["b"])
+    point.begin("a", {"s": at(5)})
+    point.begin("b", {"s": at(5)})
+    point.move_one("b", "s", 2)
+    assert not point.complete
+    assert point.of("b") == {"s": at(5)}
+    point.catch_up("b")
+    assert point.complete
+
+
+def test_one_that_goes_on_where_it_was_has_begun_at_once() -> None:
+    point = ResumePoint(["b"], replaying=["b"], snapshots=["b"])
+    point.begin("b", {"s": at(5)}, recovered=True)
+    assert point.complete
+
+
 def test_one_that_begins_ahead_of_what_waits_for_others_keeps_its_place() -> None:
     point = ResumePoint(["a", "b"])
     point.begin("a", {"s": at(5)})
