@@ -42,6 +42,7 @@ url = "memory:"
 [[streams]]
 name = "kept"
 filter = "kept/#"
+last_values = true
 """
 CHECKS = [
     not_a_server_error,
@@ -61,6 +62,7 @@ METHODS = {
 }
 SUCCESSES = {
     "publishToTopic": 202,
+    "deleteTopic": 202,
     "publishItems": 200,
     "receiveWebhook": 202,
     "connect": 404,
@@ -71,6 +73,7 @@ KNOWN = {
     "describeStream": {"stream": "kept"},
     "readMessages": {"stream": "kept"},
     "listTopics": {"stream": "kept"},
+    "readTopic": {"topic": "kept/a"},
 }
 """What is made up is seldom configured."""
 
