@@ -34,6 +34,7 @@ OF_SEVERAL_MODULES = {
     "core/fanout/test_laws.py",
     "core/test_match_costs.py",
     "engine/test_following_model.py",
+    "engine/test_snapshot_model.py",
     "streams/sqlite/test_damage.py",
 }
 """Unit tests of what several modules promise together."""

@@ -191,7 +191,7 @@ class Reader:
             room -= self._deliver(stream, following.publications, room, frames, through=following.through)
             wanted += len(frames) - told
         passed = self._place(stream) - begin
-        if isinstance(request.source, LastValues):
+        if isinstance(request.source, SnapshotSource):
             self._settled[stream] = max(page.bounds.last, self._settled.get(stream, 0))
         elif isinstance(request.source, Matching) and passed:
             self._chosen().count(stream, request.source, passed=passed, wanted=wanted)
@@ -211,6 +211,9 @@ class Reader:
         """Whether a page tells of all that is wanted now, of which a shared one is asked itself."""
         if request.source is None:
             return True
+        # What was asked of the log is none of a snapshot, which a new epoch may have begun meanwhile.
+        if isinstance(request.source, Matching) is not (request.stream not in self.phases):
+            return False
         # While it was read a connection may have subscribed to more, or gone back to before what it let go.
         more = isinstance(request.source, Matching) and not set(request.source.filters).issuperset(
             self._filters(request.stream)
@@ -328,7 +331,7 @@ class HistoryReader(Reader):
         super().__init__(encoder, positions, phases)
         self.filter = topic_filter
         began = (phases or {}).items()
-        self._snapshots = frozenset(stream for stream, source in began if isinstance(source, LastValues))
+        self._snapshots = frozenset(stream for stream, source in began if isinstance(source, SnapshotSource))
 
     def _filters(self, stream: FollowedStream) -> tuple[str, ...]:  # noqa: ARG002 - all of its streams have the one
         return (self.filter,)
@@ -339,7 +342,7 @@ class HistoryReader(Reader):
 
     def _encode(self, stream: FollowedStream) -> Callable[[Publication], bytes]:
         phase, topic_filter = self.phases.get(stream), self.filter
-        snapshot = phase is not None and isinstance(phase.source, LastValues)
+        snapshot = phase is not None and isinstance(phase.source, SnapshotSource)
         encode = self.encoder.encode_snapshot if snapshot else self.encoder.encode_history
         return lambda publication: encode(publication, topic_filter)
 

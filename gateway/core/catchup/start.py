@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.core.catchup.page_choice import LastValues, NewestByTopic
+from gateway.core.catchup.page_choice import NewestByTopic, SnapshotSource
 from gateway.core.messages.commands import Position, Start, StartKind
 from gateway.core.messages.events import Gap
 from gateway.core.streams.pages import TRIMMED
@@ -113,5 +113,5 @@ def from_snapshot(topic_filter: str, stream: FollowedStream, found: StartPositio
         found: where it would have begun, and what it is told.
     """
     window = stream.tail
-    phase = LastValues(topic_filter, window.last) if window.last else None
+    phase = SnapshotSource(topic_filter, window.last) if window.last else None
     return StartPosition(Position(window.epoch, window.last), found.recovered, found.gap, phase)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from gateway.core.messages.publication import Publication
-    from gateway.core.streams.configuration import Bounds, StreamMap
+    from gateway.core.streams.configuration import Bounds
+    from gateway.core.streams.stream import StreamMap
     from gateway.streams.base import Readable
 
 WHOLE_MESSAGES: Final = 4096

@@ -21,7 +21,8 @@ from gateway.core.fanout.hub import Hub
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.commands import START_NEW, START_SNAPSHOT, Position, Subscribe
 from gateway.core.messages.publication import Publication
-from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.core.topics.grammar import TopicLimits, matches
 from gateway.engine.delivery import DeliveryService
 from gateway.engine.following.following import Following
@@ -49,14 +50,12 @@ class View:
         positions: by stream where that stands.
         whole: it may be looked at.
         broken: something is missing for good: it has to be asked for again.
-        renewed: streams that have begun a new life in the middle of the snapshot.
     """
 
     topics: dict[str, str] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
     whole: bool = False
     broken: bool = False
-    renewed: set[str] = field(default_factory=set)
 
 
 class ViewClient:
@@ -104,11 +103,10 @@ class ViewClient:
         view = self.views[topic_filter]
         if frame["reason"] == "epoch" and not view.whole and name in STREAMS:
             view.topics = {topic: each for topic, each in view.topics.items() if topic[0] != name}
-            view.renewed.add(name)
         elif name in STREAMS:
             view.broken = True
         if frame["reason"] == "epoch":
-            view.positions[name] = Position(frame["epoch"], 0)
+            view.positions[name] = Position(frame["epoch"], frame["offset"])
 
     def on_message(self, frame: dict[str, Any]) -> None:
         if "filter" in frame:
@@ -128,10 +126,9 @@ class ViewClient:
         if frame.get("snapshot"):
             assert name in STREAMS
             assert topic not in view.topics, "a topic has one value in a snapshot"
-            if name not in view.renewed:
-                assert offset <= position.offset, "a value from behind the position"
-                view.topics[topic] = frame["id"]
-                return
+            assert offset <= position.offset, "a value from behind the position"
+            view.topics[topic] = frame["id"]
+            return
         if offset <= position.offset:
             assert view.whole, f"{topic} {offset} has come before"
             return
@@ -150,14 +147,9 @@ class ViewClient:
     def check(self, topic_filter: str, view: View, name: str) -> None:
         log, position = self.store.logs[name], view.positions[name]
         shown = {topic: each for topic, each in view.topics.items() if topic[0] == name}
-        # A snapshot that began anew does not say as of which offset: of one not before its last value.
-        last = log.history[position.epoch][-1].offset or 0 if log.history[position.epoch] else 0
-        end = max(last, position.offset) if name in view.renewed else position.offset
-        states = [
-            {topic: each.id for topic, each in log.values(position.epoch, at, topic_filter).items()}
-            for at in range(position.offset, end + 1)
-        ]
-        assert shown in states, f"{topic_filter} at {position}: {shown}, and not {states}"
+        values = log.values(position.epoch, position.offset, topic_filter).items()
+        state = {topic: each.id for topic, each in values}
+        assert shown == state, f"{topic_filter} at {position}: {shown}, and not {state}"
 
 
 class SnapshotModel(RuleBasedStateMachine):
@@ -195,7 +187,7 @@ class SnapshotModel(RuleBasedStateMachine):
         self.clients = [ViewClient(self.store, self.hub, self.loop.time) for _ in range(2)]
         # Streams are followed whoever joins: so that tails have their own pace.
         keeper = ViewClient(self.store, self.hub, self.loop.time)
-        self.subscriber.subscribe(keeper.outbox, Subscribe("s/none", start=START_NEW), EVERYTHING)
+        await self.ask(keeper, Subscribe("s/none", start=START_NEW))
 
     def resumed(self, outbox: Outbox) -> None:
         self.following.catching_up.wake(outbox)
@@ -240,8 +232,12 @@ class SnapshotModel(RuleBasedStateMachine):
     async def fail_over(self, name: str, count: int) -> None:
         if self.failovers < 2:
             self.failovers += 1
-            self.store.logs[name].lose_end(count)
-            self.store.logs[name].begin_again()
+            log = self.store.logs[name]
+            before = log.epoch, log.history[log.epoch]
+            log.lose_end(count)
+            log.begin_again()
+            # What the new life lost, those who look at the old one have seen.
+            log.history[before[0]] = before[1]
             self.store.notify()
 
     @precondition(lambda self: hasattr(self, "store"))

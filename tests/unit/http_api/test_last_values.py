@@ -17,7 +17,8 @@ from gateway.bus.local import LocalBus
 from gateway.core.messages.commands import Position
 from gateway.core.messages.publication import Publication
 from gateway.core.session.idempotency import IdempotencyWindow
-from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.appending import Appender
 from gateway.engine.following import last_values

@@ -454,7 +454,7 @@ def test_a_phase_that_can_not_go_on_gives_everything_behind_its_place() -> None:
 
 def test_last_values_say_so_and_what_follows_does_not() -> None:
     path = followed_stream(last=100)
-    _, _, reader = phased(path, LastValues("s/+", 100))
+    _, _, reader = phased(path, SnapshotSource("s/+", 100))
     page = SelectedPage(Bounds("e1", 90, 100), [captured(7)], 100)
     (frame,) = map(json.loads, reader.take(asked(reader), page, 10_000) or [])
     assert (frame["filter"], frame["snapshot"]) == ("s/+", True)
@@ -465,7 +465,7 @@ def test_last_values_say_so_and_what_follows_does_not() -> None:
 
 def test_nobody_is_level_before_what_replaced_a_value_that_was_left_out() -> None:
     path = followed_stream(last=10)
-    hub, outbox, reader = phased(path, LastValues("s/+", 10))
+    hub, outbox, reader = phased(path, SnapshotSource("s/+", 10))
     # The log goes on to 12, where one of the values was replaced; the tail has yet to see that.
     page = SelectedPage(Bounds("e1", 1, 12), [captured(9)], 10)
     assert labels(reader.take(asked(reader), page, 10_000) or []) == ["s9"]
@@ -480,14 +480,14 @@ def test_nobody_is_level_before_what_replaced_a_value_that_was_left_out() -> Non
 
 def test_a_new_epoch_begins_a_snapshot_anew() -> None:
     path = followed_stream(last=10)
-    _, _, reader = phased(path, LastValues("s/+", 10))
+    _, _, reader = phased(path, SnapshotSource("s/+", 10))
     page = SelectedPage(Bounds("e1", 1, 10), [captured(9)], 10)
     reader.take(asked(reader), page, 10_000)
     assert reader.phases == {}
     path.tail.restart("e2", 8, first=4)
     step = reader.step(10_000)
     assert [each["reason"] for each in labels(step.frames)] == ["epoch"]
-    assert step.needed == PageRequest(path, "e2", 0, LastValues("s/+", 8))
+    assert step.needed == PageRequest(path, "e2", 0, SnapshotSource("s/+", 8))
     again = SelectedPage(Bounds("e2", 4, 8), [captured(2)], 8)
     assert labels(reader.take(step.needed, again, 10_000) or []) == ["s2"]
     assert reader.step(10_000).level == [path]

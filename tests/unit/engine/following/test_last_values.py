@@ -9,7 +9,8 @@ import pytest
 
 from gateway.core.messages.commands import Position
 from gateway.core.messages.publication import Publication
-from gateway.core.streams.configuration import StreamConfiguration, StreamMap
+from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.stream import StreamMap
 from gateway.engine.following import last_values
 from gateway.engine.following.last_values import LastValueReader
 from gateway.errors import NotFound, SnapshotTooLarge, Unavailable
