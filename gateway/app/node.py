@@ -283,11 +283,9 @@ class Gateway:
         )
         doors.register_hook_metrics(self.metrics, hooks)
         services = self._services()
+        topic_limits = arguments.topic_limits(limits)
         last_values = last_value_routes(
-            self._streams,
-            authenticate=authenticate,
-            lasting=lasting,
-            topic_limits=arguments.topic_limits(limits),
+            self._streams, authenticate=authenticate, lasting=lasting, topic_limits=topic_limits
         )
         routes: list[BaseRoute] = [
             *rest_routes(
@@ -306,7 +304,7 @@ class Gateway:
                 authenticate=authenticate,
                 administrator=administrator,
                 lasting=lasting,
-                topic_limits=arguments.topic_limits(limits),
+                topic_limits=topic_limits,
             ),
             *doors.event_routes(services, self._codec, self.metrics),
             *websocket_routes(services, frame_bytes=limits.frame_bytes, refuse=problem_of),

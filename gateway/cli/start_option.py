@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, cast
 
 import typer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.client.positions import PositionFields, StartFrom
 
 FROM_HELP = (
-    "Where to begin in streams: new, earliest, an offset, last:N, last_per_topic:N, or time:T with "
+    "Where to begin in streams: new, earliest, snapshot, an offset, last:N, last_per_topic:N, or time:T with "
     "milliseconds since 1970 or ISO 8601 (local time where it names no zone)."
 )
 
@@ -35,6 +35,9 @@ LastPerTopicOption: TypeAlias = Annotated[
         "--last-per-topic", min=1, max=MOST_PER_TOPIC, metavar="N", help="Begin with each topic's newest N."
     ),
 ]
+
+
+_WORDS: Final = ("new", "earliest", "snapshot")
 
 
 class PositionsNotKept(Exception):  # noqa: N818 - says what happened
@@ -60,10 +63,8 @@ def parse_from(text: str) -> StartFrom:
     Raises:
         ValueError: it is none.
     """
-    if text == "new":
-        return "new"
-    if text == "earliest":
-        return "earliest"
+    if text in _WORDS:
+        return cast("StartFrom", text)
     kind, colon, value = text.partition(":")
     with suppress(ValueError, OverflowError):
         if not colon:
@@ -75,7 +76,8 @@ def parse_from(text: str) -> StartFrom:
         if kind == "time":
             return {"time": _time(value)}
     raise ValueError(
-        f"--from {text!r}: it is new, earliest, an offset from 1, last:N, last_per_topic:N or time:T"
+        f"--from {text!r}: it is new, earliest, snapshot, an offset from 1, last:N, last_per_topic:N or "
+        "time:T"
     )
 
 

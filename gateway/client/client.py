@@ -200,7 +200,8 @@ class Client:
         Args:
             topic_filter: may hold ``+`` for one level and end with ``#`` for the rest.
             gaps: yield ``Gap``s too, each where the messages are missing.
-            start: where to begin in streams (the wire's ``from``): ``"new"``, ``"earliest"``, or one of
+            start: where to begin in streams (the wire's ``from``): ``"new"``, ``"earliest"``,
+                ``"snapshot"`` (last values, then what follows), or one of
                 ``{"offset": n}``, ``{"time": milliseconds}``, ``{"last": n}`` (the newest that match) and
                 ``{"last_per_topic": n}`` (each topic's newest, up to 1,000).
             resume: ``positions`` of an earlier subscription, to go on behind; ``start`` is for other streams.

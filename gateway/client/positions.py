@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from gateway.client.message import Message
     from gateway.core.messages.events import Gap
 
-StartFrom: TypeAlias = Literal["new", "earliest"] | Mapping[str, int]
-"""``"new"``, ``"earliest"``, or a number for ``offset``, ``time`` (ms), ``last`` or ``last_per_topic``."""
+StartFrom: TypeAlias = Literal["new", "earliest", "snapshot"] | Mapping[str, int]
+"""A word, or a number for ``offset``, ``time`` (ms since 1970), ``last`` or ``last_per_topic``."""
 
 _LEAST = {StartKind.OFFSET: 1, StartKind.TIME: 0, StartKind.LAST: 1, StartKind.LAST_PER_TOPIC: 1}
-_RULE = "'new', 'earliest', {'offset': n}, {'time': ms}, {'last': n} or {'last_per_topic': n}"
+_RULE = "'new', 'earliest', 'snapshot', {'offset': n}, {'time': ms}, {'last': n} or {'last_per_topic': n}"
 
 
 class PositionFields(TypedDict):
@@ -63,9 +63,9 @@ def parse_start(start: StartFrom) -> Start:
     """Read where to start.
 
     Raises:
-        ValueError: it is none of the six, or its number is too small, or for ``last_per_topic`` too large.
+        ValueError: it is none of the seven, or its number is too small, or for ``last_per_topic`` too large.
     """
-    if isinstance(start, str) and start in ("new", "earliest"):
+    if isinstance(start, str) and start in ("new", "earliest", "snapshot"):
         return Start(StartKind(start))
     if isinstance(start, Mapping) and len(start) == 1:
         name, value = next(iter(start.items()))

@@ -13,7 +13,7 @@ import anyio
 
 from gateway.client.positions import FROM_NOW, Began, Positions, SubscriptionStart
 from gateway.core.messages.commands import START_NEW, StartKind, Subscribe
-from gateway.core.messages.events import Gap
+from gateway.core.messages.events import CaughtUp, Gap
 
 if TYPE_CHECKING:
     from gateway.client.mailbox import Item, Mailbox
@@ -40,6 +40,7 @@ class Route:
         beginning: where it begins in streams, as long as nothing was received.
         received: where it is in streams, by what was received.
         catching_up: it gets history: only messages that name its filter are for it.
+        within_snapshot: what was received of its last values is not all yet: behind it nothing can go on.
         changed: it is to be asked for again once it has caught up, for its overflow policy.
     """
 
@@ -54,6 +55,7 @@ class Route:
     asked: bool = False
     live: bool = False
     catching_up: bool = False
+    within_snapshot: bool = False
     changed: bool = False
     _start: Start = field(init=False)
 
@@ -92,6 +94,19 @@ class Route:
             self.missed = list(self.mailboxes)
             self.settled = anyio.Event()
         self.asked = self.live = self.catching_up = self.changed = False
+        if self.within_snapshot:
+            self.within_snapshot = False
+            self.received.begin({})
+
+    def caught_up(self) -> None:
+        """It has all its history."""
+        self.catching_up = False
+        if self.within_snapshot:
+            self.within_snapshot = False
+            # Not before: a program that keeps positions would go on behind values that it has never had.
+            self._tell(Began(self.received.current(), None))
+        if self.alone:
+            self.put(CaughtUp(self.filter))
 
     def receive(self, message: Message) -> int:
         """Move behind ``message`` and put it into every mailbox; return how many there are."""
@@ -112,10 +127,14 @@ class Route:
             mailbox.close(error)
 
     def _begin(self, answer: Subscribed) -> None:
+        self.within_snapshot = self._start.kind is StartKind.SNAPSHOT and answer.recovered is not True
         if answer.positions or self.received.current():
             self.received.begin(answer.positions)
-            for mailbox in self.mailboxes:
-                mailbox.begin(Began(answer.positions, answer.recovered))
-        if self.beginning.start.kind is not StartKind.EARLIEST:
-            # Whatever stream comes to be from now on, it is new; only "earliest" has a say in that.
+            self._tell(Began({} if self.within_snapshot else answer.positions, answer.recovered))
+        if self.beginning.start.kind not in {StartKind.EARLIEST, StartKind.SNAPSHOT}:
+            # Whatever stream comes to be from now on, it is new; only "earliest" and "snapshot" have a say.
             self._start = START_NEW
+
+    def _tell(self, began: Began) -> None:
+        for mailbox in self.mailboxes:
+            mailbox.begin(began)

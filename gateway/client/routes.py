@@ -17,7 +17,6 @@ import anyio
 
 from gateway.client.positions import FROM_NOW, Began, SubscriptionStart
 from gateway.client.route import Route
-from gateway.core.messages.events import CaughtUp, Gap
 from gateway.core.topics.filter_index import FilterIndex
 from gateway.errors import Conflict
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.client.mailbox import Mailbox
     from gateway.client.message import Message
     from gateway.core.messages.commands import Overflow
-    from gateway.core.messages.events import Subscribed
+    from gateway.core.messages.events import Gap, Subscribed
     from gateway.errors import GatewayError
 
 
@@ -129,9 +128,7 @@ class Routes:
         route = self._live.get(topic_filter)
         if route is None:
             return False
-        route.catching_up = False
-        if route.alone:
-            route.put(CaughtUp(topic_filter))
+        route.caught_up()
         if route.changed:
             route.changed = False
             self.want(route)

@@ -57,9 +57,8 @@ def test_from_is_read(text: str, start: Any) -> None:
     ],
 )
 def test_what_is_no_beginning_is_refused(text: str) -> None:
-    with pytest.raises(
-        ValueError, match="it is new, earliest, an offset from 1, last:N, last_per_topic:N or time:T"
-    ):
+    known = "new, earliest, snapshot, an offset from 1, last:N, last_per_topic:N or time:T"
+    with pytest.raises(ValueError, match=f"it is {known}"):
         parse_from(text)
 
 

@@ -54,7 +54,7 @@ def test_a_start_is_read(given: Any, start: Start) -> None:
     ],
 )
 def test_what_is_no_start_is_refused(given: Any) -> None:
-    with pytest.raises(ValueError, match=r"start .*: it is 'new', 'earliest', \{'offset': n\}"):
+    with pytest.raises(ValueError, match=r"start .*: it is 'new', 'earliest', 'snapshot', \{'offset': n\}"):
         parse_start(given)
 
 

@@ -157,3 +157,40 @@ def test_other_options_wait_for_the_history() -> None:
 
 def test_what_is_gone_catches_up_with_nothing() -> None:
     assert not Routes().caught_up("a")
+
+
+SNAPSHOT = SubscriptionStart(Start(StartKind.SNAPSHOT))
+
+
+def test_a_snapshot_that_broke_off_begins_anew_and_one_that_is_whole_is_resumed() -> None:
+    routes, box = Routes(), mailbox(SNAPSHOT)
+    route = routes.attach("a", box, overflow=SPILL, beginning=SNAPSHOT)
+    assert asked(routes) == Subscribe("a", None, SNAPSHOT.start, SPILL, 1)
+    routes.confirm(route, subscribed(9))
+    routes.deliver(message(4), "a")
+    routes.deliver(message(12), "a")
+    assert box.positions.current() == {}, "a program that keeps them would skip what it has never had"
+    routes.disconnected()
+    assert asked(routes) == Subscribe("a", None, SNAPSHOT.start, SPILL, 1)
+    routes.confirm(route, subscribed(12))
+    routes.deliver(message(4), "a")
+    routes.caught_up("a")
+    routes.disconnected()
+    assert asked(routes) == Subscribe("a", {"s": Position("e", 12)}, SNAPSHOT.start, SPILL, 1)
+    routes.confirm(route, subscribed(12, recovered=True))
+    routes.deliver(message(13), "a")
+    routes.disconnected()
+    assert asked(routes).resume == {"s": Position("e", 13)}
+
+
+async def test_positions_are_told_once_the_loop_has_taken_the_whole_snapshot() -> None:
+    routes, box = Routes(), mailbox(SNAPSHOT)
+    route = routes.attach("a", box, overflow=SPILL, beginning=SNAPSHOT)
+    asked(routes)
+    routes.confirm(route, subscribed(9))
+    routes.deliver(message(4), "a")
+    routes.caught_up("a")
+    assert await box.take() == message(4)
+    assert box.positions.current() == {}
+    assert await box.take() == CaughtUp("a")
+    assert box.positions.current() == {"s": Position("e", 9)}

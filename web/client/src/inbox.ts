@@ -54,18 +54,24 @@ export class Inbox {
     return this.#caughtUp;
   }
 
-  /** What is offered from here on begins at `positions`. */
-  begin(positions: Positions): void {
+  /** What is offered from here on begins at `positions`; null: nowhere that it could be gone on from. */
+  begin(positions: Positions | null): void {
+    if (positions === null) this.#positions = {};
     // What waits has places of its own, and comes before these.
-    if (this.#waiting.length > 0) this.#positions = { ...positions, ...this.#positions };
+    else if (this.#waiting.length > 0) this.#positions = { ...positions, ...this.#positions };
     else this.#positions = { ...positions };
   }
 
-  /** All history was offered. */
-  catchUp(): void {
+  /** All history was offered; with `begun`, what follows it begins there. */
+  catchUp(begun?: Positions): void {
     const last = this.#waiting.at(-1);
-    if (last === undefined) this.#tellCaughtUp();
-    else last.lastOfHistory = true;
+    if (last !== undefined) {
+      last.lastOfHistory = true;
+      last.begun = begun;
+    } else {
+      if (begun !== undefined) this.begin(begun);
+      this.#tellCaughtUp();
+    }
   }
 
   /** Takes a message in; `position` is its place in its stream. */
@@ -103,6 +109,7 @@ export class Inbox {
     if (entry !== undefined) {
       this.#historyTaken = entry.lastOfHistory;
       this.#move(entry.message.stream, entry.position);
+      if (entry.begun !== undefined) this.#positions = { ...entry.begun };
       return Promise.resolve({ done: false, value: entry.message });
     }
     if (this.#end === null) {
@@ -149,6 +156,7 @@ interface Entry {
   readonly message: Message;
   readonly position: Position | null;
   lastOfHistory: boolean;
+  begun?: Positions | undefined;
 }
 
 interface Reader {

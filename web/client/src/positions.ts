@@ -18,6 +18,7 @@ export type Positions = Readonly<Record<string, Position>>;
 export type StartFrom =
   | "new"
   | "earliest"
+  | "snapshot"
   | { readonly offset: number }
   | { readonly time: number }
   | { readonly last: number }
@@ -57,8 +58,18 @@ export class Received {
   /** The gateway has confirmed it on a new connection. */
   begin(subscribed: ServerFrame): void {
     this.#at = new Map(Object.entries((subscribed["positions"] ?? {}) as Positions));
-    // Whatever stream comes to be from now on, it is new; only "earliest" has a say in that.
-    if (this.#from !== "earliest") this.#from = undefined;
+    // Whatever stream comes to be from now on, it is new; only "earliest" and "snapshot" have a say in that.
+    if (this.#from !== "earliest" && this.#from !== "snapshot") this.#from = undefined;
+  }
+
+  /** Whether what the gateway confirmed begins with last values: behind its positions is not all that it wants. */
+  beginsWithSnapshot(subscribed: ServerFrame): boolean {
+    return this.#from === "snapshot" && subscribed["recovered"] !== true;
+  }
+
+  /** Begins anew: what was received can't be gone on with. */
+  forget(): void {
+    this.#at = new Map();
   }
 
   at(stream: string): Position | null {

@@ -32,6 +32,8 @@ interface Shared {
   readonly alone: boolean;
   /** It gets history: only messages that name its filter are for it. */
   catchingUp: boolean;
+  /** What was received of its last values is not all yet: behind it nothing can go on. */
+  withinSnapshot: boolean;
   /** Its options changed meanwhile: asked for once it has caught up. */
   changed: boolean;
 }
@@ -107,6 +109,8 @@ export class Registry {
     for (const shared of this.#shared.values()) {
       shared.missed ||= shared.live;
       shared.live = shared.catchingUp = shared.changed = false;
+      if (shared.withinSnapshot) shared.received.forget();
+      shared.withinSnapshot = false;
       shared.attempt += 1;
     }
   }
@@ -124,7 +128,7 @@ export class Registry {
       if (shared?.live !== true) continue;
       if (filter === null && (shared.catchingUp || shared.received.has(message))) continue;
       const position = shared.received.pass(message);
-      for (const inbox of shared.inboxes) inbox.offer(message, position);
+      for (const inbox of shared.inboxes) inbox.offer(message, shared.withinSnapshot ? null : position);
     }
   }
 
@@ -133,7 +137,9 @@ export class Registry {
     const shared = this.#shared.get(filter);
     if (shared?.live !== true) return;
     shared.catchingUp = false;
-    if (shared.alone) for (const inbox of shared.inboxes) inbox.catchUp();
+    const begun = shared.withinSnapshot ? shared.received.positions : undefined;
+    shared.withinSnapshot = false;
+    if (shared.alone) for (const inbox of shared.inboxes) inbox.catchUp(begun);
     if (!shared.changed) return;
     shared.changed = false;
     void this.#establish(shared);
@@ -144,7 +150,8 @@ export class Registry {
     const targets = gap.filter === undefined ? this.#shared.values() : [this.#shared.get(gap.filter)];
     for (const shared of targets) {
       if (gap.filter !== undefined) shared?.received.passGap(gap);
-      const position = gap.stream === undefined ? null : (shared?.received.at(gap.stream) ?? null);
+      const told = gap.stream !== undefined && shared?.withinSnapshot !== true;
+      const position = told ? (shared?.received.at(gap.stream) ?? null) : null;
       for (const inbox of shared?.inboxes ?? []) inbox.tell(gap, position);
     }
     this.onGap(gap);
@@ -181,8 +188,11 @@ export class Registry {
   #confirm(shared: Shared, reply: ServerFrame): void {
     if (!shared.live) {
       shared.live = true;
+      shared.withinSnapshot = shared.received.beginsWithSnapshot(reply);
       shared.received.begin(reply);
-      for (const inbox of shared.inboxes) inbox.begin(shared.received.positions);
+      // A program that keeps positions must not go on behind values that it has never had.
+      const positions = shared.withinSnapshot ? null : shared.received.positions;
+      for (const inbox of shared.inboxes) inbox.begin(positions);
     }
     settle(shared, null);
     if (!shared.missed) return;
@@ -231,6 +241,7 @@ function newShared(filter: string, beginning: Beginning): Shared {
     received: new Received(beginning),
     alone: asksHistory(beginning),
     catchingUp: false,
+    withinSnapshot: false,
     changed: false,
   };
 }

@@ -157,3 +157,32 @@ it("the buffer tells caught_up once its history is taken", async () => {
   await reader.next();
   expect(subscription.caughtUp).toBe(true);
 });
+
+it("a snapshot that broke off begins anew, and one that is whole is resumed", async () => {
+  beginsAt(orders(9));
+  const subscription = await client.subscribe("orders/#", { from: "snapshot", onMessage: () => undefined });
+  gateway.last.push(stored(4, { filter: "orders/#", snapshot: true }));
+  gateway.last.push(stored(12, { filter: "orders/#" }));
+  expect(subscription.positions).toEqual({});
+  await reconnect();
+  const again = gateway.last.commands("subscribe")[0];
+  expect(again).toMatchObject({ filter: "orders/#", from: "snapshot" });
+  expect(again).not.toHaveProperty("resume");
+  gateway.last.push({ op: "caught_up", filter: "orders/#" });
+  expect(subscription.positions).toEqual(orders(9));
+  await reconnect();
+  expect(gateway.last.commands("subscribe")[0]).toMatchObject({ from: "snapshot", resume: orders(9) });
+});
+
+it("positions are told once the loop has taken the whole snapshot", async () => {
+  beginsAt(orders(9));
+  const subscription = await client.subscribe("orders/#", { from: "snapshot" });
+  gateway.last.push(stored(3, { filter: "orders/#", snapshot: true }));
+  gateway.last.push(stored(4, { filter: "orders/#", snapshot: true }));
+  gateway.last.push({ op: "caught_up", filter: "orders/#" });
+  const messages = subscription[Symbol.asyncIterator]();
+  expect((await messages.next()).value).toMatchObject({ offset: 3, snapshot: true });
+  expect(subscription.positions).toEqual({});
+  expect((await messages.next()).value).toMatchObject({ offset: 4 });
+  expect(subscription.positions).toEqual(orders(9));
+});
