@@ -65,6 +65,9 @@ PUBLIC = {"allowed": ALL, "public": True}
 
 ROUTES: dict[tuple[str, str], Door] = {
     ("POST", "/v1/topics/{topic:topic}"): Door("/v1/topics/a/b", "1", PUBLISHERS, 202),
+    ("DELETE", "/v1/topics/{topic:topic}"): Door("/v1/topics/a/b", "", PUBLISHERS, 202),
+    ("GET", "/v1/topics/{topic:topic}"): Door("/v1/topics/a/b", allowed=SUBSCRIBERS, status=404),
+    ("GET", "/v1/snapshot"): Door("/v1/snapshot?filter=a/%2B", allowed=SUBSCRIBERS),
     ("POST", "/v1/publish"): Door("/v1/publish", '{"topic":"a/b","data":1}', PUBLISHERS),
     ("POST", "/v1/hooks/{hook}"): Door("/v1/hooks/open", "1", PUBLISHERS, 202),
     ("GET", "/v1/nodes"): Door("/v1/nodes", allowed=ADMINISTRATORS),

@@ -53,7 +53,7 @@ def test_what_a_command_leaves_out_has_the_protocols_defaults() -> None:
     assert (subscribe.resume, subscribe.start, subscribe.overflow) == (None, START_NEW, Overflow.SPILL)
     assert START_NEW.kind is StartKind.NEW
     assert Unsubscribe("a").ref is None
-    assert set(state(Publish("t")).values()) == {"t", None}
+    assert set(state(Publish("t")).values()) == {"t", None, False}
 
 
 def test_positions_in_two_lives_of_a_stream_differ() -> None:
