@@ -327,11 +327,12 @@ class HistoryReader(Reader):
         topic_filter: str,
         positions: Mapping[FollowedStream, Position],
         phases: Mapping[FollowedStream, PhaseSource] | None = None,
+        snapshots: Collection[FollowedStream] = (),
     ) -> None:
+        """Begin at ``positions``, or with ``phases``; of ``snapshots`` it gets last values, in each life."""
         super().__init__(encoder, positions, phases)
         self.filter = topic_filter
-        began = (phases or {}).items()
-        self._snapshots = frozenset(stream for stream, source in began if isinstance(source, SnapshotSource))
+        self._snapshots = frozenset(snapshots)
 
     def _filters(self, stream: FollowedStream) -> tuple[str, ...]:  # noqa: ARG002 - all of its streams have the one
         return (self.filter,)

@@ -397,7 +397,9 @@ def phased(
     hub = Hub()
     outbox = connection(hub)
     hub.subscribe(outbox, "s/+", Overflow.SPILL, (stream,), live=False)
-    reader = HistoryReader(outbox.encoder, "s/+", {stream: Position("e1", before)}, {stream: source})
+    snapshots = [stream] if isinstance(source, SnapshotSource) else []
+    starts = {stream: Position("e1", before)}
+    reader = HistoryReader(outbox.encoder, "s/+", starts, {stream: source}, snapshots)
     hub.read(outbox, outbox.subscriptions["s/+"], reader)
     return hub, outbox, reader
 
