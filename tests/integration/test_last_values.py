@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from websockets.asyncio.client import ClientConnection
 
+    from tests.redis_process import RunningRedis
+
     from .conftest import RunningGateway, StartGateway
 
 SETTINGS = """
@@ -186,6 +188,34 @@ async def test_server_sent_events_begin_with_a_snapshot_and_go_on_by_their_id(
             assert "snapshot" not in again.data
             view.change(again.data)
     assert view.shown == await state(http)
+
+
+async def test_a_snapshot_is_the_same_on_every_node(
+    gateway_process: StartGateway, redis_server: RunningRedis
+) -> None:
+    settings = SETTINGS.replace('[store]\nurl = "memory:"', f'[redis]\nurl = "{redis_server.url}"')
+    one, other = gateway_process(settings), gateway_process(settings)
+    async with (
+        httpx2.AsyncClient(base_url=one.url, timeout=HANG_SECONDS) as here,
+        httpx2.AsyncClient(base_url=other.url, timeout=HANG_SECONDS) as there,
+    ):
+        publishing = [asyncio.create_task(publish_for_a_while(http, 60)) for http in (here, there)]
+        while not all(each.done() for each in publishing):
+            for node in (one, other):
+                async with client(node) as websocket:
+                    await say(websocket, op="subscribe", filter="devices/#", **{"from": "snapshot"})
+                    await View().catch_up(websocket)
+        await asyncio.gather(*publishing)
+        expected = await state(here)
+        assert await state(there) == expected
+        last = max(expected["devices/clock"], 0)
+        for node in (one, other):
+            async with client(node) as websocket:
+                await say(websocket, op="subscribe", filter="devices/#", **{"from": "snapshot"})
+                view = View()
+                await view.catch_up(websocket)
+                assert view.shown["devices/clock"] == last
+                assert view.shown == expected
 
 
 async def test_any_number_of_last_values_comes_as_lines(
