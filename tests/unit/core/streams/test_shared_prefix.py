@@ -15,7 +15,6 @@ from gateway.core.streams.configuration import Bounds
 from gateway.core.streams.pages import Page, page_through
 from gateway.core.streams.recent import TailWindow
 from gateway.core.streams.shared_prefix import SharedPrefix
-from gateway.core.streams.stream import FollowedStream
 from tests.unit.core.streaming import ENCODER, followed_stream, labels
 
 ROOM = 150
@@ -138,7 +137,7 @@ def test_a_page_that_tells_nothing_ends_a_look() -> None:
     assert (prefix.done, prefix.shared) == (True, None)
 
 
-def goes_on(reader: Reader, stream: FollowedStream, lives: Lives) -> list[object]:
+def goes_on(reader: Reader, lives: Lives) -> list[object]:
     """Serve ``reader`` until it is level with the tail, as its owner does."""
     got: list[object] = []
     for _ in range(5000):
@@ -147,7 +146,7 @@ def goes_on(reader: Reader, stream: FollowedStream, lives: Lives) -> list[object
         if step.level:
             return got
         if step.needed is not None and not step.frames:
-            taken = reader.take(stream, lives.read(step.needed[1], 512), ROOM)
+            taken = reader.take(step.needed, lives.read(step.needed.after, 512), ROOM)
             got += labels(taken or [])
     raise AssertionError("the reader never got there")
 
@@ -170,7 +169,7 @@ def test_nobody_gets_anything_twice_and_nothing_of_the_new_life_is_missing(
         for offset in range(max(shared + 1, lives.first), lives.last + 1):
             if window.last + 1 == offset and data.draw(st.booleans(), label="brought"):
                 window.push(lives.at(offset))
-    got = goes_on(reader, stream, lives)
+    got = goes_on(reader, lives)
     behind = lives.first - 1 if shared is None else min(had, lives.shared)
     told = [each for each in got if isinstance(each, dict)]
     assert (told[0]["reason"], told[0]["epoch"], told[0]["offset"]) == ("epoch", "e2", behind)
