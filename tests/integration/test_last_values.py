@@ -15,6 +15,7 @@ from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from websockets.asyncio.client import ClientConnection
 
@@ -47,9 +48,10 @@ NDJSON = {"accept": "application/x-ndjson"}
 LINES = {"content-type": "application/x-ndjson"}
 
 
-@pytest.fixture
-def node(gateway_process: StartGateway) -> RunningGateway:
-    return gateway_process(SETTINGS)
+@pytest.fixture(params=["memory", "sqlite"])
+def node(gateway_process: StartGateway, request: pytest.FixtureRequest, tmp_path: Path) -> RunningGateway:
+    url = "memory:" if request.param == "memory" else f"sqlite:{tmp_path}/streams.db"
+    return gateway_process(SETTINGS.replace("memory:", url))
 
 
 @pytest.fixture
