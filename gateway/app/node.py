@@ -31,6 +31,7 @@ from gateway.engine.delivery import DeliveryService
 from gateway.engine.lasting import LastingRequests
 from gateway.engine.metrics.node_metrics import register_cluster_metrics, register_metrics
 from gateway.engine.metrics.refusals import Refusals
+from gateway.engine.purging import PurgeService
 from gateway.engine.runtime.garbage import GarbageCollection
 from gateway.engine.sessions import Sessions
 from gateway.errors import NodeFailed
@@ -127,6 +128,8 @@ class Gateway:
         self._partitions = PartitionDifference(settings.redis.partitions)
         self._partitions.announce = self._delivery.announce_loss
         self._cluster, self._administration = self._build_administration(blocks)
+        if self._cluster is not None:
+            self._cluster.forget_stream = self._forget_stream
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = certificate or arguments.certificate(settings)
         self._watch()
@@ -301,6 +304,7 @@ class Gateway:
             *administration_routes(self._administration, administrator),
             *stream_routes(
                 self._streams,
+                PurgeService(self._streams.store, self._administration, forget=self._forget_stream),
                 authenticate=authenticate,
                 administrator=administrator,
                 lasting=lasting,
@@ -319,6 +323,10 @@ class Gateway:
         if settings.server.console:
             routes += console_routes()
         return routes
+
+    def _forget_stream(self, stream: str) -> None:
+        if self._following is not None:
+            self._following.forget(stream)
 
     def _services(self) -> Services:
         limits = self._settings.limits

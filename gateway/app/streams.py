@@ -20,6 +20,7 @@ from gateway.engine.following.watched_store import WatchedStore
 from gateway.engine.metrics.following_metrics import register_following_metrics
 from gateway.engine.metrics.stream_metrics import register_stream_metrics
 from gateway.http_api.last_values import LastValueRoutes
+from gateway.http_api.purging import PurgeRoute
 from gateway.http_api.streams import StreamRoutes
 from gateway.settings.store import MEMORY, REDIS, SQLITE, store_url
 from gateway.settings.stream import stream_map
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.engine.delivery import DeliveryService
     from gateway.engine.lasting import LastingRequests
     from gateway.engine.metrics.refusals import Refusals
+    from gateway.engine.purging import PurgeService
     from gateway.http_api.authentication import RequestAuthenticator
     from gateway.observability.health import Health
     from gateway.observability.metrics import Metrics
@@ -169,14 +171,16 @@ def watch_streams(
 
 def stream_routes(
     parts: StreamParts,
+    purges: PurgeService,
     *,
     authenticate: RequestAuthenticator,
     administrator: RequestAuthenticator,
     lasting: LastingRequests,
     topic_limits: TopicLimits,
 ) -> list[Route]:
-    """The routes that read and describe streams."""
-    return StreamRoutes(
+    """The routes that read, describe and purge streams."""
+    purging = PurgeRoute(parts.map, purges, administrator=administrator, topic_limits=topic_limits)
+    reading = StreamRoutes(
         parts.map,
         overview=parts.overview,
         reader=parts.reader,
@@ -184,7 +188,8 @@ def stream_routes(
         administrator=administrator,
         lasting=lasting,
         topic_limits=topic_limits,
-    ).routes()
+    )
+    return [*reading.routes(), *purging.routes()]
 
 
 def last_value_routes(

@@ -24,6 +24,8 @@ from gateway.core.cluster.control import (
     EndSession,
     EndSubject,
     Farewell,
+    ForgetStream,
+    Forgotten,
     ListBlocks,
     ListConnections,
     Refused,
@@ -42,6 +44,8 @@ _KINDS: Final[dict[str, type[Body]]] = {
     "ended": Ended,
     "list_blocks": ListBlocks,
     "blocks": Blocks,
+    "forget_stream": ForgetStream,
+    "forgotten": Forgotten,
     "refused": Refused,
 }
 _NAMES: Final = {body: kind for kind, body in _KINDS.items()}

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from gateway.streams.unindexed import Unindexed
 
 from gateway.codecs.record import encode_record
 from gateway.core.messages.publication import Publication
@@ -15,7 +16,6 @@ from gateway.core.streams.topic_keys import topic_key
 from gateway.core.topics.grammar import matches
 from gateway.errors import StreamUnavailable, TooMany
 from gateway.streams.base import Appended, Dedupe
-from gateway.streams.unindexed import Unindexed
 from tests.conformance.store_contenders import (
     CONTENDERS,
     INDEXED,

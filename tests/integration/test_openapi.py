@@ -67,11 +67,13 @@ SUCCESSES = {
     "receiveWebhook": 202,
     "connect": 404,
     "disconnectSession": 404,
+    "purgeMessages": 400,
 }
 KNOWN = {
     "receiveWebhook": {"hook": "open"},
     "describeStream": {"stream": "kept"},
     "readMessages": {"stream": "kept"},
+    "purgeMessages": {"stream": "kept"},
     "listTopics": {"stream": "kept"},
     "readTopic": {"topic": "kept/a"},
 }

@@ -125,6 +125,23 @@ class EndSubject:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetStream:
+    """Ask to let go of what was read of a stream: something of it was purged."""
+
+    stream: str
+
+    def __post_init__(self) -> None:
+        """Refuse a name that no stream has."""
+        if not 1 <= len(self.stream) <= LONGEST_NAME:
+            raise ValueError(f"a stream's name has 1 to {LONGEST_NAME} characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Nothing of it is held any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """So many connections are being closed."""
 
@@ -161,8 +178,8 @@ class Refused:
     reason: str
 
 
-Question: TypeAlias = ListConnections | EndSession | EndSubject | ListBlocks
-Answer: TypeAlias = Connections | Ended | Blocks | Refused
+Question: TypeAlias = ListConnections | EndSession | EndSubject | ListBlocks | ForgetStream
+Answer: TypeAlias = Connections | Ended | Blocks | Forgotten | Refused
 Body: TypeAlias = Beat | Farewell | Question | Answer
 
 

@@ -301,6 +301,10 @@ class TailWindow:
         """At most ``limit`` publications that follow ``offset``; None if the first of them isn't held."""
         return self._recent.after(offset, limit, self._recent.bytes)
 
+    def forget(self) -> None:
+        """Hold nothing: something of it was removed from the log on purpose."""
+        self._recent = Recent(self.last)
+
     def goes_on(self, position: Position) -> Position:
         """Where whoever has had all up to ``position``, of a former life, goes on in this one.
 

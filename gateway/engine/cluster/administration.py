@@ -15,6 +15,8 @@ from gateway.core.cluster.control import (
     Ended,
     EndSession,
     EndSubject,
+    ForgetStream,
+    Forgotten,
     ListConnections,
     is_name,
 )
@@ -150,6 +152,13 @@ class ClusterAdministration:
         told = await self._peers.ask(EndSubject(subject, block))
         ended += sum(answer.count for answer in told.answers.values() if isinstance(answer, Ended))
         return Disconnection(ended, blocked_until, self._reach(told))
+
+    async def forget_stream(self, stream: str) -> Reach:
+        """Have every node let go of what it holds of a stream; this one has done so."""
+        told = await self._peers.ask(ForgetStream(stream))
+        done = {node for node, answer in told.answers.items() if isinstance(answer, Forgotten)}
+        missing = sorted({*told.missing, *told.answers} - set(done))
+        return Reach(sorted({self._node, *done}), missing, told.complete and not missing)
 
     def _reach(self, told: Told) -> Reach:
         return Reach(sorted({self._node, *told.answers}), list(told.missing), told.complete)

@@ -26,6 +26,8 @@ from gateway.core.cluster.control import (
     EndSession,
     EndSubject,
     Farewell,
+    ForgetStream,
+    Forgotten,
     ListBlocks,
     ListConnections,
     Refused,
@@ -88,7 +90,11 @@ class ClusterStatistics:
 
 
 class Cluster:
-    """The other nodes, heard over the bus; see ``Peers``."""
+    """The other nodes, heard over the bus; see ``Peers``.
+
+    Attributes:
+        forget_stream: lets go of what this node holds of a stream.
+    """
 
     def __init__(
         self,
@@ -117,6 +123,7 @@ class Cluster:
         self._live = live
         self._partitions = partitions
         self._dropped = 0
+        self.forget_stream: Callable[[str], None] = _forget_nothing
 
     # For administration
 
@@ -162,7 +169,7 @@ class Cluster:
                 self._hear(message.node, beat)
             case Farewell():
                 self._membership.left(message.node)
-            case Connections() | Ended() | Blocks() | Refused() as answer:
+            case Connections() | Ended() | Blocks() | Forgotten() | Refused() as answer:
                 self._questions.answered(message, answer)
             case _ if not own:
                 try:
@@ -252,22 +259,28 @@ class Cluster:
 
     async def _carry_out(self, message: Control) -> Answer | None:
         administration = self._administration
+        answer: Answer | None = None
         match message.body:
             case ListConnections(limit, after):
-                return administration.connections(limit=limit, after=after)
+                answer = administration.connections(limit=limit, after=after)
             case EndSession(session):
-                return Ended(int(administration.disconnect_session(session)))
+                answer = Ended(int(administration.disconnect_session(session)))
             case EndSubject(subject, block):
                 try:
                     if block is not None:
                         self._blocks.learn(block, now=self._clock())
                 except TooMany as exc:
-                    return Refused(str(exc))
-                return Ended(await administration.disconnect_subjects({subject}))
+                    answer = Refused(str(exc))
+                else:
+                    answer = Ended(await administration.disconnect_subjects({subject}))
             case ListBlocks(after):
-                return self._page_of_blocks(after)
+                answer = self._page_of_blocks(after)
+            case ForgetStream(stream):
+                self.forget_stream(stream)
+                answer = Forgotten()
             case _:
-                return None
+                pass
+        return answer
 
     def _page_of_blocks(self, after: str) -> Blocks:
         page = self._blocks.page(limit=_BLOCKS_PER_PAGE + 1, after=after, now=self._clock())
@@ -283,6 +296,10 @@ class Cluster:
                 answer = _smaller(answer) or Refused(str(exc))
             else:
                 return
+
+
+def _forget_nothing(_stream: str) -> None:
+    """What a node does that reads no stream."""
 
 
 def _smaller(answer: Answer) -> Answer | None:

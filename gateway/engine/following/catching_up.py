@@ -108,6 +108,13 @@ class CatchingUp:
         for catch_up in self._hub.take_parked(outbox):
             self.begin(catch_up)
 
+    def forget(self, stream: FollowedStream) -> None:
+        """Keep no page of ``stream``, nor those that are being read: what they hold may be gone."""
+        for pages in (self._pages, self._selected):
+            for request in [each for each in pages if each.stream is stream]:
+                del pages[request]
+        self._fetches.doubt(stream)
+
     def statistics(self) -> CatchUpStatistics:
         """A snapshot for metrics, health and tests."""
         fetches = self._fetches
@@ -142,6 +149,8 @@ class CatchingUp:
         fetch = self._fetches.taken(catch_up) if catch_up in self._fetches.awaited else None
         if not reader.ended and not outbox.direct:
             self._hub.park(outbox, reader)
+        elif not reader.ended and fetch is not None and fetch.doubted:
+            self.begin(catch_up)
         elif not reader.ended and fetch is not None and fetch.answered:
             self._take(catch_up, fetch.request, fetch.page)
         elif not reader.ended:
@@ -238,6 +247,8 @@ class CatchingUp:
     def _keep(self, fetch: Fetch) -> None:
         """Keep a page that all who waited for it have had: others may come to it."""
         request, page = fetch.request, fetch.page
+        if fetch.doubted:
+            return
         if isinstance(page, Page):
             if page.last:
                 self._pages[replace(request, epoch=page.bounds.epoch, after=page.first - 1)] = page

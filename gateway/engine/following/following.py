@@ -83,6 +83,14 @@ class Following:
             window_bytes=window_bytes,
         )
 
+    def forget(self, stream: str) -> None:
+        """Hold nothing of a stream that was read before now: something of it was removed on purpose."""
+        followed = self.tails.get(stream)
+        if followed is not None:
+            if followed.window is not None:
+                followed.window.forget()
+            self.catching_up.forget(followed)
+
     async def run(self) -> None:
         """Tail and read for ever; no subscription may come before."""
         await self.background.run()

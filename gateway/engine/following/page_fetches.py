@@ -35,13 +35,16 @@ _AFTER_FAILURE = Backoff(first_seconds=0.1, limit_seconds=2.0)
 
 
 class Fetch:
-    """A read of the store, and who needs it; ``page`` is there once it is ``answered``, if there is one."""
+    """A read of the store, and who needs it; ``page`` is there once it is ``answered``, if there is one.
 
-    __slots__ = ("answered", "page", "readers", "request")
+    It is ``doubted`` where something was removed from the log since it began: nobody may be given its page.
+    """
+
+    __slots__ = ("answered", "doubted", "page", "readers", "request")
 
     def __init__(self, request: PageRequest) -> None:
         self.request = request
-        self.answered = False
+        self.answered = self.doubted = False
         self.page: Page | SelectedPage | None = None
         self.readers: set[CatchUp] = set()
 
@@ -87,7 +90,7 @@ class PageFetches:
     def ask(self, reader: CatchUp, request: PageRequest) -> bool:
         """Have a page read for ``reader``; whether it is there already."""
         fetch = self._fetches.get(request)
-        if fetch is None:
+        if fetch is None or fetch.doubted:
             fetch = self._fetches[request] = Fetch(request)
             self._wanted.append(fetch)
         self.awaited[reader] = fetch
@@ -104,10 +107,19 @@ class PageFetches:
         fetch.readers.discard(reader)
         if fetch.readers or not fetch.answered:
             return False
-        del self._fetches[fetch.request]
+        self._remove(fetch)
         self._running -= 1
         self._start()
         return True
+
+    def doubt(self, stream: FollowedStream) -> None:
+        """Something was removed from ``stream``: what has been read of it, or is being, is read anew."""
+        for fetch in self._fetches.values():
+            fetch.doubted = fetch.doubted or fetch.request.stream is stream
+
+    def _remove(self, fetch: Fetch) -> None:
+        if self._fetches.get(fetch.request) is fetch:
+            del self._fetches[fetch.request]
 
     def _start(self) -> None:
         while self._wanted and self._running < self._reads:
@@ -203,5 +215,5 @@ class PageFetches:
             fetch.readers.discard(reader)
             self.awaited.pop(reader, None)
         if not fetch.readers:
-            del self._fetches[fetch.request]
+            self._remove(fetch)
         return bool(fetch.readers)

@@ -124,6 +124,11 @@ class Tails:
     def __contains__(self, stream: object) -> bool:
         return stream in self._tails
 
+    def get(self, stream: str) -> FollowedStream | None:
+        """The stream of that name."""
+        tail = self._tails.get(stream)
+        return None if tail is None else tail.stream
+
     def streams(self, topic_filter: str) -> tuple[FollowedStream, ...]:
         """The streams of which ``topic_filter`` may match something."""
         found = self._under.get(topic_filter)

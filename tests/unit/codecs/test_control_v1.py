@@ -18,6 +18,8 @@ from gateway.core.cluster.control import (
     EndSession,
     EndSubject,
     Farewell,
+    ForgetStream,
+    Forgotten,
     ListBlocks,
     ListConnections,
     Refused,
@@ -56,6 +58,8 @@ BODY = st.one_of(
     st.builds(Ended, COUNT),
     st.builds(ListBlocks, TEXT),
     st.lists(BLOCK, max_size=4).map(lambda all_: page(Blocks, all_, lambda each: each.subject)),
+    st.builds(ForgetStream, NAME),
+    st.just(Forgotten()),
     st.builds(Refused, TEXT),
 )
 MESSAGE = st.builds(Control, NAME, st.just("") | NAME, BODY)

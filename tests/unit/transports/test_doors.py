@@ -76,6 +76,9 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("POST", "/v1/disconnect"): Door("/v1/disconnect", '{"subject":"x"}', ADMINISTRATORS),
     ("GET", "/v1/streams"): Door("/v1/streams", allowed=ADMINISTRATORS),
     ("GET", "/v1/streams/{stream}"): Door("/v1/streams/kept", allowed=ADMINISTRATORS),
+    ("DELETE", "/v1/streams/{stream}/messages"): Door(
+        "/v1/streams/kept/messages?filter=%23", allowed=ADMINISTRATORS
+    ),
     ("GET", "/v1/streams/{stream}/messages"): Door("/v1/streams/kept/messages", allowed=SUBSCRIBERS),
     ("GET", "/v1/streams/{stream}/topics"): Door("/v1/streams/kept/topics", allowed=SUBSCRIBERS),
     ("GET", "/v1/events"): Door("/v1/events?filter=a/%2B", allowed=SUBSCRIBERS, endless=True),

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.cluster.block_list import BlockList
-from gateway.core.cluster.control import Answer, Connections, Ended, EndSession, EndSubject, Question
+from gateway.core.cluster.control import (
+    Answer,
+    Connections,
+    Ended,
+    EndSession,
+    EndSubject,
+    ForgetStream,
+    Forgotten,
+    Question,
+    Refused,
+)
 from gateway.core.cluster.info import NodeInfo
 from gateway.core.session.close_codes import CloseCode
 from gateway.engine.administration import Administration
@@ -177,3 +187,11 @@ async def test_a_node_that_answers_something_else_holds_no_connections() -> None
 def test_all_nodes_are_told_with_this_one() -> None:
     nodes = administer(Others(Told(complete=False))).nodes()
     assert (nodes.own, nodes.others, nodes.now, nodes.complete) == (HERE, [], 50.0, False)
+
+
+async def test_a_node_that_does_not_say_that_it_has_let_go_is_missing() -> None:
+    others = Others(Told({"a": Forgotten(), "b": Refused("an older one")}, missing=("c",), complete=False))
+    reach = await administer(others).forget_stream("orders")
+    assert others.asked == [ForgetStream("orders")]
+    assert "a" in reach.nodes
+    assert (reach.missing, reach.complete) == (["b", "c"], False)

@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from gateway.codecs.control_v1 import ControlV1
 from gateway.core.cluster.block_list import BlockList
-from gateway.core.cluster.control import ALL_NODES, Beat, Control, Ended, EndSession, ListConnections
+from gateway.core.cluster.control import (
+    ALL_NODES,
+    Beat,
+    Control,
+    Ended,
+    EndSession,
+    ForgetStream,
+    Forgotten,
+    ListConnections,
+)
 from gateway.core.messages.publication import Publication
 from tests.unit.engine.cluster_world import Client, Node, Wire, now, run, running
 
@@ -80,6 +89,20 @@ def test_a_question_is_answered_by_every_other_node() -> None:
                 for node, page in told.answers.items()
             } == {"b": ["bs"], "c": ["cs"]}
             assert nodes[0].cluster.statistics().questions == 1
+
+    run(main())
+
+
+def test_every_other_node_lets_go_of_a_stream() -> None:
+    async def main() -> None:
+        nodes = three()
+        forgotten: list[str] = []
+        for node in nodes:
+            node.cluster.forget_stream = forgotten.append
+        async with running(*nodes):
+            told = await nodes[0].cluster.ask(ForgetStream("orders"))
+            assert told.answers == {"b": Forgotten(), "c": Forgotten()}
+            assert forgotten == ["orders", "orders"]
 
     run(main())
 

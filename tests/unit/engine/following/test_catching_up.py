@@ -16,12 +16,13 @@ EARLIEST = Start(StartKind.EARLIEST)
 
 def watched(node: World) -> dict[str, int]:
     """Count the store's reads for readers, and how many there are at once."""
-    read, counts = node.store.read, {"now": 0, "most": 0, "failures": 0}
+    read, counts = node.store.read, {"now": 0, "most": 0, "failures": 0, "reads": 0}
 
     async def counted(stream: str, after: int, *, messages: int, size: int = 0, wait: float = 0.0) -> Page:
         if wait:
             return await read(stream, after, messages=messages, wait=wait)
         counts["now"] += 1
+        counts["reads"] += 1
         counts["most"] = max(counts["most"], counts["now"])
         try:
             await asyncio.sleep(0)
@@ -214,3 +215,32 @@ async def test_history_with_holes_is_told_and_passed() -> None:
         await client.until(lambda: any(each["op"] == "caught_up" for each in client.frames))
         assert [(each["from"], each["to"]) for each in client.other()[:-1]] == [(2, 2), (15, 16), (30, 30)]
         assert len(client.messages()) == 26
+
+
+async def test_what_was_read_of_a_stream_before_it_was_forgotten_is_read_anew() -> None:
+    """Pages that are kept, those that are being read, and what the window holds: nobody is given them."""
+    async with world(window_messages=100) as node:
+        node.append(30)
+        first = node.client()
+        await first.subscribe("s/#", EARLIEST)
+        assert len(await first.ids(30)) == 30
+        counts = watched(node)
+        read, held = node.store.read, asyncio.Event()
+
+        async def slow(stream: str, after: int, *, messages: int, size: int = 0, wait: float = 0.0) -> Page:
+            page = await read(stream, after, messages=messages, size=size, wait=wait)
+            if not wait:
+                await held.wait()
+            return page
+
+        node.store.read = slow
+        waiting, late = node.client(), node.client()
+        await waiting.subscribe("s/#", Start(StartKind.OFFSET, 2))
+        await waiting.until(lambda: node.following.catching_up.statistics().reading > 0 or waiting.messages())
+        node.following.forget("s")
+        before = counts["reads"]
+        held.set()
+        await late.subscribe("s/#", Start(StartKind.OFFSET, 20))
+        assert len(await late.ids(11)) == 11
+        assert len(await waiting.ids(29)) == 29
+        assert counts["reads"] > before

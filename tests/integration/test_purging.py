@@ -1,0 +1,142 @@
+"""Purging: what was removed on purpose comes from nowhere any more, and every way of reading passes it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.patience import HANG_SECONDS
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import RunningGateway, StartGateway
+    from tests.redis_process import RunningRedis
+
+STREAM = """
+[[streams]]
+name = "chat"
+filter = "chat/#"
+last_values = true
+"""
+SECRET = "the words of anne"
+
+
+def publish(node: RunningGateway, topic: str, text: str) -> int:
+    answer = httpx2.post(f"{node.url}/v1/topics/{topic}", json={"text": text})
+    assert answer.status_code == 201, answer.text
+    offset: int = answer.json()["offset"]
+    return offset
+
+
+def purge(node: RunningGateway, **query: str) -> dict[str, Any]:
+    answer = httpx2.delete(f"{node.url}/v1/streams/chat/messages", params=query, timeout=HANG_SECONDS)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def frames_until(websocket: ClientConnection, op: str) -> list[dict[str, Any]]:
+    frames = []
+    async with asyncio.timeout(HANG_SECONDS):
+        while not frames or frames[-1]["op"] != op:
+            frames.append(json.loads(await websocket.recv()))
+    return frames
+
+
+async def history(node: RunningGateway, topic_filter: str, **start: Any) -> list[dict[str, Any]]:
+    async with connect(node.ws_url) as websocket:
+        await websocket.send(json.dumps({"op": "subscribe", "filter": topic_filter, "ref": 1} | start))
+        return await frames_until(websocket, "caught_up")
+
+
+@pytest.fixture(params=["memory:", "sqlite:data/streams.db", "redis"])
+def nodes(
+    request: pytest.FixtureRequest, gateway_process: StartGateway, redis_server: RunningRedis
+) -> list[Any]:
+    """One node, or two that share a Redis."""
+    if request.param == "redis":
+        return [gateway_process(f'[redis]\nurl = "{redis_server.url}"\n{STREAM}') for _ in range(2)]
+    return [gateway_process(f'[store]\nurl = "{request.param}"\n{STREAM}')]
+
+
+async def test_what_was_purged_is_given_by_nobody_and_told_to_every_reader(
+    nodes: list[RunningGateway],
+) -> None:
+    first, last = nodes[0], nodes[-1]
+    async with connect(last.ws_url) as live:
+        # Whoever follows a stream has its newest messages at hand: those must go as well.
+        await live.send(json.dumps({"op": "subscribe", "filter": "chat/#", "ref": 1}))
+        await frames_until(live, "subscribed")
+        for number in range(3):
+            publish(first, "chat/anne", f"{SECRET} {number}")
+            publish(first, "chat/bert", f"bert {number}")
+        for _ in range(6):
+            await asyncio.wait_for(live.recv(), HANG_SECONDS)
+        await history(last, "chat/#", **{"from": "earliest"})
+
+        purged = purge(first, filter="chat/anne")
+        assert purged["purged"] == 3
+        assert len(purged["nodes"]) == len(nodes)
+
+        for node in nodes:
+            whole = await history(node, "chat/#", **{"from": "earliest"})
+            assert SECRET not in json.dumps(whole)
+            gaps = [each for each in whole if each["op"] == "gap"]
+            assert {each["reason"] for each in gaps} == {"purged"}
+            assert [(each["from"], each["to"]) for each in gaps] == [(1, 1), (3, 3), (5, 5)]
+            offsets = [each["offset"] for each in whole if each["op"] == "message"]
+            assert offsets == [2, 4, 6]
+            hers = await history(node, "chat/anne", **{"from": "earliest"})
+            assert not [each for each in hers if each["op"] == "message"]
+            page = httpx2.get(f"{node.url}/v1/streams/chat/messages", params={"filter": "chat/#"}).json()
+            assert page["gap"] == {"reason": "purged", "from": 1, "to": 1}
+            assert SECRET not in json.dumps(page)
+            topics = httpx2.get(f"{node.url}/v1/streams/chat/topics").json()["topics"]
+            assert [each["topic"] for each in topics] == ["chat/bert"]
+        # What comes afterwards is delivered as ever.
+        assert publish(first, "chat/anne", "again") == 7
+        message = json.loads(await asyncio.wait_for(live.recv(), HANG_SECONDS))
+        assert (message["offset"], message["data"]) == (7, {"text": "again"})
+
+
+def test_only_what_is_before_an_offset_goes_and_a_second_call_finds_nothing(
+    gateway_process: StartGateway,
+) -> None:
+    node = gateway_process(STREAM)
+    for number in range(5):
+        publish(node, "chat/x", str(number))
+    assert purge(node, filter="chat/+", before="4")["purged"] == 3
+    assert purge(node, filter="chat/+", before="4")["purged"] == 0
+    page = httpx2.get(f"{node.url}/v1/streams/chat/messages", params={"from": "4"}).json()
+    assert [each["offset"] for each in page["messages"]] == [4, 5]
+
+
+def test_nothing_of_it_is_left_in_the_files(gateway_process: StartGateway) -> None:
+    node = gateway_process(f'[store]\nurl = "sqlite:data/streams.db"\n{STREAM}')
+    for _ in range(20):
+        publish(node, "chat/anne", SECRET)
+    files = [each for each in Path(node.directory).rglob("streams.db*") if each.is_file()]
+    assert any(SECRET.encode() in each.read_bytes() for each in files), "it was written"
+    assert purge(node, filter="chat/anne")["purged"] == 20
+    assert not any(SECRET.encode() in each.read_bytes() for each in files)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({}, 400),
+        ({"filter": "a/#/b"}, 400),
+        ({"filter": "other/#"}, 400),
+        ({"filter": "#", "before": "0"}, 400),
+    ],
+)
+def test_a_purge_says_what_goes(gateway_process: StartGateway, query: dict[str, str], status: int) -> None:
+    node = gateway_process(STREAM)
+    publish(node, "chat/x", "stays")
+    assert httpx2.delete(f"{node.url}/v1/streams/chat/messages", params=query).status_code == status
+    assert len(httpx2.get(f"{node.url}/v1/streams/chat/messages").json()["messages"]) == 1
