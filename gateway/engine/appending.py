@@ -28,11 +28,15 @@ ANSWER_SECONDS: Final = 1.9
 
 
 class Receipt(NamedTuple):
-    """What a publisher is told: ``stream`` and ``offset`` where the publication was stored."""
+    """What a publisher is told: ``stream`` and ``offset`` where the publication was stored.
+
+    ``repeated``: it was stored before, with the same idempotency key.
+    """
 
     id: str
     stream: str | None = None
     offset: int | None = None
+    repeated: bool = False
 
 
 @dataclass(slots=True)
@@ -143,7 +147,7 @@ class Appender:
         else:
             counts.appended += 1
             counts.bytes += size
-        return Receipt(appended.id, stream, appended.offset)
+        return Receipt(appended.id, stream, appended.offset, appended.repeated)
 
     @property
     def _both_ways(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import secrets
 import time
 from collections import OrderedDict
@@ -36,15 +37,20 @@ class _First(NamedTuple):
 
 
 class _Log:
-    """One stream: its publications, and the keys of the dedupe window, the oldest first."""
+    """One stream: its publications, and the keys of the dedupe window, the oldest first.
 
-    __slots__ = ("configuration", "keys", "log", "shares", "time")
+    Keys that are remembered for longer than the window are apart, since they end in another order.
+    """
+
+    __slots__ = ("configuration", "ends", "keys", "log", "long_keys", "shares", "time")
 
     def __init__(self, configuration: StreamConfiguration, most_keys: int) -> None:
         self.configuration = configuration
         self.shares = KeyShares(configuration.name, most_keys)
         self.log = LocalLog(secrets.token_hex(8))
         self.keys: OrderedDict[str, _First] = OrderedDict()
+        self.long_keys: dict[str, _First] = {}
+        self.ends: list[tuple[int, str]] = []
         self.time = 0
 
     def advance(self, now: int) -> None:
@@ -53,6 +59,10 @@ class _Log:
         expired = self.time - self.configuration.dedupe_window * 1000
         while self.keys and next(iter(self.keys.values())).time <= expired:
             self.shares.give_back(self.keys.popitem(last=False)[0])
+        while self.ends and self.ends[0][0] <= self.time:
+            key = heapq.heappop(self.ends)[1]
+            del self.long_keys[key]
+            self.shares.give_back(key)
         self.shares.settle()
 
     def first(self, dedupe: Dedupe) -> Appended | None:
@@ -62,13 +72,23 @@ class _Log:
             Conflict: it was another publication's.
             RateLimited: its publisher can have no more of them remembered.
         """
-        known = self.keys.get(dedupe.key)
+        known = self.keys.get(dedupe.key) or self.long_keys.get(dedupe.key)
         if known is None:
-            self.shares.take(dedupe.key, len(self.keys))
+            self.shares.take(dedupe.key, len(self.keys) + len(self.long_keys))
             return None
         if known.fingerprint != dedupe.fingerprint:
             raise Conflict("this idempotency key was first used with another topic or body")
         return Appended(known.answer.id, known.answer.offset, repeated=True)
+
+    def remember(self, dedupe: Dedupe, answer: Appended) -> None:
+        """Keep the first answer to a key."""
+        first = _First(dedupe.fingerprint, answer, self.time)
+        window = dedupe.window(self.configuration.dedupe_window)
+        if window <= self.configuration.dedupe_window * 1000:
+            self.keys[dedupe.key] = first
+        else:
+            self.long_keys[dedupe.key] = first
+            heapq.heappush(self.ends, (self.time + window, dedupe.key))
 
     def trim(self) -> None:
         """Let go of what may not be kept any longer."""
@@ -195,7 +215,7 @@ class MemoryStore:
         # The record's size, although no record is kept: retention counts alike in every store.
         log.log.extend((publication,), (len(encode_record(publication)),))
         if dedupe is not None:
-            log.keys[dedupe.key] = _First(dedupe.fingerprint, answer, log.time)
+            log.remember(dedupe, answer)
         log.trim()
         self._appended += 1
         return answer
