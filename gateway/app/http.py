@@ -190,6 +190,15 @@ def register_hook_metrics(metrics: Metrics, hooks: HookPublishing) -> None:
     metrics.counters(
         "hook_refusals", "Webhook deliveries not verified.", "hook", lambda: hooks.statistics().unverified
     )
+    metrics.counters(
+        "hook_ignored", "Webhook deliveries ignored as told.", "hook", lambda: hooks.statistics().ignored
+    )
+    metrics.counters_by(
+        "hook_refused",
+        "Webhook deliveries refused, by reason.",
+        ("hook", "reason"),
+        lambda: hooks.statistics().refused,
+    )
 
 
 def register_certificate_metrics(metrics: Metrics, certificate: Certificate) -> None:

@@ -40,6 +40,7 @@ from gateway.http_api.descriptions.routes import description_routes
 from gateway.http_api.problems import problem_of
 from gateway.http_api.publishing.endpoints import rest_routes
 from gateway.http_api.webhooks.endpoint import HookPublishing
+from gateway.http_api.webhooks.fetching import Fetcher
 from gateway.observability.connection_log import ConnectionLog
 from gateway.observability.health import Health
 from gateway.observability.log_stream import dropped_records
@@ -280,6 +281,7 @@ class Gateway:
             lasting=lasting,
             limits=publishing_limits,
             bodies=unverified,
+            fetcher=Fetcher(),
         )
         doors.register_hook_metrics(self.metrics, hooks)
         services = self._services()
