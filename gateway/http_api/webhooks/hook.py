@@ -256,20 +256,20 @@ class Hook:
     ) -> Verification:
         if not self.schemes:
             return VERIFIED
-        found = Verification(verdicts.SIGNATURE_FORM, "it fits none of the ways to sign")
+        refusals = []
         for scheme in self._fitting(delivery):
             url = scheme.certificate_url(delivery, now=now)
-            verdict = (
-                url
-                if isinstance(url, Verification)
-                else scheme.verify(
-                    delivery, now=now, certificate=None if url is None else certificates.get(url)
-                )
-            )
-            if verdict:
-                return verdict
-            found = max(found, verdict, key=lambda each: each.progress)
-        return found
+            if isinstance(url, Verification):
+                refusals.append(url)
+                continue
+            certificate = None if url is None else certificates.get(url)
+            verification = scheme.verify(delivery, now=now, certificate=certificate)
+            if verification:
+                return verification
+            refusals.append(verification)
+        if not refusals:
+            return Verification(verdicts.SIGNATURE_FORM, "it fits none of the ways to sign")
+        return max(refusals, key=lambda each: each.progress)
 
 
 def _plain(
