@@ -29,6 +29,8 @@ FAILED_SECONDS: Final = 60.0
 """How long a certificate that couldn't be fetched isn't asked for again."""
 
 _OK: Final = 200
+# An IPv4 address of any kind is inside: RFC 6052, 2.1 (NAT64), RFC 3056, 2 (6to4).
+_TRANSLATED: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("2002::/16"))
 _MOST_KEPT: Final = 64
 _MOST_BYTES: Final = 65_536
 _FETCHES_PER_SECOND: Final = 1.0
@@ -68,8 +70,11 @@ def is_public(address: str) -> bool:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_global and not found.is_multicast
+    if isinstance(found, ipaddress.IPv6Address):
+        if any(found in network for network in _TRANSLATED):
+            return False
+        found = found.ipv4_mapped or found
+    return found.is_global and not found.is_multicast
 
 
 class Fetcher:

@@ -284,7 +284,11 @@ def any_equal(expected: Iterable[str], given: Iterable[str]) -> bool:
 
 
 def _base64(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    # One text for one value: otherwise a delivery could be sent again as another one.
+    if base64.b64encode(raw).rstrip(b"=").decode() != text.rstrip("="):
+        raise ValueError("not the one base64 of its value")
+    return raw
 
 
 _DECODERS: Final[dict[str, Callable[[str], bytes]]] = {"base64": _base64, "hex": bytes.fromhex}
