@@ -101,7 +101,8 @@ async def test_made_up_names_are_asked_for_at_a_bounded_rate(tmp_path):
 @pytest.mark.parametrize(
     ("address", "public"),
     [
-        ("8.8.8.8", True), ("2600::1", True), ("127.0.0.1", False), ("10.1.2.3", False), ("192.168.0.1", False),
+        ("8.8.8.8", True), ("2600::1", True), ("127.0.0.1", False), ("10.1.2.3", False),
+        ("192.168.0.1", False),
         ("169.254.169.254", False), ("100.64.0.1", False), ("0.0.0.0", False),
         ("224.0.0.1", False),
         ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),

@@ -64,7 +64,8 @@ async def test_the_delivery_s_name_is_the_message_s_id_where_that_is_said(send):
 @pytest.mark.parametrize(
     ("data", "body", "message"),
     [
-        ("{body.object}", b'{"object": {"n": 1.0,  "b": 9007199254740993}}', b'{"n": 1.0,  "b": 9007199254740993}'),
+        ("{body.object}", b'{"object": {"n": 1.0,  "b": 9007199254740993}}',
+         b'{"n": 1.0,  "b": 9007199254740993}'),
         ("{body.list.1.a}", b'{"list": [0, {"a": [true]}]}', b"[true]"),
         ("{body.text}", b'{"text": "{\\"a\\": 1}"}', b'"{\\"a\\": 1}"'),
         ("{body.text|json}", b'{"text": "{\\"a\\": 1}"}', b'{"a": 1}'),
