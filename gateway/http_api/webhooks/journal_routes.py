@@ -12,7 +12,8 @@ from starlette.routing import Route
 from gateway.auth.principal import Principal
 from gateway.auth.requests import peer_of
 from gateway.codecs.query import check_names
-from gateway.core.messages.commands import Publish, Start, StartKind
+from gateway.core.messages.commands import Start, StartKind
+from gateway.core.messages.publication import Publish
 from gateway.engine.following.reading import Query
 from gateway.errors import NotFound
 from gateway.http_api.publishing.receipts import json_answer, publish_answer, receipt_object

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from gateway.codecs.publish_items import MessageLimits
+from gateway.codecs.body import MessageLimits
 from gateway.http_api.publishing.limits import PublishingLimits
 
 HOOK = {"name": "hook", "scheme": "none", "topic": "in/{body.kind}"}
