@@ -63,11 +63,14 @@ SUCCESSES = {
     "publishToTopic": 202,
     "publishItems": 200,
     "receiveWebhook": 202,
+    "replayDelivery": 404,
     "connect": 404,
     "disconnectSession": 404,
 }
 KNOWN = {
     "receiveWebhook": {"hook": "open"},
+    "listDeliveries": {"hook": "open"},
+    "replayDelivery": {"hook": "open"},
     "describeStream": {"stream": "kept"},
     "readMessages": {"stream": "kept"},
 }
