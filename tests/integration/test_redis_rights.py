@@ -53,7 +53,9 @@ def allow(server: RunningRedis, *more: str) -> None:
 
 
 def settings_for(server: RunningRedis, database: int = 0) -> str:
-    return f'{SETTINGS}\n[redis]\nurl = "redis://gateway:PASSWORD@{server.address}/{database}"\n{STREAM}{HOOK}'
+    return (
+        f'{SETTINGS}\n[redis]\nurl = "redis://gateway:PASSWORD@{server.address}/{database}"\n{STREAM}{HOOK}'
+    )
 
 
 def ask(node: RunningGateway, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:

@@ -25,6 +25,12 @@ Algorithm: TypeAlias = Literal[
 ]
 ConditionTable: TypeAlias = dict[str, str | int | float | bool | list[str | int | float | bool]]
 
+NO_SCHEME: Final = "none"
+CUSTOM: Final = "custom"
+HMAC: Final = "hmac"
+ALGORITHMS: Final = ("sha256", "sha1", "sha512")
+ENCODINGS: Final = ("hex", "base64")
+
 _PLACE: Final = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
 
 
@@ -149,3 +155,42 @@ def merged(preset: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         else:
             result[key] = value
     return result
+
+
+def plain(
+    scheme: str,
+    *,
+    header: str | None = None,
+    algorithm: str | None = "sha256",
+    encoding: str | None = "hex",
+    prefix: str | None = "",
+    id_header: str | None = None,
+) -> dict[str, Any]:
+    """Return the declaration of a scheme that is no preset.
+
+    Args:
+        scheme: ``hmac``, ``none`` or ``custom``.
+        header: of ``hmac``: where the signature is.
+        algorithm: of ``hmac``: one of ``ALGORITHMS``.
+        encoding: of ``hmac``: one of ``ENCODINGS``.
+        prefix: of ``hmac``: what stands before the signature, as ``sha256=``.
+        id_header: of ``hmac`` and ``none``: the header that names a delivery.
+
+    Raises:
+        ValueError: a rule is broken.
+    """
+    name = f"{{header.{id_header.lower()}}}" if id_header else ""
+    if scheme != HMAC:
+        return {"id": name}
+    if not header or algorithm not in ALGORITHMS or encoding not in ENCODINGS:
+        raise ValueError(
+            f"scheme 'hmac' needs a header, an algorithm of {', '.join(ALGORITHMS)}"
+            f" and an encoding of {', '.join(ENCODINGS)}"
+        )
+    signed = {
+        "signature": f"header.{header}",
+        "algorithm": f"hmac-{algorithm}",
+        "encoding": encoding,
+        "prefix": prefix,
+    }
+    return {"id": name, "signed": signed}

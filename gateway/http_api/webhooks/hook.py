@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.errors import BadFrame
 from gateway.http_api.webhooks import verdicts
 from gateway.http_api.webhooks.answers import AnswerTemplate, ChallengeRule
-from gateway.http_api.webhooks.declaration import HookDeclaration, Signed, declared, merged
+from gateway.http_api.webhooks.declaration import (
+    CUSTOM,
+    HMAC,
+    NO_SCHEME,
+    HookDeclaration,
+    Signed,
+    declared,
+    merged,
+    plain,
+)
 from gateway.http_api.webhooks.presets import read_preset
 from gateway.http_api.webhooks.signatures import SignatureScheme
 from gateway.http_api.webhooks.sources import Condition, Source
@@ -28,11 +37,6 @@ if TYPE_CHECKING:
 
     from gateway.http_api.webhooks.delivery import WebhookDelivery
 
-NO_SCHEME: Final = "none"
-CUSTOM: Final = "custom"
-HMAC: Final = "hmac"
-ALGORITHMS: Final = ("sha256", "sha1", "sha512")
-ENCODINGS: Final = ("hex", "base64")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _PUBLIC_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[!-~]*)?")
@@ -82,12 +86,8 @@ class Hook:
         public_keys: Iterable[str] = (),
         verify_tokens: Iterable[str] = (),
         tolerance_seconds: float | None = None,
-        header: str | None = None,
-        algorithm: str = "sha256",
-        encoding: str = "hex",
-        prefix: str = "",
-        id_header: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        **hmac: str | None,
     ) -> Hook:
         """Make a hook from plain settings.
 
@@ -99,12 +99,8 @@ class Hook:
             public_keys: the same of asymmetric signatures.
             verify_tokens: what a challenge must hold.
             tolerance_seconds: how old, or how far ahead, a signed time may be.
-            header: of ``hmac``: where the signature is.
-            algorithm: of ``hmac``: one of ``ALGORITHMS``.
-            encoding: of ``hmac``: one of ``ENCODINGS``.
-            prefix: of ``hmac``: what stands before the signature, as ``sha256=``.
-            id_header: of ``hmac`` and ``none``: the header that names a delivery.
             settings: keys of ``HookDeclaration`` that are said besides, or otherwise.
+            **hmac: of ``hmac`` and ``none``, see ``plain``.
 
         Raises:
             ValueError: a setting breaks a rule; the text names hook and rule, never a secret.
@@ -119,14 +115,7 @@ class Hook:
             own["tolerance"] = tolerance_seconds
         try:
             if scheme in {HMAC, NO_SCHEME, CUSTOM}:
-                base = _plain(
-                    scheme,
-                    header=header,
-                    algorithm=algorithm,
-                    encoding=encoding,
-                    prefix=prefix,
-                    id_header=id_header,
-                )
+                base = plain(scheme, **hmac)
                 needs: tuple[str, ...] = ("secret",) if scheme == HMAC else ()
             else:
                 preset = read_preset(scheme)
@@ -270,27 +259,6 @@ class Hook:
         if not refusals:
             return Verification(verdicts.SIGNATURE_FORM, "it fits none of the ways to sign")
         return max(refusals, key=lambda each: each.progress)
-
-
-def _plain(
-    scheme: str, *, header: str | None, algorithm: str, encoding: str, prefix: str, id_header: str | None
-) -> dict[str, Any]:
-    """What the settings that ``hmac`` and ``none`` have of old say, as a declaration."""
-    name = f"{{header.{id_header.lower()}}}" if id_header else ""
-    if scheme != HMAC:
-        return {"id": name}
-    if not header or algorithm not in ALGORITHMS or encoding not in ENCODINGS:
-        raise ValueError(
-            f"scheme 'hmac' needs a header, an algorithm of {', '.join(ALGORITHMS)}"
-            f" and an encoding of {', '.join(ENCODINGS)}"
-        )
-    signed = {
-        "signature": f"header.{header}",
-        "algorithm": f"hmac-{algorithm}",
-        "encoding": encoding,
-        "prefix": prefix,
-    }
-    return {"id": name, "signed": signed}
 
 
 def _check_needs(scheme: str, needs: Sequence[str], keys: HookKeys, declaration: HookDeclaration) -> None:
