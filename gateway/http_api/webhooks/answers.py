@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LONGEST_ANSWER: Final = 16_384
 
+_PLAIN: Final = "text/plain; charset=utf-8"
 _SUCCESS: Final = range(200, 300)
 _WITHOUT_BODY: Final = {204, 205}
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -72,12 +73,13 @@ class AnswerTemplate:
             raise ValueError("an answer has text or json, not both")
         if status in _WITHOUT_BODY and (text or tree is not None):
             raise ValueError(f"an answer of status {status} has no body")
-        content_type = declaration.content_type or ("application/json" if tree is not None else "text/plain")
+        content_type = declaration.content_type or ("application/json" if tree is not None else _PLAIN)
         template = None if text is None else Template.parse(text)
         if not _MEDIA_TYPE.fullmatch(content_type):
             raise ValueError("answer.content_type has up to 128 printable characters")
         # What a sender wrote must not be taken for a page of ours.
-        if template is not None and not template.is_fixed and content_type.partition(";")[0] != "text/plain":
+        media_type = content_type.partition(";")[0].strip()
+        if template is not None and not template.is_fixed and media_type != "text/plain":
             raise ValueError("an answer whose text holds a sender's value is text/plain")
         return cls(
             Condition.parse(declaration.when),

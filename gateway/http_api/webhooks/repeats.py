@@ -144,13 +144,15 @@ class RepeatFilter:
         """The same, with what other nodes know; who asks meanwhile waits for this one."""
         underway: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._memory.underway[key] = underway
-        underway.add_done_callback(lambda done: self._settle(key, done))
         try:
             receipt = await self._publish_reserved(shared, command, principal, key.hex())
         except BaseException as error:
-            # Looked at by `_settle`, so it is nobody's unread error where nobody waits.
             underway.set_exception(error if isinstance(error, Exception) else Unavailable("it was ended"))
+            underway.exception()  # looked at: it is nobody's unread error where nobody waits
             raise
+        finally:
+            del self._memory.underway[key]
+        self._remember(key, receipt)
         underway.set_result(receipt)
         return receipt, receipt.repeated
 

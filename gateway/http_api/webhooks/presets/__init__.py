@@ -52,7 +52,9 @@ def read_preset(name: str) -> Preset:
         ValueError: there is none of this name.
     """
     if name not in preset_names():
-        raise ValueError(f"unknown scheme {name!r}: it is hmac, none, or one of {', '.join(preset_names())}")
+        raise ValueError(
+            f"unknown scheme {name!r}: it is custom, hmac, none, or one of {', '.join(preset_names())}"
+        )
     table = tomllib.loads((files(__package__) / f"{name}.toml").read_text("utf-8"))
     title, page, read, needs = (table.pop(key) for key in ("title", "page", "read", "needs"))
     return Preset(name, title, page, read, tuple(needs), table)
