@@ -6,11 +6,13 @@ import base64
 import hashlib
 import hmac
 import json
-from datetime import date
-from urllib.parse import urlencode
+from datetime import UTC, date, datetime
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from standardwebhooks import Webhook
 
+from gateway.http_api.webhooks.delivery import WebhookDelivery
 from gateway.http_api.webhooks.hook import Hook
 from gateway.http_api.webhooks.presets import preset_names, read_preset
 from tests.unit.http_api.webhooks.senders import (
@@ -348,6 +350,79 @@ async def test_standard_webhooks_may_be_signed_by_a_key_pair(open_doors):
     assert (await doors.client.post("/v1/hooks/hook", content=body, headers=headers)).status_code == 202
     headers["webhook-signature"] = f"v1,{signature}"
     assert (await doors.client.post("/v1/hooks/hook", content=body, headers=headers)).status_code == 401
+
+
+def test_sendgrid_s_own_sample():
+    """That of its library for Node.js."""
+    key = (
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEDr2LjtURuePQzplybdC+u4CwrqDqBaWjcMM"
+        "sTbhdbcwHBcepxo7yAQGhHPTnlvFYPAZFceEu/1FwCM/QmGUhA=="
+    )
+    body = b'{"category":"example_payload","event":"test_event","message_id":"message_id"}'
+    signature = (
+        "MEUCIQCtIHJeH93Y+qpYeWrySphQgpNGNr/U+UyUlBkU6n7RAwIgJTz2C+8a8xonZGi6BpSzoQsbVRamr2nlxFDWYNH2j/0="
+    )
+    headers = {
+        "x-twilio-email-event-webhook-signature": signature,
+        "x-twilio-email-event-webhook-timestamp": "1588788367",
+    }
+    hook = Hook.build("h", "sendgrid", public_keys=[key])
+    assert hook.verify(WebhookDelivery(headers, body), now=1588788367)
+    assert not hook.verify(WebhookDelivery(headers, body + b" "), now=1588788367)
+
+
+def test_twilio_s_own_sample():
+    """That of its libraries."""
+    fields = {
+        "CallSid": "CA1234567890ABCDE",
+        "Caller": "+14158675309",
+        "Digits": "1234",
+        "From": "+14158675309",
+        "To": "+18005551212",
+    }
+    sent = WebhookDelivery(
+        {"x-twilio-signature": "RSOYDt4T1cUTdK1PDd93/VVr8B8="},
+        urlencode(fields).encode(),
+        url="https://mycompany.com/myapp.php?foo=1&bar=2",
+        query="foo=1&bar=2",
+    )
+    assert Hook.build("h", "twilio", secrets=["12345"]).verify(sent, now=NOW)
+    assert not Hook.build("h", "twilio", secrets=["12346"]).verify(sent, now=NOW)
+
+
+async def test_twilio_s_shared_keys_sign_by_sha256(post):
+    request = SENDERS["twilio"].sign(SECRET, NOW)
+    fields = dict(parse_qsl(request.body.decode(), keep_blank_values=True))
+    signed = PUBLIC_URL + "".join(name + fields[name] for name in sorted(fields))
+    headers = {
+        **request.headers,
+        "x-twilio-webhooks-signature-settings": "key=SK1,algorithm=HMAC_SHA256",
+        "x-twilio-signature": b64(mac(SECRET, signed.encode())),
+    }
+    response, _ = await post("twilio", Request(headers, request.body))
+    assert response.status_code == 200
+    response, _ = await post("twilio", Request({**headers, **request.headers}, request.body))
+    assert response.status_code == 401
+
+
+async def test_mailgun_s_subaccounts_are_signed_for_by_the_account(post):
+    value = json.loads(SENDERS["mailgun"].sign(SECRET, NOW).body)
+    value["signature"] |= {"parent-signature": value["signature"]["signature"], "signature": "0" * 64}
+    response, _ = await post("mailgun", as_json(value))
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["standard", "svix"])
+def test_standard_webhooks_own_package_signs_what_is_verified(encoding):
+    at = datetime.fromtimestamp(NOW, UTC)
+    names = {"standard": "webhook", "svix": "svix"}
+    headers = {
+        f"{names[encoding]}-id": "msg_1",
+        f"{names[encoding]}-timestamp": str(NOW),
+        f"{names[encoding]}-signature": Webhook(SECRET).sign("msg_1", at, "{}"),
+    }
+    hook = Hook.build("h", encoding, secrets=[SECRET])
+    assert hook.verify(WebhookDelivery(headers, b"{}"), now=NOW)
 
 
 @pytest.mark.parametrize(
