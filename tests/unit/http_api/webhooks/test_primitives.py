@@ -375,6 +375,16 @@ def test_an_allowed_url_is_the_sender_s_however_it_is_read(text, shape):
 
 
 @pytest.mark.parametrize(
+    ("host", "allowed"),
+    [("sns.eu-west-1", True), ("sns.a.b", False), ("sns.", False), ("xsns.eu", False), ("sns", False)],
+)
+def test_a_star_is_a_part_of_one_label(host, allowed):
+    url = f"https://{host}.amazonaws.com/SimpleNotificationService-1.pem"
+    assert PATTERNS.allow(url) is allowed
+    assert not PATTERNS.allow(url.replace(".pem", ".pem/"))
+
+
+@pytest.mark.parametrize(
     "pattern",
     [
         "http://a.test/",
