@@ -28,15 +28,27 @@ ANSWER_SECONDS: Final = 1.9
 
 
 class Receipt(NamedTuple):
-    """What a publisher is told: ``stream`` and ``offset`` where the publication was stored.
-
-    ``repeated``: it was stored before, with the same idempotency key.
-    """
+    """What a publisher is told: ``stream`` and ``offset`` where the publication was stored."""
 
     id: str
     stream: str | None = None
     offset: int | None = None
-    repeated: bool = False
+
+    @property
+    def repeated(self) -> bool:
+        """Whether it is of an earlier publication with the same idempotency key."""
+        return False
+
+
+class RepeatedReceipt(Receipt):
+    """The first publication's, for a repeat: to its publisher the same."""
+
+    __slots__ = ()
+
+    @property
+    def repeated(self) -> bool:
+        """See ``Receipt``."""
+        return True
 
 
 @dataclass(slots=True)
@@ -147,7 +159,8 @@ class Appender:
         else:
             counts.appended += 1
             counts.bytes += size
-        return Receipt(appended.id, stream, appended.offset, appended.repeated)
+        kind = RepeatedReceipt if appended.repeated else Receipt
+        return kind(appended.id, stream, appended.offset)
 
     @property
     def _both_ways(self) -> bool:

@@ -140,10 +140,9 @@ class HookPublishing:
         self._ignored: Counter[str] = Counter()
 
     def routes(self) -> list[Route]:
-        """The route of all hooks."""
-        return [
-            Route(HOOKS_PREFIX + "{hook}", self.receive, methods=["POST", "GET", "HEAD", "OPTIONS"]),
-        ]
+        """The route of all hooks, for the methods by which any of them is asked."""
+        methods = frozenset({"POST"}).union(*(hook.methods for hook in self._hooks.values()))
+        return [Route(HOOKS_PREFIX + "{hook}", self.receive, methods=sorted(methods))]
 
     def statistics(self) -> HookStatistics:
         """A snapshot for metrics and tests."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from gateway.core.session.idempotency import IdempotencyWindow
-from gateway.engine.appending import Receipt
+from gateway.engine.appending import Receipt, RepeatedReceipt
 from gateway.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class RepeatFilter:
         if known is not None and not known:
             raise Unavailable("another node publishes this delivery right now")
         if known is not None:
-            return Receipt(known, repeated=True)
+            return RepeatedReceipt(known)
         try:
             receipt = await self._publisher.publish(command, principal)
         except BaseException:

@@ -225,8 +225,9 @@ def test_one_changed_header_or_byte_is_refused(door, name, data):
     status = door.ask(name, "POST", raw, body, request.query.encode())
     assert status in {400, 401}, (status, body, headers)
     assert len(door.published) == before
-    assert all(urlsplit(url).hostname == "sns.eu-west-1.amazonaws.com" for url in door.fetched.asked)
+    asked = [urlsplit(url).hostname or "" for url in door.fetched.asked]
     door.fetched.asked.clear()
+    assert all(host.startswith("sns.") and host.endswith(".amazonaws.com") for host in asked)
 
 
 def json_equal(one: bytes, other: bytes) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.auth.principal import Principal
 from gateway.core.messages.publication import Publish
-from gateway.engine.appending import Receipt
+from gateway.engine.appending import Receipt, RepeatedReceipt
 from gateway.errors import BusUnavailable, RateLimited, Unavailable
 from gateway.http_api.webhooks.repeats import RESERVED_SECONDS, RepeatFilter
 
@@ -33,7 +33,8 @@ class Publisher:
         if self.error is not None:
             raise self.error
         self.published.append((command, dedupe_seconds))
-        return Receipt(f"m{len(self.published)}", repeated=self.repeated)
+        kind = RepeatedReceipt if self.repeated else Receipt
+        return kind(f"m{len(self.published)}")
 
     async def publish(self, command, principal):
         if self.wait is not None:
