@@ -40,12 +40,14 @@ def hooks(settings: Settings) -> list[Hook]:
             hook.scheme,
             topic=hook.topic,
             secrets=[secret.get_secret_value() for secret in hook.secret],
-            tolerance_seconds=hook.tolerance,
+            public_keys=hook.public_key,
+            verify_tokens=[token.get_secret_value() for token in hook.verify_token],
             header=hook.header,
             algorithm=hook.algorithm,
             encoding=hook.encoding,
             prefix=hook.prefix,
             id_header=hook.delivery_id,
+            settings=hook.declared(),
         )
         for hook in settings.hooks
     ]

@@ -1,4 +1,4 @@
-"""The application around the routes: its middleware, and the metrics of events, hooks and credentials."""
+"""The application around the routes: its middleware, and the metrics of events and credentials."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from gateway.engine.admission import Admission
     from gateway.engine.metrics.refusals import Refusals
     from gateway.engine.sessions import Sessions
-    from gateway.http_api.webhooks.endpoint import HookPublishing
     from gateway.observability.metrics import Metrics
     from gateway.settings import Limits, Settings
     from gateway.transports.server.origins import OriginPolicy
@@ -179,19 +178,6 @@ def event_routes(services: Services, codec: GatewayV1, metrics: Metrics) -> list
     )
     metrics.counter("event_ids_unreadable", "Their ids that could not be read.", lambda: read().unreadable)
     return door.routes()
-
-
-def register_hook_metrics(metrics: Metrics, hooks: HookPublishing) -> None:
-    """Have ``metrics`` tell what became of webhook deliveries, by hook."""
-    metrics.counters(
-        "hook_deliveries", "Webhook deliveries published.", "hook", lambda: hooks.statistics().accepted
-    )
-    metrics.counters(
-        "hook_repeats", "Webhook deliveries seen before.", "hook", lambda: hooks.statistics().repeated
-    )
-    metrics.counters(
-        "hook_refusals", "Webhook deliveries not verified.", "hook", lambda: hooks.statistics().unverified
-    )
 
 
 def register_certificate_metrics(metrics: Metrics, certificate: Certificate) -> None:

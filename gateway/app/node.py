@@ -15,6 +15,7 @@ from gateway.app import http as doors
 from gateway.app.auth import build_authenticator
 from gateway.app.bus import build_bus, watch_bus
 from gateway.app.cluster import build_administration, divert, facts_of
+from gateway.app.hooks import build_shared_memory, hook_routes
 from gateway.app.server import log_ready, open_sockets, reload, server_config
 from gateway.app.streams import build_streams, last_value_routes, stream_routes, watch_streams
 from gateway.app.use_cases import build_publisher, build_subscriber, build_upkeep, watch_tasks
@@ -40,7 +41,6 @@ from gateway.http_api.authentication import administrators, request_authenticato
 from gateway.http_api.descriptions.routes import description_routes
 from gateway.http_api.problems import problem_of
 from gateway.http_api.publishing.endpoints import rest_routes
-from gateway.http_api.webhooks.endpoint import HookPublishing
 from gateway.observability.connection_log import ConnectionLog
 from gateway.observability.health import Health
 from gateway.observability.log_stream import dropped_records
@@ -106,6 +106,7 @@ class Gateway:
         self._bus = build_bus(
             settings.redis, node=self.node, codec=self._codec, supervision=self._supervision
         )
+        self._shared_memory = build_shared_memory(settings.redis) if settings.hooks else None
         self._refusals = Refusals()
         self._streams = build_streams(settings, self._bus, self._supervision, self._refusals)
         self._delivery = DeliveryService(self.hub, resumed=self._resume_readers)
@@ -229,6 +230,8 @@ class Gateway:
                         if cluster is not None:
                             await cluster.leave()
                         await self._bus.stop()
+                        if self._shared_memory is not None:
+                            await self._shared_memory.close()
 
     def _tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What runs as long as the node does, by its name in metrics."""
@@ -276,15 +279,6 @@ class Gateway:
         administrator = administrators(authenticate)
         lasting = LastingRequests(self._sessions, self._authenticator, clock=self._clock)
         bodies, unverified = doors.build_body_readers(limits, self._refusals, self.metrics)
-        hooks = HookPublishing(
-            arguments.hooks(settings),
-            self.publisher,
-            authenticate,
-            lasting=lasting,
-            limits=publishing_limits,
-            bodies=unverified,
-        )
-        doors.register_hook_metrics(self.metrics, hooks)
         services = self._services()
         topic_limits = arguments.topic_limits(limits)
         last_values = last_value_routes(
@@ -300,7 +294,17 @@ class Gateway:
                 read_topic=last_values.read_topic,
             ),
             *last_values.routes(),
-            *hooks.routes(),
+            *hook_routes(
+                settings,
+                publisher=self.publisher,
+                reader=self._streams.reader,
+                authenticate=authenticate,
+                administrator=administrator,
+                lasting=lasting,
+                bodies=unverified,
+                shared=self._shared_memory,
+                metrics=self.metrics,
+            ),
             *administration_routes(self._administration, administrator),
             *stream_routes(
                 self._streams,

@@ -34,6 +34,22 @@ class Receipt(NamedTuple):
     stream: str | None = None
     offset: int | None = None
 
+    @property
+    def repeated(self) -> bool:
+        """Whether it is of an earlier publication with the same idempotency key."""
+        return False
+
+
+class RepeatedReceipt(Receipt):
+    """The first publication's, for a repeat: to its publisher the same."""
+
+    __slots__ = ()
+
+    @property
+    def repeated(self) -> bool:
+        """See ``Receipt``."""
+        return True
+
 
 @dataclass(slots=True)
 class _Counts:
@@ -143,7 +159,8 @@ class Appender:
         else:
             counts.appended += 1
             counts.bytes += size
-        return Receipt(appended.id, stream, appended.offset)
+        kind = RepeatedReceipt if appended.repeated else Receipt
+        return kind(appended.id, stream, appended.offset)
 
     @property
     def _both_ways(self) -> bool:

@@ -71,8 +71,16 @@ class PublishService:
         self._accepted = self._bytes = self._repeated = 0
         self._ended = False
 
-    def submit(self, command: Publish, principal: Principal) -> Receipt | asyncio.Future[Receipt]:
+    def captures(self, topic: str) -> bool:
+        """Whether a stream captures a topic."""
+        return self._appender is not None and self._appender.capturing(topic) is not None
+
+    def submit(
+        self, command: Publish, principal: Principal, *, dedupe_seconds: float | None = None
+    ) -> Receipt | asyncio.Future[Receipt]:
         """Accept one publication; synchronous wherever the bus is.
+
+        ``dedupe_seconds``: a stream remembers its idempotency key at least so long.
 
         Returns:
             The receipt, or a future of it where another node's answer, or a store's, is awaited.
@@ -117,7 +125,9 @@ class PublishService:
             command.deleted,
         )
         if self._appender is not None and (stream := self._appender.capturing(topic)) is not None:
-            dedupe = None if command.idempotency_key is None else _dedupe(command, principal.subject)
+            dedupe = None
+            if command.idempotency_key is not None:
+                dedupe = _dedupe(command, principal.subject, dedupe_seconds)
             return self._appender.append(stream, publication, dedupe, size)
         if command.idempotency_key is not None:
             return self._submit_once(command, publication, principal.subject, size)
@@ -202,10 +212,10 @@ def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Recei
     return answer
 
 
-def _dedupe(command: Publish, subject: str | None) -> Dedupe:
+def _dedupe(command: Publish, subject: str | None, seconds: float | None = None) -> Dedupe:
     # The subject's length keeps two of them from sharing a key, whatever both are made of.
     publisher = "" if subject is None else f"{len(subject)}:{subject}"
-    return Dedupe(f"{publisher}/{command.idempotency_key}", _fingerprint(command))
+    return Dedupe(f"{publisher}/{command.idempotency_key}", _fingerprint(command), seconds)
 
 
 def _fingerprint(command: Publish) -> bytes:

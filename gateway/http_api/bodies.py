@@ -11,6 +11,7 @@ the whole, which grows with what has come. A body that comes with its head, as m
 from __future__ import annotations
 
 import time
+import zlib
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import ClientDisconnect
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _DISCARDED_BY_SERVER: Final = 16 * 1024 * 1024
 _DISCARDED_HERE: Final = 1024 * 1024
+_GZIP: Final = 31
+"""What zlib calls a stream with gzip's header."""
 
 
 class UnreadBody(TooLarge):
@@ -76,8 +79,8 @@ class BodyReader:
         self._refusals = refusals or Refusals()
         self._clock = clock
 
-    async def read(self, request: Request, *, limit: int) -> bytes:
-        """Return the whole body.
+    async def read(self, request: Request, *, limit: int, packed: bool = False) -> bytes:
+        """Return the whole body; one that is ``packed`` may have a coding, which the caller undoes.
 
         Raises:
             TooLarge: it is longer than ``limit`` bytes.
@@ -86,7 +89,8 @@ class BodyReader:
             BadCommand: it is compressed; the gateway hands bodies on as they are and names no coding.
             ClientDisconnect: the client went before its end.
         """
-        refuse_content_coding(request)
+        if not packed:
+            refuse_content_coding(request)
         _refuse_declared_length(request, limit)
         piece, more = await _receive(request)
         if not more and len(piece) <= limit:
@@ -120,10 +124,35 @@ class BodyReader:
 
 def refuse_content_coding(request: Request) -> None:
     """Raise ``BadCommand`` where ``Content-Encoding`` is anything but ``identity``."""
-    for coding in all_values(request, b"content-encoding"):  # a list, in one field or in several
-        if any(each.strip(b" \t").lower() not in {b"", b"identity"} for each in coding.split(b",")):
-            shown = coding[:40].decode("latin-1")
-            raise BadCommand(f"Content-Encoding {shown!r}: the body must be sent without a coding")
+    if codings := content_codings(request):
+        shown = b", ".join(codings)[:40].decode("latin-1")
+        raise BadCommand(f"Content-Encoding {shown!r}: the body must be sent without a coding")
+
+
+def content_codings(request: Request) -> list[bytes]:
+    """The codings of a body in small letters, but for ``identity``; a list, in one field or in several."""
+    named = (each.strip(b" \t").lower() for each in all_values(request, b"content-encoding"))
+    codings = [part.strip(b" \t") for each in named for part in each.split(b",")]
+    return [each for each in codings if each not in {b"", b"identity"}]
+
+
+def unpacked(body: bytes, *, limit: int) -> bytes:
+    """Return what a gzip body holds, which is never unpacked further than ``limit`` bytes.
+
+    Raises:
+        TooLarge: it holds more.
+        BadFrame: it is no gzip, not whole, or goes on behind its end.
+    """
+    unpacking = zlib.decompressobj(wbits=_GZIP)
+    try:
+        content = unpacking.decompress(body, limit + 1)
+    except zlib.error:
+        raise BadFrame("the body is no gzip, though its Content-Encoding says so") from None
+    if len(content) > limit:
+        raise TooLarge(f"the body unpacks to more than {limit} bytes")
+    if not unpacking.eof or unpacking.unused_data:
+        raise BadFrame("the gzip body ends early, or goes on behind its end")
+    return content
 
 
 def _refuse_declared_length(request: Request, limit: int) -> None:

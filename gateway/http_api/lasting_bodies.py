@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 async def read_lasting_body(
-    request: Request, principal: Principal, *, limit: int, lasting: LastingRequests, bodies: BodyReader
+    request: Request,
+    principal: Principal,
+    *,
+    limit: int,
+    lasting: LastingRequests,
+    bodies: BodyReader,
+    packed: bool = False,
 ) -> bytes:
     """Return the whole body, see ``BodyReader``, if ``principal`` may still do what it might when it began.
 
@@ -28,7 +34,7 @@ async def read_lasting_body(
     """
     body = _Body(request, principal, lasting)
     try:
-        raw = await bodies.read(Request(request.scope, body.receive), limit=limit)
+        raw = await bodies.read(Request(request.scope, body.receive), limit=limit, packed=packed)
     finally:
         body.end()
     lasting.confirm(principal)

@@ -78,6 +78,22 @@ class Metrics:
         """Add counters that a label tells apart; ``read`` gives a small, fixed set of label values."""
         self._add(CounterMetricFamily, name, meaning, [label], lambda: _by_label(read()))
 
+    def counters_by(
+        self,
+        name: str,
+        meaning: str,
+        labels: tuple[str, str],
+        read: Callable[[], Mapping[tuple[str, str], float]],
+    ) -> None:
+        """Add counters that two labels tell apart; ``read`` gives a bounded set of their values."""
+        self._add(
+            CounterMetricFamily,
+            name,
+            meaning,
+            list(labels),
+            lambda: [(list(values), number) for values, number in read().items()],
+        )
+
     def gauges(self, name: str, meaning: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
         """Add values that a label tells apart, as ``counters`` does."""
         self._add(GaugeMetricFamily, name, meaning, [label], lambda: _by_label(read()))

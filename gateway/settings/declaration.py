@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     def secret_texts(self) -> tuple[str, ...]:
         """Every secret there is, in clear: for masking logs."""
         keys = (secret for key in self.auth.keys for secret in (key.secret, key.private_key) if secret)
-        hooks = (secret for hook in self.hooks for secret in hook.secret)
+        hooks = (secret for hook in self.hooks for secret in (*hook.secret, *hook.verify_token))
         secrets = tuple(secret.get_secret_value() for secret in (*keys, *hooks))
         url = self.redis.url
         return (*secrets, *(url_secrets(url.get_secret_value()) if url is not None else ()))

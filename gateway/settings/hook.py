@@ -1,14 +1,24 @@
 """The webhooks that are taken in."""
 
-from typing import Annotated, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from gateway.settings.secret import Secrets
+from gateway.settings.secret import Secrets, one_or_several
 from gateway.settings.section import Section
-from gateway.settings.values import Shown, Timeout
+from gateway.settings.values import Shown, Texts, Timeout
 
-HookScheme: TypeAlias = Literal["github", "stripe", "slack", "standard", "hmac", "none"]
+HookScheme: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$"), Shown("name of a scheme")
+]
+Table: TypeAlias = Annotated[dict[str, Any], Shown("table")]
+Tables: TypeAlias = Annotated[tuple[dict[str, Any], ...], Shown("list of tables")]
+TableOrTables: TypeAlias = Annotated[
+    dict[str, Any] | tuple[dict[str, Any], ...], Shown("table, or list of tables")
+]
+PublicKeys: TypeAlias = Annotated[
+    tuple[str, ...], BeforeValidator(one_or_several), Shown("text, or list of texts")
+]
 
 # RFC 9110, 5.6.2: a field name is a token.
 _HEADER_NAME: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
@@ -23,6 +33,11 @@ _SPECIFIC: Final = {
     "prefix": {"hmac"},
     "delivery_id": {"hmac", "none"},
 }
+_NEEDS_SECRET: Final = {"github", "stripe", "slack", "hmac"}
+_DECLARED: Final = {
+    "tolerance", "signed", "token", "challenges", "require", "ignore", "answer", "id", "keep_id",
+    "repeat_by", "key", "headers", "form", "form_field", "data", "content_type", "public_url", "dedupe",
+}  # fmt: skip
 
 
 class Hook(Section):
@@ -33,13 +48,22 @@ class Hook(Section):
         description="The last part of the path: small letters, digits, `-`, `_`. No two hooks share one.",
     )
     scheme: HookScheme = Field(
-        description="How a delivery is signed: as a known sender does; `standard` is Standard Webhooks; "
-        "`hmac` is any other HMAC in a header; `none` checks nothing."
+        description="How a delivery is verified: a preset's name, as `github`, `stripe`, `slack` or "
+        "`standard` (Standard Webhooks); `hmac` is any HMAC in a header; `custom` is what `signed` and "
+        "`token` say; `none` checks nothing."
     )
     secret: Secrets = Field(
         default=(),
-        description="What deliveries are signed with; several while an old one is replaced. "
-        "Needed by every scheme but `none`.",
+        description="What deliveries are signed with, or hold; several while an old one is replaced. "
+        "Needed by most schemes.",
+    )
+    public_key: PublicKeys = Field(
+        default=(),
+        description="What deliveries are signed with, where the sender has a key pair: a PEM, base64 of its "
+        "DER, or of Ed25519 its 32 bytes in hex or base64.",
+    )
+    verify_token: Secrets = Field(
+        default=(), description="What a sender's challenge must hold, where it holds something of the kind."
     )
     topic: str = Field(
         min_length=1,
@@ -63,14 +87,67 @@ class Hook(Section):
     delivery_id: HeaderName | None = Field(
         default=None,
         description="Schemes `hmac` and `none`: the header by which a repeated delivery is known. "
-        "The other schemes have their own.",
+        "The other schemes have `id`.",
     )
+
+    signed: TableOrTables = Field(
+        default=(), description="What is signed and where the signature is; see [webhooks](webhooks.md)."
+    )
+    token: Table | None = Field(default=None, description="Where a shared secret is: `value`, `prefix`.")
+    challenges: Tables = Field(
+        default=(), description="Questions by which the sender makes sure of the hook."
+    )
+    require: Tables = Field(
+        default=(), description="Values of which a delivery must have those of one table; others are refused."
+    )
+    ignore: Tables = Field(
+        default=(),
+        description="Values by which a delivery is answered and not published, as "
+        '`[{"header.x-github-event" = "ping"}]`.',
+    )
+    answer: TableOrTables = Field(
+        default=(), description="What a delivery is answered instead of what publishing answers."
+    )
+    id: Annotated[Texts, BeforeValidator(one_or_several)] = Field(
+        default=(),
+        description="Templates of a delivery's name, of which the first that has all its values counts; by "
+        "it a repeat is known.",
+    )
+    keep_id: bool = Field(default=False, description="That name is the message's `id`.")
+    repeat_by: Literal["id_and_body", "id"] = Field(
+        default="id_and_body",
+        description="What makes a repeat: name and body, or the name alone where the body is not signed.",
+    )
+    key: str = Field(default="", description="Template of the message's `key`, for order in groups.")
+    headers: Texts = Field(default=(), description="Request headers that become message headers.")
+    form: Literal["bytes", "json"] = Field(
+        default="bytes", description="What a form is published as: the bytes, or a JSON object of its fields."
+    )
+    form_field: str = Field(
+        default="",
+        description='With `form = "json"`: the field that holds JSON, which is published instead.',
+    )
+    data: str = Field(
+        default="", description="The part of the JSON body that is the message, as `{body.object}`."
+    )
+    content_type: str = Field(default="", description="The message's, whatever the sender says.")
+    public_url: str = Field(
+        default="",
+        description="The hook's URL as its sender has it, without query, where a proxy has changed it and "
+        "the sender signs it.",
+    )
+    dedupe: Timeout = Field(default=86400.0, description="How long a delivery's name is remembered.")
+
+    def declared(self) -> dict[str, Any]:
+        """What is said besides the scheme, or otherwise: the keys that presets have too."""
+        said = self.model_fields_set & _DECLARED
+        return {key: getattr(self, key) for key in sorted(said)}
 
     @model_validator(mode="after")
     def _fits_its_scheme(self) -> Self:
         if self.scheme == "none" and self.secret:
             raise ValueError("scheme 'none' checks no signature: leave out secret, or choose another scheme")
-        if self.scheme != "none" and not self.secret:
+        if self.scheme in _NEEDS_SECRET and not self.secret:
             raise ValueError(f"scheme {self.scheme!r} needs a secret")
         if self.scheme == "hmac" and self.header is None:
             raise ValueError("scheme 'hmac' needs header, the one that holds the signature")

@@ -126,8 +126,11 @@ def _toml(value: object, field: FieldInfo) -> str:
         return f'"{format_size(value)}"'
     if kind == "time" and isinstance(value, float):
         return f'"{format_duration(value)}"'
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(_toml(item, field) for item in value)}]"
+    if isinstance(value, dict):
+        pairs = (f"{json.dumps(key)} = {_toml(each, field)}" for key, each in value.items())
+        return f"{{{', '.join(pairs)}}}"
     return json.dumps(value, ensure_ascii=False)
 
 

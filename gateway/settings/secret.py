@@ -63,7 +63,8 @@ def _from_file(name: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _one_or_several(value: object) -> object:
+def one_or_several(value: object) -> object:
+    """Return a list as it is, and anything else as the only one of a list."""
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -71,6 +72,6 @@ Secret: TypeAlias = Annotated[SecretStr, BeforeValidator(fetch_secret), Shown("s
 """One secret, held so that it prints as ``**********``."""
 
 Secrets: TypeAlias = Annotated[
-    tuple[Secret, ...], BeforeValidator(_one_or_several), Shown("secret, or list of secrets")
+    tuple[Secret, ...], BeforeValidator(one_or_several), Shown("secret, or list of secrets")
 ]
 """One secret, or several while an old one is being replaced."""

@@ -51,10 +51,16 @@ class Dedupe:
     Attributes:
         key: the publisher and the idempotency key, in one text of the caller's making.
         fingerprint: a digest of topic and body; the same key with another one is a conflict.
+        seconds: how long it is remembered, where that is longer than the stream's dedupe window.
     """
 
     key: str
     fingerprint: bytes
+    seconds: float | None = None
+
+    def window(self, stream_seconds: float) -> int:
+        """How many milliseconds it is remembered by a stream with this dedupe window; 1 at least."""
+        return max(1, int(max(stream_seconds, self.seconds or 0.0) * 1000))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import secrets
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
+from heapq import heappop, heappush
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -45,10 +46,23 @@ class _First(NamedTuple):
 class MemoryLog:
     """One stream: its publications, and the keys of the dedupe window, the oldest first.
 
-    The index and the last values change with the log in one step, so they tell the same at any time.
+    Keys that are remembered for longer than the window are apart, since they end in another order. The index
+    and the last values change with the log in one step, so they tell the same at any time.
     """
 
-    __slots__ = ("_limits", "configuration", "evicted", "index", "keys", "log", "shares", "time", "values")
+    __slots__ = (
+        "_limits",
+        "configuration",
+        "ends",
+        "evicted",
+        "index",
+        "keys",
+        "log",
+        "long_keys",
+        "shares",
+        "time",
+        "values",
+    )
 
     def __init__(self, configuration: StreamConfiguration, limits: StoreLimits) -> None:
         self.configuration = configuration
@@ -58,6 +72,8 @@ class MemoryLog:
         self.index = TopicIndex()
         self.values = LastValues(configuration.last_values_max_topics, configuration.last_values_max_age)
         self.keys: OrderedDict[str, _First] = OrderedDict()
+        self.long_keys: dict[str, _First] = {}
+        self.ends: list[tuple[int, str]] = []
         self.time = 0
         self.evicted = 0
 
@@ -67,6 +83,10 @@ class MemoryLog:
         expired = self.time - self.configuration.dedupe_window * 1000
         while self.keys and next(iter(self.keys.values())).time <= expired:
             self.shares.give_back(self.keys.popitem(last=False)[0])
+        while self.ends and self.ends[0][0] <= self.time:
+            key = heappop(self.ends)[1]
+            del self.long_keys[key]
+            self.shares.give_back(key)
         self.shares.settle()
 
     def first(self, dedupe: Dedupe) -> Appended | None:
@@ -76,9 +96,9 @@ class MemoryLog:
             Conflict: it was another publication's.
             RateLimited: its publisher can have no more of them remembered.
         """
-        known = self.keys.get(dedupe.key)
+        known = self.keys.get(dedupe.key) or self.long_keys.get(dedupe.key)
         if known is None:
-            self.shares.take(dedupe.key, len(self.keys))
+            self.shares.take(dedupe.key, len(self.keys) + len(self.long_keys))
             return None
         if known.fingerprint != dedupe.fingerprint:
             raise Conflict("this idempotency key was first used with another topic or body")
@@ -97,10 +117,19 @@ class MemoryLog:
             else:
                 self.values.put(publication, size)
         if dedupe is not None:
-            self.keys[dedupe.key] = _First(dedupe.fingerprint, answer, self.time)
+            self._remember(dedupe, answer)
         self.log.extend((publication,), (size,))
         self.trim()
         return answer
+
+    def _remember(self, dedupe: Dedupe, answer: Appended) -> None:
+        first = _First(dedupe.fingerprint, answer, self.time)
+        window = dedupe.window(self.configuration.dedupe_window)
+        if window <= self.configuration.dedupe_window * 1000:
+            self.keys[dedupe.key] = first
+        else:
+            self.long_keys[dedupe.key] = first
+            heappush(self.ends, (self.time + window, dedupe.key))
 
     def trim(self) -> None:
         """Let go of what may not be kept any longer."""

@@ -114,12 +114,6 @@ CONTENDERS: dict[str, Callable[[pytest.FixtureRequest], Contender]] = {
 """Each makes a contender whose place is empty, at every call; the request gives it fixtures."""
 
 
-NOT_YET_INDEXED: frozenset[str] = frozenset()
-"""Those that have no index of topics yet: the suites of topics run over the others."""
-
-INDEXED = [name for name in CONTENDERS if name not in NOT_YET_INDEXED]
-
-
 def message(number: int, body: bytes | None = None) -> Publication:
     return Publication("s/t", f"m{number}", 0, b"%d" % number if body is None else body)
 

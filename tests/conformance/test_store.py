@@ -207,6 +207,17 @@ async def test_a_key_is_forgotten_after_the_dedupe_window(contender: Contender) 
         assert await store.append("s", message(4), Dedupe("k", b"other")) == Appended("m3", 2, repeated=True)
 
 
+async def test_a_key_may_be_remembered_for_longer_than_the_dedupe_window(contender: Contender) -> None:
+    async with contender.running(StreamConfiguration("s", "s/#", dedupe_window=0.05)) as store:
+        await store.append("s", message(1), Dedupe("long", b"f", seconds=3600))
+        await store.append("s", message(2), Dedupe("longer", b"f", seconds=7200))
+        await store.append("s", message(3), Dedupe("short", b"f", seconds=0.01))
+        await contender.pass_time(0.5)
+        assert await store.append("s", message(4), Dedupe("short", b"f")) == Appended("m4", 4)
+        assert await store.append("s", message(5), Dedupe("long", b"f")) == Appended("m1", 1, repeated=True)
+        assert await store.append("s", message(6), Dedupe("longer", b"f")) == Appended("m2", 2, repeated=True)
+
+
 async def test_a_repeat_is_known_although_the_first_was_trimmed(contender: Contender) -> None:
     async with contender.running(StreamConfiguration("s", "s/#", max_messages=2)) as store:
         await store.append("s", message(1), Dedupe("k", b"f"))

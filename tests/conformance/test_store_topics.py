@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway.streams.unindexed import Unindexed
 
 from gateway.codecs.record import encode_record
 from gateway.core.messages.publication import Publication
@@ -18,9 +17,7 @@ from gateway.errors import StreamUnavailable, TooMany
 from gateway.streams.base import Appended, Dedupe
 from tests.conformance.store_contenders import (
     CONTENDERS,
-    INDEXED,
     LIMITS,
-    NOT_YET_INDEXED,
     Contender,
     ids,
     offsets,
@@ -43,15 +40,9 @@ FILTERS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=INDEXED)
+@pytest.fixture(params=CONTENDERS)
 def contender(request: pytest.FixtureRequest) -> Contender:
     return CONTENDERS[request.param](request)
-
-
-@pytest.mark.parametrize("name", CONTENDERS)
-def test_the_list_of_those_without_an_index_is_right(name: str, request: pytest.FixtureRequest) -> None:
-    store = CONTENDERS[name](request).make([])
-    assert isinstance(store, Unindexed) == (name in NOT_YET_INDEXED)
 
 
 def on(topic: str, number: int = 0, body: bytes | None = b"1", *, deleted: bool = False) -> Publication:

@@ -25,7 +25,7 @@ from gateway.core.streams.pages import PURGED
 from gateway.core.streams.topic_keys import topic_key
 from gateway.core.topics.grammar import matches
 from gateway.streams.base import Dedupe
-from tests.conformance.store_contenders import CONTENDERS, INDEXED, Contender, until
+from tests.conformance.store_contenders import CONTENDERS, Contender, until
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -392,7 +392,7 @@ class TopicsMachine(RuleBasedStateMachine):
             assert [each.time for each in found] == [began + each.time for each in expected]
 
 
-@pytest.fixture(params=INDEXED)
+@pytest.fixture(params=CONTENDERS)
 def make_contender(request: pytest.FixtureRequest) -> Callable[[], Contender]:
     return lambda: CONTENDERS[request.param](request)
 

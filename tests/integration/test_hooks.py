@@ -1,6 +1,7 @@
 """Webhooks of every scheme against a real gateway process, with secrets from environment and files."""
 
 import base64
+import gzip
 import hashlib
 import hmac
 import http.client
@@ -101,6 +102,44 @@ def test_a_hook_without_scheme_and_an_unknown_hook(gateway):
     assert post(gateway, "open", b"{}", {"X-Kind": "y" * 600})[1]["code"] == "bad_topic"
     status, problem = post(gateway, "nothing", b"{}", {})
     assert (status, problem["code"]) == (404, "not_found")
+
+
+def ask(gateway, method, path, body=b"", headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
+    connection.request(method, path, body, headers or {})
+    response = connection.getresponse()
+    answer = (response.status, response.read(), {name.lower(): text for name, text in response.getheaders()})
+    connection.close()
+    return answer
+
+
+def test_senders_ask_by_get_and_options_too(gateway_process, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("ask me")
+    settings = "".join(
+        f'[[hooks]]\nname = "{name}"\nscheme = "{name}"\ntopic = "in"\nsecret = "file:{secret}"\n{more}'
+        for name, more in {"meta": 'verify_token = "env:VERIFY"\n', "azure_event_grid": ""}.items()
+    )
+    gateway = gateway_process("[server]\naccess_log = true\n" + settings, {"VERIFY": "verify-me"})
+    query = "hub.mode=subscribe&hub.verify_token=verify-me&hub.challenge=115"
+    status, body, headers = ask(gateway, "GET", f"/v1/hooks/meta?{query}")
+    assert (status, body, headers["content-type"]) == (200, b"115", "text/plain; charset=utf-8")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert ask(gateway, "GET", f"/v1/hooks/meta?{query.replace('-me', '-you')}")[0] == 401
+    origin = {"WebHook-Request-Origin": "eventgrid.azure.net"}
+    status, _, headers = ask(gateway, "OPTIONS", "/v1/hooks/azure_event_grid?code=ask%20me", headers=origin)
+    assert (status, headers["webhook-allowed-origin"]) == (200, "eventgrid.azure.net")
+    assert ask(gateway, "OPTIONS", "/v1/hooks/azure_event_grid?code=x", headers=origin)[0] == 401
+    assert ask(gateway, "DELETE", "/v1/hooks/meta")[0] == 405
+    assert "verify-me" not in gateway.output()
+
+
+def test_a_gzip_body_is_unpacked(gateway):
+    packed = gzip.compress(b'{"kind": "zipped"}')
+    headers = signed("github", b'{"kind": "zipped"}') | {"Content-Encoding": "gzip"}
+    assert post(gateway, "github", packed, headers)[0] == 202
+    assert post(gateway, "github", gzip.compress(b"0" * 2_000_000), headers)[0] == 413
+    assert post(gateway, "github", packed[:-4], headers)[0] == 400
 
 
 def test_no_secret_is_ever_logged(gateway):

@@ -65,12 +65,15 @@ SUCCESSES = {
     "deleteTopic": 202,
     "publishItems": 200,
     "receiveWebhook": 202,
+    "replayDelivery": 404,
     "connect": 404,
     "disconnectSession": 404,
     "purgeMessages": 400,
 }
 KNOWN = {
     "receiveWebhook": {"hook": "open"},
+    "listDeliveries": {"hook": "open"},
+    "replayDelivery": {"hook": "open"},
     "describeStream": {"stream": "kept"},
     "readMessages": {"stream": "kept"},
     "purgeMessages": {"stream": "kept"},

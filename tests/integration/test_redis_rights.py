@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 STREAM = '[[streams]]\nname = "orders"\nfilter = "orders/#"\nmax_messages = 1\n'
+HOOK = '[[hooks]]\nname = "open"\nscheme = "none"\ndelivery_id = "X-Id"\ntopic = "hooks/a"\n'
 ROOT = token("root", admin=True, publish=["#"], subscribe=["#"])
 
 
 def documented() -> list[str]:
     """The rules that the docs give for one server, without the user's name."""
     blocks = re.findall(r"```text\nACL SETUSER gateway(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 2, "one for the bus, one for streams"
+    assert len(blocks) == 3, "one for the bus, one for streams, one for webhooks"
     return " ".join(blocks).split()
 
 
@@ -52,7 +53,9 @@ def allow(server: RunningRedis, *more: str) -> None:
 
 
 def settings_for(server: RunningRedis, database: int = 0) -> str:
-    return f'{SETTINGS}\n[redis]\nurl = "redis://gateway:PASSWORD@{server.address}/{database}"\n{STREAM}'
+    return (
+        f'{SETTINGS}\n[redis]\nurl = "redis://gateway:PASSWORD@{server.address}/{database}"\n{STREAM}{HOOK}'
+    )
 
 
 def ask(node: RunningGateway, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
@@ -99,7 +102,7 @@ def test_the_documented_rights_are_enough_on_a_cluster(gateway_process: StartGat
         for server in servers:
             allow(server, *documented_besides("with a cluster also"))
         url = f"redis+cluster://gateway:PASSWORD@{servers[0].address}"
-        settings = f'{SETTINGS}\n[redis]\nurl = "{url}"\n{STREAM}'
+        settings = f'{SETTINGS}\n[redis]\nurl = "{url}"\n{STREAM}{HOOK}'
         one, two = (gateway_process(settings, ENVIRONMENT) for _ in range(2))
         do_all_that_nodes_do(one, two)
         assert [server.call("ACL", "LOG") for server in servers] == [[], [], []]
@@ -122,6 +125,11 @@ def do_all_that_nodes_do(one: RunningGateway, two: RunningGateway) -> None:
     stored = ask(one, "/v1/topics/orders/a", b"2")[1]
     reader.join()
     assert [message["id"] for message in pages[0]["messages"]] == [stored["id"]]
+
+    # Webhooks: a repeat is known on the other node.
+    delivered = ask(one, "/v1/hooks/open", b"1", **{"X-Id": "1"})
+    assert delivered[0] == 202
+    assert ask(two, "/v1/hooks/open", b"1", **{"X-Id": "1"}) == delivered
 
     # The bus: live messages, and administration.
     lines: list[bytes] = []

@@ -43,7 +43,7 @@ ROOMS = {
     "observability": room("", "anyio prometheus_client structlog"),
     "engine": room("core auth bus.base streams.base observability supervision", "anyio"),
     "transports": room(DOORS, "anyio cryptography httptools orjson starlette uvicorn websockets"),
-    "http_api": room(DOORS, "anyio msgspec orjson standardwebhooks starlette yaml"),
+    "http_api": room(DOORS, "anyio cryptography httpcore2 msgspec orjson starlette yaml"),
     "client": room("core codecs", "anyio websockets"),
     "workers": room("core", not_even=LOOP),
     "settings": room("core", "pydantic pydantic_core pydantic_settings"),

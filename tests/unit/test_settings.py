@@ -309,7 +309,7 @@ def test_a_secret_that_cannot_be_had_is_named(
         (('name = "a"', 'name = "A b"'), "hooks[0].name = 'A b'"),
         (('topic = "t"', ""), "hooks[0].topic is needed"),
         (('topic = "t"', 'topc = "t"'), "unknown key 'topc' in [hooks[0]]; did you mean topic?"),
-        (("github", "gitlab"), "should be 'github'"),
+        (('scheme = "github"', 'scheme = "Git Hub"'), "hooks[0].scheme = 'Git Hub'"),
     ],
 )
 def test_a_hook_fits_its_scheme(change: tuple[str, str], rule: str, monkeypatch: pytest.MonkeyPatch) -> None:

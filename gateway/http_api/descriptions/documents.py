@@ -21,6 +21,7 @@ from gateway.core.messages.commands import MOST_PER_TOPIC, Overflow
 from gateway.engine.following import last_values
 from gateway.http_api import stream_queries
 from gateway.http_api.publishing import ndjson
+from gateway.http_api.webhooks import journal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +59,7 @@ def values(limits: PublishingLimits) -> dict[str, Any]:
         "batch_bytes": limits.batch_bytes,
         "errors_reported": ndjson.ERRORS_REPORTED,
         "hook_bytes": limits.hook_bytes,
+        "kept_deliveries": journal.KEPT,
         "event_filters": event_ids.MOST_FILTERS,
         "event_id_characters": event_ids.LONGEST_ID,
         "epoch_characters": stream_queries.EPOCH_CHARACTERS,

@@ -1,95 +1,51 @@
-"""``POST /v1/hooks/{hook}``: a third party's webhook, verified, then published.
+"""``/v1/hooks/{hook}``: a third party's webhook, verified, then published.
 
-Spec: docs/webhooks.md.
+Everything that is decided is decided by the ``Hook``; here bytes are read, certificates fetched, messages
+published and records kept. Spec: docs/webhooks.md.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import re
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.auth.principal import Principal
-from gateway.codecs.body import decode_body
-from gateway.core.messages.publication import Publish
-from gateway.core.session.idempotency import IdempotencyWindow
-from gateway.errors import NotFound, Unauthenticated
-from gateway.http_api.bodies import BodyReader
+from gateway.auth.requests import peer_of
+from gateway.errors import BadFrame, GatewayError, NotFound, Unauthenticated
+from gateway.http_api.bodies import BodyReader, content_codings, unpacked
 from gateway.http_api.lasting_bodies import read_lasting_body
 from gateway.http_api.publishing.limits import PublishingLimits
-from gateway.http_api.publishing.receipts import json_answer, publish_answer
+from gateway.http_api.publishing.receipts import publish_answer
+from gateway.http_api.webhooks import journal, verdicts
+from gateway.http_api.webhooks.answers import AnswerTemplate, BadAnswer
 from gateway.http_api.webhooks.delivery import WebhookDelivery, headers_of
-from gateway.http_api.webhooks.signatures import NoSignature, SlackSignature, signature_scheme
-from gateway.http_api.webhooks.topic_template import TopicTemplate
+from gateway.http_api.webhooks.hook import Hook
+from gateway.http_api.webhooks.journal import DeliveryJournal, Outcome
+from gateway.http_api.webhooks.repeats import REPEAT_ENTRIES, RepeatFilter
+from gateway.http_api.webhooks.verdicts import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from gateway.engine.lasting import LastingRequests
     from gateway.engine.publishing import PublishService, Receipt
     from gateway.http_api.authentication import RequestAuthenticator
-    from gateway.http_api.webhooks.signatures import SignatureScheme
+    from gateway.http_api.webhooks.answers import ChallengeRule
+    from gateway.http_api.webhooks.fetching import Fetcher
+    from gateway.http_api.webhooks.repeats import SharedMemory
+
+__all__ = ["HOOKS_PREFIX", "Hook", "HookPublishing", "HookStatistics"]
 
 HOOKS_PREFIX: Final = "/v1/hooks/"
-REPEAT_SECONDS: Final = 86_400.0
-REPEAT_ENTRIES: Final = 10_000
-
-_NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """One configured webhook."""
-
-    name: str
-    scheme: SignatureScheme
-    template: TopicTemplate
-
-    @classmethod
-    def build(
-        cls,
-        name: str,
-        scheme: str,
-        *,
-        topic: str,
-        secrets: Iterable[str] = (),
-        tolerance_seconds: float = 300,
-        header: str | None = None,
-        algorithm: str = "sha256",
-        encoding: str = "hex",
-        prefix: str = "",
-        id_header: str | None = None,
-    ) -> Hook:
-        """Make a hook from plain settings; see ``signature_scheme`` and ``TopicTemplate.parse``.
-
-        Raises:
-            ValueError: a setting breaks a rule; the text names hook and rule, never a secret.
-        """
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"hook {name!r}: a name has 1 to 64 letters, digits, '.', '_', '~' or '-'")
-        try:
-            signature = signature_scheme(
-                scheme,
-                secrets,
-                tolerance_seconds=tolerance_seconds,
-                header=header,
-                algorithm=algorithm,
-                encoding=encoding,
-                prefix=prefix,
-                id_header=id_header,
-            )
-            return cls(name, signature, TopicTemplate.parse(topic))
-        except ValueError as exc:
-            raise ValueError(f"hook {name!r}: {exc}") from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +56,37 @@ class HookStatistics:
         accepted: deliveries published.
         repeated: deliveries answered from memory.
         unverified: deliveries refused for their signature or time.
+        ignored: deliveries answered and not published, as their hook is told to.
+        refused: deliveries refused, by hook and reason.
     """
 
     accepted: Mapping[str, int]
     repeated: Mapping[str, int]
     unverified: Mapping[str, int]
+    ignored: Mapping[str, int]
+    refused: Mapping[tuple[str, str], int]
 
 
-@dataclass(slots=True)
-class _Memory:
-    """What one hook remembers of deliveries: their answers, and those that are being published."""
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """One request: its hook, what came, for whom it is published, and where it came from."""
 
-    answers: IdempotencyWindow[Receipt]
-    underway: dict[bytes, asyncio.Future[Receipt]] = field(default_factory=dict)
+    hook: Hook
+    delivery: WebhookDelivery
+    principal: Principal
+    address: str
+
+
+class _Refused(Exception):  # noqa: N818 - says what happened; it never leaves this module
+    """A delivery that is not its sender's, or is a question that may not be answered."""
+
+    def __init__(self, verdict: Verification) -> None:
+        super().__init__(verdict.detail)
+        self.verdict = verdict
 
 
 class HookPublishing:
-    """The endpoint of all hooks. Each hook has a memory of its own, so a busy one evicts only itself."""
+    """The endpoint of all hooks."""
 
     def __init__(
         self,
@@ -127,34 +97,62 @@ class HookPublishing:
         lasting: LastingRequests,
         limits: PublishingLimits | None = None,
         bodies: BodyReader | None = None,
-        repeat_seconds: float = REPEAT_SECONDS,
         repeat_entries: int = REPEAT_ENTRIES,
+        shared: SharedMemory | None = None,
+        fetcher: Fetcher | None = None,
         wall_clock: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Publish what comes to ``hooks``.
+
+        Args:
+            hooks: all of them.
+            publisher: publishes.
+            authenticate: finds who sends to hooks that verify nothing.
+            lasting: ends bodies whose senders lose their rights.
+            limits: of one request.
+            bodies: reads them.
+            repeat_entries: how many deliveries of a hook are remembered here.
+            shared: what other nodes remember; None where there are none.
+            fetcher: fetches certificates and confirms subscriptions; None refuses what needs that.
+            wall_clock: seconds since 1970.
+            clock: seconds.
+        """
         self._hooks = {hook.name: hook for hook in hooks}
-        self._publisher = publisher
         self._authenticate = authenticate
         self._lasting = lasting
         self._limits = limits or PublishingLimits()
         self._bodies = bodies or BodyReader()
+        self._fetcher = fetcher
         self._wall_clock = wall_clock
-        self._clock = clock
-        self._memories = {
-            name: _Memory(IdempotencyWindow(seconds=repeat_seconds, entries=repeat_entries))
-            for name in self._hooks
+        self._repeats = {
+            hook.name: RepeatFilter(
+                publisher,
+                seconds=hook.declaration.dedupe,
+                entries=repeat_entries,
+                shared=shared,
+                clock=clock,
+            )
+            for hook in self._hooks.values()
         }
-        self._accepted: Counter[str] = Counter()
-        self._repeated: Counter[str] = Counter()
+        self.journal = DeliveryJournal(self._hooks, wall_clock=wall_clock, clock=clock)
         self._unverified: Counter[str] = Counter()
+        self._ignored: Counter[str] = Counter()
 
     def routes(self) -> list[Route]:
-        """The route of all hooks."""
-        return [Route(HOOKS_PREFIX + "{hook}", self.receive, methods=["POST"])]
+        """The route of all hooks, for the methods by which any of them is asked."""
+        methods = frozenset({"POST"}).union(*(hook.methods for hook in self._hooks.values()))
+        return [Route(HOOKS_PREFIX + "{hook}", self.receive, methods=sorted(methods))]
 
     def statistics(self) -> HookStatistics:
         """A snapshot for metrics and tests."""
-        return HookStatistics(dict(self._accepted), dict(self._repeated), dict(self._unverified))
+        return HookStatistics(
+            {name: each.accepted for name, each in self._repeats.items() if each.accepted},
+            {name: each.repeated for name, each in self._repeats.items() if each.repeated},
+            dict(self._unverified),
+            dict(self._ignored),
+            self.journal.refused(),
+        )
 
     async def receive(self, request: Request) -> Response:
         """Verify and publish one delivery; a repeat is answered as the first was."""
@@ -162,80 +160,173 @@ class HookPublishing:
         hook = self._hooks.get(name)
         if hook is None:
             raise NotFound(f"no hook {name[:64]!r} is configured")
-        principal = await self._principal(hook, request)
-        body = await self._read(hook, request, principal)
-        delivery = WebhookDelivery(headers_of(request.headers.raw), body)
-        self._verify(hook, delivery)
-        if isinstance(hook.scheme, SlackSignature) and delivery.field("type") == "url_verification":
-            return json_answer({"challenge": delivery.field("challenge") or ""})
-        return publish_answer(await self._publish_once(hook, delivery, principal))
+        if request.method not in hook.methods:
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(hook.methods))})
+        address = peer_of(request.scope).text
+        # What can be said of it before its body is there.
+        delivery = _delivery(hook, request, b"")
+        try:
+            principal = await self._principal(hook, request)
+            if request.method == "POST":
+                delivery = _delivery(hook, request, await self._read(hook, request, principal))
+            return await self._answer(_Arrival(hook, delivery, principal, address))
+        except _Refused as refused:
+            self._unverified[hook.name] += 1
+            self._refuse(hook, delivery, address, refused.verdict)
+            # One answer for everything that may be wrong: it must not help to guess.
+            raise Unauthenticated(f"the delivery to hook {hook.name!r} is not signed as it must be") from None
+        except GatewayError as error:
+            reason = verdicts.FORM_BODY if isinstance(error, BadFrame) and delivery.is_form else error.code
+            self._refuse(hook, delivery, address, Verification(reason, str(error)))
+            raise
 
     async def _principal(self, hook: Hook, request: Request) -> Principal:
         """Who publishes: the hook where a signature vouches for it, else whoever sent the request."""
-        if isinstance(hook.scheme, NoSignature):
+        if not hook.vouches:
             return await self._authenticate(request)
         # Its signature speaks for it and its template bounds it: it needs no grants of its own.
         return Principal(subject=f"hook:{hook.name}")
 
     async def _read(self, hook: Hook, request: Request, principal: Principal) -> bytes:
         limit = self._limits.hook_bytes
-        if isinstance(hook.scheme, NoSignature):
-            return await read_lasting_body(
-                request, principal, limit=limit, lasting=self._lasting, bodies=self._bodies
+        packed = content_codings(request) == [b"gzip"]
+        if not hook.vouches:
+            body = await read_lasting_body(
+                request, principal, limit=limit, lasting=self._lasting, bodies=self._bodies, packed=packed
             )
-        # Its signature is looked at when it is whole.
-        return await self._bodies.read(request, limit=limit)
+        else:
+            # Its signature is looked at when it is whole.
+            body = await self._bodies.read(request, limit=limit, packed=packed)
+        return unpacked(body, limit=limit) if packed else body
 
-    def _verify(self, hook: Hook, delivery: WebhookDelivery) -> None:
-        if not hook.scheme.verify(delivery, now=self._wall_clock()):
-            self._unverified[hook.name] += 1
-            # One answer for everything that may be wrong: it must not help to guess.
-            raise Unauthenticated(f"the delivery to hook {hook.name!r} is not signed as it must be")
+    async def _answer(self, arrival: _Arrival) -> Response:
+        hook, delivery = arrival.hook, arrival.delivery
+        if (question := hook.challenge(delivery, verified=False)) is not None:
+            return await self._answer_question(arrival, question)
+        verdict = await self._verified(hook, delivery)
+        if not verdict:
+            raise _Refused(verdict)
+        if (question := hook.challenge(delivery, verified=True)) is not None:
+            return await self._answer_question(arrival, question)
+        if delivery.method != "POST":
+            raise _Refused(Verification(verdicts.CHALLENGE, f"{delivery.method} asks nothing that is known"))
+        if hook.ignores(delivery):
+            answer = _configured(arrival) or Response(status_code=204)
+            self._ignored[hook.name] += 1
+            self._note(arrival, journal.IGNORED)
+            return answer
+        return await self._publish(arrival)
 
-    async def _publish_once(self, hook: Hook, delivery: WebhookDelivery, principal: Principal) -> Receipt:
-        name = hook.scheme.delivery_id(delivery)
-        if not name:
-            receipt = await self._publisher.publish(self._command(hook, delivery), principal)
-            self._accepted[hook.name] += 1
-            return receipt
-        # The subject, too: an answer that was granted to one must not be had by another who has no grant.
-        sender = (principal.subject or "").encode()
-        key = hashlib.sha256(delivery.digest + hashlib.sha256(sender).digest() + name.encode()).digest()
-        memory = self._memories[hook.name]
-        if (known := memory.answers.recall(key, key, now=self._clock())) is not None:
-            self._repeated[hook.name] += 1
-            return known
-        if (underway := memory.underway.get(key)) is not None:
-            self._repeated[hook.name] += 1
-            return await asyncio.shield(underway)
-        return await self._publish_first(hook, delivery, principal, key)
+    async def _verified(self, hook: Hook, delivery: WebhookDelivery) -> Verification:
+        now = self._wall_clock()
+        certificates: dict[str, bytes | None] = {}
+        for url in hook.certificate_urls(delivery, now=now):
+            certificates[url] = None if self._fetcher is None else await self._fetcher.certificate(url)
+        return hook.verify(delivery, now=now, certificates=certificates)
 
-    async def _publish_first(
-        self, hook: Hook, delivery: WebhookDelivery, principal: Principal, key: bytes
-    ) -> Receipt:
-        """Publish, and remember the answer even if the sender hangs up before it is there."""
-        memory = self._memories[hook.name]
+    async def _answer_question(self, arrival: _Arrival, question: ChallengeRule) -> Response:
+        verdict = question.verify(arrival.delivery)
+        if not verdict:
+            raise _Refused(verdict)
+        url = question.confirm_url(arrival.delivery)
+        if isinstance(url, Verification):
+            raise _Refused(url)
+        if url is not None and (self._fetcher is None or not await self._fetcher.confirm(url)):
+            raise _Refused(Verification(verdicts.CHALLENGE, "the sender's confirmation could not be fetched"))
+        response = _response(arrival, question.answer)
+        self._note(arrival, journal.ANSWERED)
+        return response
 
-        def remember(receipt: Receipt) -> None:
-            self._accepted[hook.name] += 1
-            memory.answers.remember(key, key, receipt, now=self._clock())
+    async def _publish(self, arrival: _Arrival) -> Response:
+        hook, delivery = arrival.hook, arrival.delivery
+        # Before it is published: what can't be answered must not be told as refused afterwards.
+        answer = _configured(arrival)
+        name = hook.delivery_id(delivery)
+        command = hook.transformation.command(
+            hook.topic(delivery), delivery, name=name, limits=self._limits.message
+        )
+        repeats = self._repeats[hook.name]
+        # Without a name nothing is a repeat: equal bodies may be meant.
+        if name:
+            body = b"" if hook.declaration.repeat_by == "id" else delivery.digest
+            identity = hashlib.sha256(body + name.encode()).digest()
+            receipt, repeated = await repeats.publish(command, arrival.principal, identity=identity)
+        else:
+            receipt, repeated = await repeats.publish_unnamed(command, arrival.principal), False
+        verdict = journal.REPEATED if repeated else journal.PUBLISHED
+        self._note(arrival, verdict, name=name, topic=command.topic, receipt=receipt)
+        return answer or publish_answer(receipt)
 
-        def settle(future: asyncio.Future[Receipt]) -> None:
-            del memory.underway[key]
-            if not future.cancelled() and future.exception() is None:
-                remember(future.result())
+    def _note(
+        self,
+        arrival: _Arrival,
+        verdict: str,
+        *,
+        name: str | None = None,
+        topic: str | None = None,
+        receipt: Receipt | None = None,
+    ) -> None:
+        outcome = Outcome(
+            verdict=verdict,
+            address=arrival.address,
+            size=len(arrival.delivery.body),
+            name=name,
+            topic=topic,
+            receipt=receipt,
+        )
+        self.journal.add(arrival.hook.name, outcome)
 
-        result = self._publisher.submit(self._command(hook, delivery), principal)
-        if not isinstance(result, asyncio.Future):
-            remember(result)
-            return result
-        memory.underway[key] = result
-        result.add_done_callback(settle)
-        return await asyncio.shield(result)
+    def _refuse(self, hook: Hook, delivery: WebhookDelivery, address: str, verdict: Verification) -> None:
+        try:
+            name = hook.delivery_id(delivery)
+        except BadFrame:
+            name = None
+        outcome = Outcome(
+            verdict=journal.REFUSED,
+            address=address,
+            size=len(delivery.body),
+            name=name,
+            reason=verdict.reason,
+            detail=verdict.detail,
+        )
+        self.journal.add(hook.name, outcome)
 
-    def _command(self, hook: Hook, delivery: WebhookDelivery) -> Publish:
-        content_type = delivery.headers.get("content-type")
-        body = decode_body(delivery.body, content_type, depth=self._limits.message.json_depth)
-        value = delivery.value if hook.template.needs_body else None
-        topic = hook.template.render(delivery.headers, value)
-        return Publish(topic, data=body.data, binary=body.binary, content_type=content_type)
+
+def _delivery(hook: Hook, request: Request, body: bytes) -> WebhookDelivery:
+    query = request.scope["query_string"].decode("latin-1")
+    return WebhookDelivery(
+        headers_of(request.headers.raw),
+        body,
+        method=request.method,
+        url=_url(hook, request, query),
+        query=query,
+        reads_forms=hook.declaration.form == "json",
+        form_field=hook.declaration.form_field,
+    )
+
+
+def _url(hook: Hook, request: Request, query: str) -> str:
+    """The request's URL as its sender wrote it."""
+    scope = request.scope
+    base = hook.declaration.public_url
+    if not base:
+        host = request.headers.get("host", "")
+        path = scope.get("raw_path") or scope["path"].encode()
+        base = f"{scope.get('scheme', 'http')}://{host}{path.decode('latin-1').partition('?')[0]}"
+    return f"{base}?{query}" if query else base
+
+
+def _configured(arrival: _Arrival) -> Response | None:
+    answer = arrival.hook.answer(arrival.delivery)
+    return None if answer is None else _response(arrival, answer)
+
+
+def _response(arrival: _Arrival, answer: AnswerTemplate) -> Response:
+    try:
+        rendered = answer.render(arrival.delivery, [each.encode() for each in arrival.hook.keys.secrets])
+    except BadAnswer as exc:
+        raise _Refused(Verification(verdicts.CHALLENGE, str(exc))) from None
+    response = Response(rendered.body, rendered.status, dict(rendered.headers))
+    if rendered.content_type is not None:
+        response.headers["content-type"] = rendered.content_type
+    return response

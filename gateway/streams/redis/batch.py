@@ -131,6 +131,7 @@ class AppendBatch:
         else:
             self._items.append(b"=" + dedupe.fingerprint)
             self._items.append(publication.id)
+            self._items.append(str(dedupe.window(self._queue.log.configuration.dedupe_window)))
             self._keys.append(self._queue.log.keys.once(dedupe.key))
         return answer
 
@@ -145,7 +146,7 @@ class AppendBatch:
             len(keys.all) + len(self._keys), *keys.all, *self._keys,
             *last_seen_args(log, self._queue.budget.publish),
             limits.max_messages, limits.max_bytes, int(limits.max_age * 1000),
-            max(1, int(limits.dedupe_window * 1000)), _TRIM_MESSAGES,
+            _TRIM_MESSAGES,
             int(limits.last_values), limits.last_values_max_topics, int(limits.last_values_max_age * 1000),
             *self._items,
         )  # fmt: skip

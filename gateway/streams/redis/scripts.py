@@ -30,19 +30,19 @@ from gateway.streams.redis.script_parts import HOLES, INDEX, script
 if TYPE_CHECKING:
     from gateway.redis.wire import Reply
 
-# ARGV also: most messages, bytes, ms of age, dedupe window in ms, how many to trim at most; 1 where last
-# values are kept, how many, and their age in ms or 0; then for each publication its record and either '' or
-# '=' with a fingerprint, and its id, with one more of KEYS.
+# ARGV also: most messages, bytes, ms of age, how many to trim at most; 1 where last values are kept, how
+# many, and their age in ms or 0; then for each publication its record and either '' or '=' with a
+# fingerprint, its id, and its dedupe window in ms, with one more of KEYS.
 _APPEND = r"""
 local messages, size, age = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local window, step = ARGV[9], tonumber(ARGV[10])
-local valued, most_values, value_age = ARGV[11] == '1', tonumber(ARGV[12]), tonumber(ARGV[13])
+local step = tonumber(ARGV[9])
+local valued, most_values, value_age = ARGV[10] == '1', tonumber(ARGV[11]), tonumber(ARGV[12])
 local clock = redis.call('TIME')
 time = math.max(time, clock[1] * 1000 + math.floor(clock[2] / 1000))
 
 -- Without publications: whether there could be one. None of this changes anything: the id is refused by any
 -- log that there is, unless the right to add, or the memory for it, was missing before.
-if #ARGV < 14 then
+if #ARGV < 13 then
   local probes = {redis.pcall('XADD', log, 'NOMKSTREAM', '0-1', 'h', '') or 0, announce(),
     redis.pcall('GET', meta) or 0, redis.pcall('SET', meta, '', 'NX') or 0,
     redis.pcall('XTRIM', log, 'MINID', '0')}
@@ -71,13 +71,14 @@ end
 
 -- In a cluster a script may use no key that was not named, so those of the idempotency keys came along.
 local opening, ending = text(time) .. ' ', ' ' .. nonce
-local answers, place, key, before_this = {}, 14, 8, last
+local answers, place, key, before_this = {}, 13, 8, last
 local index, members, names, latest = mended(), {}, {}, {}
 while place <= #ARGV do
-  local record, once, name, label, answer = ARGV[place], ARGV[place + 1], nil, nil, nil
+  local record, once, name, label, window, answer = ARGV[place], ARGV[place + 1], nil, nil, nil, nil
   place = place + 2
   if once ~= '' then
-    name, label, key, place = KEYS[key], ARGV[place], key + 1, place + 1
+    name, label, window = KEYS[key], ARGV[place], ARGV[place + 1]
+    key, place = key + 1, place + 2
     -- What others wrote there counts as nothing: an append fails for no foreign key.
     local kept = redis.pcall('GET', name)
     local read, was = pcall(cmsgpack.unpack, kept)

@@ -176,12 +176,13 @@ class SqliteLog:
                 return refused
             self.keys += 1
         identity = waiting.publication.id
+        # One that is to be remembered for longer than others counts as used so much later.
+        used = self.time + dedupe.window(self.limits.dedupe_window) - int(self.limits.dedupe_window * 1000)
         connection.execute(
             "INSERT OR REPLACE INTO dedupe VALUES (?, ?, ?, ?, ?, ?)",
-            (self.number, key, dedupe.fingerprint, identity, offset, self.time),
+            (self.number, key, dedupe.fingerprint, identity, offset, used),
         )
-        if self.oldest_key is None:
-            self.oldest_key = self.time
+        self.oldest_key = used if self.oldest_key is None else min(used, self.oldest_key)
         return Appended(identity, offset)
 
     def _trim_publications(self, connection: sqlite3.Connection, most: int) -> bool:

@@ -70,6 +70,10 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/v1/snapshot"): Door("/v1/snapshot?filter=a/%2B", allowed=SUBSCRIBERS),
     ("POST", "/v1/publish"): Door("/v1/publish", '{"topic":"a/b","data":1}', PUBLISHERS),
     ("POST", "/v1/hooks/{hook}"): Door("/v1/hooks/open", "1", PUBLISHERS, 202),
+    ("GET", "/v1/hooks/{hook}/deliveries"): Door("/v1/hooks/open/deliveries", allowed=ADMINISTRATORS),
+    ("POST", "/v1/hooks/{hook}/deliveries/{number}/replay"): Door(
+        "/v1/hooks/open/deliveries/1/replay", "", ADMINISTRATORS, 404
+    ),
     ("GET", "/v1/nodes"): Door("/v1/nodes", allowed=ADMINISTRATORS),
     ("GET", "/v1/connections"): Door("/v1/connections", allowed=ADMINISTRATORS),
     ("DELETE", "/v1/connections/{session}"): Door("/v1/connections/x", "", ADMINISTRATORS, 404),

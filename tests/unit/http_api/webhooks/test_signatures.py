@@ -8,10 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.http_api.webhooks.delivery import WebhookDelivery
-from gateway.http_api.webhooks.signatures import SCHEMES, signature_scheme
+from gateway.http_api.webhooks.hook import Hook
 
+SCHEMES = ["github", "stripe", "slack", "standard", "hmac", "none"]
 NOW = 1_700_000_000
 STANDARD_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def signature_scheme(scheme: str, secrets: list[str], **options: object) -> Hook:
+    return Hook.build("hook", scheme, topic="t", secrets=secrets, **options)
 
 
 def hexadecimal(secret: str, signed: bytes, algorithm: str = "sha256") -> str:

@@ -1,0 +1,60 @@
+"""Senders that are known: one TOML file each, with the keys of ``[[hooks]]``.
+
+What a file has besides: ``title``, the sender's name; ``page``, the documentation that it was made from, and
+``read``, the day; and what ``needs`` to be set, of ``secret``, ``public_key``, ``verify_token``.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One sender.
+
+    Attributes:
+        name: what ``scheme`` calls it.
+        title: what people call it.
+        page: the documentation that it was made from.
+        read: when that was read.
+        needs: the settings that a hook must have besides a topic, each naming one or more texts.
+        settings: keys of ``[[hooks]]``.
+    """
+
+    name: str
+    title: str
+    page: str
+    read: date
+    needs: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+
+@lru_cache(maxsize=1)
+def preset_names() -> tuple[str, ...]:
+    """The names of all presets, sorted."""
+    names = (each.name for each in files(__package__).iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+
+
+def read_preset(name: str) -> Preset:
+    """Return a preset.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name not in preset_names():
+        raise ValueError(
+            f"unknown scheme {name!r}: it is custom, hmac, none, or one of {', '.join(preset_names())}"
+        )
+    table = tomllib.loads((files(__package__) / f"{name}.toml").read_text("utf-8"))
+    title, page, read, needs = (table.pop(key) for key in ("title", "page", "read", "needs"))
+    return Preset(name, title, page, read, tuple(needs), table)
