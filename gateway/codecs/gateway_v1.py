@@ -21,6 +21,7 @@ from gateway.codecs.gateway_v1_shapes import (
     decode_publish_item,
     explain,
 )
+from gateway.codecs.known_heads import KnownHeads
 from gateway.codecs.websocket_frames import TEXT, payload_start, server_frame
 from gateway.core.messages.events import (
     Acked,
@@ -35,6 +36,7 @@ from gateway.core.messages.events import (
     Unsubscribed,
     Welcome,
 )
+from gateway.core.messages.publication import Publish
 from gateway.errors import ClientError
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class GatewayV1:
         header_bytes: int = DEFAULT_LIMITS.header_bytes,
     ) -> None:
         self.limits = MessageLimits(message_bytes, json_depth, header_entries, header_bytes)
+        self._heads = KnownHeads(b'{"op":"publish","topic":', self.limits)
 
     def decode(self, frame: bytes) -> Command:
         """Read the text of one client frame.
@@ -80,13 +83,18 @@ class GatewayV1:
             TooLarge: the published body is over ``message_bytes``.
         Spec: docs/protocol.md, "Client to gateway".
         """
+        if (publish := self._heads.read(frame)) is not None:
+            return publish
         try:
-            return DECODER.decode(frame).command(self.limits)
+            command = DECODER.decode(frame).command(self.limits)
         except REFUSALS as exc:
             raise _with_reference(explain(frame, exc, self.limits.json_depth), frame) from exc
         except ClientError as error:
             _with_reference(error, frame)
             raise
+        if type(command) is Publish:
+            self._heads.note(frame, command)
+        return command
 
     def encode(self, event: Event) -> bytes:
         """The complete frame that tells ``event``."""
@@ -94,7 +102,7 @@ class GatewayV1:
 
     def encode_message(self, publication: Publication) -> bytes:
         """The complete frame for every live subscriber of ``publication``."""
-        return server_frame(MESSAGE_START + _publication_fields(publication))
+        return server_frame(_object(MESSAGE_START, publication))
 
     def encode_history(self, publication: Publication, topic_filter: str) -> bytes:
         """The complete frame that gives ``publication`` as history to one subscription alone."""
@@ -113,25 +121,38 @@ class GatewayV1:
 
 def encode_object(publication: Publication) -> bytes:
     """``publication`` as a JSON object with the fields of a ``message``, but without ``op`` and frame."""
-    return b'{"topic":' + _publication_fields(publication)
+    return _object(b'{"topic":', publication)
 
 
-def _publication_fields(publication: Publication) -> bytes:
-    """From the topic's value to the closing brace; the body last, where a head can be read without it."""
-    text = b'%b,"id":%b,"time":%d' % (_dumps(publication.topic), _dumps(publication.id), publication.time)
+def _object(start: bytes, publication: Publication) -> bytes:
+    """``start`` and what follows, from the topic's value to the closing brace.
+
+    The body comes last, where a head can be read without it.
+    """
+    options = b""
     if publication.content_type is not None:
-        text += b',"content_type":' + _dumps(publication.content_type)
+        options += b',"content_type":' + _dumps(publication.content_type)
     if publication.headers is not None:
-        text += b',"headers":' + _dumps(publication.headers)
+        options += b',"headers":' + _dumps(publication.headers)
     if publication.key is not None:
-        text += b',"key":' + _dumps(publication.key)
+        options += b',"key":' + _dumps(publication.key)
     if publication.stream is not None:
-        text += b',"stream":%b,"offset":%d' % (_dumps(publication.stream), publication.offset or 0)
-    if publication.data is not None:
-        return text + b',"data":' + publication.data + b"}"
+        options += b',"stream":%b,"offset":%d' % (_dumps(publication.stream), publication.offset or 0)
+    name, body = b"data", publication.data
     if publication.deleted:
-        return text + b',"deleted":true}'
-    return text + b',"data_base64":"' + b2a_base64(publication.binary or b"", newline=False) + b'"}'
+        name, body = b"deleted", b"true"
+    elif body is None:
+        name, body = b"data_base64", b'"%b"' % b2a_base64(publication.binary or b"", newline=False)
+    # In one step: each concatenation would copy what is there already.
+    return b'%b%b,"id":%b,"time":%d%b,"%b":%b}' % (
+        start,
+        _dumps(publication.topic),
+        _dumps(publication.id),
+        publication.time,
+        options,
+        name,
+        body,
+    )
 
 
 def _with_reference(error: ClientError, frame: bytes) -> ClientError:

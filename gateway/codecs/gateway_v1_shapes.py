@@ -27,6 +27,7 @@ from gateway.codecs.body import (
     decode_base64,
     validate_json,
 )
+from gateway.codecs.known_heads import KnownHeads
 from gateway.core.messages.commands import (
     MOST_PER_TOPIC,
     START_NEW,
@@ -271,6 +272,22 @@ def decode_publish_item(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> P
     except REFUSALS as exc:
         raise explain(raw, exc, limits.json_depth) from exc
     return publish_of(item, limits)
+
+
+class PublishItems:
+    """Reads items as ``decode_publish_item`` does, at a fraction of its cost where many begin alike."""
+
+    def __init__(self, limits: MessageLimits) -> None:
+        self._limits = limits
+        self._heads = KnownHeads(b'{"topic":', limits)
+
+    def decode(self, raw: bytes) -> Publish:
+        """See ``decode_publish_item``."""
+        if (publish := self._heads.read(raw)) is not None:
+            return publish
+        publish = decode_publish_item(raw, self._limits)
+        self._heads.note(raw, publish)
+        return publish
 
 
 def split_publish_items(body: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> list[bytes]:

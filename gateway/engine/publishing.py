@@ -7,7 +7,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.messages.publication import Publication
 from gateway.core.topics.grammar import TopicLimits, parse_topic
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from gateway.engine.appending import Appender
 
 __all__ = ["PublishService", "PublishStatistics", "Receipt"]
+
+# Which topics there are is the publishers' to choose: 4 MB at the most. Longer ones are parsed each time.
+_REMEMBERED_TOPICS: Final = 16384
+_LONGEST_REMEMBERED: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class PublishService:
         self._refusals = refusals or Refusals()
         self._subject_rates = subject_rates
         self._appender = appender
+        self._streams: dict[str, str | None] = {}  # of topics known to be valid
         self._prefix = secrets.token_hex(5)
         self._numbers = count(1)
         self._accepted = self._bytes = self._repeated = 0
@@ -98,9 +103,11 @@ class PublishService:
         """
         if self._ended:
             raise Unavailable("the node drains: publish to another one")
-        topic = parse_topic(command.topic, self._topic_limits)
-        if topic[0] == "$":
-            raise BadTopic(f"topic {topic[:128]!r}: topics that begin with '$' are the gateway's own")
+        topic = command.topic
+        try:
+            stream = self._streams[topic]
+        except KeyError:
+            stream = self._find_stream(topic)
         if not principal.grants.may_publish(topic):
             self._refusals.count("grant")
             raise NotPermitted(f"no grant to publish to {topic[:128]!r}")
@@ -124,7 +131,7 @@ class PublishService:
             None,
             command.deleted,
         )
-        if self._appender is not None and (stream := self._appender.capturing(topic)) is not None:
+        if stream is not None and self._appender is not None:
             dedupe = None
             if command.idempotency_key is not None:
                 dedupe = _dedupe(command, principal.subject, dedupe_seconds)
@@ -146,6 +153,18 @@ class PublishService:
         """A snapshot for metrics and tests."""
         appended, size, repeated = (0, 0, 0) if self._appender is None else self._appender.totals()
         return PublishStatistics(self._accepted + appended, self._bytes + size, self._repeated + repeated)
+
+    def _find_stream(self, topic: str) -> str | None:
+        """The stream that captures ``topic``, or None where it is live; remembered, if the topic is valid."""
+        parse_topic(topic, self._topic_limits)
+        if topic[0] == "$":
+            raise BadTopic(f"topic {topic[:128]!r}: topics that begin with '$' are the gateway's own")
+        stream = None if self._appender is None else self._appender.capturing(topic)
+        if len(topic) <= _LONGEST_REMEMBERED:
+            if len(self._streams) >= _REMEMBERED_TOPICS:
+                self._streams.clear()
+            self._streams[topic] = stream
+        return stream
 
     def _check_rate(self, rates: KeyedRates[str], subject: str) -> None:
         if not rates.allow(subject, time.monotonic()):

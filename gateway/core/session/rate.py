@@ -39,9 +39,11 @@ class RateLimit:
         """
         if not self._per_second:
             return True
-        tokens = min(self._burst, self._tokens + (now - self._last) * self._per_second)
+        tokens, burst = self._tokens + (now - self._last) * self._per_second, self._burst
+        if tokens > burst:  # noqa: PLR1730 - a call of min() takes as long as all the rest
+            tokens = burst
         self._last = now
-        if tokens < cost and tokens < self._burst:
+        if tokens < cost and tokens < burst:
             self._tokens = tokens
             return False
         self._tokens = tokens - cost

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio.lowlevel
 
-from gateway.codecs.gateway_v1_shapes import decode_publish_item, split_publish_items
+from gateway.codecs.gateway_v1_shapes import split_publish_items
 from gateway.errors import BadFrame, GatewayError, TooLarge
 from gateway.http_api.publishing.item_count import refuse_too_many_items
 from gateway.http_api.publishing.receipts import failure_object, receipt_object
 
 if TYPE_CHECKING:
     from gateway.auth.principal import Principal
+    from gateway.codecs.gateway_v1_shapes import PublishItems
     from gateway.engine.publishing import PublishService, Receipt
     from gateway.http_api.publishing.limits import PublishingLimits
 
@@ -31,8 +32,9 @@ _ENVELOPE_DEPTH: Final = 512
 class Batches:
     """Publishes the body of ``POST /v1/publish``."""
 
-    def __init__(self, publisher: PublishService, limits: PublishingLimits) -> None:
+    def __init__(self, publisher: PublishService, limits: PublishingLimits, items: PublishItems) -> None:
         self._publisher = publisher
+        self._decode = items.decode
         self._limits = limits
         depth = max(limits.message.json_depth, _ENVELOPE_DEPTH)
         self._envelope_limits = replace(limits.message, json_depth=depth)
@@ -63,7 +65,7 @@ class Batches:
 
     def _submit(self, item: bytes, principal: Principal) -> Outcome:
         try:
-            return self._publisher.submit(decode_publish_item(item, self._limits.message), principal)
+            return self._publisher.submit(self._decode(item), principal)
         except GatewayError as error:
             return error
 

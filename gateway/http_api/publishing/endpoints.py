@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from gateway.auth.requests import peer_of
 from gateway.codecs.body import decode_body
+from gateway.codecs.gateway_v1_shapes import PublishItems
 from gateway.core.messages.publication import Publish
 from gateway.errors import BadCommand
 from gateway.http_api.bodies import BodyReader, refuse_content_coding
@@ -101,7 +102,8 @@ class RestPublishing:
         self._lasting = lasting
         self._limits = limits
         self._bodies = bodies
-        self._batches = Batches(publisher, limits)
+        self._items = PublishItems(limits.message)
+        self._batches = Batches(publisher, limits, self._items)
 
     async def publish_to_topic(self, request: Request) -> Response:
         """Publish the body as it is: 201 if a stream stored it, 202 if it went to the live fan-out."""
@@ -141,7 +143,7 @@ class RestPublishing:
         if media_type == NDJSON_MEDIA_TYPE:
             refuse_content_coding(request)
             with self._lasting.begin(principal, peer_of(request.scope).text, patient=False) as session:
-                stream = LineStream(self._publisher, session, self._limits)
+                stream = LineStream(self._publisher, session, self._limits, self._items)
                 summary = await stream.run(request.stream())
             # The rest of the body is not read, and may have no end.
             headers = {"Connection": "close"} if stream.stopped else None

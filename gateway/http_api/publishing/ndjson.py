@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio.lowlevel
 
-from gateway.codecs.gateway_v1_shapes import decode_publish_item
 from gateway.errors import GatewayError, TooLarge, Unavailable
 from gateway.http_api.publishing.batch import TURN_SECONDS
 from gateway.http_api.publishing.receipts import failure_object
@@ -22,6 +21,7 @@ from gateway.http_api.publishing.receipts import failure_object
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.codecs.gateway_v1_shapes import PublishItems
     from gateway.engine.lasting import LastingRequest
     from gateway.engine.publishing import PublishService, Receipt
     from gateway.http_api.publishing.limits import PublishingLimits
@@ -35,8 +35,16 @@ _UNANSWERED_BYTES: Final = 512 * 1024
 class LineStream:
     """One request's stream of lines; ``run`` it once."""
 
-    def __init__(self, publisher: PublishService, session: LastingRequest, limits: PublishingLimits) -> None:
+    def __init__(
+        self,
+        publisher: PublishService,
+        session: LastingRequest,
+        limits: PublishingLimits,
+        items: PublishItems,
+    ) -> None:
+        """Publish by ``publisher`` what ``items`` reads, for as long as ``session`` lasts."""
         self._publisher = publisher
+        self._decode = items.decode
         self._session = session
         self._limits = limits
         self._line = 0
@@ -97,7 +105,7 @@ class LineStream:
     def _publish_now(self, lines: list[bytes | None], first: int) -> int:
         """Publish what a turn of the event loop has time for; return the index of the line that is next."""
         submit, principal = self._publisher.submit, self._session.principal
-        limits = self._limits.message
+        decode = self._decode
         until = monotonic() + TURN_SECONDS
         for index in range(first, len(lines)):
             if index > first and monotonic() > until:
@@ -109,7 +117,7 @@ class LineStream:
             try:
                 if line is None:
                     raise TooLarge(f"the line has more than {self._limits.line_bytes} bytes")
-                receipt = submit(decode_publish_item(line, limits), principal)
+                receipt = submit(decode(line), principal)
             except GatewayError as error:
                 self._fail(self._line, error)
                 if self.stopped:

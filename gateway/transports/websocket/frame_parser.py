@@ -124,7 +124,7 @@ class ClientFrames:
 
     def _parse(self, data: bytes | bytearray, events: list[Event]) -> int:
         """Append what is complete to ``events``, and return where the rest begins."""
-        limits = self.limits
+        longest_message, check = self.limits.message_bytes, self.limits.refuse_invalid_text
         position, end = 0, len(data)
         while position < end and len(events) < EVENTS_AT_ONCE:
             start = position + 6
@@ -135,7 +135,7 @@ class ClientFrames:
                     start += 2
                     length = data[position + 2] << 8 | data[position + 3]
                     # RFC 6455, 5.2: a length must take the shortest form; the slow way says so.
-                    shortest, longest = 126, limits.message_bytes
+                    shortest, longest = 126, longest_message
                 else:
                     shortest, longest = 0, _LARGEST_SHORT
                 stop = start + length
@@ -147,7 +147,7 @@ class ClientFrames:
                     and self._message is None
                 ):
                     payload = apply_mask(data[start:stop], data[start - 4 : start])
-                    if first == 0x81 and limits.refuse_invalid_text:
+                    if check and first == 0x81:
                         check_text(payload)
                     events.append((first & 0xF, payload))
                     position = stop

@@ -88,9 +88,15 @@ class WebSocketSession(TransportSession["Connection"]):
             self._carry_out(self._session.refuse(error, error.ref, now))
             return
         effect = self._session.receive(command, now)
-        # What comes most often is asked for first.
+        # What comes most often is asked for first, and needs nobody to find its use case.
         if type(effect) is Publish:
-            self._dispatch(effect)
+            try:
+                reply = services.commands.publish(effect, self)
+            except GatewayError as error:
+                self._send(failure(error, effect.ref))
+            else:
+                if reply:
+                    self._answer(reply)
         elif type(effect) is Reply or type(effect) is Close:
             self._carry_out(effect)
         elif (type(effect) is Subscribe or type(effect) is Unsubscribe) and self.outbox.crowded:
@@ -168,7 +174,10 @@ class WebSocketSession(TransportSession["Connection"]):
             reply = self._services.commands.dispatch(command, self)
         except GatewayError as error:
             self._send(failure(error, command.ref))
-            return
+        else:
+            self._answer(reply)
+
+    def _answer(self, reply: list[Event] | DeferredReply) -> None:
         if type(reply) is list:
             for event in reply:
                 self._send(event)

@@ -12,6 +12,8 @@ import pytest
 
 from gateway.auth.principal import Principal
 from gateway.bus.local import LocalBus
+from gateway.codecs.body import MessageLimits
+from gateway.codecs.gateway_v1_shapes import PublishItems
 from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.publishing import PublishService
@@ -31,7 +33,7 @@ def stream_to(bus) -> LineStream:
     answers = IdempotencyWindow(seconds=1, entries=1)
     publisher = PublishService(bus, answers=answers, topic_limits=TopicLimits(), message_bytes=100)
     session = lasting_requests().begin(Principal("ann"), "peer", patient=False)
-    return LineStream(publisher, session, PublishingLimits())
+    return LineStream(publisher, session, PublishingLimits(), PublishItems(MessageLimits()))
 
 
 async def turns(count: int = 200) -> None:
@@ -110,7 +112,7 @@ async def test_a_stream_stops_when_its_credential_has_run_out(monkeypatch) -> No
 
     principal = Principal("ann", expires=int((now + 3) * 1000))
     session = lasting_requests().begin(principal, "peer", patient=False)
-    stream = LineStream(publisher, session, PublishingLimits())
+    stream = LineStream(publisher, session, PublishingLimits(), PublishItems(MessageLimits()))
     summary = await stream.run(pieces())
     assert (summary["accepted"], summary["failed"], summary["stopped_at"]) == (16, 1, 17)
     assert summary["errors"][0]["code"] == "token_expired"
