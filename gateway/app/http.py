@@ -18,7 +18,7 @@ from gateway.http_api.bodies import BodyReader
 from gateway.http_api.body_budget import BodyBudget
 from gateway.http_api.last_values import POSITION_HEADER
 from gateway.http_api.problems import exception_handlers, problem, problem_of
-from gateway.http_api.publishing.endpoints import TOPICS_PREFIX
+from gateway.http_api.publishing.endpoints import TOPICS_PREFIX, PublishingDoor
 from gateway.transports.http.connection_room import ConnectionRoom
 from gateway.transports.http.denial import deny
 from gateway.transports.http.literal_paths import LiteralPaths
@@ -73,10 +73,14 @@ def application(
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
 ) -> Starlette:
     """Return the application that answers on ``routes`` for as long as ``lifespan`` lets it."""
+    handlers = exception_handlers()
     asgi = Starlette(
         routes=routes,
-        middleware=_middleware(settings, origins),
-        exception_handlers=exception_handlers(),
+        middleware=[
+            *_middleware(settings, origins),
+            Middleware(PublishingDoor, routes=routes, handlers=handlers),
+        ],
+        exception_handlers=handlers,
         lifespan=lifespan,
     )
     asgi.router.redirect_slashes = False

@@ -7,39 +7,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 
 from gateway.auth.requests import peer_of
 from gateway.codecs.body import decode_body
 from gateway.codecs.gateway_v1_shapes import PublishItems
 from gateway.core.messages.publication import Publish
-from gateway.errors import BadCommand
+from gateway.errors import BadCommand, GatewayError
 from gateway.http_api.bodies import BodyReader, refuse_content_coding
 from gateway.http_api.lasting_bodies import read_lasting_body
 from gateway.http_api.publishing.batch import Batches
 from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.publishing.message_headers import label, message_headers
 from gateway.http_api.publishing.ndjson import LineStream
-from gateway.http_api.publishing.receipts import json_answer, publish_answer
+from gateway.http_api.publishing.receipts import PublishAnswer, json_answer, publish_answer
 from gateway.http_api.publishing.topic_path import topic_from_path
 from gateway.http_api.raw_headers import header
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from typing import Any
 
     from starlette.responses import Response
-    from starlette.types import Receive, Scope, Send
+    from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from gateway.auth.principal import Principal
     from gateway.engine.lasting import LastingRequests
     from gateway.engine.publishing import PublishService
     from gateway.http_api.authentication import RequestAuthenticator
+    from gateway.http_api.problems import ExceptionHandler
 
-    Answer = Callable[[Request], Awaitable[Response]]
+    Answer = Callable[[Request], Awaitable[ASGIApp]]
 
 TOPICS_PREFIX: Final = "/v1/topics/"
 PUBLISH_PATH: Final = "/v1/publish"
+_TOPICS_ROUTE: Final = TOPICS_PREFIX + "{topic:topic}"
 NDJSON_MEDIA_TYPE: Final = "application/x-ndjson"
 
 
@@ -64,16 +68,16 @@ def rest_routes(
     if read_topic is not None:
         topic |= {"GET": read_topic, "HEAD": read_topic}
     return [
-        Route(TOPICS_PREFIX + "{topic:topic}", Endpoint(topic), methods=list(topic)),
-        Route(PUBLISH_PATH, rest.publish_items, methods=["POST"]),
+        Route(_TOPICS_ROUTE, Endpoint(topic), methods=list(topic)),
+        Route(PUBLISH_PATH, Endpoint({"POST": rest.publish_items}), methods=["POST"]),
     ]
 
 
 class Endpoint:
     """An ASGI application of a function per method, for routes that are asked very often.
 
-    Starlette's own way to call a function handles its exceptions a second time, at a tenth of a publish's
-    cost; the application around all routes does that with the same handlers.
+    Starlette's own way to call a function handles its exceptions a second time; the application around all
+    routes does that with the same handlers.
     """
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
@@ -82,6 +86,44 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         response = await self._answers[scope["method"]](Request(scope, receive))
+        await response(scope, receive, send)
+
+
+class PublishingDoor:
+    """ASGI middleware, the innermost: answers those who publish ahead of the routes.
+
+    Starlette's routing, and its handling of errors a second time, cost a tenth of a publish. The routes are
+    there all the same: for other methods, and below a prefix that a server in front has taken away.
+    """
+
+    def __init__(
+        self, app: ASGIApp, routes: Sequence[BaseRoute], handlers: Mapping[Any, ExceptionHandler]
+    ) -> None:
+        """Have ``rest_routes``, among ``routes``, answer, errors ``handlers``, and all else ``app``."""
+        self._app = app
+        endpoints = {route.path: route.app for route in routes if isinstance(route, Route)}
+        self._topics, self._items = endpoints[_TOPICS_ROUTE], endpoints[PUBLISH_PATH]
+        self._handlers = handlers
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer, or pass the request on."""
+        if scope["type"] == "http" and scope["method"] == "POST" and not scope.get("root_path"):
+            path = scope["path"]
+            if path.startswith(TOPICS_PREFIX):
+                return self._run(self._topics, scope, receive, send)
+            if path == PUBLISH_PATH:
+                return self._run(self._items, scope, receive, send)
+        return self._app(scope, receive, send)
+
+    async def _run(self, endpoint: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await endpoint(scope, receive, send)
+        except GatewayError as error:
+            response = await self._handlers[GatewayError](Request(scope), error)
+        except ClientDisconnect as error:
+            response = await self._handlers[ClientDisconnect](Request(scope), error)
+        else:
+            return
         await response(scope, receive, send)
 
 
@@ -105,7 +147,7 @@ class RestPublishing:
         self._items = PublishItems(limits.message)
         self._batches = Batches(publisher, limits, self._items)
 
-    async def publish_to_topic(self, request: Request) -> Response:
+    async def publish_to_topic(self, request: Request) -> PublishAnswer:
         """Publish the body as it is: 201 if a stream stored it, 202 if it went to the live fan-out."""
         principal = await self._authenticate(request)
         topic = topic_from_path(request.scope, TOPICS_PREFIX)
@@ -121,7 +163,7 @@ class RestPublishing:
             idempotency_key=label(request, "idempotency-key"),
             key=label(request, "gateway-key"),
         )
-        return publish_answer(await self._publisher.publish(command, principal))
+        return PublishAnswer(await self._publisher.publish(command, principal))
 
     async def delete_topic(self, request: Request) -> Response:
         """Publish that the topic has no value any more; answered as a publish is."""

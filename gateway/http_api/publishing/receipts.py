@@ -10,13 +10,38 @@ from starlette.responses import Response
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from starlette.types import Receive, Scope, Send
+
     from gateway.engine.publishing import Receipt
     from gateway.errors import GatewayError
 
 
 def publish_answer(receipt: Receipt) -> Response:
     """Return 201 with the position of a stored message, 202 for one handed to the live fan-out."""
-    return json_answer(receipt_object(receipt), status=202 if receipt.stream is None else 201)
+    return json_answer(receipt_object(receipt), status=_status(receipt))
+
+
+class PublishAnswer:
+    """The same as an ASGI application, for the route that is asked most often.
+
+    To make the headers of a `Response` takes longer than to accept a publish.
+    """
+
+    __slots__ = ("_receipt",)
+
+    def __init__(self, receipt: Receipt) -> None:
+        self._receipt = receipt
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        body = orjson.dumps(receipt_object(self._receipt))
+        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": _status(self._receipt), "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _status(receipt: Receipt) -> int:
+    return 202 if receipt.stream is None else 201
 
 
 def receipt_object(receipt: Receipt) -> dict[str, str | int | None]:

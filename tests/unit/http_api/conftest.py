@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
 from gateway.auth.credentials import Credentials
 from gateway.auth.principal import AcceptEveryone
@@ -21,7 +22,7 @@ from gateway.engine.publishing import PublishService
 from gateway.errors import BusUnavailable
 from gateway.http_api.authentication import request_authenticator
 from gateway.http_api.problems import exception_handlers
-from gateway.http_api.publishing.endpoints import rest_routes
+from gateway.http_api.publishing.endpoints import PublishingDoor, rest_routes
 from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.webhooks.endpoint import Hook, HookPublishing
 from tests.unit.lasting import lasting_requests
@@ -68,7 +69,9 @@ class Doors:
 async def open_doors():
     clients = []
 
-    async def open_them(*, limits=None, hooks=(), bus=None, store=None, now=lambda: NOW, **memory) -> Doors:
+    async def open_them(
+        *, limits=None, hooks=(), bus=None, store=None, now=lambda: NOW, root_path="", **memory
+    ) -> Doors:
         published = [] if bus is None else bus.published
         if bus is None:
             bus = LocalBus()
@@ -92,14 +95,18 @@ async def open_doors():
             wall_clock=now,
             **memory,
         )
+        routes = [
+            *rest_routes(publisher=publisher, authenticate=authenticate, lasting=lasting, limits=limits),
+            *hook_door.routes(),
+        ]
+        handlers = exception_handlers()
         app = Starlette(
-            routes=[
-                *rest_routes(publisher=publisher, authenticate=authenticate, lasting=lasting, limits=limits),
-                *hook_door.routes(),
-            ],
-            exception_handlers=exception_handlers(),
+            routes=routes,
+            middleware=[Middleware(PublishingDoor, routes=routes, handlers=handlers)],
+            exception_handlers=handlers,
         )
-        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://gateway.test")
+        transport = httpx2.ASGITransport(app, root_path=root_path)
+        client = httpx2.AsyncClient(transport=transport, base_url="http://gateway.test" + root_path)
         clients.append(client)
         return Doors(client, hook_door, published)
 

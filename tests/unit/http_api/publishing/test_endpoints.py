@@ -371,3 +371,19 @@ def test_an_overlong_line_is_not_held():
         assert splitter.feed(b"x" * 9) == []
     assert splitter.feed(b"\nok\n") == [None, b"ok"]
     assert json.dumps(splitter.finish()) == "[]"
+
+
+@pytest.mark.parametrize("root_path", ["", "/below"])
+async def test_the_routes_answer_where_the_door_leaves_a_request_to_them(open_doors, root_path) -> None:
+    doors = await open_doors(root_path=root_path)
+    published = await doors.client.post("/v1/topics/a", json=1)
+    items = await doors.client.post("/v1/publish", json={"topic": "b", "data": 2})
+    refused = await doors.client.post("/v1/topics/a/%23", json=1)
+    broken = await doors.client.post(
+        "/v1/publish", content=b"{", headers={"content-type": "application/json"}
+    )
+    elsewhere = await doors.client.get("/v1/topics/a")
+    statuses = [answer.status_code for answer in (published, items, refused, broken, elsewhere)]
+    assert statuses == [202, 200, 400, 400, 405]
+    assert [refused.json()["code"], broken.json()["code"]] == ["bad_topic", "bad_frame"]
+    assert [publication.topic for publication in doors.published] == ["a", "b"]
