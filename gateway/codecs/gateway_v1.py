@@ -53,6 +53,7 @@ Fields: TypeAlias = dict[str, Any]
 _dumps = orjson.dumps
 MESSAGE_START = b'{"op":"message","topic":'
 """How the text of every ``message`` that is no history begins; the topic follows."""
+_PUBLISH_START = b'{"op":"publish","topic":'
 
 
 class GatewayV1:
@@ -70,7 +71,7 @@ class GatewayV1:
         header_bytes: int = DEFAULT_LIMITS.header_bytes,
     ) -> None:
         self.limits = MessageLimits(message_bytes, json_depth, header_entries, header_bytes)
-        self._heads = KnownHeads(b'{"op":"publish","topic":', self.limits)
+        self._heads = KnownHeads(_PUBLISH_START, self.limits)
 
     def decode(self, frame: bytes) -> Command:
         """Read the text of one client frame.
@@ -83,7 +84,7 @@ class GatewayV1:
             TooLarge: the published body is over ``message_bytes``.
         Spec: docs/protocol.md, "Client to gateway".
         """
-        if (publish := self._heads.read(frame)) is not None:
+        if frame.startswith(_PUBLISH_START) and (publish := self._heads.read(frame)) is not None:
             return publish
         try:
             command = DECODER.decode(frame).command(self.limits)
