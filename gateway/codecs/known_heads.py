@@ -21,7 +21,7 @@ from gateway.errors import BadFrame
 if TYPE_CHECKING:
     from gateway.codecs.body import MessageLimits
 
-# Publishers choose topics, so these bound memory too: 8 MB at the most.
+# Publishers choose topics, so these bound memory too: 15 MB at the most, of each of the two that a node has.
 _HEADS: Final = 16384
 _LONGEST_HEAD: Final = 256
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PublishService", "PublishStatistics", "Receipt"]
 
-# Which topics there are is the publishers' to choose: 4 MB at the most. Longer ones are parsed each time.
+# Which topics there are is the publishers' to choose: 11 MB at the most. Longer ones are parsed each time.
 _REMEMBERED_TOPICS: Final = 16384
 _LONGEST_REMEMBERED: Final = 128
 

@@ -24,7 +24,7 @@ def publish_answer(receipt: Receipt) -> Response:
 class PublishAnswer:
     """The same as an ASGI application, for the route that is asked most often.
 
-    To make the headers of a `Response` takes longer than to accept a publish.
+    Its headers are made in one step, where a `Response` encodes and looks through what it is given.
     """
 
     __slots__ = ("_receipt",)
