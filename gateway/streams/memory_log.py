@@ -140,7 +140,7 @@ class MemoryLog:
         if gone.messages:
             left = self.log.drop(gone.messages)
             self.index.trim(self.log.first, (each.topic for each in left), self.values)
-        while (oldest := self.values.oldest()) is not None:
+        while self.configuration.last_values and (oldest := self.values.oldest()) is not None:
             full = self.values.is_full()
             if not full and not self.values.is_old(oldest, self.time):
                 break
