@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self, Unpack, overload
 
@@ -16,6 +17,7 @@ from gateway.client.positions import ResumeFrom, StartFrom, SubscriptionStart, p
 from gateway.client.publishing import ANY_SIZE, DeleteOptions, Publishing, PublishOptions
 from gateway.client.read_gate import ReadGate
 from gateway.client.routes import Routes
+from gateway.client.state import ClientState
 from gateway.client.subscription import ClientSubscription
 from gateway.client.time_limit import time_limit
 from gateway.core.messages.commands import Overflow, Ping
@@ -231,6 +233,32 @@ class Client:
             buffer=buffer,
             reserve=9 * buffer if reserve is None else reserve,
             timeout=self._timeout,
+        )
+
+    def state(
+        self, topic_filter: str, *, timeout: float | None = None, max_topics: int = 100_000
+    ) -> ClientState:
+        """The last messages of all topics that match, as a mapping that follows: used with ``async with``.
+
+        Args:
+            topic_filter: may hold ``+`` for one level and end with ``#`` for the rest. What has no last
+                values begins empty.
+            timeout: seconds to wait on entering until all of it is there; None: for as long as it takes.
+            max_topics: where there are more, it ends with ``TooMany``.
+
+        Raises:
+            BadFilter: it breaks the grammar.
+            ClientClosed: the client is not open.
+            ValueError: ``max_topics`` is below 1.
+        """
+        self._check_open()
+        return ClientState(
+            self._link,
+            self._routes,
+            parse_filter(topic_filter, ANY_SIZE),
+            max_topics=max_topics,
+            timeout=math.inf if timeout is None else timeout,
+            leave_timeout=self._timeout,
         )
 
     @overload

@@ -100,6 +100,11 @@ class Link:
         """What is wanted has changed: see to the wire."""
         self._changed.set()
 
+    def begin_anew(self, route: Route, wait_seconds: float) -> None:
+        """Take ``route`` from what is live now, and ask for it anew after ``wait_seconds``."""
+        if self._routes.begin_anew(route):
+            self._postpone(route, wait_seconds)
+
     def close(self, failure: GatewayError) -> None:
         """No connection any more: whoever waits for one gets ``failure``."""
         if self.failure is None:
@@ -222,9 +227,9 @@ class Link:
         elif not isinstance(answer, ConnectionLost) and self._routes.refuse(route, answer):
             self._postpone(route)
 
-    def _postpone(self, route: Route) -> None:
+    def _postpone(self, route: Route, seconds: float = ASK_AGAIN_SECONDS) -> None:
         self._postponed.append(route)
-        self._ask_again_at = min(self._ask_again_at, anyio.current_time() + ASK_AGAIN_SECONDS)
+        self._ask_again_at = min(self._ask_again_at, anyio.current_time() + seconds)
         self._changed.set()
 
     def _ask_again(self) -> None:

@@ -53,10 +53,14 @@ FROM_NOW = SubscriptionStart()
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A mark among a mailbox's items: what comes behind it begins at ``positions``."""
+    """A mark among a mailbox's items: what comes behind it begins at ``positions``.
+
+    With ``snapshot`` these are last values, and what was received before counts no more.
+    """
 
     positions: Mapping[str, Position]
     recovered: bool | None
+    snapshot: bool = False
 
 
 def parse_start(start: StartFrom) -> Start:

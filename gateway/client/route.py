@@ -7,7 +7,7 @@ of them a message is for, is the business of ``Routes``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -16,7 +16,7 @@ from gateway.core.messages.commands import START_NEW, StartKind, Subscribe
 from gateway.core.messages.events import CaughtUp, Gap
 
 if TYPE_CHECKING:
-    from gateway.client.mailbox import Item, Mailbox
+    from gateway.client.mailbox import Item
     from gateway.client.message import Message
     from gateway.core.messages.commands import Overflow, Start
     from gateway.core.messages.events import Subscribed
@@ -24,6 +24,32 @@ if TYPE_CHECKING:
 
 RECONNECT = "reconnect"
 """The gap's reason after a reconnect: live messages may have been missed meanwhile, nobody counted them."""
+
+
+class Recipient(Protocol):
+    """Who takes what a route gets: a subscription's mailbox, or a state's feed. None of it waits.
+
+    Attributes:
+        dropped: how many messages it had to drop by itself.
+    """
+
+    dropped: int
+
+    def __len__(self) -> int:
+        """How many items wait in it."""
+        ...
+
+    def begin(self, began: Began) -> None:
+        """What is put from here on begins there."""
+        ...
+
+    def put(self, item: Item) -> None:
+        """Take ``item``."""
+        ...
+
+    def close(self, failure: GatewayError | None = None) -> None:
+        """Nothing more comes, because of ``failure`` if there is one."""
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -48,8 +74,8 @@ class Route:
     overflow: Overflow
     beginning: SubscriptionStart = FROM_NOW
     received: Positions = field(default_factory=Positions)
-    mailboxes: list[Mailbox] = field(default_factory=list)
-    missed: list[Mailbox] = field(default_factory=list)
+    mailboxes: list[Recipient] = field(default_factory=list)
+    missed: list[Recipient] = field(default_factory=list)
     settled: anyio.Event = field(default_factory=anyio.Event)
     failure: GatewayError | None = None
     asked: bool = False
@@ -98,6 +124,14 @@ class Route:
             self.within_snapshot = False
             self.received.begin({})
 
+    def begin_anew(self) -> None:
+        """It can't go on behind what was received; to be asked for again, as it was the first time."""
+        asked = self.asked
+        self.disconnected()
+        # The gateway has it until then.
+        self.asked = asked
+        self.received.begin({})
+
     def caught_up(self) -> None:
         """It has all its history."""
         self.catching_up = False
@@ -128,9 +162,10 @@ class Route:
 
     def _begin(self, answer: Subscribed) -> None:
         self.within_snapshot = self._start.kind is StartKind.SNAPSHOT and answer.recovered is not True
-        if answer.positions or self.received.current():
+        if answer.positions or self.received.current() or self.within_snapshot:
             self.received.begin(answer.positions)
-            self._tell(Began({} if self.within_snapshot else answer.positions, answer.recovered))
+            positions = {} if self.within_snapshot else answer.positions
+            self._tell(Began(positions, answer.recovered, self.within_snapshot))
         if self.beginning.start.kind not in {StartKind.EARLIEST, StartKind.SNAPSHOT}:
             # Whatever stream comes to be from now on, it is new; only "earliest" and "snapshot" have a say.
             self._start = START_NEW

@@ -23,8 +23,8 @@ from gateway.errors import Conflict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.client.mailbox import Mailbox
     from gateway.client.message import Message
+    from gateway.client.route import Recipient
     from gateway.core.messages.commands import Overflow
     from gateway.core.messages.events import Gap, Subscribed
     from gateway.errors import GatewayError
@@ -51,7 +51,7 @@ class Routes:
     def __len__(self) -> int:
         return len(self._routes)
 
-    def mailboxes(self) -> Iterator[Mailbox]:
+    def mailboxes(self) -> Iterator[Recipient]:
         """Every mailbox there is."""
         for route in self._routes.values():
             yield from route.mailboxes
@@ -59,7 +59,7 @@ class Routes:
     def attach(
         self,
         topic_filter: str,
-        mailbox: Mailbox,
+        mailbox: Recipient,
         *,
         overflow: Overflow,
         beginning: SubscriptionStart = FROM_NOW,
@@ -83,7 +83,7 @@ class Routes:
         route.mailboxes.append(mailbox)
         return route
 
-    def detach(self, route: Route, mailbox: Mailbox) -> anyio.Event | None:
+    def detach(self, route: Route, mailbox: Recipient) -> anyio.Event | None:
         """Take ``mailbox`` out; the last one takes the route off the wire.
 
         Returns:
@@ -149,6 +149,18 @@ class Routes:
         route.end(error)
         return False
 
+    def begin_anew(self, route: Route) -> bool:
+        """Let nothing more of ``route`` come until it has been asked for again, as it was the first time.
+
+        Returns:
+            Whether that is to be done: it was live.
+        """
+        if not route.live or self._routes.get(route.filter) is not route:
+            return False
+        self._live.remove(route.filter)
+        route.begin_anew()
+        return True
+
     def want(self, route: Route) -> None:
         """Ask for ``route`` again, unless it has gone meanwhile."""
         if self._routes.get(route.filter) is route:
@@ -197,7 +209,7 @@ class Routes:
         route.received.pass_gap(gap)
         return route.put(gap)
 
-    def _share(self, route: Route, mailbox: Mailbox, overflow: Overflow) -> None:
+    def _share(self, route: Route, mailbox: Recipient, overflow: Overflow) -> None:
         if route.live and (received := route.received.current()):
             mailbox.begin(Began(received, None))
         if route.overflow is not overflow:
