@@ -140,6 +140,7 @@ class ModelGateway:
     epoch: int = 1
     reading: bool = False
     following: bool = False
+    begun_with_snapshot: bool = False
     snapshot_from: int | None = None
     through: int = 0
     position: int = 0
@@ -176,6 +177,7 @@ class ModelGateway:
         kept = resume == Position(str(self.epoch), resume.offset) if resume else False
         recovered = None if resume is None else kept and not trimmed
         self.reading, self.following = True, False
+        self.begun_with_snapshot = not recovered
         if recovered:
             assert resume is not None
             self.snapshot_from, self.position = None, resume.offset
@@ -219,13 +221,14 @@ class ModelGateway:
             self.states[str(self.epoch), offset] = self.states[str(self.epoch - 1), offset]
         self.states[str(self.epoch), kept] = state
         behind = min(had, kept)
-        if self.reading and self.snapshot_from is not None:
+        if self.reading and self.begun_with_snapshot:
             self._begin_snapshot(kept)
             behind = kept
         if self.reading or self.following:
             self.position, told = behind, Gap("epoch", "#", stream="s", epoch=str(self.epoch), offset=behind)
             if self.following:
                 self.reading, self.following = True, False
+                self.begun_with_snapshot = False
             self.routes.gap(told)
 
     def disconnect(self) -> None:
