@@ -56,7 +56,7 @@ it("gets the gateway's refusals with their codes", async () => {
   const refused = new Promise<GatewayError>((resolve) => client.on("error", resolve));
   await client.publish("a/#", 1, { ack: false });
   expect((await refused).code).toBe("bad_topic");
-  expect(client.state).toBe("connected");
+  expect(client.status.state).toBe("connected");
 });
 
 it("comes back after a kill, and tells the gap", async () => {

@@ -171,7 +171,7 @@ async def test_a_new_epoch_is_a_new_view_and_its_differences_are_changes(
             epoch = state.positions["orders"]["epoch"]
             assert len(state) == 3
             changes = aiter(state)
-            gateway.stop()
+            gateway.kill()
             for file in database.parent.glob("streams.db*"):
                 if file.suffix in {".db", ".db-wal", ".db-shm"}:
                     file.unlink()

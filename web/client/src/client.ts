@@ -17,6 +17,7 @@ import { type DeleteOptions, type PublishOptions, type Receipt, deleteCommand, p
 import { Registry, type WireOptions } from "./registry.js";
 import type { ClientEvents, ClientState, StateChange } from "./state.js";
 import { Subscription } from "./subscription.js";
+import { StateFeed, type StateOptions, TopicState } from "./topic_state.js";
 import { type CommandFrame, type ServerFrame, present, toGap, toMessage } from "./wire.js";
 
 export interface ClientOptions extends Partial<Timings> {
@@ -72,11 +73,7 @@ export class Client extends Emitter<ClientEvents> {
     );
   }
 
-  get state(): ClientState {
-    return this.#change.state;
-  }
-
-  /** The state with its circumstances, as the last `state` event told it. */
+  /** Whether it is connected, with the circumstances, as the last `state` event told it. */
   get status(): StateChange {
     return this.#change;
   }
@@ -87,10 +84,10 @@ export class Client extends Emitter<ClientEvents> {
    * @throws GatewayError where trying again would not help, or `close` was called meanwhile.
    */
   connect(): Promise<void> {
-    if (this.state === "connected") return Promise.resolve();
-    if (this.state === "closed") return Promise.reject(new GatewayError("closed", "the client was closed"));
+    if (this.#state === "connected") return Promise.resolve();
+    if (this.#state === "closed") return Promise.reject(new GatewayError("closed", "the client was closed"));
     const connected = new Promise<void>((resolve, reject) => this.#waiters.push({ resolve, reject }));
-    if (this.state === "idle") {
+    if (this.#state === "idle") {
       this.#moveTo("connecting");
       void this.#open();
     }
@@ -101,13 +98,13 @@ export class Client extends Emitter<ClientEvents> {
   retryNow(): void {
     if (this.#change.retryAt === null) return;
     clearTimeout(this.#retryTimer);
-    this.#moveTo(this.state);
+    this.#moveTo(this.#state);
     void this.#open();
   }
 
   /** Ends the connection and every subscription, for good. */
   close(): void {
-    if (this.state !== "closed") this.#finish(null);
+    if (this.#state !== "closed") this.#finish(null);
   }
 
   /**
@@ -120,8 +117,8 @@ export class Client extends Emitter<ClientEvents> {
    * @throws GatewayError `bad_filter`, `forbidden`, `too_many`, `conflict`, …
    */
   async subscribe(filter: string, options: SubscribeOptions = {}): Promise<Subscription> {
-    if (this.state === "idle") this.connect().catch(() => undefined); // the registry tells the caller
-    if (this.state === "closed") throw new GatewayError("closed", "the client was closed");
+    if (this.#state === "idle") this.connect().catch(() => undefined); // the registry tells the caller
+    if (this.#state === "closed") throw new GatewayError("closed", "the client was closed");
     const inbox = new Inbox(filter, options, (gap) => this.emit("gap", gap));
     try {
       const beginning = { ...present("from", options.from), ...present("resume", options.resume) };
@@ -131,6 +128,23 @@ export class Client extends Emitter<ClientEvents> {
       throw error;
     }
     return new Subscription(inbox, () => this.#registry.remove(inbox));
+  }
+
+  /**
+   * The last messages of all topics that match, kept current; topics without last values begin empty. Connects if that
+   * has not been done. It has its filter alone, as a subscription with `from`.
+   *
+   * Refusals reject `ready`.
+   */
+  state(filter: string, options: StateOptions = {}): TopicState {
+    const feed: StateFeed = new StateFeed(filter, options, {
+      beginAnew: (recipient) => this.#registry.beginAnew(recipient),
+      leave: (recipient) => this.#registry.remove(recipient),
+    });
+    if (this.#state === "idle") this.connect().catch(() => undefined); // the registry tells the feed
+    if (this.#state === "closed") feed.end(new GatewayError("closed", "the client was closed"));
+    else this.#registry.add(feed, {}, { from: "snapshot" }).catch((thrown) => feed.end(toGatewayError(thrown, "internal")));
+    return new TopicState(filter, feed);
   }
 
   /**
@@ -156,8 +170,12 @@ export class Client extends Emitter<ClientEvents> {
     return this.#publish(deleteCommand(topic, options), options);
   }
 
+  get #state(): ClientState {
+    return this.#change.state;
+  }
+
   async #publish(command: CommandFrame, options: DeleteOptions): Promise<Receipt | null> {
-    if (this.#connection === null || this.state !== "connected") {
+    if (this.#connection === null || this.#state !== "connected") {
       throw new GatewayError("unavailable", "not connected");
     }
     if (options.ack === false) {
@@ -175,12 +193,12 @@ export class Client extends Emitter<ClientEvents> {
     } catch (thrown) {
       const error = toGatewayError(thrown, "unauthenticated");
       this.emit("error", error);
-      if (this.state === "closed") return;
+      if (this.#state === "closed") return;
       if (error instanceof WrongToken) this.#finish(error);
       else this.#waitToRetry(error);
       return;
     }
-    if (this.state === "closed") return;
+    if (this.#state === "closed") return;
     const connection: Connection = new Connection(this.#address, this.#socketClass, token, this.#timings, {
       ready: (_welcome, authenticated) => this.#ready(connection, authenticated),
       pushed: (frame) => this.#pushed(frame),
@@ -248,7 +266,7 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   #lost(loss: Loss): void {
-    if (this.state === "closed") return;
+    if (this.#state === "closed") return;
     this.#connection = null;
     this.#credentials.forget();
     this.#registry.detach();
@@ -265,9 +283,9 @@ export class Client extends Emitter<ClientEvents> {
   #waitToRetry(error: GatewayError): void {
     const wait = Math.max(this.#backoff.next(), this.#notBefore - Date.now());
     this.#connectedAt = 0;
-    this.#moveTo(this.state === "connecting" ? "connecting" : "reconnecting", Date.now() + wait, error);
+    this.#moveTo(this.#state === "connecting" ? "connecting" : "reconnecting", Date.now() + wait, error);
     this.#retryTimer = setTimeout(() => {
-      this.#moveTo(this.state, null, error);
+      this.#moveTo(this.#state, null, error);
       void this.#open();
     }, wait);
   }

@@ -6,6 +6,8 @@ export { type ErrorCode, GatewayError } from "./errors.js";
 export type { Position, Positions, StartFrom } from "./positions.js";
 export type { DeleteOptions, PublishOptions, Receipt } from "./publishing.js";
 export type { ClientEvents, ClientState, StateChange } from "./state.js";
+export type { TopicChange } from "./state_view.js";
 export type { Subscription } from "./subscription.js";
+export type { StateOptions, TopicState } from "./topic_state.js";
 export { filterProblem, matches, topicProblem } from "./topics.js";
 export type { Gap, GoAway, Message, Overflow } from "./wire.js";

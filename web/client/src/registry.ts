@@ -4,14 +4,29 @@
  * The gateway sends a message once per connection, however many of its filters match, so the way from a message to
  * the callers that want it is found here. A filter is subscribed once on the wire, whatever number of callers asked.
  */
+import { Backoff } from "./backoff.js";
 import { GatewayError, toGatewayError } from "./errors.js";
-import type { Inbox } from "./inbox.js";
-import { type Beginning, Received, asksHistory } from "./positions.js";
+import { type Beginning, type Position, type Positions, Received, asksHistory } from "./positions.js";
 import { matches } from "./topics.js";
 import type { CommandFrame, Gap, Message, Overflow, ServerFrame } from "./wire.js";
 
 /** The connection as the registry needs it: sends a command, resolves with its reply; `onReply` has it first. */
 export type Request = (command: CommandFrame, onReply?: (reply: ServerFrame) => void) => Promise<ServerFrame>;
+
+/** Who takes what comes for a filter: a subscription's inbox, or a state's feed. */
+export interface Recipient {
+  readonly filter: string;
+  /** What is offered from here on begins at `positions`; null: with a snapshot. */
+  begin(positions: Positions | null): void;
+  offer(message: Message, position: Position | null): void;
+  /** All history was offered; with `begun`, what follows it begins there. */
+  catchUp(begun?: Positions): void;
+  tell(gap: Gap, position: Position | null): void;
+  /** Nothing comes for now: the connection is gone, or it begins anew. */
+  lose?(): void;
+  /** Nothing more will come: `null` if that was asked for, otherwise why. */
+  end(error: GatewayError | null): void;
+}
 
 export interface WireOptions {
   readonly overflow?: Overflow;
@@ -20,7 +35,7 @@ export interface WireOptions {
 /** One filter at the gateway. `live`: the gateway has confirmed it on the present connection. */
 interface Shared {
   readonly filter: string;
-  readonly inboxes: Set<Inbox>;
+  readonly inboxes: Set<Recipient>;
   readonly waiters: Set<Waiter>;
   options: WireOptions;
   live: boolean;
@@ -36,6 +51,9 @@ interface Shared {
   withinSnapshot: boolean;
   /** Its options changed meanwhile: asked for once it has caught up. */
   changed: boolean;
+  /** The waits before it begins anew, and when it last did. */
+  readonly backoff: Backoff;
+  begunAnewAt: number;
 }
 
 interface Waiter {
@@ -57,7 +75,7 @@ export class Registry {
   ) {}
 
   /** Adds `inbox` to its filter; resolves once the gateway has confirmed it, however many connections that takes. */
-  add(inbox: Inbox, options: WireOptions, beginning: Beginning = {}): Promise<void> {
+  add(inbox: Recipient, options: WireOptions, beginning: Beginning = {}): Promise<void> {
     let shared = this.#shared.get(inbox.filter);
     const known = shared !== undefined;
     if (shared !== undefined && (shared.alone || asksHistory(beginning))) {
@@ -82,7 +100,7 @@ export class Registry {
   }
 
   /** Takes `inbox` out; the last of a filter unsubscribes it at the gateway. */
-  async remove(inbox: Inbox): Promise<void> {
+  async remove(inbox: Recipient): Promise<void> {
     inbox.end(null);
     const shared = this.#shared.get(inbox.filter);
     if (shared === undefined || !shared.inboxes.delete(inbox) || shared.inboxes.size > 0) return;
@@ -97,6 +115,20 @@ export class Registry {
     }
   }
 
+  /** Lets nothing more come for `inbox` until, after a while, its filter was asked for as the first time. */
+  beginAnew(inbox: Recipient): void {
+    const shared = this.#shared.get(inbox.filter);
+    if (shared?.live !== true || !shared.inboxes.has(inbox)) return;
+    shared.missed = true;
+    this.#suspend(shared);
+    shared.received.forget();
+    const now = Date.now();
+    if (now - shared.begunAnewAt >= shared.backoff.stableAfter) shared.backoff.reset();
+    shared.begunAnewAt = now;
+    const { attempt } = shared;
+    setTimeout(() => this.#retry(shared, attempt), shared.backoff.next());
+  }
+
   /** A connection is ready: subscribes every filter on it. */
   attach(request: Request): void {
     this.#request = request;
@@ -108,10 +140,8 @@ export class Registry {
     this.#request = null;
     for (const shared of this.#shared.values()) {
       shared.missed ||= shared.live;
-      shared.live = shared.catchingUp = shared.changed = false;
       if (shared.withinSnapshot) shared.received.forget();
-      shared.withinSnapshot = false;
-      shared.attempt += 1;
+      this.#suspend(shared);
     }
   }
 
@@ -155,6 +185,13 @@ export class Registry {
       for (const inbox of shared?.inboxes ?? []) inbox.tell(gap, position);
     }
     this.onGap(gap);
+  }
+
+  /** Nothing that comes is for it until it is confirmed anew, and no answer on its way decides. */
+  #suspend(shared: Shared): void {
+    shared.live = shared.catchingUp = shared.changed = shared.withinSnapshot = false;
+    shared.attempt += 1;
+    for (const inbox of shared.inboxes) inbox.lose?.();
   }
 
   #route(topic: string): readonly Shared[] {
@@ -243,6 +280,9 @@ function newShared(filter: string, beginning: Beginning): Shared {
     catchingUp: false,
     withinSnapshot: false,
     changed: false,
+    // A new epoch is told to all clients in one moment; their snapshots are not asked for in one.
+    backoff: new Backoff({ initial: 1000 }),
+    begunAnewAt: 0,
   };
 }
 

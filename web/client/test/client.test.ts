@@ -106,7 +106,7 @@ describe("subscriptions", () => {
     told.mockRestore();
     expect(heard).toEqual([1, 2]);
     expect(errors).toEqual([own, own, own, own, own, own]);
-    expect(client.state).toBe("connected");
+    expect(client.status.state).toBe("connected");
   });
 });
 
@@ -173,11 +173,11 @@ describe("a lost connection", () => {
     await client.subscribe("a", { onMessage: ({ data }) => heard.push(data) });
     await client.subscribe("b");
     gateway.last.fail(1006);
-    expect(client.state).toBe("reconnecting");
+    expect(client.status.state).toBe("reconnecting");
     expect(client.status.retryAt).toBeTypeOf("number");
     await vi.advanceTimersByTimeAsync(300);
 
-    expect(client.state).toBe("connected");
+    expect(client.status.state).toBe("connected");
     expect(gateway.last.commands("subscribe").map((command) => command["filter"])).toEqual(["a", "b"]);
     expect(gaps).toEqual([
       { reason: "reconnect", filter: "a", dropped: null },
@@ -192,7 +192,7 @@ describe("a lost connection", () => {
     open();
     const subscribing = client.subscribe("a");
     await vi.advanceTimersByTimeAsync(2000);
-    expect(client.state).toBe("connecting");
+    expect(client.status.state).toBe("connecting");
     gateway.reachable = true;
     await vi.advanceTimersByTimeAsync(60_000);
     expect((await subscribing).filter).toBe("a");
@@ -215,7 +215,7 @@ describe("a lost connection", () => {
     expect(gateway.sockets).toHaveLength(3);
     gateway.reachable = true;
     await vi.advanceTimersByTimeAsync(4000);
-    expect(client.state).toBe("connected");
+    expect(client.status.state).toBe("connected");
     gateway.last.fail(1006); // at once: not stable
     expect(client.status.failures).toBe(4);
     await vi.advanceTimersByTimeAsync(8000);
@@ -231,7 +231,7 @@ describe("a lost connection", () => {
     expect(gateway.last.commands("ping")).toHaveLength(1);
     gateway.answer = () => null;
     await vi.advanceTimersByTimeAsync(45_000);
-    expect(client.state).not.toBe("idle");
+    expect(client.status.state).not.toBe("idle");
     expect(gateway.sockets.length).toBeGreaterThan(1);
   });
 
@@ -242,7 +242,7 @@ describe("a lost connection", () => {
     await vi.advanceTimersByTimeAsync(4900);
     expect(gateway.sockets).toHaveLength(1);
     await vi.advanceTimersByTimeAsync(3000);
-    expect(client.state).toBe("connected");
+    expect(client.status.state).toBe("connected");
   });
 
   it("can be tried again at once", async () => {
@@ -251,7 +251,7 @@ describe("a lost connection", () => {
     gateway.last.fail(1006);
     client.retryNow();
     await vi.advanceTimersByTimeAsync(1);
-    expect(client.state).toBe("connected");
+    expect(client.status.state).toBe("connected");
     vi.mocked(Math.random).mockRestore();
   });
 
@@ -274,7 +274,7 @@ describe("a lost connection", () => {
     const subscription = await client.subscribe("a");
     gateway.last.push({ op: "error", ref: null, code: "forbidden", reason: "blocked", fatal: true });
     gateway.last.fail(code);
-    expect(client.state).toBe("closed");
+    expect(client.status.state).toBe("closed");
     await expect(subscription[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: "forbidden" });
     await expect(client.connect()).rejects.toMatchObject({ code: "closed" });
   });
@@ -288,7 +288,7 @@ describe("a token", () => {
 
     gateway.answer = () => ({ op: "error", code: "unauthenticated", reason: "wrong" });
     await expect(open({ token: "wrong" }).connect()).rejects.toMatchObject({ code: "unauthenticated" });
-    expect(client.state).toBe("closed");
+    expect(client.status.state).toBe("closed");
   });
 
   it("from a function is fetched for each connection and renewed before it expires", async () => {
@@ -322,7 +322,7 @@ describe("a token function", () => {
     const errors: GatewayError[] = [];
     open({ token: async () => wrong as unknown as string }).on("error", (error) => errors.push(error));
     await expect(client.connect()).rejects.toThrow(/must return a string, not/);
-    expect(client.state).toBe("closed");
+    expect(client.status.state).toBe("closed");
     expect(errors).toMatchObject([{ code: "unauthenticated" }]);
     await vi.advanceTimersByTimeAsync(60_000);
     expect(gateway.sockets).toHaveLength(0);
