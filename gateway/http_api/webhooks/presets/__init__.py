@@ -1,7 +1,9 @@
 """Senders that are known: one TOML file each, with the keys of ``[[hooks]]``.
 
-What a file has besides: ``title``, the sender's name; ``page``, the documentation that it was made from, and
-``read``, the day; and what ``needs`` to be set, of ``secret``, ``public_key``, ``verify_token``.
+What a file has besides: ``title``, the sender's name; ``page``, the documentation of how it signs, and
+``read``, the day on which that was read there, "" where it could not be had; ``instead``, the page that says
+what ``page`` could not be asked; and what ``needs`` to be set, of ``secret``, ``public_key``,
+``verify_token``, ``require`` and ``public_url``.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ class Preset:
     Attributes:
         name: what ``scheme`` calls it.
         title: what people call it.
-        page: the documentation that it was made from.
-        read: when that was read.
+        page: the sender's documentation of how it signs.
+        read: when that was read there; None where it could not be had.
+        instead: what the rest is from, or all of it; "" where the page says everything.
         needs: the settings that a hook must have besides a topic, each naming one or more texts.
         settings: keys of ``[[hooks]]``.
     """
@@ -33,7 +36,8 @@ class Preset:
     name: str
     title: str
     page: str
-    read: date
+    read: date | None
+    instead: str
     needs: tuple[str, ...]
     settings: Mapping[str, Any]
 
@@ -57,4 +61,4 @@ def read_preset(name: str) -> Preset:
         )
     table = tomllib.loads((files(__package__) / f"{name}.toml").read_text("utf-8"))
     title, page, read, needs = (table.pop(key) for key in ("title", "page", "read", "needs"))
-    return Preset(name, title, page, read, tuple(needs), table)
+    return Preset(name, title, page, read or None, table.pop("instead", ""), tuple(needs), table)

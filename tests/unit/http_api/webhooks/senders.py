@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -17,74 +14,31 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from tests.unit.http_api.webhooks.sender_kit import (
+    NOW,
+    PUBLIC_URL,
+    SECRET,
+    Request,
+    Sender,
+    as_json,
+    b64,
+    body_mac,
+    mac,
+)
+from tests.unit.http_api.webhooks.tool_senders import TOOL_SENDERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-NOW = 1_700_000_000
-SECRET = "whsec_" + base64.b64encode(b"a key for the tests of presets").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"another key, which is no one's").decode()
 VERIFY_TOKEN = "verify me"
 PATH = "/v1/hooks/hook"
-PUBLIC_URL = "https://example.test/hooks/it"
 TOPIC_ARN = "arn:aws:sns:eu-west-1:123456789012:orders"
 CERTIFICATE_URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1a2b3c.pem"
 
 ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 P256 = ec.derive_private_key(7, ec.SECP256R1())
 RSA = rsa.generate_private_key(65537, 2048)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a sender posts."""
-
-    headers: Mapping[str, str]
-    body: bytes
-    query: str = ""
-    method: str = "POST"
-
-
-@dataclass(frozen=True)
-class Sender:
-    """How one sender signs.
-
-    Attributes:
-        sign: makes a delivery of a secret and a time.
-        topic: what the preset's own template makes of it.
-        timed: whether an old one is refused.
-        asymmetric: whether a key pair signs, so that another secret changes nothing.
-        settings: what a hook needs besides.
-    """
-
-    sign: Callable[[str, int], Request]
-    topic: str
-    timed: bool = False
-    asymmetric: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-def mac(secret: str | bytes, content: bytes, algorithm: str = "sha256") -> bytes:
-    key = secret if isinstance(secret, bytes) else secret.encode()
-    return hmac.new(key, content, getattr(hashlib, algorithm)).digest()
-
-
-def b64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()
-
-
-def as_json(value: object, **headers: str) -> Request:
-    named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Request({"content-type": "application/json", **named}, json.dumps(value).encode())
-
-
-def _body_mac(
-    value: object, header: str, form: Callable[[bytes], str], **more: str
-) -> Callable[[str, int], Request]:
-    def sign(secret: str, at: int) -> Request:
-        plain = as_json(value, **more)
-        return Request({**plain.headers, header: form(mac(secret, plain.body))}, plain.body)
-
-    return sign
 
 
 def _stripe(secret: str, at: int) -> Request:
@@ -237,7 +191,7 @@ def _azure(secret: str, at: int) -> Request:
 
 SENDERS = {
     "github": Sender(
-        _body_mac(
+        body_mac(
             {"repository": {"full_name": "acme/shop"}},
             "x-hub-signature-256",
             lambda digest: f"sha256={digest.hex()}",
@@ -253,7 +207,7 @@ SENDERS = {
     "telegram": Sender(_telegram, "telegram/-42"),
     "twilio": Sender(_twilio, "twilio/AC1/%2B1555", settings={"public_url": PUBLIC_URL}),
     "shopify": Sender(
-        _body_mac(
+        body_mac(
             {}, "x-shopify-hmac-sha256", b64, x_shopify_topic="orders/create", x_shopify_shop_domain="a.b"
         ),
         "shopify/a.b/orders/create",
@@ -278,7 +232,7 @@ SENDERS = {
         asymmetric=True,
     ),
     "meta": Sender(
-        _body_mac(
+        body_mac(
             {"object": "page", "entry": [{"id": "1"}]},
             "x-hub-signature-256",
             lambda digest: f"sha256={digest.hex()}",
@@ -295,13 +249,14 @@ SENDERS = {
     ),
     "azure_event_grid": Sender(_azure, "azure/Blob.Created"),
     "pagerduty": Sender(
-        _body_mac(
+        body_mac(
             {"event": {"id": "01", "event_type": "incident.triggered"}},
             "x-pagerduty-signature",
             lambda digest: f"v1={'0' * 64},v1={digest.hex()}",
         ),
         "pagerduty/incident.triggered",
     ),
+    **TOOL_SENDERS,
 }
 
 
