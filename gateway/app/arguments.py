@@ -25,6 +25,7 @@ from gateway.transports.websocket.limits import ConnectionPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.settings import Hook as HookSettings
     from gateway.settings import Limits, Settings
 
 
@@ -32,25 +33,35 @@ def hooks(settings: Settings) -> list[Hook]:
     """The webhooks.
 
     Raises:
-        ValueError: a topic template or a secret breaks a rule.
+        ValueError: one breaks a rule; a line for each that does, with its place in the settings.
     """
-    return [
-        Hook.build(
-            hook.name,
-            hook.scheme,
-            topic=hook.topic,
-            secrets=[secret.get_secret_value() for secret in hook.secret],
-            public_keys=hook.public_key,
-            verify_tokens=[token.get_secret_value() for token in hook.verify_token],
-            header=hook.header,
-            algorithm=hook.algorithm,
-            encoding=hook.encoding,
-            prefix=hook.prefix,
-            id_header=hook.delivery_id,
-            settings=hook.declared(),
-        )
-        for hook in settings.hooks
-    ]
+    built = []
+    problems = []
+    for index, hook in enumerate(settings.hooks):
+        try:
+            built.append(_hook(hook))
+        except ValueError as exc:
+            problems.append(f"hooks[{index}]: {exc}")
+    if problems:
+        raise ValueError("\n".join(problems))
+    return built
+
+
+def _hook(hook: HookSettings) -> Hook:
+    return Hook.build(
+        hook.name,
+        hook.scheme,
+        topic=hook.topic,
+        secrets=[secret.get_secret_value() for secret in hook.secret],
+        public_keys=hook.public_key,
+        verify_tokens=[token.get_secret_value() for token in hook.verify_token],
+        header=hook.header,
+        algorithm=hook.algorithm,
+        encoding=hook.encoding,
+        prefix=hook.prefix,
+        id_header=hook.delivery_id,
+        settings=hook.declared(),
+    )
 
 
 def origin_policy(settings: Settings, *, refused: Callable[[Exception], None]) -> OriginPolicy:

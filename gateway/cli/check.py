@@ -28,7 +28,7 @@ def check(
         sys.stdout.write(listing.reference())
         return
     loaded = load(config)
-    verify(loaded.settings)
+    verify(loaded)
     sys.stdout.write(listing.effective(loaded))
     _warn_of_certificate(loaded.settings)
 

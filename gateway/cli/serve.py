@@ -1,16 +1,16 @@
 """``gateway serve``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
 
 from gateway.cli.exits import ExitCode, fail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from gateway.settings import Loaded, Settings
+    from gateway.settings import Loaded
 
 Config: TypeAlias = Annotated[
     Path | None,
@@ -49,7 +49,7 @@ def serve(
             "server.insecure": ("--insecure", insecure or None),
         },
     )
-    verify(loaded.settings)
+    verify(loaded)
     from gateway.app import process  # noqa: PLC0415 - as below
     from gateway.app import workers as app_workers  # noqa: PLC0415 - as below
     from gateway.bus.embedded_server import NoEmbeddedServer  # noqa: PLC0415 - as below
@@ -74,17 +74,27 @@ def serve(
         fail(f"can't listen on {server.host}: {exc}", ExitCode.REFUSED)
 
 
-def verify(settings: "Settings") -> None:
+def verify(loaded: "Loaded") -> None:
     """Build every part once, without running it: a template is parsed by the part that uses it."""
     # The server's libraries take a while; other commands do without.
     from gateway.app import node as app  # noqa: PLC0415
     from gateway.app import workers as app_workers  # noqa: PLC0415
 
     try:
-        app_workers.check(settings)
-        app.build(settings)
+        app_workers.check(loaded.settings)
+        app.build(loaded.settings)
     except ValueError as exc:
-        fail(f"settings: {exc}", ExitCode.USAGE)
+        _refuse([_placed(line, loaded.names) for line in str(exc).splitlines()])
+
+
+def _placed(problem: str, names: "Mapping[str, str]") -> str:
+    """Put what sets it before a problem that begins with a place in a list, as `hooks[0]`."""
+    name, bracket, _ = problem.partition("[")
+    return f"{names[name]}: {problem}" if bracket and name in names else problem
+
+
+def _refuse(problems: "Sequence[str]") -> NoReturn:
+    fail("settings: " + "\ngateway: settings: ".join(problems), ExitCode.USAGE)
 
 
 def load(config: Path | None, flags: "Mapping[str, tuple[str, object]] | None" = None) -> "Loaded":
@@ -94,4 +104,4 @@ def load(config: Path | None, flags: "Mapping[str, tuple[str, object]] | None" =
     try:
         return read(config, flags=flags)
     except InvalidSettings as exc:
-        fail("settings: " + "\ngateway: settings: ".join(exc.problems), ExitCode.USAGE)
+        _refuse(exc.problems)

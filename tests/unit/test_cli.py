@@ -128,6 +128,32 @@ def test_check_finds_what_only_the_part_itself_can_judge(monkeypatch: pytest.Mon
     assert "hunter22" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (('"shopify"', '"shopfy"'), "hooks[1]: hook 'b': unknown scheme 'shopfy': did you mean shopify?"),
+        (('"shopify"', '"qqqq"'), "hooks[1]: hook 'b': unknown scheme 'qqqq': `gateway hooks presets` lists"),
+        (('"u"', '"u/{x}"'), "hooks[1]: hook 'b': "),
+        (('"u"', '"u"\nsigned = {algorithm = "md5"}'), "hooks[1]: hook 'b': signed.algorithm: "),
+    ],
+)
+def test_check_names_each_hook_that_can_t_work_and_its_place(
+    change: tuple[str, str], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S", "hunter22")
+    text = (
+        '[[hooks]]\nname = "a"\nscheme = "githob"\nsecret = "env:S"\ntopic = "t"\n'
+        '[[hooks]]\nname = "b"\nscheme = "shopify"\nsecret = "env:S"\ntopic = "u"\n'
+    )
+    Path("gateway.toml").write_text(text.replace(*change), encoding="utf-8")
+    result = run("check")
+    assert result.exit_code == 2
+    first, second = result.stderr.splitlines()
+    assert first.startswith("gateway: settings: gateway.toml: hooks[0]: hook 'a': unknown scheme 'githob'")
+    assert second.startswith(f"gateway: settings: gateway.toml: {problem}")
+    assert "hunter22" not in result.output
+
+
 @pytest.mark.parametrize("command", [("serve",), ("check",)])
 def test_workers_that_nothing_joins_are_refused_with_both_ways_out(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

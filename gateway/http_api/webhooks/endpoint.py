@@ -24,8 +24,13 @@ from gateway.http_api.lasting_bodies import read_lasting_body
 from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.publishing.receipts import publish_answer
 from gateway.http_api.webhooks import journal, verdicts
-from gateway.http_api.webhooks.answers import AnswerTemplate, BadAnswer
-from gateway.http_api.webhooks.delivery import WebhookDelivery, headers_of
+from gateway.http_api.webhooks.exchange import (
+    Arrival,
+    DeliveryRefused,
+    configured_answer,
+    delivery_of,
+    rendered_answer,
+)
 from gateway.http_api.webhooks.hook import Hook
 from gateway.http_api.webhooks.journal import DeliveryJournal, Outcome
 from gateway.http_api.webhooks.repeats import REPEAT_ENTRIES, RepeatFilter
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from gateway.engine.publishing import PublishService, Receipt
     from gateway.http_api.authentication import RequestAuthenticator
     from gateway.http_api.webhooks.answers import ChallengeRule
+    from gateway.http_api.webhooks.delivery import WebhookDelivery
     from gateway.http_api.webhooks.fetching import Fetcher
     from gateway.http_api.webhooks.repeats import SharedMemory
 
@@ -65,24 +71,6 @@ class HookStatistics:
     unverified: Mapping[str, int]
     ignored: Mapping[str, int]
     refused: Mapping[tuple[str, str], int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    """One request: its hook, what came, for whom it is published, and where it came from."""
-
-    hook: Hook
-    delivery: WebhookDelivery
-    principal: Principal
-    address: str
-
-
-class _Refused(Exception):  # noqa: N818 - says what happened; it never leaves this module
-    """A delivery that is not its sender's, or is a question that may not be answered."""
-
-    def __init__(self, verdict: Verification) -> None:
-        super().__init__(verdict.detail)
-        self.verdict = verdict
 
 
 class HookPublishing:
@@ -164,13 +152,13 @@ class HookPublishing:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(hook.methods))})
         address = peer_of(request.scope).text
         # What can be said of it before its body is there.
-        delivery = _delivery(hook, request, b"")
+        delivery = delivery_of(hook, request, b"")
         try:
             principal = await self._principal(hook, request)
             if request.method == "POST":
-                delivery = _delivery(hook, request, await self._read(hook, request, principal))
-            return await self._answer(_Arrival(hook, delivery, principal, address))
-        except _Refused as refused:
+                delivery = delivery_of(hook, request, await self._read(hook, request, principal))
+            return await self._answer(Arrival(hook, delivery, principal, address))
+        except DeliveryRefused as refused:
             self._unverified[hook.name] += 1
             self._refuse(hook, delivery, address, refused.verdict)
             # One answer for everything that may be wrong: it must not help to guess.
@@ -199,19 +187,21 @@ class HookPublishing:
             body = await self._bodies.read(request, limit=limit, packed=packed)
         return unpacked(body, limit=limit) if packed else body
 
-    async def _answer(self, arrival: _Arrival) -> Response:
+    async def _answer(self, arrival: Arrival) -> Response:
         hook, delivery = arrival.hook, arrival.delivery
         if (question := hook.challenge(delivery, verified=False)) is not None:
             return await self._answer_question(arrival, question)
         verdict = await self._verified(hook, delivery)
         if not verdict:
-            raise _Refused(verdict)
+            raise DeliveryRefused(verdict)
         if (question := hook.challenge(delivery, verified=True)) is not None:
             return await self._answer_question(arrival, question)
         if delivery.method != "POST":
-            raise _Refused(Verification(verdicts.CHALLENGE, f"{delivery.method} asks nothing that is known"))
+            raise DeliveryRefused(
+                Verification(verdicts.CHALLENGE, f"{delivery.method} asks nothing that is known")
+            )
         if hook.ignores(delivery):
-            answer = _configured(arrival) or Response(status_code=204)
+            answer = configured_answer(arrival) or Response(status_code=204)
             self._ignored[hook.name] += 1
             self._note(arrival, journal.IGNORED)
             return answer
@@ -224,23 +214,25 @@ class HookPublishing:
             certificates[url] = None if self._fetcher is None else await self._fetcher.certificate(url)
         return hook.verify(delivery, now=now, certificates=certificates)
 
-    async def _answer_question(self, arrival: _Arrival, question: ChallengeRule) -> Response:
+    async def _answer_question(self, arrival: Arrival, question: ChallengeRule) -> Response:
         verdict = question.verify(arrival.delivery)
         if not verdict:
-            raise _Refused(verdict)
+            raise DeliveryRefused(verdict)
         url = question.confirm_url(arrival.delivery)
         if isinstance(url, Verification):
-            raise _Refused(url)
+            raise DeliveryRefused(url)
         if url is not None and (self._fetcher is None or not await self._fetcher.confirm(url)):
-            raise _Refused(Verification(verdicts.CHALLENGE, "the sender's confirmation could not be fetched"))
-        response = _response(arrival, question.answer)
+            raise DeliveryRefused(
+                Verification(verdicts.CHALLENGE, "the sender's confirmation could not be fetched")
+            )
+        response = rendered_answer(arrival, question.answer)
         self._note(arrival, journal.ANSWERED)
         return response
 
-    async def _publish(self, arrival: _Arrival) -> Response:
+    async def _publish(self, arrival: Arrival) -> Response:
         hook, delivery = arrival.hook, arrival.delivery
         # Before it is published: what can't be answered must not be told as refused afterwards.
-        answer = _configured(arrival)
+        answer = configured_answer(arrival)
         name = hook.delivery_id(delivery)
         command = hook.transformation.command(
             hook.topic(delivery), delivery, name=name, limits=self._limits.message
@@ -259,7 +251,7 @@ class HookPublishing:
 
     def _note(
         self,
-        arrival: _Arrival,
+        arrival: Arrival,
         verdict: str,
         *,
         name: str | None = None,
@@ -290,43 +282,3 @@ class HookPublishing:
             detail=verdict.detail,
         )
         self.journal.add(hook.name, outcome)
-
-
-def _delivery(hook: Hook, request: Request, body: bytes) -> WebhookDelivery:
-    query = request.scope["query_string"].decode("latin-1")
-    return WebhookDelivery(
-        headers_of(request.headers.raw),
-        body,
-        method=request.method,
-        url=_url(hook, request, query),
-        query=query,
-        reads_forms=hook.declaration.form == "json",
-        form_field=hook.declaration.form_field,
-    )
-
-
-def _url(hook: Hook, request: Request, query: str) -> str:
-    """The request's URL as its sender wrote it."""
-    scope = request.scope
-    base = hook.declaration.public_url
-    if not base:
-        host = request.headers.get("host", "")
-        path = scope.get("raw_path") or scope["path"].encode()
-        base = f"{scope.get('scheme', 'http')}://{host}{path.decode('latin-1').partition('?')[0]}"
-    return f"{base}?{query}" if query else base
-
-
-def _configured(arrival: _Arrival) -> Response | None:
-    answer = arrival.hook.answer(arrival.delivery)
-    return None if answer is None else _response(arrival, answer)
-
-
-def _response(arrival: _Arrival, answer: AnswerTemplate) -> Response:
-    try:
-        rendered = answer.render(arrival.delivery, [each.encode() for each in arrival.hook.keys.secrets])
-    except BadAnswer as exc:
-        raise _Refused(Verification(verdicts.CHALLENGE, str(exc))) from None
-    response = Response(rendered.body, rendered.status, dict(rendered.headers))
-    if rendered.content_type is not None:
-        response.headers["content-type"] = rendered.content_type
-    return response

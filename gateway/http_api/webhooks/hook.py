@@ -18,13 +18,12 @@ from gateway.http_api.webhooks.declaration import (
     HMAC,
     NO_SCHEME,
     HookDeclaration,
-    Signed,
     declared,
     merged,
     plain,
 )
+from gateway.http_api.webhooks.hook_keys import HookKeys, check_needs, check_verifies, schemes_of
 from gateway.http_api.webhooks.presets import read_preset
-from gateway.http_api.webhooks.signatures import SignatureScheme
 from gateway.http_api.webhooks.sources import Condition, Source
 from gateway.http_api.webhooks.templates import Template
 from gateway.http_api.webhooks.tokens import SharedToken
@@ -36,25 +35,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.http_api.webhooks.delivery import WebhookDelivery
+    from gateway.http_api.webhooks.signatures import SignatureScheme
 
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _PUBLIC_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[!-~]*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class HookKeys:
-    """What deliveries are verified with, each as it stands in the settings, the current one first.
-
-    Attributes:
-        secrets: of HMACs and tokens.
-        public_keys: of asymmetric signatures.
-        verify_tokens: what a challenge must hold.
-    """
-
-    secrets: Sequence[str] = field(default=(), repr=False)
-    public_keys: Sequence[str] = ()
-    verify_tokens: Sequence[str] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +106,7 @@ class Hook:
                 preset = read_preset(scheme)
                 base, needs = dict(preset.settings), preset.needs
             declaration = declared(merged(base, own))
-            _check_needs(scheme, needs, keys, declaration)
+            check_needs(scheme, needs, keys, declaration)
             return cls._of(name, scheme, declaration, keys)
         except ValueError as exc:
             raise ValueError(f"hook {name!r}: {exc}") from None
@@ -135,8 +120,8 @@ class Hook:
             token = SharedToken(
                 Source.parse(declaration.token.value), tuple(keys.secrets), declaration.token.prefix
             )
-        schemes = _schemes(scheme, declaration, keys)
-        _check_verifies(scheme, keys, verifies=bool(schemes or token))
+        schemes = schemes_of(scheme, declaration, keys)
+        check_verifies(scheme, keys, verifies=bool(schemes or token))
         if declaration.public_url and not _PUBLIC_URL.fullmatch(declaration.public_url):
             raise ValueError("public_url is the hook's URL as its sender has it, without query")
         answers = declaration.answer if isinstance(declaration.answer, list) else [declaration.answer]
@@ -259,47 +244,3 @@ class Hook:
         if not refusals:
             return Verification(verdicts.SIGNATURE_FORM, "it fits none of the ways to sign")
         return max(refusals, key=lambda each: each.progress)
-
-
-def _check_needs(scheme: str, needs: Sequence[str], keys: HookKeys, declaration: HookDeclaration) -> None:
-    given = {
-        "secret": keys.secrets,
-        "public_key": keys.public_keys,
-        "verify_token": keys.verify_tokens,
-        "require": declaration.require,
-        "public_url": declaration.public_url,
-    }
-    for name in needs:
-        if not given[name]:
-            article = "a " if name == "secret" else ""
-            raise ValueError(f"scheme {scheme!r} needs {article}{name}: see docs/webhooks.md")
-    if not all([*keys.secrets, *keys.public_keys, *keys.verify_tokens]):
-        raise ValueError("no secret, key or token may be empty")
-
-
-def _check_verifies(scheme: str, keys: HookKeys, *, verifies: bool) -> None:
-    if scheme == NO_SCHEME and (keys.secrets or verifies):
-        raise ValueError(
-            "scheme 'none' verifies nothing and takes no secret; 'custom' takes signed and token"
-        )
-    if scheme != NO_SCHEME and not verifies:
-        raise ValueError(f"scheme {scheme!r} needs a secret, or a public_key, for what it has to verify")
-
-
-def _schemes(scheme: str, declaration: HookDeclaration, keys: HookKeys) -> tuple[SignatureScheme, ...]:
-    """The ways to sign for which there are keys."""
-    given = [declaration.signed] if isinstance(declaration.signed, Signed) else declaration.signed
-    schemes = [
-        SignatureScheme.build(
-            each,
-            secrets=keys.secrets,
-            public_keys=keys.public_keys,
-            tolerance_seconds=declaration.tolerance,
-        )
-        for each in given
-    ]
-    usable = tuple(each for each in schemes if each.has_keys)
-    if schemes and not usable:
-        needed = "a secret" if schemes[0].declaration.algorithm.startswith("hmac-") else "a public_key"
-        raise ValueError(f"scheme {scheme!r} needs {needed}")
-    return usable

@@ -8,6 +8,7 @@ what ``page`` could not be asked; and what ``needs`` to be set, of ``secret``, `
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,9 +57,9 @@ def read_preset(name: str) -> Preset:
         ValueError: there is none of this name.
     """
     if name not in preset_names():
-        raise ValueError(
-            f"unknown scheme {name!r}: it is custom, hmac, none, or one of {', '.join(preset_names())}"
-        )
+        close = difflib.get_close_matches(name, preset_names(), n=1)
+        hint = f"did you mean {close[0]}?" if close else "`gateway hooks presets` lists the senders"
+        raise ValueError(f"unknown scheme {name!r}: {hint}; besides there are custom, hmac and none")
     table = tomllib.loads((files(__package__) / f"{name}.toml").read_text("utf-8"))
     title, page, read, needs = (table.pop(key) for key in ("title", "page", "read", "needs"))
     return Preset(name, title, page, read or None, table.pop("instead", ""), tuple(needs), table)
