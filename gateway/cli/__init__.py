@@ -10,6 +10,7 @@ import typer
 
 from gateway.cli import exits
 from gateway.cli.check import check
+from gateway.cli.hooks import hooks
 from gateway.cli.key import key
 from gateway.cli.publish import publish
 from gateway.cli.serve import serve
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for _command in (serve, check, publish, subscribe, streams, topics, token):
     app.command()(_command)
+app.add_typer(hooks, name="hooks")
 app.add_typer(key, name="key")
 
 

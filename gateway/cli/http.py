@@ -7,7 +7,7 @@ from gateway.cli.exits import ExitCode, fail
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import httpx2
 
@@ -27,7 +27,10 @@ def ask(
 
     Ends the command where no gateway answers, or one refuses.
     """
-    response = _send(url, path, token, tls=tls, content=content, content_type=content_type)
+    headers = {} if content_type is None else {"content-type": content_type}
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    response = send(url, path, headers, tls=tls, content=content)
     if response.status_code != 200:
         _refuse(response)
     return read(response.json)
@@ -46,20 +49,17 @@ def refused(code: str, reason: str) -> NoReturn:
     fail(f"{code}: {reason}", ExitCode.UNAVAILABLE if code == "unavailable" else ExitCode.REFUSED)
 
 
-def _send(
+def send(
     url: str,
     path: str,
-    token: str | None,
+    headers: "Mapping[str, str]",
     *,
-    tls: "ssl.SSLContext | None",
-    content: "bytes | Iterator[bytes] | None",
-    content_type: str | None,
+    tls: "ssl.SSLContext | None" = None,
+    content: "bytes | Iterator[bytes] | None" = None,
 ) -> "httpx2.Response":
+    """Return the answer of the gateway at ``url``, whatever it is, or end: none answers."""
     import httpx2  # noqa: PLC0415 - keeps `gateway --help` quick
 
-    headers = {} if content_type is None else {"content-type": content_type}
-    if token is not None:
-        headers["authorization"] = f"Bearer {token}"
     address = url.rstrip("/") + path
     try:
         # A proxy can't reach this machine's loopback for us.
@@ -67,7 +67,7 @@ def _send(
             timeout=_SECONDS, trust_env=not _is_loopback(url), verify=True if tls is None else tls
         ) as client:
             return client.request(
-                "GET" if content is None else "POST", address, content=content, headers=headers
+                "GET" if content is None else "POST", address, content=content, headers=dict(headers)
             )
     except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
         fail(f"--url {url!r}: give it as http://HOST:PORT or https://HOST", ExitCode.USAGE)

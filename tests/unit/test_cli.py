@@ -35,7 +35,7 @@ def message(data: object, content_type: str | None = None, topic: str = "t") -> 
 
 def test_help_lists_the_commands_and_the_exit_codes() -> None:
     text = run("--help").output
-    for word in ("serve", "check", "publish", "subscribe", "streams", "Exit codes", "130"):
+    for word in ("serve", "check", "publish", "subscribe", "streams", "hooks", "Exit codes", "130"):
         assert word in text
 
 

@@ -156,6 +156,15 @@ class SignatureScheme:
             equal = self._any_verifies(keys, found.signatures, content)
         return VERIFIED if equal else Verification(verdicts.WRONG_SIGNATURE, "the signature is another one")
 
+    def sign(self, delivery: WebhookDelivery, timestamp: str | None) -> str:
+        """Return the signature, without prefix, that a sender who has the first secret makes.
+
+        Raises:
+            MissingValue: something that is signed is not there.
+            BadFrame: something is no text.
+        """
+        return self._mac(self.secrets[0], self.content.render(delivery, Signing(timestamp)))
+
     def _look(self, delivery: WebhookDelivery, now: float) -> _Found | Verification:
         """Find signature and time; that much can be said without a key."""
         try:
