@@ -66,8 +66,9 @@ class Hook(Section):
         default=(), description="What a sender's challenge must hold, where it holds something of the kind."
     )
     topic: str = Field(
-        min_length=1,
-        description="Template of the topic: `github/{body.repository.full_name}/{header.x-github-event}`.",
+        default="",
+        description="Template of the topic: `github/{body.repository.full_name}/{header.x-github-event}`. "
+        "Without it that of the preset.",
     )
     tolerance: Timeout = Field(
         default=300.0, description="How far a signed timestamp may be from now, where the scheme has one."
@@ -149,6 +150,8 @@ class Hook(Section):
             raise ValueError("scheme 'none' checks no signature: leave out secret, or choose another scheme")
         if self.scheme in _NEEDS_SECRET and not self.secret:
             raise ValueError(f"scheme {self.scheme!r} needs a secret")
+        if self.scheme in {"hmac", "none", "custom"} and not self.topic:
+            raise ValueError(f"scheme {self.scheme!r} needs a topic: it is no preset, which would have one")
         if self.scheme == "hmac" and self.header is None:
             raise ValueError("scheme 'hmac' needs header, the one that holds the signature")
         for key, schemes in _SPECIFIC.items():

@@ -34,7 +34,6 @@ topic = "shop/{body.kind}"
 name = "lab"
 scheme = "gitlab"
 secret = "env:LAB_SECRET"
-topic = "lab/{body.object_kind}"
 
 [[hooks]]
 name = "grid"
@@ -127,6 +126,11 @@ def test_a_refusal_says_why_to_administrators_alone(gateway: RunningGateway, con
     assert code == 1
     assert shown["verdict"].startswith("refused; more is told to administrators")
     assert shown["topic"] == "shop/sample, by the settings here"
+
+
+def test_a_hook_that_names_no_topic_has_its_preset_s(gateway: RunningGateway, config: Path) -> None:
+    _, shown = try_hook(gateway, config, "lab", **administrator())
+    assert shown["topic"] == "gitlab/sample/sample"
 
 
 def test_tokens_are_masked_in_headers_and_queries(gateway: RunningGateway, config: Path) -> None:

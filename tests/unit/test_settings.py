@@ -307,7 +307,10 @@ def test_a_secret_that_cannot_be_had_is_named(
         (('"t"', '"t"\nencoding = "hex"'), "scheme 'github' has no encoding"),
         (('"t"', '"t"\ndelivery_id = "x-id"'), "scheme 'github' has no delivery_id, only hmac, none"),
         (('name = "a"', 'name = "A b"'), "hooks[0].name = 'A b'"),
-        (('topic = "t"', ""), "hooks[0].topic is needed"),
+        (
+            ('scheme = "github"\nsecret = "env:HOOK_SECRET"\ntopic = "t"', 'scheme = "none"'),
+            "'none' needs a topic",
+        ),
         (('topic = "t"', 'topc = "t"'), "unknown key 'topc' in [hooks[0]]; did you mean topic?"),
         (('scheme = "github"', 'scheme = "Git Hub"'), "hooks[0].scheme = 'Git Hub'"),
     ],

@@ -200,7 +200,7 @@ def _parsed(body: bytes) -> Any:  # noqa: ANN401 - JSON
 
 
 def _places(declaration: HookDeclaration, signed: Signed | None) -> Iterator[Source]:
-    templates = [declaration.topic, declaration.key, declaration.data, *_names(declaration)]
+    templates = [declaration.topic, declaration.key, declaration.data, _first_name(declaration)]
     for template in templates if signed is None else [*templates, signed.content]:
         yield from _in_template(template)
 
@@ -212,12 +212,11 @@ def _name_places(declaration: HookDeclaration, signed: Signed | None) -> list[So
     else:
         named = signed.signature if isinstance(signed.signature, list) else [signed.signature]
         vouching = {*named, signed.timestamp}
-    first = next(iter(_names(declaration)), "")
-    return [place for place in _in_template(first) if place.text not in vouching]
+    return [place for place in _in_template(_first_name(declaration)) if place.text not in vouching]
 
 
-def _names(declaration: HookDeclaration) -> list[str]:
-    return declaration.id if isinstance(declaration.id, list) else [declaration.id]
+def _first_name(declaration: HookDeclaration) -> str:
+    return next(iter(declaration.id), "") if isinstance(declaration.id, list) else declaration.id
 
 
 def _in_template(template: str) -> Iterator[Source]:
