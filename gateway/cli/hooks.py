@@ -1,6 +1,7 @@
 """``gateway hooks``."""
 
 import json
+import re
 import sys
 import time
 import uuid
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
 hooks = typer.Typer(help="Webhooks: the senders that are known, and trying a hook.", no_args_is_help=True)
 
 _HEADINGS: Final = ("NAME", "SENDER", "NEEDS", "READ", "PAGE")
+_EITHER: Final = "secret or public_key"
 _MASK: Final = "**********"
 _TEMPORARY: Final = {502, 503, 504}
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: token
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @hooks.command()
@@ -108,7 +112,13 @@ def _object(preset: "Preset") -> dict[str, Any]:
 
 def _table(found: "list[Preset]") -> list[str]:
     rows = [
-        (each.name, each.title, ", ".join(each.needs) or "-", str(each.read or "-"), each.page)
+        (
+            each.name,
+            each.title,
+            ", ".join(each.needs) or "secret or public_key",
+            str(each.read or "-"),
+            each.page,
+        )
         for each in found
     ]
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
@@ -142,15 +152,20 @@ def _sample(hook: "Hook", url: str, file: Path | None, pairs: list[str]) -> "Sam
     headers = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
-        if not (key and equals):
+        if not (equals and _HEADER_NAME.fullmatch(key)):
             fail(f"--header {pair!r}: give it as NAME=VALUE", ExitCode.USAGE)
         headers[key] = text
     try:
-        return sample_delivery(
+        sample = sample_delivery(
             hook, url=url, now=time.time(), name=str(uuid.uuid4()), body=body, headers=headers
         )
     except (NoSample, GatewayError) as exc:
         fail(f"hook {hook.name!r}: {exc}", ExitCode.USAGE)
+    for key, text in sample.headers.items():
+        if _CONTROL.search(text):
+            # Its value may be a secret, of a file with a line too many for instance.
+            fail(f"header {key}: it would hold a line break or control character", ExitCode.USAGE)
+    return sample
 
 
 def _record(

@@ -67,7 +67,10 @@ def send(
             timeout=_SECONDS, trust_env=not _is_loopback(url), verify=True if tls is None else tls
         ) as client:
             return client.request(
-                "GET" if content is None else "POST", address, content=content, headers=dict(headers)
+                "GET" if content is None else "POST",
+                address,
+                content=content,
+                headers={name.encode(): value.encode() for name, value in headers.items()},
             )
     except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
         fail(f"--url {url!r}: give it as http://HOST:PORT or https://HOST", ExitCode.USAGE)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SECRETS = {
     "SHOP_SECRET": "s3cret of the shop",
-    "LAB_SECRET": "a token/of the lab",
+    "LAB_SECRET": "a tökén/of the lab",
     "GRID_SECRET": "grid code+1",
 }
 HOOKS = """

@@ -62,6 +62,8 @@ def test_presets_as_json_say_where_they_are_from_instead() -> None:
         (["rolls"], "only the sender has the private key"),
         (["shop", "--file", "absent.json"], "--file absent.json: No such file"),
         (["shop", "--header", "x-nothing"], "--header 'x-nothing': give it as NAME=VALUE"),
+        (["shop", "--header", "x y=1"], "--header 'x y=1': give it as NAME=VALUE"),
+        (["shop", "--header", "x-y=1\n2"], "header x-y: it would hold a line break"),
         (["shop", "--config", "absent.toml"], "absent.toml: there is no such file"),
     ],
 )
