@@ -25,7 +25,7 @@ from gateway.transports.http.literal_paths import LiteralPaths
 from gateway.transports.http.request_rules import RequestRules
 from gateway.transports.http.unread_responses import UnreadResponses
 from gateway.transports.server.origins import OriginGuard
-from gateway.transports.server.proxies import TrustedProxies, proxy_addresses
+from gateway.transports.server.proxies import ProxyChain, TrustedProxies, proxy_addresses
 from gateway.transports.server.security_headers import SecurityHeaders
 from gateway.transports.server.server_context import LimitedLog
 from gateway.transports.sse.endpoint import EventDoor
@@ -127,6 +127,18 @@ def _middleware(settings: Settings, origins: OriginPolicy) -> list[Middleware]:
             )
         )
     return layers
+
+
+def handshake_checks(settings: Settings, origins: OriginPolicy) -> list[Callable[[Scope], None]]:
+    """What ``_middleware`` does with the scope of a handshake, for a door that is asked without it.
+
+    The rest of it looks at HTTP alone, or at paths that are percent-encoded, which no door's is.
+    """
+    checks: list[Callable[[Scope], None]] = []
+    if settings.server.trusted_proxies:
+        checks.append(ProxyChain(settings.server.trusted_proxies).put_client)
+    checks.append(origins.check_request)
+    return checks
 
 
 def build_room(

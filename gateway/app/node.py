@@ -51,7 +51,7 @@ from gateway.transports.server.open_files import OpenFiles, allow_open_files
 from gateway.transports.server.probes import probe_routes
 from gateway.transports.server.server import GatewayServer
 from gateway.transports.services import Services
-from gateway.transports.websocket.endpoint import websocket_routes
+from gateway.transports.websocket.endpoint import WebSocketDoor
 
 if TYPE_CHECKING:
     import socket
@@ -134,7 +134,16 @@ class Gateway:
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = certificate or arguments.certificate(settings)
         self._watch()
-        self.asgi = doors.application(settings, self._origins, routes=self._routes(), lifespan=self._lifespan)
+        services = self._services()
+        self._door = WebSocketDoor(
+            services,
+            frame_bytes=limits.frame_bytes,
+            refuse=problem_of,
+            checks=doors.handshake_checks(settings, self._origins),
+        )
+        self.asgi = doors.application(
+            settings, self._origins, routes=self._routes(services), lifespan=self._lifespan
+        )
 
     def _build_administration(self, blocks: BlockList) -> tuple[Cluster | None, ClusterAdministration]:
         """Build what nodes tell each other, and what administrators ask of them."""
@@ -175,7 +184,13 @@ class Gateway:
             sockets = open_sockets(self._settings)
         runner = GatewayServer(
             server_config(
-                self.asgi, self._settings, self._certificate, files, room=self._room, unread=self._unread
+                self.asgi,
+                self._settings,
+                self._certificate,
+                files,
+                room=self._room,
+                unread=self._unread,
+                door=self._door,
             ),
             prepare=self._streams.open,
             started=lambda: self._started(sockets[0].getsockname()),
@@ -272,14 +287,13 @@ class Gateway:
         watch_streams(self._streams, metrics, health, hub=self.hub, following=self._following)
         metrics.counter("log_records_dropped", "Log records that nobody took.", dropped_records)
 
-    def _routes(self) -> list[BaseRoute]:
+    def _routes(self, services: Services) -> list[BaseRoute]:
         settings, limits = self._settings, self._settings.limits
         publishing_limits = arguments.publishing_limits(limits)
         authenticate = request_authenticator(self._authenticator, self._credentials)
         administrator = administrators(authenticate)
         lasting = LastingRequests(self._sessions, self._authenticator, clock=self._clock)
         bodies, unverified = doors.build_body_readers(limits, self._refusals, self.metrics)
-        services = self._services()
         topic_limits = arguments.topic_limits(limits)
         last_values = last_value_routes(
             self._streams, authenticate=authenticate, lasting=lasting, topic_limits=topic_limits
@@ -315,7 +329,7 @@ class Gateway:
                 topic_limits=topic_limits,
             ),
             *doors.event_routes(services, self._codec, self.metrics),
-            *websocket_routes(services, frame_bytes=limits.frame_bytes, refuse=problem_of),
+            *self._door.routes(),
             *probe_routes(
                 self.health,
                 self.metrics,

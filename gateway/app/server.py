@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.transports.http.unread_responses import UnreadResponses
     from gateway.transports.server.open_files import OpenFiles
     from gateway.transports.server.tls import Certificate
+    from gateway.transports.websocket.takeover_offer import DirectDoor
 
 
 def open_sockets(settings: Settings) -> list[socket.socket]:
@@ -45,6 +46,7 @@ def server_config(
     *,
     room: ConnectionRoom | None = None,
     unread: UnreadResponses | None = None,
+    door: DirectDoor | None = None,
 ) -> uvicorn.Config:
     """Return how uvicorn serves ``asgi``: our protocol classes and bounds, and none of its own habits."""
     limits = settings.limits
@@ -53,7 +55,7 @@ def server_config(
         files,
         room=room,
         unread=unread,
-        offer=TakeoverOffer(paths=None, policy=arguments.connection_policy(limits)),
+        offer=TakeoverOffer(paths=None, policy=arguments.connection_policy(limits), door=door),
     )
     return uvicorn.Config(
         asgi,

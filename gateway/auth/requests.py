@@ -46,14 +46,30 @@ class RequestPrincipals:
         self._authenticator = authenticator
         self._credentials = credentials
 
+    def token(self, scope: Mapping[str, Any]) -> str | None:
+        """Return the request's credential; None where there is none.
+
+        Raises:
+            GatewayError: it may not be where it is; see ``Credentials.find``.
+        """
+        return None if self._credentials is None else self._credentials.find(scope)
+
+    async def of(self, token: str) -> Principal:
+        """Return for whom a credential speaks.
+
+        Raises:
+            GatewayError: it is not right.
+        """
+        return await self._authenticator.authenticate(token)
+
     async def find(self, scope: Mapping[str, Any]) -> Principal | None:
         """Return for whom the request's credential speaks; None where there is none.
 
         Raises:
-            GatewayError: the credential is not right, or may not be where it is; see ``Credentials.find``.
+            GatewayError: the credential is not right, or may not be where it is.
         """
-        token = None if self._credentials is None else self._credentials.find(scope)
-        return None if token is None else await self._authenticator.authenticate(token)
+        token = self.token(scope)
+        return None if token is None else await self.of(token)
 
     async def require(self, scope: Mapping[str, Any], *, ways: str = "Authorization: Bearer") -> Principal:
         """As ``find``; without a credential it is an anonymous client, where there may be any.

@@ -41,7 +41,14 @@ async def served_here(**settings: Any) -> AsyncIterator[ServedHere]:
     gateway = Gateway(chosen)
     sockets = listen("127.0.0.1", 0)
     server = GatewayServer(
-        server_config(gateway.asgi, chosen, gateway._certificate, room=gateway._room, unread=gateway._unread),
+        server_config(
+            gateway.asgi,
+            chosen,
+            gateway._certificate,
+            room=gateway._room,
+            unread=gateway._unread,
+            door=gateway._door,
+        ),
         prepare=gateway._streams.open,
         started=lambda: None,
         drain=gateway._drain,

@@ -393,7 +393,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         else:
             self.flow.resume_reading()
             if self.offer.is_for(self.url):
-                open_websocket(self, handshake, early, policy=self.offer.policy, context=self._context)
+                open_websocket(self, handshake, early, offer=self.offer, context=self._context)
             else:
                 delegate_websocket(self)
             self._forget()

@@ -31,6 +31,7 @@ def websocket_scope(request: HTTPScope, target: bytes, subprotocols: list[str]) 
     """Return the scope of a handshake, from that of the request it is."""
     root = request["root_path"]
     raw_path, _, query = target.partition(b"?")
+    path = raw_path.decode("ascii")
     return {
         "type": "websocket",
         "asgi": {"version": request["asgi"]["version"], "spec_version": "2.4"},
@@ -39,7 +40,7 @@ def websocket_scope(request: HTTPScope, target: bytes, subprotocols: list[str]) 
         "server": request["server"],
         "client": request["client"],
         "root_path": root,
-        "path": root + unquote(raw_path.decode("ascii")),
+        "path": root + (unquote(path) if "%" in path else path),
         "raw_path": root.encode("ascii") + raw_path,
         "query_string": query,
         "headers": request["headers"],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.transports.server.server_context import ServerContext
     from gateway.transports.websocket.handshake import Handshake
-    from gateway.transports.websocket.limits import ConnectionPolicy
+    from gateway.transports.websocket.takeover_offer import TakeoverOffer
 
 
 def open_websocket(
@@ -22,7 +22,7 @@ def open_websocket(
     handshake: Handshake,
     early: bytes,
     *,
-    policy: ConnectionPolicy,
+    offer: TakeoverOffer,
     context: ServerContext,
 ) -> None:
     """Begin one that may be taken over; ``early`` is what the client sent behind its ``handshake``."""
@@ -30,13 +30,17 @@ def open_websocket(
     opening = WebSocketOpening(
         http.transport,
         handshake.key,
-        policy=policy,
+        policy=offer.policy,
         context=context,
         state=http.server_state,
         writable=not http.flow.write_paused,
     )
     scope = websocket_scope(http.scope, http.url, handshake.subprotocols)
-    opening.begin(cast("ASGIApp", http.app), scope, early)
+    door = offer.door_of(http.url)
+    if door is not None:
+        opening.ask(door, scope, early)
+    else:
+        opening.begin(cast("ASGIApp", http.app), scope, early)
 
 
 def delegate_websocket(http: HttpToolsProtocol) -> None:

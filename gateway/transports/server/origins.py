@@ -88,6 +88,21 @@ class OriginPolicy:
         scheme = canonical.partition("://")[0]
         return canonical in self._origins or canonical == canonical_origin(f"{scheme}://{host}")
 
+    def check_request(self, scope: Scope) -> None:
+        """Raise ``NotPermitted`` unless the request of an ``http`` or ``websocket`` scope may be served."""
+        host, origin = "", None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value.decode("latin-1")
+            elif name == b"origin":
+                origin = value.decode("latin-1")
+        if scope["type"] == "http" and scope["method"] in _SAFE_METHODS:
+            self.check_host(host)
+        else:
+            self.check(host, origin)
+        if not _asks_for_credentials(scope["path"]):
+            self.check_anonymous(host)
+
     def check_host(self, host: str) -> None:
         """Raise ``NotPermitted`` unless ``host`` is a name of the gateway."""
         self._check(self._hosts, host)
@@ -123,25 +138,11 @@ class OriginGuard:
         """Pass the request on, or answer 403."""
         if scope["type"] in {"http", "websocket"}:
             try:
-                self._check(scope)
+                self._policy.check_request(scope)
             except NotPermitted as error:
                 await deny(self._refuse(error), scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-    def _check(self, scope: Scope) -> None:
-        host, origin = "", None
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value.decode("latin-1")
-            elif name == b"origin":
-                origin = value.decode("latin-1")
-        if scope["type"] == "http" and scope["method"] in _SAFE_METHODS:
-            self._policy.check_host(host)
-        else:
-            self._policy.check(host, origin)
-        if not _asks_for_credentials(scope["path"]):
-            self._policy.check_anonymous(host)
 
 
 def _asks_for_credentials(path: str) -> bool:

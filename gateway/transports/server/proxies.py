@@ -23,16 +23,15 @@ _MAPPED = "::ffff:"
 _FORWARDED = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"})
 
 
-class TrustedProxies:
-    """ASGI middleware that puts the client's address into the scope."""
+class ProxyChain:
+    """Finds whose request it is that came through proxies, of which those in ``networks`` are trusted."""
 
-    def __init__(self, app: ASGIApp, networks: Iterable[str]) -> None:
-        self._app = app
+    def __init__(self, networks: Iterable[str]) -> None:
         self._networks = [ipaddress.ip_network(network) for network in networks]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on as its client's."""
-        if scope["type"] in {"http", "websocket"} and scope.get("client") is not None:
+    def put_client(self, scope: Scope) -> None:
+        """Put the client's own address into an ASGI ``http`` or ``websocket`` scope."""
+        if scope.get("client") is not None:
             host, port = scope["client"]
             address = self.client_address(host, scope["headers"])
             if address != host:
@@ -40,7 +39,6 @@ class TrustedProxies:
                 scope["client"] = (address, 0)
             else:
                 scope["client"] = (host, port)
-        await self._app(scope, receive, send)
 
     def client_address(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
         """Return whose request it is that ``peer`` sent with ``headers``."""
@@ -58,6 +56,20 @@ class TrustedProxies:
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
+
+
+class TrustedProxies:
+    """ASGI middleware that puts the client's address into the scope."""
+
+    def __init__(self, app: ASGIApp, networks: Iterable[str]) -> None:
+        self._app = app
+        self._chain = ProxyChain(networks)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on as its client's."""
+        if scope["type"] in {"http", "websocket"}:
+            self._chain.put_client(scope)
+        await self._app(scope, receive, send)
 
 
 def proxy_addresses(networks: Iterable[str]) -> Callable[[str], bool]:

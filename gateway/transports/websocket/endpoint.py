@@ -6,7 +6,8 @@ Spec: docs/protocol.md, "Handshake".
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.routing import WebSocketRoute
 
@@ -20,38 +21,33 @@ from gateway.transports.websocket.connection import EXTENSION, WEBSOCKET_PATH
 from gateway.transports.websocket.session import WebSocketSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.responses import Response
+    from starlette.types import Scope
     from starlette.websockets import WebSocket
 
     from gateway.auth.principal import Principal
     from gateway.engine.admission import ConnectionQuota
     from gateway.transports.services import Services
     from gateway.transports.websocket.connection import Connection, Takeover
+    from gateway.transports.websocket.takeover_offer import OpenHandshake
 
 SUBPROTOCOL = "gateway.v1"
 
 
-def websocket_routes(
-    services: Services,
-    *,
-    frame_bytes: int,
-    refuse: Callable[[GatewayError], Response],
-) -> list[WebSocketRoute]:
-    """Return the route of the WebSocket endpoint.
-
-    Args:
-        services: what the sessions need.
-        frame_bytes: the largest message a client may send; more is closed with 1009.
-        refuse: makes the HTTP answer of a refused handshake.
-    """
-    door = WebSocketDoor(services, frame_bytes=frame_bytes, refuse=refuse)
-    return [WebSocketRoute(WEBSOCKET_PATH, door.open)]
-
-
 class WebSocketDoor:
-    """Admits clients, or refuses them before the upgrade, and hands them to a session."""
+    """Admits clients, or refuses them before the upgrade, and hands them to a session.
+
+    Our own server asks it directly (it is a ``takeover_offer.DirectDoor``): a handshake's way through
+    middleware, routing and ASGI's messages costs as much as all that is decided here. Elsewhere it is a
+    route's endpoint.
+
+    Attributes:
+        path: of the endpoint.
+    """
+
+    path: Final = WEBSOCKET_PATH.encode()
 
     def __init__(
         self,
@@ -59,73 +55,112 @@ class WebSocketDoor:
         *,
         frame_bytes: int,
         refuse: Callable[[GatewayError], Response],
+        checks: Sequence[Callable[[Scope], None]] = (),
     ) -> None:
+        """Make the door.
+
+        Args:
+            services: what the sessions need.
+            frame_bytes: the largest message a client may send; more is closed with 1009.
+            refuse: makes the HTTP answer of a refused handshake.
+            checks: what the application's middleware does with the scope of a handshake, in its order. Each
+                raises ``GatewayError`` where the request goes no further.
+        """
         self._services = services
         self._frame_bytes = frame_bytes
         self._refuse = refuse
+        self._checks = checks
+
+    def routes(self) -> list[WebSocketRoute]:
+        """The endpoint as a route, behind the application's middleware."""
+        return [WebSocketRoute(WEBSOCKET_PATH, self.open)]
+
+    def answer(self, scope: Scope, handshake: OpenHandshake) -> Callable[[], Awaitable[None]] | None:
+        """See ``takeover_offer.DirectDoor``."""
+        try:
+            for check in self._checks:
+                check(scope)
+            arrival = self._arrive(scope)
+        except GatewayError as error:
+            handshake.refuse(self._refuse(error))
+            return None
+        if arrival.token is not None:
+            return partial(self._answer_later, arrival, handshake)
+        self._let_in(arrival, None, handshake)
+        return None
+
+    async def _answer_later(self, arrival: _Arrival, handshake: OpenHandshake) -> None:
+        try:
+            principal = await self._principal(arrival)
+        except GatewayError as error:
+            handshake.refuse(self._refuse(error))
+        else:
+            self._let_in(arrival, principal, handshake)
+
+    def _let_in(self, arrival: _Arrival, principal: Principal | None, handshake: OpenHandshake) -> None:
+        with _leaving_on_failure(arrival.quota):
+            handshake.accept(arrival.subprotocol)
+            self._hand_over(handshake, arrival.accepted(principal))
 
     async def open(self, websocket: WebSocket) -> None:
         """Answer the handshake, and keep the connection until it is taken over or ends."""
-        host, peer = peer_of(websocket.scope)
-        quota: ConnectionQuota | None = None
         try:
-            self._services.sessions.check_room()
-            quota = self._services.admission.enter(host)
-            subprotocol, principal = await self._admit(websocket, quota)
+            arrival = self._arrive(websocket.scope)
+            principal = await self._principal(arrival)
         except GatewayError as error:
-            if quota is not None:
-                quota.leave()
             await deny(self._refuse(error), websocket.scope, websocket.receive, websocket.send)
             return
-        except BaseException:
-            if quota is not None:
-                quota.leave()
-            raise
-        await self._keep(websocket, subprotocol, AcceptedConnection(quota, peer, principal))
+        with _leaving_on_failure(arrival.quota):
+            await websocket.accept(arrival.subprotocol)
+            accepted = arrival.accepted(principal)
+            takeover: Takeover | None = websocket.scope.get("extensions", {}).get(EXTENSION)
+            if takeover is not None:
+                self._hand_over(takeover, accepted)
+            else:
+                await self._keep(websocket, accepted)
 
-    async def _admit(
-        self, websocket: WebSocket, quota: ConnectionQuota
-    ) -> tuple[str | None, Principal | None]:
-        subprotocol = _choose(websocket.scope["subprotocols"])
-        principal = await self._services.principals.find(websocket.scope)
-        quota.identify(principal.subject if principal is not None else None)
-        return subprotocol, principal
+    def _arrive(self, scope: Scope) -> _Arrival:
+        """Take a place for whoever comes; raises ``GatewayError``, and none is taken, if there is none."""
+        services = self._services
+        services.sessions.check_room()
+        host, peer = peer_of(scope)
+        quota = services.admission.enter(host)
+        with _leaving_on_failure(quota):
+            return _Arrival(quota, peer, _choose(scope["subprotocols"]), services.principals.token(scope))
 
-    async def _keep(
-        self, websocket: WebSocket, subprotocol: str | None, accepted: AcceptedConnection
-    ) -> None:
-        try:
-            await websocket.accept(subprotocol)
-            await self._hand_over(websocket, accepted)
-        except BaseException:
-            # The client went in the midst of it: its place must not stay taken. Leaving twice does nothing.
-            accepted.quota.leave()
-            raise
+    async def _principal(self, arrival: _Arrival) -> Principal | None:
+        if arrival.token is None:
+            return None
+        with _leaving_on_failure(arrival.quota):
+            principal = await self._services.principals.of(arrival.token)
+            arrival.quota.identify(principal.subject)
+            return principal
 
-    async def _hand_over(self, websocket: WebSocket, accepted: AcceptedConnection) -> None:
-        extensions = websocket.scope.get("extensions", {})
-        takeover: Takeover | None = extensions.get(EXTENSION)
+    def _hand_over(self, takeover: Takeover, accepted: AcceptedConnection) -> None:
+        self._log_opened(accepted, way="direct")
+        takeover.take_over(partial(self._make_session, accepted), max_message=self._frame_bytes)
+
+    async def _keep(self, websocket: WebSocket, accepted: AcceptedConnection) -> None:
+        self._log_opened(accepted, way="asgi")
+        clock = self._services.clock
+        connection = AsgiSink(websocket, max_message=self._frame_bytes, clock=clock)
+        await connection.run(partial(self._make_session, accepted))
+
+    def _log_opened(self, accepted: AcceptedConnection, *, way: str) -> None:
         self._services.log.opened(
             accepted.session,
             transport="websocket",
-            way="asgi" if takeover is None else "direct",
+            way=way,
             peer=accepted.peer,
             subject=accepted.principal.subject if accepted.principal is not None else None,
         )
 
-        def make_session(connection: Connection) -> WebSocketSession:
-            session = WebSocketSession(self._services, connection, accepted)
-            if accepted.principal is not None:
-                # On the loop's next turn: the connection isn't ready to be closed before.
-                asyncio.get_running_loop().call_soon(self._confirm, session, accepted.principal)
-            return session
-
-        if takeover is not None:
-            takeover.take_over(make_session, max_message=self._frame_bytes)
-        else:
-            clock = self._services.clock
-            connection = AsgiSink(websocket, max_message=self._frame_bytes, clock=clock)
-            await connection.run(make_session)
+    def _make_session(self, accepted: AcceptedConnection, connection: Connection) -> WebSocketSession:
+        session = WebSocketSession(self._services, connection, accepted)
+        if accepted.principal is not None:
+            # On the loop's next turn: the connection isn't ready to be closed before.
+            asyncio.get_running_loop().call_soon(self._confirm, session, accepted.principal)
+        return session
 
     def _confirm(self, session: WebSocketSession, principal: Principal) -> None:
         # Whoever was blocked while the handshake was answered was in no register yet.
@@ -135,6 +170,34 @@ class WebSocketDoor:
             session.expel(CloseCode.BLOCKED, error)
         except TokenExpired:
             return  # the session's own matter: it may be renewed
+
+
+class _Arrival(NamedTuple):
+    """A client at the door that has taken a place, and has yet to be known."""
+
+    quota: ConnectionQuota
+    peer: str
+    subprotocol: str | None
+    token: str | None
+
+    def accepted(self, principal: Principal | None) -> AcceptedConnection:
+        return AcceptedConnection(self.quota, self.peer, principal)
+
+
+class _leaving_on_failure:  # noqa: N801 - reads as what it does
+    """Gives a place back where what is done meanwhile fails, be it that the client has gone."""
+
+    __slots__ = ("_quota",)
+
+    def __init__(self, quota: ConnectionQuota) -> None:
+        self._quota = quota
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._quota.leave()  # a second time it does nothing
 
 
 def _choose(offered: list[str]) -> str | None:

@@ -3,7 +3,9 @@
 Uvicorn's WebSocket class parses the head again, negotiates, keeps queues, events and a protocol machine, all
 made per connection and thrown away by a takeover a moment later. This object does what lies between: it runs
 the application with a scope made from the head that the HTTP class has read, and answers as it says. It has
-no messages to give: the application refuses, or accepts and takes the connection over.
+no messages to give: the application refuses, or accepts and takes the connection over. A door that answers
+without an application (``takeover_offer.DirectDoor``) is given the same scope, and needs no task as long as
+it has nothing to wait for.
 
 The 101 waits until the application has decided, at most to the next turn of the loop: whoever takes over
 joins it with what the session says first, one system call instead of two.
@@ -14,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,14 +31,16 @@ from gateway.transports.websocket.handshake import accepted, answered
 from gateway.transports.websocket.protocol import LeanWebSocketProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Scope
     from uvicorn.server import ServerState
 
     from gateway.transports.server.server_context import ServerContext
     from gateway.transports.websocket.connection import Connection, SessionHandler
     from gateway.transports.websocket.limits import ConnectionPolicy
+    from gateway.transports.websocket.takeover_offer import DirectDoor
 
 
 class _Phase(Enum):
@@ -50,7 +54,10 @@ _frame_limits = lru_cache(FrameLimits)  # equal for all connections of an endpoi
 
 
 class WebSocketOpening(asyncio.Protocol):
-    """One connection while the application decides on it; to the application a ``connection.Takeover``."""
+    """One connection while the application decides on it; to the application a ``connection.Takeover``.
+
+    To a door that decides in its place it is a ``takeover_offer.OpenHandshake``.
+    """
 
     __slots__ = (
         "_answer",
@@ -103,11 +110,35 @@ class WebSocketOpening(asyncio.Protocol):
             early: what the client sent behind it.
         """
         scope["extensions"][EXTENSION] = self
+        self._wait_for(partial(app, scope, self._receive, self._send), scope, early)
+
+    def ask(self, door: DirectDoor, scope: Scope, early: bytes) -> None:
+        """Have ``door`` decide; the other arguments are as for ``begin``."""
+        self._scope, self._early = scope, early
+        try:
+            later = door.answer(scope, self)
+        except Exception:
+            self._context.logger.exception("a WebSocket handshake can't be answered\n")
+            later = None
+        if later is not None:
+            self._early = b""
+            self._wait_for(later, scope, early)
+            return
+        self._scope = None
+        if self._phase is not _Phase.OVER:
+            self._attend()
+            self._give_up()
+
+    def _attend(self) -> None:
+        """Be told of what happens to the connection."""
         self._context.connections.add(self)
         self._transport.set_protocol(self)
+
+    def _wait_for(self, answer: Callable[[], Awaitable[None]], scope: Scope, early: bytes) -> None:
+        self._attend()
         if early:
             self.data_received(early)
-        task = self._context.loop.create_task(self._run(app, scope))
+        task = self._context.loop.create_task(self._run(answer, scope))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
@@ -144,11 +175,11 @@ class WebSocketOpening(asyncio.Protocol):
 
     # ASGI
 
-    async def _run(self, app: ASGIApp, scope: Scope) -> None:
+    async def _run(self, answer: Callable[[], Awaitable[None]], scope: Scope) -> None:
         logger = self._context.logger
         self._scope = scope
         try:
-            await app(scope, self._receive, self._send)
+            await answer()
             if self._undecided():
                 logger.error("ASGI callable returned without completing handshake.")
             elif self._phase is _Phase.ACCEPTED:
@@ -198,11 +229,8 @@ class WebSocketOpening(asyncio.Protocol):
     def _decide(self, message: Message) -> None:
         kind = message["type"]
         if kind == "websocket.accept":
-            self._log("[accepted]")
             # Starlette's messages always have `headers`, ASGI doesn't demand it.
-            fields = [*self._state.default_headers, *message.get("headers", ())]
-            self._head = accepted(self._key, message.get("subprotocol"), fields)
-            self._enter(_Phase.ACCEPTED)
+            self._accept(message.get("subprotocol"), message.get("headers", ()))
             self._context.loop.call_soon(self._write_head)
         elif kind == "websocket.close":
             self._log("403")
@@ -223,6 +251,21 @@ class WebSocketOpening(asyncio.Protocol):
         if not message.get("more_body", False):
             self._refuse(*self._answer)
 
+    # The door's answers: see ``takeover_offer.OpenHandshake``
+
+    def accept(self, subprotocol: str | None) -> None:
+        """Let the client in."""
+        if self._phase is not _Phase.WAITING:
+            raise ClientDisconnected
+        self._accept(subprotocol)
+
+    def refuse(self, answer: Response) -> None:
+        """Send the client away."""
+        if self._phase is _Phase.WAITING:
+            self._attend()
+            self._log(str(answer.status_code))
+            self._refuse(answer.status_code, bytes(answer.body), answer.raw_headers)
+
     def _log(self, outcome: str) -> None:
         logger, scope = self._context.logger, cast("Any", self._scope)
         if logger.isEnabledFor(logging.INFO):
@@ -238,6 +281,11 @@ class WebSocketOpening(asyncio.Protocol):
         self._phase = phase
         if self._changed is not None:
             self._changed.set()
+
+    def _accept(self, subprotocol: str | None, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self._log("[accepted]")
+        self._head = accepted(self._key, subprotocol, [*self._state.default_headers, *fields])
+        self._enter(_Phase.ACCEPTED)
 
     def _write_head(self) -> None:
         """Answer now; where the connection was taken over meanwhile, its session has the head."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.transports.server.proxies import TrustedProxies, is_local
+from gateway.transports.server.proxies import ProxyChain, is_local
 
 NETWORKS = ["10.0.0.0/8", "::1/128", "127.0.0.1"]
 
@@ -15,7 +15,7 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
 
 def client_address(peer: str, *lines: str) -> str:
     headers = [(b"x-forwarded-for", line.encode()) for line in lines]
-    return TrustedProxies(nothing, NETWORKS).client_address(peer, headers)
+    return ProxyChain(NETWORKS).client_address(peer, headers)
 
 
 @pytest.mark.parametrize(
