@@ -148,7 +148,7 @@ def build_room(
     limits = settings.limits
     room = ConnectionRoom(
         arguments.room_limits(limits),
-        sessions=lambda: sessions.statistics().connections,
+        sessions=lambda: sessions.connections,
         sessions_of=admission.of_address,
         is_proxy=proxy_addresses(settings.server.trusted_proxies),
         problem=problem_of,

@@ -134,7 +134,7 @@ def _filters(claim: Mapping[str, object], kind: str) -> tuple[str, ...]:
 
 
 def _is_text(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _refuse_constant(name: str) -> NoReturn:

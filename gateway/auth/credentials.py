@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _PARAMETER: Final = "access_token"  # RFC 6750, 2.3
 _REFUSED: Final = frozenset({_PARAMETER, "token"})
 _SAME_ORIGIN: Final = "same-origin"
+_LOOKED_AT: Final = frozenset({b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-site"})
 _BEARER: Final = "bearer"
 _NO_BEARER: Final = "the Authorization header must be 'Bearer' and a token"
 
@@ -94,6 +95,8 @@ class Credentials:
 def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in raw:
+        if name.lower() not in _LOOKED_AT:
+            continue
         text = name.decode("latin-1").lower()
         if text == "authorization" and text in headers:
             raise Unauthenticated("there must be one Authorization header")

@@ -8,6 +8,7 @@ looked at.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from joserfc import jws
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES: Final = 8192
 """Longest token that is looked at."""
+
+_REMEMBERED_HEADERS: Final = 64
 
 _WRONG_SHAPE: Final = "the token is not a JWT in the compact form"
 _WRONG_SIGNATURE: Final = "the token's signature is not right"
@@ -97,8 +100,13 @@ def read_header(token: str) -> Header:
         raise Unauthenticated(f"the token is longer than {MOST_BYTES} bytes")
     if not token.isascii() or token.count(".") != 2:
         raise Unauthenticated(_WRONG_SHAPE)
+    return _header_in(token.partition(".")[0])
+
+
+@lru_cache(_REMEMBERED_HEADERS)  # an issuer's tokens nearly all have the same
+def _header_in(part: str) -> Header:
     try:
-        text = urlsafe_b64decode(token.partition(".")[0].encode())
+        text = urlsafe_b64decode(part.encode())
     except ValueError:
         raise Unauthenticated(_WRONG_SHAPE) from None
     header = parse_object(text, "headers")

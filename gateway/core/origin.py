@@ -18,6 +18,7 @@ _LONGEST: Final = 300
 _AUTHORITY: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{0,5}))?")
 
 
+@lru_cache(maxsize=256)
 def canonical_origin(text: str) -> str | None:
     """Return an origin as browsers write it: in lower case, without a default port; None if it is none.
 

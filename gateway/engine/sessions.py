@@ -114,9 +114,14 @@ class Sessions:
         self._opened = self._refused = 0
         self.draining = False
 
+    @property
+    def connections(self) -> int:
+        """How many have taken a connection over: WebSockets and event streams."""
+        return len(self.open) - len(self._requests)
+
     def check_room(self) -> None:
         """Raise ``Unavailable`` unless one more session may begin."""
-        if self.draining or len(self.open) - len(self._requests) >= self._limit:
+        if self.draining or self.connections >= self._limit:
             self._refused += 1
             if not self.draining:
                 self._refusals.count("connections")

@@ -35,8 +35,8 @@ class ServedHere:
 
 
 @asynccontextmanager
-async def served_here(**settings: Any) -> AsyncIterator[ServedHere]:
-    """Serve a gateway with ``settings``; its log is pytest's."""
+async def served_here(*, direct: bool = True, **settings: Any) -> AsyncIterator[ServedHere]:
+    """Serve a gateway with ``settings``; its log is pytest's. Not ``direct``: all by its application."""
     chosen = Settings.model_validate(settings)
     gateway = Gateway(chosen)
     sockets = listen("127.0.0.1", 0)
@@ -47,7 +47,7 @@ async def served_here(**settings: Any) -> AsyncIterator[ServedHere]:
             gateway._certificate,
             room=gateway._room,
             unread=gateway._unread,
-            door=gateway._door,
+            door=gateway._door if direct else None,
         ),
         prepare=gateway._streams.open,
         started=lambda: None,

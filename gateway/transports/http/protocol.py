@@ -22,6 +22,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_local_addr
 
 from gateway.transports.http.connection_room import ConnectionRoom
 from gateway.transports.http.cycle import HttpCycle, application_now
@@ -96,12 +97,14 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         if self.before_connection is not None:
             self.before_connection()
             self.before_connection = None
-        super().connection_made(transport)
+        # Not uvicorn's: it asks the system for addresses that most connections have no use for.
+        self.connections.add(self)
+        self.transport = transport
         self.flow = RequestFlow(transport)
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        self.client = _peer_name(transport)
         taken = self._context.deadlines(Wait.TAKEN, self.limits.write_seconds)
         self._unread = UnreadResponse(transport, self.unread, taken, self._context.log)
-        if self.client is not None:
-            self.client = unmapped(self.client[0]), self.client[1]
         address = self.client[0] if self.client else ""
         self._shut_out = self.room.enter(self, address, everyone=self.connections, quiet=self._quiet)
         room = Room.ENOUGH if self.files is None else self.files.room(transport)
@@ -256,6 +259,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._heads.stop(self)
         if self._shut_out is not None:
             self.room.check_served(head.target, self._shut_out, leaves=head.handshake is not None)
+        if self.server is None and not self._goes_to_door(head):
+            self.server = get_local_addr(self.transport)
         super().on_message_begin()
         self.url, self.headers = head.target, head.fields
         scope = self.scope
@@ -280,6 +285,9 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         else:
             # It comes after the response that is under way. Uvicorn's order: the newest is on the left.
             self.pipeline.appendleft((cycle, app))
+
+    def _goes_to_door(self, head: RequestReader) -> bool:
+        return head.handshake is not None and self.offer.door_of(head.target) is not None
 
     def take_body(self, body: bytes) -> None:
         """A part of a body."""
@@ -397,3 +405,11 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             else:
                 delegate_websocket(self)
             self._forget()
+
+
+def _peer_name(transport: asyncio.Transport) -> tuple[str, int] | None:
+    """Address and port of the client; None where it has none."""
+    name = transport.get_extra_info("peername")
+    return (
+        (unmapped(str(name[0])), int(name[1])) if isinstance(name, list | tuple) and len(name) > 1 else None
+    )

@@ -30,8 +30,9 @@ def read_bounded_handshake(
         RequestRefused: a line is too long, or a rule of the handshake is broken.
     """
     most = line_bytes - 4
-    if any(len(name) + len(value) > most for name, value in fields):
-        raise RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+    for name, value in fields:
+        if len(name) + len(value) > most:
+            raise RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
     if delegated and len(target) > most - len("GET  HTTP/1.1"):
         raise RequestRefused(HTTPStatus.REQUEST_URI_TOO_LONG)
     return read_handshake(method, version, target, fields)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from binascii import Error, a2b_base64, b2a_base64
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha1
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -104,10 +105,7 @@ def accepted(key: bytes, subprotocol: str | None, fields: Iterable[tuple[bytes, 
         ValueError: a field could not be told from the head around it.
     """
     accept = b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
-    head = b"%bSec-WebSocket-Accept: %b\r\n" % (_SWITCHING, accept)
-    if subprotocol:
-        head += _lines([(b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1"))])
-    return head + _lines(fields) + b"\r\n"
+    return b"%bSec-WebSocket-Accept: %b\r\n%b\r\n" % (_SWITCHING, accept, _rest(subprotocol, tuple(fields)))
 
 
 def answered(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes = b"") -> bytes:
@@ -135,6 +133,13 @@ def answered(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes = b
             fields.append((name, value))
     status_line = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode("ascii")
     return b"%b%b\r\n%b" % (status_line, _lines(fields), body)
+
+
+@lru_cache(64)  # nearly all answers of one server are alike but for the key's digest
+def _rest(subprotocol: str | None, fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """The header lines of a 101 that its key has no part in."""
+    chosen = [(b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1"))] if subprotocol else []
+    return _lines([*chosen, *fields])
 
 
 def _joined(fields: Fields) -> dict[bytes, bytes]:
