@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of each measurement; default: the scenario's")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="what numbers of connections are multiplied with"
+    )
+    parser.add_argument(
+        "--growth", action="store_true", help="measure the gateway at a tenth of the size as well"
     )
     parser.add_argument("--profile", action="store_true", help="print the gateway's top frames")
     parser.add_argument("--no-charts", action="store_true", help="write no PNG")
@@ -92,13 +96,17 @@ def progress(scenario: Scenario, peer: Peer, number: int, measurement: Measureme
 
 
 def write(
-    scenario: Scenario, results: Results, facts: dict[str, dict[str, str]], chosen: argparse.Namespace
+    scenario: Scenario,
+    results: Results,
+    tenth: Results | None,
+    facts: dict[str, dict[str, str]],
+    chosen: argparse.Namespace,
 ) -> None:
     chosen.results.mkdir(parents=True, exist_ok=True)
     path = chosen.results / scenario.id
-    text = report.markdown(scenario, results, facts)
+    text = report.markdown(scenario, results, facts, tenth)
     path.with_suffix(".md").write_text(text, "utf-8")
-    path.with_suffix(".json").write_text(report.as_json(scenario, results, facts), "utf-8")
+    path.with_suffix(".json").write_text(report.as_json(scenario, results, facts, tenth), "utf-8")
     if not chosen.no_charts:
         charts.draw(
             results, scenario.columns[0], f"{scenario.id}: {scenario.title}", path.with_suffix(".png")
@@ -123,11 +131,16 @@ def main() -> int:
             PEERS[name]() for name in names if name in scenario.peers and "(skipped" not in versions[name]
         ]
         results = run_scenario(scenario, peers, rounds, bench)
+        tenth = None
+        if chosen.growth and scenario.grows:
+            ours = [peer for peer in peers if peer.name == "gateway"]
+            tenth = run_scenario(scenario, ours, rounds, replace(bench, scale=bench.scale / 10))
         how = {"rounds": str(rounds), "seconds": f"{seconds:g}", "scale": f"{chosen.scale:g}"}
         compared = {name: version for name, version in versions.items() if name in scenario.peers}
         facts = {"Compared": report.versions(compared), "Machine": description(), "Run": how}
-        write(scenario, results, facts, chosen)
-        broken |= any(record.measurement.problems for record in results.records)
+        write(scenario, results, tenth, facts, chosen)
+        records = results.records + (tenth.records if tenth else [])
+        broken |= any(record.measurement.problems for record in records)
     return 1 if broken else 0
 
 

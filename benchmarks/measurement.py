@@ -127,6 +127,11 @@ class Results:
             peer = found
         return self.ratio(target.figure, (target.peer, target.variant), (peer, variant))
 
+    def growth(self, smaller: Results, peer: str, variant: str, figure: str) -> float | None:
+        """The median here to that of ``smaller``, the same at a smaller size; None where one is missing."""
+        here, there = self.median(peer, variant, figure), smaller.median(peer, variant, figure)
+        return here / there if here is not None and there else None
+
     def _lowest(self, variant: str, figure: str, *, besides: str) -> str | None:
         score: Callable[[str], float | None] = lambda peer: self.median(peer, variant, figure)  # noqa: E731
         scores = {

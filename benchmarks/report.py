@@ -17,22 +17,34 @@ if TYPE_CHECKING:
     from benchmarks.scenarios.base import Scenario
 
 
-def markdown(scenario: Scenario, results: Results, facts: Mapping[str, Mapping[str, str]]) -> str:
-    """Tables: figures, targets, problems, then what was compared and where."""
+def markdown(
+    scenario: Scenario,
+    results: Results,
+    facts: Mapping[str, Mapping[str, str]],
+    tenth: Results | None = None,
+) -> str:
+    """Tables: figures, growth from a ``tenth`` of the size, targets, problems, what was compared."""
     lines = [f"# {scenario.id}: {scenario.title}", ""]
     for variant in results.variants():
         if not results.measured(variant):
             continue
         lines += [f"## {variant}", "", *_figures(scenario, results, variant), ""]
+    if tenth is not None:
+        lines += ["## Growth", "", *_growth(scenario, results, tenth), ""]
     lines += ["## Targets", "", *_targets(scenario, results), "", "## Complete and in order", ""]
-    lines += [*_problems(results), ""]
+    lines += [*_problems(results, *([tenth] if tenth else [])), ""]
     for title, rows in facts.items():
         lines += [f"## {title}", "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {value} |" for name, value in rows.items()] + [""]
     return "\n".join(lines)
 
 
-def as_json(scenario: Scenario, results: Results, facts: Mapping[str, Mapping[str, str]]) -> str:
+def as_json(
+    scenario: Scenario,
+    results: Results,
+    facts: Mapping[str, Mapping[str, str]],
+    tenth: Results | None = None,
+) -> str:
     """Everything that was measured."""
     content = {
         "scenario": scenario.id,
@@ -40,6 +52,7 @@ def as_json(scenario: Scenario, results: Results, facts: Mapping[str, Mapping[st
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "facts": facts,
         "records": [dataclasses.asdict(record) for record in results.records],
+        "tenth": [dataclasses.asdict(record) for record in (tenth.records if tenth else ())],
         "targets": [
             {
                 "target": target.text(),
@@ -110,9 +123,24 @@ def _targets(scenario: Scenario, results: Results) -> list[str]:
     return lines
 
 
-def _problems(results: Results) -> list[str]:
+def _growth(scenario: Scenario, results: Results, tenth: Results) -> list[str]:
+    lines = ["| | figure | at a tenth of the size | at full size | full to tenth |"]
+    lines.append("| --- | --- | ---: | ---: | ---: |")
+    for variant in tenth.variants():
+        for column in scenario.columns:
+            for peer in tenth.peers(variant):
+                ratio = results.growth(tenth, peer, variant, column.figure)
+                if ratio is not None:
+                    small, full = (_values(each, peer, variant, column) for each in (tenth, results))
+                    cells = (column.title, _cell(small, column), _cell(full, column), f"{ratio:.2f} {TIMES}")
+                    lines.append(f"| {peer}, {variant} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _problems(*measured: Results) -> list[str]:
     lines = [
         f"- {record.peer}, {record.measurement.variant}, round {record.round}: {problem}"
+        for results in measured
         for record in results.records
         for problem in record.measurement.problems
     ]

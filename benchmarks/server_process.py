@@ -75,7 +75,7 @@ class ServerProcess:
         """
         deadline = time.monotonic() + READY_SECONDS
         for port in ports:
-            while not _accepts(port):
+            while not accepts(port):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     said = self._log.read_text("utf-8", errors="replace")[-2000:]
                     # To the terminal alone: it may name paths, and results are published.
@@ -102,8 +102,8 @@ class ServerProcess:
         return total * _PAGE
 
     def open_files(self) -> int:
-        """Descriptors of the process alone: one per connection, and a few."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        """Descriptors of all processes: those of the connections, and a few."""
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self._tree())
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL for one that does not go."""
@@ -123,7 +123,8 @@ class ServerProcess:
         return found
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
+    """Whether anybody listens on a loopback port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

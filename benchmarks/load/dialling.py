@@ -120,7 +120,10 @@ async def dial(peer: Peer, port: int, filters: Sequence[str], *, number: int = 0
     """
     loop = asyncio.get_running_loop()
     transport, greeting = await loop.create_connection(
-        lambda: _Greeting(peer, port, filters), sock=connected_socket(port, number)
+        lambda: _Greeting(peer, port, filters),
+        sock=connected_socket(port, number),
+        ssl=peer.encryption,
+        server_hostname="127.0.0.1" if peer.encryption else None,
     )
     try:
         async with asyncio.timeout(OPEN_SECONDS):

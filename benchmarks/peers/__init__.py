@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.peers.broadcast import Broadcast
+from benchmarks.peers.encrypted import EncryptedGateway, GatewayBehindNginx
 from benchmarks.peers.floor import Floor
 from benchmarks.peers.gateway import Gateway
 from benchmarks.peers.mosquitto import Mosquitto
@@ -32,5 +33,7 @@ PEERS: dict[str, type[Peer]] = {
         RedisPy,
         RedisAsyncio,
         Redis,
+        EncryptedGateway,
+        GatewayBehindNginx,
     )
 }

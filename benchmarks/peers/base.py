@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from benchmarks.load.client_frames import client_frame
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping, Sequence
 
     from benchmarks.server_process import Ports
@@ -42,6 +43,8 @@ class Peer(ABC):
         feed_path: where publishers connect by WebSocket; None: by TCP.
         deframe: each client's frames are cut otherwise, so only their payloads are alike.
         suffix: bytes of a message that follow the payload.
+        files_per_connection: descriptors of all its processes.
+        encryption: what clients speak TLS with; None: they don't.
         reply: what a subscription's answer contains; ``replies`` says how many there are.
     """
 
@@ -53,7 +56,9 @@ class Peer(ABC):
     suffix: ClassVar[int] = 0
     reply: ClassVar[bytes] = b"ready"
     settle_seconds: ClassVar[float] = 0.2
+    files_per_connection: ClassVar[int] = 1
     path = "/"
+    encryption: ssl.SSLContext | None = None
 
     @abstractmethod
     def install(self) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.scenarios.bus_to_bus import BusToBus
 from benchmarks.scenarios.busy_neighbours import Burst, Everybody
+from benchmarks.scenarios.encrypted import EncryptedConnections, EncryptedFanOut
 from benchmarks.scenarios.fan_out import FanOut, FanOutLarge, FanOutWildcards
 from benchmarks.scenarios.fixed_rate import FixedRate
 from benchmarks.scenarios.idle_connections import IdleConnections
@@ -52,5 +53,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
         TopicHistory,
         OwnTopics,
         Snapshots,
+        EncryptedFanOut,
+        EncryptedConnections,
     )
 }

@@ -33,6 +33,7 @@ class Scenario(ABC):
 
     Attributes:
         columns: the figures shown; the first one is drawn and compared.
+        grows: whether its size is scaled, so that it can be run at a tenth of it.
         seconds: how long each measurement takes, where nothing else is asked for.
     """
 
@@ -41,6 +42,7 @@ class Scenario(ABC):
     peers: ClassVar[Sequence[str]] = ("gateway",)
     columns: ClassVar[Sequence[Column]] = (PER_CPU, PER_SECOND, P50, P99, P999, SERVER_CPU, LOAD_CPU)
     targets: ClassVar[Sequence[Target]] = ()
+    grows: ClassVar[bool] = True
     seconds: ClassVar[float] = 3.0
 
     @abstractmethod

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 class BusToBus(Scenario):
     id = "B1"
+    grows = False
     title = "one node's bus to another's, 128 bytes, through one Redis; the same by redis-py alone"
     peers = ("gateway", "redis-py", "redis-asyncio")
     columns = (

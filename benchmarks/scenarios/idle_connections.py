@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from benchmarks.bench import running
 from benchmarks.load.checking import gone
@@ -16,6 +16,8 @@ from benchmarks.measurement import Column, Measurement, Target
 from benchmarks.scenarios.base import ALL_PEERS, LOAD_CPU, SERVER_CPU, Scenario
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from benchmarks.bench import Bench, Running
     from benchmarks.peers.base import Peer
 
@@ -27,7 +29,8 @@ LEAVE_SECONDS = 30.0
 class IdleConnections(Scenario):
     id = "F5"
     title = "10,000 connections with one subscription each, idle"
-    peers = ALL_PEERS
+    peers: ClassVar[Sequence[str]] = ALL_PEERS
+    connections: ClassVar[int] = CONNECTIONS
     columns = (
         Column("kib_per_connection", "KiB / connection", 1),
         Column("connects_per_cpu_second", "connect + subscribe / server CPU s"),
@@ -39,7 +42,7 @@ class IdleConnections(Scenario):
         SERVER_CPU,
         LOAD_CPU,
     )
-    targets = (
+    targets: ClassVar[Sequence[Target]] = (
         Target("idle", "kib_per_connection", at_most=6),
         Target("idle", "kib_per_connection", at_most=4),
         Target("idle", "connects_per_cpu_second", 1.5, over=("starlette", "idle")),
@@ -49,7 +52,7 @@ class IdleConnections(Scenario):
     )
 
     async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:
-        count = connections_possible(bench.count(CONNECTIONS)) // PARTS * PARTS
+        count = connections_possible(bench.count(self.connections)) // PARTS * PARTS
         async with running(peer, {"ping_interval": '"25s"'}) as at:
             await _warm_up(at)
             rss = at.server.rss_bytes()
@@ -105,5 +108,5 @@ async def _disconnect(at: Running, count: int) -> float:
     leaving, at.crowd.subscribers[:] = at.crowd.subscribers[:count], at.crowd.subscribers[count:]
     for subscriber in leaving:
         subscriber.transport.abort()
-    await _left(at, files - count)
+    await _left(at, files - count * at.peer.files_per_connection)
     return max(at.server.cpu_seconds() - before, 0.01)

@@ -36,6 +36,7 @@ IN_FLIGHT = 8_192
 
 class NodeToNode(Scenario):
     id = "B2"
+    grows = False
     title = "published to one gateway process, received by a subscriber of another, 128 bytes"
     columns = (
         MESSAGES_PER_SECOND,

@@ -31,6 +31,7 @@ ANSWER_SECONDS = 15.0
 
 class OneRedis(Scenario):
     id = "B3"
+    grows = False
     title = "one Redis: payloads to nodes that listen, and what connections and channels cost it"
     peers = ("redis",)
     columns = (

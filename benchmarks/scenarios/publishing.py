@@ -41,6 +41,7 @@ Way = Callable[["Running", Publisher, float], Awaitable[None]]
 
 class Publishing(Scenario):
     id = "F7"
+    grows = False
     title = "publishing: 32 keep-alive connections POST; batches of 100; NDJSON; WebSocket"
     peers = ("gateway", "starlette")
     columns = (MESSAGES_PER_SECOND, MESSAGES_PER_CPU, PER_CPU, SERVER_CPU, LOAD_CPU)

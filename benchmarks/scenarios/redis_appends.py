@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 class RedisAppends(Scenario):
     id = "S2"
+    grows = False
     title = "appending 256 bytes to a stream in Redis, each answered; plain XADD by redis-py"
     peers = ("gateway", "redis-asyncio")
     columns = (

@@ -42,6 +42,23 @@ def test_other_scenarios_are_complete_too(tmp_path: Path, scenario: str) -> None
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_growth_from_a_tenth_of_the_size_is_told_for_each_variant(tmp_path: Path) -> None:
+    ended = bench(tmp_path, "F1", "--peers", "gateway", "--growth")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    tenth = json.loads((tmp_path / "F1.json").read_text())["tenth"]
+    assert {record["measurement"]["figures"]["deliveries_per_cpu_second"] > 0 for record in tenth} == {True}
+    told = (tmp_path / "F1.md").read_text().partition("## Growth")[2].partition("##")[0]
+    assert all(f"| gateway, W={window} | deliveries / server CPU s |" in told for window in (1, 8, 64))
+
+
+def test_encryption_is_measured_where_it_is_ended(tmp_path: Path) -> None:
+    ended = bench(tmp_path, "T1", "T2", "--peers", "gateway,gateway-tls")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for scenario in ("T1", "T2"):
+        records = json.loads((tmp_path / f"{scenario}.json").read_text())["records"]
+        assert {record["peer"] for record in records} == {"gateway", "gateway-tls"}
+
+
 def test_a_replay_is_complete_and_in_order_at_the_gateway_and_at_a_plain_loop(tmp_path: Path) -> None:
     ended = bench(tmp_path, "S3")
     assert ended.returncode == 0, ended.stdout + ended.stderr
