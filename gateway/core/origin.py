@@ -18,12 +18,16 @@ _LONGEST: Final = 300
 _AUTHORITY: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{0,5}))?")
 
 
-@lru_cache(maxsize=256)
 def canonical_origin(text: str) -> str | None:
     """Return an origin as browsers write it: in lower case, without a default port; None if it is none.
 
     ``HTTPS://App.example:443`` is ``https://app.example``.
     """
+    return _canonical_origin(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=256)
+def _canonical_origin(text: str) -> str | None:
     scheme, separator, authority = text.lower().partition("://")
     if not separator or scheme not in _DEFAULT_PORTS:
         return None
