@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection under uvicorn: one request after another, bounded, until it is something else.
 
-Uvicorn's class makes the connection, the scopes and the tasks; what is used of it stands in
+Uvicorn's class makes the scopes and the tasks; what is used of it stands in
 ``tests/integration/test_uvicorn_protocols.py``. This class keeps the order of requests and the time that each
 may take. The parts, each with a file of its own:
 
@@ -9,9 +9,7 @@ may take. The parts, each with a file of its own:
 - ``connection_room`` decides whether there is room for the connection at all;
 - ``takeover`` and ``websocket_start`` give its transport away.
 
-The waits for a head, a body and another request are each one of many in a shared queue, instead of a timer of
-the event loop that each request would make and each answer cancel.
-
+Waits for a head, a body and another request are in shared queues, instead of a timer for each.
 Nothing is left to the garbage collector: who is lost lets go of all that refers to one another.
 Uvicorn takes it as ``Config(http=GatewayHttpProtocol)``; ``configuration.http_protocol`` has other bounds.
 """
@@ -36,7 +34,7 @@ from gateway.transports.http.takeover import EXTENSION, ReleasedTransport, Respo
 from gateway.transports.http.unread_responses import UnreadResponse, UnreadResponses
 from gateway.transports.http.websocket_start import delegate_websocket, open_websocket
 from gateway.transports.server.open_files import Room
-from gateway.transports.server.proxies import unmapped
+from gateway.transports.server.proxies import peer_name
 from gateway.transports.server.server_context import Wait, context_of, half_close
 from gateway.transports.websocket.handshake import answered
 from gateway.transports.websocket.takeover_offer import TakeoverOffer
@@ -102,7 +100,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self.transport = transport
         self.flow = RequestFlow(transport)
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        self.client = _peer_name(transport)
+        self.client = peer_name(transport)
         taken = self._context.deadlines(Wait.TAKEN, self.limits.write_seconds)
         self._unread = UnreadResponse(transport, self.unread, taken, self._context.log)
         address = self.client[0] if self.client else ""
@@ -173,9 +171,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             self._offer.connection = None
             self._offer = None
         self._reader.discard()
-        self.scope = None  # type: ignore[assignment]
-        self.headers = None  # type: ignore[assignment]
-        self.cycle = None  # type: ignore[assignment]
+        self.scope = self.headers = self.cycle = None  # type: ignore[assignment]
 
     # Reading
 
@@ -259,7 +255,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._heads.stop(self)
         if self._shut_out is not None:
             self.room.check_served(head.target, self._shut_out, leaves=head.handshake is not None)
-        if self.server is None and not self._goes_to_door(head):
+        if self.server is None and not head.asks_door:
             self.server = get_local_addr(self.transport)
         super().on_message_begin()
         self.url, self.headers = head.target, head.fields
@@ -285,9 +281,6 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         else:
             # It comes after the response that is under way. Uvicorn's order: the newest is on the left.
             self.pipeline.appendleft((cycle, app))
-
-    def _goes_to_door(self, head: RequestReader) -> bool:
-        return head.handshake is not None and self.offer.door_of(head.target) is not None
 
     def take_body(self, body: bytes) -> None:
         """A part of a body."""
@@ -405,11 +398,3 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             else:
                 delegate_websocket(self)
             self._forget()
-
-
-def _peer_name(transport: asyncio.Transport) -> tuple[str, int] | None:
-    """Address and port of the client; None where it has none."""
-    name = transport.get_extra_info("peername")
-    return (
-        (unmapped(str(name[0])), int(name[1])) if isinstance(name, list | tuple) and len(name) > 1 else None
-    )

@@ -114,6 +114,11 @@ class RequestReader:
         """Whether the head asks for another protocol, be it spoken here or not."""
         return bool(self._parser.should_upgrade())
 
+    @property
+    def asks_door(self) -> bool:
+        """Whether the head is a handshake that is answered without the application."""
+        return self.handshake is not None and self._offer.door_of(self.target) is not None
+
     def feed(self, data: bytes, *, idle: bool) -> bytes | RequestRefused | None:
         """Parse ``data``; ``idle`` while no request is being answered.
 

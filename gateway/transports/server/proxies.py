@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from gateway.auth.requests import peer_of
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -94,6 +95,14 @@ def is_local(scope: Scope) -> bool:
 def unmapped(host: str) -> str:
     """Return an IPv4 address as such, which a socket for IPv6 and IPv4 gives as ``::ffff:192.0.2.1``."""
     return host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host
+
+
+def peer_name(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
+    """Return address and port of a connection's other end; None where it has none."""
+    name = transport.get_extra_info("peername")
+    return (
+        (unmapped(str(name[0])), int(name[1])) if isinstance(name, list | tuple) and len(name) > 1 else None
+    )
 
 
 def _entries(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
