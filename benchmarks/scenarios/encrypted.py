@@ -25,5 +25,5 @@ class EncryptedConnections(IdleConnections):
     peers = _PEERS
     connections = 2_000
     targets = (
-        Target("idle", "connects_per_cpu_second", 0.75, over=("nginx-tls", "idle"), peer="gateway-tls"),
+        Target("idle", "connects_per_cpu_second", 1, over=("nginx-tls", "idle"), peer="gateway-tls"),
     )
