@@ -24,6 +24,4 @@ class EncryptedConnections(IdleConnections):
     title = "2,000 connections with one subscription each, without TLS, and with it as in T1"
     peers = _PEERS
     connections = 2_000
-    targets = (
-        Target("idle", "connects_per_cpu_second", 1, over=("nginx-tls", "idle"), peer="gateway-tls"),
-    )
+    targets = (Target("idle", "connects_per_cpu_second", 1, over=("nginx-tls", "idle"), peer="gateway-tls"),)

@@ -130,7 +130,7 @@ async def test_a_disk_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> 
 
 
 async def test_what_was_accepted_is_finished_as_the_store_stops(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+    async with opened(tmp_path, limits=StoreLimits(timeout=HANG_SECONDS)) as store:
         appends = [store.append("s", message(number)) for number in range(5000)]
         await asyncio.sleep(0)
     answers = [each.result() for each in appends]
