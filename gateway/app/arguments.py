@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.auth.credentials import Credentials
 from gateway.codecs.body import MessageLimits
+from gateway.codecs.cloudevents import CloudEventReader
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.fanout.hub import HubLimits
 from gateway.core.fanout.outbox import OutboxLimits
@@ -15,6 +16,7 @@ from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.admission import AdmissionLimits
 from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.webhooks.endpoint import Hook
+from gateway.http_api.webhooks.topic_template import EVENT_SOURCES, TopicTemplate
 from gateway.transports.http.connection_room import RoomLimits
 from gateway.transports.http.request_bounds import RequestLimits
 from gateway.transports.server.origins import Hosts, OriginPolicy
@@ -201,6 +203,23 @@ def codec(limits: Limits) -> GatewayV1:
         json_depth=message.json_depth,
         header_entries=message.header_entries,
         header_bytes=message.header_bytes,
+    )
+
+
+def cloudevent_reader(settings: Settings) -> CloudEventReader:
+    """What makes publishes of events, at every door.
+
+    Raises:
+        ValueError: the topic template breaks a rule.
+    """
+    try:
+        template = TopicTemplate.parse(settings.cloudevents.topic, sources=EVENT_SOURCES)
+    except ValueError as exc:
+        raise ValueError(f"cloudevents.topic: {exc}") from None
+    return CloudEventReader(
+        lambda attributes: template.render(attributes, None),
+        message_limits(settings.limits),
+        deduplicate=settings.cloudevents.deduplicate,
     )
 
 

@@ -21,6 +21,7 @@ from gateway.app.streams import build_streams, last_value_routes, stream_routes,
 from gateway.app.use_cases import build_publisher, build_subscriber, build_upkeep, watch_tasks
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.auth.requests import RequestPrincipals
+from gateway.codecs.cloudevents_json import CloudEventsJson
 from gateway.core.cluster.block_list import BlockList
 from gateway.core.fanout.hub import Hub
 from gateway.engine.administration import GuardedAuthenticator
@@ -40,6 +41,7 @@ from gateway.http_api.administration import administration_routes
 from gateway.http_api.authentication import administrators, request_authenticator
 from gateway.http_api.descriptions.routes import description_routes
 from gateway.http_api.problems import problem_of
+from gateway.http_api.publishing.cloudevents import CloudEventPublishing
 from gateway.http_api.publishing.endpoints import rest_routes
 from gateway.observability.connection_log import ConnectionLog
 from gateway.observability.health import Health
@@ -103,6 +105,7 @@ class Gateway:
         self.metrics = Metrics()
         self.hub = Hub(arguments.hub_limits(limits))
         self._codec = arguments.codec(limits)
+        self._event_reader = arguments.cloudevent_reader(settings)
         self._bus = build_bus(
             settings.redis, node=self.node, codec=self._codec, supervision=self._supervision
         )
@@ -140,6 +143,7 @@ class Gateway:
             frame_bytes=limits.frame_bytes,
             refuse=problem_of,
             checks=doors.handshake_checks(settings, self._origins),
+            codecs=[CloudEventsJson(self._codec, self._event_reader)],
         )
         self.asgi = doors.application(
             settings, self._origins, routes=self._routes(services), lifespan=self._lifespan
@@ -308,6 +312,15 @@ class Gateway:
                 read_topic=last_values.read_topic,
             ),
             *last_values.routes(),
+            *CloudEventPublishing(
+                self.publisher,
+                authenticate,
+                reader=self._event_reader,
+                lasting=lasting,
+                limits=publishing_limits,
+                bodies=bodies,
+                requests_per_minute=60 * limits.publishes_per_second_per_subject,
+            ).routes(),
             *hook_routes(
                 settings,
                 publisher=self.publisher,

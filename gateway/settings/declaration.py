@@ -11,6 +11,7 @@ from gateway.core.loopback import is_loopback
 from gateway.core.origin import canonical_origin
 from gateway.core.topics.grammar import TopicLimits
 from gateway.settings.auth import Auth
+from gateway.settings.cloudevents import CloudEvents
 from gateway.settings.hook import Hook
 from gateway.settings.limits import Limits
 from gateway.settings.redis import Redis, url_secrets
@@ -157,6 +158,7 @@ class Settings(BaseSettings):
     store: Store = Store()
     streams: tuple[Stream, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    cloudevents: CloudEvents = CloudEvents()
 
     def secret_texts(self) -> tuple[str, ...]:
         """Every secret there is, in clear: for masking logs."""

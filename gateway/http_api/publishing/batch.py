@@ -15,8 +15,10 @@ from gateway.http_api.publishing.item_count import refuse_too_many_items
 from gateway.http_api.publishing.receipts import failure_object, receipt_object
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.auth.principal import Principal
-    from gateway.codecs.gateway_v1_shapes import PublishItems
+    from gateway.core.messages.publication import Publish
     from gateway.engine.publishing import PublishService, Receipt
     from gateway.http_api.publishing.limits import PublishingLimits
 
@@ -30,11 +32,13 @@ _ENVELOPE_DEPTH: Final = 512
 
 
 class Batches:
-    """Publishes the body of ``POST /v1/publish``."""
+    """Publishes the body of ``POST /v1/publish``, or of any array that ``decode`` reads the items of."""
 
-    def __init__(self, publisher: PublishService, limits: PublishingLimits, items: PublishItems) -> None:
+    def __init__(
+        self, publisher: PublishService, limits: PublishingLimits, decode: Callable[[bytes], Publish]
+    ) -> None:
         self._publisher = publisher
-        self._decode = items.decode
+        self._decode = decode
         self._limits = limits
         depth = max(limits.message.json_depth, _ENVELOPE_DEPTH)
         self._envelope_limits = replace(limits.message, json_depth=depth)

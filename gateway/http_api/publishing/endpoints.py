@@ -145,7 +145,7 @@ class RestPublishing:
         self._limits = limits
         self._bodies = bodies
         self._items = PublishItems(limits.message)
-        self._batches = Batches(publisher, limits, self._items)
+        self._batches = Batches(publisher, limits, self._items.decode)
 
     async def publish_to_topic(self, request: Request) -> PublishAnswer:
         """Publish the body as it is: 201 if a stream stored it, 202 if it went to the live fan-out."""

@@ -25,5 +25,5 @@ class PublishingLimits:
 
     @property
     def line_bytes(self) -> int:
-        """The longest line of a stream: a message as base64, and 16 KiB and its headers around it."""
+        """The longest item in JSON: a message as base64, and 16 KiB and its headers around it."""
         return self.message.message_bytes * 4 // 3 + self.message.header_bytes + 16_384

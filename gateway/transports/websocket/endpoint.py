@@ -21,19 +21,18 @@ from gateway.transports.websocket.connection import EXTENSION, WEBSOCKET_PATH
 from gateway.transports.websocket.session import WebSocketSession
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from starlette.responses import Response
     from starlette.types import Scope
     from starlette.websockets import WebSocket
 
     from gateway.auth.principal import Principal
+    from gateway.codecs.base import Codec
     from gateway.engine.admission import ConnectionQuota
     from gateway.transports.services import Services
     from gateway.transports.websocket.connection import Connection, Takeover
     from gateway.transports.websocket.takeover_offer import OpenHandshake
-
-SUBPROTOCOL = "gateway.v1"
 
 
 class WebSocketDoor:
@@ -56,6 +55,7 @@ class WebSocketDoor:
         frame_bytes: int,
         refuse: Callable[[GatewayError], Response],
         checks: Sequence[Callable[[Scope], None]] = (),
+        codecs: Iterable[Codec] = (),
     ) -> None:
         """Make the door.
 
@@ -65,7 +65,9 @@ class WebSocketDoor:
             refuse: makes the HTTP answer of a refused handshake.
             checks: what the application's middleware does with the scope of a handshake, in its order. Each
                 raises ``GatewayError`` where the request goes no further.
+            codecs: the formats that a client may ask for besides that of ``services``.
         """
+        self._codecs = {codec.name: codec for codec in (services.codec, *codecs)}
         self._services = services
         self._frame_bytes = frame_bytes
         self._refuse = refuse
@@ -100,7 +102,7 @@ class WebSocketDoor:
     def _let_in(self, arrival: _Arrival, principal: Principal | None, handshake: OpenHandshake) -> None:
         with _leaving_on_failure(arrival.quota):
             handshake.accept(arrival.subprotocol)
-            self._hand_over(handshake, arrival.accepted(principal))
+            self._hand_over(handshake, arrival.accepted(principal), arrival.subprotocol)
 
     async def open(self, websocket: WebSocket) -> None:
         """Answer the handshake, and keep the connection until it is taken over or ends."""
@@ -115,9 +117,9 @@ class WebSocketDoor:
             accepted = arrival.accepted(principal)
             takeover: Takeover | None = websocket.scope.get("extensions", {}).get(EXTENSION)
             if takeover is not None:
-                self._hand_over(takeover, accepted)
+                self._hand_over(takeover, accepted, arrival.subprotocol)
             else:
-                await self._keep(websocket, accepted)
+                await self._keep(websocket, accepted, arrival.subprotocol)
 
     def _arrive(self, scope: Scope) -> _Arrival:
         """Take a place for whoever comes; raises ``GatewayError``, and none is taken, if there is none."""
@@ -126,7 +128,9 @@ class WebSocketDoor:
         host, peer = peer_of(scope)
         quota = services.admission.enter(host)
         with _leaving_on_failure(quota):
-            return _Arrival(quota, peer, _choose(scope["subprotocols"]), services.principals.token(scope))
+            return _Arrival(
+                quota, peer, self._choose(scope["subprotocols"]), services.principals.token(scope)
+            )
 
     async def _principal(self, arrival: _Arrival) -> Principal | None:
         if arrival.token is None:
@@ -136,15 +140,17 @@ class WebSocketDoor:
             arrival.quota.identify(principal.subject)
             return principal
 
-    def _hand_over(self, takeover: Takeover, accepted: AcceptedConnection) -> None:
+    def _hand_over(self, takeover: Takeover, accepted: AcceptedConnection, subprotocol: str | None) -> None:
         self._log_opened(accepted, way="direct")
-        takeover.take_over(partial(self._make_session, accepted), max_message=self._frame_bytes)
+        takeover.take_over(partial(self._make_session, accepted, subprotocol), max_message=self._frame_bytes)
 
-    async def _keep(self, websocket: WebSocket, accepted: AcceptedConnection) -> None:
+    async def _keep(
+        self, websocket: WebSocket, accepted: AcceptedConnection, subprotocol: str | None
+    ) -> None:
         self._log_opened(accepted, way="asgi")
         clock = self._services.clock
         connection = AsgiSink(websocket, max_message=self._frame_bytes, clock=clock)
-        await connection.run(partial(self._make_session, accepted))
+        await connection.run(partial(self._make_session, accepted, subprotocol))
 
     def _log_opened(self, accepted: AcceptedConnection, *, way: str) -> None:
         self._services.log.opened(
@@ -155,8 +161,11 @@ class WebSocketDoor:
             subject=accepted.principal.subject if accepted.principal is not None else None,
         )
 
-    def _make_session(self, accepted: AcceptedConnection, connection: Connection) -> WebSocketSession:
-        session = WebSocketSession(self._services, connection, accepted)
+    def _make_session(
+        self, accepted: AcceptedConnection, subprotocol: str | None, connection: Connection
+    ) -> WebSocketSession:
+        codec = None if subprotocol is None else self._codecs[subprotocol]
+        session = WebSocketSession(self._services, connection, accepted, codec)
         if accepted.principal is not None:
             # On the loop's next turn: the connection isn't ready to be closed before.
             asyncio.get_running_loop().call_soon(self._confirm, session, accepted.principal)
@@ -170,6 +179,16 @@ class WebSocketDoor:
             session.expel(CloseCode.BLOCKED, error)
         except TokenExpired:
             return  # the session's own matter: it may be renewed
+
+    def _choose(self, offered: list[str]) -> str | None:
+        """The client's favourite of those that are known; None where it has none."""
+        for name in offered:
+            if name in self._codecs:
+                return name
+        if offered:
+            known = " or ".join(self._codecs)
+            raise BadCommand(f"none of the subprotocols offered is known here: offer {known}")
+        return None
 
 
 class _Arrival(NamedTuple):
@@ -198,11 +217,3 @@ class _leaving_on_failure:  # noqa: N801 - reads as what it does
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._quota.leave()  # a second time it does nothing
-
-
-def _choose(offered: list[str]) -> str | None:
-    if SUBPROTOCOL in offered:
-        return SUBPROTOCOL
-    if offered:
-        raise BadCommand(f"none of the subprotocols offered is known here: {SUBPROTOCOL} is")
-    return None

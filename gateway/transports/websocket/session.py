@@ -19,6 +19,7 @@ from gateway.errors import BadFrame, GatewayError, InternalError
 from gateway.transports.session import TransportSession
 
 if TYPE_CHECKING:
+    from gateway.codecs.base import Codec
     from gateway.core.messages.events import Event, GoAway
     from gateway.engine.commands import DeferredReply
     from gateway.transports.accepted_connection import AcceptedConnection
@@ -52,12 +53,19 @@ class WebSocketSession(TransportSession["Connection"]):
 
     transport: ClassVar[str] = "websocket"
 
-    def __init__(self, services: Services, connection: Connection, accepted: AcceptedConnection) -> None:
+    def __init__(
+        self,
+        services: Services,
+        connection: Connection,
+        accepted: AcceptedConnection,
+        codec: Codec | None = None,
+    ) -> None:
+        """Speak ``codec``, or the node's own where it is None."""
         principal = accepted.principal or services.authentication.anonymous
         super().__init__(
             services,
             connection,
-            services.codec,
+            codec or services.codec,
             accepted,
             principal or _NOBODY,
             authenticated=principal is not None,
@@ -79,7 +87,7 @@ class WebSocketSession(TransportSession["Connection"]):
         """Take one complete message from the client."""
         services = self._services
         now = services.clock()
-        codec = services.codec
+        codec: Codec = self.outbox.encoder  # type: ignore[assignment]  # as it was given, see above
         try:
             if opcode != codec.opcode:
                 raise BadFrame(f"a command is a {_KINDS[codec.opcode]} frame, this one is {_KINDS[opcode]}")
