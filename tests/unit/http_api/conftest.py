@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from gateway.auth.credentials import Credentials
 from gateway.auth.principal import AcceptEveryone
 from gateway.bus.local import LocalBus
+from gateway.codecs.cloudevents import CloudEventReader
 from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.core.streams.stream import StreamMap
@@ -21,13 +22,17 @@ from gateway.engine.appending import Appender
 from gateway.engine.publishing import PublishService
 from gateway.errors import BusUnavailable
 from gateway.http_api.authentication import request_authenticator
+from gateway.http_api.bodies import BodyReader
 from gateway.http_api.problems import exception_handlers
+from gateway.http_api.publishing.cloudevents import CloudEventPublishing
 from gateway.http_api.publishing.endpoints import PublishingDoor, rest_routes
 from gateway.http_api.publishing.limits import PublishingLimits
 from gateway.http_api.webhooks.endpoint import Hook, HookPublishing
+from gateway.http_api.webhooks.topic_template import EVENT_SOURCES, TopicTemplate
 from tests.unit.lasting import lasting_requests
 
 NOW = 1_700_000_000.0
+EVENT_TOPIC = TopicTemplate.parse("{ce.type}/{ce.subject}", sources=EVENT_SOURCES)
 CAPTURED = StreamMap([StreamConfiguration("s", "captured/#")])
 
 
@@ -70,7 +75,15 @@ async def open_doors():
     clients = []
 
     async def open_them(
-        *, limits=None, hooks=(), bus=None, store=None, now=lambda: NOW, root_path="", **memory
+        *,
+        limits=None,
+        hooks=(),
+        bus=None,
+        store=None,
+        now=lambda: NOW,
+        root_path="",
+        requests_per_minute=0,
+        **memory,
     ) -> Doors:
         published = [] if bus is None else bus.published
         if bus is None:
@@ -97,6 +110,17 @@ async def open_doors():
         )
         routes = [
             *rest_routes(publisher=publisher, authenticate=authenticate, lasting=lasting, limits=limits),
+            *CloudEventPublishing(
+                publisher,
+                authenticate,
+                reader=CloudEventReader(
+                    lambda attributes: EVENT_TOPIC.render(attributes, None), limits.message
+                ),
+                lasting=lasting,
+                limits=limits,
+                bodies=BodyReader(),
+                requests_per_minute=requests_per_minute,
+            ).routes(),
             *hook_door.routes(),
         ]
         handlers = exception_handlers()

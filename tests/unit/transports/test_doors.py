@@ -5,6 +5,7 @@ Spec: docs/http.md and docs/protocol.md, "Grants".
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import anyio
@@ -27,7 +28,7 @@ from tests.patience import HANG_SECONDS
 from .recording_connection import RecordingConnection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
 GRANTS: dict[str, dict[str, Any]] = {
     "nothing": {},
@@ -48,6 +49,7 @@ class Door(NamedTuple):
     """A request, who may make it, and what it then gets.
 
     ``public``: without a credential too. ``endless``: GET's answer has no end, so HEAD's is looked at.
+    ``headers``: sent besides the content type and the credential.
     """
 
     path: str
@@ -56,8 +58,10 @@ class Door(NamedTuple):
     status: int = 200
     public: bool = False
     endless: bool = False
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
+EVENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "b"}
 PUBLISHERS = frozenset({"publish"})
 SUBSCRIBERS = frozenset({"subscribe"})
 ADMINISTRATORS = frozenset({"admin"})
@@ -69,6 +73,8 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/v1/topics/{topic:topic}"): Door("/v1/topics/a/b", allowed=SUBSCRIBERS, status=404),
     ("GET", "/v1/snapshot"): Door("/v1/snapshot?filter=a/%2B", allowed=SUBSCRIBERS),
     ("POST", "/v1/publish"): Door("/v1/publish", '{"topic":"a/b","data":1}', PUBLISHERS),
+    ("POST", "/v1/cloudevents"): Door("/v1/cloudevents", "1", PUBLISHERS, 202, headers=EVENT),
+    ("OPTIONS", "/v1/cloudevents"): Door("/v1/cloudevents", allowed=ALL, status=204),
     ("POST", "/v1/hooks/{hook}"): Door("/v1/hooks/open", "1", PUBLISHERS, 202),
     ("GET", "/v1/hooks/{hook}/deliveries"): Door("/v1/hooks/open/deliveries", allowed=ADMINISTRATORS),
     ("POST", "/v1/hooks/{hook}/deliveries/{number}/replay"): Door(
@@ -117,6 +123,7 @@ async def gateway() -> AsyncIterator[Gateway]:
             auth={"mode": "required", "api_keys": keys},
             origins={"hosts": ["gateway.test"]},
             hooks=HOOKS,
+            cloudevents={"topic": "a/{ce.type}"},
             store={"url": "memory:"},
             streams=streams,
         )
@@ -127,7 +134,7 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 async def ask(gateway: Gateway, method: str, door: Door, key: str | None) -> httpx2.Response:
     transport = httpx2.ASGITransport(gateway.asgi, client=("192.0.2.7", 1))
-    headers = {"content-type": "application/json"}
+    headers = {"content-type": "application/json", **door.headers}
     if key is not None:
         headers["authorization"] = f"Bearer {key}"
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test") as client:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core.topics.grammar import TopicLimits, has_wildcard, parse_topic
 from gateway.http_api.webhooks.delivery import WebhookDelivery
-from gateway.http_api.webhooks.topic_template import TopicTemplate
+from gateway.http_api.webhooks.topic_template import EVENT_SOURCES, TopicTemplate
 
 BODY = {
     "repository": {"full_name": "acme/shop", "id": "7", "topics": ["a", {"b": "c"}]},
@@ -117,3 +117,26 @@ def test_a_rendered_topic_is_valid_and_holds_no_wildcard(body, header):
 def test_level_makes_exactly_one_level(value):
     topic = TopicTemplate.parse("a/{body.v|level}/b").render({}, {"v": value})
     assert len(topic.split("/")) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "topic"),
+    [
+        ("{ce.type}/{ce.subject}", "order.created/eu/7"),
+        ("in/{ce.subject|level}/{ce.gone}", "in/eu%2F7/-"),
+    ],
+)
+def test_an_event_s_topic_is_made_of_its_attributes(text, topic):
+    template = TopicTemplate.parse(text, sources=EVENT_SOURCES)
+    assert template.render({"type": "order.created", "subject": "eu/7"}, None) == topic
+
+
+@pytest.mark.parametrize("text", ["{body.a}", "{header.a}", "{ce.a-b}", "{ce.A}", "{ce.}", "{ce.a.b}", "{ce}"])
+def test_an_event_has_attributes_alone(text):
+    with pytest.raises(ValueError, match="no attribute"):
+        TopicTemplate.parse(text, sources=EVENT_SOURCES)
+
+
+def test_a_webhook_has_no_attributes():
+    with pytest.raises(ValueError, match="neither"):
+        TopicTemplate.parse("{ce.type}")
