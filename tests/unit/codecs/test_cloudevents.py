@@ -1,8 +1,9 @@
-"""Events of CloudEvents read in all modes; the official SDK writes what is read, and reads what is written."""
+"""Events of CloudEvents, read in all modes; the official SDK writes what is read."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from datetime import UTC, datetime
 
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.codecs.body import MessageLimits
-from gateway.codecs.cloudevents import CloudEventReader
-from gateway.errors import BadCommand, BadFrame, ClientError, GatewayError, TooLarge
+from gateway.codecs.cloudevents import CloudEventReader, attribute_problem
+from gateway.errors import BadCommand, BadFrame, ClientError, TooLarge
 from tests.unit.codecs.strategies import json_values, texts
 
 LIMITS = MessageLimits(message_bytes=4096, json_depth=16, header_entries=12, header_bytes=2048)
@@ -24,10 +25,11 @@ MINIMAL = {"specversion": "1.0", "id": "1", "source": "/s", "type": "made"}
 values = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
 given_values = values.filter(bool)
 sources = st.from_regex(r"[A-Za-z0-9._~:/?#@!$&'()*+,;=-]{1,30}", fullmatch=True)
-times = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))
+times = st.datetimes(timezones=st.just(UTC))
 extension_names = st.from_regex(r"[a-z][a-z0-9]{0,19}", fullmatch=True).filter(
-    lambda name: name not in {*MINIMAL, "data", "subject", "time", "dataschema", "datacontenttype", "partitionkey"}
+    lambda name: attribute_problem(name, "") is None and name != "partitionkey"
 )
+objects = st.dictionaries(texts, json_values, max_size=4)
 # In binary mode the SDK writes only objects as JSON, so data in JSON is one here.
 events = st.builds(
     lambda required, optional, extensions, body: CloudEvent(
@@ -39,7 +41,7 @@ events = st.builds(
     ),
     st.dictionaries(extension_names, values, max_size=3),
     st.one_of(
-        st.tuples(st.just({"datacontenttype": "application/json"}), json_values.filter(lambda it: isinstance(it, dict))),
+        st.tuples(st.just({"datacontenttype": "application/json"}), objects),
         st.tuples(st.just({"datacontenttype": "text/plain"}), texts.filter(bool)),
         st.tuples(st.just({"datacontenttype": "image/png"}), st.binary(min_size=1, max_size=40)),
     ),
@@ -84,7 +86,9 @@ def test_what_the_sdk_sends_is_read_alike_in_both_modes(event):
 
 
 def test_what_json_holds_is_embedded_as_sent():
-    publish = READER.structured(b' {"specversion":"1.0","id":"1","source":"s","type":"t","data": [1.0,  2] } ')
+    publish = READER.structured(
+        b' {"specversion":"1.0","id":"1","source":"s","type":"t","data": [1.0,  2] } '
+    )
     assert (publish.data, publish.content_type) == (b"[1.0,  2]", None)
 
 
@@ -145,7 +149,9 @@ def test_a_header_is_unquoted_and_decoded_once(raw, text):
     assert binary((b"ce-subject", raw)).headers["ce-subject"] == text
 
 
-@pytest.mark.parametrize("raw", [b"100%", b"%4", b"%zz", b"%FF", b"%C0%A0", b"\xff", b"%00", b"a\tb", b"%C2%85"])
+@pytest.mark.parametrize(
+    "raw", [b"100%", b"%4", b"%zz", b"%FF", b"%C0%A0", b"\xff", b"%00", b"a\tb", b"%C2%85"]
+)
 def test_a_header_that_is_no_text_is_refused_by_name(raw):
     with pytest.raises(BadCommand, match="attribute 'subject'"):
         binary((b"ce-subject", raw))
@@ -192,7 +198,12 @@ def test_an_attribute_that_breaks_a_rule_is_named(name, value):
 
 @pytest.mark.parametrize(
     "time",
-    ["2026-01-31T12:00:00Z", "2026-01-31t12:00:00.123456789z", "2016-12-31T23:59:60Z", "2026-01-31T12:00:00-08:30"],
+    [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31t12:00:00.123456789z",
+        "2016-12-31T23:59:60Z",
+        "2026-01-31T12:00:00-08:30",
+    ],
 )
 def test_times_of_rfc_3339_pass_as_they_are(time):
     assert structured(time=time).headers["ce-time"] == time
@@ -260,10 +271,8 @@ def test_source_and_id_are_one_identity_and_nothing_else_is():
 
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_break_the_reader(raw):
-    try:
+    with contextlib.suppress(ClientError):
         READER.structured(raw)
-    except GatewayError as error:
-        assert isinstance(error, ClientError)
 
 
 @given(
@@ -273,17 +282,14 @@ def test_no_bytes_break_the_reader(raw):
 )  # fmt: skip
 def test_no_headers_break_the_reader(fields, raw):
     headers = [(f"ce-{name}".encode(), value.encode()) for name, value in MINIMAL.items()]
-    try:
+    with contextlib.suppress(ClientError):
         READER.binary([*headers, *fields], raw)
-    except GatewayError as error:
-        assert isinstance(error, ClientError)
 
 
-@given(st.dictionaries(st.sampled_from([*MINIMAL, "subject", "time", "dataschema", "data", "x"]), json_values))
+@given(
+    st.dictionaries(st.sampled_from([*MINIMAL, "subject", "time", "dataschema", "data", "x"]), json_values)
+)
 def test_no_values_break_the_reader(members):
-    try:
+    with contextlib.suppress(ClientError):
         publish = structured(**members)
-    except GatewayError as error:
-        assert isinstance(error, ClientError)
-    else:
-        assert {publish.data, publish.binary} - {None}
+        assert (publish.data is None) != (publish.binary is None)

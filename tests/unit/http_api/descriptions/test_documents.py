@@ -122,15 +122,18 @@ def test_what_is_required_is_a_property(document):
         assert len(schema["required"]) == len(set(schema["required"]))
 
 
-def test_every_message_is_in_the_channel_and_goes_one_way():
+def test_every_message_is_in_the_channel_and_goes_one_way_but_events_both():
     document = DOCUMENTS["asyncapi.yaml"]
     messages = document["components"]["messages"]
     for name, message in messages.items():
         assert message["name"] == name
-        assert message["payload"]["properties"]["op"] == {"const": name}
-        assert "op" in message["payload"]["required"]
+        # What tells an event of CloudEvents from all others is that it has a version, and no op.
+        tag, value = ("specversion", "1.0") if name == "event" else ("op", name)
+        assert message["payload"]["properties"][tag] == {"const": value}
+        assert tag in message["payload"]["required"]
     assert document["channels"]["gateway"]["messages"] == {
         name: {"$ref": f"#/components/messages/{name}"} for name in messages
     }
     ways = [each["$ref"] for way in document["operations"].values() for each in way["messages"]]
-    assert sorted(ways) == sorted(f"#/channels/gateway/messages/{name}" for name in messages)
+    one_way_each = [f"#/channels/gateway/messages/{name}" for name in messages]
+    assert sorted(ways) == sorted([*one_way_each, "#/channels/gateway/messages/event"])

@@ -131,7 +131,9 @@ def test_an_event_s_topic_is_made_of_its_attributes(text, topic):
     assert template.render({"type": "order.created", "subject": "eu/7"}, None) == topic
 
 
-@pytest.mark.parametrize("text", ["{body.a}", "{header.a}", "{ce.a-b}", "{ce.A}", "{ce.}", "{ce.a.b}", "{ce}"])
+@pytest.mark.parametrize(
+    "text", ["{body.a}", "{header.a}", "{ce.a-b}", "{ce.A}", "{ce.}", "{ce.a.b}", "{ce}"]
+)
 def test_an_event_has_attributes_alone(text):
     with pytest.raises(ValueError, match="no attribute"):
         TopicTemplate.parse(text, sources=EVENT_SOURCES)
