@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import quote
 
@@ -164,4 +165,9 @@ def _made_up(publication: Publication) -> dict[str, str]:
 
 def _timestamp(milliseconds: int) -> str:
     seconds, rest = divmod(min(milliseconds, _LATEST_MS), 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:03d}Z"
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=16)  # many messages have the same
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]

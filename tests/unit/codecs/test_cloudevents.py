@@ -93,6 +93,27 @@ def test_what_json_holds_is_embedded_as_sent():
 
 
 @pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        (b'"data":1,"data":2', b"2"),
+        (b'"data":1,"d\\u0061ta":2', b"2"),
+        (b'"d\\u0061ta":7', b"7"),
+        (b'"data":{"data":1}', b'{"data":1}'),
+    ],
+)
+def test_the_data_that_is_judged_is_the_data_that_is_embedded(members, text):
+    head = b'{"specversion":"1.0","id":"1","source":"s","type":"t",'
+    assert READER.structured(head + members + b"}").data == text
+
+
+def test_what_can_only_just_be_read_is_read_or_refused():
+    reader = CloudEventReader(lambda _: "t", MessageLimits(json_depth=1000))
+    event = json.dumps(MINIMAL).encode()[:-1] + b',"data":%b}' % (b"[" * 999 + b"]" * 999)
+    with contextlib.suppress(BadFrame):
+        assert reader.structured(event).data == b"[" * 999 + b"]" * 999
+
+
+@pytest.mark.parametrize(
     ("members", "data", "raw", "content_type"),
     [
         ({}, None, b"", None),
