@@ -11,8 +11,8 @@ class CloudEvents(Section):
     topic: str = Field(
         default="{ce.type}/{ce.subject}",
         min_length=1,
-        description="Template of an event's topic: `{ce.<attribute>}`, with `|level` one level. An attribute "
-        "that an event hasn't got is `-`.",
+        description="Template of an event's topic, made of its attributes; one that it hasn't got is `-`. "
+        "See [CloudEvents](cloudevents.md).",
     )
     deduplicate: bool = Field(
         default=True,

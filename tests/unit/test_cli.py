@@ -128,6 +128,15 @@ def test_check_finds_what_only_the_part_itself_can_judge(monkeypatch: pytest.Mon
     assert "hunter22" not in result.output
 
 
+@pytest.mark.parametrize("topic", ["{body.x}", "a/#", "$a/{ce.id}", "{ce.type"])
+def test_check_says_what_is_wrong_with_the_topic_of_events(topic: str) -> None:
+    Path("gateway.toml").write_text(f'[cloudevents]\ntopic = "{topic}"\n', encoding="utf-8")
+    result = run("check")
+    assert result.exit_code == 2
+    assert "cloudevents.topic: " in result.stderr
+    assert topic in result.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
