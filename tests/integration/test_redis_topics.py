@@ -403,4 +403,4 @@ class Life:
 def test_whatever_happens_the_index_tells_what_a_scan_does(
     client: redis.Redis, url: str, steps: list[tuple[Any, ...]], values: bool
 ) -> None:
-    asyncio.run(Life(client, url, values=values).live(steps))
+    asyncio.run(Life(client, url, values=values).live(list(steps)))

@@ -171,10 +171,11 @@ local target, passed = search(ARGV[6], ARGV[7], tonumber(ARGV[8]), function(key,
     local entry = redis.call('XRANGE', log, id(newest_), id(newest_))[1]
     local publication = entry and genuine(entry)
     value = publication and text(publication.time) or text(time)
-  elseif kept then
-    oldest, value = newest_, redis.call('HGET', values, key)
   else
-    return 2
+    -- A value that another hand removed with its entry is none, until the index has been gone over.
+    value = kept and redis.call('HGET', values, key)
+    if not value then return 3 end
+    oldest = newest_
   end
   reply[#reply + 1] = key
   reply[#reply + 1] = oldest
