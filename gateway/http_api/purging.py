@@ -13,15 +13,17 @@ from starlette.datastructures import QueryParams
 from starlette.routing import Route
 
 from gateway.codecs.query import check_names, decode_query
-from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter
-from gateway.errors import BadCommand, BadFilter, NotFound
+from gateway.core.topics.grammar import TopicLimits, parse_filter
+from gateway.errors import BadCommand
 from gateway.http_api.publishing.receipts import json_answer
+from gateway.http_api.stream_queries import check_meets, configured_stream
 from gateway.http_api.streams import STREAMS_PATH
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gateway.core.streams.configuration import StreamConfiguration
     from gateway.core.streams.stream import StreamMap
     from gateway.engine.purging import PurgeService
     from gateway.http_api.authentication import RequestAuthenticator
@@ -58,25 +60,21 @@ class PurgeRoute:
         principal = await self._administrator(request)
         parameters = QueryParams(decode_query(request.scope["query_string"]))
         check_names((name for name, _ in parameters.multi_items()), _PARAMETERS)
-        name = request.path_params["stream"]
-        if name not in self._streams:
-            raise NotFound(f"no stream {name[:64]!r} is configured")
-        topic_filter = self._filter(name, parameters)
-        purged = await self._purges.purge(name, topic_filter, _before(parameters.get("before")))
+        stream = configured_stream(self._streams, request.path_params["stream"])
+        topic_filter = self._filter(stream, parameters)
+        purged = await self._purges.purge(stream.name, topic_filter, _before(parameters.get("before")))
         # Not of what: the topics may be what had to go.
-        _log.warning("%d publications of stream %r were purged by %r", purged.count, name, principal.subject)
+        _log.warning(
+            "%d publications of stream %r were purged by %r", purged.count, stream.name, principal.subject
+        )
         return json_answer({"purged": purged.count, **asdict(purged.reach)})
 
-    def _filter(self, stream: str, parameters: QueryParams) -> str:
+    def _filter(self, stream: StreamConfiguration, parameters: QueryParams) -> str:
         text = parameters.get("filter")
         if text is None:
             raise BadCommand("filter is missing: a purge says what goes; '#' is everything")
         topic_filter = parse_filter(text, self._topic_limits)
-        captured = self._streams[stream].filter
-        if not intersects(topic_filter, captured):
-            raise BadFilter(
-                f"stream {stream!r} captures {captured!r}, nothing that {topic_filter[:128]!r} matches"
-            )
+        check_meets(stream, topic_filter)
         return topic_filter
 
 

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.codecs.start import decode_start
 from gateway.core.messages.commands import Start, StartKind
-from gateway.errors import BadCommand
+from gateway.core.topics.grammar import intersects
+from gateway.errors import BadCommand, BadFilter, NotFound
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
+
+    from gateway.core.streams.configuration import StreamConfiguration
+    from gateway.core.streams.stream import StreamMap
 
 MESSAGES_PER_PAGE: Final = 100
 MOST_PER_PAGE: Final = 1_000
@@ -23,6 +27,29 @@ EPOCH_CHARACTERS: Final = 256
 MESSAGE_PARAMETERS: Final = ("filter", "from", "epoch", "limit", "wait")
 TOPIC_PARAMETERS: Final = ("filter", "after", "limit")
 _SECONDS: Final = re.compile(r"[0-9]{1,2}(\.[0-9]{1,3})?", re.ASCII)
+
+
+def configured_stream(streams: StreamMap, name: str) -> StreamConfiguration:
+    """The stream of that name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if name not in streams:
+        raise NotFound(f"no stream {name[:64]!r} is configured")
+    return streams[name]
+
+
+def check_meets(stream: StreamConfiguration, topic_filter: str) -> None:
+    """Refuse a filter that matches nothing of what ``stream`` captures.
+
+    Raises:
+        BadFilter: it is such a one.
+    """
+    if not intersects(topic_filter, stream.filter):
+        raise BadFilter(
+            f"stream {stream.name!r} captures {stream.filter!r}, nothing that {topic_filter[:128]!r} matches"
+        )
 
 
 def start_of(parameters: QueryParams) -> Start:

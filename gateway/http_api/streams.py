@@ -19,14 +19,16 @@ from starlette.routing import Route
 from gateway.auth.requests import peer_of
 from gateway.codecs.gateway_v1 import encode_object
 from gateway.codecs.query import check_names, decode_query
-from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter, parse_topic
+from gateway.core.topics.grammar import TopicLimits, parse_filter, parse_topic
 from gateway.engine.admission import address_key
 from gateway.engine.following.reading import Query
-from gateway.errors import BadFilter, NotFound, NotPermitted
+from gateway.errors import NotPermitted
 from gateway.http_api.publishing.receipts import json_answer
 from gateway.http_api.stream_queries import (
     MESSAGE_PARAMETERS,
     TOPIC_PARAMETERS,
+    check_meets,
+    configured_stream,
     epoch_of,
     limit_of,
     start_of,
@@ -136,19 +138,13 @@ class StreamRoutes:
         self, request: Request, principal: Principal, parameters: QueryParams, known: tuple[str, ...]
     ) -> tuple[str, str]:
         """Which stream is asked about, and which of its topics; the principal may hear of those."""
-        name = request.path_params["stream"]
-        if name not in self._streams:
-            raise NotFound(f"no stream {name[:64]!r} is configured")
+        stream = configured_stream(self._streams, request.path_params["stream"])
         check_names((each for each, _ in parameters.multi_items()), known)
-        captured = self._streams[name].filter
-        topic_filter = parse_filter(parameters.get("filter", captured), self._topic_limits)
+        topic_filter = parse_filter(parameters.get("filter", stream.filter), self._topic_limits)
         if not principal.grants.may_subscribe(topic_filter):
             raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
-        if not intersects(topic_filter, captured):
-            raise BadFilter(
-                f"stream {name!r} captures {captured!r}, nothing that {topic_filter[:128]!r} matches"
-            )
-        return name, topic_filter
+        check_meets(stream, topic_filter)
+        return stream.name, topic_filter
 
 
 async def while_connected(request: Request, wanted: Coroutine[Any, Any, T]) -> T | None:
