@@ -64,6 +64,7 @@ def build_administration(
     clock: Callable[[], float],
     live: CapturedLive | None = None,
     partitions: PartitionDifference | None = None,
+    forget_stream: Callable[[str], None] | None = None,
 ) -> tuple[Cluster | None, ClusterAdministration]:
     """Build the node's view of the others, and the administration of all of them.
 
@@ -75,6 +76,7 @@ def build_administration(
         clock: monotonic seconds.
         live: is told of nodes whose streams capture other topics.
         partitions: is told of nodes that divide topics otherwise.
+        forget_stream: lets go of what this node holds of a stream.
 
     Returns:
         The view, whose ``run`` is to be started once the bus has started; and the administration.
@@ -84,7 +86,15 @@ def build_administration(
     if bus is not None:
         link = ControlLink(bus, ControlV1(), node=facts().node)
         cluster = Cluster(
-            link, Membership(), local, blocks, facts=facts, clock=clock, live=live, partitions=partitions
+            link,
+            Membership(),
+            local,
+            blocks,
+            facts=facts,
+            clock=clock,
+            live=live,
+            partitions=partitions,
+            forget_stream=forget_stream,
         )
     peers = NoPeers() if cluster is None else cluster
     administration = ClusterAdministration(

@@ -132,8 +132,6 @@ class Gateway:
         self._partitions = PartitionDifference(settings.redis.partitions)
         self._partitions.announce = self._delivery.announce_loss
         self._cluster, self._administration = self._build_administration(blocks)
-        if self._cluster is not None:
-            self._cluster.forget_stream = self._forget_stream
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = certificate or arguments.certificate(settings)
         self._watch()
@@ -166,6 +164,7 @@ class Gateway:
             clock=self._clock,
             live=self._streams.live,
             partitions=self._partitions,
+            forget_stream=self._forget_stream,
         )
 
     def run(

@@ -107,6 +107,7 @@ class Cluster:
         clock: Callable[[], float],
         live: CapturedLive | None = None,
         partitions: PartitionDifference | None = None,
+        forget_stream: Callable[[str], None] | None = None,
     ) -> None:
         """Make it; ``live`` and ``partitions`` are told which nodes there are, to see what differs."""
         self._link = link
@@ -123,7 +124,7 @@ class Cluster:
         self._live = live
         self._partitions = partitions
         self._dropped = 0
-        self.forget_stream: Callable[[str], None] = _forget_nothing
+        self.forget_stream = forget_stream or _forget_nothing
 
     # For administration
 
