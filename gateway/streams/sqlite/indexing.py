@@ -24,13 +24,14 @@ from gateway.streams.sqlite.segments import (
     read_segment,
     within,
 )
-from gateway.streams.sqlite.tail import Tail
+from gateway.streams.sqlite.tail import OldSnapshot, Tail
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.codecs.topic_segment import Range
     from gateway.streams.sqlite.segments import Entry
 
 _READ_STEP = 4096
@@ -179,11 +180,16 @@ class LogIndex:
         """How many offsets of a log that was loaded are holes, since somebody had them removed."""
         size, count = self.tail.size, 0
         for segment in range((first - 1) // size, (last - 1) // size + 1):
-            part = self.tail.view(segment, ordered=False)
             with suppress(DamagedSegment):
-                holes = part.holes if part else read_segment(connection, self._number, segment, size).holes
+                holes = self._holes(connection, segment)
                 count += sum(end + 1 - begin for begin, end, purged in within(holes, first, last) if purged)
         return count
+
+    def _holes(self, connection: sqlite3.Connection, segment: int) -> Sequence[Range]:
+        try:
+            return self.tail.holes(segment)
+        except OldSnapshot:
+            return read_segment(connection, self._number, segment, self.tail.size).holes
 
     def _in_transactions(self, connection: sqlite3.Connection, work: Iterator[None]) -> Iterator[None]:
         while True:

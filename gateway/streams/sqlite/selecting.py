@@ -49,10 +49,6 @@ _TOPIC_LOOKS: Final = 4096
 _KNOWN_SEGMENTS: Final = 256
 
 
-class OldSnapshot(Exception):  # noqa: N818 - says what happened
-    """What the snapshot doesn't have yet, the memory doesn't have any more: another snapshot has it."""
-
-
 class NotIndexed(Exception):  # noqa: N818 - says what it is
     """The index of the log isn't there yet, or is damaged."""
 
@@ -240,10 +236,7 @@ class LogView:
         """
         if segment <= self._stored:
             return read_segment(self.connection, self.number, segment, self._size, self._known)
-        part = self._tail.view(segment, ordered=ordered)
-        if part is None:
-            raise OldSnapshot
-        return part
+        return self._tail.view(segment, ordered=ordered)
 
     def _matching(
         self,
@@ -317,6 +310,8 @@ class LogView:
                 continue
             # Of each segment the ends are enough.
             places = part.places(key)  # type: ignore[attr-defined]
+            if places is None:
+                continue  # it has been trimmed or removed since it was found
             base = part.base  # type: ignore[attr-defined]
             begin = bisect_left(places, self._first - base)
             end = bisect_right(places, self.end - base, begin)

@@ -30,8 +30,8 @@ from gateway.streams.sqlite.group_commit import GroupCommit
 from gateway.streams.sqlite.reading import SqliteReader
 from gateway.streams.sqlite.seen import SeenFile
 from gateway.streams.sqlite.segments import SEGMENT_OFFSETS, DamagedSegment
-from gateway.streams.sqlite.selecting import NotIndexed, OldSnapshot
-from gateway.streams.sqlite.tail import Tail
+from gateway.streams.sqlite.selecting import NotIndexed
+from gateway.streams.sqlite.tail import OldSnapshot, Tail
 from gateway.streams.sqlite.worker import Worker
 from gateway.streams.sqlite.writing import Writer
 from gateway.supervision import Supervision

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from gateway.codecs.topic_segment import Range
 
 
+class OldSnapshot(Exception):  # noqa: N818 - says what happened
+    """What the snapshot doesn't have yet, the memory doesn't have any more: another snapshot has it."""
+
+
 class _Unindexed:
     """One segment: its topics with their places."""
 
@@ -34,7 +38,11 @@ class _Unindexed:
 
 
 class TailSegment:
-    """A segment as a reader looks at it."""
+    """A segment as a reader looks at it.
+
+    It stays the reader's while the tail moves on: what has been trimmed is missing, and once the segment has
+    gone to the file each look at it raises `OldSnapshot`.
+    """
 
     def __init__(self, tail: Tail, segment: int, keys: list[bytes]) -> None:
         self._tail = tail
@@ -152,12 +160,14 @@ class Tail:
                 del self._segments[each]
             self._begin = segment + 1
 
-    def view(self, segment: int, *, ordered: bool) -> TailSegment | None:
-        """A segment to look things up in, with ``ordered`` to seek in too; None where the file has it."""
+    def view(self, segment: int, *, ordered: bool) -> TailSegment:
+        """A segment to look things up in, with ``ordered`` to seek in too.
+
+        Raises:
+            OldSnapshot: the file has it.
+        """
         with self._lock:
-            if segment < self._begin:
-                return None
-            part = self._segments.get(segment)
+            part = self._part(segment)
             if part is None:
                 return TailSegment(self, segment, [])
             if ordered and part.fresh:
@@ -167,16 +177,24 @@ class Tail:
             return TailSegment(self, segment, part.keys)
 
     def places(self, segment: int, topic: str) -> array[int] | None:
-        """A copy of a topic's places in a segment."""
+        """A copy of a topic's places in a segment.
+
+        Raises:
+            OldSnapshot: the file has it.
+        """
         with self._lock:
-            part = self._segments.get(segment)
+            part = self._part(segment)
             found = None if part is None else part.topics.get(topic)
             return None if found is None else found[:]
 
     def holes(self, segment: int) -> Sequence[Range]:
-        """Offsets of a segment that the log can't give."""
+        """Offsets of a segment that the log can't give.
+
+        Raises:
+            OldSnapshot: the file has it.
+        """
         with self._lock:
-            part = self._segments.get(segment)
+            part = self._part(segment)
             return () if part is None else part.holes
 
     def entries(self, segment: int) -> tuple[list[tuple[str, array[int]]], list[Range]]:
@@ -184,6 +202,12 @@ class Tail:
         with self._lock:
             part = self._segments.get(segment) or _Unindexed()
             return list(part.topics.items()), list(part.holes)
+
+    def _part(self, segment: int) -> _Unindexed | None:
+        # What isn't here would pass for what nobody said.
+        if segment < self._begin or not self.ready:
+            raise OldSnapshot
+        return self._segments.get(segment)
 
     def _add(self, segment: int, place: int, topics: Sequence[str]) -> None:
         part = self._segments.get(segment)

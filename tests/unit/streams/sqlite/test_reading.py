@@ -9,12 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.streams.configuration import StreamConfiguration
+from gateway.core.streams.topic_keys import topic_key
 from gateway.errors import StreamUnavailable
+from gateway.streams.sqlite.matching import Seek
 from gateway.streams.sqlite.reading import Description, Snapshot, SqliteReader
+from gateway.streams.sqlite.tail import OldSnapshot
 from tests.unit.streams.sqlite_parts import make_writer, opened, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gateway.streams.sqlite.selecting import LogView
 
 
 def page(reader: SqliteReader, after: int, end: int, messages: int = 100, size: int = 10**6) -> Snapshot:
@@ -114,3 +119,37 @@ def test_the_offset_before_a_time_is_that_of_a_search_one_by_one(
     assert reader.before(1, time, end) == wanted
     reader.close()
     writer.close()
+
+
+def test_topics_that_are_let_go_while_somebody_looks_at_them_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "db") as (writer, reader):
+        writer.commit([waiting(number, topic=f"s/{number % 3}") for number in range(300)], sweep=False)
+        tail = writer._tails["s"]
+        found = Seek.__call__
+
+        def let_go(seek: Seek, target: bytes) -> bytes | None:
+            key = found(seek, target)
+            tail.remove(0, {topic_key("s/1"): {*range(300)}})
+            return key
+
+        monkeypatch.setattr(Seek, "__call__", let_go)
+        view = reader.view("s", 1, tail, 300, 100, lambda log: log.topics("s/+", None, 10, None))
+        assert [each.topic for each in view.found.topics] == ["s/0", "s/2"]
+
+
+def test_a_segment_that_goes_to_the_file_while_somebody_reads_asks_for_another_snapshot(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path / "db") as (writer, reader):
+        writer.commit([waiting(number) for number in range(10)], sweep=False)
+        tail = writer._tails["s"]
+
+        def find(log: LogView) -> object:
+            part = log.segment(0, ordered=True)
+            tail.drop(0)
+            return [*part.entries(b"", None)]
+
+        with pytest.raises(OldSnapshot):
+            reader.view("s", 1, tail, 10, 100, find)

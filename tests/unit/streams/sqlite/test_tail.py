@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from threading import Thread
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.streams.topic_keys import topic_key
-from gateway.streams.sqlite.tail import Tail
+from gateway.streams.sqlite.tail import OldSnapshot, Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIZE = 8
 TOPICS = st.sampled_from(["a", "a/b", "a/c", "b", "$x", "c/d/e"])
@@ -23,15 +28,22 @@ STEPS = st.lists(
 )
 
 
+def ready_tail(size: int = SIZE) -> Tail:
+    tail = Tail(size)
+    tail.ready = True
+    return tail
+
+
 def compare(
     tail: Tail, segment: int, first: int, known: dict[int, str], purged: set[int], *, there: bool
 ) -> None:
     """Hold a segment against what is known of the offsets from ``first`` on."""
     base = segment * SIZE + 1
-    view = tail.view(segment, ordered=True)
-    assert (view is not None) == there
-    if view is None:
+    if not there:
+        with pytest.raises(OldSnapshot):
+            tail.view(segment, ordered=True)
         return
+    view = tail.view(segment, ordered=True)
     kept = {each: known[each] for each in range(max(base, first), base + SIZE) if each in known}
     found = {
         base + place: key
@@ -51,7 +63,7 @@ def compare(
 
 @given(STEPS)
 def test_it_knows_what_a_list_knows(steps: list[tuple[str, object]]) -> None:
-    tail = Tail(SIZE)
+    tail = ready_tail(SIZE)
     known: dict[int, str] = {}
     purged: set[int] = set()
     last, first, begin = 0, 1, 0
@@ -84,19 +96,42 @@ def test_it_knows_what_a_list_knows(steps: list[tuple[str, object]]) -> None:
     assert tail.first == first
 
 
+def test_a_view_tells_when_its_segment_has_gone_to_the_file() -> None:
+    tail = ready_tail()
+    tail.extend(1, ["a", "b"] * (SIZE // 2))
+    view = tail.view(0, ordered=True)
+    tail.drop(0)
+    looks: list[Callable[[], object]] = [
+        lambda: view.places(topic_key("a")),
+        lambda: list(view.entries(b"", None)),
+        lambda: view.holes,
+    ]
+    for look in looks:
+        with pytest.raises(OldSnapshot):
+            look()
+
+
+def test_a_view_tells_when_its_tail_begins_anew() -> None:
+    tail = ready_tail()
+    tail.extend(1, ["a"])
+    view = tail.view(0, ordered=True)
+    tail.clear()
+    with pytest.raises(OldSnapshot):
+        view.places(topic_key("a"))
+
+
 def test_what_is_trimmed_leaves_memory_before_its_segment_is_complete() -> None:
-    tail = Tail(65536)
+    tail = ready_tail(65536)
     for begin in range(0, 60_000, 100):
         tail.extend(begin + 1, [f"t/{each}" for each in range(begin, begin + 100)])
         tail.trim(max(1, begin - 100))
     assert len(tail._segments[0].topics) < 20_000
     view = tail.view(0, ordered=True)
-    assert view is not None
     assert len([*view.entries(b"", None)]) < 20_000
 
 
 def test_one_thread_looks_while_another_adds() -> None:
-    tail = Tail(1000)
+    tail = ready_tail(1000)
 
     def add() -> None:
         for begin in range(0, 50_000, 50):
@@ -108,11 +143,9 @@ def test_one_thread_looks_while_another_adds() -> None:
     while adding.is_alive() or not looked:
         for segment in range(50):
             view = tail.view(segment, ordered=True)
-            assert view is not None
             keys = [key for key, places in view.entries(b"", None) if list(places) == sorted(places)]
             assert keys == sorted({*keys})
             looked += 1
     adding.join()
     view = tail.view(49, ordered=True)
-    assert view is not None
     assert sum(len(places) for _, places in view.entries(b"", None)) == 1000
