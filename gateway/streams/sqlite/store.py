@@ -3,9 +3,8 @@
 The newest publications stay at hand on the event loop, so that whoever follows a log costs no query; older
 ones are read by a thread of their own from snapshots, which the writing thread doesn't wait for.
 
-The way in: ``sqlite_group_commit`` on the event loop, ``sqlite_writing`` and ``sqlite_logs`` in the writing
-thread. The way out: ``sqlite_reading``. The file: ``sqlite_file``; whether it is the right one:
-``sqlite_opening`` and ``sqlite_seen``.
+The way in: ``group_commit`` on the event loop, ``writing`` and ``logs`` in the writing
+thread. The way out: ``reading``. The file: ``file``; whether it is the right one: ``opening`` and ``seen``.
 """
 
 from __future__ import annotations
