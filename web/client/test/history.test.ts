@@ -34,7 +34,8 @@ function stored(offset: number, fields: Record<string, unknown> = {}): Record<st
 
 async function reconnect(): Promise<void> {
   gateway.last.fail(1012);
-  await vi.advanceTimersByTimeAsync(300);
+  // The wait is drawn by lot, and longer after a connection that was short.
+  while (client.status.state !== "connected") await vi.advanceTimersToNextTimerAsync();
 }
 
 it("history comes first, then caught_up, then what is live", async () => {
