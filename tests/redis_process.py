@@ -72,9 +72,9 @@ class RunningRedis:
     def start(self) -> None:
         command = [
             "redis-server",
-            *self.options,
             "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory),
             "--save", "", "--appendonly", "no",
+            *self.options,
         ]  # fmt: skip
         with (self.directory / f"redis-{self.port}.log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -15,6 +15,7 @@ from gateway.app import http as doors
 from gateway.app.auth import build_authenticator
 from gateway.app.bus import build_bus, watch_bus
 from gateway.app.cluster import build_administration, divert, facts_of
+from gateway.app.groups import build_groups
 from gateway.app.hooks import build_shared_memory, hook_routes
 from gateway.app.server import log_ready, open_sockets, reload, server_config
 from gateway.app.streams import build_streams, last_value_routes, stream_routes, watch_streams
@@ -74,6 +75,9 @@ if TYPE_CHECKING:
 _LEARNING_SECONDS = 2.0
 """How long a node that begins waits to hear who is blocked: then clients are served all the same."""
 
+_DEPARTING_SECONDS = 1.0
+"""How long the store has to hear of the members of groups that go with the node."""
+
 
 class Gateway:
     """One node: its parts, wired.
@@ -124,6 +128,14 @@ class Gateway:
         self.publisher = build_publisher(limits, self._bus, self._refusals, appender=self._streams.appender)
         self._subscriber = build_subscriber(
             limits, self.hub, self._bus, refusals=self._refusals, following=self._following
+        )
+        self._groups = build_groups(
+            self._streams,
+            self._delivery,
+            self._following,
+            self._refusals,
+            node=self.node,
+            topic_limits=arguments.topic_limits(limits),
         )
         self._origins = arguments.origin_policy(settings, refused=doors.tell_refused(self._refusals))
         self._keys = build_authenticator(settings.auth)
@@ -221,6 +233,7 @@ class Gateway:
     async def _drain(self) -> None:
         self.health.draining = True
         self._streams.reader.end()
+        self._groups.puller.end()
         self._log.info("draining", connections=self._sessions.statistics().open)
         await self._sessions.drain(self._settings.server.drain_seconds)
 
@@ -237,12 +250,16 @@ class Gateway:
                     tasks.start_soon(self._supervision.keep, name, run)
                 # It ends by itself where no issuer's keys are to be kept fresh.
                 tasks.start_soon(self._supervision.until_done, "keys", self._keys.run)
+                tasks.start_soon(self._supervision.until_done, "groups", self._streams.make_groups)
                 if cluster is not None and not await cluster.learn_blocks(_LEARNING_SECONDS):
                     self._log.warning("serving before the other nodes have said who is blocked")
                 self.health.started = True
                 try:
                     yield
                 finally:
+                    # Members that went with the node have not failed: the store must hear of it.
+                    with anyio.move_on_after(_DEPARTING_SECONDS, shield=True):
+                        await self._groups.consumer.departed()
                     tasks.cancel_scope.cancel()
                     with anyio.CancelScope(shield=True):
                         if cluster is not None:
@@ -288,6 +305,7 @@ class Gateway:
             register_cluster_metrics(metrics, self._cluster)
             health.reasons.append(lambda: self._partitions.problem)
         watch_streams(self._streams, metrics, health, hub=self.hub, following=self._following)
+        self._groups.watch(metrics)
         metrics.counter("log_records_dropped", "Log records that nobody took.", dropped_records)
 
     def _routes(self, services: Services) -> list[BaseRoute]:
@@ -339,6 +357,10 @@ class Gateway:
                 administrator=administrator,
                 lasting=lasting,
                 topic_limits=topic_limits,
+                groups=self._groups.administration,
+            ),
+            *self._groups.routes(
+                authenticate=authenticate, administrator=administrator, lasting=lasting, bodies=bodies
             ),
             *doors.event_routes(services, self._codec, self.metrics),
             *self._door.routes(),
@@ -360,7 +382,9 @@ class Gateway:
 
     def _services(self) -> Services:
         limits = self._settings.limits
-        authentication = Authentication(self._authenticator, self._subscriber, wall_clock=time.time)
+        authentication = Authentication(
+            self._authenticator, self._subscriber, self._groups.consumer, wall_clock=time.time
+        )
         return Services(
             node=self.node,
             codec=self._codec,
@@ -370,9 +394,11 @@ class Gateway:
                 subscriber=self._subscriber,
                 publisher=self.publisher,
                 authentication=authentication,
-                refusals=self._refusals,
+                consumer=self._groups.consumer,
+                acknowledger=self._groups.acknowledger,
             ),
             subscriber=self._subscriber,
+            consumer=self._groups.consumer,
             sessions=self._sessions,
             principals=RequestPrincipals(self._authenticator, self._credentials),
             confirm=self._authenticator.confirm,

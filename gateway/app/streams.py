@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,8 +17,10 @@ from gateway.engine.following.last_values import LastValueReader
 from gateway.engine.following.reading import StreamReader
 from gateway.engine.following.stream_overview import StreamOverview
 from gateway.engine.following.watched_store import WatchedStore
+from gateway.engine.group_administration import ConfiguredGroups
 from gateway.engine.metrics.following_metrics import register_following_metrics
 from gateway.engine.metrics.stream_metrics import register_stream_metrics
+from gateway.errors import StreamUnavailable
 from gateway.http_api.last_values import LastValueRoutes
 from gateway.http_api.purging import PurgeRoute
 from gateway.http_api.streams import StreamRoutes
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.core.streams.stream import StreamMap
     from gateway.core.topics.grammar import TopicLimits
     from gateway.engine.delivery import DeliveryService
+    from gateway.engine.group_administration import GroupAdministration
     from gateway.engine.lasting import LastingRequests
     from gateway.engine.metrics.refusals import Refusals
     from gateway.engine.purging import PurgeService
@@ -60,6 +63,7 @@ class StreamParts:
         supervision: keeps their tasks running.
         agreement: whether all nodes capture the same topics.
         live: the way of what they capture over the bus while they don't; None where this node is alone.
+        groups: those that are configured.
     """
 
     map: StreamMap
@@ -71,6 +75,7 @@ class StreamParts:
     supervision: Supervision
     agreement: StreamAgreement
     live: CapturedLive | None
+    groups: ConfiguredGroups
     _opened: bool = field(default=False, init=False)
 
     async def open(self) -> None:
@@ -82,6 +87,14 @@ class StreamParts:
         if self.store is not None and not self._opened:
             await self.store.start()
             self._opened = True
+            # Where the store is away the node starts all the same, and goes on trying.
+            with suppress(StreamUnavailable):
+                await self.groups.make(self.store)
+
+    async def make_groups(self) -> None:
+        """Make what configured groups could not be made at the start."""
+        if self.store is not None:
+            await self.groups.keep_making(self.store)
 
     def follow(self, hub: Hub, delivery: DeliveryService) -> Following | None:
         """Make what reads streams for the subscriptions of ``hub``; None where there are no streams."""
@@ -143,6 +156,9 @@ def build_streams(settings: Settings, bus: Bus, supervision: Supervision, refusa
         supervision,
         agreement,
         live,
+        ConfiguredGroups(
+            (stream.name, group.configuration()) for stream in settings.streams for group in stream.groups
+        ),
     )
 
 
@@ -177,6 +193,7 @@ def stream_routes(
     administrator: RequestAuthenticator,
     lasting: LastingRequests,
     topic_limits: TopicLimits,
+    groups: GroupAdministration,
 ) -> list[Route]:
     """The routes that read, describe and purge streams."""
     purging = PurgeRoute(parts.map, purges, administrator=administrator, topic_limits=topic_limits)
@@ -188,6 +205,7 @@ def stream_routes(
         administrator=administrator,
         lasting=lasting,
         topic_limits=topic_limits,
+        groups=groups,
     )
     return [*reading.routes(), *purging.routes()]
 

@@ -10,6 +10,9 @@ import typer
 
 from gateway.cli import exits
 from gateway.cli.check import check
+from gateway.cli.consume import consume
+from gateway.cli.dead_letters import dead_letters
+from gateway.cli.groups import groups
 from gateway.cli.hooks import hooks
 from gateway.cli.key import key
 from gateway.cli.publish import publish
@@ -27,8 +30,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its frames are for people, a server's log is not; locals hold secrets
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (serve, check, publish, subscribe, streams, topics, token):
+for _command in (serve, check, publish, subscribe, consume, streams, topics, token):
     app.command()(_command)
+app.add_typer(groups, name="groups")
+app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(hooks, name="hooks")
 app.add_typer(key, name="key")
 

@@ -21,6 +21,7 @@ class Item:
     id: str | None = None
     key: str | None = None
     idempotency_key: str | None = None
+    delay: int | None = None
 
     def encode(self, body: bytes) -> bytes:
         """Return the item with ``body`` as one line of JSON.
@@ -47,6 +48,7 @@ class Item:
             "id": self.id,
             "key": self.key,
             "idempotency_key": self.idempotency_key,
+            "delay": self.delay,
         }
         return json.dumps({name: value for name, value in head.items() if value is not None})[:-1].encode()
 

@@ -22,15 +22,17 @@ def ask(
     tls: "ssl.SSLContext | None" = None,
     content: "bytes | Iterator[bytes] | None" = None,
     content_type: str | None = None,
+    method: str | None = None,
+    seconds: float = _SECONDS,
 ) -> Any:  # noqa: ANN401 - JSON
     """Return the JSON that the gateway at ``url`` answers; posts ``content``, or gets where there is none.
 
-    Ends the command where no gateway answers, or one refuses.
+    Ends the command where no gateway answers within ``seconds``, or one refuses.
     """
     headers = {} if content_type is None else {"content-type": content_type}
     if token is not None:
         headers["authorization"] = f"Bearer {token}"
-    response = send(url, path, headers, tls=tls, content=content)
+    response = send(url, path, headers, tls=tls, content=content, method=method, seconds=seconds)
     if response.status_code != 200:
         _refuse(response)
     return read(response.json)
@@ -42,6 +44,11 @@ def read(take: "Callable[[], Any]") -> Any:  # noqa: ANN401 - JSON
         return take()
     except (ValueError, LookupError, TypeError, AttributeError):
         fail("the answer is not a gateway's; is --url right?", ExitCode.REFUSED)
+
+
+def member(answer: Any, name: str) -> Any:  # noqa: ANN401 - JSON
+    """Return a member of an answer, or end, see ``read``."""
+    return read(lambda: answer[name])
 
 
 def refused(code: str, reason: str) -> NoReturn:
@@ -56,6 +63,8 @@ def send(
     *,
     tls: "ssl.SSLContext | None" = None,
     content: "bytes | Iterator[bytes] | None" = None,
+    method: str | None = None,
+    seconds: float = _SECONDS,
 ) -> "httpx2.Response":
     """Return the answer of the gateway at ``url``, whatever it is, or end: none answers."""
     import httpx2  # noqa: PLC0415 - keeps `gateway --help` quick
@@ -64,10 +73,10 @@ def send(
     try:
         # A proxy can't reach this machine's loopback for us.
         with httpx2.Client(
-            timeout=_SECONDS, trust_env=not _is_loopback(url), verify=True if tls is None else tls
+            timeout=seconds, trust_env=not _is_loopback(url), verify=True if tls is None else tls
         ) as client:
             return client.request(
-                "GET" if content is None else "POST",
+                method or ("GET" if content is None else "POST"),
                 address,
                 content=content,
                 headers={name.encode(): value.encode() for name, value in headers.items()},

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+
     from gateway.client import Gap, Message
+
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 def printable(text: str) -> str:
@@ -47,3 +51,31 @@ def _data(message: Message) -> str:
     if isinstance(message.data, str) and (message.content_type or "").startswith("text/"):
         return printable(message.data)
     return printable(json.dumps(message.data, ensure_ascii=False))
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Container[int]) -> list[str]:
+    """Lines of a table; columns whose number is in ``right`` end below each other."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (headings, *rows)
+    ]
+
+
+def details(facts: Mapping[str, str]) -> list[str]:
+    """A line for each of ``facts``."""
+    width = max(map(len, facts))
+    return [f"{label.ljust(width)}  {text}" for label, text in facts.items()]
+
+
+def age(milliseconds: float | None) -> str:
+    """How long something took, or lasts, in the unit that suits; a dash for nothing."""
+    if milliseconds is None:
+        return "-"
+    for seconds, unit in _UNITS:
+        if milliseconds >= 1000 * seconds:
+            return f"{milliseconds / 1000 / seconds:.1f} {unit}"
+    return f"{milliseconds:.0f} ms"

@@ -50,6 +50,12 @@ def publish(
         str | None,
         typer.Option("--idempotency-key", help="A repeat with the same key is not published again."),
     ] = None,
+    delay: Annotated[
+        float | None,
+        typer.Option(
+            "--delay", min=0, metavar="SECONDS", help="Consumer groups see it so much later; others at once."
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     token_env: TokenVariable = None,
     cacert: CaCert = None,
@@ -60,7 +66,8 @@ def publish(
     """
     from gateway.cli.body import Item  # noqa: PLC0415 - keeps `gateway --help` quick
 
-    item = Item(topic, content_type, _headers(header or []), message_id, key, idempotency_key)
+    late = None if delay is None else round(delay * 1000)
+    item = Item(topic, content_type, _headers(header or []), message_id, key, idempotency_key, late)
     token, tls = token_from(token_env), tls_from(cacert, url)
     if deleted and (lines or data is not None or file is not None or content_type is not None):
         fail("--deleted takes no message, and none of --lines, --file, --content-type", ExitCode.USAGE)

@@ -9,12 +9,11 @@ from urllib.parse import quote
 import typer
 
 from gateway.cli.http import ask, read
-from gateway.cli.output import printable
+from gateway.cli.output import age, details, printable, table
 from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
 
 _HEADINGS: Final = ("STREAM", "FILTER", "MESSAGES", "SIZE", "FIRST", "LAST", "OLDEST")
 _RIGHT: Final = range(2, 7)
-_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 def streams(
@@ -36,9 +35,9 @@ def streams(
     if as_json:
         lines = [json.dumps(each, ensure_ascii=False) for each in found]
     elif name is None:
-        lines = _table(read(lambda: [_row(each) for each in found]))
+        lines = table(_HEADINGS, read(lambda: [_row(each) for each in found]), _RIGHT)
     else:
-        lines = _details(read(lambda: _facts(found[0])))
+        lines = details(read(lambda: _facts(found[0])))
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
@@ -50,7 +49,7 @@ def _row(stream: Mapping[str, Any]) -> tuple[str, ...]:
         _size(int(stream["bytes"])),
         str(int(stream["first"])),
         str(int(stream["last"])),
-        _age(stream["oldest_age_ms"]),
+        age(stream["oldest_age_ms"]),
     )
 
 
@@ -61,10 +60,10 @@ def _facts(stream: Mapping[str, Any]) -> dict[str, str]:
         "filter": topics,
         "messages": f"{messages} of at most {int(stream['max_messages']):,}",
         "size": f"{size} of at most {_size(int(stream['max_bytes']))}",
-        "oldest": f"{oldest} of at most {_age(float(stream['max_age']) * 1000)}",
+        "oldest": f"{oldest} of at most {age(float(stream['max_age']) * 1000)}",
         "offsets": f"{first} to {last}",
         "epoch": printable(str(stream["epoch"])),
-        "dedupe window": _age(float(stream["dedupe_window"]) * 1000),
+        "dedupe window": age(float(stream["dedupe_window"]) * 1000),
         "last values": _last_values(stream),
     }
 
@@ -73,25 +72,9 @@ def _last_values(stream: Mapping[str, Any]) -> str:
     # An older gateway keeps none, and does not say so.
     if not stream.get("last_values"):
         return "not kept"
-    age = float(stream["last_values_max_age"]) * 1000
-    bound = f", for {_age(age)} at most" if age else ""
+    longest = float(stream["last_values_max_age"]) * 1000
+    bound = f", for {age(longest)} at most" if longest else ""
     return f"{int(stream['last_values_kept']):,} of at most {int(stream['last_values_max_topics']):,}{bound}"
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if index in _RIGHT else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (_HEADINGS, *rows)
-    ]
-
-
-def _details(facts: Mapping[str, str]) -> list[str]:
-    width = max(map(len, facts))
-    return [f"{label.ljust(width)}  {text}" for label, text in facts.items()]
 
 
 def _size(size: int) -> str:
@@ -99,12 +82,3 @@ def _size(size: int) -> str:
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
     return f"{size} B"
-
-
-def _age(milliseconds: float | None) -> str:
-    if milliseconds is None:
-        return "-"
-    for seconds, unit in _UNITS:
-        if milliseconds >= 1000 * seconds:
-            return f"{milliseconds / 1000 / seconds:.1f} {unit}"
-    return f"{milliseconds:.0f} ms"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.client.errors import refusal
-from gateway.core.messages.events import CaughtUp, Event, Failure, Gap, GoAway, Welcome
+from gateway.core.messages.events import CaughtUp, Delivery, Event, Failure, Gap, GoAway, Welcome
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Replies:
         Returns:
             False if it answers none.
         """
-        if isinstance(event, (Welcome, CaughtUp, Gap, GoAway)) or not isinstance(event.ref, int):
+        if isinstance(event, (Welcome, CaughtUp, Delivery, Gap, GoAway)) or not isinstance(event.ref, int):
             return False
         handler = self._handlers.pop(event.ref, None)
         if handler is None:

@@ -27,11 +27,14 @@ from gateway.core.messages.events import (
     Acked,
     Authenticated,
     CaughtUp,
+    Consuming,
+    Delivery,
     Failure,
     Gap,
     GoAway,
     Pong,
     Published,
+    Released,
     Subscribed,
     Unsubscribed,
     Welcome,
@@ -99,6 +102,8 @@ class GatewayV1:
 
     def encode(self, event: Event) -> bytes:
         """The complete frame that tells ``event``."""
+        if type(event) is Delivery:
+            return server_frame(b'{"op":"delivery",' + encode_delivery(event)[1:])
         return server_frame(_dumps(event_fields(event)))
 
     def encode_message(self, publication: Publication) -> bytes:
@@ -120,9 +125,28 @@ class GatewayV1:
         return server_frame(b'{"op":"message","filter":' + head + frame[start:])
 
 
+def encode_delivery(event: Delivery) -> bytes:
+    """``event`` as a JSON object with the fields of a ``delivery``, but without ``op`` and frame."""
+    head = {
+        "delivery": event.token,
+        "group": event.group,
+        "attempt": event.attempt,
+        "deadline": event.deadline,
+        "fence": event.fence,
+    }
+    return _object(_dumps(head)[:-1] + b',"topic":', event.publication)
+
+
 def encode_object(publication: Publication) -> bytes:
     """``publication`` as a JSON object with the fields of a ``message``, but without ``op`` and frame."""
     return _object(b'{"topic":', publication)
+
+
+def encode_fields(fields: Fields, publication: Publication) -> bytes:
+    """``publication`` as a JSON object behind ``fields``, which have an ``id``: its own is ``message_id``."""
+    behind = _object(b"", publication)[len(_dumps(publication.topic)) + len(b',"id":') :]
+    head = _dumps(fields | {"topic": publication.topic})[:-1]
+    return head + b',"message_id":' + behind
 
 
 def _object(start: bytes, publication: Publication) -> bytes:
@@ -224,6 +248,15 @@ def _published(event: Published) -> Fields:
     )
 
 
+def _consuming(event: Consuming) -> Fields:
+    fields = {"op": "consuming", "stream": event.stream, "group": event.group, "credit": event.credit}
+    return fields | _given(ref=event.ref)
+
+
+def _released(event: Released) -> Fields:
+    return {"op": "released", "stream": event.stream, "group": event.group} | _given(ref=event.ref)
+
+
 def _acked(event: Acked) -> Fields:
     return {"op": "acked", "deliveries": event.deliveries, "stale": event.stale} | _given(ref=event.ref)
 
@@ -259,6 +292,8 @@ _ROWS: dict[type, Callable[[Any], Fields]] = {
     CaughtUp: _caught_up,
     Unsubscribed: _unsubscribed,
     Published: _published,
+    Consuming: _consuming,
+    Released: _released,
     Acked: _acked,
     Pong: _pong,
     Gap: _gap,

@@ -23,12 +23,15 @@ from gateway.core.messages.events import (
     Acked,
     Authenticated,
     CaughtUp,
+    Consuming,
+    Delivery,
     Event,
     Failure,
     Gap,
     GoAway,
     Pong,
     Published,
+    Released,
     Subscribed,
     Unsubscribed,
     Welcome,
@@ -246,6 +249,38 @@ class _Message(Struct, tag_field="op", tag="message"):
             raise BadCommand(f"field 'data_base64': {exc}") from exc
 
 
+class _Delivery(_Message, tag_field="op", tag="delivery", kw_only=True):
+    delivery: str
+    group: str
+    attempt: int
+    deadline: int
+    fence: int
+
+    def event(self) -> Delivery:  # type: ignore[override]  # a message with more to it
+        return Delivery(
+            self.publication(), self.delivery, self.group, self.attempt, self.deadline, self.fence
+        )
+
+
+class _Consuming(Struct, tag_field="op", tag="consuming"):
+    stream: str
+    group: str
+    credit: int
+    ref: Ref = None
+
+    def event(self) -> Consuming:
+        return Consuming(self.stream, self.group, self.credit, self.ref)
+
+
+class _Released(Struct, tag_field="op", tag="released"):
+    stream: str
+    group: str
+    ref: Ref = None
+
+    def event(self) -> Released:
+        return Released(self.stream, self.group, self.ref)
+
+
 _OP = msgspec.json.Decoder(_Op)
 _READERS: dict[str, msgspec.json.Decoder[Any]] = {
     "welcome": msgspec.json.Decoder(_Welcome),
@@ -254,6 +289,9 @@ _READERS: dict[str, msgspec.json.Decoder[Any]] = {
     "caught_up": msgspec.json.Decoder(_CaughtUp),
     "unsubscribed": msgspec.json.Decoder(_Unsubscribed),
     "published": msgspec.json.Decoder(_Published),
+    "consuming": msgspec.json.Decoder(_Consuming),
+    "released": msgspec.json.Decoder(_Released),
+    "delivery": msgspec.json.Decoder(_Delivery),
     "acked": msgspec.json.Decoder(_Acked),
     "pong": msgspec.json.Decoder(_Pong),
     "gap": msgspec.json.Decoder(_Gap),

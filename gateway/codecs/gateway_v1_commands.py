@@ -71,6 +71,7 @@ def _publish(command: Publish) -> Fields:
         "id": command.id,
         "idempotency_key": command.idempotency_key,
         "key": command.key,
+        "delay": command.delay,
         "data": None if command.data is None else orjson.Fragment(command.data),
         "data_base64": None if command.binary is None else b64encode(command.binary).decode(),
         "deleted": command.deleted or None,

@@ -74,6 +74,8 @@ LARGEST_INTEGER = 2**53 - 1
 """The largest that every JSON reader keeps exactly (RFC 8259, 6)."""
 CREDIT_MAX = 10_000
 DELIVERY_CHARACTERS = 512
+LONGEST_DELAY = 30 * 86_400_000
+"""Milliseconds that anything may be put off: thirty days."""
 
 Ref: TypeAlias = (
     Annotated[str, Meta(max_length=REFERENCE_CHARACTERS)]
@@ -83,6 +85,7 @@ Ref: TypeAlias = (
 Count = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
 Positive = Annotated[int, Meta(ge=1, le=LARGEST_INTEGER)]
 PerTopic = Annotated[int, Meta(ge=1, le=MOST_PER_TOPIC)]
+Delay = Annotated[int, Meta(ge=0, le=LONGEST_DELAY)]
 Credit = Annotated[int, Meta(ge=1, le=CREDIT_MAX)]
 Deliveries = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=DELIVERY_CHARACTERS)], ...], Meta(min_length=1)
@@ -101,6 +104,7 @@ class PublishItem(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     idempotency_key: Label | None = None
     key: Label | None = None
     deleted: bool | None = None
+    delay: Delay | None = None
 
 
 class _PositionShape(msgspec.Struct, forbid_unknown_fields=True):
@@ -213,7 +217,7 @@ class _AckFrame(msgspec.Struct, tag_field="op", tag="ack", forbid_unknown_fields
 
 class _NackFrame(msgspec.Struct, tag_field="op", tag="nack", forbid_unknown_fields=True):
     deliveries: Deliveries
-    delay: Count | None = None
+    delay: Delay | None = None
     dead: bool | None = None
     ref: Ref = None
 
@@ -223,7 +227,7 @@ class _NackFrame(msgspec.Struct, tag_field="op", tag="nack", forbid_unknown_fiel
 
 class _ExtendFrame(msgspec.Struct, tag_field="op", tag="extend", forbid_unknown_fields=True):
     deliveries: Deliveries
-    by: Positive
+    by: Annotated[int, Meta(ge=1, le=LONGEST_DELAY)]
     ref: Ref = None
 
     def command(self, _limits: MessageLimits) -> Extend:
@@ -350,6 +354,7 @@ def publish_of(item: PublishItem, limits: MessageLimits, ref: Reference = None) 
         item.key,
         ref,
         item.deleted is True,
+        item.delay,
     )
 
 

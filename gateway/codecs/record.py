@@ -36,6 +36,7 @@ class _Record(msgspec.Struct, array_like=True, gc=False):
     headers: dict[str, str] | None
     key: str | None
     deleted: bool = False
+    delay: int | None = None
 
 
 class _Topic(msgspec.Struct, array_like=True, gc=False):
@@ -60,6 +61,7 @@ def encode_record(publication: Publication) -> bytes:
             None if headers is None else dict(headers),
             publication.key,
             publication.deleted,
+            publication.delay,
         )
     )
     return _head(CHECKED[0], crc32(fields)) + fields
@@ -129,4 +131,5 @@ def decode_record(record: bytes, stream: str, offset: int, time: int) -> Publica
         stream,
         offset,
         fields.deleted,
+        fields.delay,
     )

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from gateway.core.messages.publication import Reference
     from gateway.core.session.session import Close, Reply
     from gateway.engine.admission import ConnectionQuota
+    from gateway.engine.consuming import ConsumeService
     from gateway.engine.subscribing import SubscribeService
 
 
 class CommandClient(Protocol):
     """A connection that commands come from, as far as use cases look at it, or change it."""
+
+    @property
+    def id(self) -> str:
+        """The session's name."""
+        ...
 
     @property
     def principal(self) -> Principal:
@@ -55,10 +61,16 @@ class Authentication:
     """Carries ``auth`` out for all transports."""
 
     def __init__(
-        self, authenticator: Authenticator, subscriber: SubscribeService, *, wall_clock: Callable[[], float]
+        self,
+        authenticator: Authenticator,
+        subscriber: SubscribeService,
+        consumer: ConsumeService,
+        *,
+        wall_clock: Callable[[], float],
     ) -> None:
         self._authenticator = authenticator
         self._subscriber = subscriber
+        self._consumer = consumer
         self._wall_clock = wall_clock
 
     @property
@@ -74,8 +86,8 @@ class Authentication:
         """Have ``client`` speak for whom the token does; no command of it may come meanwhile.
 
         Returns:
-            An ``error`` for each subscription that the new grants don't cover and that has ended for it, then
-            the reply; or what a credential leads to that is wrong or may not be used here.
+            An ``error`` for each subscription, and each group, that the new grants don't cover and that has
+            ended for it, then the reply; or what a credential leads to that is wrong or may not be used here.
         """
         # Before anything is awaited: what the token is compared with is what the connection was when it came.
         former = client.principal if client.authenticated else None
@@ -95,10 +107,13 @@ class Authentication:
         # Before any subscription ends: a subject with too many connections keeps what it has.
         client.quota.identify(principal.subject)
         outbox = client.outbox
-        if not outbox.subscriptions or (former is not None and former.grants == principal.grants):
+        if former is not None and former.grants == principal.grants:
             return []
+        told = self._consumer.restrict(outbox, principal.grants)
+        if not outbox.subscriptions:
+            return told
         ended = await self._subscriber.restrict(outbox, principal.grants)
-        return [
+        return told + [
             Failure("forbidden", f"the subscription to {each!r} has ended: no grant covers it any more")
             for each in ended
         ]

@@ -21,20 +21,21 @@ from gateway.core.messages.commands import (
     Subscribe,
     Unsubscribe,
 )
-from gateway.core.messages.events import Acked, Published
+from gateway.core.messages.events import Published
 from gateway.core.messages.publication import Publish
-from gateway.errors import InternalError, NotFound, NotPermitted
+from gateway.errors import InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from gateway.core.messages.commands import Command
     from gateway.core.messages.events import Event
     from gateway.core.messages.publication import Reference
     from gateway.core.session.session import Close, Reply
+    from gateway.engine.acknowledging import AcknowledgeService, Answer
     from gateway.engine.appending import Receipt
     from gateway.engine.authentication import Authentication, CommandClient
-    from gateway.engine.metrics.refusals import Refusals
+    from gateway.engine.consuming import ConsumeService
     from gateway.engine.publishing import PublishService
     from gateway.engine.subscribing import SubscribeService
 
@@ -71,22 +72,25 @@ class CommandDispatcher:
         subscriber: SubscribeService,
         publisher: PublishService,
         authentication: Authentication,
-        refusals: Refusals,
+        consumer: ConsumeService,
+        acknowledger: AcknowledgeService,
     ) -> None:
         self._subscriber = subscriber
         self._publisher = publisher
         self._authentication = authentication
-        self._refusals = refusals
+        self._consumer = consumer
+        self._acknowledger = acknowledger
+        self._tasks: set[asyncio.Task[list[Event]]] = set()
         self._use_cases: dict[type, Callable[[Any, CommandClient], list[Event] | DeferredReply]] = {
             Publish: self.publish,
             Subscribe: self._subscribe,
             Unsubscribe: self._unsubscribe,
             Authenticate: self._authenticate,
-            Consume: self._refuse_group,
-            Release: self._refuse_group,
-            Acknowledge: self._acknowledge,
-            Reject: self._acknowledge,
-            Extend: self._acknowledge,
+            Consume: self._consume,
+            Release: self._release,
+            Acknowledge: self._answer,
+            Reject: self._answer,
+            Extend: self._answer,
         }
 
     def dispatch(self, command: Command, client: CommandClient) -> list[Event] | DeferredReply:
@@ -127,16 +131,27 @@ class CommandDispatcher:
         task = asyncio.get_running_loop().create_task(self._authentication.renew(command, client))
         return DeferredReply(task, True, _as_they_are, command.ref)
 
-    def _refuse_group(self, command: Consume | Release, client: CommandClient) -> list[Event]:
-        # The grant first: whoever has none is not told which streams there are.
-        if not client.principal.grants.may_consume(command.stream, command.group):
-            self._refusals.count("grant")
-            raise NotPermitted("no grant to consume from this group")
-        raise NotFound(f"stream {command.stream!r} is not configured")
+    def _consume(self, command: Consume, client: CommandClient) -> DeferredReply:
+        grants = client.principal.grants
+        # In the order in which they came: a release that follows must find what it ends.
+        joined = self._consumer.consume(client.outbox, client.id, command, grants)
+        return self._later(joined, command.ref, exclusive=True)
 
-    def _acknowledge(self, command: Acknowledge | Reject | Extend, client: CommandClient) -> list[Event]:  # noqa: ARG002 - a row like the others
-        # A token that no lease bears has run out, whatever it once was.
-        return [] if command.ref is None else [Acked((), command.deliveries, ref=command.ref)]
+    def _release(self, command: Release, client: CommandClient) -> DeferredReply:
+        left = self._consumer.release(client.outbox, command, client.principal.grants)
+        return self._later(left, command.ref, exclusive=True)
+
+    def _answer(self, command: Answer, client: CommandClient) -> DeferredReply:
+        return self._later(self._acknowledger.answer(command, client.principal.grants), command.ref)
+
+    def _later(
+        self, events: Coroutine[Any, Any, list[Event]], ref: Reference, *, exclusive: bool = False
+    ) -> DeferredReply:
+        # Kept here until it is done, since what was answered counts, whether or not the connection lives on.
+        task = asyncio.get_running_loop().create_task(events)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return DeferredReply(task, exclusive, _as_they_are, ref)
 
 
 def _published(receipt: Receipt, ref: Reference) -> list[Event]:

@@ -53,6 +53,7 @@ class DeliveryService:
         self._hub = hub
         self._scheduled = False
         self._resumed = resumed
+        self._awaiting: dict[Outbox, dict[Callable[[], None], None]] = {}
         self.both_ways: Callable[[], bool] = bool
 
     def deliver(self, publication: Publication) -> None:
@@ -121,6 +122,15 @@ class DeliveryService:
         elif frames := outbox.take_replies():
             outbox.write(frames)
 
+    def when_direct(self, outbox: Outbox, awaited: Callable[[], None]) -> None:
+        """Have ``awaited`` called once, when ``outbox`` is direct again, or ends; asked twice, it is once."""
+        self._awaiting.setdefault(outbox, {})[awaited] = None
+
+    def forget(self, outbox: Outbox) -> None:
+        """``outbox`` has ended: nobody waits for it any more."""
+        if self._awaiting:
+            self._awaiting.pop(outbox, None)
+
     def resume(self, outbox: Outbox) -> None:
         """``outbox``'s transport takes again: write what waits, until it is full or all is written."""
         # Portions, and a look after each: the transport may stop taking again in the middle of them.
@@ -129,6 +139,9 @@ class DeliveryService:
             outbox.write(frames)
         if self._resumed is not None and outbox.direct and self._hub.has_parked(outbox):
             self._resumed(outbox)
+        if self._awaiting and outbox.direct:
+            for awaited in self._awaiting.pop(outbox, ()):
+                awaited()
 
     def _schedule(self) -> None:
         self._scheduled = True

@@ -13,7 +13,7 @@ from gateway.core.messages.publication import Publication
 from gateway.core.topics.grammar import TopicLimits, parse_topic
 from gateway.engine.appending import Receipt
 from gateway.engine.metrics.refusals import Refusals
-from gateway.errors import BadTopic, NotPermitted, RateLimited, TooLarge, Unavailable
+from gateway.errors import BadCommand, BadTopic, NotPermitted, RateLimited, TooLarge, Unavailable
 from gateway.streams.base import Dedupe
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class PublishService:
 
         Raises:
             BadTopic: the topic is not valid, or is the gateway's own (``$…``).
+            BadCommand: it is to be delayed, and no stream captures it.
             NotPermitted: no grant of ``principal`` matches the topic.
             TooLarge: the body is over ``message_bytes``.
             RateLimited: its subject publishes too fast, or more waits to be stored than may.
@@ -132,10 +133,13 @@ class PublishService:
             command.deleted,
         )
         if stream is not None and self._appender is not None:
+            publication.delay = command.delay or None
             dedupe = None
             if command.idempotency_key is not None:
                 dedupe = _dedupe(command, principal.subject, dedupe_seconds)
             return self._appender.append(stream, publication, dedupe, size)
+        if command.delay:
+            raise BadCommand(f"no stream captures {topic[:128]!r}: it can't be delayed")
         if command.idempotency_key is not None:
             return self._submit_once(command, publication, principal.subject, size)
         return self._hand_over(publication, size)

@@ -31,7 +31,7 @@ from gateway.http_api.publishing.message_headers import MESSAGE_HEADER_PREFIX
 from gateway.http_api.publishing.receipts import failure_object
 from gateway.http_api.publishing.topic_path import topic_from_path
 from gateway.http_api.raw_headers import all_values
-from gateway.http_api.streams import while_connected
+from gateway.http_api.waiting_clients import while_connected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

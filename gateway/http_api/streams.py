@@ -5,12 +5,10 @@ Spec: docs/http.md, "Streams".
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-import anyio
 import orjson
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
@@ -20,7 +18,6 @@ from gateway.auth.requests import peer_of
 from gateway.codecs.gateway_v1 import encode_object
 from gateway.codecs.query import check_names, decode_query
 from gateway.core.topics.grammar import TopicLimits, parse_filter, parse_topic
-from gateway.engine.admission import address_key
 from gateway.engine.following.reading import Query
 from gateway.errors import NotPermitted
 from gateway.http_api.publishing.receipts import json_answer
@@ -34,22 +31,20 @@ from gateway.http_api.stream_queries import (
     start_of,
     wait_of,
 )
+from gateway.http_api.waiting_clients import asker_of, while_connected
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from starlette.requests import Request
 
     from gateway.auth.principal import Principal
     from gateway.core.streams.stream import StreamMap
     from gateway.engine.following.reading import Missed, Reading, StreamReader
     from gateway.engine.following.stream_overview import StreamFacts, StreamOverview
+    from gateway.engine.group_administration import GroupAdministration
     from gateway.engine.lasting import LastingRequests
     from gateway.http_api.authentication import RequestAuthenticator
 
 STREAMS_PATH: Final = "/v1/streams"
-
-T = TypeVar("T")
 
 
 class StreamRoutes:
@@ -65,6 +60,7 @@ class StreamRoutes:
         administrator: RequestAuthenticator,
         lasting: LastingRequests,
         topic_limits: TopicLimits,
+        groups: GroupAdministration,
     ) -> None:
         """Serve ``streams``; ``administrator`` must let administrators through alone."""
         self._streams = streams
@@ -74,6 +70,7 @@ class StreamRoutes:
         self._administrator = administrator
         self._lasting = lasting
         self._topic_limits = topic_limits
+        self._groups = groups
 
     def routes(self) -> list[Route]:
         """The routes of all streams."""
@@ -88,13 +85,16 @@ class StreamRoutes:
         """Describe every stream."""
         await self._administrator(request)
         check_names(request.query_params)
-        return json_answer({"streams": [_object(each) for each in await self._overview.describe_all()]})
+        return json_answer(
+            {"streams": [await self._object(each) for each in await self._overview.describe_all()]}
+        )
 
     async def describe_stream(self, request: Request) -> Response:
         """Describe one stream."""
         await self._administrator(request)
         check_names(request.query_params)
-        return json_answer(_object(await self._overview.describe(request.path_params["stream"])))
+        found = await self._overview.describe(request.path_params["stream"])
+        return json_answer(await self._object(found))
 
     async def read_messages(self, request: Request) -> Response:
         """Read one page, and wait for one where that is asked."""
@@ -120,6 +120,9 @@ class StreamRoutes:
         page = await self._reader.topics(name, topic_filter, after=after, limit=limit_of(parameters))
         return json_answer({"topics": [asdict(each) for each in page.topics], "next": page.next})
 
+    async def _object(self, facts: StreamFacts) -> dict[str, Any]:
+        return _stream_object(facts, await self._groups.names(facts.configuration.name))
+
     def _query(self, request: Request, principal: Principal) -> Query:
         parameters = QueryParams(decode_query(request.scope["query_string"]))
         name, topic_filter = self._stream_and_filter(request, principal, parameters, MESSAGE_PARAMETERS)
@@ -131,7 +134,7 @@ class StreamRoutes:
             epoch=epoch_of(parameters, start),
             limit=limit_of(parameters),
             wait=wait_of(parameters),
-            reader=_reader(request, principal),
+            reader=asker_of(request, principal),
         )
 
     def _stream_and_filter(
@@ -147,33 +150,7 @@ class StreamRoutes:
         return stream.name, topic_filter
 
 
-async def while_connected(request: Request, wanted: Coroutine[Any, Any, T]) -> T | None:
-    """Await ``wanted``, but no longer than somebody is there to be answered; None where nobody is."""
-    scope = anyio.CancelScope()
-    # No task group: a child that it cancels is kept, by the error's own traceback, until a collection.
-    watching = asyncio.create_task(_cancel_when_gone(request, scope))
-    try:
-        with scope:
-            return await wanted
-        return None
-    finally:
-        watching.cancel()
-
-
-def _reader(request: Request, principal: Principal) -> str:
-    if principal.subject is not None:
-        return f"subject {principal.subject}"
-    host = peer_of(request.scope).host
-    return f"address {address_key(host)}" if host else ""
-
-
-async def _cancel_when_gone(request: Request, scope: anyio.CancelScope) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
-
-
-def _object(facts: StreamFacts) -> dict[str, Any]:
+def _stream_object(facts: StreamFacts, groups: list[str]) -> dict[str, Any]:
     configuration, held = facts.configuration, facts.statistics
     now = time.time_ns() // 1_000_000
     return {
@@ -195,7 +172,7 @@ def _object(facts: StreamFacts) -> dict[str, Any]:
         "first_time": held.first_time,
         "last_time": held.last_time,
         "oldest_age_ms": None if held.first_time is None else max(0, now - held.first_time),
-        "groups": [],
+        "groups": groups,
     }
 
 

@@ -16,12 +16,15 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from prometheus_client import Metric
 
 _Sample: TypeAlias = tuple[list[str], float]
 """Values of the labels, and the number."""
+
+Values: TypeAlias = tuple[str, ...]
+"""What several labels say."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -98,6 +101,18 @@ class Metrics:
         """Add values that a label tells apart, as ``counters`` does."""
         self._add(GaugeMetricFamily, name, meaning, [label], lambda: _by_label(read()))
 
+    def counters_of(
+        self, name: str, meaning: str, labels: Sequence[str], read: Callable[[], Mapping[Values, float]]
+    ) -> None:
+        """As ``counters``, told apart by several labels."""
+        self._add(CounterMetricFamily, name, meaning, list(labels), lambda: _by_labels(read()))
+
+    def gauges_of(
+        self, name: str, meaning: str, labels: Sequence[str], read: Callable[[], Mapping[Values, float]]
+    ) -> None:
+        """As ``gauges``, told apart by several labels."""
+        self._add(GaugeMetricFamily, name, meaning, list(labels), lambda: _by_labels(read()))
+
     def _add(
         self,
         kind: type[CounterMetricFamily | GaugeMetricFamily],
@@ -135,3 +150,7 @@ class Metrics:
 
 def _by_label(numbers: Mapping[str, float]) -> list[_Sample]:
     return [([value], number) for value, number in numbers.items()]
+
+
+def _by_labels(numbers: Mapping[Values, float]) -> list[_Sample]:
+    return [(list(values), number) for values, number in numbers.items()]

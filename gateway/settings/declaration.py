@@ -20,9 +20,7 @@ from gateway.settings.store import Store, store_problems
 from gateway.settings.stream import Stream, stream_problems
 from gateway.settings.values import Count, Duration, Texts
 
-LATER: Final = {
-    "streams.groups": "this version has no consumer groups: every subscriber gets every message",
-}
+LATER: Final[dict[str, str]] = {}
 """Keys whose feature isn't there yet, with the reason: refused, for to ignore one would promise it."""
 
 _LEAST_HANG_SECONDS: Final = 5.0

@@ -166,8 +166,8 @@ class Limits(Section):
     )
     long_polls: Count = Field(
         default=5000,
-        description="Requests that wait for something new in a stream. One subject, or address without one, "
-        "may have as many as are left free. Over it: 429.",
+        description="Requests that wait for something new in a stream, or for a group's delivery. "
+        "One subject, or address without one, may have as many as are left free. Over it: 429.",
     )
     batch_items: Count = Field(
         default=1000, description="Most items of an array sent to `POST /v1/publish`. Over it: 413."

@@ -93,7 +93,13 @@ def _tables(path: str, value: object, names: Mapping[str, str]) -> Iterator[str]
             if section_in(field.annotation):
                 yield from _tables(f"{path}.{key}", getattr(value, key), names)
     for item in value if isinstance(value, tuple) else ():
-        yield from ("", f"[[{path}]]  # {names.get(path, 'default')}", *_assignments(item, None, {}))
+        source = names.get(path, "default")
+        yield from ("", f"[[{path}]]  # {source}", *_assignments(item, None, {}))
+        for key, field in type(item).model_fields.items():
+            if section_in(field.annotation):
+                # What stands inside a list's item comes from where the list does.
+                inner = f"{path}.{key}"
+                yield from _tables(inner, getattr(item, key), {inner: source})
 
 
 def _references(path: str, field: FieldInfo) -> Iterator[str]:
@@ -183,6 +189,8 @@ def _table(title: str, model: type[BaseModel]) -> str:
 
 
 def _later() -> str:
+    if not LATER:
+        return ""
     rows = ["## Not available yet", "", "These are refused at start rather than ignored:", ""]
     rows += [f"- `{key}`: {reason}" for key, reason in LATER.items()]
     return "\n".join([*rows, ""])

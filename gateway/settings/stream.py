@@ -5,10 +5,12 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
+from gateway.core.groups.configuration import MOST_GROUPS
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.core.streams.stream import StreamMap
-from gateway.core.topics.grammar import TopicLimits, parse_filter
+from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter
 from gateway.errors import BadFilter
+from gateway.settings.group import Group
 from gateway.settings.section import Section
 from gateway.settings.values import Count, Duration, Shown, Size, Timeout
 
@@ -57,6 +59,12 @@ class Stream(Section):
         default=0.0, description="How long it keeps a last value; 0 for as long as there is none newer."
     )
 
+    groups: tuple[Group, ...] = Field(
+        default=(),
+        max_length=MOST_GROUPS,
+        description="Its groups of consumers; more can be made while it runs.",
+    )
+
     def configuration(self) -> StreamConfiguration:
         """What the core takes."""
         return StreamConfiguration(
@@ -96,7 +104,25 @@ def stream_problems(streams: Sequence[Stream], limits: TopicLimits, message_byte
                 f"streams: {each.name!r}: max_bytes ({each.max_bytes}) must be at least limits.message_bytes "
                 f"({message_bytes}), or a message could be too large to be kept"
             )
+        yield from _group_problems(each, limits)
     try:
         stream_map(streams)
     except ValueError as exc:
         yield f"streams: {exc}"
+
+
+def _group_problems(stream: Stream, limits: TopicLimits) -> Iterator[str]:
+    names = [each.name for each in stream.groups]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"streams: {stream.name!r}: two of its groups are named {name!r}"
+    for each in stream.groups:
+        try:
+            parse_filter(each.filter, limits)
+        except BadFilter as exc:
+            yield f"streams: {stream.name!r}: group {each.name!r}: {exc}"
+            continue
+        if not intersects(each.filter, stream.filter):
+            yield (
+                f"streams: {stream.name!r}: group {each.name!r}: "
+                f"the stream captures {stream.filter!r}, nothing of {each.filter!r}"
+            )

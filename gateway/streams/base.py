@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
     from gateway.core.streams.pages import Page
+    from gateway.streams.groups.base import GroupStore
 
 __all__ = [
     "Appended",
@@ -231,6 +232,22 @@ class Readable(Protocol):
         """
         ...
 
+    async def at(self, stream: str, offsets: Sequence[int]) -> Sequence[Publication]:
+        """Those publications of ``offsets``, which ascend, that the log can give.
+
+        Raises:
+            StreamUnavailable: the store can't be reached, or stopped meanwhile.
+        """
+        ...
+
+    async def count(self, stream: str, topic_filter: str, after: int, through: int) -> int:
+        """How many publications behind ``after``, up to ``through``, match and can be given.
+
+        Raises:
+            StreamUnavailable: the store can't be reached, or its index isn't complete yet.
+        """
+        ...
+
     async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
         """The offset before the newest ``count`` publications that match: reading on behind it gives those.
 
@@ -331,6 +348,11 @@ class Readable(Protocol):
 
 class Store(Readable, Protocol):
     """All configured streams' logs, as one node uses them. Everything runs on one event loop."""
+
+    @property
+    def groups(self) -> GroupStore:
+        """The groups that work the logs off."""
+        ...
 
     async def start(self) -> None:
         """Open, making what isn't there yet.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.errors import StoreFull
+
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
@@ -63,3 +65,10 @@ class RedisStoreLimits:
     tidy: float = 1.0
     look: float = 5.0
     topics_per_read: int = 10_000
+
+
+def full(stream: str) -> StoreFull:
+    """The refusal of a publication for which retention may let nothing go."""
+    return StoreFull(
+        f"stream {stream!r} is full of what a group that keeps what isn't acknowledged has yet to finish"
+    )

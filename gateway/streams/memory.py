@@ -9,8 +9,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.codecs.record import encode_record
-from gateway.errors import Conflict, StreamUnavailable
+from gateway.errors import Conflict, StoreFull, StreamUnavailable
 from gateway.streams.base import StoreStatistics, StreamStatistics
+from gateway.streams.groups.journal import Trimmed
+from gateway.streams.groups.local import LocalGroups
+from gateway.streams.groups.memory import MemoryJournal
 from gateway.streams.limits import StoreLimits
 from gateway.streams.memory_log import MemoryLog
 from gateway.supervision import Supervision
@@ -41,6 +44,8 @@ class MemoryStore:
         self._supervision = supervision or Supervision()
         self._clock = clock
         self._logs = {each.name: MemoryLog(each, self._limits) for each in configurations}
+        journal = MemoryJournal(lambda stream, offset: self._logs[stream].log.recent.find(offset))
+        self._groups = LocalGroups(self._logs, self, journal, clock=clock, seconds=self._limits.timeout)
         self._sweeping: asyncio.Task[None] | None = None
         self._appended = self._repeated = self._read = self._raised = self._purged = 0
 
@@ -60,6 +65,11 @@ class MemoryStore:
         for each in self._logs.values():
             each.log.close()
 
+    @property
+    def groups(self) -> LocalGroups:
+        """Its groups."""
+        return self._groups
+
     def append(
         self, stream: str, publication: Publication, dedupe: Dedupe | None = None
     ) -> asyncio.Future[Appended]:
@@ -69,7 +79,7 @@ class MemoryStore:
         answer: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
         try:
             answer.set_result(self._append(self._logs[stream], publication, dedupe))
-        except Conflict as conflict:
+        except (Conflict, StoreFull) as conflict:
             answer.set_exception(conflict)
         return answer
 
@@ -102,6 +112,16 @@ class MemoryStore:
         """Read what matches one of ``filters`` behind ``after``."""
         page = self._open(stream).select(filters, after, messages=messages, size=size)
         return page and self._counted(page)
+
+    async def at(self, stream: str, offsets: Sequence[int]) -> Sequence[Publication]:
+        """Those of ``offsets`` that are kept."""
+        found = self._open(stream).at(offsets)
+        self._read += len(found)
+        return found
+
+    async def count(self, stream: str, topic_filter: str, after: int, through: int) -> int:
+        """How many match behind ``after``, up to ``through``."""
+        return self._open(stream).count(topic_filter, after, through)
 
     async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
         """The offset before the newest ``count`` that match."""
@@ -150,11 +170,16 @@ class MemoryStore:
     async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
         """Remove what matches, with a turn of the event loop for others after each step."""
         purged = 0
-        for removed in self._open(stream).purge(topic_filter, before):
-            purged += removed
-            self._purged += removed
+        log = self._open(stream)
+        end = log.log.recent.last + 1
+        for count in log.purge(
+            topic_filter, before, lambda gone: self._groups.purged(stream, _told_of(gone))
+        ):
+            purged += count
+            self._purged += count
             await asyncio.sleep(0)
             self._open(stream)
+        await self._groups.purge(stream, topic_filter, end if before is None else min(before, end))
         return purged
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
@@ -163,6 +188,7 @@ class MemoryStore:
         if log.epoch == seen.epoch and log.recent.last < seen.offset:
             log.begin_epoch(secrets.token_hex(8))
             self._raised += 1
+            await self._groups.renewed(stream)
         return log.bounds
 
     async def describe(self, stream: str) -> StreamStatistics:
@@ -204,13 +230,27 @@ class MemoryStore:
                 self._repeated += 1
                 return first
         # The record's size, although no record is kept: retention counts alike in every store.
-        answer = log.append(publication, len(encode_record(publication)), dedupe)
+        size = len(encode_record(publication))
+        groups, stream = self._groups, log.configuration.name
+        keep_from = groups.kept_from(stream) if groups.has_any(stream) else None
+        if keep_from is not None:
+            log.refuse(size, keep_from, dedupe)
+        answer = log.append(publication, size, dedupe, keep_from)
         self._appended += 1
+        groups.appended(stream, (publication,))
+        if log.left and groups.has_any(stream):
+            groups.trimmed(stream, _told_of(log.left))
         return answer
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._limits.sweep_seconds)
-            for each in self._logs.values():
+            for stream, each in self._logs.items():
                 each.advance(self._clock())
-                each.trim()
+                each.trim(self._groups.kept_from(stream))
+                self._groups.trimmed(stream, _told_of(each.left))
+            await self._groups.sweep()
+
+
+def _told_of(publications: Sequence[Publication]) -> list[Trimmed]:
+    return [Trimmed(each.offset or 0, each.topic, each.key) for each in publications]

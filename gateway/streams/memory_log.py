@@ -16,10 +16,11 @@ from gateway.core.streams.topic_index import TopicIndex
 from gateway.core.topics.grammar import matches
 from gateway.errors import Conflict, TooMany
 from gateway.streams.base import Appended, SelectedPage, TopicPage, TopicSummary
+from gateway.streams.limits import full
 from gateway.streams.local_log import KeyShares, LocalLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import StreamConfiguration
@@ -57,6 +58,7 @@ class MemoryLog:
         "evicted",
         "index",
         "keys",
+        "left",
         "log",
         "long_keys",
         "shares",
@@ -74,6 +76,7 @@ class MemoryLog:
         self.keys: OrderedDict[str, _First] = OrderedDict()
         self.long_keys: dict[str, _First] = {}
         self.ends: list[tuple[int, str]] = []
+        self.left: Sequence[Publication] = ()
         self.time = 0
         self.evicted = 0
 
@@ -104,8 +107,34 @@ class MemoryLog:
             raise Conflict("this idempotency key was first used with another topic or body")
         return Appended(known.answer.id, known.answer.offset, repeated=True)
 
-    def append(self, publication: Publication, size: int, dedupe: Dedupe | None) -> Appended:
-        """Keep ``publication``, whose record has ``size`` bytes."""
+    def refuse(self, size: int, keep_from: int | None, dedupe: Dedupe | None) -> None:
+        """Refuse what there is no room for, since groups haven't finished what retention would take for it.
+
+        Args:
+            size: of the record that comes.
+            keep_from: the first offset that must stay, or None.
+            dedupe: its key, which is forgotten then.
+
+        Raises:
+            StoreFull: there is none.
+        """
+        if keep_from is None or not self.log.recent:
+            return
+        recent, limits = self.log.recent, self.configuration
+        surplus_messages = len(recent) + 1 - limits.max_messages
+        if surplus_messages <= max(0, keep_from - self.log.first) and (
+            keep_from > self.log.first or recent.bytes + size <= limits.max_bytes
+        ):
+            return
+        if dedupe is not None:
+            self.shares.give_back(dedupe.key)
+            self.shares.settle()
+        raise full(limits.name)
+
+    def append(
+        self, publication: Publication, size: int, dedupe: Dedupe | None, keep_from: int | None = None
+    ) -> Appended:
+        """Keep ``publication``, whose record has ``size`` bytes; ``trim`` follows as there."""
         answer = Appended(publication.id, self.log.recent.last + 1)
         publication.stream = self.configuration.name
         publication.offset = answer.offset
@@ -119,7 +148,7 @@ class MemoryLog:
         if dedupe is not None:
             self._remember(dedupe, answer)
         self.log.extend((publication,), (size,))
-        self.trim()
+        self.trim(keep_from)
         return answer
 
     def _remember(self, dedupe: Dedupe, answer: Appended) -> None:
@@ -131,15 +160,19 @@ class MemoryLog:
             self.long_keys[dedupe.key] = first
             heappush(self.ends, (self.time + window, dedupe.key))
 
-    def trim(self) -> None:
-        """Let go of what may not be kept any longer."""
+    def trim(self, keep_from: int | None = None) -> None:
+        """Let go of what may not be kept any longer, but for what must stay; ``left`` is that."""
         recent = self.log.recent
         gone = surplus(
             self.configuration, recent.oldest(), messages=len(recent), size=recent.bytes, now=self.time
         )
-        if gone.messages:
-            left = self.log.drop(gone.messages)
-            self.index.trim(self.log.first, (each.topic for each in left), self.values)
+        count = gone.messages
+        self.left = []
+        if count and keep_from is not None:
+            count = min(count, recent.held_before(keep_from))
+        if count:
+            self.left = self.log.drop(count)
+            self.index.trim(self.log.first, (each.topic for each in self.left), self.values)
         while self.configuration.last_values and (oldest := self.values.oldest()) is not None:
             full = self.values.is_full()
             if not full and not self.values.is_old(oldest, self.time):
@@ -162,6 +195,18 @@ class MemoryLog:
             through = holes[-1].last
             publications = [each for each in publications if (each.offset or 0) <= through]
         return SelectedPage(bounds, publications, through, holes)
+
+    def at(self, offsets: Sequence[int]) -> list[Publication]:
+        """Those of ``offsets`` that are kept."""
+        found = map(self.log.recent.find, offsets)
+        return [each for each in found if each is not None]
+
+    def count(self, topic_filter: str, after: int, through: int) -> int:
+        """How many match behind ``after``, up to ``through``."""
+        topics = self.index.matching([topic_filter], len(self.index) + 1)
+        if topics is None:
+            topics = [each for each in self.index if matches(topic_filter, each)]
+        return self.index.count(topics, after, through)
 
     def before_newest(self, topic_filter: str, count: int) -> int | None:
         """The offset before the newest ``count`` that match, or before all; None as ``select``."""
@@ -219,8 +264,15 @@ class MemoryLog:
         page = self.index.page(topic_filter, after, limit, max(limit, self._limits.topics_per_read))
         return TopicPage([self._summary(each) for each in page.topics], page.next)
 
-    def purge(self, topic_filter: str, before: int | None) -> Iterator[int]:
+    def purge(
+        self,
+        topic_filter: str,
+        before: int | None,
+        tell: Callable[[Sequence[Publication]], None] = lambda _: None,
+    ) -> Iterator[int]:
         """Remove what matches, with smaller offsets than ``before``, in steps; tell how many went with each.
+
+        ``tell`` is given what the log had of them.
 
         What is appended between two steps stays.
         """
@@ -234,19 +286,21 @@ class MemoryLog:
             for each in page.topics:
                 offsets.extend(self.index.offsets(each, before, _PURGED_TOGETHER - len(offsets)))
             for some in _near(sorted(offsets)):
-                yield self._purge(some)
+                removed = self._purge(some)
+                tell(removed)
+                yield len(removed)
             if len(offsets) < _PURGED_TOGETHER:
                 if page.next is None:
                     return
                 after = page.next
 
-    def _purge(self, offsets: Sequence[int]) -> int:
+    def _purge(self, offsets: Sequence[int]) -> Sequence[Publication]:
         removed = self.log.purge(offsets)
         # They are all that their topics have up to the last of them.
         for topic, offset in {each.topic: each.offset for each in removed}.items():
             assert offset is not None, "a log numbers what it holds"
             self.index.cut(topic, offset)
-        return len(removed)
+        return removed
 
     def _purge_value(self, topic: str, before: int) -> bool:
         """Whether something went that is nowhere else."""

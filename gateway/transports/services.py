@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.engine.admission import Admission
     from gateway.engine.authentication import Authentication
     from gateway.engine.commands import CommandDispatcher
+    from gateway.engine.consuming import ConsumeService
     from gateway.engine.delivery import DeliveryService
     from gateway.engine.metrics.refusals import Refusals
     from gateway.engine.sessions import Sessions
@@ -44,6 +45,7 @@ class Services:
     delivery: DeliveryService
     commands: CommandDispatcher
     subscriber: SubscribeService
+    consumer: ConsumeService
     sessions: Sessions
     principals: RequestPrincipals
     confirm: Callable[[Principal], None]

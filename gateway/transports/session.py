@@ -144,9 +144,10 @@ class TransportSession(ABC, Generic[C]):
         else:
             services.hub.block(self.outbox, self._connection.buffered_bytes(), now=services.clock())
 
-    def _detach(self) -> None:
-        """The connection has ended: nobody keeps anything for it any more; idempotent."""
+    def _detach(self, *, lost: bool = False) -> None:
+        """The connection has ended, as it should or not: nobody keeps anything for it; idempotent."""
         services = self._services
+        services.consumer.end(self.outbox, lost=lost)
         services.subscriber.end(self.outbox)
         services.sessions.detach(self)
         self.accepted.quota.leave()

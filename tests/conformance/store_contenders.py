@@ -18,6 +18,7 @@ from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from pathlib import Path
 
     import pytest
 
@@ -50,12 +51,14 @@ class Contender:
         pass_time: let seconds pass, by moving the store's clock or by waiting.
         durable: the store outlives its stop.
         began: the time (ms since 1970) that stands still unless it is passed; None: time goes on by itself.
+        kill: end a store as if its process were killed at that moment, where that can be done.
     """
 
     make: Callable[[Iterable[StreamConfiguration]], Store]
     pass_time: Callable[[float], Awaitable[None]] = asyncio.sleep
     durable: bool = True
     began: int | None = None
+    kill: Callable[[Store], Awaitable[None]] | None = None
 
     @asynccontextmanager
     async def running(self, *configurations: StreamConfiguration) -> AsyncIterator[Store]:
@@ -88,7 +91,22 @@ def sqlite(request: pytest.FixtureRequest) -> Contender:
         ),
         clock.advance,
         began=clock.now,
+        kill=lambda store: stop_as_killed(store, path),
     )
+
+
+async def stop_as_killed(store: Store, path: Path) -> None:
+    """Leave what a store in the file at ``path`` has written so far, and nothing of its end."""
+    left = {each: each.read_bytes() for each in path.parent.iterdir() if not each.name.endswith("-shm")}
+    await store.stop()
+    for each in path.parent.iterdir():
+        if each not in left:
+            each.unlink()
+    for each, content in left.items():
+        # In place: the store knows its file by its number.
+        with each.open("r+b" if each.exists() else "wb") as file:
+            file.truncate(0)
+            file.write(content)
 
 
 def redis(kind: str) -> Callable[[pytest.FixtureRequest], Contender]:
@@ -112,6 +130,10 @@ CONTENDERS: dict[str, Callable[[pytest.FixtureRequest], Contender]] = {
     **{kind: redis(kind) for kind in ("redis", "valkey", "redis-cluster")},
 }
 """Each makes a contender whose place is empty, at every call; the request gives it fixtures."""
+
+
+WITH_CLOCKS = ["memory", "sqlite"]
+"""Those whose time passes at once; Redis goes by its own clock."""
 
 
 def message(number: int, body: bytes | None = None) -> Publication:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.settings import InvalidSettings, Settings, is_loopback, read
-from gateway.settings.declaration import LATER
 from gateway.settings.listing import effective, reference
 from gateway.settings.section import section_in
 from gateway.settings.values import format_duration, format_size, parse_duration, parse_size
@@ -126,18 +125,6 @@ def test_a_busy_worker_is_not_taken_for_a_hung_one(value: str) -> None:
     assert "must be 0 or at least 5 s" in problems(f"[server]\nhang_timeout = {value}\n")
     for seconds in (0, 5):
         assert Settings(server={"hang_timeout": seconds}).server.hang_timeout == seconds
-
-
-@pytest.mark.parametrize("path", LATER)
-def test_what_is_not_there_yet_is_refused_not_ignored(path: str) -> None:
-    section, _, key = path.partition(".")
-    assert f"{path} is not available: {LATER[path]}" in problems(f"[[{section}]]\n{key} = 'x'\n")
-
-
-def test_what_is_not_there_yet_is_refused_in_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = '[{"name": "a", "filter": "a", "groups": [{"name": "b"}]}]'
-    monkeypatch.setenv("GATEWAY_STREAMS", groups)
-    assert "GATEWAY_STREAMS: streams.groups is not available" in problems()
 
 
 def test_a_redis_url_is_checked_but_never_repeated() -> None:

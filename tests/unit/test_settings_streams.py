@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
+from gateway.core.groups.configuration import GroupConfiguration
+from gateway.core.messages.commands import Start, StartKind
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.settings import Settings, read
+from gateway.settings.group import Group
 from gateway.settings.listing import effective
 from gateway.settings.store import store_url
 from gateway.settings.stream import stream_map
@@ -125,3 +128,54 @@ def test_what_is_in_force_is_shown_as_a_settings_file() -> None:
     assert 'url = "memory:"' in shown
     assert "[[streams]]  # gateway.toml" in shown
     assert settings(shown) == settings(STREAM + '[store]\nurl = "memory:"\n')
+
+
+GROUP = STREAM + '[[streams.groups]]\nname = "billing"\n'
+
+
+def test_a_group_has_defaults_and_is_handed_to_the_core() -> None:
+    group = settings(GROUP).streams[0].groups[0]
+    assert group.configuration() == GroupConfiguration("billing")
+    assert Group.of(group.configuration()) == group
+    later = GroupConfiguration("g", hold_on_dead=True, start=Start(StartKind.TIME, 5))
+    assert (Group.of(later).start, Group.of(later).configuration()) == ("time:5", later)
+
+
+@pytest.mark.parametrize("start", ["7", '"7"'])
+def test_a_group_may_begin_at_an_offset(start: str) -> None:
+    group = settings(f"{GROUP}start = {start}\n").streams[0].groups[0]
+    assert group.configuration().start == Start(StartKind.OFFSET, 7)
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ('name = "a/b"', "streams[0].groups[0].name = 'a/b'"),
+        ("ack_wait = 0", "greater than 0"),
+        ('ack_wait = "31d"', "less than or equal to 2592000"),
+        ("backoff = [0]", "greater than 0"),
+        ("max_deliver = -1", "greater than or equal to 0"),
+        ('start = "last:5"', "'earliest'"),
+        ("start = true", "'earliest'"),
+        ('fair_by = "topic"', "streams[0].groups[0].fair_by"),
+        ('on_dead = "wait"', "streams[0].groups[0].on_dead"),
+        ('filter = "orders/#/b"', "'#' must be the last level"),
+        ('filter = "other/#"', "the stream captures 'orders/#', nothing of 'other/#'"),
+        ("members = 1", "unknown key 'members' in [streams[0].groups[0]]"),
+    ],
+)
+def test_a_group_that_makes_no_sense_is_refused(line: str, rule: str) -> None:
+    lines = {"name": 'name = "a"'} | {line.split(maxsplit=1)[0]: line}
+    assert rule in problems(STREAM + "[[streams.groups]]\n" + "\n".join(lines.values()) + "\n")
+
+
+def test_two_groups_of_a_stream_share_no_name() -> None:
+    again = GROUP + '[[streams.groups]]\nname = "billing"\n'
+    assert "streams: 'orders': two of its groups are named 'billing'" in problems(again)
+
+
+def test_the_effective_settings_show_groups() -> None:
+    settings(GROUP)
+    shown = effective(read())
+    assert "[[streams.groups]]" in shown
+    assert 'backoff = ["1s", "10s", "1m"]' in shown

@@ -159,8 +159,9 @@ FOR_EVER = {
     "app.node": {"self._supervision.keep", "self._supervision.until_done"},
     # Its tasks run within a life of one that is supervised, which fails with them.
     "bus.redis.bus": {"self._run()", "running"},
-    # One connection's: its session awaits the reply, and cancels the task when it ends.
-    "engine.commands": {"self._authentication.renew(command, client)"},
+    # One connection's: its session awaits the reply, and cancels the task when it ends; or what it has
+    # said of deliveries, which counts all the same.
+    "engine.commands": {"self._authentication.renew(command, client)", "events"},
     "supervision": {"self._run(function, *arguments)"},
     "engine.cluster.node": {"self._repair.run", "self._answer_questions", "self._live.run"},
     "redis.channels": {"self._read()", "self._write()"},

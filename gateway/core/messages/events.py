@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.core.messages.commands import Position
-    from gateway.core.messages.publication import Reference
+    from gateway.core.messages.publication import Publication, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,37 @@ class Published:
     stream: str | None = None
     offset: int | None = None
     ref: Reference = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consuming:
+    """Reply to ``consume``."""
+
+    stream: str
+    group: str
+    credit: int
+    ref: Reference = None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Reply to ``release``."""
+
+    stream: str
+    group: str
+    ref: Reference = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A publication for one member of a group; ``deadline`` is in milliseconds since 1970."""
+
+    publication: Publication
+    token: str
+    group: str
+    attempt: int
+    deadline: int
+    fence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +157,9 @@ Event: TypeAlias = (
     | CaughtUp
     | Unsubscribed
     | Published
+    | Consuming
+    | Released
+    | Delivery
     | Acked
     | Pong
     | Gap

@@ -21,12 +21,14 @@ class Publish:
         data: valid JSON text within the depth limit, to be embedded as it is.
         binary: a body that is neither JSON nor text.
         deleted: the topic's last value ends, and there is no body.
+        delay: milliseconds that groups see it later than others do.
     """
 
     __slots__ = (
         "binary",
         "content_type",
         "data",
+        "delay",
         "deleted",
         "headers",
         "id",
@@ -48,6 +50,7 @@ class Publish:
         key: str | None = None,
         ref: Reference = None,
         deleted: bool = False,
+        delay: int | None = None,
     ) -> None:
         self.topic = topic
         self.data = data
@@ -59,6 +62,7 @@ class Publish:
         self.key = key
         self.ref = ref
         self.deleted = deleted
+        self.delay = delay
 
 
 # Here and not beside `Encoder`, which has the rest of a wire format: a publication keeps the frame that its
@@ -88,6 +92,7 @@ class Publication:
         key: for ordering in groups, or None.
         stream: the stream that captured it, or None on a live topic.
         offset: its number in that stream, from 1, or None.
+        delay: milliseconds that groups see it later than it was stored, or None.
         deleted: it has neither data nor bytes, and ends its topic's last value.
     """
 
@@ -98,6 +103,7 @@ class Publication:
         "binary",
         "content_type",
         "data",
+        "delay",
         "deleted",
         "headers",
         "id",
@@ -121,6 +127,7 @@ class Publication:
         stream: str | None = None,
         offset: int | None = None,
         deleted: bool = False,
+        delay: int | None = None,
     ) -> None:
         self.topic = topic
         self.id = id
@@ -133,6 +140,7 @@ class Publication:
         self.stream = stream
         self.offset = offset
         self.deleted = deleted
+        self.delay = delay
         self._encoder: MessageEncoder | None = None
         self._frame = b""
         self._others: dict[MessageEncoder, bytes] | None = None

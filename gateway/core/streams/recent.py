@@ -188,6 +188,16 @@ class Recent:
         at = self._place(offset)
         return self._publications[at], self._sizes[at]
 
+    def find(self, offset: int) -> Publication | None:
+        """The publication of an offset, where it is held."""
+        at = self._place(offset)
+        found = self._publications[at] if self._head <= at < len(self._publications) else None
+        return found if found is not None and found.offset == offset else None
+
+    def held_before(self, offset: int) -> int:
+        """How many of those that are held have smaller offsets."""
+        return self._place(offset) - self._head
+
     def oldest(self) -> Iterator[Kept]:
         """What is held, from the oldest on, as retention looks at it."""
         for at in range(self._head, len(self._publications)):

@@ -48,6 +48,9 @@ class TopicIndex:
         """How many topics there are."""
         return len(self._offsets)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._offsets)
+
     def __contains__(self, topic: object) -> bool:
         return topic in self._offsets
 
@@ -156,6 +159,15 @@ class TopicIndex:
                 at = bisect_right(offsets, after)
                 runs.append((offsets[at], at, len(offsets), offsets))
         return _merged(runs, limit)
+
+    def count(self, topics: Iterable[str], after: int, through: int) -> int:
+        """How many offsets behind ``after``, up to ``through``, ``topics`` have together."""
+        after = max(after, self.first - 1)
+        found = 0
+        for topic in topics:
+            offsets = self._offsets.get(topic, _NONE)
+            found += max(0, bisect_right(offsets, through) - bisect_right(offsets, after))
+        return found
 
     def newest(self, topics: Iterable[str], count: int) -> int | None:
         """The oldest of the newest ``count`` offsets of all ``topics``; None where they have less."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,8 @@ from gateway.engine.metrics.refusals import Refusals
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds, StreamConfiguration
     from gateway.core.streams.pages import Page
@@ -128,14 +131,24 @@ class StreamReader:
         if query.wait <= 0:
             return await scan.run(self)
         # From here on, not only while there is nothing: a store that is far away would let any number pass.
-        self._take_place(query.reader)
-        try:
+        with self.waiting_place(query.reader):
             return await scan.run(self)
+
+    @contextmanager
+    def waiting_place(self, reader: str) -> Iterator[None]:
+        """Let one more wait, of the readers of streams and whoever else waits for them.
+
+        Raises:
+            TooMany: as many wait as may, or this one has more places than it leaves to others.
+        """
+        self._take_place(reader)
+        try:
+            yield
         finally:
             self._patient -= 1
-            self._readers[query.reader] -= 1
-            if not self._readers[query.reader]:
-                del self._readers[query.reader]
+            self._readers[reader] -= 1
+            if not self._readers[reader]:
+                del self._readers[reader]
 
     async def topics(self, stream: str, topic_filter: str, *, after: str | None, limit: int) -> TopicPage:
         """The topics of which a stream holds something, behind topic ``after``.

@@ -90,6 +90,16 @@ class WatchedStore:
             self._has_read(stream, page)
         return page
 
+    async def at(self, stream: str, offsets: Sequence[int]) -> Sequence[Publication]:
+        """Those of ``offsets`` that the store can give."""
+        with self._watching(stream):
+            return await self._store.at(stream, offsets)
+
+    async def count(self, stream: str, topic_filter: str, after: int, through: int) -> int:
+        """How many match behind ``after``, up to ``through``, as the store counts."""
+        with self._watching(stream):
+            return await self._store.count(stream, topic_filter, after, through)
+
     async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
         """The offset before the newest ``count`` publications that match, as the store finds it."""
         with self._watching(stream):

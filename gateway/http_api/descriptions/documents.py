@@ -15,11 +15,12 @@ import yaml
 
 from gateway import errors
 from gateway.codecs import event_ids
-from gateway.codecs.gateway_v1_shapes import LABEL_CHARACTERS
+from gateway.codecs.gateway_v1_shapes import DELIVERY_CHARACTERS, LABEL_CHARACTERS, LONGEST_DELAY
 from gateway.core.cluster import block_list, control
 from gateway.core.messages.commands import MOST_PER_TOPIC, Overflow
+from gateway.engine import pulling
 from gateway.engine.following import last_values
-from gateway.http_api import stream_queries
+from gateway.http_api import group_members, groups, stream_queries
 from gateway.http_api.publishing import ndjson
 from gateway.http_api.webhooks import journal
 
@@ -69,6 +70,15 @@ def values(limits: PublishingLimits) -> dict[str, Any]:
         "snapshot_messages": last_values.WHOLE_MESSAGES,
         "snapshot_bytes": last_values.WHOLE_BYTES,
         "longest_wait_seconds": stream_queries.LONGEST_WAIT_SECONDS,
+        "most_pulled": pulling.MOST_PULLED,
+        "longest_pull_seconds": pulling.LONGEST_PULL_SECONDS,
+        "most_answered": group_members.MOST_ANSWERED,
+        "delivery_characters": DELIVERY_CHARACTERS,
+        "longest_delay_ms": LONGEST_DELAY,
+        "group_states": list(groups.STATES),
+        "members_shown": groups.MEMBERS_SHOWN,
+        "most_dead_letters_named": groups.MOST_NAMED,
+        "dead_letter_id_characters": groups.ID_CHARACTERS,
         "most_connections_per_page": control.MOST_PER_PAGE,
         "subject_characters": block_list.LONGEST_SUBJECT,
         "longest_block_seconds": block_list.LONGEST_BLOCK_SECONDS,

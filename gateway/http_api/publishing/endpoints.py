@@ -19,7 +19,7 @@ from gateway.http_api.bodies import BodyReader, refuse_content_coding
 from gateway.http_api.lasting_bodies import read_lasting_body
 from gateway.http_api.publishing.batch import Batches
 from gateway.http_api.publishing.limits import PublishingLimits
-from gateway.http_api.publishing.message_headers import label, message_headers
+from gateway.http_api.publishing.message_headers import delay, label, message_headers
 from gateway.http_api.publishing.ndjson import LineStream
 from gateway.http_api.publishing.receipts import PublishAnswer, json_answer, publish_answer
 from gateway.http_api.publishing.topic_path import topic_from_path
@@ -162,6 +162,7 @@ class RestPublishing:
             headers=message_headers(request, self._limits.message),
             idempotency_key=label(request, "idempotency-key"),
             key=label(request, "gateway-key"),
+            delay=delay(request),
         )
         return PublishAnswer(await self._publisher.publish(command, principal))
 
@@ -173,6 +174,7 @@ class RestPublishing:
             headers=message_headers(request, self._limits.message),
             idempotency_key=label(request, "idempotency-key"),
             key=label(request, "gateway-key"),
+            delay=delay(request),
             deleted=True,
         )
         return publish_answer(await self._publisher.publish(command, principal))

@@ -1,10 +1,10 @@
-"""What request headers say about a message: its key, its idempotency key, its own headers."""
+"""What request headers say about a message: its key, its delay, its idempotency key, its own headers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.codecs.gateway_v1_shapes import LABEL_CHARACTERS
+from gateway.codecs.gateway_v1_shapes import LABEL_CHARACTERS, LONGEST_DELAY
 from gateway.errors import BadCommand
 from gateway.http_api.raw_headers import all_values
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.codecs.body import MessageLimits
 
 MESSAGE_HEADER_PREFIX: Final = "gateway-header-"
+_DIGITS: Final = 16
 _RAW_PREFIX: Final = MESSAGE_HEADER_PREFIX.encode()
 
 
@@ -28,6 +29,16 @@ def label(request: Request, name: str) -> str | None:
     if len(values) > 1 or not value or len(value) > LABEL_CHARACTERS:
         raise BadCommand(f"{name}: one value of 1 to {LABEL_CHARACTERS} characters is allowed")
     return value
+
+
+def delay(request: Request) -> int | None:
+    """Return ``Gateway-Delay`` in milliseconds, None if absent; raises ``BadCommand`` for anything else."""
+    text = label(request, "gateway-delay")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= LONGEST_DELAY):
+        raise BadCommand(f"gateway-delay: a number of milliseconds from 0 to {LONGEST_DELAY} is allowed")
+    return int(text)
 
 
 def message_headers(request: Request, limits: MessageLimits) -> Mapping[str, str] | None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class AppendSignal:
@@ -15,9 +19,10 @@ class AppendSignal:
         left: when the last of them left, in the event loop's time.
     """
 
-    __slots__ = ("_announced", "_epoch", "_last", "_waiters", "left", "notified")
+    __slots__ = ("_announced", "_epoch", "_last", "_listeners", "_waiters", "left", "notified")
 
     def __init__(self) -> None:
+        self._listeners: dict[Callable[[], None], None] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._epoch = ""
         self._last = 0
@@ -27,8 +32,17 @@ class AppendSignal:
 
     @property
     def waiting(self) -> int:
-        """How many readers wait."""
-        return len(self._waiters)
+        """How many readers wait, and how many others want to be told."""
+        return len(self._waiters) + len(self._listeners)
+
+    def listen(self, told: Callable[[], None]) -> None:
+        """Have ``told`` called each time that it notifies."""
+        self._listeners[told] = None
+
+    def leave(self, told: Callable[[], None]) -> None:
+        """Call ``told`` no more."""
+        self._listeners.pop(told, None)
+        self.left = asyncio.get_running_loop().time()
 
     def note_end(self, epoch: str, last: int) -> None:
         """Notify if a log that ends with ``last`` is news."""
@@ -50,6 +64,8 @@ class AppendSignal:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+        for told in list(self._listeners):
+            told()
 
     async def wait(self, notified: int, seconds: float) -> None:
         """Wait for the notification after the first ``notified``, but no longer than ``seconds``."""

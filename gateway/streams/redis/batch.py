@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gateway.codecs.record import encode_record
-from gateway.errors import Conflict, GatewayError, RateLimited, StreamUnavailable
+from gateway.errors import Conflict, GatewayError, RateLimited, StoreFull, StreamUnavailable
 from gateway.redis.batch_state import FINAL, BatchState
 from gateway.streams.base import Appended
 from gateway.streams.redis.calls import AGAIN_SECONDS, last_seen_args, unavailable
@@ -32,6 +32,7 @@ _TIDY_SECONDS = 60.0
 """What is too old is looked for this often at least."""
 
 _HEAD = 8
+_FULL = -2
 
 
 class AppendBudget:
@@ -143,7 +144,7 @@ class AppendBatch:
         # As they are when it goes, not when it was made: what the batch before brought is known by now.
         keys, limits = log.keys, log.configuration
         return (
-            len(keys.all) + len(self._keys), *keys.all, *self._keys,
+            len(keys.all) + len(keys.groups) + len(self._keys), *keys.all, *keys.groups, *self._keys,
             *last_seen_args(log, self._queue.budget.publish),
             limits.max_messages, limits.max_bytes, int(limits.max_age * 1000),
             _TRIM_MESSAGES,
@@ -168,6 +169,10 @@ class AppendBatch:
                 budget.repeated += 1
                 # Somebody may have written this label. The others of the batch were kept.
                 appended = Appended(result[1].decode(errors="replace"), result[0], repeated=True)
+            elif result == _FULL:
+                queue.log.full = True
+                _fail(answer, StoreFull("the stream is full of what a group of consumers has yet to finish"))
+                continue
             else:
                 _fail(answer, Conflict("this idempotency key was first used with another topic or body"))
                 continue

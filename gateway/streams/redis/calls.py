@@ -16,7 +16,9 @@ from gateway.streams.redis.scripts import DESCRIBE, READ, head_of
 if TYPE_CHECKING:
     from gateway.core.messages.commands import Position
     from gateway.core.streams.configuration import Bounds
+    from gateway.errors import GatewayError
     from gateway.redis.wire import CommandRefused, Reply
+    from gateway.streams.redis.link import CallLink
     from gateway.streams.redis.log import RedisLog
     from gateway.streams.redis.script_parts import Script
 
@@ -88,7 +90,7 @@ class ReadOnlyCall(Generic[T]):
                 # One time limit over all attempts: a reader is told the truth rather than kept.
                 return await self._answer
         except TimeoutError:
-            link = self._log.reading
+            link = self._link()
             if link is not None and link.up:
                 self.refusals.refused("it does not answer in time")
             raise StreamUnavailable("Redis does not answer") from None
@@ -130,7 +132,7 @@ class ReadOnlyCall(Generic[T]):
     def _go(self) -> None:
         if self._answer.done():
             return
-        link = self._log.reading
+        link = self._link()
         if link is None:
             self.again()
         elif not link.accepting:
@@ -138,7 +140,10 @@ class ReadOnlyCall(Generic[T]):
         else:
             link.submit(self)
 
-    def _fail(self, error: StreamUnavailable) -> None:
+    def _link(self) -> CallLink | None:
+        return self._log.reading
+
+    def _fail(self, error: GatewayError) -> None:
         if not self._answer.done():
             self._answer.set_exception(error)
             # A reader that leaves at this very moment asks nobody: that is no record in the log.

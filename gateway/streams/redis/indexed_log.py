@@ -21,11 +21,12 @@ from gateway.streams.redis.index_calls import EpochChanged, IndexSteps
 from gateway.streams.redis.index_scripts import PURGE
 from gateway.streams.redis.merging import OffsetMerge
 from gateway.streams.redis.scripts import head_of
-from gateway.streams.redis.search_scripts import FETCH, SEARCH, SNAPSHOT, TOPICS
+from gateway.streams.redis.search_scripts import COUNT, FETCH, SEARCH, SNAPSHOT, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from gateway.core.messages.publication import Publication
     from gateway.redis.wire import Reply
     from gateway.streams.limits import RedisStoreLimits
     from gateway.streams.redis.log import RedisLog
@@ -38,6 +39,7 @@ _OFFSETS = 4_000
 _FETCHED = 1_000
 _PURGED = 500
 _SUMMARIES = 250
+_AT_BYTES = 1024 * 1024
 
 _FEW = 8
 """Offsets asked of each topic at first where a filter may match many; four times as many each time after."""
@@ -97,6 +99,35 @@ class IndexedLog:
         if len(found) == count:
             return found[-1] - 1 if self._knows(steps, found[-1]) else None
         return steps.known.first - 1 if self._knows(steps, 0) else None
+
+    async def at(self, offsets: Sequence[int]) -> list[Publication]:
+        """Those of ``offsets``, which ascend, that there are."""
+        found: list[Publication] = []
+        place = 0
+        while place < len(offsets):
+            some = offsets[place : place + _FETCHED]
+            steps = IndexSteps(self.log, self._publish, self._limits.timeout)
+            wanted = b"".join(map(_packed, some))
+            reply = await steps.ask(FETCH, some[0] - 1, some[-1], _AT_BYTES, wanted, size=_AT_BYTES)
+            found += decode_entries(reply, _HEAD + 3, self.log.name)
+            # It may have ended before the last one, where those before it are large.
+            place += max(1, sum(each <= reply[_HEAD + 1] for each in some))
+        return found
+
+    async def count(self, topic_filter: str, after: int, through: int) -> int:
+        """How many match behind ``after``, up to ``through``.
+
+        Raises:
+            StreamUnavailable: the index isn't complete.
+        """
+        target, count = _start_of(topic_filter), 0
+        while True:
+            question = (topic_filter, target, _SEEKS, min(after, _ENDLESS), min(through, _ENDLESS))
+            reply = await self._ask_complete(COUNT, *question, complete=_is_complete)
+            count += int(reply[_HEAD + 2])
+            target = bytes(reply[_HEAD + 1])
+            if not target:
+                return count
 
     async def newest_by_topic(
         self, topic_filter: str, count: int, after: int, through: int | None, *, messages: int, size: int

@@ -34,13 +34,17 @@ class RedisLog:
         appends: what Redis refuses of them.
         reads: the same of reads and looks.
         tending: the same of what looks after the index of topics.
+        consuming: the same of what groups do.
+        full: an append was refused since groups keep what they haven't finished.
     """
 
     __slots__ = (
         "appending",
         "appends",
         "configuration",
+        "consuming",
         "epoch",
+        "full",
         "header",
         "keys",
         "listening",
@@ -63,8 +67,10 @@ class RedisLog:
         self.offset = 0
         self.header = b""
         self.raised = 0
+        self.full = False
         self.appends = StoreRefusals(f"appending to stream {configuration.name!r}")
         self.reads = StoreRefusals(f"reading stream {configuration.name!r}")
+        self.consuming = StoreRefusals(f"working stream {configuration.name!r} off")
         self.tending = StoreRefusals(f"indexing the topics of stream {configuration.name!r}")
 
     @property

@@ -23,6 +23,8 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
+from gateway.streams.redis.record_parts import RECORDS
+
 
 class Script(NamedTuple):
     """A script's text, and the digest by which a server that has seen it knows it."""
@@ -105,7 +107,7 @@ if redis.call('EXISTS', log) == 1 then
     end
   end
 end
-local known = redis.call('HMGET', meta, 'epoch', 'last', 'time', 'total', 'front', 'purged')
+local known = redis.call('HMGET', meta, 'epoch', 'last', 'time', 'total', 'front', 'purged', 'ends')
 -- What was purged where the log begins is of the log, as long as the same entry follows it.
 local front, following = string.match(known[5] or '', '^(%d+) (%d+)$')
 front = bounded(tonumber(front or ''))
@@ -152,10 +154,13 @@ end
 local function announce() return redis.pcall(publish, channel, epoch .. ' ' .. text(last)) end
 
 -- Before anything is appended or read, in the same step: no answer is of a life that is known to be over.
-local raised = 0
+local raised, ends = 0, known[7] or ''
 if contradicted() then
   if known[1] or last > 0 or seen_epoch ~= '' then raised = 1 end
   epoch = text(math.max(leading(epoch), leading(seen_epoch)) + 1) .. '-' .. nonce
+  -- Where former lives of the log end that groups may have read.
+  ends = string.sub(text(leading(epoch)) .. ' ' .. text(last) .. ';' .. ends, 1, 500)
+  redis.call('HSET', meta, 'ends', ends)
   note()
   announce()
 end
@@ -227,7 +232,9 @@ local function ranges_of(begin, through, reason, count)
 end
 """
 
-INDEX = r"""
+INDEX = (
+    RECORDS
+    + r"""
 local keyed = {}
 local function key_of(topic)
   local key = keyed[topic]
@@ -255,9 +262,15 @@ local function key_in(record)
   if topic == '' or #topic ~= size or string.find(topic, '%z') then return nil end
   return key_of(topic)
 end
--- The eighth field of a record, its last byte, says that the publication ends its topic's last value.
+-- The eighth field of a record says that the publication ends its topic's last value, the ninth is its delay:
+-- one byte each where there is none.
 local function deletes(record)
-  return string.byte(record, string.byte(record) == 2 and 6 or 2) == 0x98 and string.byte(record, -1) == 0xc3
+  local count, newest_ = string.byte(record, string.byte(record) == 2 and 6 or 2), string.byte(record, -1)
+  if count == 0x98 then return newest_ == 0xc3 end
+  if count ~= 0x99 then return false end
+  if newest_ == 0xc0 then return string.byte(record, -2) == 0xc3 end
+  local places = places_in(record)
+  return places and string.byte(record, places[8]) == 0xc3
 end
 
 local function up(key, offset, through, count)
@@ -376,3 +389,4 @@ local function forget_value(key, offset)
   end
 end
 """
+)

@@ -10,6 +10,8 @@ the index of topics, which is changed in the same steps):
   need no counters that could be wrong. Whatever else somebody wrote there is a hole.
 * ``{prefix:stream:NAME}:meta``, a hash: epoch, last offset, time, bytes so far. It says what the log does not
   when it is empty, and is a second record: where the two disagree, one of them was lost or restored.
+* ``{prefix:stream:NAME}:groups`` and others are those of the groups that work the stream off
+  (``group_script_parts``).
 * ``{prefix:stream:NAME}:once:DIGEST``, one key per idempotency key, which expires with the dedupe window.
 
 An epoch is ``NUMBER-NONCE``; the number grows, so that of two epochs it is clear which came first, also after
@@ -25,7 +27,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.streams.configuration import Bounds
 from gateway.redis.servers import channel_prefix
+from gateway.streams.redis.group_script_parts import GROUP_KEYS
 from gateway.streams.redis.script_parts import HOLES, INDEX, script
+from gateway.streams.redis.search_scripts import MATCHING
 
 if TYPE_CHECKING:
     from gateway.redis.wire import Reply
@@ -62,16 +66,31 @@ end
 for _, probe in ipairs({redis.pcall('ZADD', topics, 'XX', 0, ''), redis.pcall('ZREM', topics, '')}) do
   if refused(probe) then return redis.error_reply(refused(probe)) end
 end
-for place = 8, #KEYS do
+for place = 11, #KEYS do
   local kept = redis.pcall('GET', KEYS[place])
   local refusal = refused(kept) or (not kept and refused(redis.pcall('SET', KEYS[place], '', 'XX')))
   if refusal then return redis.error_reply(refusal) end
   if not kept then break end
 end
 
+-- What a group with keep_unacked isn't through with stays, so there may be no room for more.
+local groups, cursors, floors = KEYS[8], KEYS[9], KEYS[10]
+local lowest_floor = redis.call('ZRANGE', floors, 0, 0, 'WITHSCORES')[2]
+local kept_from = lowest_floor and math.max(first, tonumber(lowest_floor) + 1)
+local kept_before = nil
+local function overfull(bytes)
+  if not kept_from or kept_from > last then return false end
+  if last + 2 - kept_from > messages then return true end
+  if not kept_before then
+    local kept = made(kept_from)
+    kept_before = kept and kept.before + purged_from(kept.offset) or total
+  end
+  return total + bytes - kept_before > size
+end
+
 -- In a cluster a script may use no key that was not named, so those of the idempotency keys came along.
 local opening, ending = text(time) .. ' ', ' ' .. nonce
-local answers, place, key, before_this = {}, 13, 8, last
+local answers, place, key, before_this = {}, 13, 11, last
 local index, members, names, latest = mended(), {}, {}, {}
 while place <= #ARGV do
   local record, once, name, label, window, answer = ARGV[place], ARGV[place + 1], nil, nil, nil, nil
@@ -89,6 +108,7 @@ while place <= #ARGV do
       end
     end
   end
+  if not answer and overfull(#record) then answer = -2 end
   if not answer then
     last = last + 1
     local entry_id, stem = id(last), opening .. text(total) .. ending
@@ -140,6 +160,7 @@ end
 
 -- The newest publication goes for its age alone: those who follow the log must get to see it.
 local function gone(offset)
+  if kept_from and offset >= kept_from then return false end
   if offset < last and last - offset >= messages then return true end
   local kept = made(offset)
   if kept then
@@ -170,6 +191,14 @@ end
 -- the offset reached: the bytes read for it are bounded.
 local function let_go(begin, stop)
   local bytes, removed, at = 0, 0, begin
+  local behind = {} -- groups that have not come to all of it
+  for _, name in ipairs(redis.call('ZRANGE', cursors, '-inf', '(' .. text(stop - 1), 'BYSCORE')) do
+    local group_filter = redis.call('HGET', groups, 'f:' .. name)
+    if group_filter then
+      behind[#behind + 1] = {name = name, lost = 0, filter = levels_of(group_filter),
+        offered = tonumber(redis.call('ZSCORE', cursors, name))}
+    end
+  end
   while at < stop and bytes < 1048576 do
     local entries = redis.call('XRANGE', log, id(at), text(stop - 1), 'COUNT', 64)
     local keys, newest_entries = {}, {}
@@ -177,10 +206,19 @@ local function let_go(begin, stop)
       local record = entry[2][4]
       local topic_key = record and key_in(record)
       if topic_key then
+        for _, group in ipairs(behind) do
+          if leading(entry[1]) > group.offered and matching(group.filter, levels_of(topic_of(topic_key))) then
+            group.lost = group.lost + 1
+          end
+        end
         if not newest_entries[topic_key] then keys[#keys + 1] = topic_key end
         newest_entries[topic_key] = entry
         bytes = bytes + #record
       end
+    end
+    for _, group in ipairs(behind) do
+      if group.lost > 0 then redis.call('HINCRBY', groups, 'l:' .. group.name, group.lost) end
+      group.lost = 0
     end
     at = #entries == 64 and leading(entries[64][1]) + 1 or stop
     local scores = #keys > 0 and index.kept_to >= 0 and redis.call('ZMSCORE', order, unpack(keys)) or {}
@@ -303,7 +341,7 @@ return {epoch, first, last, header, raised,
 """
 
 
-APPEND = script(HOLES, INDEX, _APPEND)
+APPEND = script(HOLES, INDEX, MATCHING, _APPEND)
 READ = script(HOLES, _READ)
 DESCRIBE = script(HOLES, _DESCRIBE)
 
@@ -333,16 +371,27 @@ class Keys:
 
     Attributes:
         all: those that every script gets, in its order.
+        groups: those that all groups share.
     """
 
-    __slots__ = ("_tag", "all", "channel", "log")
+    __slots__ = ("_channel_prefix", "_tag", "all", "channel", "groups", "log")
 
     def __init__(self, prefix: str, stream: str, database: int = 0) -> None:
         self._tag = f"{{{prefix}:stream:{stream}}}"
         self.log = f"{self._tag}:log".encode()
-        self.channel = f"{channel_prefix(self._tag, database)}news".encode()
+        self._channel_prefix = channel_prefix(self._tag, database)
+        self.channel = f"{self._channel_prefix}news".encode()
         others = (f"{self._tag}:{name}".encode() for name in ("topics", "holes", "order", "values"))
         self.all = (self.log, f"{self._tag}:meta".encode(), self.channel, *others)
+        self.groups = tuple(f"{self._tag}:{name}".encode() for name in ("groups", "cursors", "floors"))
+
+    def group(self, name: str) -> tuple[bytes, ...]:
+        """The names of what a group is made of."""
+        return tuple(f"{self._tag}:group:{name}:{each}".encode() for each in GROUP_KEYS)
+
+    def group_channel(self, name: str) -> bytes:
+        """The channel on which it is told that a group may have something to give."""
+        return f"{self._channel_prefix}group:{name}".encode()
 
     def once(self, key: str) -> bytes:
         """The name for an idempotency key: a digest, since names hold neither subjects nor endless texts."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from gateway.streams.redis.script_parts import HOLES, INDEX, script
 
-# As core/streams/topic_keys.py does it.
-SEARCHING = r"""
+# As core/topics/grammar.py does it.
+MATCHING = r"""
 local function topic_of(key) return (string.gsub(key, '%z\1', '/')) end
 local function levels_of(topic)
   local levels = {}
@@ -26,6 +26,12 @@ local function matching(wanted, levels)
   end
   return true
 end
+"""
+
+# As core/streams/topic_keys.py does it.
+SEARCHING = (
+    MATCHING
+    + r"""
 -- In bytes: Lua compares as the server's locale does.
 local function less(one, other)
   for place = 1, math.min(#one, #other) do
@@ -81,6 +87,7 @@ local function search(filter, target, budget, visit)
   return '', passed
 end
 """
+)
 
 # ARGV also: a filter, the key to go on with, how many seeks; up or down, from which offset, how many offsets
 # of each topic; through which offset, and of how many of a topic's newest, or 0 for all. Then topics' keys,
@@ -267,7 +274,29 @@ end
 return reply
 """
 
+# ARGV also: a filter, the key to go on with, how many seeks, the offset behind which, and through which.
+_COUNT = r"""
+local filter, target, budget = ARGV[6], ARGV[7], tonumber(ARGV[8])
+local low, through = math.max(tonumber(ARGV[9]) + 1, first), math.min(tonumber(ARGV[10]), last)
+local known = reach(index_state())
+local reply = {epoch, first, last, header, raised, known, '', 0}
+if known > first or low > through then return reply end
+-- Everything, where no topic is hidden from it and all that is missing is known one by one.
+if filter == '#' and #redis.call('ZRANGE', topics, '[$', '(%', 'BYLEX', 'LIMIT', 0, 1) == 0
+  and known_missing(first, last + 1) == missing then
+  reply[8] = through - low + 1 - (missing > 0 and known_missing(low, through + 1) or 0)
+  return reply
+end
+reply[7] = search(filter, target, budget, function(key)
+  reply[8] = reply[8] + redis.call('ZLEXCOUNT', topics, '[' .. member_of(key, low),
+    '[' .. member_of(key, through))
+  return 1
+end)
+return reply
+"""
+
 SEARCH = script(HOLES, INDEX, SEARCHING, _SEARCH)
+COUNT = script(HOLES, INDEX, SEARCHING, _COUNT)
 FETCH = script(HOLES, INDEX, _FETCH)
 TOPICS = script(HOLES, INDEX, SEARCHING, _TOPICS)
 SNAPSHOT = script(HOLES, INDEX, SEARCHING, _SNAPSHOT)

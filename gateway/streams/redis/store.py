@@ -28,6 +28,7 @@ from gateway.streams.base import SelectedPage, StoreStatistics
 from gateway.streams.limits import RedisStoreLimits
 from gateway.streams.redis.batch import AppendBudget, LogQueue
 from gateway.streams.redis.calls import DescribeCall, ReadCall
+from gateway.streams.redis.groups import RedisGroups
 from gateway.streams.redis.indexed_log import IndexedLog
 from gateway.streams.redis.log import RedisLog
 from gateway.streams.redis.routes import LogRoutes
@@ -35,7 +36,7 @@ from gateway.streams.redis.tending import IndexTending
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
@@ -63,6 +64,7 @@ class RedisStore:
         prefix: str = "gateway",
         limits: RedisStoreLimits | None = None,
         supervision: Supervision | None = None,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         """Make the store; nothing is opened yet.
 
@@ -72,6 +74,7 @@ class RedisStore:
             prefix: what all keys and channels begin with; without braces.
             limits: bounds and times.
             supervision: keeps the tasks running.
+            clock: what groups go by in place of Redis' own clock, in tests; milliseconds since 1970.
 
         Raises:
             ValueError: ``url`` is none of ``servers_of``'s.
@@ -92,6 +95,9 @@ class RedisStore:
         }
         logs = [queue.log for queue in self._queues.values()]
         self._indexes = {log.name: IndexedLog(log, self._publish, limits) for log in logs}
+        self._groups = RedisGroups(
+            self, {log.name: log for log in logs}, self._publish, timeout=limits.timeout, clock=clock
+        )
         self._routes = LogRoutes(servers, logs, limits, self._supervision)
         self._running: asyncio.Task[None] | None = None
         self._read = self._purged = 0
@@ -100,6 +106,11 @@ class RedisStore:
     def available(self) -> bool:
         """Every log can be appended to and read."""
         return all(queue.log.available for queue in self._queues.values())
+
+    @property
+    def groups(self) -> RedisGroups:
+        """The groups that work the streams off."""
+        return self._groups
 
     @property
     def evicting(self) -> str | None:
@@ -170,6 +181,16 @@ class RedisStore:
         page = await self._index(stream).select(filters, after, messages=messages, size=size)
         return page and self._counted(page)
 
+    async def at(self, stream: str, offsets: Sequence[int]) -> Sequence[Publication]:
+        """Fetch ``offsets`` from the log."""
+        found = await self._index(stream).at(offsets)
+        self._read += len(found)
+        return found
+
+    async def count(self, stream: str, topic_filter: str, after: int, through: int) -> int:
+        """Count in the index."""
+        return await self._index(stream).count(topic_filter, after, through)
+
     async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
         """Count back in the index."""
         return await self._index(stream).before_newest(topic_filter, count)
@@ -218,9 +239,11 @@ class RedisStore:
     async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
         """Remove what the index leads to."""
         index, purged = self._index(stream), 0
-        async for removed in index.purge(topic_filter, before):
+        end = (await self.bounds(stream)).last + 1 if before is None else before
+        async for removed in index.purge(topic_filter, end):
             purged += removed
             self._purged += removed
+        await self._groups.purged(stream, topic_filter, end)
         return purged
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
@@ -249,7 +272,7 @@ class RedisStore:
             refused=sum(
                 refusals.count
                 for queue in self._queues.values()
-                for refusals in (queue.log.appends, queue.log.reads, queue.log.tending)
+                for refusals in (queue.log.appends, queue.log.reads, queue.log.tending, queue.log.consuming)
             ),
         )
 
@@ -258,6 +281,8 @@ class RedisStore:
             tasks.create_task(self._supervision.keep("store_upkeep", self._keep_tidy))
             tasks.create_task(self._supervision.keep("store_looking", self._keep_looking))
             tasks.create_task(self._supervision.keep("store_tending", self._keep_tending))
+            tasks.create_task(self._supervision.keep("store_groups", self._groups.keep_looking))
+            tasks.create_task(self._supervision.keep("store_groups_upkeep", self._groups.keep_tidy))
             tasks.create_task(self._routes.run())
 
     async def _keep_tidy(self) -> None:

@@ -4,7 +4,7 @@ Tables: ``store`` has one row, which says what start of a gateway wrote it last;
 of each log; ``log_N`` holds the publications of the stream with that number, one table each, so that
 appending is always at the end of a tree and trimming at its beginning; ``segment_N`` and ``block_N`` are the
 index of its topics; ``last_N`` has its last values, where it is to keep them, and ``last_value`` says how far
-that has come; ``dedupe`` holds the idempotency keys.
+that has come; ``dedupe`` holds the idempotency keys. Those of groups are in ``groups``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
+from gateway.streams.sqlite.groups import GROUP_TABLES, make_groups
 from gateway.streams.sqlite.seen import sync_directory
 from gateway.streams.sqlite.segments import SEGMENT_OFFSETS, make_index
 
@@ -27,7 +28,7 @@ Synchronous = Literal["full", "normal"]
 
 APPLICATION_ID = 0x46_61_6E_4F
 SCHEMA_VERSION = 3
-"""Since 2 the rows of logs bear a seal; since 3 there are an index of topics, and last values."""
+"""Since 2 the rows of logs bear a seal; since 3 there are an index of topics, last values and groups."""
 
 _SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
@@ -54,6 +55,7 @@ CREATE TABLE dedupe (
 ) WITHOUT ROWID;
 CREATE INDEX dedupe_time ON dedupe (stream, time);
 CREATE TABLE last_value (stream INTEGER PRIMARY KEY, through INTEGER NOT NULL);
+{GROUP_TABLES}
 """  # noqa: S608 - two numbers of this module
 _LOG = """
 CREATE TABLE log_{} (
@@ -289,6 +291,7 @@ def _take_up(connection: sqlite3.Connection, *, seals: bool) -> None:
         if not seals:
             connection.execute(f"ALTER TABLE log_{number} ADD COLUMN seal INTEGER")
         make_index(connection, number)
+    make_groups(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
 

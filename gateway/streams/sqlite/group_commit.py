@@ -10,27 +10,33 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.errors import StreamUnavailable
 from gateway.streams.base import Appended, StoreStatistics
 from gateway.streams.sqlite.append_queue import AppendQueue, Waiting
 from gateway.streams.sqlite.purging import Cursor
 from gateway.streams.sqlite.worker import Worker
+from gateway.streams.sqlite.writing import NO_RETENTION, Retention
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import sqlite3
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
     from gateway.streams.base import Dedupe
+    from gateway.streams.groups.journal import Trimmed
+    from gateway.streams.groups.local import LocalGroups
     from gateway.streams.limits import StoreLimits
     from gateway.streams.local_log import LocalLog
     from gateway.streams.sqlite.opening import Opened
     from gateway.streams.sqlite.seen import End
-    from gateway.streams.sqlite.writing import Committed, Writer
+    from gateway.streams.sqlite.writing import Committed, Job, Writer
     from gateway.supervision import Supervision
+
+    _Jobs = list[tuple[Job, asyncio.Future[Any]]]
 
 T = TypeVar("T")
 _STOP_SECONDS = 5.0
@@ -70,6 +76,8 @@ class GroupCommit:
         self._idle = asyncio.Event()
         self._appended = self._repeated = self._failed = self._commits = self._raised = 0
         self._purged = self._evicted = 0
+        self._jobs: list[tuple[Job, asyncio.Future[Any]]] = []
+        self._groups: LocalGroups | None = None
         self.numbers: Mapping[str, int] = {}
         self.token = ""
 
@@ -93,6 +101,24 @@ class GroupCommit:
         if (refusal := opened.refusal) is not None:
             self._take_failure([], refusal)
 
+    def tell(self, groups: LocalGroups) -> None:
+        """Have ``groups`` told of what comes to the logs and leaves them, and asked what may leave."""
+        self._groups = groups
+
+    def write(self, job: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Do ``job`` in the next transaction; its result, or an error of the gateway's own that it raises.
+
+        It may be done more than once where a transaction isn't kept. Cancelling the future undoes nothing.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        if self._closing:
+            done.set_exception(StreamUnavailable("the store of streams is closed"))
+            return done
+        self._jobs.append((job, done))
+        self._begin(loop)
+        return done
+
     async def close(self, *, note: bool) -> None:
         """Finish what was accepted and close, in bounded time.
 
@@ -109,6 +135,7 @@ class GroupCommit:
                     self._idle.clear()
                     await self._idle.wait()
         self._failed += self._queue.abandon("the store of streams was closed")
+        _fail(self._jobs, StreamUnavailable("the store of streams was closed"))
         if self._expiry is not None:
             self._expiry.cancel()
         # Bounded too: the thread may hang on a disk that doesn't answer, and the process has to end all the
@@ -172,6 +199,8 @@ class GroupCommit:
                 # What is at hand is served to readers without a look at the file.
                 if purged.offsets:
                     self._logs[stream].purge(purged.offsets)
+                    if self._groups is not None:
+                        self._groups.purged(stream, purged.gone)
                 removed += purged.removed
                 self._purged += purged.removed
                 cursor = purged.next
@@ -235,22 +264,24 @@ class GroupCommit:
     def _hand_over(self) -> None:
         """Give the writing thread its next job; ``_busy`` until there is none."""
         batch: list[Waiting] = []
+        jobs, self._jobs = self._jobs, []
         try:
-            self._next_job(batch)
+            self._next_job(batch, jobs)
         except Exception as error:  # noqa: BLE001 - without a next job nothing would ever be stored again
             self._sweep_due = False
             self._take_defect(batch or self._queue.take(), error)
+            _fail(jobs, error)
             self._schedule_next()
 
-    def _next_job(self, batch: list[Waiting]) -> None:
+    def _next_job(self, batch: list[Waiting], jobs: _Jobs) -> None:
         assert self._worker is not None
         # A store that closes doesn't sweep: what is too old goes after the next start as well.
-        if not self._queue and (self._closing or not self._sweep_due):
+        if not self._queue and not jobs and (self._closing or not self._sweep_due):
             self._busy = False
             self._idle.set()
         elif not self._writer.is_open:
             opening = self._worker.run(partial(self._writer.open, self.ends()))
-            opening.add_done_callback(self._after_opening)
+            opening.add_done_callback(partial(self._after_opening, jobs))
         else:
             sweep, self._sweep_due = self._sweep_due, False
             # A sweep of logs in which nothing is too old writes nothing, so it would not show that a full
@@ -258,13 +289,28 @@ class GroupCommit:
             if sweep and not self._connected:
                 self._worker.run(self._writer.probe).add_done_callback(self._after_probe)
             batch += self._queue.take()
-            commit = self._worker.run(partial(self._writer.commit, batch, sweep=sweep))
-            commit.add_done_callback(partial(self._after_commit, batch))
+            commit = self._worker.run(
+                partial(
+                    self._writer.commit,
+                    batch,
+                    sweep=sweep,
+                    jobs=[job for job, _ in jobs],
+                    retention=self._retention(),
+                )
+            )
+            commit.add_done_callback(partial(self._after_commit, batch, jobs))
 
-    def _after_opening(self, done: asyncio.Future[Opened]) -> None:
+    def _retention(self) -> Mapping[str, Retention]:
+        groups = self._groups
+        if groups is None:
+            return NO_RETENTION
+        return {name: Retention(groups.kept_from(name), groups.floor(name)) for name in self._logs}
+
+    def _after_opening(self, jobs: _Jobs, done: asyncio.Future[Opened]) -> None:
         if error := done.exception():
             self._sweep_due = False
             self._take_failure(self._queue.take(), error)
+            _fail(jobs, error)
         else:
             try:
                 # Before anybody is told of a refusal: what can be read is read by the bounds that are true
@@ -272,26 +318,33 @@ class GroupCommit:
                 self._take_opened(done.result())
                 if (refusal := done.result().refusal) is None:
                     self._reopened()
+                    # Behind those that are to come of it, since the file may be another one.
+                    self._jobs += jobs
                 else:
                     self._sweep_due = False
                     self._take_failure(self._queue.take(), refusal)
+                    _fail(jobs, refusal)
             except Exception as defect:  # noqa: BLE001 - as above
                 self._take_defect(self._queue.take(), defect)
+                _fail(jobs, defect)
         self._schedule_next()
 
     def _after_probe(self, done: asyncio.Future[None]) -> None:
         if done.exception() is None:
             self._take_success()
 
-    def _after_commit(self, batch: list[Waiting], done: asyncio.Future[Committed]) -> None:
+    def _after_commit(self, batch: list[Waiting], jobs: _Jobs, done: asyncio.Future[Committed]) -> None:
         if error := done.exception():
             self._take_failure(batch, error)
+            _fail(jobs, error)
         else:
             try:
                 self._take_committed(batch, done.result())
+                _resolve(jobs, done.result().done)
             except Exception as defect:  # noqa: BLE001 - what is stored and what is known of it now differ
                 self._supervision.fatal("store", defect)
                 self._take_failure(batch, defect)
+                _fail(jobs, defect)
         self._schedule_next()
 
     def _schedule_next(self) -> None:
@@ -330,6 +383,7 @@ class GroupCommit:
                 log.recent.bound(self._limits.recent_messages, self._limits.recent_bytes)
                 self._appended += len(publications)
             log.trim(committed.firsts[name])
+            self._tell_groups(name, publications, committed.trimmed.get(name, ()))
         for waiting, answer in zip(batch, committed.answers, strict=True):
             if isinstance(answer, Appended):
                 self._repeated += answer.repeated
@@ -344,6 +398,14 @@ class GroupCommit:
             self._take_success()
         self._sweep_due |= committed.more
         self._evicted += committed.evicted
+
+    def _tell_groups(self, name: str, publications: Sequence[Publication], gone: Sequence[Trimmed]) -> None:
+        if self._groups is not None:
+            # First what came, since it may be gone already; and both in one step with the log itself.
+            if publications:
+                self._groups.appended(name, publications)
+            if gone:
+                self._groups.trimmed(name, gone)
 
     def _take_failure(self, batch: list[Waiting], error: BaseException) -> None:
         # Once per outage: each batch of it would say the same.
@@ -374,3 +436,23 @@ class GroupCommit:
         if failed:
             self._take_failure([], StreamUnavailable("the disk does not answer in time"))
             self._failed += failed
+
+
+def _resolve(jobs: _Jobs, results: Sequence[object]) -> None:
+    for (_, answer), result in zip(jobs, results, strict=True):
+        if answer.done():
+            continue
+        if isinstance(result, Exception):
+            answer.set_exception(result)
+        else:
+            answer.set_result(result)
+
+
+def _fail(jobs: _Jobs, error: BaseException) -> None:
+    told = error if isinstance(error, StreamUnavailable) else StreamUnavailable(str(error))
+    for _, answer in jobs:
+        if not answer.done():
+            answer.set_exception(told)
+            # Whoever asked may have gone meanwhile.
+            answer.exception()
+    jobs.clear()

@@ -13,19 +13,26 @@ from gateway.core.streams.configuration import Bounds
 from gateway.core.streams.recent import Kept, surplus
 from gateway.errors import Conflict, RateLimited
 from gateway.streams.base import Appended
+from gateway.streams.groups.journal import Trimmed
+from gateway.streams.limits import full
 from gateway.streams.local_log import KeyShares
-from gateway.streams.sqlite.rows import SIZE, is_damage, seal
+from gateway.streams.sqlite.groups import note_trimmed
+from gateway.streams.sqlite.rows import SIZE, is_damage, publication_of, read_whole, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.core.streams.configuration import StreamConfiguration
+    from gateway.streams.base import Dedupe
     from gateway.streams.sqlite.append_queue import Waiting
     from gateway.streams.sqlite.last_values import SqliteLastValues
     from gateway.streams.sqlite.rows import Row
 
 TRIM_STEP = 1000
 """How many publications, or idempotency keys, a transaction lets go beyond as many as it adds."""
+
+_First = tuple[bytes, str, int, int]
+"""A row of an idempotency key: fingerprint, and the label, offset and time of its first append."""
 
 _log = logging.getLogger("gateway.streams")
 _COLUMNS = "number, epoch, first, last, bytes, time"
@@ -49,6 +56,9 @@ class SqliteLog:
         damaged: its oldest part can't be trimmed.
         values: its last values, or None where it keeps none.
         added: the topics of what the transaction has added.
+        keep_from: the first offset that must stay, since a group hasn't finished it, or None.
+        watched: what has a larger offset may be unfinished by some group, or None where there is no group.
+        trimmed: of that, what the transaction has let go.
     """
 
     limits: StreamConfiguration
@@ -66,12 +76,16 @@ class SqliteLog:
     damaged: bool = False
     values: SqliteLastValues | None = None
     added: list[str] = field(default_factory=list, compare=False)
+    keep_from: int | None = None
+    watched: int | None = None
+    trimmed: list[Trimmed] = field(default_factory=list, compare=False)
 
     def draft(self) -> SqliteLog:
         """A copy for a transaction to work on."""
         draft = copy(self)
         draft.values = copy(self.values)
         draft.added = []
+        draft.trimmed = []
         return draft
 
     @property
@@ -99,6 +113,9 @@ class SqliteLog:
         topics = self.added
         ended: set[int] = set()
         for each in batch:
+            if self.keep_from is not None and self._is_full(len(rows), each):
+                answers.append(self._known(connection, each) or full(self.limits.name))
+                continue
             if each.dedupe is not None:
                 answer = self._with_key(connection, each, offset + 1)
                 answers.append(answer)
@@ -155,20 +172,44 @@ class SqliteLog:
             (self.epoch, self.first, self.last, self.bytes, self.time, self.number),
         )
 
+    def _is_full(self, added: int, waiting: Waiting) -> bool:
+        """Whether retention may let nothing go for one that comes behind those that were ``added``."""
+        messages = self.messages + added
+        if self.keep_from is None or not messages:
+            return False
+        movable = max(0, self.keep_from - self.first)
+        if messages + 1 - self.limits.max_messages > movable:
+            return True
+        return not movable and self.bytes + len(waiting.record) > self.limits.max_bytes
+
+    def _known(self, connection: sqlite3.Connection, waiting: Waiting) -> Appended | Exception | None:
+        """The answer to a repeat; None for what isn't one."""
+        dedupe = waiting.dedupe
+        return None if dedupe is None else self._answer(self._first(connection, dedupe), dedupe)
+
+    def _first(self, connection: sqlite3.Connection, dedupe: Dedupe) -> _First | None:
+        """What is remembered of the first append with a key, too long ago perhaps."""
+        found: _First | None = connection.execute(
+            "SELECT fingerprint, id, offset, time FROM dedupe WHERE stream = ? AND key = ?",
+            (self.number, dedupe.key.encode("utf-8", "surrogatepass")),
+        ).fetchone()
+        return found
+
+    def _answer(self, known: _First | None, dedupe: Dedupe) -> Appended | Exception | None:
+        if known is None or self.time - known[3] >= self.limits.dedupe_window * 1000:
+            return None
+        if known[0] != dedupe.fingerprint:
+            return Conflict("this idempotency key was first used with another topic or body")
+        return Appended(known[1], known[2], repeated=True)
+
     def _with_key(
         self, connection: sqlite3.Connection, waiting: Waiting, offset: int
     ) -> Appended | Exception:
         dedupe = waiting.dedupe
         assert dedupe is not None
-        key = dedupe.key.encode("utf-8", "surrogatepass")
-        known = connection.execute(
-            "SELECT fingerprint, id, offset, time FROM dedupe WHERE stream = ? AND key = ?",
-            (self.number, key),
-        ).fetchone()
-        if known is not None and self.time - known[3] < self.limits.dedupe_window * 1000:
-            if known[0] != dedupe.fingerprint:
-                return Conflict("this idempotency key was first used with another topic or body")
-            return Appended(known[1], known[2], repeated=True)
+        known = self._first(connection, dedupe)
+        if (answer := self._answer(known, dedupe)) is not None:
+            return answer
         if known is None:
             try:
                 self.shares.take(dedupe.key, self.keys)
@@ -180,7 +221,14 @@ class SqliteLog:
         used = self.time + dedupe.window(self.limits.dedupe_window) - int(self.limits.dedupe_window * 1000)
         connection.execute(
             "INSERT OR REPLACE INTO dedupe VALUES (?, ?, ?, ?, ?, ?)",
-            (self.number, key, dedupe.fingerprint, identity, offset, used),
+            (
+                self.number,
+                dedupe.key.encode("utf-8", "surrogatepass"),
+                dedupe.fingerprint,
+                identity,
+                offset,
+                used,
+            ),
         )
         self.oldest_key = used if self.oldest_key is None else min(used, self.oldest_key)
         return Appended(identity, offset)
@@ -199,8 +247,14 @@ class SqliteLog:
             size=self.bytes,
             now=self.time,
         )
+        size = gone.size
         if gone.messages:
             first = oldest[gone.messages - 1][0] + 1
+            if self.keep_from is not None and first > self.keep_from:
+                first = max(self.first, self.keep_from)
+                size = sum(each.size for offset, each in oldest if offset < first)
+                if first == self.first:
+                    return False
         elif oldest:
             # The oldest that is there may have been removed since its time was looked at.
             self.oldest = oldest[0][1].time
@@ -211,15 +265,29 @@ class SqliteLog:
             if not rows or not self._holds_too_much(self.time):
                 return False
             first = rows[-1][0] + 1
+        self._note_trimmed(connection, first)
         self.purged -= sum(1 for offset, size, _ in rows if size == 0 and self.first <= offset < first)
         self.first = first
-        self.bytes -= gone.size
+        self.bytes -= size
         connection.execute(f"DELETE FROM {table} WHERE offset < ?", (self.first,))  # noqa: S608
         self.oldest = oldest_time(connection, self.number, self.first)
         return gone.messages == len(oldest) and most in {len(oldest), len(rows)}
 
+    def _note_trimmed(self, connection: sqlite3.Connection, first: int) -> None:
+        """Note what goes before ``first`` that a group may not have finished."""
+        if self.watched is None or first - 1 <= self.watched:
+            return
+        offsets = range(max(self.first, self.watched + 1), first)
+        for row in read_whole(connection, self.number, offsets):
+            publication = publication_of(row, self.limits.name)
+            if publication is not None:
+                self.trimmed.append(Trimmed(row[0], publication.topic, publication.key))
+        note_trimmed(connection, self.number, self.trimmed)
+
     def _holds_too_much(self, now: int) -> bool:
         limits, messages = self.limits, self.messages
+        if self.keep_from is not None and self.keep_from <= self.first:
+            return False
         if messages > limits.max_messages or (self.bytes > limits.max_bytes and messages > 1):
             return True
         return self.oldest is not None and now - self.oldest > limits.max_age * 1000

@@ -11,9 +11,10 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.codecs.record import topic_of_record
-from gateway.core.streams.topic_keys import topic_key, topics_matching
+from gateway.core.streams.topic_keys import topic_key, topic_of, topics_matching
+from gateway.streams.groups.journal import Trimmed
 from gateway.streams.sqlite.matching import Seek
-from gateway.streams.sqlite.rows import is_removed, is_whole, removed, rows_at
+from gateway.streams.sqlite.rows import is_removed, is_whole, publication_of, removed, rows_at
 from gateway.streams.sqlite.segments import DamagedSegment, StoredSegment
 from gateway.streams.sqlite.selecting import LogView
 from gateway.streams.sqlite.snapshots import LastTopics
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.streams.sqlite.indexing import LogIndex
     from gateway.streams.sqlite.logs import SqliteLog
+    from gateway.streams.sqlite.rows import Row
 
 _STEP = 1000
 """How many publications a step removes."""
@@ -47,13 +49,18 @@ class Purged(NamedTuple):
 
     Attributes:
         removed: how many publications were removed.
-        offsets: those of them that the log had, ascending.
+        gone: those of them that the log had, ascending.
         next: where to go on; None once all are removed.
     """
 
     removed: int
-    offsets: Sequence[int]
+    gone: Sequence[Trimmed]
     next: Cursor | None
+
+    @property
+    def offsets(self) -> list[int]:
+        """The offsets of what the log had, ascending."""
+        return [each.offset for each in self.gone]
 
 
 def purge_step(  # noqa: PLR0917 - of one place
@@ -94,9 +101,9 @@ def purge_step(  # noqa: PLR0917 - of one place
             # The same topic again: what is removed isn't found any more.
             onward = Cursor(segment, seek.last)
             break
-    offsets = _remove(connection, log, segment, gone)
+    removed = _remove(connection, log, segment, gone)
     _forget(connection, log, index, part, segment, gone)
-    return Purged(len(offsets), offsets, onward)
+    return Purged(len(removed), removed, onward)
 
 
 def overwrite_free_pages(connection: sqlite3.Connection, begun: int) -> int | None:
@@ -122,7 +129,7 @@ def overwrite_free_pages(connection: sqlite3.Connection, begun: int) -> int | No
 
 def _remove(
     connection: sqlite3.Connection, log: SqliteLog, segment: int, gone: Mapping[bytes, Sequence[int]]
-) -> list[int]:
+) -> list[Trimmed]:
     keys = {offset: key for key, offsets in gone.items() for offset in offsets if offset >= log.first}
     offsets = sorted(keys)
     rows = rows_at(connection, log.number, offsets)
@@ -130,6 +137,7 @@ def _remove(
         if not is_removed(row) and is_whole(row) and topic_key(topic_of_record(row[2]) or "") != keys[offset]:
             raise DamagedSegment(segment)
     held = [rows[each] for each in offsets if each in rows]
+    messages = {row[0]: _key(row, log.limits.name) for row in held} if log.watched is not None else {}
     sizes = [len(row[2]) if isinstance(row[2], bytes) else 0 for row in held]
     # Of the same length, so that they are overwritten where they lie: a row that is moved leaves a copy.
     markers = [
@@ -144,7 +152,12 @@ def _remove(
     log.purged += sum(1 for row in held if not is_removed(row))
     if log.values is not None:
         log.values.remove(connection, offsets)
-    return [row[0] for row in held]
+    return [Trimmed(row[0], topic_of(keys[row[0]]), messages.get(row[0])) for row in held]
+
+
+def _key(row: Row, stream: str) -> str | None:
+    publication = publication_of(row, stream)
+    return None if publication is None else publication.key
 
 
 def _forget(  # noqa: PLR0917

@@ -7,16 +7,18 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from gateway.core.topics.grammar import matches
 from gateway.errors import StreamUnavailable
 from gateway.streams.sqlite.file import ODD, open_alone, open_to_read, what_failed
-from gateway.streams.sqlite.rows import read_rows, time_from
+from gateway.streams.sqlite.rows import read_at, read_rows, read_topics, time_from
 from gateway.streams.sqlite.selecting import LogView
 from gateway.streams.sqlite.snapshots import Incomplete, count_values, last_topics, read_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from gateway.core.messages.publication import Publication
     from gateway.streams.base import TopicPage
     from gateway.streams.sqlite.rows import Found
     from gateway.streams.sqlite.segments import Known
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.streams.sqlite.tail import Tail
 
 T = TypeVar("T")
+_ALL = 2**62
 
 
 class Snapshot(NamedTuple):
@@ -77,6 +80,34 @@ class SqliteReader:
             after, end = max(after, first - 1), min(end, last)
             found = read_rows(connection, stream, number, after=after, end=end, messages=messages, size=size)
         return Snapshot(epoch, first, found)
+
+    def at(self, stream: str, number: int, offsets: Sequence[int]) -> Sequence[Publication]:
+        """The publications of these offsets, ascending, that can be given.
+
+        Raises:
+            StreamUnavailable: they can't be read.
+        """
+        with self._snapshot() as connection:
+            return read_at(connection, stream, number, offsets, _ALL).publications
+
+    def scan(self, number: int, topic_filter: str, offsets: range) -> tuple[int, int]:
+        """How many of these offsets match, without the index; and the log's oldest offset then.
+
+        Raises:
+            StreamUnavailable: they can't be read.
+        """
+        with self._snapshot() as connection:
+            found = read_topics(connection, number, offsets).found
+            return sum(matches(topic_filter, topic) for _, topic in found), _bounds(connection, number)[1]
+
+    def look(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``job`` finds in a snapshot.
+
+        Raises:
+            StreamUnavailable: it can't be read.
+        """
+        with self._snapshot() as connection:
+            return job(connection)
 
     def view(  # noqa: PLR0917 - of one place
         self,

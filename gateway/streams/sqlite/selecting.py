@@ -170,6 +170,29 @@ class LogView:
                 return self.end
         return self.first - 1
 
+    def count(self, topic_filter: str, after: int) -> int:
+        """How many match behind ``after``.
+
+        Raises:
+            DamagedSegment: that part of the index can't tell.
+        """
+        low, found = max(after + 1, self.first), 0
+        for segment in range((low - 1) // self._size, self._newest + 1):
+            part = self.segment(segment, ordered=has_wildcard(topic_filter))
+            begin, end = low - part.base, self.end - part.base
+            whole = begin <= 0 and end >= self._size - 1
+            for entry in entries_matching(part, topic_filter):
+                if entry is None:
+                    continue
+                packed = entry[1]
+                if whole:
+                    found += len(packed) // 2 if isinstance(packed, bytes) else len(packed)
+                    continue
+                places = unpack(packed) if isinstance(packed, bytes) else packed
+                first = bisect_left(places, begin)
+                found += bisect_right(places, end, first) - first
+        return found
+
     def newest_by_topic(
         self, topic_filter: str, count: int, after: int, messages: int, size: int
     ) -> Selected:

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gateway.codecs.record import encode_record
 from gateway.core.streams.configuration import Bounds
 from gateway.core.streams.pages import PURGED, TRIMMED, Hole, Page, page_through, told_apart
-from gateway.errors import StreamUnavailable
+from gateway.errors import GatewayError, StreamUnavailable
 from gateway.streams.base import SelectedPage, StreamStatistics
+from gateway.streams.groups.local import LocalGroups
 from gateway.streams.limits import StoreLimits
 from gateway.streams.local_log import LocalLog
 from gateway.streams.sqlite.group_commit import GroupCommit
+from gateway.streams.sqlite.groups import SqliteJournal
 from gateway.streams.sqlite.reading import SqliteReader
 from gateway.streams.sqlite.seen import SeenFile
 from gateway.streams.sqlite.segments import SEGMENT_OFFSETS, DamagedSegment
@@ -36,6 +38,7 @@ from gateway.streams.sqlite.writing import Writer
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from gateway.codecs.topic_segment import Range
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NOTE_SECONDS = 5.0
+_WAIT_SECONDS = 0.001
+_SCANNED = 8192
 _SNAPSHOTS = 100
 
 _log = logging.getLogger("gateway.streams")
@@ -105,6 +110,15 @@ class SqliteStore:
             reopened=self._close_reader,
             supervision=self._supervision,
         )
+        self._groups = LocalGroups(
+            self._logs,
+            self,
+            SqliteJournal(self._number, self._write, self._look),
+            clock=clock,
+            seconds=self._limits.timeout,
+        )
+        self._writing.tell(self._groups)
+        self._renewing = False
         self._reading: Worker | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self._read = 0
@@ -117,9 +131,15 @@ class SqliteStore:
         """
         await self._writing.open()
         self._reading = Worker("store-reading")
+        # Whoever asks for groups finds them as they were kept.
         self._upkeep = asyncio.create_task(
             self._supervision.keep("store_upkeep", self._keep_up), name="store"
         )
+        try:
+            await self._groups.start()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Finish what was accepted, in bounded time, and close; readers that wait are told."""
@@ -136,6 +156,11 @@ class SqliteStore:
         self._reading.stop()
         await asyncio.wait([done], timeout=self._limits.timeout)
         await self._writing.close(note=done.done())
+
+    @property
+    def groups(self) -> LocalGroups:
+        """Its groups."""
+        return self._groups
 
     def append(
         self, stream: str, publication: Publication, dedupe: Dedupe | None = None
@@ -171,7 +196,11 @@ class SqliteStore:
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         """Begin a new epoch if this one ended before ``seen``."""
         self._require()
-        return await self._writing.raise_epoch(stream, seen)
+        before = self._logs[stream].epoch
+        bounds = await self._writing.raise_epoch(stream, seen)
+        if bounds.epoch != before:
+            await self._groups.renewed(stream)
+        return bounds
 
     async def describe(self, stream: str) -> StreamStatistics:
         """What the log holds."""
@@ -201,6 +230,46 @@ class SqliteStore:
         if viewed is None or viewed.found is None:
             return None
         return self._selected(stream, viewed, viewed.found)
+
+    async def at(self, stream: str, offsets: Sequence[int]) -> Sequence[Publication]:
+        """Those of ``offsets`` that are kept, without a thread where they are the newest ones."""
+        self._require()
+        recent = self._logs[stream].recent
+        found = [each for each in map(recent.find, offsets) if each is not None]
+        if len(found) < len(offsets):
+            known = {each.offset for each in found}
+            older = [each for each in offsets if each not in known and each < recent.first]
+            number = self._number(stream)
+            if older:
+                found = [*await self._ask(partial(self._reader.at, stream, number, older)), *found]
+        self._read += len(found)
+        return found
+
+    async def count(self, stream: str, topic_filter: str, after: int, through: int) -> int:
+        """How many match behind ``after``, up to ``through``."""
+        log = self._logs[stream]
+        if after >= through:
+            return 0
+        for _ in range(_SNAPSHOTS):
+            viewed = await self._view(stream, lambda view: view.count(topic_filter, after), through)
+            if viewed is None:
+                found, first = await self._scan(stream, topic_filter, after, through)
+            else:
+                found, first = viewed.found, viewed.first
+            # Of what retention has taken the event loop must have been told: it counts that too.
+            if first == log.first:
+                return found
+            await asyncio.sleep(_WAIT_SECONDS)
+        raise StreamUnavailable("the store of streams changes faster than it can be read")
+
+    async def _scan(self, stream: str, topic_filter: str, after: int, through: int) -> tuple[int, int]:
+        number, log = self._number(stream), self._logs[stream]
+        count, oldest = 0, log.first
+        for at in range(max(after + 1, oldest), through + 1, _SCANNED):
+            offsets = range(at, min(at + _SCANNED, through + 1))
+            found, oldest = await self._ask(partial(self._reader.scan, number, topic_filter, offsets))
+            count += found
+        return count, oldest
 
     async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
         """The offset before the newest ``count`` that match."""
@@ -278,7 +347,12 @@ class SqliteStore:
         """Remove what matches, for good."""
         self._require()
         end = self._logs[stream].recent.last + 1
-        return await self._writing.purge(stream, topic_filter, end if before is None else min(before, end))
+        before = end if before is None else min(before, end)
+        # Copies first: what is dead already isn't in the log's own steps, and is overwritten with it.
+        await self._groups.purge(stream, topic_filter, before)
+        removed = await self._writing.purge(stream, topic_filter, before)
+        await self._groups.purge(stream, topic_filter, before)
+        return removed
 
     async def _view(
         self, stream: str, find: Callable[[LogView], T], through: int | None = None
@@ -346,7 +420,14 @@ class SqliteStore:
         except TimeoutError as exc:
             raise StreamUnavailable("the store of streams does not answer") from exc
 
+    def _write(self, job: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        return self._writing.write(job)
+
+    async def _look(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._ask(partial(self._reader.look, job))
+
     def _close_reader(self) -> None:
+        self._renewing = True
         if self._reading is not None:
             self._reading.run(self._reader.close)
 
@@ -357,10 +438,25 @@ class SqliteStore:
         while True:
             await asyncio.sleep(self._limits.sweep_seconds)
             self._writing.sweep()
+            await self._sweep_groups()
             ends = self._writing.ends()
             if ends != noted and loop.time() >= next_note:
                 noted, next_note = ends, loop.time() + _NOTE_SECONDS
                 self._note(ends)
+
+    async def _sweep_groups(self) -> None:
+        # Whatever it is, it is tried again at the next sweep, and whoever asks for a group is told of it.
+        with suppress(GatewayError):
+            if self._renewing:
+                # The file was opened again: it may not have all that it was given, or be another one.
+                self._renewing = False
+                try:
+                    for stream in self._logs:
+                        await self._groups.renewed(stream)
+                except BaseException:
+                    self._renewing = True
+                    raise
+            await self._groups.sweep()
 
     def _note(self, ends: dict[str, tuple[str, int]]) -> None:
         noting = self._require().run(partial(self._seen.update, self._writing.token, ends))

@@ -34,6 +34,9 @@ _IN_FLIGHT = 256
 
 _KINDS = {1: "text", 2: "binary"}
 
+_GOODBYES = frozenset((CloseCode.NORMAL, 1005, CloseCode.GOING_AWAY))
+"""Close codes of a connection that its client ended as it should; 1005: a close frame without a code."""
+
 
 class WebSocketSession(TransportSession["Connection"]):
     """The session behind one WebSocket.
@@ -126,7 +129,8 @@ class WebSocketSession(TransportSession["Connection"]):
 
     def connection_closed(self, code: int, reason: str) -> None:
         """The connection has ended, whoever ended it."""
-        self._detach()
+        # A client that says goodbye, or was sent away, has not failed at what it was doing.
+        self._detach(lost=self._leaving is None and code not in _GOODBYES)
         if self._task is not None:
             self._task.cancel()
         self._services.log.closed(self.id, code=int(code), reason=reason)

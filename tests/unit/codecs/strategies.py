@@ -7,6 +7,7 @@ import string
 import orjson
 from hypothesis import strategies as st
 
+from gateway.codecs.gateway_v1_shapes import LONGEST_DELAY
 from gateway.core.messages import commands, events
 from gateway.core.messages.publication import Publication
 
@@ -64,6 +65,7 @@ publishes = st.builds(
             "id": st.none() | labels,
             "idempotency_key": st.none() | labels,
             "key": st.none() | labels,
+            "delay": st.none() | st.integers(0, LONGEST_DELAY),
             "ref": refs,
         }
     ),
@@ -77,8 +79,8 @@ any_command = st.one_of(
     st.builds(commands.Consume, labels, labels, st.none() | texts, st.integers(1, 10_000), refs),
     st.builds(commands.Release, labels, labels, refs),
     st.builds(commands.Acknowledge, deliveries, refs),
-    st.builds(commands.Reject, deliveries, st.none() | st.integers(0, SAFE), st.booleans(), refs),
-    st.builds(commands.Extend, deliveries, st.integers(1, SAFE), refs),
+    st.builds(commands.Reject, deliveries, st.none() | st.integers(0, LONGEST_DELAY), st.booleans(), refs),
+    st.builds(commands.Extend, deliveries, st.integers(1, LONGEST_DELAY), refs),
     st.builds(commands.Ping, refs),
 )
 
@@ -96,6 +98,8 @@ any_event = st.one_of(
     st.builds(events.CaughtUp, texts),
     st.builds(events.Unsubscribed, texts, refs),
     st.builds(events.Published, texts, st.none() | texts, st.none() | counts, refs),
+    st.builds(events.Consuming, texts, texts, st.integers(1, 10_000), refs),
+    st.builds(events.Released, texts, texts, refs),
     st.builds(events.Acked, deliveries, st.lists(texts, max_size=3).map(tuple), refs),
     st.builds(events.Pong, refs),
     st.builds(

@@ -5,14 +5,15 @@ import json
 import orjson
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.codecs.gateway_v1 import GatewayV1
+from gateway.codecs.gateway_v1 import GatewayV1, encode_delivery, encode_fields, encode_object
 from gateway.codecs.gateway_v1_client import Received, decode_event
 from gateway.codecs.websocket_frames import iter_payloads, server_frame
 from gateway.core.messages import events
 from gateway.core.messages.commands import Position
 from gateway.core.messages.publication import Publication
-from tests.unit.codecs.strategies import any_event, publications, state, texts
+from tests.unit.codecs.strategies import any_event, labels, publications, state, texts
 
 CODEC = GatewayV1()
 
@@ -33,6 +34,25 @@ def test_every_publication_round_trips(publication):
     received = decode_event(payload(CODEC.encode_message(publication)))
     assert isinstance(received, Received)
     assert (state(received.publication), received.filter) == (state(publication), None)
+
+
+@given(publications, labels, st.integers(1, 2**53), st.integers(1, 2**53))
+def test_every_delivery_round_trips(publication, token, attempt, fence):
+    event = events.Delivery(publication, token, "g", attempt, 5, fence)
+    received = decode_event(payload(CODEC.encode(event)))
+    assert state(received.publication) == state(publication)
+    assert (received.token, received.attempt, received.fence) == (token, attempt, fence)
+    assert json.loads(encode_delivery(event)) == {
+        name: value for name, value in json.loads(payload(CODEC.encode(event))).items() if name != "op"
+    }
+
+
+@given(publications)
+def test_fields_with_an_id_of_their_own_call_the_messages_by_another_name(publication):
+    whole = json.loads(encode_object(publication))
+    found = json.loads(encode_fields({"id": "7", "attempts": 2}, publication))
+    assert found.pop("message_id") == whole.pop("id")
+    assert found == whole | {"id": "7", "attempts": 2}
 
 
 @given(publications, texts)

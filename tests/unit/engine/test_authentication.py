@@ -10,7 +10,7 @@ import pytest
 from gateway.auth.grants import Grants
 from gateway.auth.principal import Principal
 from gateway.core.messages.commands import Authenticate
-from gateway.core.messages.events import Authenticated, Failure
+from gateway.core.messages.events import Authenticated, Event, Failure, Released
 from gateway.engine.admission import Admission, AdmissionLimits
 from gateway.engine.authentication import Authentication
 from gateway.engine.metrics.refusals import Refusals
@@ -49,11 +49,22 @@ class Subscriptions:
         return [each for each in outbox.subscriptions if not each.startswith("a/")]
 
 
+class Memberships:
+    """Ends what ``NARROW`` doesn't allow, where there is any."""
+
+    def __init__(self) -> None:
+        self.told: list[Event] = []
+
+    def restrict(self, outbox: Any, grants: Grants) -> list[Event]:
+        return self.told if grants == NARROW else []
+
+
 class Connection:
     """What authentication sees of one, and what it does to it."""
 
     def __init__(self, *filters: str, former: Principal | None = None, per_subject: int = 0) -> None:
         self.subscriber = Subscriptions()
+        self.consumer = Memberships()
         self.outbox: Any = SimpleNamespace(subscriptions=dict.fromkeys(filters))
         self.admission = Admission(AdmissionLimits(per_subject=per_subject), Refusals(), clock=lambda: 0.0)
         self.quota = self.admission.enter("127.0.0.1")
@@ -63,6 +74,7 @@ class Connection:
         self.authentication = Authentication(
             Keys(),
             self.subscriber,  # type: ignore[arg-type]  # no more is used
+            self.consumer,  # type: ignore[arg-type]  # as above
             wall_clock=lambda: 1000.0,
         )
 
@@ -108,6 +120,14 @@ async def test_subscriptions_that_new_grants_do_not_cover_end_and_the_client_is_
     assert "'b/x'" in told.reason
     assert reply == Authenticated("ann", 5_000, ref="r1")
     assert connection.subscriber.restricted == [NARROW]
+
+
+async def test_groups_that_new_grants_do_not_allow_end_and_the_client_is_told_first() -> None:
+    connection = Connection(former=ANN)
+    connection.consumer.told = [Failure("forbidden", "no more"), Released("s", "g")]
+    *told, reply = await connection.renew("ann, narrow")
+    assert told == connection.consumer.told
+    assert isinstance(reply, Authenticated)
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,14 @@ from gateway.core.messages.events import Acked, Authenticated, Failure, Publishe
 from gateway.core.messages.publication import Publish
 from gateway.core.session.session import Reply
 from gateway.core.topics.grammar import TopicLimits
+from gateway.engine.acknowledging import AcknowledgeService
 from gateway.engine.admission import Admission, AdmissionLimits, ConnectionQuota
 from gateway.engine.appending import Receipt
 from gateway.engine.authentication import Authentication
 from gateway.engine.commands import CommandDispatcher, DeferredReply
+from gateway.engine.consuming import ConsumeService
+from gateway.engine.delivery import DeliveryService
+from gateway.engine.groups import Groups
 from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.subscribing import SubscribeService
 from gateway.errors import (
@@ -43,6 +47,7 @@ from gateway.errors import (
     TooMany,
     Unauthenticated,
 )
+from gateway.supervision import Background
 
 
 class Nowhere:
@@ -55,6 +60,8 @@ class Nowhere:
 
 class Client:
     """A connection that remembers what it was made to be."""
+
+    id = "session"
 
     def __init__(self, hub: Hub, admission: Admission, *, authenticated: bool = True) -> None:
         self.principal = Principal("ann", None, EVERYTHING) if authenticated else Principal(grants=NOTHING)
@@ -108,11 +115,14 @@ class World:
         self.admission = Admission(limits, self.refusals, clock=lambda: 0.0)
         subscriber = SubscribeService(hub, LocalBus(), topic_limits=TopicLimits(), refusals=self.refusals)
         authenticator = Tokens(**tokens) if tokens else AcceptEveryone()
+        groups = Groups(None, self.refusals)
+        consumer = ConsumeService(groups, DeliveryService(hub), Background(), node="n", clock=lambda: 0)
         self.dispatcher = CommandDispatcher(
             subscriber=subscriber,
             publisher=self.publisher,  # type: ignore[arg-type]  # no more is used
-            authentication=Authentication(authenticator, subscriber, wall_clock=lambda: 0.0),
-            refusals=self.refusals,
+            authentication=Authentication(authenticator, subscriber, consumer, wall_clock=lambda: 0.0),
+            consumer=consumer,
+            acknowledger=AcknowledgeService(groups, [consumer]),
         )
         self.client = Client(hub, self.admission, authenticated=authenticated)
 
@@ -212,19 +222,33 @@ async def test_what_new_grants_do_not_cover_ends_before_the_reply() -> None:
 
 
 @pytest.mark.parametrize("command", [Consume("s", "g"), Release("s", "g")])
-def test_a_group_is_looked_for_only_with_a_grant(command: Command) -> None:
+async def test_a_group_is_looked_for_only_with_a_grant(command: Command) -> None:
     with pytest.raises(NotPermitted):
-        World(authenticated=False).dispatch(command)
+        await World(authenticated=False).outcome(command)
     with pytest.raises(NotFound):
-        World().dispatch(command)
+        await World().outcome(command)
+    reply = World().dispatch(command)
+    assert isinstance(reply, DeferredReply)
+    assert reply.exclusive, "what follows must find the connection as this command leaves it"
+    await asyncio.wait([reply.future])
 
 
 @pytest.mark.parametrize(
     "command", [Acknowledge(("t",), ref=1), Reject(("t",), ref=1), Extend(("t",), 5, ref=1)]
 )
-def test_a_token_that_no_lease_bears_is_stale(command: Command) -> None:
-    assert World().dispatch(command) == [Acked((), ("t",), ref=1)]
-    assert World().dispatch(Acknowledge(("t",))) == []
+async def test_a_token_that_no_lease_bears_is_stale(command: Command) -> None:
+    assert await World().outcome(command) == [Acked((), ("t",), ref=1)]
+    assert await World().outcome(Acknowledge(("t",))) == []
+
+
+async def test_what_was_answered_counts_whether_or_not_the_connection_lives_on() -> None:
+    world = World()
+    reply = world.dispatch(Acknowledge(("t",)))
+    assert isinstance(reply, DeferredReply)
+    assert not reply.exclusive
+    assert reply.future in world.dispatcher._tasks
+    await asyncio.wait([reply.future])
+    assert world.dispatcher._tasks == set()
 
 
 def test_a_command_without_a_use_case_is_a_defect_of_ours() -> None:

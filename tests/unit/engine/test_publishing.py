@@ -18,7 +18,7 @@ from gateway.core.streams.stream import StreamMap
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.appending import Appender
 from gateway.engine.publishing import PublishService, Receipt
-from gateway.errors import BadTopic, Conflict, NotPermitted, TooLarge
+from gateway.errors import BadCommand, BadTopic, Conflict, NotPermitted, TooLarge
 from gateway.streams.memory import MemoryStore
 
 ANYONE = Principal()
@@ -88,6 +88,21 @@ async def test_everything_of_a_message_is_stored(node: Node) -> None:
     assert receipt == ("my-id", "orders", 1)
     assert (stored.binary, stored.content_type, stored.headers) == (b"\0\1", "image/png", {"a": "b"})
     assert (stored.id, stored.key, stored.stream, stored.offset) == ("my-id", "customer-7", "orders", 1)
+
+
+async def test_a_delay_is_stored_and_is_no_part_of_what_makes_a_repeat(node: Node) -> None:
+    first = await node.publisher.publish(Publish("orders/x", b"1", idempotency_key="k", delay=500), ANYONE)
+    again = await node.publisher.publish(Publish("orders/x", b"1", idempotency_key="k", delay=9), ANYONE)
+    await node.publisher.publish(Publish("orders/x", b"1", delay=0), ANYONE)
+    assert again == first
+    assert [each.delay for each in await node.stored("orders")] == [500, None]
+
+
+async def test_what_no_stream_captures_can_not_be_delayed(node: Node) -> None:
+    with pytest.raises(BadCommand, match="no stream captures 'audit'"):
+        await node.publisher.publish(Publish("audit", b"1", delay=500), ANYONE)
+    await node.publisher.publish(Publish("audit", b"1", delay=0), ANYONE)
+    assert len(node.live) == 1
 
 
 async def test_a_repeat_gets_the_first_answer_and_another_body_a_conflict(node: Node) -> None:

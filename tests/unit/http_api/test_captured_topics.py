@@ -163,3 +163,23 @@ async def test_a_hook_s_delivery_that_was_not_stored_may_be_repeated(open_doors)
             else:
                 store.waiting[number].set_result(outcome)
     assert statuses == [503, 201]
+
+
+async def test_a_delay_is_stored_with_the_message(open_doors, store):
+    doors = await open_doors(store=store)
+    headers = {"gateway-delay": "1500", "gateway-key": "k"}
+    response = await doors.client.post("/v1/topics/captured/x", content=b"1", headers=headers)
+    assert response.status_code == 201
+    item = b'[{"topic":"captured/x","data":1,"delay":7},{"topic":"live","data":1,"delay":7}]'
+    results = (await doors.client.post("/v1/publish", content=item, headers=JSON)).json()["results"]
+    assert [each.get("code") for each in results] == [None, "bad_command"]
+    kept = (await store.read("s", 0, messages=10)).publications
+    assert [(each.key, each.delay) for each in kept] == [("k", 1500), (None, 7)]
+
+
+@pytest.mark.parametrize("delay", ["-1", "1.5", "x", "2592000001", "1" * 30, ""])
+async def test_a_delay_that_is_none_is_refused(open_doors, store, delay):
+    doors = await open_doors(store=store)
+    headers = {"gateway-delay": delay}
+    response = await doors.client.post("/v1/topics/captured/x", content=b"1", headers=headers)
+    assert (response.status_code, response.json()["code"]) == (400, "bad_command")

@@ -15,6 +15,9 @@ from gateway.core.streams.stream import StreamMap
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.following.reading import StreamReader
 from gateway.engine.following.stream_overview import StreamOverview
+from gateway.engine.group_administration import GroupAdministration
+from gateway.engine.groups import Groups
+from gateway.engine.metrics.refusals import Refusals
 from gateway.http_api.authentication import request_authenticator
 from gateway.http_api.problems import exception_handlers
 from gateway.http_api.streams import StreamRoutes
@@ -43,6 +46,11 @@ class Door:
             administrator=authenticate,
             lasting=lasting_requests(),
             topic_limits=TopicLimits(),
+            groups=GroupAdministration(
+                Groups(None if store is None else store.groups, Refusals()),
+                streams,
+                topic_limits=TopicLimits(),
+            ),
         ).routes()
         self.app = Starlette(routes=routes, exception_handlers=exception_handlers())
         transport = httpx2.ASGITransport(self.app)

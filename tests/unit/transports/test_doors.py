@@ -5,6 +5,7 @@ Spec: docs/http.md and docs/protocol.md, "Grants".
 
 from __future__ import annotations
 
+import asyncio
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -34,7 +35,7 @@ GRANTS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "publish": {"publish": ["a/#"]},
     "subscribe": {"subscribe": ["a/#"]},
-    "consume": {"consume": ["s/+"]},
+    "consume": {"consume": ["s/+", "kept/jobs"]},
     "admin": {"admin": True},
 }
 ALL = frozenset(GRANTS)
@@ -65,7 +66,13 @@ EVENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "b
 PUBLISHERS = frozenset({"publish"})
 SUBSCRIBERS = frozenset({"subscribe"})
 ADMINISTRATORS = frozenset({"admin"})
+CONSUMERS = frozenset({"consume"})
 PUBLIC = {"allowed": ALL, "public": True}
+
+GROUPS = "/v1/streams/{stream}/groups"
+GROUP = GROUPS + "/{group}"
+JOBS = "/v1/streams/kept/groups/jobs"
+TOKENS = '{"deliveries":["t"]}'
 
 ROUTES: dict[tuple[str, str], Door] = {
     ("POST", "/v1/topics/{topic:topic}"): Door("/v1/topics/a/b", "1", PUBLISHERS, 202),
@@ -91,6 +98,19 @@ ROUTES: dict[tuple[str, str], Door] = {
     ),
     ("GET", "/v1/streams/{stream}/messages"): Door("/v1/streams/kept/messages", allowed=SUBSCRIBERS),
     ("GET", "/v1/streams/{stream}/topics"): Door("/v1/streams/kept/topics", allowed=SUBSCRIBERS),
+    ("GET", GROUPS): Door("/v1/streams/kept/groups", allowed=ADMINISTRATORS),
+    ("GET", GROUP): Door(JOBS, allowed=ADMINISTRATORS),
+    ("PUT", GROUP): Door(JOBS, "{}", ADMINISTRATORS),
+    ("DELETE", GROUP): Door("/v1/streams/kept/groups/other", "", ADMINISTRATORS, 404),
+    ("POST", GROUP + "/pull"): Door(JOBS + "/pull", "{}", CONSUMERS),
+    ("POST", GROUP + "/ack"): Door(JOBS + "/ack", TOKENS, CONSUMERS),
+    ("POST", GROUP + "/nack"): Door(JOBS + "/nack", TOKENS, CONSUMERS),
+    ("POST", GROUP + "/extend"): Door(JOBS + "/extend", '{"deliveries":["t"],"by":1}', CONSUMERS),
+    ("GET", GROUP + "/messages"): Door(JOBS + "/messages", allowed=ADMINISTRATORS),
+    ("GET", GROUP + "/messages/{offset}"): Door(JOBS + "/messages/1", allowed=ADMINISTRATORS),
+    ("GET", GROUP + "/dead-letters"): Door(JOBS + "/dead-letters", allowed=ADMINISTRATORS),
+    ("DELETE", GROUP + "/dead-letters"): Door(JOBS + "/dead-letters", "{}", ADMINISTRATORS),
+    ("POST", GROUP + "/dead-letters/redrive"): Door(JOBS + "/dead-letters/redrive", "{}", ADMINISTRATORS),
     ("GET", "/v1/events"): Door("/v1/events?filter=a/%2B", allowed=SUBSCRIBERS, endless=True),
     ("GET", "/metrics"): Door("/metrics", allowed=ADMINISTRATORS),
     ("GET", "/livez"): Door("/livez", **PUBLIC),
@@ -117,7 +137,7 @@ OPS: dict[type, tuple[dict[str, Any], frozenset[str], str]] = {
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     keys = [{"name": name, "hash": KEYS[name][1], **grants} for name, grants in GRANTS.items()]
-    streams = [{"name": "kept", "filter": "a/kept/it/#"}]
+    streams = [{"name": "kept", "filter": "a/kept/it/#", "groups": [{"name": "jobs"}]}]
     gateway = Gateway(
         Settings(
             auth={"mode": "required", "api_keys": keys},
@@ -202,8 +222,9 @@ def connect(gateway: Gateway) -> tuple[WebSocketSession, RecordingConnection]:
 
 async def say(session: WebSocketSession, **command: object) -> None:
     session.message_received(1, orjson.dumps(command))
-    if session._task is not None:
-        await session._task
+    # Anything that the command began: what is answered later is answered by then.
+    for _ in range(10):
+        await asyncio.sleep(0)
     session._services.delivery.flush()
 
 

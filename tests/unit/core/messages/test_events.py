@@ -13,20 +13,23 @@ from gateway.core.messages.events import (
     Acked,
     Authenticated,
     CaughtUp,
+    Consuming,
+    Delivery,
     Event,
     Failure,
     Gap,
     GoAway,
     Pong,
     Published,
+    Released,
     Subscribed,
     Unsubscribed,
     Welcome,
 )
 from tests.unit.codecs.strategies import any_event
 
-REPLIES = {Authenticated, Subscribed, Unsubscribed, Published, Acked, Pong, Failure}
-UNASKED = {Welcome, CaughtUp, Gap, GoAway}
+REPLIES = {Authenticated, Subscribed, Unsubscribed, Published, Consuming, Released, Acked, Pong, Failure}
+UNASKED = {Welcome, CaughtUp, Delivery, Gap, GoAway}
 
 
 def test_every_event_either_answers_a_command_or_comes_unasked() -> None:

@@ -21,7 +21,7 @@ from tests.patience import HANG_SECONDS
 if TYPE_CHECKING:
     from gateway.streams.redis.batch import AppendBatch
 
-ARGUMENTS = 7 + 1 + 5 + 7  # keys and their number, what was seen, limits
+ARGUMENTS = 10 + 1 + 5 + 7  # keys and their number, what was seen, limits
 
 
 @dataclass
@@ -116,8 +116,8 @@ async def test_keys_travel_with_their_fingerprints(queue: LogQueue, link: Link) 
     ]
     batch = link.calls.pop()
     arguments = batch.arguments()
-    assert arguments[0] == 10
-    assert arguments[8:11] == tuple(queue.log.keys.once(key) for key in "klk")
+    assert arguments[0] == 13
+    assert arguments[11:14] == tuple(queue.log.keys.once(key) for key in "klk")
     assert arguments[-13:-10] == (b"=\x00f", "m1", "120000")
     batch.answered(reply([7, b"m0"], 8, 9, -1, last=9))
     assert answers[0].result() == Appended("m0", 7, repeated=True)

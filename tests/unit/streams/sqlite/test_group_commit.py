@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     from gateway.streams.sqlite.append_queue import Waiting
     from gateway.streams.sqlite.seen import End
+    from gateway.streams.sqlite.writing import Job, Retention
 
 DISK_SECONDS = 0.01
+NO_CONNECTION: Any = None
 
 
 class SlowThread:
@@ -93,22 +95,31 @@ class Disk:
         self.is_open = True
         return Opened({"s": Bounds(self.epoch, 1, len(self.kept))}, {"s": 1}, "token", 0)
 
-    def commit(self, batch: Sequence[Waiting], *, sweep: bool) -> Committed:
+    def commit(
+        self,
+        batch: Sequence[Waiting],
+        *,
+        sweep: bool,
+        jobs: Sequence[Job],
+        retention: Mapping[str, Retention],
+    ) -> Committed:
         batch = list(batch)
         self.sweeps += sweep
         error = self.errors.pop(0) if self.errors else None
         if error is not None:
             self.is_open = False
             raise error
+        done = [job(NO_CONNECTION) for job in jobs]
+        self.retention = retention
         if not batch:
-            return Committed((), {}, {}, more=False)
+            return Committed((), {}, {}, more=False, done=done)
         names = [each.publication.id for each in batch]
         self.batches.append(names)
         first = len(self.kept) + 1
         self.kept += names
         more, self.more = self.more, False
         answers = [Appended(name, first + number) for number, name in enumerate(names)]
-        return Committed(answers, {"s": 7}, {"s": 1}, more)
+        return Committed(answers, {"s": 7}, {"s": 1}, more, done=done)
 
     def probe(self) -> None:
         self.probes += 1
@@ -387,5 +398,42 @@ def test_an_error_that_nobody_foresaw_fails_the_appends_of_its_transaction_alone
             await store.append(0)
         assert (await store.append(1)).offset == 1
         await store.writing.close(note=False)
+
+    run(main())
+
+
+def test_what_groups_keep_shares_the_transaction_of_what_is_published() -> None:
+    async def main() -> None:
+        store = Store()
+        await store.writing.open()
+        first = store.append(0)
+        await asyncio.sleep(DISK_SECONDS / 2)
+        kept = [store.writing.write(lambda _, each=each: each) for each in range(3)]
+        second = store.append(1)
+        await first
+        assert not any(each.done() for each in kept)
+        await second
+        assert [each.result() for each in kept] == [0, 1, 2]
+        assert len(store.disk.batches) == 2
+        # Without anything published too.
+        assert await store.writing.write(lambda _: "alone") == "alone"
+        await store.writing.close(note=False)
+
+    run(main())
+
+
+def test_what_groups_keep_fails_with_its_transaction_and_at_the_end() -> None:
+    async def main() -> None:
+        store = Store()
+        await store.writing.open()
+        store.disk.errors = [StreamUnavailable("gone")]
+        with pytest.raises(StreamUnavailable, match="gone"):
+            await store.writing.write(lambda _: None)
+        assert await store.writing.write(lambda _: 1) == 1
+        last = store.writing.write(lambda _: 2)
+        await store.writing.close(note=False)
+        assert last.result() == 2
+        with pytest.raises(StreamUnavailable):
+            await store.writing.write(lambda _: 3)
 
     run(main())

@@ -1,0 +1,1 @@
+"""Groups of consumers: who gets which publication of a stream, until when, and what became of it."""

@@ -1,0 +1,487 @@
+"""A group's deliveries: who has which publication until when, what failed how often, what comes next.
+
+    delayed --due--> ready --lease--> leased --ack--> finished
+                       ^                |
+                       |   nack, lease run out, member lost (each counts; release doesn't)
+                       +---after its backoff, or, after ``max_deliver`` of them: dead
+
+Pure: time comes in as milliseconds since 1970, publications as their offsets, in order. What must outlive the
+process is in ``deliveries`` and ``finished``; both note what changed. Whatever is neither finished nor in
+``deliveries`` is waiting, and offered anew after a restart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.core.groups.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.groups.configuration import GroupConfiguration
+    from gateway.core.groups.finished import Finished
+
+_FAILURES: Final = 16
+"""How many of a delivery's failures are remembered one by one, the newest."""
+
+
+class DeliveryState(Enum):
+    """Where a publication is that isn't simply waiting."""
+
+    DELAYED = "delayed"
+    """Until it is due: by its own delay, or after a failure."""
+    READY = "ready"
+    LEASED = "leased"
+    DEAD = "dead"
+    """It keeps its key waiting, until it is sent back or discarded."""
+
+
+class DeliveryFailure(NamedTuple):
+    """Why a delivery failed, and when (ms since 1970)."""
+
+    time: int
+    reason: str
+
+
+@dataclass(slots=True)
+class TrackedDelivery:
+    """What is known of one publication that was delivered, or delayed.
+
+    Attributes:
+        offset: its offset.
+        share: whose turn it is taken for.
+        state: where it is.
+        due: when the lease runs out, or the delay ends (ms since 1970).
+        attempts: deliveries that failed.
+        member: who has or had it.
+        fence: of the last lease; larger than that of any lease before.
+        since: when the last lease began.
+        failures: why the last ones failed.
+    """
+
+    offset: int
+    share: str = ""
+    state: DeliveryState = DeliveryState.READY
+    due: int = 0
+    attempts: int = 0
+    member: str = ""
+    fence: int = 0
+    since: int = 0
+    failures: list[DeliveryFailure] = field(default_factory=list)
+
+
+class Dead(NamedTuple):
+    """A publication that nobody could handle: it goes to the dead letters."""
+
+    offset: int
+    reason: str
+    attempts: int
+    first_failed: int
+    last_failed: int
+
+
+class GroupDepth(NamedTuple):
+    """How many of the publications that were offered are where; ``waiting`` may go out now."""
+
+    waiting: int
+    in_flight: int
+    delayed: int
+    parked: int
+
+
+class Group:
+    """One group's state.
+
+    Attributes:
+        deliveries: by offset, everything that isn't simply waiting.
+        finished: what is done.
+        offered: the last offset that was offered or passed.
+        fence: of the newest lease.
+        changed: offsets whose entry in ``deliveries`` changed since ``changed`` was cleared.
+        redelivered: leases of what had failed before.
+        lost: publications that retention took before they were finished.
+    """
+
+    def __init__(
+        self,
+        configuration: GroupConfiguration,
+        *,
+        finished: Finished,
+        deliveries: Iterable[TrackedDelivery] = (),
+        fence: int = 0,
+    ) -> None:
+        """Begin with what was kept; leases that are still running go on."""
+        self.configuration = configuration
+        self.deliveries = {each.offset: each for each in deliveries}
+        self.finished = finished
+        self.offered = finished.floor
+        self.fence = fence
+        self.changed: set[int] = set()
+        self.redelivered = self.lost = 0
+        self._turns = Turns(ordered=configuration.ordered_by_key)
+        self._timers: list[tuple[int, int]] = []
+        self._by_member: dict[str, set[int]] = {}
+        self._taken: dict[int, str] = {}
+        # What the log is yet to offer again; what was sent back from the dead letters it doesn't.
+        self._expected = {offset for offset in self.deliveries if offset not in finished}
+        self._in_flight = self._delayed = 0
+
+    # What comes
+
+    def wanted(self, count: int) -> int:
+        """How many publications to offer before ``count`` can be leased; fair groups have to know all."""
+        if self.configuration.fair_by:
+            return 1 << 30
+        return max(0, min(count, self.room) - self._turns.ready)
+
+    @property
+    def room(self) -> int:
+        """How many leases may begin now."""
+        return max(0, self.configuration.max_in_flight - self._in_flight - len(self._taken))
+
+    def offer(self, offset: int, topic: str, key: str | None, *, not_before: int = 0, now: int = 0) -> None:
+        """A publication that the group is for; offsets only grow."""
+        self.pass_over(offset - 1)
+        self.offered = offset
+        if offset in self.finished:
+            return
+        known = self.deliveries.get(offset)
+        if known is not None and offset not in self._expected:
+            # Held as dead, and put in its place before.
+            return
+        self._expected.discard(offset)
+        share = self.configuration.share_of(topic, key)
+        parked = self._turns.enter(offset, key, share)
+        if known is not None:
+            self._restore(known, share)
+        elif not_before > now:
+            known = self.deliveries[offset] = TrackedDelivery(offset, share, due=not_before)
+            if not parked:
+                self._delay(known, not_before)
+        elif not parked:
+            self._turns.make_ready(offset, share)
+
+    def pass_over(self, offset: int) -> None:
+        """Up to ``offset`` nothing more is for the group."""
+        if offset > self.offered:
+            if self._expected:
+                self._miss(offset)
+            self.finished.add(self.offered + 1, offset)
+            self.offered = offset
+
+    # Leases
+
+    def take(self, count: int) -> list[int]:
+        """The next publications in turn, at most ``count``; each must be leased, put back or be gone."""
+        taken: list[int] = []
+        for _ in range(min(count, self.room)):
+            found = self._turns.take()
+            if found is None:
+                break
+            offset, share = found
+            taken.append(offset)
+            self._taken[offset] = share
+        return taken
+
+    def put_back(self, offset: int) -> None:
+        """What was taken can't be delivered now, for no fault of its own."""
+        self._turns.make_ready(offset, self._taken.pop(offset))
+
+    def give_back(self, offset: int, fence: int) -> None:
+        """A lease that nobody was told of ends, and counts as nothing."""
+        delivery = self._leased(offset, fence)
+        if delivery is not None:
+            self.redelivered -= delivery.attempts > 0
+            self._let_go(delivery)
+            self._make_ready(delivery)
+
+    def gone(self, offset: int, *, lost: bool = True) -> None:
+        """What was taken isn't in the log any more: it is lost, or was removed on purpose."""
+        del self._taken[offset]
+        self.lost += lost
+        self._finish(offset)
+
+    def lease(self, offset: int, member: str, now: int) -> TrackedDelivery:
+        """Give what was taken to ``member``."""
+        share = self._taken.pop(offset)
+        delivery = self.deliveries.get(offset)
+        if delivery is None:
+            delivery = self.deliveries[offset] = TrackedDelivery(offset, share)
+        self.fence += 1
+        delivery.state = DeliveryState.LEASED
+        delivery.member = member
+        delivery.fence = self.fence
+        delivery.since = now
+        delivery.due = now + round(self.configuration.ack_wait * 1000)
+        self.redelivered += delivery.attempts > 0
+        self._hold(delivery)
+        self.changed.add(offset)
+        return delivery
+
+    def ack(self, offset: int, fence: int) -> bool:
+        """A member has done it; False where its lease had run out."""
+        delivery = self._leased(offset, fence)
+        if delivery is None:
+            return False
+        self._let_go(delivery)
+        self._finish(offset)
+        return True
+
+    def nack(
+        self,
+        offset: int,
+        fence: int,
+        now: int,
+        delay: int | None = None,
+        *,
+        dead: bool = False,
+        reason: str = "nack",
+    ) -> Dead | bool:
+        """A member could not do it: again after ``delay`` ms, or its backoff, or to the dead letters now."""
+        delivery = self._leased(offset, fence)
+        if delivery is None:
+            return False
+        return self._fail(delivery, now, reason, delay=delay, dead=dead) or True
+
+    def extend(self, offset: int, fence: int, until: int) -> bool:
+        """A member needs longer; False where its lease had run out."""
+        delivery = self._leased(offset, fence)
+        if delivery is None:
+            return False
+        delivery.due = max(delivery.due, until)
+        heappush(self._timers, (delivery.due, offset))
+        self.changed.add(offset)
+        return True
+
+    def release(self, member: str) -> list[int]:
+        """A member goes as it should: what it has goes back at once, and nothing is counted."""
+        offsets = sorted(self._by_member.get(member, ()))
+        for offset in offsets:
+            delivery = self.deliveries[offset]
+            self._let_go(delivery)
+            self._make_ready(delivery)
+        return offsets
+
+    def lose(self, member: str, now: int) -> list[Dead]:
+        """A member has vanished: what it had has failed."""
+        offsets = sorted(self._by_member.get(member, ()))
+        failed = [self._fail(self.deliveries[offset], now, "member lost") for offset in offsets]
+        return [each for each in failed if each is not None]
+
+    def advance(self, now: int) -> list[Dead]:
+        """Let time pass: what is due may go out, leases that have run out have failed."""
+        dead: list[Dead] = []
+        while self._timers and self._timers[0][0] <= now:
+            due, offset = heappop(self._timers)
+            delivery = self.deliveries.get(offset)
+            # A timer is not taken back where a lease ends early or is extended: it finds that here.
+            if delivery is None or delivery.due != due:
+                continue
+            if delivery.state is DeliveryState.DELAYED:
+                self._delayed -= 1
+                self._make_ready(delivery)
+            elif delivery.state is DeliveryState.LEASED:
+                failed = self._fail(delivery, now, "lease ran out")
+                dead += [] if failed is None else [failed]
+        return dead
+
+    @property
+    def next_due(self) -> int | None:
+        """When ``advance`` has something to do (ms since 1970), at the earliest; None: never."""
+        return self._timers[0][0] if self._timers else None
+
+    # The end
+
+    def redrive(self, offset: int, topic: str, key: str | None) -> None:
+        """A dead letter is tried again, from the first attempt on; where it kept its key waiting, at once."""
+        delivery = self.deliveries.get(offset)
+        if delivery is not None:
+            if delivery.state is DeliveryState.DEAD:
+                delivery.attempts = delivery.due = 0
+                delivery.failures.clear()
+                self.finished.add(offset, offset)
+                self._make_ready(delivery)
+            return
+        share = self.configuration.share_of(topic, key)
+        delivery = self.deliveries[offset] = TrackedDelivery(offset, share)
+        self.changed.add(offset)
+        if not self._turns.enter(offset, key, share):
+            self._turns.make_ready(offset, share)
+
+    def restore(self, offset: int, topic: str, key: str | None) -> None:
+        """What was redriven, or is held as dead, goes on after a restart; the log doesn't offer it again.
+
+        To be called for what had been delivered before (``fence``) before anything is offered, and for the
+        others once everything in ``deliveries`` was: what was first of its key stays so.
+        """
+        self._expected.discard(offset)
+        share = self.configuration.share_of(topic, key)
+        if not self._turns.enter(offset, key, share):
+            self._restore(self.deliveries[offset], share)
+
+    def drop(self, offset: int, key: str | None) -> None:
+        """Retention has taken a publication that was offered: what isn't finished is lost.
+
+        What was sent back is kept elsewhere, and what is leased may still be acknowledged.
+        """
+        delivery = self.deliveries.get(offset)
+        if delivery is None and offset in self.finished:
+            return
+        kept = delivery is not None and (
+            delivery.state in {DeliveryState.LEASED, DeliveryState.DEAD} or self._redriven(offset)
+        )
+        # What has just been taken will be found missing.
+        if not kept and offset not in self._taken and offset not in self._expected:
+            self.lost += 1
+            self._withdraw(offset, key, delivery)
+
+    def remove(self, offset: int, key: str | None) -> None:
+        """A publication was removed on purpose, with all copies: whatever it waits for, it is done."""
+        delivery = self.deliveries.get(offset)
+        if (delivery is None and offset in self.finished) or offset in self._taken:
+            return
+        if offset in self._expected:
+            self._expected.discard(offset)
+            self._forget(offset)
+        elif delivery is not None and delivery.state is DeliveryState.LEASED:
+            self._let_go(delivery)
+            self._finish(offset)
+        elif delivery is not None and delivery.state is DeliveryState.DEAD:
+            self._finish(offset)
+        else:
+            self._withdraw(offset, key, delivery)
+
+    def discard(self, offset: int) -> None:
+        """A dead letter that kept its key waiting is given up."""
+        delivery = self.deliveries.get(offset)
+        if delivery is not None and delivery.state is DeliveryState.DEAD:
+            self._finish(offset)
+
+    def members(self) -> dict[str, int]:
+        """Who has leases, and how many."""
+        return {member: len(held) for member, held in self._by_member.items()}
+
+    def parked_behind(self, offset: int, key: str | None) -> int | None:
+        """The offset that a publication of this key is parked behind, or None."""
+        return self._turns.parked_behind(offset, key)
+
+    def depth(self) -> GroupDepth:
+        """How many of what was offered are where."""
+        turns = self._turns
+        return GroupDepth(turns.ready + len(self._taken), self._in_flight, self._delayed, turns.parked)
+
+    # Inside
+
+    def _withdraw(self, offset: int, key: str | None, delivery: TrackedDelivery | None) -> None:
+        """Finish what waits, is delayed or parked."""
+        if delivery is not None and delivery.state is DeliveryState.DELAYED:
+            self._delayed -= 1
+            self._finish(offset)
+        elif self._turns.remove(offset, key):
+            self._forget(offset)
+        else:
+            self._finish(offset)
+
+    def _miss(self, through: int) -> None:
+        """The log doesn't offer again what was known of it: it is lost."""
+        for offset in [each for each in self._expected if each <= through]:
+            self._expected.discard(offset)
+            self.lost += 1
+            self._forget(offset)
+
+    def _forget(self, offset: int) -> None:
+        if self.deliveries.pop(offset, None) is not None:
+            self.changed.add(offset)
+        self.finished.add(offset, offset)
+
+    def _redriven(self, offset: int) -> bool:
+        return offset in self.deliveries and offset in self.finished
+
+    def _leased(self, offset: int, fence: int) -> TrackedDelivery | None:
+        delivery = self.deliveries.get(offset)
+        if delivery is None or delivery.state is not DeliveryState.LEASED or delivery.fence != fence:
+            return None
+        return delivery
+
+    def _hold(self, delivery: TrackedDelivery) -> None:
+        self._in_flight += 1
+        self._by_member.setdefault(delivery.member, set()).add(delivery.offset)
+        heappush(self._timers, (delivery.due, delivery.offset))
+
+    def _let_go(self, delivery: TrackedDelivery) -> None:
+        self._in_flight -= 1
+        held = self._by_member[delivery.member]
+        held.discard(delivery.offset)
+        if not held:
+            del self._by_member[delivery.member]
+
+    def _make_ready(self, delivery: TrackedDelivery) -> None:
+        delivery.state = DeliveryState.READY
+        self._turns.make_ready(delivery.offset, delivery.share)
+        self.changed.add(delivery.offset)
+
+    def _delay(self, delivery: TrackedDelivery, until: int) -> None:
+        delivery.state = DeliveryState.DELAYED
+        delivery.due = until
+        self._delayed += 1
+        heappush(self._timers, (until, delivery.offset))
+        self.changed.add(delivery.offset)
+
+    def _fail(
+        self,
+        delivery: TrackedDelivery,
+        now: int,
+        reason: str,
+        *,
+        delay: int | None = None,
+        dead: bool = False,
+    ) -> Dead | None:
+        self._let_go(delivery)
+        delivery.attempts += 1
+        delivery.failures.append(DeliveryFailure(now, reason))
+        first = delivery.failures[0].time
+        del delivery.failures[:-_FAILURES]
+        if dead or 0 < self.configuration.max_deliver <= delivery.attempts:
+            if self.configuration.ordered_by_key and self.configuration.hold_on_dead:
+                delivery.state = DeliveryState.DEAD
+                self.changed.add(delivery.offset)
+            else:
+                self._finish(delivery.offset)
+            return Dead(delivery.offset, reason, delivery.attempts, first, now)
+        self._delay(
+            delivery, now + (self.configuration.wait_after(delivery.attempts) if delay is None else delay)
+        )
+        return None
+
+    def _finish(self, offset: int) -> None:
+        if self.deliveries.pop(offset, None) is not None:
+            self.changed.add(offset)
+        self.finished.add(offset, offset)
+        following = self._turns.finish(offset)
+        if following is None:
+            return
+        delivery = self.deliveries.get(following[0])
+        if delivery is None:
+            self._turns.make_ready(*following)
+        elif not delivery.due:
+            self._make_ready(delivery)
+        else:
+            # Delayed by its publisher: it may be due by now, or not yet.
+            self._delay(delivery, delivery.due)
+
+    def _restore(self, delivery: TrackedDelivery, share: str) -> None:
+        """Go on with a delivery as it was kept."""
+        delivery.share = share
+        match delivery.state:
+            case DeliveryState.LEASED:
+                self._hold(delivery)
+            case DeliveryState.DELAYED:
+                self._delay(delivery, delivery.due)
+            case DeliveryState.READY:
+                self._make_ready(delivery)
+            case DeliveryState.DEAD:
+                pass

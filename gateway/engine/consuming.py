@@ -1,0 +1,363 @@
+"""The use case consume: this node's connections are members of groups, and get what the store leases to them.
+
+Nothing runs for a group that has nothing to do: whatever may change that (an append, an answer, credit, time,
+a connection that takes again) wakes it, and one task at a time takes and delivers until there is no more. A
+connection that doesn't take just now is passed over, so it holds up nobody but itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.groups.members import Members
+from gateway.core.messages.commands import Extend
+from gateway.core.messages.events import Consuming, Failure, Released
+from gateway.core.timing.backoff import Backoff
+from gateway.engine.groups import GroupKey, delivery_of
+from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.auth.grants import Grants
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.messages.commands import Consume, Release
+    from gateway.core.messages.events import Event
+    from gateway.engine.acknowledging import Answer
+    from gateway.engine.delivery import DeliveryService
+    from gateway.engine.groups import Groups
+    from gateway.streams.groups.base import Lease, Taken
+    from gateway.supervision import Background
+
+_FEWEST: Final = 16
+_MOST: Final = 256
+"""How many deliveries are asked for in one step: more and more while all of them come."""
+
+_PIECE: Final = 64 * 1024
+"""Bytes that a connection is given before it is asked whether it takes more."""
+
+_AFTER_FAILURE: Final = Backoff(first_seconds=0.1, limit_seconds=2.0)
+
+
+class _Served:
+    """One group, as far as this node has members of it."""
+
+    def __init__(self, key: GroupKey, wake: Callable[[], None]) -> None:
+        self.key = key
+        self.wake = wake
+        self.members = Members()
+        self.outboxes: dict[str, Outbox] = {}
+        self.names: dict[Outbox, str] = {}
+        self.blocked: set[str] = set()
+        self.step = _FEWEST
+        self.running = False
+        self.woken = False
+        self.failures = 0
+        self.timer: asyncio.TimerHandle | None = None
+        self.unwatch: Callable[[], object] = bool
+
+
+class ConsumeService:
+    """Serves the members that this node's connections are."""
+
+    def __init__(
+        self,
+        groups: Groups,
+        delivery: DeliveryService,
+        background: Background,
+        *,
+        node: str,
+        clock: Callable[[], int],
+    ) -> None:
+        """Serve connections that ``delivery`` writes to; ``clock`` tells ms since 1970."""
+        self._groups = groups
+        self._delivery = delivery
+        self._background = background
+        self._node = node
+        self._clock = clock
+        self._served: dict[GroupKey, _Served] = {}
+        self._of: defaultdict[Outbox, set[GroupKey]] = defaultdict(set)
+        self._numbers = 0
+        self._departures: set[asyncio.Future[None]] = set()
+
+    @property
+    def members(self) -> int:
+        """How many members this node's connections are."""
+        return sum(len(each.members) for each in self._served.values())
+
+    # Members
+
+    async def consume(self, outbox: Outbox, session: str, command: Consume, grants: Grants) -> list[Event]:
+        """Make a connection a member of a group, or change its credit.
+
+        The reply is on its way when this returns: it goes ahead of the first delivery.
+
+        Raises:
+            NotPermitted: no grant allows it.
+            NotFound: there is no such group.
+            Conflict: the group works something else off than the command says.
+            StreamUnavailable: the store can't tell.
+        """
+        store = self._groups.consumable(command.stream, command.group, grants)
+        configuration = (await store.groups(command.stream)).get(command.group)
+        if configuration is None:
+            raise NotFound(f"stream {command.stream[:64]!r} has no group {command.group[:64]!r}")
+        if command.filter is not None and command.filter != configuration.filter:
+            raise Conflict(f"the group's filter is {configuration.filter!r}, not {command.filter[:128]!r}")
+        if outbox.closed:
+            return []
+        key = (command.stream, command.group)
+        served = self._served.get(key)
+        if served is None:
+            served = _Served(key, partial(self._wake, key))
+            served.unwatch = store.watch(*key, served.wake)
+            self._served[key] = served
+        name = served.names.get(outbox)
+        if name is None:
+            self._numbers += 1
+            name = f"{self._node}/{session}/{self._numbers}"
+            served.names[outbox] = name
+            served.outboxes[name] = outbox
+            self._of[outbox].add(key)
+        served.members.join(name, command.credit)
+        self._delivery.send(outbox, Consuming(*key, command.credit, ref=command.ref))
+        self._wake(key)
+        return []
+
+    async def release(self, outbox: Outbox, command: Release, grants: Grants) -> list[Event]:
+        """Have a connection be no member any more; what it has goes back at once.
+
+        Raises:
+            NotPermitted: no grant allows it.
+            NotFound: it is no member.
+            StreamUnavailable: the store can't keep it: what the member has comes back when its leases end.
+        """
+        self._groups.consumable(command.stream, command.group, grants)
+        key = (command.stream, command.group)
+        name = self._leave(outbox, key)
+        if name is None:
+            raise NotFound("this connection does not consume from that group")
+        # The connection may end meanwhile; what it had goes back all the same.
+        await asyncio.shield(self._depart(key, name, lost=False))
+        return [Released(*key, ref=command.ref)]
+
+    def restrict(self, outbox: Outbox, grants: Grants) -> list[Event]:
+        """Have a connection be a member only where ``grants`` allow it; what is told of those that end."""
+        told: list[Event] = []
+        for key in sorted(self._of.get(outbox, ())):
+            if not grants.may_consume(*key):
+                name = self._leave(outbox, key)
+                if name is not None:
+                    self._depart(key, name, lost=False)
+                reason = f"consuming from {'/'.join(key)!r} has ended: no grant covers it any more"
+                told += [Failure("forbidden", reason), Released(*key)]
+        return told
+
+    def end(self, outbox: Outbox, *, lost: bool) -> None:
+        """A connection has ended: as it should, or ``lost``; idempotent."""
+        self._delivery.forget(outbox)
+        for key in self._of.pop(outbox, ()):
+            name = self._leave(outbox, key)
+            if name is not None:
+                self._depart(key, name, lost=lost)
+
+    async def departed(self) -> None:
+        """Return once the store knows of all members that have gone: before it ends."""
+        while self._departures:
+            await asyncio.wait(self._departures)
+
+    def _leave(self, outbox: Outbox, key: GroupKey) -> str | None:
+        served = self._served.get(key)
+        name = None if served is None else served.names.pop(outbox, None)
+        if served is None or name is None:
+            return None
+        served.members.leave(name)
+        served.blocked.discard(name)
+        del served.outboxes[name]
+        held = self._of.get(outbox)
+        if held is not None:
+            held.discard(key)
+            if not held:
+                del self._of[outbox]
+        if not served.names:
+            self._let_go(served)
+        return name
+
+    def _let_go(self, served: _Served) -> None:
+        served.unwatch()
+        if served.timer is not None:
+            served.timer.cancel()
+        del self._served[served.key]
+
+    def _depart(self, key: GroupKey, name: str, *, lost: bool) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._departures.add(done)
+        done.add_done_callback(self._departures.discard)
+        self._background.start(self._tell_departure, key, name, lost, done)
+        return done
+
+    async def _tell_departure(self, key: GroupKey, name: str, lost: bool, done: asyncio.Future[None]) -> None:
+        store = self._groups.store
+        assert store is not None, "there was a member"
+        try:
+            await (store.lose if lost else store.release)(*key, name)
+        except NotFound:
+            # The group has gone too.
+            pass
+        except GatewayError as error:
+            # Its leases run out: the same, only later, and counted as failures.
+            done.set_exception(error)
+            done.exception()  # who doesn't wait for it has nothing to hear of it
+            return
+        finally:
+            if not done.done():
+                done.set_result(None)
+
+    # What comes
+
+    def answered(self, key: GroupKey, answer: Answer, leases: Sequence[tuple[Lease, bool]]) -> None:
+        """See ``AnswerListener``: members may have credit again."""
+        served = self._served.get(key)
+        if served is None:
+            return
+        until = self._clock() + answer.by if isinstance(answer, Extend) else 0
+        for lease, good in leases:
+            if good and until:
+                served.members.extend(lease.offset, lease.fence, until)
+            else:
+                served.members.end(lease.offset, lease.fence)
+        self._wake(key)
+
+    def _wake(self, key: GroupKey) -> None:
+        served = self._served.get(key)
+        if served is None:
+            return
+        served.woken = True
+        # What can't be asked is asked when its time has come, not each time that something happens.
+        if not served.running and not served.failures:
+            self._begin(served)
+
+    def _begin(self, served: _Served) -> None:
+        served.running = True
+        self._background.start(self._serve, served)
+
+    # Deliveries
+
+    async def _serve(self, served: _Served) -> None:
+        """Take and deliver until nothing is left to give, or nobody to give it to."""
+        due: int | None = None
+        try:
+            while served.woken and self._served.get(served.key) is served:
+                served.woken = False
+                due = await self._take(served)
+                served.failures = 0
+                # A store in memory never waits, and others want their turn.
+                await asyncio.sleep(0)
+        except NotFound:
+            self._dismiss(served)
+        except Unavailable:
+            due = self._failed(served)
+        except Exception:
+            due = self._failed(served)
+            raise
+        finally:
+            served.running = False
+            self._schedule(served, due)
+
+    def _failed(self, served: _Served) -> int:
+        served.failures += 1
+        return self._clock() + round(_AFTER_FAILURE.ceiling(served.failures) * 1000)
+
+    def _dismiss(self, served: _Served) -> None:
+        """The group has gone: its members are told, and are none any more."""
+        stream, group = served.key
+        for outbox in list(served.names):
+            self._leave(outbox, served.key)
+            self._delivery.send(outbox, Failure("not_found", f"the group {stream}/{group} has been removed"))
+            self._delivery.send(outbox, Released(stream, group))
+
+    def _schedule(self, served: _Served, due: int | None) -> None:
+        if served.timer is not None:
+            served.timer.cancel()
+            served.timer = None
+        if self._served.get(served.key) is not served:
+            return
+        if served.woken and not served.failures:
+            self._begin(served)
+        elif due is not None:
+            seconds = max(0.001, (due - self._clock()) / 1000)
+            served.timer = asyncio.get_running_loop().call_later(seconds, self._due, served)
+
+    def _due(self, served: _Served) -> None:
+        served.timer = None
+        if not served.running:
+            served.woken = True
+            self._begin(served)
+
+    async def _take(self, served: _Served) -> int | None:
+        """One step; when there may be more that nobody tells of (ms since 1970)."""
+        store = self._groups.store
+        assert store is not None, "there is a member"
+        runs_out = served.members.expire(self._clock())
+        order = served.members.turns(served.step, partial(self._takes, served))
+        if not order:
+            return runs_out
+        taken = await store.take(*served.key, order)
+        back = self._deliver(served, taken)
+        if back:
+            # Somebody else may take them.
+            served.woken = True
+            await store.give_back(*served.key, back)
+        if len(taken.deliveries) == len(order):
+            served.woken = True
+            served.step = min(_MOST, served.step * 2)
+        else:
+            served.step = _FEWEST
+        next_due = None if taken.next_due is None else taken.next_due + self._ahead_of(taken)
+        return min((each for each in (next_due, runs_out) if each is not None), default=None)
+
+    def _ahead_of(self, taken: Taken) -> int:
+        """By how many ms this node's clock is ahead of the store's."""
+        return 0 if taken.now is None else self._clock() - taken.now
+
+    def _takes(self, served: _Served, name: str) -> bool:
+        """Whether a member takes now; where it doesn't, it wakes the group once it does again."""
+        outbox = served.outboxes[name]
+        if not outbox.closed and not outbox.direct and name not in served.blocked:
+            served.blocked.add(name)
+            self._delivery.when_direct(outbox, partial(self._takes_again, served.key, name))
+        return outbox.direct
+
+    def _takes_again(self, key: GroupKey, name: str) -> None:
+        served = self._served.get(key)
+        if served is not None:
+            served.blocked.discard(name)
+            served.members.enter(name)
+            self._wake(key)
+
+    def _deliver(self, served: _Served, taken: Taken) -> list[Lease]:
+        """Give deliveries to their members; those to give back: the member has gone, or takes no more."""
+        back: list[Lease] = []
+        frames: defaultdict[Outbox, list[bytes]] = defaultdict(list)
+        sizes: defaultdict[Outbox, int] = defaultdict(int)
+        ahead = self._ahead_of(taken)
+        for leased in taken.deliveries:
+            lease = leased.lease
+            outbox = served.outboxes.get(leased.member)
+            if outbox is None or not outbox.direct:
+                back.append(lease)
+                continue
+            served.members.give(leased.member, lease.offset, lease.fence, leased.deadline + ahead)
+            frame = outbox.encoder.encode(delivery_of(served.key, leased))
+            frames[outbox].append(frame)
+            sizes[outbox] += len(frame)
+            if sizes[outbox] >= _PIECE:
+                self._delivery.write_now(outbox, frames.pop(outbox))
+                del sizes[outbox]
+        for outbox, pieces in frames.items():
+            self._delivery.write_now(outbox, pieces)
+        self._groups.counts[served.key].delivered += len(taken.deliveries) - len(back)
+        return back

@@ -1,0 +1,291 @@
+"""``/v1/streams/{stream}/groups``: groups made, changed and looked into, by administrators.
+
+Spec: docs/http.md, "Groups".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+
+import msgspec
+import orjson
+from starlette.datastructures import QueryParams
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.codecs.gateway_v1 import encode_fields
+from gateway.codecs.query import check_names, decode_query
+from gateway.core.groups.configuration import GroupConfiguration
+from gateway.errors import BadCommand
+from gateway.http_api.publishing.receipts import json_answer
+from gateway.http_api.stream_queries import limit_of
+from gateway.http_api.streams import STREAMS_PATH
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.engine.group_administration import (
+        DeadLetter,
+        Explanation,
+        GroupAdministration,
+        GroupFacts,
+    )
+    from gateway.http_api.authentication import RequestAuthenticator
+    from gateway.http_api.bodies import BodyReader
+
+GROUPS_PATH: Final = STREAMS_PATH + "/{stream}/groups"
+GROUP_PATH: Final = GROUPS_PATH + "/{group}"
+
+GroupParser: TypeAlias = Callable[[str, Mapping[str, Any]], GroupConfiguration]
+"""A group's name and settings → what the core takes; raises ``BadCommand``."""
+
+GroupSettings: TypeAlias = Callable[[GroupConfiguration], Mapping[str, Any]]
+"""The settings of a group, as ``GroupParser`` takes them."""
+
+STATES: Final = ("waiting", "delayed", "parked", "leased")
+MEMBERS_SHOWN: Final = 100
+MOST_NAMED: Final = 1_000
+ID_CHARACTERS: Final = 64
+
+_BODY_BYTES: Final = 128 * 1024
+_NUMBER: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
+
+
+class _Chosen(msgspec.Struct, forbid_unknown_fields=True):
+    """Which dead letters: all, where neither is there."""
+
+    ids: (
+        Annotated[
+            list[Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARACTERS)]],
+            msgspec.Meta(max_length=MOST_NAMED),
+        ]
+        | None
+    ) = None
+    filter: str | None = None
+    dry_run: bool = False
+
+
+_chosen: Final = msgspec.json.Decoder(_Chosen)
+
+
+class GroupRoutes:
+    """The endpoints; every error is raised as a ``GatewayError``."""
+
+    def __init__(
+        self,
+        administration: GroupAdministration,
+        administrator: RequestAuthenticator,
+        *,
+        bodies: BodyReader,
+        parse: GroupParser,
+        settings: GroupSettings,
+    ) -> None:
+        """Serve ``administration``; ``administrator`` must let administrators through alone."""
+        self._administration = administration
+        self._administrator = administrator
+        self._bodies = bodies
+        self._parse = parse
+        self._settings = settings
+
+    def routes(self) -> list[Route]:
+        """The routes of all groups."""
+        letters = GROUP_PATH + "/dead-letters"
+        return [
+            Route(GROUPS_PATH, self.list_groups, methods=["GET"]),
+            Route(GROUP_PATH, self.describe_group, methods=["GET"]),
+            Route(GROUP_PATH, self.put_group, methods=["PUT"]),
+            Route(GROUP_PATH, self.delete_group, methods=["DELETE"]),
+            Route(GROUP_PATH + "/messages", self.browse, methods=["GET"]),
+            Route(GROUP_PATH + "/messages/{offset}", self.explain, methods=["GET"]),
+            Route(letters, self.list_dead_letters, methods=["GET"]),
+            Route(letters, self.discard, methods=["DELETE"]),
+            Route(letters + "/redrive", self.redrive, methods=["POST"]),
+        ]
+
+    async def list_groups(self, request: Request) -> Response:
+        """Describe all groups of a stream."""
+        await self._administrator(request)
+        check_names(request.query_params)
+        found = await self._administration.describe_all(request.path_params["stream"])
+        return json_answer({"groups": [self._object(each) for each in found]})
+
+    async def describe_group(self, request: Request) -> Response:
+        """Describe one group."""
+        await self._administrator(request)
+        check_names(request.query_params)
+        return json_answer(self._object(await self._administration.describe(*_key(request))))
+
+    async def put_group(self, request: Request) -> Response:
+        """Make a group, or change it: 201 or 200."""
+        await self._administrator(request)
+        check_names(request.query_params)
+        stream, group = _key(request)
+        configuration = self._parse(group, _fields(await self._bodies.read(request, limit=_BODY_BYTES)))
+        # Once more: the body may have taken its time.
+        await self._administrator(request)
+        made = await self._administration.put(stream, configuration)
+        described = self._object(await self._administration.describe(stream, group))
+        return json_answer(described, status=201 if made else 200)
+
+    async def delete_group(self, request: Request) -> Response:
+        """End a group, and all that it has."""
+        await self._administrator(request)
+        check_names(request.query_params)
+        await self._administration.delete(*_key(request))
+        return Response(status_code=204)
+
+    async def browse(self, request: Request) -> Response:
+        """List what isn't finished."""
+        await self._administrator(request)
+        parameters = _parameters(request, "state", "after", "limit")
+        state = parameters.get("state")
+        if state is not None and state not in STATES:
+            raise BadCommand(f"state {state[:32]!r}: it is one of {', '.join(STATES)}")
+        limit = limit_of(parameters)
+        after = _number("after", parameters.get("after", "0"))
+        found = await self._administration.browse(*_key(request), state, after=after, limit=limit)
+        following = found[-1].offset if len(found) == limit else None
+        return json_answer({"messages": [_explanation(each) for each in found], "next": following})
+
+    async def explain(self, request: Request) -> Response:
+        """Say where one message is, and what it waits for."""
+        await self._administrator(request)
+        check_names(request.query_params)
+        offset = _number("offset", request.path_params["offset"], least=1)
+        return json_answer(_explanation(await self._administration.explain(*_key(request), offset)))
+
+    async def list_dead_letters(self, request: Request) -> Response:
+        """List dead letters, the newest first."""
+        await self._administrator(request)
+        parameters = _parameters(request, "after", "limit")
+        after = parameters.get("after")
+        if after is not None and not _NUMBER.fullmatch(after):
+            raise BadCommand(f"after {after[:32]!r}: it is the 'next' of the page before")
+        limit = limit_of(parameters)
+        found, following = await self._administration.dead_letters(*_key(request), after=after, limit=limit)
+        items = b",".join([_dead_letter(each) for each in found])
+        body = b'{"items":[%b],"next":%b}' % (items, orjson.dumps(following))
+        return Response(body, media_type="application/json")
+
+    async def redrive(self, request: Request) -> Response:
+        """Send dead letters back."""
+        chosen = await self._choice(request)
+        count = await self._administration.redrive(
+            *_key(request), ids=chosen.ids, topic_filter=chosen.filter, dry_run=chosen.dry_run
+        )
+        return json_answer({"count": count})
+
+    async def discard(self, request: Request) -> Response:
+        """Give dead letters up for good."""
+        chosen = await self._choice(request)
+        count = await self._administration.discard(
+            *_key(request), ids=chosen.ids, topic_filter=chosen.filter, dry_run=chosen.dry_run
+        )
+        return json_answer({"count": count})
+
+    async def _choice(self, request: Request) -> _Chosen:
+        await self._administrator(request)
+        check_names(request.query_params)
+        body = await self._bodies.read(request, limit=_BODY_BYTES)
+        try:
+            # An empty body would mean all of them: whoever wants that says so.
+            chosen = _chosen.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise BadCommand(
+                f"the body must be {{ids, filter, dry_run}}, all of them optional: {exc}"
+            ) from exc
+        if chosen.ids is not None and chosen.filter is not None:
+            raise BadCommand("only one of 'ids' and 'filter' may be given")
+        await self._administrator(request)
+        return chosen
+
+    def _object(self, facts: GroupFacts) -> dict[str, Any]:
+        figures = facts.statistics
+        members = sorted((figures.members or {}).items(), key=lambda each: (-each[1], each[0]))
+        now = time.time_ns() // 1_000_000
+        return {
+            "stream": facts.stream,
+            "name": facts.configuration.name,
+            "depth": figures.depth,
+            "in_flight": figures.in_flight,
+            "delayed": figures.delayed,
+            "parked": figures.parked,
+            "redelivered": figures.redelivered,
+            "dead": figures.dead,
+            "lost": figures.lost,
+            "oldest_age_ms": None if figures.oldest is None else max(0, now - figures.oldest),
+            "members": [{"name": name, "in_flight": held} for name, held in members[:MEMBERS_SHOWN]],
+            "settings": self._settings(facts.configuration),
+        }
+
+
+def _key(request: Request) -> tuple[str, str]:
+    return request.path_params["stream"], request.path_params["group"]
+
+
+def _parameters(request: Request, *known: str) -> QueryParams:
+    parameters = QueryParams(decode_query(request.scope["query_string"]))
+    check_names((name for name, _ in parameters.multi_items()), known)
+    return parameters
+
+
+def _number(name: str, text: str, *, least: int = 0) -> int:
+    if not _NUMBER.fullmatch(text) or int(text) < least:
+        raise BadCommand(f"{name} {text[:32]!r} must be a number from {least}")
+    return int(text)
+
+
+def _fields(body: bytes) -> Mapping[str, Any]:
+    try:
+        fields = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as exc:
+        raise BadCommand(f"the body must be the group's settings, a JSON object: {exc}") from exc
+    if not isinstance(fields, dict):
+        raise BadCommand("the body must be the group's settings, a JSON object")
+    return fields
+
+
+def _explanation(found: Explanation) -> dict[str, Any]:
+    return {
+        "offset": found.offset,
+        "state": found.state,
+        "attempts": found.attempts,
+        "failures": [{"time": each.time, "reason": each.reason} for each in found.failures],
+        "member": found.member,
+        "since": found.since,
+        "due": found.due,
+        "behind": found.behind,
+        "ahead": found.ahead,
+        "waits_for": _reason(found),
+    }
+
+
+def _reason(found: Explanation) -> str | None:
+    """What it waits for; None where it doesn't."""
+    match found.state:
+        case "delayed":
+            return "delay"
+        case "parked":
+            return "key"
+        case "leased":
+            return "acknowledgement"
+        case "waiting":
+            return "credit" if found.ahead == 0 else "turn"
+        case "dead":
+            return "redrive"
+        case _:
+            return None
+
+
+def _dead_letter(letter: DeadLetter) -> bytes:
+    fields = {
+        "id": letter.id,
+        "attempts": letter.attempts,
+        "reason": letter.reason,
+        "first_failed": letter.first_failed,
+        "last_failed": letter.last_failed,
+    }
+    return encode_fields(fields, letter.publication)

@@ -1,0 +1,1 @@
+"""What keeps groups of consumers, beside the logs that they work off."""

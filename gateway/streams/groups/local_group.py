@@ -1,0 +1,471 @@
+"""One group of a store that this process owns: the state machine, its log, and what outlives the process.
+
+What a group needs of its log takes time; what decides, doesn't. So deliveries are taken one call after the
+other, while acknowledgements come in between. Everything is kept before it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gateway.core.groups.finished import Finished
+from gateway.core.groups.group import Dead, DeliveryState, Group
+from gateway.core.topics.grammar import matches
+from gateway.errors import GatewayError, NotFound, StreamUnavailable
+from gateway.streams.groups.backlog import GroupBacklog
+from gateway.streams.groups.base import GroupStatistics, Lease, LeasedPublication, Taken
+from gateway.streams.groups.journal import GroupState, Trimmed
+from gateway.streams.groups.keeping import GroupKeeper
+from gateway.streams.groups.whereabouts import Whereabouts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gateway.core.groups.configuration import GroupConfiguration
+    from gateway.core.groups.group import TrackedDelivery
+    from gateway.core.messages.publication import Publication
+    from gateway.streams.base import Readable
+    from gateway.streams.groups.base import DeadLetter
+    from gateway.streams.groups.journal import GroupJournal
+
+
+class LocalGroup:
+    """One group; ``load`` must follow before anything else is done with it.
+
+    Attributes:
+        group: what decides.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        state: GroupState,
+        log: Readable,
+        journal: GroupJournal,
+        clock: Callable[[], int],
+        *,
+        seconds: float,
+    ) -> None:
+        """Go on with ``state``; nobody waits longer than ``seconds`` for what is to be kept."""
+        self._stream = stream
+        self._log = log
+        self._journal = journal
+        self._clock = clock
+        self._time = 0
+        self._turn = asyncio.Lock()
+        self._loaded = asyncio.Event()
+        self._ended = False
+        self._missed: list[Trimmed] = []
+        self._watchers: dict[Callable[[], None], None] = {}
+        self._state = state
+        self.group, self._backlog = self._made_of(state)
+        self._keeper = GroupKeeper(
+            stream, self.group, self._backlog, journal, seconds=seconds, finished=self.wake
+        )
+        self._keeper.dead = state.dead
+
+    @property
+    def configuration(self) -> GroupConfiguration:
+        """As it is now."""
+        return self.group.configuration
+
+    @property
+    def floor(self) -> int:
+        """Everything up to this offset is finished, and kept as such: retention may take it."""
+        return self._keeper.floor
+
+    @property
+    def dead(self) -> int:
+        """How many dead letters are kept."""
+        return self._keeper.dead
+
+    def _made_of(self, state: GroupState) -> tuple[Group, GroupBacklog]:
+        counters = state.counters
+        group = Group(
+            state.configuration,
+            finished=Finished(counters.floor, state.ranges),
+            deliveries=[replace(each, failures=list(each.failures)) for each in state.deliveries],
+            fence=counters.fence,
+        )
+        group.redelivered, group.lost = counters.redelivered, counters.lost
+        return group, GroupBacklog(self._stream, group, self._log, trimmed=counters.trimmed)
+
+    async def load(self) -> None:
+        """Have everything that was kept go on, and know how much is waiting."""
+        group, state, redriven = self.group, self._state, dict(self._state.redriven)
+        self._keeper.redriven = redriven
+        # What was sent back and hadn't been delivered since enters last: the first of its key stays first.
+        last: list[int] = []
+        for offset in sorted(group.deliveries):
+            delivery = group.deliveries[offset]
+            copy = redriven.get(offset) or state.held.get(offset)
+            if delivery.state is DeliveryState.DEAD and copy is None:
+                # Its dead letter is no more: then nobody can decide on it.
+                group.discard(offset)
+            elif copy is not None and (delivery.fence or offset in state.held):
+                group.restore(offset, copy.topic, copy.key)
+            elif copy is not None:
+                last.append(offset)
+            elif offset in group.finished:
+                # Sent back, but the copy is damaged.
+                del group.deliveries[offset]
+                group.changed.add(offset)
+                group.lost += 1
+        self._backlog.take_trimmed([each for each in state.trimmed if each.offset > self._backlog.trimmed])
+        await self._backlog.load(self._now())
+        for offset in last:
+            group.restore(offset, redriven[offset].topic, redriven[offset].key)
+        self._state = replace(state, ranges=(), deliveries=(), redriven={}, held={}, trimmed=())
+        self._loaded.set()
+        with suppress(StreamUnavailable):
+            # It is tried again with whatever changes next.
+            await self._keep()
+
+    async def change(self, alter: Callable[[GroupState], GroupState]) -> None:
+        """Go on as what ``alter`` makes of its state, under the same roof: watchers and dead letters stay.
+
+        Raises:
+            StreamUnavailable: it can't be kept; then it goes on as it was.
+        """
+        async with self._turn:
+            # Where it can't be kept in parts, it is as a whole.
+            with suppress(GatewayError):
+                await self._keep()
+            self._loaded.clear()
+            self._missed.clear()
+            try:
+                # Nothing changes from here on, but for what comes to the log and leaves it.
+                await self._keeper.settle()
+                held = [o for o, each in self.group.deliveries.items() if each.state is DeliveryState.DEAD]
+                letters: Sequence[DeadLetter] = ()
+                with suppress(NotFound):
+                    letters = await self._journal.dead(self._stream, self.configuration.name, held)
+                former = self._whole({each.publication.offset or 0: each.publication for each in letters})
+                state = alter(former)
+                await self._journal.begin(self._stream, state)
+                # What retention took meanwhile, this doesn't know of.
+                self._state = replace(state, trimmed=tuple(self._missed))
+                self.group, self._backlog = self._made_of(state)
+                self._keeper.restart(self.group, self._backlog)
+                await self.load()
+            finally:
+                self._loaded.set()
+        self.wake()
+
+    def end(self) -> None:
+        """It is no more: whoever has it in hand finds out."""
+        self._ended = True
+        self.wake()
+
+    # What comes
+
+    def appended(self, publications: Iterable[Publication]) -> None:
+        """The log has more."""
+        if self._backlog.appended(publications):
+            self.wake()
+
+    def trimmed(self, gone: Sequence[Trimmed]) -> None:
+        """Retention has taken these from the log."""
+        if not self._loaded.is_set():
+            self._missed += gone
+        self._backlog.take_trimmed(gone)
+        self._wake_if_free()
+
+    def purged(self, gone: Sequence[Trimmed]) -> None:
+        """These were removed from the log on purpose."""
+        self._backlog.take_purged(gone)
+        self._wake_if_free()
+
+    def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Have ``wake`` called when there may be something to take."""
+
+        def once() -> None:
+            wake()
+
+        self._watchers[once] = None
+        return lambda: self._watchers.pop(once, None)
+
+    def wake(self) -> None:
+        """Tell those who watch that there may be something to take."""
+        for each in list(self._watchers):
+            each()
+
+    # Deliveries
+
+    async def take(self, members: Sequence[str]) -> Taken:
+        """Lease what is next in turn, one for each of ``members``."""
+        async with self._turn:
+            await self._usable()
+            group = self.group
+            self._advance()
+            given: list[LeasedPublication] = []
+            try:
+                while len(given) < len(members):
+                    await self._backlog.read_ahead(len(members) - len(given), self._time)
+                    offsets = group.take(len(members) - len(given))
+                    if not offsets:
+                        break
+                    await self._lease(offsets, members, given)
+                await self._keep()
+            except BaseException:
+                for each in given:
+                    group.give_back(each.lease.offset, each.lease.fence)
+                self.wake()
+                raise
+            return Taken(given, group.next_due)
+
+    async def _lease(
+        self, offsets: Sequence[int], members: Sequence[str], given: list[LeasedPublication]
+    ) -> None:
+        group, redriven = self.group, self._keeper.redriven
+        left = list(reversed(offsets))
+        try:
+            wanted = offsets if not redriven else [each for each in offsets if each not in redriven]
+            found = await self._backlog.publications(wanted) if wanted else {}
+            now, life = self._now(), self._state.life
+            while left:
+                offset = left[-1]
+                publication = found.get(offset) or redriven.get(offset)
+                if publication is None:
+                    lost = not await self._backlog.was_purged(offset)
+                    left.pop()
+                    group.gone(offset, lost=lost)
+                    continue
+                left.pop()
+                member = members[len(given)]
+                delivery = group.lease(offset, member, now)
+                given.append(
+                    LeasedPublication(
+                        publication,
+                        Lease(offset, delivery.fence, life),
+                        member,
+                        delivery.attempts + 1,
+                        delivery.due,
+                    )
+                )
+        finally:
+            for offset in left:
+                group.put_back(offset)
+
+    async def acknowledge(self, leases: Sequence[Lease]) -> Sequence[bool]:
+        """They are done."""
+        await self._usable()
+        life, group = self._state.life, self.group
+        self._advance()
+        full = not group.room
+        answers = [each.life == life and group.ack(each.offset, each.fence) for each in leases]
+        await self._keep()
+        if full:
+            self.wake()
+        else:
+            self._wake_if_free()
+        return answers
+
+    async def reject(self, leases: Sequence[Lease], *, delay: int | None, dead: bool) -> Sequence[bool]:
+        """They failed."""
+        await self._usable()
+        self._advance()
+        life, group = self._state.life, self.group
+        answers: list[bool] = []
+        for each in leases:
+            answer = each.life == life and group.nack(each.offset, each.fence, self._time, delay, dead=dead)
+            if isinstance(answer, Dead):
+                self._keeper.buried.append(answer)
+            answers.append(bool(answer))
+        await self._keep()
+        self.wake()
+        return answers
+
+    async def extend(self, leases: Sequence[Lease], by: int) -> Sequence[bool]:
+        """They take longer."""
+        await self._usable()
+        self._advance()
+        life, until = self._state.life, self._time + by
+        answers = [each.life == life and self.group.extend(each.offset, each.fence, until) for each in leases]
+        await self._keep()
+        # Whoever waits for the next deadline doesn't know of this one.
+        self.wake()
+        return answers
+
+    async def give_back(self, leases: Sequence[Lease]) -> None:
+        """Nobody was told of them."""
+        await self._usable()
+        for each in leases:
+            if each.life == self._state.life:
+                self.group.give_back(each.offset, each.fence)
+        await self._keep()
+        self.wake()
+
+    async def release(self, member: str) -> None:
+        """A member goes as it should."""
+        await self._usable()
+        if self.group.release(member):
+            await self._keep()
+            self.wake()
+
+    async def lose(self, member: str) -> None:
+        """A member has vanished."""
+        await self._usable()
+        self._keeper.buried += self.group.lose(member, self._now())
+        await self._keep()
+        self.wake()
+
+    # What is known
+
+    async def whereabouts(self) -> Whereabouts:
+        """Look at where its publications are now."""
+        await self._usable()
+        self._advance()
+        await self._keep()
+        return Whereabouts(self._stream, self.group, self._log, self._journal, self._keeper.redriven)
+
+    async def figures(self) -> GroupStatistics:
+        """What the group has to do."""
+        await self._usable()
+        self._advance()
+        await self._keep()
+        oldest = await self._oldest()
+        group = self.group
+        depth = group.depth()
+        return GroupStatistics(
+            depth=sum(depth) + self._backlog.beyond,
+            in_flight=depth.in_flight,
+            delayed=depth.delayed,
+            parked=depth.parked,
+            redelivered=group.redelivered,
+            dead=self.dead,
+            lost=group.lost,
+            oldest=oldest,
+            members=group.members(),
+        )
+
+    async def _oldest(self) -> int | None:
+        """The time of the oldest publication that isn't finished."""
+        group = self.group
+        after = group.finished.floor
+        first: int | None = None
+        while first is None and after < (await self._log.bounds(self._stream)).last:
+            found, through = await self._backlog.page(after)
+            first = next((each.time for each in found if self._is_unfinished(each.offset or 0)), None)
+            if through <= after:
+                break
+            after = group.finished.end_of(through + 1) or through
+        known = [each.time for offset, each in self._keeper.redriven.items() if offset in group.deliveries]
+        return min(known if first is None else [first, *known], default=None)
+
+    def _is_unfinished(self, offset: int) -> bool:
+        delivery = self.group.deliveries.get(offset)
+        if delivery is not None:
+            return delivery.state is not DeliveryState.DEAD
+        return offset not in self.group.finished
+
+    # Dead letters
+
+    async def redrive(self, offsets: Sequence[int]) -> int:
+        """Send dead letters back; how many."""
+        async with self._turn:
+            await self._usable()
+            # What is about to be buried or sent back already is known to the journal first.
+            await self._keep()
+            letters = await self._journal.dead(self._stream, self.configuration.name, offsets)
+            count = 0
+            for each in letters:
+                offset, publication = each.publication.offset or 0, each.publication
+                if offset in self._keeper.redriven:
+                    continue
+                self._keeper.redriven[offset] = publication
+                self._keeper.sent_back.append(offset)
+                self.group.redrive(offset, publication.topic, publication.key)
+                count += 1
+            await self._keep()
+        self.wake()
+        return count
+
+    async def discard(self, offsets: Sequence[int]) -> int:
+        """Give dead letters up; how many."""
+        async with self._turn:
+            await self._usable()
+            await self._keep()
+            letters = await self._journal.dead(self._stream, self.configuration.name, offsets)
+            found = [each.publication.offset or 0 for each in letters]
+            self._keeper.dead = await self._journal.discard(self._stream, self.configuration.name, found)
+            for offset in found:
+                self.group.discard(offset)
+            await self._keep()
+        self._wake_if_free()
+        return len(found)
+
+    async def purge(self, topic_filter: str, before: int) -> None:
+        """What was sent back from the dead letters goes as the log's own does."""
+        for offset, each in list(self._keeper.redriven.items()):
+            if offset < before and matches(topic_filter, each.topic):
+                self.group.remove(offset, each.key)
+        await self._keep()
+        self._wake_if_free()
+
+    async def expire(self) -> None:
+        """Forget dead letters that are too old; and keep what nobody waits for."""
+        if self._ended or not self._loaded.is_set():
+            return
+        await self._keep()
+        if self.dead:
+            before = self._clock() - round(self.configuration.dead_max_age * 1000)
+            kept = await self._journal.expire(self._stream, self.configuration.name, before)
+            if kept.dead is not None:
+                self._keeper.dead = kept.dead
+            for offset in kept.evicted:
+                self.group.discard(offset)
+            if kept.evicted:
+                await self._keep()
+                self._wake_if_free()
+
+    # Inside
+
+    async def _usable(self) -> None:
+        """Wait until what was kept goes on."""
+        while not self._loaded.is_set():
+            await self._loaded.wait()
+        if self._ended:
+            raise NotFound(f"stream {self._stream[:64]!r} has no group {self.configuration.name[:64]!r}")
+
+    async def _keep(self) -> None:
+        await self._keeper.keep()
+
+    def _now(self) -> int:
+        # Never back: what waits for a time is due once it has come.
+        self._time = max(self._time, self._clock())
+        return self._time
+
+    def _advance(self) -> None:
+        self._keeper.buried += self.group.advance(self._now())
+
+    def _wake_if_free(self) -> None:
+        # What was done may have been the one that kept its key waiting.
+        group = self.group
+        if group.configuration.ordered_by_key and self._watchers:
+            due = group.next_due
+            if group.depth().waiting or (due is not None and due <= self._time):
+                self.wake()
+
+    def _whole(self, held: dict[int, Publication]) -> GroupState:
+        """The group as it is now."""
+        group = self.group
+        return GroupState(
+            group.configuration,
+            self._state.life,
+            self._state.epoch,
+            self._keeper.counters(),
+            group.finished.ranges(),
+            [copy_of(each) for each in group.deliveries.values()],
+            dict(self._keeper.redriven),
+            held,
+            self.dead,
+        )
+
+
+def copy_of(delivery: TrackedDelivery) -> TrackedDelivery:
+    """A delivery as it is now, whatever becomes of it."""
+    return replace(delivery, failures=list(delivery.failures))

@@ -1,0 +1,144 @@
+"""Where a group's publications are, and what they wait for: for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.core.groups.group import DeliveryFailure, DeliveryState
+from gateway.core.topics.grammar import matches
+from gateway.streams.groups.base import Explanation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.core.groups.group import Group, TrackedDelivery
+    from gateway.core.messages.publication import Publication
+    from gateway.streams.base import Readable
+    from gateway.streams.groups.base import DeadLetter
+    from gateway.streams.groups.journal import GroupJournal
+
+_PAGE: Final = 512
+_PAGES: Final = 20
+"""How many pages of a log are looked through for one page of what waits."""
+
+_STATES: Final = {DeliveryState.LEASED: "leased", DeliveryState.DELAYED: "delayed"}
+
+
+class Whereabouts:
+    """Looks at one group."""
+
+    def __init__(
+        self,
+        stream: str,
+        group: Group,
+        log: Readable,
+        journal: GroupJournal,
+        redriven: Mapping[int, Publication],
+    ) -> None:
+        """Look at ``group``; ``redriven`` are publications of which it has copies."""
+        self._stream = stream
+        self._group = group
+        self._log = log
+        self._journal = journal
+        self._redriven = redriven
+
+    async def explain(self, offset: int) -> Explanation:
+        """Where one publication is."""
+        bounds = await self._log.bounds(self._stream)
+        found = self._redriven.get(offset) or await self._in_log(offset)
+        delivery = self._group.deliveries.get(offset)
+        if delivery is not None and delivery.state is not DeliveryState.DEAD:
+            return self._delivered(delivery, None if found is None else found.key)
+        letters = await self._journal.dead(self._stream, self._group.configuration.name, [offset])
+        if letters:
+            return _dead(offset, letters[0], delivery)
+        if offset > bounds.last:
+            return Explanation(offset, "beyond")
+        finished = offset in self._group.finished
+        if found is None:
+            return Explanation(offset, "finished" if finished else "gone")
+        if not matches(self._group.configuration.filter, found.topic):
+            return Explanation(offset, "other")
+        return Explanation(offset, "finished") if finished else await self._waiting(found)
+
+    async def browse(self, state: str | None, *, after: int, limit: int) -> Sequence[Explanation]:
+        """What is in a state, or anything unfinished, in offset order behind ``after``."""
+        found: list[Explanation] = []
+        for offset in sorted(offset for offset in self._group.deliveries if offset > after):
+            delivery = self._group.deliveries.get(offset)
+            if delivery is None or delivery.state is DeliveryState.DEAD:
+                continue
+            publication = self._redriven.get(offset) or await self._in_log(offset)
+            explained = self._delivered(delivery, None if publication is None else publication.key)
+            if state in {None, explained.state}:
+                found.append(explained)
+            if len(found) >= limit:
+                break
+        if state in {None, "waiting", "parked"}:
+            found += await self._browse_log(lambda each: state in {None, each.state}, after, limit)
+        return sorted(found, key=lambda each: each.offset)[:limit]
+
+    async def _in_log(self, offset: int) -> Publication | None:
+        found = await self._log.at(self._stream, [offset])
+        return found[0] if found else None
+
+    async def _browse_log(
+        self, wanted: Callable[[Explanation], bool], after: int, limit: int
+    ) -> list[Explanation]:
+        group, place = self._group, max(after, self._group.finished.floor)
+        found: list[Explanation] = []
+        for _ in range(_PAGES):
+            page = await self._log.select(self._stream, (group.configuration.filter,), place, messages=_PAGE)
+            if page is None:
+                return found
+            for each in page.publications:
+                offset = each.offset or 0
+                if offset not in group.deliveries and offset not in group.finished:
+                    explained = self._unseen(each)
+                    found += [explained] if wanted(explained) else []
+            if len(found) >= limit or page.through <= place or page.through >= page.bounds.last:
+                return found
+            place = page.through
+        return found
+
+    def _delivered(self, delivery: TrackedDelivery, key: str | None) -> Explanation:
+        behind = self._group.parked_behind(delivery.offset, key)
+        if behind is not None:
+            return Explanation(delivery.offset, "parked", delivery.attempts, behind=behind)
+        leased = delivery.state is DeliveryState.LEASED
+        state = _STATES.get(delivery.state, "waiting")
+        return Explanation(
+            delivery.offset,
+            state,
+            attempts=delivery.attempts,
+            failures=tuple(delivery.failures),
+            member=delivery.member if leased else None,
+            since=delivery.since if leased else None,
+            due=None if state == "waiting" else delivery.due,
+        )
+
+    def _unseen(self, publication: Publication) -> Explanation:
+        offset = publication.offset or 0
+        behind = self._group.parked_behind(offset, publication.key)
+        return Explanation(offset, "waiting" if behind is None else "parked", behind=behind)
+
+    async def _waiting(self, publication: Publication) -> Explanation:
+        group, explained = self._group, self._unseen(publication)
+        configuration = group.configuration
+        if explained.state == "parked" or configuration.fair_by or configuration.ordered_by_key:
+            return explained
+        offset, floor = explained.offset, group.finished.floor
+        before = await self._log.count(self._stream, configuration.filter, floor, offset - 1)
+        out = sum(
+            each.offset < offset and each.state is not DeliveryState.READY
+            for each in group.deliveries.values()
+        )
+        ahead = max(0, before - out - group.finished.count(offset))
+        return Explanation(offset, "waiting", ahead=ahead)
+
+
+def _dead(offset: int, letter: DeadLetter, held: TrackedDelivery | None) -> Explanation:
+    failures = (
+        tuple(held.failures) if held is not None else (DeliveryFailure(letter.last_failed, letter.reason),)
+    )
+    return Explanation(offset, "dead", attempts=letter.attempts, failures=failures)

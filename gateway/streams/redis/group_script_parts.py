@@ -1,0 +1,247 @@
+"""What the scripts of a group are made of: its state in Redis, and what may become of a delivery.
+
+The laws are those of ``core/groups/group.py``, which the tests hold them to. Where that keeps what is
+finished, these keep what isn't: a publication up to ``offered`` that is neither in ``open`` nor in ``back``
+is done. Beside the log of the stream, under the same hash tag, stand for all groups together:
+
+* ``:groups``, a hash: ``c:NAME``, the configuration as JSON; ``f:NAME``, the filter; ``l:NAME``, how many
+  publications retention took that the group hadn't come to.
+* ``:cursors`` and ``:floors``, sorted sets: how far each group has come, and up to where those with
+  ``keep_unacked`` are through with everything. The append script trims by them.
+
+And for each group, behind ``:group:NAME:``
+
+* ``state``, a hash: settings, counters, and the ``life`` that leases are of.
+* ``deliveries``, a hash by offset of what was delivered or delayed, packed: ``l``eased, ``d``elayed,
+  ``r``eady or parked, ``x`` dead but holding its key.
+* ``due``, a sorted set of leases and delays by their ends; ``held``, the leases by member.
+* ``open``, a sorted set by offset of all that was offered and isn't finished; with its share.
+* ``ready``, what may go out: by offset, or, where shares take turns (``turns``), by share and offset.
+* ``lines``, what is parked behind others of its key, in order; ``places``, a hash: of a key (``k``) the first
+  one, of a first one (``o``) its key, of a parked one (``p``) its member of ``lines``.
+* ``sent`` and ``back``, copies of dead letters that were sent back, and their offsets; ``dead`` and
+  ``graves``, dead letters and their order.
+"""
+
+from __future__ import annotations
+
+GROUP_KEYS = (
+    "state", "deliveries", "due", "open", "held", "ready", "turns", "lines", "places", "sent", "back",
+    "dead", "graves",
+)  # fmt: skip
+"""A group's keys, in the order in which its scripts get them."""
+
+# KEYS also: what all groups share, and the group's own. ARGV also: its name; the time in ms, or '' for that
+# of the server; the highest fence that the node has seen; the channel on which what changes is announced.
+TURNS = r"""
+local groups, cursors, floors = unpack(KEYS, 8, 10)
+local g_state, g_deliveries, g_due, g_open, g_held, g_ready, g_turns, g_lines, g_places, g_sent, g_back,
+  g_dead, g_graves = unpack(KEYS, 11, 23)
+local name, seen_fence, news = ARGV[6], tonumber(ARGV[8]), ARGV[9]
+local clock = redis.call('TIME')
+local now = tonumber(ARGV[7]) or (clock[1] * 1000 + math.floor(clock[2] / 1000))
+
+local numbers = {'offered', 'fence', 'redelivered', 'lost', 'turn', 'line', 'grave', 'laying'}
+local settings = {'life', 'epoch', 'filter', 'share', 'backoff', 'ack_wait', 'max_deliver', 'max_in_flight',
+  'ordered', 'hold', 'keep', 'dead_most', 'dead_age'}
+local state, before_state, progressed = {}, {}, false
+local function pack8(number) return struct.pack('>I8', number) end
+local function unpack8(packed, at) return (struct.unpack('>I8', packed, at or 1)) end
+local prefixes = {}
+local function prefixed(string_)
+  local prefix = prefixes[string_]
+  if not prefix then
+    prefix = struct.pack('>I4', #string_) .. string_
+    prefixes[string_] = prefix
+  end
+  return prefix
+end
+
+-- What is to be done to a key, gathered; to be told before the key is read.
+local gathered = {ZADD = {}, ZREM = {}, HSET = {}, HDEL = {}}
+local function later(command, key, argument, other)
+  local arguments = gathered[command][key]
+  if not arguments then
+    arguments = {}
+    gathered[command][key] = arguments
+  end
+  arguments[#arguments + 1] = argument
+  if other then arguments[#arguments + 1] = other end
+end
+local function tell(command, key)
+  local arguments = gathered[command][key]
+  if not arguments then return end
+  gathered[command][key] = nil
+  for at = 1, #arguments, 1000 do
+    redis.call(command, key, unpack(arguments, at, math.min(#arguments, at + 999)))
+  end
+end
+
+-- Deliveries, read once and written at the end.
+local STATE, DUE, ATTEMPTS, MEMBER, FENCE, SINCE, FAILURES, SHARE, MARK = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local deliveries, changed = {}, {}
+local function delivery_of(offset)
+  local found = deliveries[offset]
+  if found == nil then
+    local packed = redis.call('HGET', g_deliveries, text(offset))
+    found = packed and cmsgpack.unpack(packed) or false
+    deliveries[offset] = found
+  end
+  return found
+end
+local function known_deliveries(offsets)
+  local names, wanted = {}, {}
+  for _, offset in ipairs(offsets) do
+    if deliveries[offset] == nil then
+      names[#names + 1], wanted[#wanted + 1] = text(offset), offset
+    end
+  end
+  for at = 1, #names, 1000 do
+    local found = redis.call('HMGET', g_deliveries, unpack(names, at, math.min(#names, at + 999)))
+    for number, packed in ipairs(found) do
+      deliveries[wanted[at + number - 1]] = packed and cmsgpack.unpack(packed) or false
+    end
+  end
+end
+local function put_delivery(offset, delivery)
+  deliveries[offset], changed[offset] = delivery, true
+end
+local function new_delivery(offset, share)
+  local delivery = {'r', 0, 0, '', 0, 0, '', share, ''}
+  put_delivery(offset, delivery)
+  return delivery
+end
+
+-- Where a publication can be had: of its entry, or of the copy of what was sent back.
+local function entry_of(offset)
+  local kept = redis.call('HGET', g_sent, text(offset))
+  if kept then
+    local copy = cmsgpack.unpack(kept)
+    return {id(offset), {'h', copy[1], 'r', copy[2]}}
+  end
+  local entry = redis.call('XRANGE', log, id(offset), id(offset))[1]
+  return entry and shaped(entry) and entry or nil
+end
+local function purged_at(offset)
+  local around = missing > 0 and holes_from(offset, 1)[1]
+  return around and around.first <= offset and around.reason == 'p'
+end
+
+local function topic_in(record)
+  local key = key_in(record)
+  return key and topic_of(key)
+end
+-- Of a record: whose turn it is taken for, and its key.
+local function share_and_key(record)
+  if state.share == '' and state.ordered ~= '1' then return '', nil end
+  local level = tonumber(state.share)
+  local key = nil
+  if state.ordered == '1' or state.share == 'key' then
+    key = key_of_publication(record)
+  end
+  if level then return levels_of(topic_in(record) or '')[level] or '', key end
+  return state.share == 'key' and key or '', key
+end
+
+-- Turns
+
+-- Whether it has no place yet since settings changed; see below.
+local function unlaid(offset)
+  if state.laying == -1 then return false end
+  local sent_back = state.back > 0 and redis.call('HEXISTS', g_sent, text(offset)) == 1
+  if state.laying >= 0 then return sent_back or offset > state.laying end
+  return sent_back and offset > -2 - state.laying
+end
+local function make_ready(offset, share)
+  local delivery = delivery_of(offset)
+  if delivery then
+    delivery[STATE] = 'r'
+    put_delivery(offset, delivery)
+  end
+  progressed = true
+  if unlaid(offset) then return end
+  if state.share == '' then
+    redis.call('ZADD', g_ready, text(offset), text(offset))
+    return
+  end
+  redis.call('ZADD', g_ready, '0', prefixed(share) .. pack8(offset))
+  if not redis.call('ZSCORE', g_turns, share) then
+    state.turn = state.turn + 1
+    redis.call('ZADD', g_turns, text(state.turn), share)
+  end
+end
+local function line_end(share, after)
+  return redis.call('ZRANGE', g_ready, '[' .. prefixed(share), '(' .. prefixed(share) .. '\255', 'BYLEX',
+    'LIMIT', 0, after)
+end
+local function leave_ready(offset, share)
+  if state.share == '' then return redis.call('ZREM', g_ready, text(offset)) end
+  local left = redis.call('ZREM', g_ready, prefixed(share) .. pack8(offset))
+  if left == 1 and #line_end(share, 1) == 0 then redis.call('ZREM', g_turns, share) end
+  return left
+end
+local function take_next()
+  if state.share == '' then
+    local popped = redis.call('ZPOPMIN', g_ready)[1]
+    return popped and tonumber(popped), ''
+  end
+  local share = redis.call('ZRANGE', g_turns, 0, 0)[1]
+  if not share then return nil end
+  local members = line_end(share, 2)
+  if members[1] then redis.call('ZREM', g_ready, members[1]) end
+  if members[2] then
+    state.turn = state.turn + 1
+    redis.call('ZADD', g_turns, text(state.turn), share)
+  else
+    redis.call('ZREM', g_turns, share)
+  end
+  return members[1] and unpack8(members[1], #members[1] - 7), share
+end
+-- Whether it is parked behind another one of its key.
+local function enter_line(offset, key, share)
+  if state.ordered ~= '1' or not key then return false end
+  if not redis.call('HGET', g_places, 'k' .. key) then
+    redis.call('HSET', g_places, 'k' .. key, text(offset), 'o' .. text(offset), key)
+    return false
+  end
+  state.line = state.line + 1
+  local member = prefixed(key) .. pack8(state.line) .. pack8(offset) .. share
+  redis.call('ZADD', g_lines, '0', member)
+  redis.call('HSET', g_places, 'p' .. text(offset), member)
+  return true
+end
+local function place_in_line(offset)
+  return state.ordered == '1' and redis.call('HGET', g_places, 'p' .. text(offset)) or nil
+end
+local function leave_line(offset, member)
+  redis.call('ZREM', g_lines, member)
+  redis.call('HDEL', g_places, 'p' .. text(offset))
+end
+local function delay(offset, delivery, until_)
+  delivery[STATE], delivery[DUE] = 'd', until_
+  put_delivery(offset, delivery)
+  redis.call('ZADD', g_due, text(until_), pack8(offset))
+end
+local function next_in_line(offset)
+  local key = state.ordered == '1' and redis.call('HGET', g_places, 'o' .. text(offset))
+  if not key then return end
+  redis.call('HDEL', g_places, 'o' .. text(offset))
+  local member = redis.call('ZRANGE', g_lines, '[' .. prefixed(key), '(' .. prefixed(key) .. '\255', 'BYLEX',
+    'LIMIT', 0, 1)[1]
+  if not member then
+    redis.call('HDEL', g_places, 'k' .. key)
+    return
+  end
+  local following = unpack8(member, 4 + #key + 9)
+  leave_line(following, member)
+  redis.call('HSET', g_places, 'k' .. key, text(following), 'o' .. text(following), key)
+  local delivery = delivery_of(following)
+  if delivery then
+    -- Delayed by its publisher, or sent back: it may be due by now, or not yet.
+    progressed = true
+    delay(following, delivery, delivery[DUE])
+  else
+    make_ready(following, string.sub(member, 4 + #key + 17))
+  end
+end
+"""

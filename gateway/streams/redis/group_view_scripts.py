@@ -1,0 +1,195 @@
+"""What Redis tells of a group, and of its dead letters, in one step; and what is done with those."""
+
+from __future__ import annotations
+
+from gateway.streams.redis.group_laws import group_script
+
+# ARGV also: how many of those that retention has passed were looked at before.
+_FIGURES = r"""
+local skipped = tonumber(ARGV[10])
+if not begin() then return answer(0) end
+local more = advance(1000)
+if lay(250) then more = true end
+if forget_old_letters(200) then more = true end
+local found = {}
+if not more then
+  found = redis.call('ZRANGE', g_open, '-inf', '(' .. text(first), 'BYSCORE', 'LIMIT', skipped, 500)
+end
+local left = {}
+for _, member in ipairs(found) do
+  local offset = unpack8(member)
+  local place = place_in_line(offset)
+  if place then
+    leave_line(offset, place)
+    redis.call('ZREM', g_open, member)
+    if delivery_of(offset) then put_delivery(offset, false) end
+    if not purged_at(offset) then state.lost = state.lost + 1 end
+  else
+    left[#left + 1] = member
+  end
+end
+for _, member in ipairs(left) do
+  local offset = unpack8(member)
+  local delivery = delivery_of(offset)
+  if delivery and delivery[STATE] ~= 'r' then
+    skipped = skipped + 1
+  else
+    leave_ready(offset, string.sub(member, 9))
+    gone(offset)
+  end
+end
+if #found == 500 then more = true end
+settle()
+local oldest_time = -1
+local function look(entry)
+  local publication = entry and genuine(entry)
+  if publication and (oldest_time < 0 or publication.time < oldest_time) then
+    oldest_time = publication.time
+  end
+end
+for _, member in ipairs(redis.call('ZRANGE', g_open, 0, 9)) do
+  look(redis.call('XRANGE', log, id(unpack8(member)), id(unpack8(member)))[1])
+  if oldest_time >= 0 then break end
+end
+local sent_first = redis.call('ZRANGE', g_back, 0, 0)[1]
+if sent_first then look(entry_of(tonumber(sent_first))) end
+answer(1, more and 1 or 0, skipped, redis.call('ZCARD', g_open), redis.call('ZCARD', g_back),
+  redis.call('ZCARD', g_held), redis.call('ZCARD', g_due), redis.call('ZCARD', g_lines),
+  redis.call('ZCARD', g_graves), state.redelivered,
+  state.lost + tonumber(redis.call('HGET', groups, 'l:' .. name) or '0'), oldest_time, state.offered)
+local at = '-'
+for _ = 1, 10000 do
+  local member = redis.call('ZRANGE', g_held, at, '+', 'BYLEX', 'LIMIT', 0, 1)[1]
+  if not member then break end
+  local prefix = string.sub(member, 1, #member - 8)
+  answer(string.sub(prefix, 5), redis.call('ZLEXCOUNT', g_held, '[' .. prefix, '(' .. prefix .. '\255'))
+  at = '[' .. prefix .. '\255'
+end
+return head
+"""
+
+# What is said of one publication: its delivery, and the offset that it is parked behind.
+_TELLING = r"""
+local function behind_whom(offset)
+  local member = place_in_line(offset)
+  if not member then return -1 end
+  local size = struct.unpack('>I4', member)
+  return tonumber(redis.call('HGET', g_places, 'k' .. string.sub(member, 5, 4 + size)) or '-1')
+end
+local function told_of(offset)
+  local delivery = delivery_of(offset)
+  if not delivery then return '', 0, 0, '', 0, '', behind_whom(offset) end
+  return delivery[STATE], delivery[DUE], delivery[ATTEMPTS], delivery[MEMBER], delivery[SINCE],
+    delivery[FAILURES], behind_whom(offset)
+end
+"""
+
+# ARGV also: an offset.
+_EXPLAIN = r"""
+local offset = tonumber(ARGV[10])
+if not begin() then return answer(0) end
+local more = advance(1000)
+if lay(250) then more = true end
+settle()
+local unfinished = redis.call('ZCOUNT', g_open, text(offset), text(offset)) == 1
+  or redis.call('HEXISTS', g_sent, text(offset)) == 1
+local before = 0
+if state.share == '' then before = redis.call('ZCOUNT', g_ready, '-inf', '(' .. text(offset)) end
+answer(1, more and 1 or 0, state.offered, unfinished and 1 or 0, before)
+answer(told_of(offset))
+local packed = redis.call('HGET', g_dead, text(offset))
+local letter = packed and cmsgpack.unpack(packed) or {'', '', -1, '', 0, 0}
+answer(letter[3], letter[4], letter[6])
+local entry = entry_of(offset)
+if entry then answer(entry[1], entry[2][2], entry[2][4]) end
+return head
+"""
+
+# ARGV also: behind which offset, how many.
+_BROWSE = r"""
+local after, most_ = ARGV[10], tonumber(ARGV[11])
+if not begin() then return answer(0) end
+local more = advance(1000)
+if lay(250) then more = true end
+settle()
+local offsets = {}
+for _, member in ipairs(redis.call('ZRANGE', g_open, '(' .. after, '+inf', 'BYSCORE', 'LIMIT', 0, most_)) do
+  offsets[#offsets + 1] = unpack8(member)
+end
+for _, member in ipairs(redis.call('ZRANGE', g_back, '(' .. after, '+inf', 'BYSCORE', 'LIMIT', 0, most_)) do
+  offsets[#offsets + 1] = tonumber(member)
+end
+table.sort(offsets)
+answer(1, more and 1 or 0, state.offered)
+known_deliveries(offsets)
+for place = 1, math.min(most_, #offsets) do answer(text(offsets[place]), told_of(offsets[place])) end
+return head
+"""
+
+# ARGV also: 'newest' and before which burial, 'oldest' and behind which, 'these'; how many; the offsets.
+_LETTERS = r"""
+local what, place, most_ = ARGV[10], ARGV[11], tonumber(ARGV[12])
+if not begin() then return answer(0) end
+local listed = {}
+if what == 'newest' then
+  listed = redis.call('ZRANGE', g_graves, place, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, most_, 'WITHSCORES')
+elseif what == 'oldest' then
+  listed = redis.call('ZRANGE', g_graves, place, '+inf', 'BYSCORE', 'LIMIT', 0, most_, 'WITHSCORES')
+else
+  for at = 13, #ARGV do
+    local score = redis.call('ZSCORE', g_graves, ARGV[at])
+    if score then
+      listed[#listed + 1] = ARGV[at]
+      listed[#listed + 1] = score
+    end
+  end
+end
+answer(1)
+for at = 1, #listed, 2 do
+  local letter = redis.call('HGET', g_dead, listed[at])
+  letter = letter and cmsgpack.unpack(letter)
+  if letter and what == 'oldest' then
+    answer(listed[at], listed[at + 1], topic_in(letter[2]) or '')
+  elseif letter then
+    answer(listed[at], listed[at + 1], unpack(letter))
+  end
+end
+return head
+"""
+
+# ARGV also: 'redrive' or 'discard', and the offsets of dead letters.
+_RESOLVE = r"""
+local what, count = ARGV[10], 0
+if not begin() then return answer(0) end
+for at = 11, #ARGV do
+  local offset, packed = tonumber(ARGV[at]), redis.call('HGET', g_dead, ARGV[at])
+  if packed then
+    count = count + 1
+    if what == 'discard' then
+      discard(offset)
+    else
+      local letter, delivery = cmsgpack.unpack(packed), delivery_of(offset)
+      redis.call('HSET', g_sent, ARGV[at], cmsgpack.pack({letter[1], letter[2]}))
+      redis.call('ZADD', g_back, ARGV[at], ARGV[at])
+      state.back = state.back + 1
+      forget_letter(offset)
+      if delivery then
+        delivery[ATTEMPTS], delivery[FAILURES] = 0, ''
+        make_ready(offset, delivery[SHARE])
+      else
+        local share, key = share_and_key(letter[2])
+        new_delivery(offset, share)
+        if not enter_line(offset, key, share) then make_ready(offset, share) end
+      end
+    end
+  end
+end
+settle()
+return answer(1, count)
+"""
+
+FIGURES = group_script(_FIGURES)
+EXPLAIN = group_script(_TELLING, _EXPLAIN)
+BROWSE = group_script(_TELLING, _BROWSE)
+LETTERS = group_script(_LETTERS)
+RESOLVE = group_script(_RESOLVE)

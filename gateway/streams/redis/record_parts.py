@@ -1,0 +1,58 @@
+"""How scripts read a record, as ``codecs/record.py`` writes it."""
+
+from __future__ import annotations
+
+RECORDS = r"""
+-- Where the fields of a record begin, and where the last one ends; cmsgpack knows no binary strings. Nothing
+-- where it is no record.
+local sizes = {[0xc4] = 1, [0xc5] = 2, [0xc6] = 4, [0xd9] = 1, [0xda] = 2, [0xdb] = 4}
+local wide = {[0xcc] = 1, [0xcd] = 2, [0xce] = 4, [0xcf] = 8, [0xd0] = 1, [0xd1] = 2, [0xd2] = 4, [0xd3] = 8}
+local function number_at(record, at, size)
+  local number = 0
+  for place = at, at + size - 1 do number = number * 256 + (string.byte(record, place) or 0) end
+  return number
+end
+local function pass_value(record, at)
+  local mark = string.byte(record, at)
+  if not mark then return nil end
+  if sizes[mark] then return at + 1 + sizes[mark] + number_at(record, at + 1, sizes[mark]) end
+  if wide[mark] then return at + 1 + wide[mark] end
+  if mark >= 0xa0 and mark < 0xc0 then return at + 1 + mark - 0xa0 end
+  local pairs_ = mark >= 0x80 and mark < 0x90 and mark - 0x80
+  local behind = at + 1
+  if mark == 0xde or mark == 0xdf then
+    pairs_, behind = number_at(record, behind, mark == 0xde and 2 or 4), behind + (mark == 0xde and 2 or 4)
+  end
+  for _ = 1, 2 * (pairs_ or 0) do
+    behind = behind and pass_value(record, behind)
+  end
+  return behind
+end
+local function places_in(record)
+  local at = string.byte(record) == 2 and 6 or 2
+  local count = (string.byte(record, at) or 0) - 0x90
+  if count < 7 or count > 15 then return nil end
+  local places = {at + 1}
+  for place = 1, count do
+    local following = places[place] and pass_value(record, places[place])
+    if not following then return nil end
+    places[place + 1] = following
+  end
+  return places
+end
+-- The seventh field, a text; nothing where there is none.
+local function key_of_publication(record)
+  local places = places_in(record)
+  local mark = places and string.byte(record, places[7])
+  if not mark or mark == 0xc0 then return nil end
+  return string.sub(record, places[7] + 1 + (sizes[mark] or 0), places[8] - 1)
+end
+-- The ninth field, milliseconds.
+local function delay_in(record)
+  if string.byte(record, -1) == 0xc0 then return nil end
+  local places = places_in(record)
+  local mark = places and places[10] and string.byte(record, places[9])
+  if not mark then return nil end
+  return mark < 0x80 and mark or (wide[mark] and number_at(record, places[9] + 1, wide[mark])) or nil
+end
+"""

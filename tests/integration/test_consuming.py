@@ -1,0 +1,363 @@
+"""Groups of real gateways: members on connections and over HTTP, and all the ways in which they go."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from gateway.auth.api_keys import new_key
+from tests.patience import HANG_SECONDS
+
+from .group_client import Consumer, call, consumer, figures, publish
+from .raw_client import command, raw_client, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .conftest import RunningGateway, StartGateway
+
+SETTINGS = """
+[store]
+url = "memory:"
+
+[[streams]]
+name = "s"
+filter = "s/#"
+"""
+
+
+@pytest.fixture(scope="module")
+def gateway(module_gateway_process: StartGateway) -> RunningGateway:
+    return module_gateway_process(SETTINGS)
+
+
+@pytest.fixture
+def group(gateway: RunningGateway, request: pytest.FixtureRequest) -> str:
+    """A group of the test's own, with quick backoffs; others may be made of it by ``put``."""
+    name = request.node.name.replace("[", ".").replace("]", "")[-60:]
+    put(gateway, name)
+    return name
+
+
+def put(gateway: RunningGateway, name: str, **settings: Any) -> None:
+    settings = {"backoff": [0.05], "ack_wait": 60} | settings
+    status, answer = call(gateway, "PUT", f"streams/s/groups/{name}", settings)
+    assert status in {200, 201}, answer
+
+
+@asynccontextmanager
+async def member(gateway: RunningGateway, group: str, **options: Any) -> AsyncIterator[Consumer]:
+    async with consumer(gateway) as client:
+        await client.consume(group, **options)
+        yield client
+
+
+async def test_two_members_share_what_is_published(gateway: RunningGateway, group: str) -> None:
+    async with member(gateway, group, credit=2) as one, member(gateway, group, credit=2) as two:
+        offsets = [publish(gateway, body=number) for number in range(4)]
+        got = [await each.delivery() for each in (one, one, two, two)]
+        assert sorted(each["offset"] for each in got) == offsets
+        assert {each["attempt"] for each in got} == {1}
+        # Nobody gets more than its credit.
+        last = publish(gateway)
+        assert (await one.ask("ping"))["op"] == "pong"
+        assert (await two.ask("ping"))["op"] == "pong"
+        assert one.deliveries == two.deliveries == []
+        assert figures(gateway, group)["in_flight"] == 4
+        reply = await two.ack(got[2])
+        assert (reply["op"], reply["stale"]) == ("acked", [])
+        assert (await two.delivery())["offset"] == last
+        held = figures(gateway, group)
+        assert sum(each["in_flight"] for each in held["members"]) == held["in_flight"] == held["depth"] == 4
+
+
+async def test_what_is_rejected_comes_again_and_in_the_end_is_dead(
+    gateway: RunningGateway, group: str
+) -> None:
+    put(gateway, group, max_deliver=2)
+    async with member(gateway, group) as client:
+        offset = publish(gateway)
+        for attempt in (1, 2):
+            got = await client.delivery()
+            assert (got["offset"], got["attempt"]) == (offset, attempt)
+            reply = await client.ask("nack", deliveries=[got["delivery"]])
+            assert reply["stale"] == []
+        letters = call(gateway, "GET", f"streams/s/groups/{group}/dead-letters")[1]
+        assert [(each["offset"], each["attempts"], each["reason"]) for each in letters["items"]] == [
+            (offset, 2, "nack")
+        ]
+        assert call(gateway, "POST", f"streams/s/groups/{group}/dead-letters/redrive", {})[1] == {"count": 1}
+        again = await client.delivery()
+        assert (again["offset"], again["attempt"]) == (offset, 1)
+        reply = await client.ask("nack", deliveries=[again["delivery"]], dead=True)
+        assert figures(gateway, group)["dead"] == 1
+        assert call(gateway, "DELETE", f"streams/s/groups/{group}/dead-letters", {})[1] == {"count": 1}
+        assert figures(gateway, group)["dead"] == 0
+
+
+async def test_a_lease_runs_out_and_its_token_is_stale(gateway: RunningGateway, group: str) -> None:
+    put(gateway, group, ack_wait=0.2)
+    async with member(gateway, group, credit=1) as client:
+        publish(gateway)
+        first = await client.delivery()
+        second = await client.delivery()
+        assert (second["offset"], second["attempt"]) == (first["offset"], 2)
+        assert second["fence"] > first["fence"]
+        reply = await client.ack(first)
+        assert (reply["deliveries"], reply["stale"]) == ([], [first["delivery"]])
+
+
+async def test_an_extended_lease_outlasts_the_time_to_acknowledge(
+    gateway: RunningGateway, group: str
+) -> None:
+    put(gateway, group, ack_wait=3)
+    async with member(gateway, group, credit=1) as client:
+        offset = publish(gateway)
+        got = await client.delivery()
+        reply = await client.ask("extend", deliveries=[got["delivery"]], by=60_000)
+        assert reply["stale"] == []
+        where = call(gateway, "GET", f"streams/s/groups/{group}/messages/{offset}")[1]
+        assert where["due"] > got["deadline"] + 50_000
+        assert (where["state"], where["waits_for"]) == ("leased", "acknowledgement")
+        await anyio.sleep(max(0.0, (got["deadline"] - got["time"]) / 1000 + 0.2))
+        assert (await client.ack(got))["stale"] == []
+        assert figures(gateway, group)["redelivered"] == 0
+
+
+async def test_a_cut_connection_counts_an_attempt(gateway: RunningGateway, group: str) -> None:
+    async with raw_client(gateway) as cut:
+        await cut.send(command(op="consume", stream="s", group=group))
+        assert (await cut.event())["op"] == "consuming"
+        publish(gateway)
+        assert (await cut.event())["attempt"] == 1
+    async with member(gateway, group) as other:
+        got = await other.delivery()
+        assert got["attempt"] == 2
+        where = call(gateway, "GET", f"streams/s/groups/{group}/messages/{got['offset']}")[1]
+        assert [each["reason"] for each in where["failures"]] == ["member lost"]
+
+
+async def test_a_connection_that_says_goodbye_has_not_failed(gateway: RunningGateway, group: str) -> None:
+    async with member(gateway, group) as client:
+        publish(gateway)
+        assert (await client.delivery())["attempt"] == 1
+    async with member(gateway, group) as other:
+        assert (await other.delivery())["attempt"] == 1
+        assert (await other.ask("release", stream="s", group=group))["op"] == "released"
+        async with member(gateway, group) as third:
+            assert (await third.delivery())["attempt"] == 1
+
+
+async def test_a_member_that_does_not_read_holds_up_nobody(gateway: RunningGateway, group: str) -> None:
+    put(gateway, group, filter="s/large/#")
+    async with raw_client(gateway, receive_buffer=4096) as blocked:
+        await blocked.send(command(op="consume", stream="s", group=group, credit=10_000))
+        assert (await blocked.event())["op"] == "consuming"
+        body = "x" * 60_000
+        # Until its connection takes no more: what comes then waits for somebody else.
+        count = 0
+        while figures(gateway, group)["in_flight"] == count:
+            publish(gateway, "s/large/a", body)
+            count += 1
+            assert count < 1_000, "it takes without end"
+        held = figures(gateway, group)["in_flight"]
+        async with member(gateway, group, credit=10_000) as other:
+            for _ in range(count - held):
+                assert (await other.delivery())["attempt"] == 1
+            publish(gateway, "s/large/a", body)
+            assert (await other.delivery())["attempt"] == 1
+            assert figures(gateway, group)["in_flight"] == count + 1
+        # It has what it was given, once it reads, and then gets more.
+        for _ in range(held):
+            assert (await blocked.event())["attempt"] == 1
+
+
+async def test_one_key_is_one_members_at_a_time(gateway: RunningGateway, group: str) -> None:
+    put(gateway, group, ordered_by_key=True)
+    async with member(gateway, group) as one, member(gateway, group) as two:
+        for key in ("a", "a", "b"):
+            publish(gateway, **{"Gateway-Key": key})
+        got = {each["key"]: (client, each) for client in (one, two) for each in [await client.delivery()]}
+        assert set(got) == {"a", "b"}
+        assert figures(gateway, group)["parked"] == 1
+        client, first = got["a"]
+        await client.ack(first)
+        async with anyio.create_task_group() as tasks:
+
+            async def follow(client: Consumer) -> None:
+                following = await client.delivery()
+                assert (following["key"], following["offset"]) == ("a", first["offset"] + 1)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(follow, one)
+            tasks.start_soon(follow, two)
+
+
+async def test_keys_get_their_turns(gateway: RunningGateway, group: str) -> None:
+    put(gateway, group, fair_by="level:2")
+    for number in range(5):
+        publish(gateway, "s/busy", number)
+    publish(gateway, "s/quiet")
+    async with member(gateway, group, credit=1) as client:
+        topics = []
+        for _ in range(2):
+            got = await client.delivery()
+            topics.append(got["topic"])
+            await client.ack(got)
+        assert sorted(topics) == ["s/busy", "s/quiet"]
+
+
+async def test_a_delay_holds_groups_up_and_nobody_else(gateway: RunningGateway, group: str) -> None:
+    async with consumer(gateway) as listener, member(gateway, group) as client:
+        assert (await listener.ask("subscribe", filter="s/late"))["op"] == "subscribed"
+        offset = publish(gateway, "s/late", **{"Gateway-Delay": "700"})
+        heard = await listener.event()
+        assert (heard["op"], heard["offset"]) == ("message", offset)
+        got = await client.delivery()
+        assert (got["offset"], got["attempt"]) == (offset, 1)
+        assert got["deadline"] - 60_000 - got["time"] >= 700
+    status, answer = call(gateway, "POST", "topics/live/a", b"1", **{"Gateway-Delay": "700"})
+    assert (status, answer["code"]) == (400, "bad_command")
+
+
+async def test_who_pulls_is_a_member_too(gateway: RunningGateway, group: str) -> None:
+    path = f"streams/s/groups/{group}"
+    assert call(gateway, "POST", f"{path}/pull", {}) == (200, {"deliveries": []})
+    asked = asyncio.create_task(
+        asyncio.to_thread(call, gateway, "POST", f"{path}/pull", {"max": 3, "wait": 20})
+    )
+    await until(lambda: gateway.metric("gateway_group_pulls_waiting") == 1)
+    offset = publish(gateway, body={"a": 1}, **{"Gateway-Key": "k"})
+    [delivery] = (await asked)[1]["deliveries"]
+    assert (delivery["offset"], delivery["data"], delivery["key"]) == (offset, {"a": 1}, "k")
+    tokens = {"deliveries": [delivery["delivery"]]}
+    assert call(gateway, "POST", f"{path}/extend", tokens | {"by": 90_000})[1]["stale"] == []
+    assert call(gateway, "POST", f"{path}/nack", tokens | {"delay": 0})[1]["stale"] == []
+    async with member(gateway, group) as client:
+        again = await client.delivery()
+        assert again["attempt"] == 2
+        # A token is good at every door.
+        answer = call(
+            gateway, "POST", f"{path}/ack", {"deliveries": [again["delivery"], delivery["delivery"]]}
+        )
+        assert answer == (200, {"deliveries": [again["delivery"]], "stale": [delivery["delivery"]]})
+    assert figures(gateway, group)["depth"] == 0
+
+
+async def test_a_pull_that_nobody_waits_for_leaves_nothing_leased(
+    gateway: RunningGateway, group: str
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    body = b'{"wait":20}'
+    writer.write(
+        b"POST /v1/streams/s/groups/%b/pull HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: %d\r\n\r\n%b"
+        % (group.encode(), gateway.port, len(body), body)
+    )
+    await writer.drain()
+    await until(lambda: gateway.metric("gateway_group_pulls_waiting") == 1)
+    writer.close()
+    await until(lambda: gateway.metric("gateway_group_pulls_waiting") == 0)
+    del reader
+    publish(gateway)
+    assert figures(gateway, group)["in_flight"] == 0
+
+
+async def test_a_group_is_described_and_put_back_as_it_was(gateway: RunningGateway, group: str) -> None:
+    path = f"streams/s/groups/{group}"
+    described = call(gateway, "GET", path)[1]
+    assert (described["settings"]["ack_wait"], described["settings"]["backoff"]) == (60.0, [0.05])
+    status, again = call(gateway, "PUT", path, described["settings"])
+    assert (status, again["settings"]) == (200, described["settings"])
+    assert group in call(gateway, "GET", "streams/s")[1]["groups"]
+    assert call(gateway, "DELETE", path)[0] == 204
+    assert call(gateway, "GET", path)[0] == 404
+    status, answer = call(gateway, "PUT", path, {"ack_wait": 0})
+    assert (status, answer["code"], "ack_wait" in answer["detail"]) == (400, "bad_command", True)
+
+
+async def test_members_hear_that_their_group_is_gone(gateway: RunningGateway, group: str) -> None:
+    async with member(gateway, group) as client:
+        call(gateway, "DELETE", f"streams/s/groups/{group}")
+        error, released = await client.event(), await client.event()
+        assert (error["op"], error["code"]) == ("error", "not_found")
+        assert released == {"op": "released", "stream": "s", "group": group}
+
+
+async def test_where_messages_are_is_told(gateway: RunningGateway, group: str) -> None:
+    path = f"streams/s/groups/{group}/messages"
+    offsets = [publish(gateway) for _ in range(3)]
+    async with member(gateway, group, credit=1) as client:
+        got = await client.delivery()
+        found = call(gateway, "GET", path)[1]["messages"]
+        assert [(each["offset"], each["state"]) for each in found] == [
+            (offsets[0], "leased"), (offsets[1], "waiting"), (offsets[2], "waiting"),
+        ]  # fmt: skip
+        assert found[0]["member"]
+        page = call(gateway, "GET", f"{path}?state=waiting&limit=1")[1]
+        assert (page["messages"][0]["offset"], page["next"]) == (offsets[1], offsets[1])
+        assert call(gateway, "GET", f"{path}/{offsets[2]}")[1]["waits_for"] == "turn"
+        await client.ack(got)
+        assert call(gateway, "GET", f"{path}/{offsets[0]}")[1]["state"] == "finished"
+        assert call(gateway, "GET", f"{path}/{offsets[2] + 100}")[1]["state"] == "beyond"
+
+
+async def test_the_metrics_tell_of_each_group(gateway: RunningGateway, group: str) -> None:
+    async with member(gateway, group, credit=2) as client:
+        for _ in range(3):
+            publish(gateway)
+        got = await client.delivery()
+        await client.ack(got)
+        labels = f'{{group="{group}",stream="s"}}'
+
+        def shown(name: str) -> float | None:
+            # What was looked at a moment ago is shown: the group may be younger.
+            try:
+                return gateway.metric(f"gateway_group_{name}{labels}")
+            except StopIteration:
+                return None
+
+        await until(lambda: shown("depth") == 2)
+        assert (shown("acknowledged_total"), shown("delivered_total"), shown("in_flight")) == (1, 3, 2)
+        assert gateway.metric("gateway_group_members") >= 1
+
+
+async def test_a_drain_gives_back_what_members_have_and_counts_nothing(gateway_process: StartGateway) -> None:
+    gateway = gateway_process(SETTINGS + '[[streams.groups]]\nname = "g"\n')
+    async with member(gateway, "g") as client:
+        publish(gateway)
+        assert (await client.delivery())["attempt"] == 1
+        waiting = asyncio.create_task(
+            asyncio.to_thread(call, gateway, "POST", "streams/s/groups/g/pull", {"wait": 30})
+        )
+        await until(lambda: gateway.metric("gateway_group_pulls_waiting") == 1)
+        gateway.terminate()
+        with anyio.fail_after(HANG_SECONDS):
+            # It gets what the member had, or nothing, but it doesn't wait for its time to end.
+            status, answer = await waiting
+        assert (status, [each["attempt"] for each in answer["deliveries"]]) in [(200, []), (200, [1])]
+        while (event := await client.event())["op"] != "goaway":
+            assert event["op"] == "delivery"
+        with pytest.raises(ConnectionClosed):
+            await client.event()
+    assert await anyio.to_thread.run_sync(gateway.wait) == 0
+
+
+async def test_only_who_has_the_grant_may_consume(gateway_process: StartGateway) -> None:
+    settings = SETTINGS + (
+        '[[streams.groups]]\nname = "g"\n[auth]\nmode = "optional"\n'
+        f'[[auth.api_keys]]\nname = "k"\nhash = "{new_key()[1]}"\n'
+        '[auth.anonymous]\nconsume = ["s/other"]\npublish = ["#"]\n'
+    )
+    gateway = gateway_process(settings)
+    async with consumer(gateway) as client:
+        for group in ("g", "unknown"):
+            refused = await client.ask("consume", stream="s", group=group)
+            assert (refused["op"], refused["code"]) == ("error", "forbidden")
+        assert (await client.ask("consume", stream="s", group="other"))["code"] == "not_found"
+    assert call(gateway, "POST", "streams/s/groups/g/pull", {})[0] == 403
+    assert call(gateway, "POST", "streams/s/groups/other/pull", {})[0] == 404

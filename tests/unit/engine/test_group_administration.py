@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from gateway.core.groups.configuration import MOST_GROUPS, GroupConfiguration
+from gateway.engine.group_administration import ConfiguredGroups
+from gateway.errors import BadFilter, NotFound, StreamUnavailable, TooMany
+
+from .groups_world import GROUP, groups_node, in_virtual_time
+
+
+@in_virtual_time
+async def test_a_group_is_made_changed_described_and_removed() -> None:
+    async with groups_node() as node:
+        administration = node.administration
+        assert await administration.put("t", GROUP)
+        changed = replace(GROUP, ack_wait=5.0)
+        assert not await administration.put("t", changed)
+        facts = await administration.describe("t", "g")
+        assert (facts.stream, facts.configuration, facts.statistics.depth) == ("t", changed, 0)
+        assert await administration.put("t", GroupConfiguration("a"))
+        assert [each.configuration.name for each in await administration.describe_all("t")] == ["a", "g"]
+        assert await administration.names("t") == ["a", "g"]
+        await administration.delete("t", "g")
+        assert await administration.names("t") == ["a"]
+        with pytest.raises(NotFound):
+            await administration.describe("t", "g")
+
+
+@in_virtual_time
+async def test_what_is_not_there_is_not_found() -> None:
+    async with groups_node() as node:
+        administration = node.administration
+        for wanted in (
+            administration.names("u"),
+            administration.describe_all("u"),
+            administration.put("u", GROUP),
+            administration.delete("s", "h"),
+            administration.explain("s", "h", 1),
+            administration.browse("s", "h", None, after=0, limit=1),
+            administration.dead_letters("s", "h", after=None, limit=1),
+            administration.redrive("s", "h", ids=None, topic_filter=None, dry_run=True),
+            administration.discard("s", "h", ids=None, topic_filter=None, dry_run=True),
+        ):
+            with pytest.raises(NotFound):
+                await wanted
+
+
+@pytest.mark.parametrize("wrong", ["t/#", "s/" * 200, "s/#/a"])
+@in_virtual_time
+async def test_a_filter_must_match_something_within_the_limits(wrong: str) -> None:
+    async with groups_node() as node:
+        with pytest.raises(BadFilter):
+            await node.administration.put("s", replace(GROUP, filter=wrong))
+
+
+@in_virtual_time
+async def test_a_stream_has_no_more_groups_than_it_may() -> None:
+    async with groups_node() as node:
+        for number in range(MOST_GROUPS - 1):
+            await node.administration.put("s", GroupConfiguration(f"n{number}"))
+        with pytest.raises(TooMany):
+            await node.administration.put("s", GroupConfiguration("more"))
+        assert not await node.administration.put("s", replace(GROUP, ack_wait=1.0)), "that is no new one"
+
+
+@in_virtual_time
+async def test_dead_letters_are_chosen_by_id_by_filter_or_all() -> None:
+    async with groups_node() as node:
+        member = node.member()
+        await member.consume()
+        for topic in ("s/a", "s/b", "s/b"):
+            await node.publish(topic=topic)
+        await node.nack(*member.tokens(), dead=True)
+        administration = node.administration
+        letters, following = await administration.dead_letters("s", "g", after=None, limit=2)
+        assert ([each.publication.topic for each in letters], following is not None) == (["s/b", "s/b"], True)
+        count = await administration.redrive("s", "g", ids=None, topic_filter="s/b", dry_run=True)
+        assert (count, (await node.figures()).dead) == (2, 3)
+        assert (
+            await administration.redrive("s", "g", ids=[letters[0].id], topic_filter=None, dry_run=False) == 1
+        )
+        await node.quiet()
+        assert member.deliveries()[-1]["attempt"] == 1
+        assert await administration.discard("s", "g", ids=None, topic_filter=None, dry_run=False) == 2
+        assert (await node.figures()).dead == 0
+        with pytest.raises(BadFilter):
+            await administration.discard("s", "g", ids=None, topic_filter="s/#/a", dry_run=True)
+
+
+@in_virtual_time
+async def test_configured_groups_are_made_however_long_the_store_is_away() -> None:
+    async with groups_node() as node:
+        store = node.store.groups
+        put, away = store.put, True
+
+        async def put_or_fail(stream: str, configuration: GroupConfiguration) -> bool:
+            if away and configuration.name == "second":
+                raise StreamUnavailable("away")
+            return await put(stream, configuration)
+
+        store.put = put_or_fail  # type: ignore[method-assign]  # made to fail
+        configured = ConfiguredGroups(
+            [("t", GroupConfiguration("first")), ("t", GroupConfiguration("second"))]
+        )
+        with pytest.raises(StreamUnavailable):
+            await configured.make(node.store)
+        making = asyncio.create_task(configured.keep_making(node.store))
+        await asyncio.sleep(60)
+        assert await node.administration.names("t") == ["first"]
+        away = False
+        await making
+        assert await node.administration.names("t") == ["first", "second"]
+        await configured.keep_making(node.store)
+
+
+@in_virtual_time
+async def test_metrics_show_what_was_found_last_and_forget_groups_that_are_gone() -> None:
+    async with groups_node() as node:
+        administration = node.administration
+        member = node.member()
+        await member.consume()
+        await node.publish(2)
+        await administration.refresh()
+        assert administration.latest()["s", "g"].in_flight == 2
+        await node.publish()
+        await administration.refresh()
+        assert administration.latest()["s", "g"].in_flight == 2, "it was looked at a moment ago"
+        node.now = lambda: 10_000.0
+        administration._clock = node.now
+        describe_all = administration.describe_all
+
+        async def fail(_stream: str) -> list[object]:
+            raise StreamUnavailable("away")
+
+        administration.describe_all = fail  # type: ignore[assignment, method-assign]  # made to fail
+        await administration.refresh()
+        assert administration.latest()["s", "g"].in_flight == 2
+        administration.describe_all = describe_all  # type: ignore[method-assign]  # as it was
+        await administration.delete("s", "g")
+        administration._clock = lambda: 20_000.0
+        await administration.refresh()
+        assert (administration.latest(), administration.counts()) == ({}, {})
