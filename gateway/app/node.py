@@ -16,9 +16,10 @@ from gateway.app.auth import build_authenticator
 from gateway.app.bus import build_bus, watch_bus
 from gateway.app.cluster import build_administration, divert, facts_of
 from gateway.app.groups import build_groups
-from gateway.app.hooks import build_shared_memory, hook_routes
+from gateway.app.hooks import build_shared_memory
+from gateway.app.routes import RouteParts, gateway_routes
 from gateway.app.server import log_ready, open_sockets, reload, server_config
-from gateway.app.streams import build_streams, last_value_routes, stream_routes, watch_streams
+from gateway.app.streams import build_streams, watch_streams
 from gateway.app.use_cases import build_publisher, build_subscriber, build_upkeep, watch_tasks
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.auth.requests import RequestPrincipals
@@ -31,27 +32,19 @@ from gateway.engine.authentication import Authentication
 from gateway.engine.cluster.partition_difference import PartitionDifference
 from gateway.engine.commands import CommandDispatcher
 from gateway.engine.delivery import DeliveryService
-from gateway.engine.lasting import LastingRequests
 from gateway.engine.metrics.node_metrics import register_cluster_metrics, register_metrics
 from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.purging import PurgeService
 from gateway.engine.runtime.garbage import GarbageCollection
 from gateway.engine.sessions import Sessions
 from gateway.errors import NodeFailed
-from gateway.http_api.administration import administration_routes
-from gateway.http_api.authentication import administrators, request_authenticator
-from gateway.http_api.descriptions.routes import description_routes
 from gateway.http_api.problems import problem_of
-from gateway.http_api.publishing.cloudevents import CloudEventPublishing
-from gateway.http_api.publishing.endpoints import rest_routes
 from gateway.observability.connection_log import ConnectionLog
 from gateway.observability.health import Health
 from gateway.observability.log_stream import dropped_records
 from gateway.observability.metrics import Metrics
 from gateway.supervision import Supervision
-from gateway.transports.server.console import console_routes
 from gateway.transports.server.open_files import OpenFiles, allow_open_files
-from gateway.transports.server.probes import probe_routes
 from gateway.transports.server.server import GatewayServer
 from gateway.transports.services import Services
 from gateway.transports.websocket.endpoint import WebSocketDoor
@@ -309,72 +302,27 @@ class Gateway:
         metrics.counter("log_records_dropped", "Log records that nobody took.", dropped_records)
 
     def _routes(self, services: Services) -> list[BaseRoute]:
-        settings, limits = self._settings, self._settings.limits
-        publishing_limits = arguments.publishing_limits(limits)
-        authenticate = request_authenticator(self._authenticator, self._credentials)
-        administrator = administrators(authenticate)
-        lasting = LastingRequests(self._sessions, self._authenticator, clock=self._clock)
-        bodies, unverified = doors.build_body_readers(limits, self._refusals, self.metrics)
-        topic_limits = arguments.topic_limits(limits)
-        last_values = last_value_routes(
-            self._streams, authenticate=authenticate, lasting=lasting, topic_limits=topic_limits
+        parts = RouteParts(
+            settings=self._settings,
+            metrics=self.metrics,
+            health=self.health,
+            refusals=self._refusals,
+            publisher=self.publisher,
+            streams=self._streams,
+            groups=self._groups,
+            purging=PurgeService(self._streams.store, self._administration, forget=self._forget_stream),
+            administration=self._administration,
+            authenticator=self._authenticator,
+            credentials=self._credentials,
+            origins=self._origins,
+            sessions=self._sessions,
+            event_reader=self._event_reader,
+            shared_memory=self._shared_memory,
+            clock=self._clock,
         )
-        routes: list[BaseRoute] = [
-            *rest_routes(
-                publisher=self.publisher,
-                authenticate=authenticate,
-                lasting=lasting,
-                limits=publishing_limits,
-                bodies=bodies,
-                read_topic=last_values.read_topic,
-            ),
-            *last_values.routes(),
-            *CloudEventPublishing(
-                self.publisher,
-                authenticate,
-                reader=self._event_reader,
-                lasting=lasting,
-                limits=publishing_limits,
-                bodies=bodies,
-                requests_per_minute=60 * limits.publishes_per_second_per_subject,
-            ).routes(),
-            *hook_routes(
-                settings,
-                publisher=self.publisher,
-                reader=self._streams.reader,
-                authenticate=authenticate,
-                administrator=administrator,
-                lasting=lasting,
-                bodies=unverified,
-                shared=self._shared_memory,
-                metrics=self.metrics,
-            ),
-            *administration_routes(self._administration, administrator),
-            *stream_routes(
-                self._streams,
-                PurgeService(self._streams.store, self._administration, forget=self._forget_stream),
-                authenticate=authenticate,
-                administrator=administrator,
-                lasting=lasting,
-                topic_limits=topic_limits,
-                groups=self._groups.administration,
-            ),
-            *self._groups.routes(
-                authenticate=authenticate, administrator=administrator, lasting=lasting, bodies=bodies
-            ),
-            *doors.event_routes(services, self._codec, self.metrics),
-            *self._door.routes(),
-            *probe_routes(
-                self.health,
-                self.metrics,
-                administrator=administrator,
-                check_anonymous=self._origins.check_anonymous,
-            ),
-            *description_routes(publishing_limits),
-        ]
-        if settings.server.console:
-            routes += console_routes()
-        return routes
+        return gateway_routes(
+            parts, [*doors.event_routes(services, self._codec, self.metrics), *self._door.routes()]
+        )
 
     def _forget_stream(self, stream: str) -> None:
         if self._following is not None:

@@ -8,7 +8,7 @@ from zlib import crc32
 import msgspec
 
 from gateway.core.groups.configuration import GroupConfiguration
-from gateway.core.groups.group import DeliveryFailure, DeliveryState, TrackedDelivery
+from gateway.core.groups.deliveries import DeliveryFailure, DeliveryState, TrackedDelivery
 from gateway.core.messages.commands import Start, StartKind
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from gateway.codecs.record import encode_record
 from gateway.errors import Conflict, StoreFull, StreamUnavailable
-from gateway.streams.base import StoreStatistics, StreamStatistics
 from gateway.streams.groups.journal import Trimmed
 from gateway.streams.groups.local import LocalGroups
 from gateway.streams.groups.memory import MemoryJournal
 from gateway.streams.limits import StoreLimits
 from gateway.streams.memory_log import MemoryLog
+from gateway.streams.statistics import StoreStatistics, StreamStatistics
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:

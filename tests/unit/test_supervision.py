@@ -175,6 +175,8 @@ FOR_EVER = {
         "self._supervision.keep('store_upkeep', self._keep_tidy)",
         "self._supervision.keep('store_looking', self._keep_looking)",
         "self._supervision.keep('store_tending', self._keep_tending)",
+        "self._supervision.keep('store_groups', self._groups.keep_looking)",
+        "self._supervision.keep('store_groups_upkeep', self._groups.keep_tidy)",
         "self._look_at(name)",
         "IndexTending(index, self._publish, self._limits).run()",
     },

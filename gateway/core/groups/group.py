@@ -12,11 +12,11 @@ process is in ``deliveries`` and ``finished``; both note what changed. Whatever 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
+from gateway.core.groups.deliveries import Dead, DeliveryState, GroupDepth, TrackedDelivery
+from gateway.core.groups.leases import Leases
 from gateway.core.groups.turns import Turns
 
 if TYPE_CHECKING:
@@ -24,73 +24,6 @@ if TYPE_CHECKING:
 
     from gateway.core.groups.configuration import GroupConfiguration
     from gateway.core.groups.finished import Finished
-
-_FAILURES: Final = 16
-"""How many of a delivery's failures are remembered one by one, the newest."""
-
-
-class DeliveryState(Enum):
-    """Where a publication is that isn't simply waiting."""
-
-    DELAYED = "delayed"
-    """Until it is due: by its own delay, or after a failure."""
-    READY = "ready"
-    LEASED = "leased"
-    DEAD = "dead"
-    """It keeps its key waiting, until it is sent back or discarded."""
-
-
-class DeliveryFailure(NamedTuple):
-    """Why a delivery failed, and when (ms since 1970)."""
-
-    time: int
-    reason: str
-
-
-@dataclass(slots=True)
-class TrackedDelivery:
-    """What is known of one publication that was delivered, or delayed.
-
-    Attributes:
-        offset: its offset.
-        share: whose turn it is taken for.
-        state: where it is.
-        due: when the lease runs out, or the delay ends (ms since 1970).
-        attempts: deliveries that failed.
-        member: who has or had it.
-        fence: of the last lease; larger than that of any lease before.
-        since: when the last lease began.
-        failures: why the last ones failed.
-    """
-
-    offset: int
-    share: str = ""
-    state: DeliveryState = DeliveryState.READY
-    due: int = 0
-    attempts: int = 0
-    member: str = ""
-    fence: int = 0
-    since: int = 0
-    failures: list[DeliveryFailure] = field(default_factory=list)
-
-
-class Dead(NamedTuple):
-    """A publication that nobody could handle: it goes to the dead letters."""
-
-    offset: int
-    reason: str
-    attempts: int
-    first_failed: int
-    last_failed: int
-
-
-class GroupDepth(NamedTuple):
-    """How many of the publications that were offered are where; ``waiting`` may go out now."""
-
-    waiting: int
-    in_flight: int
-    delayed: int
-    parked: int
 
 
 class Group:
@@ -121,14 +54,13 @@ class Group:
         self.offered = finished.floor
         self.fence = fence
         self.changed: set[int] = set()
-        self.redelivered = self.lost = 0
+        self.redelivered = self.lost = self._delayed = 0
         self._turns = Turns(ordered=configuration.ordered_by_key)
         self._timers: list[tuple[int, int]] = []
-        self._by_member: dict[str, set[int]] = {}
+        self._leases = Leases()
         self._taken: dict[int, str] = {}
         # What the log is yet to offer again; what was sent back from the dead letters it doesn't.
         self._expected = {offset for offset in self.deliveries if offset not in finished}
-        self._in_flight = self._delayed = 0
 
     # What comes
 
@@ -141,7 +73,7 @@ class Group:
     @property
     def room(self) -> int:
         """How many leases may begin now."""
-        return max(0, self.configuration.max_in_flight - self._in_flight - len(self._taken))
+        return max(0, self.configuration.max_in_flight - self._leases.count - len(self._taken))
 
     def offer(self, offset: int, topic: str, key: str | None, *, not_before: int = 0, now: int = 0) -> None:
         """A publication that the group is for; offsets only grow."""
@@ -151,17 +83,16 @@ class Group:
             return
         known = self.deliveries.get(offset)
         if known is not None and offset not in self._expected:
-            # Held as dead, and put in its place before.
-            return
+            return  # held as dead, and put in its place before
         self._expected.discard(offset)
         share = self.configuration.share_of(topic, key)
         parked = self._turns.enter(offset, key, share)
         if known is not None:
             self._restore(known, share)
         elif not_before > now:
-            known = self.deliveries[offset] = TrackedDelivery(offset, share, due=not_before)
+            delayed = self.deliveries[offset] = TrackedDelivery(offset, share, due=not_before)
             if not parked:
-                self._delay(known, not_before)
+                self._delay(delayed, not_before)
         elif not parked:
             self._turns.make_ready(offset, share)
 
@@ -196,7 +127,7 @@ class Group:
         delivery = self._leased(offset, fence)
         if delivery is not None:
             self.redelivered -= delivery.attempts > 0
-            self._let_go(delivery)
+            self._leases.let_go(delivery)
             self._make_ready(delivery)
 
     def gone(self, offset: int, *, lost: bool = True) -> None:
@@ -212,11 +143,7 @@ class Group:
         if delivery is None:
             delivery = self.deliveries[offset] = TrackedDelivery(offset, share)
         self.fence += 1
-        delivery.state = DeliveryState.LEASED
-        delivery.member = member
-        delivery.fence = self.fence
-        delivery.since = now
-        delivery.due = now + round(self.configuration.ack_wait * 1000)
+        delivery.begin_lease(member, self.fence, now, now + round(self.configuration.ack_wait * 1000))
         self.redelivered += delivery.attempts > 0
         self._hold(delivery)
         self.changed.add(offset)
@@ -227,7 +154,7 @@ class Group:
         delivery = self._leased(offset, fence)
         if delivery is None:
             return False
-        self._let_go(delivery)
+        self._leases.let_go(delivery)
         self._finish(offset)
         return True
 
@@ -259,17 +186,17 @@ class Group:
 
     def release(self, member: str) -> list[int]:
         """A member goes as it should: what it has goes back at once, and nothing is counted."""
-        offsets = sorted(self._by_member.get(member, ()))
+        offsets = self._leases.of(member)
         for offset in offsets:
             delivery = self.deliveries[offset]
-            self._let_go(delivery)
+            self._leases.let_go(delivery)
             self._make_ready(delivery)
         return offsets
 
     def lose(self, member: str, now: int) -> list[Dead]:
         """A member has vanished: what it had has failed."""
-        offsets = sorted(self._by_member.get(member, ()))
-        failed = [self._fail(self.deliveries[offset], now, "member lost") for offset in offsets]
+        offsets = self._leases.of(member)
+        failed = (self._fail(self.deliveries[offset], now, "member lost") for offset in offsets)
         return [each for each in failed if each is not None]
 
     def advance(self, now: int) -> list[Dead]:
@@ -348,7 +275,7 @@ class Group:
             self._expected.discard(offset)
             self._forget(offset)
         elif delivery is not None and delivery.state is DeliveryState.LEASED:
-            self._let_go(delivery)
+            self._leases.let_go(delivery)
             self._finish(offset)
         elif delivery is not None and delivery.state is DeliveryState.DEAD:
             self._finish(offset)
@@ -363,7 +290,7 @@ class Group:
 
     def members(self) -> dict[str, int]:
         """Who has leases, and how many."""
-        return {member: len(held) for member, held in self._by_member.items()}
+        return self._leases.members()
 
     def parked_behind(self, offset: int, key: str | None) -> int | None:
         """The offset that a publication of this key is parked behind, or None."""
@@ -371,8 +298,8 @@ class Group:
 
     def depth(self) -> GroupDepth:
         """How many of what was offered are where."""
-        turns = self._turns
-        return GroupDepth(turns.ready + len(self._taken), self._in_flight, self._delayed, turns.parked)
+        ready, parked = self._turns.ready, self._turns.parked
+        return GroupDepth(ready + len(self._taken), self._leases.count, self._delayed, parked)
 
     # Inside
 
@@ -408,16 +335,8 @@ class Group:
         return delivery
 
     def _hold(self, delivery: TrackedDelivery) -> None:
-        self._in_flight += 1
-        self._by_member.setdefault(delivery.member, set()).add(delivery.offset)
+        self._leases.hold(delivery)
         heappush(self._timers, (delivery.due, delivery.offset))
-
-    def _let_go(self, delivery: TrackedDelivery) -> None:
-        self._in_flight -= 1
-        held = self._by_member[delivery.member]
-        held.discard(delivery.offset)
-        if not held:
-            del self._by_member[delivery.member]
 
     def _make_ready(self, delivery: TrackedDelivery) -> None:
         delivery.state = DeliveryState.READY
@@ -440,11 +359,8 @@ class Group:
         delay: int | None = None,
         dead: bool = False,
     ) -> Dead | None:
-        self._let_go(delivery)
-        delivery.attempts += 1
-        delivery.failures.append(DeliveryFailure(now, reason))
-        first = delivery.failures[0].time
-        del delivery.failures[:-_FAILURES]
+        self._leases.let_go(delivery)
+        first = delivery.fail(now, reason)
         if dead or 0 < self.configuration.max_deliver <= delivery.attempts:
             if self.configuration.ordered_by_key and self.configuration.hold_on_dead:
                 delivery.state = DeliveryState.DEAD
@@ -476,12 +392,9 @@ class Group:
     def _restore(self, delivery: TrackedDelivery, share: str) -> None:
         """Go on with a delivery as it was kept."""
         delivery.share = share
-        match delivery.state:
-            case DeliveryState.LEASED:
-                self._hold(delivery)
-            case DeliveryState.DELAYED:
-                self._delay(delivery, delivery.due)
-            case DeliveryState.READY:
-                self._make_ready(delivery)
-            case DeliveryState.DEAD:
-                pass
+        if delivery.state is DeliveryState.LEASED:
+            self._hold(delivery)
+        elif delivery.state is DeliveryState.DELAYED:
+            self._delay(delivery, delivery.due)
+        elif delivery.state is DeliveryState.READY:
+            self._make_ready(delivery)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from gateway.core.streams.configuration import StreamConfiguration
     from gateway.core.streams.stream import StreamMap
-    from gateway.streams.base import Store, StreamStatistics
+    from gateway.streams.base import Store
+    from gateway.streams.statistics import StreamStatistics
 
 REFRESH_SECONDS: Final = 1.0
 """How long metrics wait for the store, and how old what they show may be."""

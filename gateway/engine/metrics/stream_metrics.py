@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from gateway.engine.following.stream_overview import StreamOverview
     from gateway.engine.following.watched_store import WatchedStore
     from gateway.observability.metrics import Metrics
-    from gateway.streams.base import Store, StreamStatistics
+    from gateway.streams.base import Store
+    from gateway.streams.statistics import StreamStatistics
 
 
 def register_stream_metrics(

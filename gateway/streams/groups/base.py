@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.core.groups.configuration import GroupConfiguration
-    from gateway.core.groups.group import DeliveryFailure
+    from gateway.core.groups.deliveries import DeliveryFailure
     from gateway.core.messages.publication import Publication
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.core.groups.configuration import GroupConfiguration
-    from gateway.core.groups.group import Dead, TrackedDelivery
+    from gateway.core.groups.deliveries import Dead, TrackedDelivery
     from gateway.core.messages.publication import Publication
     from gateway.streams.groups.base import DeadLetter
 

@@ -8,15 +8,17 @@ step failed to keep is in the next one again.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamUnavailable
-from gateway.streams.groups.journal import GroupChange, GroupCounters
+from gateway.streams.groups.journal import GroupChange, GroupCounters, GroupState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.groups.group import Dead, Group
+    from gateway.core.groups.deliveries import Dead, TrackedDelivery
+    from gateway.core.groups.group import Group
     from gateway.core.messages.publication import Publication
     from gateway.streams.groups.backlog import GroupBacklog
     from gateway.streams.groups.journal import GroupJournal, KeptChange
@@ -70,6 +72,21 @@ class GroupKeeper:
         group = self.group
         return GroupCounters(
             group.finished.floor, group.fence, group.redelivered, group.lost, self.backlog.trimmed
+        )
+
+    def whole(self, life: str, epoch: str, held: dict[int, Publication]) -> GroupState:
+        """The group as it is now; ``held`` are the dead letters that keep their keys waiting."""
+        group = self.group
+        return GroupState(
+            group.configuration,
+            life,
+            epoch,
+            self.counters(),
+            group.finished.ranges(),
+            [copy_of(each) for each in group.deliveries.values()],
+            dict(self.redriven),
+            held,
+            self.dead,
         )
 
     async def keep(self) -> None:
@@ -172,3 +189,8 @@ class GroupKeeper:
             for offset in (*kept.missing, *kept.evicted):
                 group.discard(offset)
             self._finished()
+
+
+def copy_of(delivery: TrackedDelivery) -> TrackedDelivery:
+    """A delivery as it is now, whatever becomes of it."""
+    return replace(delivery, failures=list(delivery.failures))

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.groups.group import DeliveryState
+from gateway.core.groups.deliveries import DeliveryState
 from gateway.core.messages.commands import Start, StartKind
 from gateway.core.topics.grammar import matches
 from gateway.errors import NotFound, StreamUnavailable

@@ -11,25 +11,24 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway.core.groups.finished import Finished
-from gateway.core.groups.group import Dead, DeliveryState, Group
+from gateway.core.groups.deliveries import Dead, DeliveryState
 from gateway.core.topics.grammar import matches
 from gateway.errors import GatewayError, NotFound, StreamUnavailable
 from gateway.streams.groups.backlog import GroupBacklog
-from gateway.streams.groups.base import GroupStatistics, Lease, LeasedPublication, Taken
-from gateway.streams.groups.journal import GroupState, Trimmed
+from gateway.streams.groups.base import Lease, LeasedPublication, Taken
 from gateway.streams.groups.keeping import GroupKeeper
+from gateway.streams.groups.restoring import group_of, restore_deliveries
 from gateway.streams.groups.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from gateway.core.groups.configuration import GroupConfiguration
-    from gateway.core.groups.group import TrackedDelivery
+    from gateway.core.groups.group import Group
     from gateway.core.messages.publication import Publication
     from gateway.streams.base import Readable
-    from gateway.streams.groups.base import DeadLetter
-    from gateway.streams.groups.journal import GroupJournal
+    from gateway.streams.groups.base import DeadLetter, GroupStatistics
+    from gateway.streams.groups.journal import GroupJournal, GroupState, Trimmed
 
 
 class LocalGroup:
@@ -83,37 +82,14 @@ class LocalGroup:
         return self._keeper.dead
 
     def _made_of(self, state: GroupState) -> tuple[Group, GroupBacklog]:
-        counters = state.counters
-        group = Group(
-            state.configuration,
-            finished=Finished(counters.floor, state.ranges),
-            deliveries=[replace(each, failures=list(each.failures)) for each in state.deliveries],
-            fence=counters.fence,
-        )
-        group.redelivered, group.lost = counters.redelivered, counters.lost
-        return group, GroupBacklog(self._stream, group, self._log, trimmed=counters.trimmed)
+        group = group_of(state)
+        return group, GroupBacklog(self._stream, group, self._log, trimmed=state.counters.trimmed)
 
     async def load(self) -> None:
         """Have everything that was kept go on, and know how much is waiting."""
         group, state, redriven = self.group, self._state, dict(self._state.redriven)
         self._keeper.redriven = redriven
-        # What was sent back and hadn't been delivered since enters last: the first of its key stays first.
-        last: list[int] = []
-        for offset in sorted(group.deliveries):
-            delivery = group.deliveries[offset]
-            copy = redriven.get(offset) or state.held.get(offset)
-            if delivery.state is DeliveryState.DEAD and copy is None:
-                # Its dead letter is no more: then nobody can decide on it.
-                group.discard(offset)
-            elif copy is not None and (delivery.fence or offset in state.held):
-                group.restore(offset, copy.topic, copy.key)
-            elif copy is not None:
-                last.append(offset)
-            elif offset in group.finished:
-                # Sent back, but the copy is damaged.
-                del group.deliveries[offset]
-                group.changed.add(offset)
-                group.lost += 1
+        last = restore_deliveries(group, redriven, state.held)
         self._backlog.take_trimmed([each for each in state.trimmed if each.offset > self._backlog.trimmed])
         await self._backlog.load(self._now())
         for offset in last:
@@ -143,7 +119,8 @@ class LocalGroup:
                 letters: Sequence[DeadLetter] = ()
                 with suppress(NotFound):
                     letters = await self._journal.dead(self._stream, self.configuration.name, held)
-                former = self._whole({each.publication.offset or 0: each.publication for each in letters})
+                copies = {each.publication.offset or 0: each.publication for each in letters}
+                former = self._keeper.whole(self._state.life, self._state.epoch, copies)
                 state = alter(former)
                 await self._journal.begin(self._stream, state)
                 # What retention took meanwhile, this doesn't know of.
@@ -320,47 +297,14 @@ class LocalGroup:
         await self._usable()
         self._advance()
         await self._keep()
-        return Whereabouts(self._stream, self.group, self._log, self._journal, self._keeper.redriven)
+        return self._whereabouts()
 
     async def figures(self) -> GroupStatistics:
         """What the group has to do."""
         await self._usable()
         self._advance()
         await self._keep()
-        oldest = await self._oldest()
-        group = self.group
-        depth = group.depth()
-        return GroupStatistics(
-            depth=sum(depth) + self._backlog.beyond,
-            in_flight=depth.in_flight,
-            delayed=depth.delayed,
-            parked=depth.parked,
-            redelivered=group.redelivered,
-            dead=self.dead,
-            lost=group.lost,
-            oldest=oldest,
-            members=group.members(),
-        )
-
-    async def _oldest(self) -> int | None:
-        """The time of the oldest publication that isn't finished."""
-        group = self.group
-        after = group.finished.floor
-        first: int | None = None
-        while first is None and after < (await self._log.bounds(self._stream)).last:
-            found, through = await self._backlog.page(after)
-            first = next((each.time for each in found if self._is_unfinished(each.offset or 0)), None)
-            if through <= after:
-                break
-            after = group.finished.end_of(through + 1) or through
-        known = [each.time for offset, each in self._keeper.redriven.items() if offset in group.deliveries]
-        return min(known if first is None else [first, *known], default=None)
-
-    def _is_unfinished(self, offset: int) -> bool:
-        delivery = self.group.deliveries.get(offset)
-        if delivery is not None:
-            return delivery.state is not DeliveryState.DEAD
-        return offset not in self.group.finished
+        return await self._whereabouts().figures(self._backlog, self.dead)
 
     # Dead letters
 
@@ -434,6 +378,9 @@ class LocalGroup:
     async def _keep(self) -> None:
         await self._keeper.keep()
 
+    def _whereabouts(self) -> Whereabouts:
+        return Whereabouts(self._stream, self.group, self._log, self._journal, self._keeper.redriven)
+
     def _now(self) -> int:
         # Never back: what waits for a time is due once it has come.
         self._time = max(self._time, self._clock())
@@ -449,23 +396,3 @@ class LocalGroup:
             due = group.next_due
             if group.depth().waiting or (due is not None and due <= self._time):
                 self.wake()
-
-    def _whole(self, held: dict[int, Publication]) -> GroupState:
-        """The group as it is now."""
-        group = self.group
-        return GroupState(
-            group.configuration,
-            self._state.life,
-            self._state.epoch,
-            self._keeper.counters(),
-            group.finished.ranges(),
-            [copy_of(each) for each in group.deliveries.values()],
-            dict(self._keeper.redriven),
-            held,
-            self.dead,
-        )
-
-
-def copy_of(delivery: TrackedDelivery) -> TrackedDelivery:
-    """A delivery as it is now, whatever becomes of it."""
-    return replace(delivery, failures=list(delivery.failures))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.groups.group import DeliveryFailure, DeliveryState
+from gateway.core.groups.deliveries import DeliveryFailure, DeliveryState
 from gateway.core.topics.grammar import matches
-from gateway.streams.groups.base import Explanation
+from gateway.streams.groups.base import Explanation, GroupStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.core.groups.group import Group, TrackedDelivery
+    from gateway.core.groups.deliveries import TrackedDelivery
+    from gateway.core.groups.group import Group
     from gateway.core.messages.publication import Publication
     from gateway.streams.base import Readable
+    from gateway.streams.groups.backlog import GroupBacklog
     from gateway.streams.groups.base import DeadLetter
     from gateway.streams.groups.journal import GroupJournal
 
@@ -77,6 +79,44 @@ class Whereabouts:
         if state in {None, "waiting", "parked"}:
             found += await self._browse_log(lambda each: state in {None, each.state}, after, limit)
         return sorted(found, key=lambda each: each.offset)[:limit]
+
+    async def figures(self, backlog: GroupBacklog, dead: int) -> GroupStatistics:
+        """What the group has to do: what it knows of, what ``backlog`` has, ``dead`` letters."""
+        # First: what follows is of one moment.
+        oldest = await self._oldest(backlog)
+        group = self._group
+        depth = group.depth()
+        return GroupStatistics(
+            depth=sum(depth) + backlog.beyond,
+            in_flight=depth.in_flight,
+            delayed=depth.delayed,
+            parked=depth.parked,
+            redelivered=group.redelivered,
+            dead=dead,
+            lost=group.lost,
+            oldest=oldest,
+            members=group.members(),
+        )
+
+    async def _oldest(self, backlog: GroupBacklog) -> int | None:
+        """The time of the oldest publication that isn't finished."""
+        group = self._group
+        after = group.finished.floor
+        first: int | None = None
+        while first is None and after < (await self._log.bounds(self._stream)).last:
+            found, through = await backlog.page(after)
+            first = next((each.time for each in found if self._is_unfinished(each.offset or 0)), None)
+            if through <= after:
+                break
+            after = group.finished.end_of(through + 1) or through
+        known = [each.time for offset, each in self._redriven.items() if offset in group.deliveries]
+        return min(known if first is None else [first, *known], default=None)
+
+    def _is_unfinished(self, offset: int) -> bool:
+        delivery = self._group.deliveries.get(offset)
+        if delivery is not None:
+            return delivery.state is not DeliveryState.DEAD
+        return offset not in self._group.finished
 
     async def _in_log(self, offset: int) -> Publication | None:
         found = await self._log.at(self._stream, [offset])

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gateway.core.streams.pages import Page, page_through
 from gateway.errors import StoreFull, StreamUnavailable
-from gateway.streams.base import StreamStatistics
 from gateway.streams.redis.entries import decode_entries, ranges, with_purged
 from gateway.streams.redis.scripts import DESCRIBE, READ, head_of
+from gateway.streams.statistics import StreamStatistics
 
 if TYPE_CHECKING:
     from gateway.core.messages.commands import Position

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.groups.group import DeliveryFailure
+from gateway.core.groups.deliveries import DeliveryFailure
 from gateway.core.topics.grammar import matches
 from gateway.streams.groups.base import Explanation, GroupStatistics
 from gateway.streams.redis.entries import decode_entry

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import StreamUnavailable
 from gateway.redis.lifetime import log_failure, wait_until
 from gateway.redis.servers import servers_of
-from gateway.streams.base import SelectedPage, StoreStatistics
+from gateway.streams.base import SelectedPage
 from gateway.streams.limits import RedisStoreLimits
 from gateway.streams.redis.batch import AppendBudget, LogQueue
 from gateway.streams.redis.calls import DescribeCall, ReadCall
@@ -33,6 +33,7 @@ from gateway.streams.redis.indexed_log import IndexedLog
 from gateway.streams.redis.log import RedisLog
 from gateway.streams.redis.routes import LogRoutes
 from gateway.streams.redis.tending import IndexTending
+from gateway.streams.statistics import StoreStatistics
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds, StreamConfiguration
     from gateway.core.streams.pages import Page
-    from gateway.streams.base import Appended, Dedupe, StreamStatistics, TopicPage
+    from gateway.streams.base import Appended, Dedupe, TopicPage
+    from gateway.streams.statistics import StreamStatistics
 
 _POLL_SECONDS = 0.5
 """How often a reader looks by itself while appends can't be heard of."""

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
-from gateway.streams.sqlite.groups import GROUP_TABLES, make_groups
+from gateway.streams.sqlite.group_rows import GROUP_TABLES, make_groups
 from gateway.streams.sqlite.seen import sync_directory
 from gateway.streams.sqlite.segments import SEGMENT_OFFSETS, make_index
 

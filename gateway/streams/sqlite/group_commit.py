@@ -10,14 +10,17 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import StreamUnavailable
-from gateway.streams.base import Appended, StoreStatistics
+from gateway.streams.base import Appended
 from gateway.streams.sqlite.append_queue import AppendQueue, Waiting
+from gateway.streams.sqlite.jobs import Jobs
+from gateway.streams.sqlite.overwriting import overwrite_removed
 from gateway.streams.sqlite.purging import Cursor
+from gateway.streams.sqlite.transaction import kept_of, retention_of
 from gateway.streams.sqlite.worker import Worker
-from gateway.streams.sqlite.writing import NO_RETENTION, Retention
+from gateway.streams.statistics import StoreStatistics
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,15 +36,12 @@ if TYPE_CHECKING:
     from gateway.streams.local_log import LocalLog
     from gateway.streams.sqlite.opening import Opened
     from gateway.streams.sqlite.seen import End
-    from gateway.streams.sqlite.writing import Committed, Job, Writer
+    from gateway.streams.sqlite.transaction import Committed
+    from gateway.streams.sqlite.writing import Writer
     from gateway.supervision import Supervision
-
-    _Jobs = list[tuple[Job, asyncio.Future[Any]]]
 
 T = TypeVar("T")
 _STOP_SECONDS = 5.0
-_EMPTY_TRIES = 100
-_EMPTY_SECONDS = 0.02
 
 _log = logging.getLogger("gateway.streams")
 
@@ -76,7 +76,7 @@ class GroupCommit:
         self._idle = asyncio.Event()
         self._appended = self._repeated = self._failed = self._commits = self._raised = 0
         self._purged = self._evicted = 0
-        self._jobs: list[tuple[Job, asyncio.Future[Any]]] = []
+        self._jobs = Jobs()
         self._groups: LocalGroups | None = None
         self.numbers: Mapping[str, int] = {}
         self.token = ""
@@ -110,13 +110,11 @@ class GroupCommit:
 
         It may be done more than once where a transaction isn't kept. Cancelling the future undoes nothing.
         """
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
+        done = self._jobs.add(job)
         if self._closing:
-            done.set_exception(StreamUnavailable("the store of streams is closed"))
-            return done
-        self._jobs.append((job, done))
-        self._begin(loop)
+            self._jobs.fail(StreamUnavailable("the store of streams is closed"))
+        else:
+            self._begin(asyncio.get_running_loop())
         return done
 
     async def close(self, *, note: bool) -> None:
@@ -135,11 +133,10 @@ class GroupCommit:
                     self._idle.clear()
                     await self._idle.wait()
         self._failed += self._queue.abandon("the store of streams was closed")
-        _fail(self._jobs, StreamUnavailable("the store of streams was closed"))
+        self._jobs.fail(StreamUnavailable("the store of streams was closed"))
         if self._expiry is not None:
             self._expiry.cancel()
-        # Bounded too: the thread may hang on a disk that doesn't answer, and the process has to end all the
-        # same.
+        # Bounded too: the thread may hang on a disk that doesn't answer, and the process has to end anyway.
         with suppress(TimeoutError, StreamUnavailable):
             async with asyncio.timeout(_STOP_SECONDS):
                 await self._worker.run(partial(self._writer.close, note=note))
@@ -208,17 +205,8 @@ class GroupCommit:
             # The index may have to be made anew first.
             self.sweep()
             raise
-        after: int | None = 0
-        while removed and after is not None:
-            after = await self._run(partial(self._writer.renew_values, stream, after))
-        begun: int | None = 0
-        while removed and begun is not None:
-            begun = await self._run(partial(self._writer.overwrite_free_pages, begun))
-        for _ in range(_EMPTY_TRIES if removed else 0):
-            if await self._run(self._writer.empty_write_ahead_log):
-                break
-            # Somebody reads; whoever begins now reads what is left.
-            await asyncio.sleep(_EMPTY_SECONDS)
+        if removed:
+            await overwrite_removed(self._run, self._writer, stream)
         return removed
 
     def repair(self, stream: str, segment: int) -> None:
@@ -264,16 +252,15 @@ class GroupCommit:
     def _hand_over(self) -> None:
         """Give the writing thread its next job; ``_busy`` until there is none."""
         batch: list[Waiting] = []
-        jobs, self._jobs = self._jobs, []
+        jobs = Jobs(self._jobs)
         try:
             self._next_job(batch, jobs)
         except Exception as error:  # noqa: BLE001 - without a next job nothing would ever be stored again
             self._sweep_due = False
-            self._take_defect(batch or self._queue.take(), error)
-            _fail(jobs, error)
+            self._take_defect(batch or self._queue.take(), error, jobs)
             self._schedule_next()
 
-    def _next_job(self, batch: list[Waiting], jobs: _Jobs) -> None:
+    def _next_job(self, batch: list[Waiting], jobs: Jobs) -> None:
         assert self._worker is not None
         # A store that closes doesn't sweep: what is too old goes after the next start as well.
         if not self._queue and not jobs and (self._closing or not self._sweep_due):
@@ -289,28 +276,14 @@ class GroupCommit:
             if sweep and not self._connected:
                 self._worker.run(self._writer.probe).add_done_callback(self._after_probe)
             batch += self._queue.take()
-            commit = self._worker.run(
-                partial(
-                    self._writer.commit,
-                    batch,
-                    sweep=sweep,
-                    jobs=[job for job, _ in jobs],
-                    retention=self._retention(),
-                )
-            )
-            commit.add_done_callback(partial(self._after_commit, batch, jobs))
+            retention = retention_of(self._groups, self._logs)
+            commit = partial(self._writer.commit, batch, sweep=sweep, jobs=jobs.parts, retention=retention)
+            self._worker.run(commit).add_done_callback(partial(self._after_commit, batch, jobs))
 
-    def _retention(self) -> Mapping[str, Retention]:
-        groups = self._groups
-        if groups is None:
-            return NO_RETENTION
-        return {name: Retention(groups.kept_from(name), groups.floor(name)) for name in self._logs}
-
-    def _after_opening(self, jobs: _Jobs, done: asyncio.Future[Opened]) -> None:
+    def _after_opening(self, jobs: Jobs, done: asyncio.Future[Opened]) -> None:
         if error := done.exception():
             self._sweep_due = False
-            self._take_failure(self._queue.take(), error)
-            _fail(jobs, error)
+            self._take_failure(self._queue.take(), error, jobs)
         else:
             try:
                 # Before anybody is told of a refusal: what can be read is read by the bounds that are true
@@ -319,32 +292,28 @@ class GroupCommit:
                 if (refusal := done.result().refusal) is None:
                     self._reopened()
                     # Behind those that are to come of it, since the file may be another one.
-                    self._jobs += jobs
+                    self._jobs = Jobs(self._jobs, jobs)
                 else:
                     self._sweep_due = False
-                    self._take_failure(self._queue.take(), refusal)
-                    _fail(jobs, refusal)
+                    self._take_failure(self._queue.take(), refusal, jobs)
             except Exception as defect:  # noqa: BLE001 - as above
-                self._take_defect(self._queue.take(), defect)
-                _fail(jobs, defect)
+                self._take_defect(self._queue.take(), defect, jobs)
         self._schedule_next()
 
     def _after_probe(self, done: asyncio.Future[None]) -> None:
         if done.exception() is None:
             self._take_success()
 
-    def _after_commit(self, batch: list[Waiting], jobs: _Jobs, done: asyncio.Future[Committed]) -> None:
+    def _after_commit(self, batch: list[Waiting], jobs: Jobs, done: asyncio.Future[Committed]) -> None:
         if error := done.exception():
-            self._take_failure(batch, error)
-            _fail(jobs, error)
+            self._take_failure(batch, error, jobs)
         else:
             try:
                 self._take_committed(batch, done.result())
-                _resolve(jobs, done.result().done)
+                jobs.resolve(done.result().done)
             except Exception as defect:  # noqa: BLE001 - what is stored and what is known of it now differ
                 self._supervision.fatal("store", defect)
-                self._take_failure(batch, defect)
-                _fail(jobs, defect)
+                self._take_failure(batch, defect, jobs)
         self._schedule_next()
 
     def _schedule_next(self) -> None:
@@ -363,18 +332,7 @@ class GroupCommit:
             self._logs[name].restart(bounds)
 
     def _take_committed(self, batch: list[Waiting], committed: Committed) -> None:
-        kept: dict[str, tuple[list[Publication], list[int]]] = {name: ([], []) for name in committed.firsts}
-        times = committed.times
-        # Not before COMMIT: until then an offset could yet be given to another publication.
-        for waiting, answer in zip(batch, committed.answers, strict=True):
-            if isinstance(answer, Appended) and not answer.repeated:
-                stream, publication = waiting.stream, waiting.publication
-                publication.stream = stream
-                publication.offset = answer.offset
-                publication.time = times[stream]
-                publications, sizes = kept[stream]
-                publications.append(publication)
-                sizes.append(len(waiting.record))
+        kept = kept_of(batch, committed)
         # Logs first: who is told of an offset finds it there.
         for name, (publications, sizes) in kept.items():
             log = self._logs[name]
@@ -407,19 +365,21 @@ class GroupCommit:
             if gone:
                 self._groups.trimmed(name, gone)
 
-    def _take_failure(self, batch: list[Waiting], error: BaseException) -> None:
+    def _take_failure(self, batch: list[Waiting], error: BaseException, jobs: Jobs | None = None) -> None:
         # Once per outage: each batch of it would say the same.
         if self._connected:
             self._connected = False
             _log.error("streams can't be stored: %s", error)
+        told = error if isinstance(error, StreamUnavailable) else StreamUnavailable(str(error))
         for each in batch:
-            told = error if isinstance(error, StreamUnavailable) else StreamUnavailable(str(error))
             self._failed += each.fail(told)
+        if jobs is not None:
+            jobs.fail(told)
 
-    def _take_defect(self, batch: list[Waiting], error: Exception) -> None:
+    def _take_defect(self, batch: list[Waiting], error: Exception, jobs: Jobs) -> None:
         if not isinstance(error, StreamUnavailable):
             self._supervision.failed("store", error)
-        self._take_failure(batch, error)
+        self._take_failure(batch, error, jobs)
 
     def _take_success(self) -> None:
         if not self._connected and not self._closing:
@@ -436,23 +396,3 @@ class GroupCommit:
         if failed:
             self._take_failure([], StreamUnavailable("the disk does not answer in time"))
             self._failed += failed
-
-
-def _resolve(jobs: _Jobs, results: Sequence[object]) -> None:
-    for (_, answer), result in zip(jobs, results, strict=True):
-        if answer.done():
-            continue
-        if isinstance(result, Exception):
-            answer.set_exception(result)
-        else:
-            answer.set_result(result)
-
-
-def _fail(jobs: _Jobs, error: BaseException) -> None:
-    told = error if isinstance(error, StreamUnavailable) else StreamUnavailable(str(error))
-    for _, answer in jobs:
-        if not answer.done():
-            answer.set_exception(told)
-            # Whoever asked may have gone meanwhile.
-            answer.exception()
-    jobs.clear()

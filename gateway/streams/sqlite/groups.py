@@ -1,39 +1,40 @@
-"""The tables of groups in a SQLite store, and what is read and written of them.
+"""Groups in a SQLite store: what changes of them, in the transactions of its appends.
 
 What is written here are parts of transactions: each is a job that the writing thread does together with the
-appends that wait (``group_commit``). Rows bear checksums, as those of logs do: what is damaged is left out,
-and said.
+appends that wait (``group_commit``).
 """
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from gateway.codecs.group_record import (
-    BadGroupRecord,
     GroupHead,
-    decode_delivery,
-    decode_group,
     encode_delivery,
     encode_group,
     range_seal,
 )
 from gateway.codecs.record import encode_record
-from gateway.core.groups.group import DeliveryState
-from gateway.errors import NotFound
-from gateway.streams.groups.base import DeadLetter
 from gateway.streams.groups.journal import (
-    GroupCounters,
     GroupState,
     KeptChange,
     LoadedGroups,
-    Trimmed,
-    letter_id,
     letter_place,
 )
-from gateway.streams.sqlite.rows import is_removed, is_whole, publication_of, rows_at, seal
+from gateway.streams.sqlite.group_rows import (
+    copies_of,
+    count_dead,
+    dead_count,
+    group_number,
+    is_good,
+    letters,
+    letters_at,
+    load_groups,
+    old_letters,
+    to_bytes,
+)
+from gateway.streams.sqlite.rows import rows_at, seal
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,10 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from gateway.core.groups.configuration import GroupConfiguration
-    from gateway.core.groups.group import Dead, TrackedDelivery
-    from gateway.core.messages.publication import Publication
+    from gateway.core.groups.deliveries import Dead
+    from gateway.streams.groups.base import DeadLetter
     from gateway.streams.groups.journal import GroupChange
-    from gateway.streams.sqlite.rows import Row
 
 T = TypeVar("T")
 
@@ -61,63 +61,8 @@ class Look(Protocol):
     async def __call__(self, job: Callable[[sqlite3.Connection], T], /) -> T: ...  # noqa: D102
 
 
-_TOGETHER: Final = 64
 _EXPIRED_TOGETHER: Final = 1000
-GROUP_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS consumer_group (
-    number INTEGER PRIMARY KEY,
-    stream INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    trimmed INTEGER NOT NULL,
-    record BLOB NOT NULL,
-    UNIQUE (stream, name)
-);
-CREATE TABLE IF NOT EXISTS delivery (
-    consumers INTEGER NOT NULL, offset INTEGER NOT NULL, record BLOB NOT NULL,
-    PRIMARY KEY (consumers, offset)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS finished (
-    consumers INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, seal INTEGER NOT NULL,
-    PRIMARY KEY (consumers, first)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS dead_letter (
-    consumers INTEGER NOT NULL, last_failed INTEGER NOT NULL, offset INTEGER NOT NULL,
-    first_failed INTEGER NOT NULL, attempts INTEGER NOT NULL, reason BLOB NOT NULL,
-    time INTEGER NOT NULL, record BLOB NOT NULL, seal INTEGER,
-    UNIQUE (consumers, last_failed, offset), UNIQUE (consumers, offset)
-);
-CREATE TABLE IF NOT EXISTS redriven (
-    consumers INTEGER NOT NULL, offset INTEGER NOT NULL,
-    time INTEGER NOT NULL, record BLOB NOT NULL, seal INTEGER,
-    UNIQUE (consumers, offset)
-);
-CREATE TABLE IF NOT EXISTS trimmed (
-    stream INTEGER NOT NULL, offset INTEGER NOT NULL, topic BLOB NOT NULL, key BLOB,
-    PRIMARY KEY (stream, offset)
-) WITHOUT ROWID;
-"""
 _OF_A_GROUP: Final = ("delivery", "finished", "dead_letter", "redriven")
-_LETTER: Final = "offset, time, record, seal, attempts, reason, first_failed, last_failed"
-
-_log = logging.getLogger("gateway.streams")
-
-
-def make_groups(connection: sqlite3.Connection) -> None:
-    """Make the tables of groups, where they aren't there."""
-    for statement in GROUP_TABLES.split(";"):
-        if statement.strip():
-            connection.execute(statement)
-
-
-def note_trimmed(connection: sqlite3.Connection, number: int, gone: Iterable[Trimmed]) -> None:
-    """Note what retention takes of a log, until its groups have counted that."""
-    connection.executemany(
-        "INSERT OR REPLACE INTO trimmed VALUES (?, ?, ?, ?)",
-        [
-            (number, each.offset, _bytes(each.topic), None if each.key is None else _bytes(each.key))
-            for each in gone
-        ],
-    )
 
 
 class SqliteJournal:
@@ -146,7 +91,7 @@ class SqliteJournal:
 
     async def load(self, stream: str) -> LoadedGroups:
         """All groups of a stream, as far as they can be read."""
-        loaded = await self._look(partial(_load, self._number(stream), stream))
+        loaded = await self._look(partial(load_groups, self._number(stream), stream))
         for each in loaded.states:
             self._lives[stream, each.configuration.name] = each.life, each.epoch
         return loaded
@@ -170,9 +115,9 @@ class SqliteJournal:
 
     async def expire(self, stream: str, group: str, before: int) -> KeptChange:
         """The oldest dead letters go."""
-        old = await self._look(partial(_old, self._number(stream), group, before, _EXPIRED_TOGETHER))
+        old = await self._look(partial(old_letters, self._number(stream), group, before, _EXPIRED_TOGETHER))
         if not old:
-            return KeptChange(await self._look(partial(_dead_count, self._number(stream), group)))
+            return KeptChange(await self._look(partial(dead_count, self._number(stream), group)))
         dead = await self.discard(stream, group, old)
         return KeptChange(dead, (), old)
 
@@ -188,14 +133,14 @@ class SqliteJournal:
         if place is None:
             return ()
         page = (*place, limit)
-        return await self._look(partial(_letters, self._number(stream), stream, group, page))
+        return await self._look(partial(letters, self._number(stream), stream, group, page))
 
     async def dead(self, stream: str, group: str, offsets: Sequence[int]) -> Sequence[DeadLetter]:
         """Those of these offsets."""
         if not offsets:
             return ()
         return await self._look(
-            partial(_letters_at, self._number(stream), stream, group, sorted(set(offsets)))
+            partial(letters_at, self._number(stream), stream, group, sorted(set(offsets)))
         )
 
     async def discard(self, stream: str, group: str, offsets: Sequence[int]) -> int:
@@ -225,7 +170,7 @@ class _Save:
 
     def __call__(self, connection: sqlite3.Connection) -> KeptChange:
         stream, change, configuration = self._stream, self._change, self._configuration
-        number = _number(connection, stream, configuration.name)
+        number = group_number(connection, stream, configuration.name)
         connection.executemany(
             "INSERT OR REPLACE INTO delivery VALUES (?, ?, ?)",
             [(number, offset, record) for offset, record in self._put],
@@ -242,7 +187,7 @@ class _Save:
         if change.buried:
             missing = _bury(connection, stream, number, change.buried)
         if change.redriven or change.buried:
-            dead = _count_dead(connection, number)
+            dead = count_dead(connection, number)
             if dead > configuration.dead_max_messages:
                 evicted = _evict(connection, number, dead - configuration.dead_max_messages)
                 dead -= len(evicted)
@@ -274,7 +219,7 @@ def _begin(stream: int, state: GroupState, connection: sqlite3.Connection) -> No
         " ON CONFLICT (stream, name) DO UPDATE SET trimmed = excluded.trimmed, record = excluded.record",
         (stream, name, state.counters.trimmed, record),
     )
-    number = _number(connection, stream, name)
+    number = group_number(connection, stream, name)
     for table in ("delivery", "finished", "redriven"):
         connection.execute(f"DELETE FROM {table} WHERE consumers = ?", (number,))  # noqa: S608
     connection.executemany(
@@ -306,8 +251,8 @@ def _put_ranges(
 def _bury(connection: sqlite3.Connection, stream: int, number: int, buried: Sequence[Dead]) -> list[int]:
     """Copy what is dead from where it is kept; the offsets of what isn't any more."""
     offsets = sorted({each.offset for each in buried})
-    rows = {offset: row for offset, row in rows_at(connection, stream, offsets).items() if _is_good(row)}
-    rows |= {row[0]: row for row in _copies(connection, "redriven", number, offsets) if _is_good(row)}
+    rows = {offset: row for offset, row in rows_at(connection, stream, offsets).items() if is_good(row)}
+    rows |= {row[0]: row for row in copies_of(connection, "redriven", number, offsets) if is_good(row)}
     connection.executemany(
         "INSERT OR REPLACE INTO dead_letter (consumers, last_failed, offset, first_failed, attempts, reason,"
         " time, record, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -318,7 +263,7 @@ def _bury(connection: sqlite3.Connection, stream: int, number: int, buried: Sequ
                 each.offset,
                 each.first_failed,
                 each.attempts,
-                _bytes(each.reason),
+                to_bytes(each.reason),
                 *rows[each.offset][1:],
             )
             for each in buried
@@ -329,7 +274,7 @@ def _bury(connection: sqlite3.Connection, stream: int, number: int, buried: Sequ
 
 
 def _redrive(connection: sqlite3.Connection, number: int, offsets: Sequence[int]) -> None:
-    rows = _copies(connection, "dead_letter", number, sorted(offsets))
+    rows = copies_of(connection, "dead_letter", number, sorted(offsets))
     connection.executemany(
         "INSERT OR REPLACE INTO redriven VALUES (?, ?, ?, ?, ?)", [(number, *row) for row in rows]
     )
@@ -337,9 +282,9 @@ def _redrive(connection: sqlite3.Connection, number: int, offsets: Sequence[int]
 
 
 def _discard(stream: int, group: str, offsets: Sequence[int], connection: sqlite3.Connection) -> int:
-    number = _number(connection, stream, group)
+    number = group_number(connection, stream, group)
     _delete_letters(connection, number, offsets)
-    return _count_dead(connection, number)
+    return count_dead(connection, number)
 
 
 def _delete_letters(connection: sqlite3.Connection, number: int, offsets: Sequence[int]) -> None:
@@ -359,190 +304,7 @@ def _evict(connection: sqlite3.Connection, number: int, count: int) -> list[int]
 
 
 def _forget(stream: int, group: str, connection: sqlite3.Connection) -> None:
-    number = _number(connection, stream, group)
+    number = group_number(connection, stream, group)
     for table in _OF_A_GROUP:
         connection.execute(f"DELETE FROM {table} WHERE consumers = ?", (number,))  # noqa: S608
     connection.execute("DELETE FROM consumer_group WHERE number = ?", (number,))
-
-
-# What is read
-
-
-def _load(stream: int, name: str, connection: sqlite3.Connection) -> LoadedGroups:
-    states: list[GroupState] = []
-    damaged: list[str] = []
-    rows = connection.execute(
-        "SELECT number, name, record FROM consumer_group WHERE stream = ? ORDER BY number", (stream,)
-    ).fetchall()
-    for number, group, record in rows:
-        try:
-            states.append(_state(connection, stream, name, number, decode_group(record)))
-        except BadGroupRecord:
-            damaged.append(_text(group))
-            _log.error(
-                "what is kept of group %r of stream %r is damaged: made again, it begins with the oldest"
-                " publication",
-                damaged[-1],
-                name,
-            )
-    return LoadedGroups(states, damaged)
-
-
-def _state(
-    connection: sqlite3.Connection, stream: int, name: str, number: int, head: GroupHead
-) -> GroupState:
-    counters = GroupCounters(*head.counters)
-    bad = 0
-    deliveries: list[TrackedDelivery] = []
-    for offset, record in connection.execute(
-        "SELECT offset, record FROM delivery WHERE consumers = ? ORDER BY offset", (number,)
-    ):
-        try:
-            deliveries.append(decode_delivery(offset, record))
-        except BadGroupRecord:
-            bad += 1
-    ranges: list[tuple[int, int]] = []
-    for first, last, mark in connection.execute(
-        "SELECT first, last, seal FROM finished WHERE consumers = ? ORDER BY first", (number,)
-    ):
-        if isinstance(first, int) and isinstance(last, int) and mark == range_seal(first, last):
-            ranges.append((first, last))
-        else:
-            bad += 1
-    if bad:
-        _log.error(
-            "%d rows of group %r of stream %r are damaged: what they told of is delivered again",
-            bad,
-            head.configuration.name,
-            name,
-        )
-    copies = connection.execute(
-        "SELECT offset, time, record, seal FROM redriven WHERE consumers = ?", (number,)
-    )
-    redriven = {row[0]: publication_of(row, name) for row in copies.fetchall()}
-    held = [each.offset for each in deliveries if each.state is DeliveryState.DEAD]
-    letters = _copies(connection, "dead_letter", number, held)
-    gone = connection.execute(
-        "SELECT offset, topic, key FROM trimmed WHERE stream = ? AND offset > ? ORDER BY offset",
-        (stream, counters.trimmed),
-    )
-    return GroupState(
-        head.configuration,
-        head.life,
-        head.epoch,
-        counters,
-        ranges,
-        deliveries,
-        _readable(redriven),
-        _readable({row[0]: publication_of(row, name) for row in letters}),
-        _count_dead(connection, number),
-        [Trimmed(offset, _text(topic), None if key is None else _text(key)) for offset, topic, key in gone],
-    )
-
-
-def _readable(found: dict[int, Publication | None]) -> dict[int, Publication]:
-    return {offset: each for offset, each in found.items() if each is not None}
-
-
-def _letters(
-    stream: int,
-    name: str,
-    group: str,
-    page: tuple[int, int, int],
-    connection: sqlite3.Connection,
-) -> Sequence[DeadLetter]:
-    number = _number(connection, stream, group)
-    rows = connection.execute(
-        f"SELECT {_LETTER} FROM dead_letter WHERE consumers = ? AND (last_failed, offset) < (?, ?)"  # noqa: S608
-        " ORDER BY last_failed DESC, offset DESC LIMIT ?",
-        (number, *page),
-    ).fetchall()
-    return _letters_of(rows, name)
-
-
-def _letters_at(
-    stream: int, name: str, group: str, offsets: Sequence[int], connection: sqlite3.Connection
-) -> Sequence[DeadLetter]:
-    number = _number(connection, stream, group)
-    rows: list[tuple[object, ...]] = []
-    for at in range(0, len(offsets), _TOGETHER):
-        wanted = offsets[at : at + _TOGETHER]
-        places = ", ".join("?" * len(wanted))
-        rows += connection.execute(
-            f"SELECT {_LETTER} FROM dead_letter WHERE consumers = ? AND offset IN ({places}) ORDER BY offset",  # noqa: S608
-            (number, *wanted),
-        ).fetchall()
-    return _letters_of(rows, name)
-
-
-def _letters_of(rows: Sequence[tuple[object, ...]], name: str) -> list[DeadLetter]:
-    letters: list[DeadLetter] = []
-    for offset, time, record, mark, attempts, reason, first_failed, last_failed in rows:
-        publication = publication_of((offset, time, record, mark), name)  # type: ignore[arg-type]
-        if publication is not None and isinstance(last_failed, int) and isinstance(offset, int):
-            letters.append(
-                DeadLetter(
-                    letter_id(last_failed, offset),
-                    publication,
-                    attempts if isinstance(attempts, int) else 0,
-                    _text(reason),
-                    first_failed if isinstance(first_failed, int) else last_failed,
-                    last_failed,
-                )
-            )
-    return letters
-
-
-def _old(stream: int, group: str, before: int, limit: int, connection: sqlite3.Connection) -> list[int]:
-    rows = connection.execute(
-        "SELECT offset FROM dead_letter WHERE consumers = ? AND last_failed < ? ORDER BY last_failed LIMIT ?",
-        (_number(connection, stream, group), before, limit),
-    ).fetchall()
-    return [offset for (offset,) in rows]
-
-
-def _dead_count(stream: int, group: str, connection: sqlite3.Connection) -> int:
-    return _count_dead(connection, _number(connection, stream, group))
-
-
-def _count_dead(connection: sqlite3.Connection, number: int) -> int:
-    (count,) = connection.execute(
-        "SELECT count(*) FROM dead_letter WHERE consumers = ?", (number,)
-    ).fetchone()
-    return int(count)
-
-
-def _copies(connection: sqlite3.Connection, table: str, number: int, offsets: Sequence[int]) -> list[Row]:
-    rows: list[Row] = []
-    for at in range(0, len(offsets), _TOGETHER):
-        wanted = offsets[at : at + _TOGETHER]
-        places = ", ".join("?" * len(wanted))
-        rows += connection.execute(
-            f"SELECT offset, time, record, seal FROM {table}"  # noqa: S608 - a name of this module
-            f" WHERE consumers = ? AND offset IN ({places})",
-            (number, *wanted),
-        ).fetchall()
-    return rows
-
-
-def _number(connection: sqlite3.Connection, stream: int, group: str) -> int:
-    row = connection.execute(
-        "SELECT number FROM consumer_group WHERE stream = ? AND name = ?", (stream, group)
-    ).fetchone()
-    if row is None:
-        raise NotFound(f"there is no group {group[:64]!r}")
-    return int(row[0])
-
-
-def _is_good(row: Row) -> bool:
-    return is_whole(row) and not is_removed(row)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""

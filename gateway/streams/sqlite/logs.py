@@ -16,7 +16,7 @@ from gateway.streams.base import Appended
 from gateway.streams.groups.journal import Trimmed
 from gateway.streams.limits import full
 from gateway.streams.local_log import KeyShares
-from gateway.streams.sqlite.groups import note_trimmed
+from gateway.streams.sqlite.group_rows import note_trimmed
 from gateway.streams.sqlite.rows import SIZE, is_damage, publication_of, read_whole, seal
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 The newest publications stay at hand on the event loop, so that whoever follows a log costs no query; older
 ones are read by a thread of their own from snapshots, which the writing thread doesn't wait for.
 
-The way in: ``group_commit`` on the event loop, ``writing`` and ``logs`` in the writing
-thread. The way out: ``reading``. The file: ``file``; whether it is the right one: ``opening`` and ``seen``.
+The way in: ``group_commit`` on the event loop, ``writing`` and ``logs`` in the writing thread. The way out:
+``queries`` on the event loop, ``reading`` in the reading thread. The file: ``file``; whether it is the right
+one: ``opening`` and ``seen``.
 """
 
 from __future__ import annotations
@@ -13,42 +14,38 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.codecs.record import encode_record
-from gateway.core.streams.configuration import Bounds
-from gateway.core.streams.pages import PURGED, TRIMMED, Hole, Page, page_through, told_apart
-from gateway.errors import GatewayError, StreamUnavailable
-from gateway.streams.base import SelectedPage, StreamStatistics
+from gateway.errors import GatewayError
 from gateway.streams.groups.local import LocalGroups
 from gateway.streams.limits import StoreLimits
 from gateway.streams.local_log import LocalLog
 from gateway.streams.sqlite.group_commit import GroupCommit
 from gateway.streams.sqlite.groups import SqliteJournal
+from gateway.streams.sqlite.queries import SnapshotQueries
 from gateway.streams.sqlite.reading import SqliteReader
 from gateway.streams.sqlite.seen import SeenFile
-from gateway.streams.sqlite.segments import SEGMENT_OFFSETS, DamagedSegment
-from gateway.streams.sqlite.selecting import NotIndexed
-from gateway.streams.sqlite.tail import OldSnapshot, Tail
+from gateway.streams.sqlite.segments import SEGMENT_OFFSETS
+from gateway.streams.sqlite.tail import Tail
 from gateway.streams.sqlite.worker import Worker
 from gateway.streams.sqlite.writing import Writer
+from gateway.streams.statistics import StreamStatistics
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
 
-    from gateway.codecs.topic_segment import Range
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
-    from gateway.core.streams.configuration import StreamConfiguration
-    from gateway.streams.base import Appended, Dedupe, StoreStatistics, TopicPage
+    from gateway.core.streams.configuration import Bounds, StreamConfiguration
+    from gateway.core.streams.pages import Page
+    from gateway.streams.base import Appended, Dedupe
     from gateway.streams.sqlite.file import Synchronous
-    from gateway.streams.sqlite.reading import Snapshot, Viewed
-    from gateway.streams.sqlite.selecting import LogView, Selected
+    from gateway.streams.statistics import StoreStatistics
 
 T = TypeVar("T")
 _NOTE_SECONDS = 5.0
@@ -59,7 +56,7 @@ _SNAPSHOTS = 100
 _log = logging.getLogger("gateway.streams")
 
 
-class SqliteStore:
+class SqliteStore(SnapshotQueries):
     """Keeps streams in a file that is this process' alone."""
 
     def __init__(
@@ -87,41 +84,40 @@ class SqliteStore:
         self._supervision = supervision or Supervision()
         path = Path(path)
         streams = tuple(configurations)
-        self._limits = limits or StoreLimits()
+        limits = limits or StoreLimits()
         self._seen = SeenFile(path.with_name(path.name + "-seen"))
-        self._reader = SqliteReader(path)
-        self._logs = {each.name: LocalLog() for each in streams}
-        self._tails = {each.name: Tail(segment_offsets) for each in streams}
+        reader = SqliteReader(path)
+        logs = {each.name: LocalLog() for each in streams}
+        tails = {each.name: Tail(segment_offsets) for each in streams}
         writer = Writer(
             path,
             streams,
             synchronous=synchronous,
-            most_keys=self._limits.dedupe_keys,
+            most_keys=limits.dedupe_keys,
             clock=clock,
             seen=self._seen,
-            reading=self._reader,
-            tails=self._tails,
+            reading=reader,
+            tails=tails,
             offsets=segment_offsets,
         )
-        self._writing = GroupCommit(
+        writing = GroupCommit(
             writer,
-            self._logs,
-            limits=self._limits,
+            logs,
+            limits=limits,
             reopened=self._close_reader,
             supervision=self._supervision,
         )
+        super().__init__(reader, writing, logs, tails, limits)
         self._groups = LocalGroups(
-            self._logs,
+            logs,
             self,
             SqliteJournal(self._number, self._write, self._look),
             clock=clock,
-            seconds=self._limits.timeout,
+            seconds=limits.timeout,
         )
-        self._writing.tell(self._groups)
+        writing.tell(self._groups)
         self._renewing = False
-        self._reading: Worker | None = None
         self._upkeep: asyncio.Task[None] | None = None
-        self._read = 0
 
     async def start(self) -> None:
         """Open the database, made if it isn't there.
@@ -152,8 +148,9 @@ class SqliteStore:
         for log in self._logs.values():
             log.close()
         # The reading thread notes too how far the logs have come, so it has to be done first.
-        done = self._reading.run(self._reader.close)
-        self._reading.stop()
+        reading, self._reading = self._reading, None
+        done = reading.run(self._reader.close)
+        reading.stop()
         await asyncio.wait([done], timeout=self._limits.timeout)
         await self._writing.close(note=done.done())
 
@@ -218,131 +215,6 @@ class SqliteStore:
         """A snapshot."""
         return self._writing.statistics(read=self._read)
 
-    async def select(
-        self, stream: str, filters: Sequence[str], after: int, *, messages: int, size: int = 1024 * 1024
-    ) -> SelectedPage | None:
-        """Read what matches, by the index."""
-
-        def find(log: LogView) -> Selected | None:
-            return log.select(filters, after, messages, size)
-
-        viewed = await self._view(stream, find)
-        if viewed is None or viewed.found is None:
-            return None
-        return self._selected(stream, viewed, viewed.found)
-
-    async def at(self, stream: str, offsets: Sequence[int]) -> Sequence[Publication]:
-        """Those of ``offsets`` that are kept, without a thread where they are the newest ones."""
-        self._require()
-        recent = self._logs[stream].recent
-        found = [each for each in map(recent.find, offsets) if each is not None]
-        if len(found) < len(offsets):
-            known = {each.offset for each in found}
-            older = [each for each in offsets if each not in known and each < recent.first]
-            number = self._number(stream)
-            if older:
-                found = [*await self._ask(partial(self._reader.at, stream, number, older)), *found]
-        self._read += len(found)
-        return found
-
-    async def count(self, stream: str, topic_filter: str, after: int, through: int) -> int:
-        """How many match behind ``after``, up to ``through``."""
-        log = self._logs[stream]
-        if after >= through:
-            return 0
-        for _ in range(_SNAPSHOTS):
-            viewed = await self._view(stream, lambda view: view.count(topic_filter, after), through)
-            if viewed is None:
-                found, first = await self._scan(stream, topic_filter, after, through)
-            else:
-                found, first = viewed.found, viewed.first
-            # Of what retention has taken the event loop must have been told: it counts that too.
-            if first == log.first:
-                return found
-            await asyncio.sleep(_WAIT_SECONDS)
-        raise StreamUnavailable("the store of streams changes faster than it can be read")
-
-    async def _scan(self, stream: str, topic_filter: str, after: int, through: int) -> tuple[int, int]:
-        number, log = self._number(stream), self._logs[stream]
-        count, oldest = 0, log.first
-        for at in range(max(after + 1, oldest), through + 1, _SCANNED):
-            offsets = range(at, min(at + _SCANNED, through + 1))
-            found, oldest = await self._ask(partial(self._reader.scan, number, topic_filter, offsets))
-            count += found
-        return count, oldest
-
-    async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
-        """The offset before the newest ``count`` that match."""
-        viewed = await self._view(stream, lambda log: log.before_newest(topic_filter, count))
-        return None if viewed is None else viewed.found
-
-    async def newest_by_topic(
-        self,
-        stream: str,
-        topic_filter: str,
-        count: int,
-        after: int,
-        through: int | None,
-        *,
-        messages: int,
-        size: int = 1024 * 1024,
-    ) -> SelectedPage:
-        """Read each matching topic's newest ``count``."""
-
-        def find(log: LogView) -> Selected:
-            return log.newest_by_topic(topic_filter, count, after, messages, size)
-
-        viewed = _indexed(stream, await self._view(stream, find, through))
-        return self._selected(stream, viewed, viewed.found)
-
-    async def snapshot(
-        self,
-        stream: str,
-        topic_filter: str,
-        after: int,
-        through: int | None,
-        *,
-        messages: int,
-        size: int = 1024 * 1024,
-    ) -> SelectedPage:
-        """Read last values, page by page."""
-        self._require()
-        log, number = self._logs[stream], self._number(stream)
-        for _ in range(_SNAPSHOTS):
-            viewed = await self._ask(
-                partial(
-                    self._reader.values,
-                    stream,
-                    number,
-                    topic_filter,
-                    after,
-                    through,
-                    messages=messages,
-                    size=size,
-                )
-            )
-            if viewed.epoch == log.epoch:
-                # Values of what was kept just now: nobody may be told of it before its publisher could be.
-                await log.reached(viewed.last, self._limits.timeout)
-                values = viewed.found
-                bounds = Bounds(viewed.epoch, viewed.first, viewed.last)
-                self._read += len(values.publications)
-                return SelectedPage(bounds, values.publications, values.through, _holes(values.holes))
-        raise StreamUnavailable("the store of streams changes faster than it can be read")
-
-    async def last_value(self, stream: str, topic: str) -> tuple[Bounds, Publication | None]:
-        """The last value of one topic."""
-        page = await self.snapshot(stream, topic, 0, None, messages=1)
-        return page.bounds, page.publications[0] if page.publications else None
-
-    async def topics(self, stream: str, topic_filter: str, *, after: str | None, limit: int) -> TopicPage:
-        """The topics of which the log holds something."""
-
-        def find(log: LogView) -> TopicPage:
-            return self._reader.topics(log, topic_filter, after, limit)
-
-        return _indexed(stream, await self._view(stream, find)).found
-
     async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
         """Remove what matches, for good."""
         self._require()
@@ -353,72 +225,6 @@ class SqliteStore:
         removed = await self._writing.purge(stream, topic_filter, before)
         await self._groups.purge(stream, topic_filter, before)
         return removed
-
-    async def _view(
-        self, stream: str, find: Callable[[LogView], T], through: int | None = None
-    ) -> Viewed[T] | None:
-        """What is found by the index, up to ``through`` or the log's end; None where it can't tell."""
-        self._require()
-        log, number, tail = self._logs[stream], self._number(stream), self._tails[stream]
-        for _ in range(_SNAPSHOTS):
-            end = log.recent.last if through is None else min(through, log.recent.last)
-            job = partial(self._reader.view, stream, number, tail, end, self._limits.topics_per_read, find)
-            try:
-                viewed = await self._ask(job)
-            except OldSnapshot:
-                continue
-            except NotIndexed:
-                return None
-            except DamagedSegment as damaged:
-                self._writing.repair(stream, damaged.segment)
-                return None
-            if viewed.epoch == log.epoch and viewed.first <= log.recent.last + 1:
-                return viewed
-        raise StreamUnavailable("the store of streams changes faster than it can be read")
-
-    def _selected(self, stream: str, viewed: Viewed[Any], found: Selected) -> SelectedPage:
-        self._read += len(found.publications)
-        bounds = Bounds(viewed.epoch, viewed.first, self._logs[stream].recent.last)
-        return SelectedPage(bounds, found.publications, found.through, _holes(found.holes))
-
-    def _require(self) -> Worker:
-        if self._upkeep is None or self._reading is None:
-            raise StreamUnavailable("the store of streams is closed")
-        return self._reading
-
-    def _number(self, stream: str) -> int:
-        number = self._writing.numbers.get(stream)
-        if number is None:
-            raise StreamUnavailable(f"stream {stream!r} can't be made while nothing can be stored")
-        return number
-
-    async def _page(self, stream: str, after: int, messages: int, size: int) -> Page:
-        log, number = self._logs[stream], self._number(stream)
-        for _ in range(_SNAPSHOTS):
-            end = log.recent.last
-            read = partial(self._reader.page, stream, number, after, end, messages=messages, size=size)
-            found: Snapshot = await self._ask(read)
-            # A snapshot may show what the writing thread has yet to tell the event loop. A reader must not
-            # be shown it now, and less of it by the next page, which may need no snapshot.
-            if found.epoch == log.epoch and found.first <= log.recent.last + 1:
-                bounds = Bounds(found.epoch, found.first, log.recent.last)
-                publications, through, purged, _ = found.found
-                page = page_through(bounds, publications, after=after, through=through)
-                return replace(page, holes=told_apart(page.holes, purged)) if purged else page
-        raise StreamUnavailable("the store of streams changes faster than it can be read")
-
-    async def _ask(self, job: Callable[[], T]) -> T:
-        """Let the reading thread do something.
-
-        Raises:
-            StreamUnavailable: it fails or takes too long.
-        """
-        reading = self._require()
-        try:
-            async with asyncio.timeout(self._limits.timeout):
-                return await reading.run(job)
-        except TimeoutError as exc:
-            raise StreamUnavailable("the store of streams does not answer") from exc
 
     def _write(self, job: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         return self._writing.write(job)
@@ -461,16 +267,6 @@ class SqliteStore:
     def _note(self, ends: dict[str, tuple[str, int]]) -> None:
         noting = self._require().run(partial(self._seen.update, self._writing.token, ends))
         noting.add_done_callback(_log_failure)
-
-
-def _indexed(stream: str, viewed: Viewed[T] | None) -> Viewed[T]:
-    if viewed is None:
-        raise StreamUnavailable(f"the index of stream {stream!r} isn't complete")
-    return viewed
-
-
-def _holes(ranges: Sequence[Range]) -> list[Hole]:
-    return [Hole(first, last, PURGED if purged else TRIMMED) for first, last, purged in ranges]
 
 
 def _log_failure(done: asyncio.Future[None]) -> None:

@@ -11,12 +11,10 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
-from gateway.errors import GatewayError, StoreFull, StoreUnusable, StreamUnavailable
+from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
 from gateway.streams.sqlite.ends import EndsFile
 from gateway.streams.sqlite.file import (
     ODD,
@@ -34,74 +32,34 @@ from gateway.streams.sqlite.last_values import load as load_values
 from gateway.streams.sqlite.lock import FileLock
 from gateway.streams.sqlite.logs import TRIM_STEP, DamagedLog, SqliteLog
 from gateway.streams.sqlite.opening import look_at, new_epoch, set_foreign_log_aside, take_over
-from gateway.streams.sqlite.rows import is_damage
 from gateway.streams.sqlite.seen import file_number
 from gateway.streams.sqlite.segments import SEGMENT_OFFSETS
+from gateway.streams.sqlite.transaction import (
+    NO_RETENTION,
+    Committed,
+    DamagedJob,
+    refuse_job,
+    run_job,
+)
 from gateway.streams.sqlite.upkeep import LogUpkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gateway.core.messages.commands import Position
     from gateway.core.streams.configuration import Bounds, StreamConfiguration
     from gateway.streams.base import Appended
-    from gateway.streams.groups.journal import Trimmed
     from gateway.streams.sqlite.append_queue import Waiting
     from gateway.streams.sqlite.file import Synchronous
     from gateway.streams.sqlite.opening import Opened
     from gateway.streams.sqlite.reading import SqliteReader
     from gateway.streams.sqlite.seen import End, SeenFile
     from gateway.streams.sqlite.tail import Tail
-
-Job = Callable[[sqlite3.Connection], object]
-"""A part of a transaction: it changes other tables than those of logs, and may be done again."""
+    from gateway.streams.sqlite.transaction import Job, Retention
 
 _REOPEN_SECONDS = 0.25
-NO_RETENTION: Final[Mapping[str, Retention]] = MappingProxyType({})
-
 _log = logging.getLogger("gateway.streams")
-
-
-class Committed(NamedTuple):
-    """What a transaction did.
-
-    Attributes:
-        answers: one for each append, in order.
-        times: by stream, the time that its new publications bear (ms since 1970).
-        firsts: by stream, the oldest offset kept, for streams that were touched.
-        more: there is more to be let go, or to be indexed, than one transaction should.
-        evicted: how many last values went, since there were too many.
-        done: one result for each job.
-        trimmed: by stream, what was let go that a group may not have finished.
-    """
-
-    answers: Sequence[Appended | Exception]
-    times: Mapping[str, int]
-    firsts: Mapping[str, int]
-    more: bool
-    evicted: int = 0
-    done: Sequence[object] = ()
-    trimmed: Mapping[str, Sequence[Trimmed]] = MappingProxyType({})
-
-
-class Retention(NamedTuple):
-    """What groups let go of a log.
-
-    Attributes:
-        keep_from: the first offset that must stay, or None.
-        watched: what has a larger offset may be unfinished by a group, or None where there is no group.
-    """
-
-    keep_from: int | None
-    watched: int | None
-
-
-class DamagedJob(Exception):  # noqa: N818 - says what it is
-    """What a job reads or changes is damaged."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
 
 
 class Writer(LogUpkeep):
@@ -248,13 +206,12 @@ class Writer(LogUpkeep):
         """
         connection = self._require()
         now = self._clock()
-        for name, each_retention in retention.items():
-            self._logs[name].keep_from, self._logs[name].watched = each_retention
+        for name, kept in retention.items():
+            self._logs[name].keep_from, self._logs[name].watched = kept
         batches: dict[str, list[Waiting]] = {}
         for each in batch:
             batches.setdefault(each.stream, []).append(each)
-        # Copies take the place of the logs after COMMIT: what a failed transaction counted is forgotten with
-        # it.
+        # Copies replace the logs after COMMIT: what a failed transaction counted is forgotten with it.
         changed = {name: self._logs[name].draft() for name in batches}
         if sweep:
             self._check_file()
@@ -272,20 +229,19 @@ class Writer(LogUpkeep):
         try:
             # IMMEDIATE: a transaction that reads before it writes may be refused in the middle, as busy.
             connection.execute("BEGIN IMMEDIATE")
-            done = [_run(job, connection) for job in jobs]
+            done = [run_job(job, connection) for job in jobs]
             committed = self._change(connection, changed, batches, batch, now, index=index)
             connection.execute("COMMIT")
         except DamagedJob as damaged:
             connection.execute("ROLLBACK")
             _log.error("the groups of streams are damaged: %s", damaged.__cause__)
             failed = StreamUnavailable("what is kept of the group is damaged")
-            left = [_refuse(failed) if job is damaged.job else job for job in jobs]
+            left = [refuse_job(failed) if job is damaged.job else job for job in jobs]
             return self.commit(batch, sweep=sweep, index=index, jobs=left)
         except (DamagedLog, DamagedIndex, DamagedValues) as damaged:
             connection.execute("ROLLBACK")
             self._tell_damage(connection, damaged)
-            # A few times more for each log at most.
-            return self.commit(batch, sweep=sweep, index=index, jobs=jobs)
+            return self.commit(batch, sweep=sweep, index=index, jobs=jobs)  # a few times for each log at most
         except Exception as exc:
             error = self._give_up(exc)
             # Where there is no room for both, the index can wait; without rows of its own it changes nothing.
@@ -442,19 +398,3 @@ class Writer(LogUpkeep):
             with suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
-
-
-def _run(job: Job, connection: sqlite3.Connection) -> object:
-    """Its result, or the error that is its own."""
-    try:
-        return job(connection)
-    except GatewayError as refused:
-        return refused
-    except (sqlite3.Error, ValueError) as error:
-        if is_damage(error):
-            raise DamagedJob(job) from error
-        raise
-
-
-def _refuse(error: StreamUnavailable) -> Job:
-    return lambda _connection: error

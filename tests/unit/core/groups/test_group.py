@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.core.groups.configuration import GroupConfiguration
+from gateway.core.groups.deliveries import Dead, DeliveryState, TrackedDelivery
 from gateway.core.groups.finished import Finished
-from gateway.core.groups.group import Dead, DeliveryState, Group, TrackedDelivery
+from gateway.core.groups.group import Group
 
 MEMBERS = st.sampled_from(["anne", "bert", "cleo"])
 KEYS = st.sampled_from([None, "k1", "k2", "k3"])

@@ -16,7 +16,7 @@ from gateway.engine.metrics import stream_metrics
 from gateway.engine.metrics.stream_metrics import register_stream_metrics
 from gateway.errors import StreamUnavailable
 from gateway.observability.metrics import Metrics
-from gateway.streams.base import StoreStatistics, StreamStatistics
+from gateway.streams.statistics import StoreStatistics, StreamStatistics
 from tests.unit.engine.metrics.test_node_metrics import numbered, shown
 
 OPERATIONS = Path(__file__).parents[4] / "docs" / "operations.md"

@@ -15,9 +15,9 @@ from gateway.core.streams.configuration import Bounds, StreamConfiguration
 from gateway.core.streams.pages import Hole
 from gateway.errors import StreamUnavailable
 from gateway.redis.wire import CommandRefused
-from gateway.streams.base import StreamStatistics
 from gateway.streams.redis.calls import DescribeCall, ReadCall
 from gateway.streams.redis.log import RedisLog
+from gateway.streams.statistics import StreamStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from gateway.streams.local_log import LocalLog
 from gateway.streams.sqlite import group_commit
 from gateway.streams.sqlite.group_commit import GroupCommit
 from gateway.streams.sqlite.opening import Opened
-from gateway.streams.sqlite.writing import Committed
+from gateway.streams.sqlite.transaction import Committed
 from gateway.supervision import Supervision
 from tests.unit.engine.cluster_world import now, run
 from tests.unit.streams.sqlite_parts import message
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.streams.sqlite.append_queue import Waiting
     from gateway.streams.sqlite.seen import End
-    from gateway.streams.sqlite.writing import Job, Retention
+    from gateway.streams.sqlite.transaction import Job, Retention
 
 DISK_SECONDS = 0.01
 NO_CONNECTION: Any = None

@@ -13,7 +13,8 @@ from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
 from gateway.streams.base import Appended, Dedupe
 from gateway.streams.sqlite import writing as sqlite_writing
 from gateway.streams.sqlite.ends import EndsFile
-from gateway.streams.sqlite.writing import Committed, Writer
+from gateway.streams.sqlite.transaction import Committed
+from gateway.streams.sqlite.writing import Writer
 from tests.unit.streams.sqlite_parts import OTHER, STREAM, make_writer, opened, waiting
 
 if TYPE_CHECKING:

@@ -1,0 +1,131 @@
+"""All routes of a node, from its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.app import arguments
+from gateway.app import http as doors
+from gateway.app.hooks import hook_routes
+from gateway.app.streams import last_value_routes, stream_routes
+from gateway.engine.lasting import LastingRequests
+from gateway.http_api.administration import administration_routes
+from gateway.http_api.authentication import administrators, request_authenticator
+from gateway.http_api.descriptions.routes import description_routes
+from gateway.http_api.publishing.cloudevents import CloudEventPublishing
+from gateway.http_api.publishing.endpoints import rest_routes
+from gateway.transports.server.console import console_routes
+from gateway.transports.server.probes import probe_routes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from starlette.routing import BaseRoute
+
+    from gateway.app.groups import GroupParts
+    from gateway.app.streams import StreamParts
+    from gateway.auth.credentials import Credentials
+    from gateway.codecs.cloudevents import CloudEventReader
+    from gateway.engine.administration import GuardedAuthenticator
+    from gateway.engine.cluster.administration import ClusterAdministration
+    from gateway.engine.metrics.refusals import Refusals
+    from gateway.engine.publishing import PublishService
+    from gateway.engine.purging import PurgeService
+    from gateway.engine.sessions import Sessions
+    from gateway.observability.health import Health
+    from gateway.observability.metrics import Metrics
+    from gateway.redis.expiring_texts import ExpiringTexts
+    from gateway.settings import Settings
+    from gateway.transports.server.origins import OriginPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteParts:
+    """What answers requests."""
+
+    settings: Settings
+    metrics: Metrics
+    health: Health
+    refusals: Refusals
+    publisher: PublishService
+    streams: StreamParts
+    groups: GroupParts
+    purging: PurgeService
+    administration: ClusterAdministration
+    authenticator: GuardedAuthenticator
+    credentials: Credentials | None
+    origins: OriginPolicy
+    sessions: Sessions
+    event_reader: CloudEventReader
+    shared_memory: ExpiringTexts | None
+    clock: Callable[[], float]
+
+
+def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[BaseRoute]:
+    """The routes of a node, with those of its subscribers."""
+    settings, limits = parts.settings, parts.settings.limits
+    publishing_limits = arguments.publishing_limits(limits)
+    authenticate = request_authenticator(parts.authenticator, parts.credentials)
+    administrator = administrators(authenticate)
+    lasting = LastingRequests(parts.sessions, parts.authenticator, clock=parts.clock)
+    bodies, unverified = doors.build_body_readers(limits, parts.refusals, parts.metrics)
+    topic_limits = arguments.topic_limits(limits)
+    last_values = last_value_routes(
+        parts.streams, authenticate=authenticate, lasting=lasting, topic_limits=topic_limits
+    )
+    routes: list[BaseRoute] = [
+        *rest_routes(
+            publisher=parts.publisher,
+            authenticate=authenticate,
+            lasting=lasting,
+            limits=publishing_limits,
+            bodies=bodies,
+            read_topic=last_values.read_topic,
+        ),
+        *last_values.routes(),
+        *CloudEventPublishing(
+            parts.publisher,
+            authenticate,
+            reader=parts.event_reader,
+            lasting=lasting,
+            limits=publishing_limits,
+            bodies=bodies,
+            requests_per_minute=60 * limits.publishes_per_second_per_subject,
+        ).routes(),
+        *hook_routes(
+            settings,
+            publisher=parts.publisher,
+            reader=parts.streams.reader,
+            authenticate=authenticate,
+            administrator=administrator,
+            lasting=lasting,
+            bodies=unverified,
+            shared=parts.shared_memory,
+            metrics=parts.metrics,
+        ),
+        *administration_routes(parts.administration, administrator),
+        *stream_routes(
+            parts.streams,
+            parts.purging,
+            authenticate=authenticate,
+            administrator=administrator,
+            lasting=lasting,
+            topic_limits=topic_limits,
+            groups=parts.groups.administration,
+        ),
+        *parts.groups.routes(
+            authenticate=authenticate, administrator=administrator, lasting=lasting, bodies=bodies
+        ),
+        *subscribing,
+        *probe_routes(
+            parts.health,
+            parts.metrics,
+            administrator=administrator,
+            check_anonymous=parts.origins.check_anonymous,
+        ),
+        *description_routes(publishing_limits),
+    ]
+    if settings.server.console:
+        routes += console_routes()
+    return routes
