@@ -70,6 +70,7 @@ ODD = (TypeError, ValueError)
 """What a damaged database raises besides SQLite's own errors: values, and messages, that are no text."""
 
 _ROOM_BYTES = 256 * 1024
+_OPEN_SECONDS = 2.0
 _CACHED_STATEMENTS = 1024
 _CHECKPOINT_PAGES = 2000
 _JOURNAL_BYTES = 64 * 1024 * 1024
@@ -105,7 +106,10 @@ def open_to_write(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         StoreUnusable: it can't be opened, is no store of streams, or one of another version.
     """
     _make(path)
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=_CACHED_STATEMENTS)
+    # Somebody who looks at the file (a backup, say) may be about to make its log whole after a crash.
+    connection = sqlite3.connect(
+        path, timeout=_OPEN_SECONDS, isolation_level=None, cached_statements=_CACHED_STATEMENTS
+    )
     try:
         _check(connection, path)
         _begin_write_ahead_log(connection, path)
@@ -118,6 +122,7 @@ def open_to_write(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
         # Pages that are freed keep what they held until they are used again, or something is purged: to write
         # zeros to each would double the cost of trimming.
         connection.execute("PRAGMA secure_delete = FAST")
+        connection.execute("PRAGMA busy_timeout = 0")
     except (sqlite3.Error, *ODD) as exc:
         connection.close()
         raise unusable(path, exc) from exc

@@ -7,12 +7,14 @@ import multiprocessing
 import sqlite3
 import stat
 from contextlib import closing
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
+from gateway.streams.sqlite import file
 from gateway.streams.sqlite.file import lock, open_to_write, what_failed
 from gateway.streams.sqlite.store import SqliteStore
 
@@ -197,3 +199,29 @@ def test_a_refused_attempt_does_not_open_the_door_to_another_process(tmp_path: P
         other.join(30)
         assert other.exitcode == 1
         assert not ready.is_set()
+
+
+def test_opening_waits_for_somebody_who_has_the_file_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "db"
+    open_to_write(path, "normal").close()
+    somebody = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    somebody.execute("PRAGMA locking_mode = EXCLUSIVE")
+    somebody.execute("BEGIN EXCLUSIVE")
+    asked, check = Event(), file._check
+
+    def ask(connection: sqlite3.Connection, path: Path) -> None:
+        asked.set()
+        check(connection, path)
+
+    monkeypatch.setattr(file, "_check", ask)
+
+    def leave() -> None:
+        asked.wait()
+        somebody.close()
+
+    leaving = Thread(target=leave)
+    leaving.start()
+    open_to_write(path, "normal").close()
+    leaving.join()
