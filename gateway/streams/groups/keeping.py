@@ -64,6 +64,7 @@ class GroupKeeper:
         self._journal = journal
         self._seconds = seconds
         self._finished = finished
+        self._burying = 0
         self._steps = 0
         self._step: asyncio.Future[KeptChange] | None = None
 
@@ -88,6 +89,11 @@ class GroupKeeper:
             held,
             self.dead,
         )
+
+    @property
+    def dying(self) -> int:
+        """How many became dead letters, but aren't kept as such yet."""
+        return len(self.buried) + self._burying
 
     async def keep(self) -> None:
         """Wait until all that has changed so far is kept.
@@ -126,6 +132,7 @@ class GroupKeeper:
     def restart(self, group: Group, backlog: GroupBacklog) -> None:
         """Go on with a group that was kept whole just now."""
         self.group, self.backlog = group, backlog
+        self._burying = 0
         self.floor = group.finished.floor
         self._counted = self.counters()
 
@@ -138,6 +145,7 @@ class GroupKeeper:
     def _begin(self) -> None:
         self._gather_ended()
         change = GroupChange(self.counters(), buried=self.buried, redriven=self.sent_back, ended=self._ended)
+        self._burying = len(self.buried)
         self.buried, self.sent_back, self._ended = [], [], []
         self._gather(change)
         self._steps += 1
@@ -170,6 +178,7 @@ class GroupKeeper:
 
     def _end(self, change: GroupChange, step: asyncio.Future[KeptChange]) -> None:
         group = self.group
+        self._burying = 0
         if step.cancelled() or step.exception() is not None:
             group.changed |= change.deliveries.keys()
             group.finished.changed |= change.ranges.keys()

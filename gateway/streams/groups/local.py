@@ -261,7 +261,7 @@ class LocalGroups:
         self, stream: str, group: str, *, after: str | None, limit: int
     ) -> tuple[Sequence[DeadLetter], str | None]:
         """Dead letters, the newest first."""
-        self._group(stream, group)
+        await self._group(stream, group).settle()
         found = await self._journal.dead_letters(stream, group, after=after, limit=limit + 1)
         return found[:limit], found[limit - 1].id if len(found) > limit else None
 
@@ -331,7 +331,7 @@ class LocalGroups:
         self, stream: str, group: str, ids: Sequence[str] | None, topic_filter: str | None
     ) -> list[int]:
         """The offsets of the dead letters that are meant, ascending."""
-        self._group(stream, group)
+        await self._group(stream, group).settle()
         if ids is not None:
             meant = {each: place for each in ids if (place := letter_place(each)) is not None}
             offsets = sorted({offset for _, offset in meant.values()})

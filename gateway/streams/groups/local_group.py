@@ -294,17 +294,21 @@ class LocalGroup:
 
     async def whereabouts(self) -> Whereabouts:
         """Look at where its publications are now."""
-        await self._usable()
-        self._advance()
-        await self._keep()
-        return self._whereabouts()
+        await self.settle()
+        return Whereabouts(self._stream, self.group, self._log, self._journal, self._keeper.redriven)
 
     async def figures(self) -> GroupStatistics:
         """What the group has to do."""
+        where = await self.whereabouts()
+        oldest = await where.oldest(self._backlog)
+        # All of one moment: whatever is not to be done any more is dead already.
+        return where.figures(self._backlog, self.dead + self._keeper.dying, oldest)
+
+    async def settle(self) -> None:
+        """Wait until all that has become of its publications so far is kept."""
         await self._usable()
         self._advance()
         await self._keep()
-        return await self._whereabouts().figures(self._backlog, self.dead)
 
     # Dead letters
 
@@ -377,9 +381,6 @@ class LocalGroup:
 
     async def _keep(self) -> None:
         await self._keeper.keep()
-
-    def _whereabouts(self) -> Whereabouts:
-        return Whereabouts(self._stream, self.group, self._log, self._journal, self._keeper.redriven)
 
     def _now(self) -> int:
         # Never back: what waits for a time is due once it has come.

@@ -80,10 +80,8 @@ class Whereabouts:
             found += await self._browse_log(lambda each: state in {None, each.state}, after, limit)
         return sorted(found, key=lambda each: each.offset)[:limit]
 
-    async def figures(self, backlog: GroupBacklog, dead: int) -> GroupStatistics:
+    def figures(self, backlog: GroupBacklog, dead: int, oldest: int | None) -> GroupStatistics:
         """What the group has to do: what it knows of, what ``backlog`` has, ``dead`` letters."""
-        # First: what follows is of one moment.
-        oldest = await self._oldest(backlog)
         group = self._group
         depth = group.depth()
         return GroupStatistics(
@@ -98,7 +96,7 @@ class Whereabouts:
             members=group.members(),
         )
 
-    async def _oldest(self, backlog: GroupBacklog) -> int | None:
+    async def oldest(self, backlog: GroupBacklog) -> int | None:
         """The time of the oldest publication that isn't finished."""
         group = self._group
         after = group.finished.floor

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.core.groups.configuration import GroupConfiguration
+from gateway.core.groups.deliveries import Dead
 from gateway.core.groups.finished import Finished
 from gateway.core.groups.group import Group
 from gateway.errors import StreamUnavailable
@@ -140,3 +141,22 @@ async def test_nobody_waits_for_ever() -> None:
     world.lease()
     with pytest.raises(StreamUnavailable):
         await world.keeper.keep()
+
+
+async def test_what_is_being_buried_is_counted_until_it_is_kept() -> None:
+    world = World()
+    delivery = world.lease()
+    buried = world.group.nack(1, delivery.fence, 5, dead=True)
+    assert isinstance(buried, Dead)
+    world.keeper.buried.append(buried)
+    assert world.keeper.dying == 1
+    keeping = await world.keep()
+    assert (world.keeper.dying, world.keeper.dead) == (1, 0)
+    ((_, done),) = world.journal.steps
+    done.set_exception(StreamUnavailable("away"))
+    await asyncio.gather(keeping, return_exceptions=True)
+    assert world.keeper.dying == 1
+    keeping = await world.keep()
+    world.journal.steps[-1][1].set_result(KeptChange(1))
+    await keeping
+    assert (world.keeper.dying, world.keeper.dead) == (0, 1)
