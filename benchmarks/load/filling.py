@@ -20,23 +20,29 @@ if TYPE_CHECKING:
 LINES = 5_000
 
 
-async def fill(at: Running, topics: str | Callable[[int], str], count: int) -> Payloads:
-    """Publish ``count`` messages of 128 bytes, numbered from 1, each stored before this returns.
+async def fill(
+    at: Running, topics: str | Callable[[int], str], count: int, *, size: int = 128, more: Callable[[int], str] | None = None
+) -> Payloads:
+    """Publish ``count`` messages of ``size`` bytes, numbered from 1, each stored before this returns.
 
     Args:
         at: where.
         topics: one for all, or which one each number has.
         count: how many.
+        size: of each, in bytes.
+        more: further fields of the message with each number, as JSON that begins with a comma.
 
     Raises:
         RuntimeError: one was refused.
     """
-    poster, payloads = await Poster.open(at.ports.websocket), Payloads(128)
+    poster, payloads = await Poster.open(at.ports.websocket), Payloads(size)
+    more_of = more or (lambda _: "")
     topic_of = topics if callable(topics) else lambda _: topics
     while payloads.sent < count:
         lines = min(LINES, count - payloads.sent)
         body = b"".join(
-            b'{"topic":"%b","data":%b}\n' % (topic_of(payloads.sent + 1).encode(), payloads.make())
+            b'{"topic":"%b"%b,"data":%b}\n'
+            % (topic_of(payloads.sent + 1).encode(), more_of(payloads.sent + 1).encode(), payloads.make())
             for _ in range(lines)
         )
         before = poster.answered
@@ -48,7 +54,9 @@ async def fill(at: Running, topics: str | Callable[[int], str], count: int) -> P
     return payloads
 
 
-async def fill_jetstream(at: Running, topic_of: Callable[[int], str], topic_filter: str, count: int) -> None:
+async def fill_jetstream(
+    at: Running, topic_of: Callable[[int], str], topic_filter: str, count: int, *, size: int = 128
+) -> None:
     """The same at a JetStream, in a stream of the topics that match ``topic_filter``.
 
     Raises:
@@ -60,7 +68,7 @@ async def fill_jetstream(at: Running, topic_of: Callable[[int], str], topic_filt
     await client.ask(Asked(b"", at.peer.make_stream(topic_filter), b'"type"'))
     if b'"error"' in client.stream:
         raise RuntimeError(f"no stream: {bytes(client.stream[-200:])!r}")
-    payloads = Payloads(128)
+    payloads = Payloads(size)
     client.write(b"SUB stored 2\r\n")
     while payloads.sent < count:
         some = min(LINES, count - payloads.sent)

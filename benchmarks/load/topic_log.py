@@ -127,7 +127,7 @@ async def topic_log(peer: Peer, store: str, *, last_values: bool = False) -> Asy
             peer = peer.with_streams(last_values=last_values, **{STREAM: FILTER})
             environment = {"GATEWAY_STORE__URL": f"sqlite:{directory / 'streams.db'}"}
             if store == REDIS:
-                server = _start_redis(directory, ending)
+                server = start_redis(directory, ending)
                 environment = {"GATEWAY_REDIS__URL": f"redis://127.0.0.1:{server[1]}/0"}
             elif store == MEMORY:
                 environment = {"GATEWAY_STORE__URL": "memory:"}
@@ -136,7 +136,8 @@ async def topic_log(peer: Peer, store: str, *, last_values: bool = False) -> Asy
             yield TopicLog(at, store, directory, server)
 
 
-def _start_redis(directory: Path, ending: ExitStack) -> tuple[ServerProcess, int]:
+def start_redis(directory: Path, ending: ExitStack) -> tuple[ServerProcess, int]:
+    """Start a Redis that ends with ``ending``; return it with its port."""
     ports = free_ports()
     command = Redis().start(directory, ports, {}).command
     # Not by the gateway's side alone: on two cores it takes its time from the load as well.

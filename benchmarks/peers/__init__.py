@@ -10,6 +10,7 @@ from benchmarks.peers.floor import Floor
 from benchmarks.peers.gateway import Gateway
 from benchmarks.peers.mosquitto import Mosquitto
 from benchmarks.peers.nats import JetStream, Nats
+from benchmarks.peers.rabbitmq import RabbitMq
 from benchmarks.peers.redis_server import Redis, RedisAsyncio, RedisPy
 from benchmarks.peers.sqlite_loop import SqliteLoop
 from benchmarks.peers.starlette_loop import StarletteLoop
@@ -33,6 +34,7 @@ PEERS: dict[str, type[Peer]] = {
         RedisPy,
         RedisAsyncio,
         Redis,
+        RabbitMq,
         EncryptedGateway,
         GatewayBehindNginx,
     )

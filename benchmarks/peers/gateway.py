@@ -56,13 +56,20 @@ class Gateway(Peer):
         """The same with a SQLite store, its defaults, and streams by their names, each with its filter."""
         other = copy.copy(self)
         # A message more than is ever stored here, so that nothing is let go of.
-        limits = "max_messages = 100_000_000\n"
+        limits = "max_messages = 100_000_000\nmax_bytes = 100_000_000_000\n"
         if last_values:
             limits += "last_values = true\nlast_values_max_topics = 100_000_000\n"
         other.tables = "".join(
             f'[[streams]]\nname = "{name}"\nfilter = "{topic_filter}"\n{limits}'
             for name, topic_filter in filters.items()
         )
+        return other
+
+    def with_group(self, name: str, **settings: object) -> Gateway:
+        """The same with a group of the stream that was named last."""
+        other = copy.copy(self)
+        lines = "".join(f"{setting} = {json.dumps(value)}\n" for setting, value in settings.items())
+        other.tables += f'[[streams.groups]]\nname = "{name}"\n{lines}'
         return other
 
     def with_environment(self, **environment: str) -> Gateway:

@@ -81,6 +81,19 @@ class JetStream(Nats):
         config = {"name": STREAM, "subjects": [_filter(topic_filter)], "storage": "file", "num_replicas": 1}
         return _CONNECT + b"SUB made 1\r\n" + _request(f"STREAM.CREATE.{STREAM}", "made", config)
 
+    def make_consumer(self, name: str, *, pending: int) -> bytes:
+        """The request that makes a durable consumer to pull from; at most ``pending`` are unacknowledged."""
+        config = {
+            "durable_name": name,
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": 60_000_000_000,
+            "max_ack_pending": pending,
+        }
+        call = f"CONSUMER.DURABLE.CREATE.{STREAM}.{name}"
+        body = {"stream_name": STREAM, "config": config}
+        return _CONNECT + b"SUB consumer 3\r\n" + _request(call, "consumer", body)
+
     def asking(self, topic_filter: str, *, policy: str, messages: int, number: int = 0) -> Asked:
         """A client with an ordered consumer, which has all when it has got ``messages``.
 

@@ -25,6 +25,8 @@ from benchmarks.scenarios.storm import Storm
 from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
 from benchmarks.scenarios.topic_history import TopicHistory
 
+from benchmarks.scenarios.working_off import WorkingOff
+
 if TYPE_CHECKING:
     from benchmarks.scenarios.base import Scenario
 
@@ -55,5 +57,6 @@ SCENARIOS: dict[str, type[Scenario]] = {
         Snapshots,
         EncryptedFanOut,
         EncryptedConnections,
+        WorkingOff,
     )
 }

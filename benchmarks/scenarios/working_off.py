@@ -1,0 +1,85 @@
+"""Q1: what waits in a work queue is worked off, by one member, ten, a hundred."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import no_garbage_collection
+from benchmarks.load.members import Tally
+from benchmarks.load.work_queue import FULL, MEMORY, NORMAL, REDIS, work_queue
+from benchmarks.measurement import Column, Measurement, Target
+from benchmarks.peers.gateway import Gateway
+from benchmarks.peers.nats import JetStream
+from benchmarks.peers.rabbitmq import RabbitMq
+from benchmarks.scenarios.base import LOAD_CPU, SERVER_CPU, Scenario
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
+    from benchmarks.peers.base import Peer
+
+MEMBERS = (1, 10, 100)
+PER_SECOND = 25_000
+"""Messages that wait, for each second that a measurement is to take."""
+
+
+class WorkingOff(Scenario):
+    id = "Q1"
+    title = "messages of 256 bytes that wait are worked off by 1, 10, 100 members with a credit of 100"
+    peers = ("gateway", "rabbitmq", "jetstream")
+    columns = (
+        Column("acknowledged_per_cpu_second", "acknowledged / server CPU s"),
+        Column("acknowledged_per_second", "acknowledged / s"),
+        Column("stored_per_cpu_second", "stored before / server CPU s"),
+        Column("stored_per_second", "stored before / s"),
+        SERVER_CPU,
+        LOAD_CPU,
+    )
+    targets = (
+        Target(f"{MEMORY}, 10", "acknowledged_per_second", 60_000),
+        Target(f"{FULL}, 10", "acknowledged_per_second", 20_000),
+    )
+
+    async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:
+        return [
+            await _work_off(peer, bench, store, members) for store in _stores(peer) for members in MEMBERS
+        ]
+
+
+def _stores(peer: Peer) -> tuple[str, ...]:
+    """Each peer in the forms that promise what this store does."""
+    if isinstance(peer, Gateway):
+        return (MEMORY, FULL, NORMAL, REDIS)
+    if isinstance(peer, RabbitMq):
+        return (MEMORY, FULL)
+    assert isinstance(peer, JetStream)
+    return (NORMAL,)
+
+
+async def _work_off(peer: Peer, bench: Bench, store: str, members: int) -> Measurement:
+    count = max(1_000, round(PER_SECOND * bench.seconds * bench.scale))
+    async with work_queue(peer, store, ack_wait="60s") as queue:
+        began, cpu = time.monotonic(), queue.cpu_seconds()
+        await queue.fill(count)
+        stored, stored_cpu = time.monotonic() - began, max(queue.cpu_seconds() - cpu, 0.01)
+        tally = Tally(count)
+        joined = await queue.join(tally, members)
+        with no_garbage_collection(), bench.profiled(queue.at.server, f"{peer.name}, {store}, {members}"):
+            began, cpu, load = time.monotonic(), queue.cpu_seconds(), time.process_time()
+            for each in joined:
+                each.begin()
+            await tally.done()
+            passed, load = time.monotonic() - began, time.process_time() - load
+            spent = max(queue.cpu_seconds() - cpu, 0.01)
+        problems = tally.problems + await queue.problems()
+        for each in joined:
+            each.leave()
+    figures = {
+        "acknowledged_per_cpu_second": tally.acknowledged / spent,
+        "acknowledged_per_second": tally.acknowledged / passed,
+        "stored_per_cpu_second": count / stored_cpu,
+        "stored_per_second": count / stored,
+        "server_cpu": spent / passed * 100,
+        "load_cpu": load / passed * 100,
+    }
+    return Measurement(f"{store}, {members}", figures, problems)
