@@ -43,7 +43,7 @@ class AmqpConnection(Member):
         super().__init__(tally)
         response = b"\x00guest\x00guest"
         login = pack("!I", 0) + _short("PLAIN") + pack("!I", len(response)) + response + _short("en_US")
-        tuned = pack("!HIH", 0, 131072, 0)
+        tuned = pack("!HIH", 2047, 131072, 0)
         opened = _method(0, (10, 31), tuned) + _method(0, (10, 40), _short("/") + _short("") + b"\x00")
         self._steps = [
             (_PROTOCOL, START),

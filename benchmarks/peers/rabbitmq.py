@@ -39,7 +39,11 @@ class RabbitMq(Peer):
         return f"RabbitMQ {subprocess.run(query, capture_output=True, text=True, check=False).stdout}"
 
     def start(self, directory: Path, ports: Ports, settings: Mapping[str, str]) -> Start:  # noqa: ARG002
-        (directory / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{ports.websocket}\n", "utf-8")
+        listeners = "".join(
+            f"listeners.tcp.{number} = 127.0.0.1:{port}\n"
+            for number, port in enumerate((ports.websocket, ports.feed), 1)
+        )
+        (directory / "rabbitmq.conf").write_text(listeners, "utf-8")
         (directory / "plugins").write_text("[].", "utf-8")
         other = free_ports()
         executable = _executable()
