@@ -103,7 +103,7 @@ class GatewayV1:
     def encode(self, event: Event) -> bytes:
         """The complete frame that tells ``event``."""
         if type(event) is Delivery:
-            return server_frame(b'{"op":"delivery",' + encode_delivery(event)[1:])
+            return server_frame(encode_delivery(event, b'{"op":"delivery",'))
         return server_frame(_dumps(event_fields(event)))
 
     def encode_message(self, publication: Publication) -> bytes:
@@ -125,16 +125,19 @@ class GatewayV1:
         return server_frame(b'{"op":"message","filter":' + head + frame[start:])
 
 
-def encode_delivery(event: Delivery) -> bytes:
-    """``event`` as a JSON object with the fields of a ``delivery``, but without ``op`` and frame."""
-    head = {
-        "delivery": event.token,
-        "group": event.group,
-        "attempt": event.attempt,
-        "deadline": event.deadline,
-        "fence": event.fence,
-    }
-    return _object(_dumps(head)[:-1] + b',"topic":', event.publication)
+def encode_delivery(event: Delivery, start: bytes = b"{") -> bytes:
+    """``event`` as a JSON object with the fields of a ``delivery`` behind ``start``, but without frame."""
+    publication, token, group, attempt, deadline, fence = event
+    # A token has no character that JSON would escape.
+    head = b'%b"delivery":"%b","group":%b,"attempt":%d,"deadline":%d,"fence":%d,"topic":' % (
+        start,
+        token.encode("ascii"),
+        _dumps(group),
+        attempt,
+        deadline,
+        fence,
+    )
+    return _object(head, publication)
 
 
 def encode_object(publication: Publication) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from gateway.core.groups.delivery_token import LeaseName, decode_token
@@ -12,7 +13,7 @@ from gateway.errors import NotFound
 from gateway.streams.groups.base import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from gateway.auth.grants import Grants
     from gateway.core.messages.events import Event
@@ -68,8 +69,9 @@ class AcknowledgeService:
         return await self._settle_several(answer, grants)
 
     async def _settle_several(self, answer: Answer, grants: Grants) -> Answered:
+        tokens = answer.deliveries
         by_group: defaultdict[GroupKey, dict[str, LeaseName]] = defaultdict(dict)
-        for token in answer.deliveries:
+        for token in tokens:
             name = decode_token(token)
             if name is not None:
                 by_group[name.stream, name.group][token] = name
@@ -77,18 +79,20 @@ class AcknowledgeService:
             self._groups.check_grant(stream, group, grants)
         good: set[str] = set()
         for key, named in by_group.items():
-            found = await self._settle_group(key, tuple(named.values()), answer)
-            good.update(token for token, done in zip(named, found, strict=True) if done)
+            found = await self._settle_group(key, named.values(), answer)
+            good.update(named if all(found) else compress(named, found))
+        if len(good) == len(tokens):
+            return Answered(tokens, ())
         return Answered(
-            tuple(token for token in answer.deliveries if token in good),
-            tuple(token for token in answer.deliveries if token not in good),
+            tuple([token for token in tokens if token in good]),
+            tuple([token for token in tokens if token not in good]),
         )
 
     async def _settle_group(
-        self, key: GroupKey, named: Sequence[LeaseName], answer: Answer
+        self, key: GroupKey, named: Collection[LeaseName], answer: Answer
     ) -> Sequence[bool]:
         """For each lease of a group whether it still was one."""
-        leases = [Lease(each.offset, each.fence, each.life) for each in named]
+        leases = [Lease(offset, fence, life) for _, _, offset, fence, life in named]
         try:
             found = await self._carry_out(key, leases, answer)
         except NotFound:

@@ -223,12 +223,13 @@ class ConsumeService:
         served = self._served.get(key)
         if served is None:
             return
-        until = self._clock() + answer.by if isinstance(answer, Extend) else 0
-        for lease, good in leases:
-            if good and until:
-                served.members.extend(lease.offset, lease.fence, until)
-            else:
-                served.members.end(lease.offset, lease.fence)
+        if isinstance(answer, Extend):
+            until = self._clock() + answer.by
+            for lease, good in leases:
+                if good:
+                    served.members.extend(lease.offset, lease.fence, until)
+            leases = [each for each in leases if not each[1]]
+        served.members.end([(lease.offset, lease.fence) for lease, _ in leases])
         self._wake(key)
 
     def _wake(self, key: GroupKey) -> None:
@@ -341,23 +342,26 @@ class ConsumeService:
     def _deliver(self, served: _Served, taken: Taken) -> list[Lease]:
         """Give deliveries to their members; those to give back: the member has gone, or takes no more."""
         back: list[Lease] = []
-        frames: defaultdict[Outbox, list[bytes]] = defaultdict(list)
-        sizes: defaultdict[Outbox, int] = defaultdict(int)
-        ahead = self._ahead_of(taken)
+        frames: dict[str, list[bytes]] = {}
+        sizes: defaultdict[str, int] = defaultdict(int)
+        members, outboxes, key, ahead = served.members, served.outboxes, served.key, self._ahead_of(taken)
         for leased in taken.deliveries:
-            lease = leased.lease
-            outbox = served.outboxes.get(leased.member)
+            member, (offset, fence, _) = leased.member, leased.lease
+            outbox = outboxes.get(member)
             if outbox is None or not outbox.direct:
-                back.append(lease)
+                back.append(leased.lease)
                 continue
-            served.members.give(leased.member, lease.offset, lease.fence, leased.deadline + ahead)
-            frame = outbox.encoder.encode(delivery_of(served.key, leased))
-            frames[outbox].append(frame)
-            sizes[outbox] += len(frame)
-            if sizes[outbox] >= _PIECE:
-                self._delivery.write_now(outbox, frames.pop(outbox))
-                del sizes[outbox]
-        for outbox, pieces in frames.items():
-            self._delivery.write_now(outbox, pieces)
-        self._groups.counts[served.key].delivered += len(taken.deliveries) - len(back)
+            members.give(member, offset, fence, leased.deadline + ahead)
+            frame = outbox.encoder.encode(delivery_of(key, leased))
+            frames.setdefault(member, []).append(frame)
+            sizes[member] += len(frame)
+            if sizes[member] >= _PIECE:
+                self._delivery.write_now(outbox, frames[member])
+                frames[member] = []
+                del sizes[member]
+        for member, pieces in frames.items():
+            members.enter(member)
+            if member in outboxes:
+                self._delivery.write_now(outboxes[member], pieces)
+        self._groups.counts[key].delivered += len(taken.deliveries) - len(back)
         return back

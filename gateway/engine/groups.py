@@ -79,6 +79,6 @@ class Groups:
 def delivery_of(key: GroupKey, leased: LeasedPublication) -> Delivery:
     """What a member is given."""
     stream, group = key
-    lease = leased.lease
-    token = encode_token(LeaseName(stream, group, lease.offset, lease.fence, lease.life))
-    return Delivery(leased.publication, token, group, leased.attempt, leased.deadline, lease.fence)
+    publication, (offset, fence, life), _, attempt, deadline = leased
+    token = encode_token(LeaseName(stream, group, offset, fence, life))
+    return Delivery(publication, token, group, attempt, deadline, fence)

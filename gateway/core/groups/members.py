@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _Entry: TypeAlias = tuple[int, int, str]
 """Less than nothing by so much free credit; when it was served; the name."""
@@ -106,13 +106,16 @@ class Members:
         return order
 
     def enter(self, name: str) -> None:
-        """A member takes deliveries again."""
+        """A member takes deliveries again, or was given some."""
         member = self._members.get(name)
         if member is not None:
             self._enter(member)
 
     def give(self, name: str, offset: int, fence: int, until: int) -> bool:
-        """A member has a delivery, until its lease runs out; False where it is gone."""
+        """A member has a delivery, until its lease runs out; False where it is gone.
+
+        It has no turn again before it is ``enter``ed: once for all that it is given together.
+        """
         member = self._members.get(name)
         if member is None:
             return False
@@ -121,14 +124,17 @@ class Members:
         member.held[offset, fence] = until
         self._holders[offset, fence] = member
         heappush(self._timers, (until, offset, fence))
-        self._enter(member)
         return True
 
-    def end(self, offset: int, fence: int) -> None:
-        """A lease has ended, whoever had it."""
-        member = self._holders.pop((offset, fence), None)
-        if member is not None:
-            del member.held[offset, fence]
+    def end(self, leases: Iterable[tuple[int, int]]) -> None:
+        """Leases have ended, whoever had them; each by its offset and fence."""
+        freed: dict[GroupMember, None] = {}
+        for lease in leases:
+            member = self._holders.pop(lease, None)
+            if member is not None:
+                del member.held[lease]
+                freed[member] = None
+        for member in freed:
             self._enter(member)
 
     def extend(self, offset: int, fence: int, until: int) -> None:
@@ -147,7 +153,7 @@ class Members:
             if member is not None and member.held[offset, fence] == until:
                 if until > now:
                     return until
-                self.end(offset, fence)
+                self.end([(offset, fence)])
             heappop(timers)
         return None
 

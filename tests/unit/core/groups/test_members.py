@@ -83,12 +83,14 @@ class TurnLaws(RuleBasedStateMachine):
             assert self.members.give(name, self.fence, self.fence, self.now + lasting)
             self.naive[name].held[self.fence, self.fence] = self.now + lasting
             self.naive[name].served = self.served
+        for name in set(order[:given]):
+            self.members.enter(name)
 
     @precondition(lambda self: any(each.held for each in self.naive.values()))
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
         lease = data.draw(st.sampled_from(sorted(key for each in self.naive.values() for key in each.held)))
-        self.members.end(*lease)
+        self.members.end([lease])
         for each in self.naive.values():
             each.held.pop(lease, None)
 
@@ -145,6 +147,7 @@ def test_nobody_gets_more_than_its_credit() -> None:
     members.join("one", 2)
     for number in members.turns(10, everybody):
         members.give(number, len(number), members._served + 1, 100)
+    members.enter("one")
     assert members.turns(10, everybody) == []
     members.join("one", 3)
     assert members.turns(10, everybody) == ["one"]
@@ -156,7 +159,7 @@ def test_a_member_that_has_gone_holds_nothing_and_gets_nothing() -> None:
     assert members.give("one", 1, 1, 100)
     members.leave("one")
     members.leave("one")
-    members.end(1, 1)
+    members.end([(1, 1)])
     members.enter("one")
     assert not members.give("one", 2, 2, 100)
     assert (members.turns(5, everybody), members.expire(1_000), len(members)) == ([], None, 0)
@@ -169,5 +172,5 @@ def test_what_answers_leave_behind_is_bounded() -> None:
     for number in range(1, 5_000):
         (name,) = members.turns(1, everybody)
         members.give(name, number, number, 10**6)
-        members.end(number, number)
+        members.end([(number, number)])
     assert len(members._order) <= 2 * len(NAMES) + _SLACK + 2
