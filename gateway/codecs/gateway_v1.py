@@ -128,10 +128,9 @@ class GatewayV1:
 def encode_delivery(event: Delivery, start: bytes = b"{") -> bytes:
     """``event`` as a JSON object with the fields of a ``delivery`` behind ``start``, but without frame."""
     publication, token, group, attempt, deadline, fence = event
-    # A token has no character that JSON would escape.
-    head = b'%b"delivery":"%b","group":%b,"attempt":%d,"deadline":%d,"fence":%d,"topic":' % (
+    head = b'%b"delivery":%b,"group":%b,"attempt":%d,"deadline":%d,"fence":%d,"topic":' % (
         start,
-        token.encode("ascii"),
+        _dumps(token),
         _dumps(group),
         attempt,
         deadline,

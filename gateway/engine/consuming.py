@@ -36,6 +36,11 @@ _FEWEST: Final = 16
 _MOST: Final = 256
 """How many deliveries are asked for in one step: more and more while all of them come."""
 
+_MOST_EACH: Final = 10
+"""For each member, where that is more: what it gets together costs one write, and one answer."""
+
+_MOST_OF_ALL: Final = 1024
+
 _PIECE: Final = 64 * 1024
 """Bytes that a connection is given before it is asked whether it takes more."""
 
@@ -314,7 +319,8 @@ class ConsumeService:
             await store.give_back(*served.key, back)
         if len(taken.deliveries) == len(order):
             served.woken = True
-            served.step = min(_MOST, served.step * 2)
+            most = max(_MOST, min(_MOST_EACH * len(served.members), _MOST_OF_ALL))
+            served.step = min(most, served.step * 2)
         else:
             served.step = _FEWEST
         next_due = None if taken.next_due is None else taken.next_due + self._ahead_of(taken)
