@@ -12,18 +12,20 @@ process is in ``deliveries`` and ``finished``; both note what changed. Whatever 
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.groups.deliveries import Dead, DeliveryState, GroupDepth, TrackedDelivery
 from gateway.core.groups.leases import Leases
 from gateway.core.groups.turns import Turns
+from gateway.core.timing.due_times import DueTimes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.core.groups.configuration import GroupConfiguration
     from gateway.core.groups.finished import Finished
+
+_TIMED: Final = frozenset((DeliveryState.DELAYED, DeliveryState.LEASED))
 
 
 class Group:
@@ -55,8 +57,9 @@ class Group:
         self.fence = fence
         self.changed: set[int] = set()
         self.redelivered = self.lost = self._delayed = 0
+        self._ack_wait = round(configuration.ack_wait * 1000)
         self._turns = Turns(ordered=configuration.ordered_by_key)
-        self._timers: list[tuple[int, int]] = []
+        self._timers = DueTimes[int]()
         self._leases = Leases()
         self._taken: dict[int, str] = {}
         # What the log is yet to offer again; what was sent back from the dead letters it doesn't.
@@ -180,7 +183,7 @@ class Group:
         if delivery is None:
             return False
         delivery.due = max(delivery.due, until)
-        heappush(self._timers, (delivery.due, offset))
+        self._timers.add(delivery.due, offset)
         self.changed.add(offset)
         return True
 
@@ -202,11 +205,15 @@ class Group:
     def advance(self, now: int) -> list[Dead]:
         """Let time pass: what is due may go out, leases that have run out have failed."""
         dead: list[Dead] = []
-        while self._timers and self._timers[0][0] <= now:
-            due, offset = heappop(self._timers)
+        while (first := self._timers.first) is not None:
+            due, offset = first
             delivery = self.deliveries.get(offset)
-            # A timer is not taken back where a lease ends early or is extended: it finds that here.
-            if delivery is None or delivery.due != due:
+            # A timer is not taken back where a lease ends early or is extended: it goes once it is the first.
+            true = delivery is not None and delivery.due == due and delivery.state in _TIMED
+            if true and due > now:
+                break
+            self._timers.pop()
+            if delivery is None or not true:
                 continue
             if delivery.state is DeliveryState.DELAYED:
                 self._delayed -= 1
@@ -219,7 +226,8 @@ class Group:
     @property
     def next_due(self) -> int | None:
         """When ``advance`` has something to do (ms since 1970), at the earliest; None: never."""
-        return self._timers[0][0] if self._timers else None
+        first = self._timers.first
+        return None if first is None else first[0]
 
     # The end
 
@@ -336,7 +344,7 @@ class Group:
 
     def _hold(self, delivery: TrackedDelivery) -> None:
         self._leases.hold(delivery)
-        heappush(self._timers, (delivery.due, delivery.offset))
+        self._timers.add(delivery.due, delivery.offset)
 
     def _make_ready(self, delivery: TrackedDelivery) -> None:
         delivery.state = DeliveryState.READY
@@ -347,7 +355,7 @@ class Group:
         delivery.state = DeliveryState.DELAYED
         delivery.due = until
         self._delayed += 1
-        heappush(self._timers, (until, delivery.offset))
+        self._timers.add(until, delivery.offset)
         self.changed.add(delivery.offset)
 
     def _fail(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from gateway.core.timing.due_times import DueTimes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -50,7 +52,7 @@ class Members:
     def __init__(self) -> None:
         self._members: dict[str, GroupMember] = {}
         self._holders: dict[tuple[int, int], GroupMember] = {}
-        self._timers: list[tuple[int, int, int]] = []
+        self._timers = DueTimes[tuple[int, int]]()
         self._order: list[_Entry] = []
         self._served = 0
 
@@ -121,9 +123,10 @@ class Members:
             return False
         self._served += 1
         member.served = self._served
-        member.held[offset, fence] = until
-        self._holders[offset, fence] = member
-        heappush(self._timers, (until, offset, fence))
+        lease = (offset, fence)
+        member.held[lease] = until
+        self._holders[lease] = member
+        self._timers.add(until, lease)
         return True
 
     def end(self, leases: Iterable[tuple[int, int]]) -> None:
@@ -142,19 +145,18 @@ class Members:
         member = self._holders.get((offset, fence))
         if member is not None and until > member.held[offset, fence]:
             member.held[offset, fence] = until
-            heappush(self._timers, (until, offset, fence))
+            self._timers.add(until, (offset, fence))
 
     def expire(self, now: int) -> int | None:
         """Forget leases that have run out; return when the next one does."""
-        timers = self._timers
-        while timers:
-            until, offset, fence = timers[0]
-            member = self._holders.get((offset, fence))
-            if member is not None and member.held[offset, fence] == until:
+        while (first := self._timers.first) is not None:
+            until, lease = first
+            member = self._holders.get(lease)
+            if member is not None and member.held[lease] == until:
                 if until > now:
                     return until
-                self.end([(offset, fence)])
-            heappop(timers)
+                self.end([lease])
+            self._timers.pop()
         return None
 
     # Inside
