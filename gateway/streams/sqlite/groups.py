@@ -61,6 +61,7 @@ class Look(Protocol):
     async def __call__(self, job: Callable[[sqlite3.Connection], T], /) -> T: ...  # noqa: D102
 
 
+_TOGETHER: Final = 64
 _EXPIRED_TOGETHER: Final = 1000
 _OF_A_GROUP: Final = ("delivery", "finished", "dead_letter", "redriven")
 
@@ -171,14 +172,8 @@ class _Save:
     def __call__(self, connection: sqlite3.Connection) -> KeptChange:
         stream, change, configuration = self._stream, self._change, self._configuration
         number = group_number(connection, stream, configuration.name)
-        connection.executemany(
-            "INSERT OR REPLACE INTO delivery VALUES (?, ?, ?)",
-            [(number, offset, record) for offset, record in self._put],
-        )
-        connection.executemany(
-            "DELETE FROM delivery WHERE consumers = ? AND offset = ?",
-            [(number, offset) for offset in self._gone],
-        )
+        _put_deliveries(connection, number, self._put)
+        _end_deliveries(connection, number, self._gone)
         _put_ranges(connection, number, change.ranges.items())
         dead: int | None = None
         missing, evicted = list[int](), list[int]()
@@ -209,6 +204,25 @@ class _Save:
                 (stream, stream),
             )
         return KeptChange(dead, missing, evicted)
+
+
+def _put_deliveries(connection: sqlite3.Connection, number: int, rows: Sequence[tuple[int, bytes]]) -> None:
+    # One statement for many: for each that it runs, the thread lets others have the interpreter, and waits.
+    for at in range(0, len(rows), _TOGETHER):
+        some = rows[at : at + _TOGETHER]
+        places = ",".join(["(?,?,?)"] * len(some))
+        values = [value for offset, record in some for value in (number, offset, record)]
+        connection.execute(f"INSERT OR REPLACE INTO delivery VALUES {places}", values)  # noqa: S608
+
+
+def _end_deliveries(connection: sqlite3.Connection, number: int, offsets: Sequence[int]) -> None:
+    for at in range(0, len(offsets), _TOGETHER):
+        some = offsets[at : at + _TOGETHER]
+        places = ",".join("?" * len(some))
+        connection.execute(
+            f"DELETE FROM delivery WHERE consumers = ? AND offset IN ({places})",  # noqa: S608
+            (number, *some),
+        )
 
 
 def _begin(stream: int, state: GroupState, connection: sqlite3.Connection) -> None:
