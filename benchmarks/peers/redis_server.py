@@ -39,7 +39,7 @@ class Redis(Peer):
 
 class RedisPy(Redis):
     name = "redis-py"
-    title = "redis-py: `publish` in a loop, and `listen`, through the same Redis"
+    title = "redis-py: `publish` in a loop, and `listen`; `XREADGROUP` and `XACK` in threads (Q1)"
 
     def install(self) -> str:
         return f"{package_version('redis', 'hiredis')}, {super().install()}"

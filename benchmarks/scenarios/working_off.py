@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
+import tempfile
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import no_garbage_collection
 from benchmarks.load.members import Tally
+from benchmarks.load.topic_log import start_redis
 from benchmarks.load.work_queue import FULL, MEMORY, NORMAL, REDIS, work_queue
+from benchmarks.machine import server_cpu
 from benchmarks.measurement import Column, Measurement, Target
 from benchmarks.peers.gateway import Gateway
 from benchmarks.peers.nats import JetStream
 from benchmarks.peers.rabbitmq import RabbitMq
+from benchmarks.peers.redis_server import RedisPy
+from benchmarks.redis_group_run import TOGETHER
 from benchmarks.scenarios.base import LOAD_CPU, SERVER_CPU, Scenario
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
     from benchmarks.peers.base import Peer
 
+ROOT = Path(__file__).parents[2]
 MEMBERS = (1, 10, 100)
 PER_SECOND = 25_000
 """Messages that wait, for each second that a measurement is to take."""
@@ -26,10 +37,11 @@ PER_SECOND = 25_000
 class WorkingOff(Scenario):
     id = "Q1"
     title = "messages of 256 bytes that wait are worked off by 1, 10, 100 members with a credit of 100"
-    peers = ("gateway", "rabbitmq", "jetstream")
+    peers = ("gateway", "rabbitmq", "jetstream", "redis-py")
     columns = (
         Column("acknowledged_per_cpu_second", "acknowledged / server CPU s"),
         Column("acknowledged_per_second", "acknowledged / s"),
+        Column("through_per_cpu_second", "stored and acknowledged / server CPU s"),
         Column("stored_per_cpu_second", "stored before / server CPU s"),
         Column("stored_per_second", "stored before / s"),
         SERVER_CPU,
@@ -38,9 +50,18 @@ class WorkingOff(Scenario):
     targets = (
         Target(f"{MEMORY}, 10", "acknowledged_per_second", 60_000),
         Target(f"{FULL}, 10", "acknowledged_per_second", 20_000),
+        Target(f"{REDIS}, 10", "acknowledged_per_second", 2, over=("redis-py", f"{REDIS}, 10")),
+        *(
+            Target(f"{store}, {members}", "through_per_cpu_second", 1, over=("rabbitmq", f"{store}, {members}"))
+            for store in (MEMORY, FULL)
+            for members in MEMBERS
+        ),
     )
 
     async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:
+        if isinstance(peer, RedisPy):
+            ways = [(members, "") for members in MEMBERS] + [(10, TOGETHER)]
+            return [await _plain_loop(bench, members, how) for members, how in ways]
         return [
             await _work_off(peer, bench, store, members) for store in _stores(peer) for members in MEMBERS
         ]
@@ -56,8 +77,38 @@ def _stores(peer: Peer) -> tuple[str, ...]:
     return (NORMAL,)
 
 
+def _count(bench: Bench) -> int:
+    return max(1_000, round(PER_SECOND * bench.seconds * bench.scale))
+
+
+async def _plain_loop(bench: Bench, members: int, how: str) -> Measurement:
+    """Redis has both cores, as it has beside the gateway; the members have the gateway's."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as ending:
+        _, port = start_redis(Path(name), ending)
+        arguments = map(str, (port, members, _count(bench), how))
+        loop = await asyncio.create_subprocess_exec(
+            *("taskset", "--cpu-list", str(server_cpu()), sys.executable, "-m", "benchmarks.redis_group_run"),
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+        )
+        printed, _ = await loop.communicate()
+    variant = f"{REDIS}, {members}" + (f", acknowledged {how}" if how else "")
+    if loop.returncode != 0:
+        return Measurement(variant, {}, [f"the loop's process ended with {loop.returncode}"])
+    figures: dict[str, float] = json.loads(printed)
+    left = figures.pop("left")
+    return Measurement(variant, _with_both(figures), [f"{left:.0f} messages are left"] if left else [])
+
+
+def _with_both(figures: dict[str, float]) -> dict[str, float]:
+    """A message is stored once and acknowledged once: how many get that for a second of CPU."""
+    seconds = 1 / figures["stored_per_cpu_second"] + 1 / figures["acknowledged_per_cpu_second"]
+    return figures | {"through_per_cpu_second": 1 / seconds}
+
+
 async def _work_off(peer: Peer, bench: Bench, store: str, members: int) -> Measurement:
-    count = max(1_000, round(PER_SECOND * bench.seconds * bench.scale))
+    count = _count(bench)
     async with work_queue(peer, store, ack_wait="60s") as queue:
         began, cpu = time.monotonic(), queue.cpu_seconds()
         await queue.fill(count)
@@ -82,4 +133,4 @@ async def _work_off(peer: Peer, bench: Bench, store: str, members: int) -> Measu
         "server_cpu": spent / passed * 100,
         "load_cpu": load / passed * 100,
     }
-    return Measurement(f"{store}, {members}", figures, problems)
+    return Measurement(f"{store}, {members}", _with_both(figures), problems)
