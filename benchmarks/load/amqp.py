@@ -90,7 +90,9 @@ def _declare(*, durable: bool) -> tuple[bytes, tuple[int, int]]:
 class AmqpPublisher(AmqpConnection):
     """Publishes to the queue, and waits until every message is confirmed."""
 
-    _CONFIRMED: Final = re.compile(rb"\x01\x00\x01\x00\x00\x00\x0d\x00\x3c\x00\x50(.{8})[\x00\x01]\xce", re.DOTALL)
+    _CONFIRMED: Final = re.compile(
+        rb"\x01\x00\x01\x00\x00\x00\x0d\x00\x3c\x00\x50(.{8})[\x00\x01]\xce", re.DOTALL
+    )
 
     def __init__(self, tally: Tally, *, durable: bool) -> None:
         super().__init__(tally, _declare(durable=durable), (_method(1, (85, 10), b"\x00"), SELECTED))
@@ -133,9 +135,7 @@ class RabbitMember(AmqpConnection):
     _FOUND: Final = re.compile(rb"\x01\x00\x01.{4}\x00\x3c\x00\x3c\x01c(.{8})\x00\x00\x04work\xce", re.DOTALL)
 
     def __init__(self, tally: Tally, *, durable: bool) -> None:
-        super().__init__(
-            tally, _declare(durable=durable)
-        )
+        super().__init__(tally, _declare(durable=durable))
 
     def begin(self) -> None:
         qos = _method(1, (60, 10), pack("!IHB", 0, CREDIT, 0))

@@ -21,7 +21,12 @@ LINES = 5_000
 
 
 async def fill(
-    at: Running, topics: str | Callable[[int], str], count: int, *, size: int = 128, more: Callable[[int], str] | None = None
+    at: Running,
+    topics: str | Callable[[int], str],
+    count: int,
+    *,
+    size: int = 128,
+    more: Callable[[int], str] | None = None,
 ) -> Payloads:
     """Publish ``count`` messages of ``size`` bytes, numbered from 1, each stored before this returns.
 

@@ -93,10 +93,14 @@ class GatewayMember(Member):
 
     _FOUND: Final = re.compile(rb'"delivery":"([^"]+)"|"stale":\[\],"ref":(\d+)')
 
-    def __init__(self, tally: Tally, port: int, *, credit: int = CREDIT) -> None:
+    def __init__(
+        self, tally: Tally, port: int, *, credit: int = CREDIT, answer: bytes = b'"op":"ack"'
+    ) -> None:
+        """Say ``answer`` of every delivery; nothing where that is empty."""
         super().__init__(tally)
         self._port = port
         self._credit = credit
+        self._answer = answer
         self.on_delivery: Callable[[bytes], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -127,10 +131,9 @@ class GatewayMember(Member):
             self.tally.delivered += len(tokens)
             if self.on_delivery is not None:
                 self.on_delivery(data)
-            listed = b'","'.join(tokens)
-            self.transport.write(
-                client_frame(b'{"op":"ack","deliveries":["%b"],"ref":%d}' % (listed, len(tokens)))
-            )
+            if self._answer:
+                fields = (self._answer, b'","'.join(tokens), len(tokens))
+                self.transport.write(client_frame(b'{%b,"deliveries":["%b"],"ref":%d}' % fields))
         if len(found) > len(tokens):
             self.tally.add(sum(int(ref) for _, ref in found if ref))
 

@@ -96,15 +96,15 @@ class WorkQueue:
             raise RuntimeError(f"no consumer: {bytes(client.stream[-200:])!r}")
         client.close()
 
-    async def join(self, tally: Tally, count: int) -> list[Member]:
-        """Connect so many members, which have yet to begin."""
+    async def join(self, tally: Tally, count: int, **behaviour: Any) -> list[Member]:
+        """Connect so many members, which have yet to begin; ``behaviour`` as ``GatewayMember`` takes it."""
         make: Callable[[], Member]
         if isinstance(self.at.peer, RabbitMq):
             make = partial(RabbitMember, tally, durable=self.durable)
         elif isinstance(self.at.peer, JetStream):
             make = partial(JetStreamMember, tally, self.port)
         else:
-            make = partial(GatewayMember, tally, self.port)
+            make = partial(GatewayMember, tally, self.port, **behaviour)
         return await join(make, self.port, count)
 
     async def problems(self) -> list[str]:
@@ -117,19 +117,41 @@ class WorkQueue:
 
     async def figures(self) -> dict[str, Any]:
         """What the gateway says of the group."""
-        url = f"http://127.0.0.1:{self.at.ports.websocket}/v1/streams/{STREAM}/groups/{GROUP}"
-        answer = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read())
-        told: dict[str, Any] = json.loads(answer)
+        return await group_figures(self.port)
+
+    async def redrive(self) -> int:
+        """Send all dead letters back; how many."""
+        told = await asyncio.to_thread(_call, f"{_group_url(self.port)}/dead-letters/redrive", b"{}")
+        return int(told["count"])
+
+
+async def group_figures(port: int) -> dict[str, Any]:
+    """What the gateway says of the group."""
+    return await asyncio.to_thread(_call, _group_url(port))
+
+
+def _group_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/v1/streams/{STREAM}/groups/{GROUP}"
+
+
+def _call(url: str, body: bytes | None = None) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=120) as answer:
+        told: dict[str, Any] = json.loads(answer.read())
         return told
 
 
 @asynccontextmanager
-async def work_queue(peer: Peer, store: str = MEMORY, **group: object) -> AsyncIterator[WorkQueue]:
+async def work_queue(
+    peer: Peer, store: str = MEMORY, *, grouped: bool = True, **group: object
+) -> AsyncIterator[WorkQueue]:
     """Start ``peer`` with an empty queue in ``store``; ``group`` are settings of the gateway's group."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as ending:
         directory, server = Path(name), None
         if isinstance(peer, Gateway):
-            peer = peer.with_streams(**{STREAM: FILTER}).with_group(GROUP, start="earliest", **group)
+            peer = peer.with_streams(**{STREAM: FILTER})
+            if grouped:
+                peer = peer.with_group(GROUP, start="earliest", **group)
             peer, server = _keep_in(peer, store, directory, ending)
         async with running(peer) as at:
             yield WorkQueue(at, store != MEMORY, server, directory)

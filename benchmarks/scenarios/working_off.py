@@ -52,7 +52,9 @@ class WorkingOff(Scenario):
         Target(f"{FULL}, 10", "acknowledged_per_second", 20_000),
         Target(f"{REDIS}, 10", "acknowledged_per_second", 2, over=("redis-py", f"{REDIS}, 10")),
         *(
-            Target(f"{store}, {members}", "through_per_cpu_second", 1, over=("rabbitmq", f"{store}, {members}"))
+            Target(
+                f"{store}, {members}", "through_per_cpu_second", 1, over=("rabbitmq", f"{store}, {members}")
+            )
             for store in (MEMORY, FULL)
             for members in MEMBERS
         ),
