@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from struct import pack, unpack_from
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from benchmarks.load.dialling import connected_socket
 from benchmarks.load.members import CREDIT, GROUP, Member, Tally
 from benchmarks.payload import Payloads
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _PROTOCOL: Final = b"AMQP\x00\x00\x09\x01"
 _END: Final = b"\xce"
@@ -37,7 +34,7 @@ def _frame(kind: int, channel: int, content: bytes) -> bytes:
 
 
 class AmqpConnection(Member):
-    """Opens a connection and a channel, then does what ``steps`` say: each is sent once the one before is answered."""
+    """Opens a connection and a channel, then takes ``steps``, each once the one before is answered."""
 
     def __init__(self, tally: Tally, *steps: tuple[bytes, tuple[int, int]]) -> None:
         super().__init__(tally)
@@ -97,7 +94,7 @@ class AmqpPublisher(AmqpConnection):
     def __init__(self, tally: Tally, *, durable: bool) -> None:
         super().__init__(tally, _declare(durable=durable), (_method(1, (85, 10), b"\x00"), SELECTED))
         self._mode = b"\x02" if durable else b"\x01"
-        self._single = 0
+        self._singles: set[int] = set()
         self._through = 0
         self._wanted = 0
         self._confirmed = asyncio.get_running_loop().create_future()
@@ -109,12 +106,12 @@ class AmqpPublisher(AmqpConnection):
             end = found.end()
             tag = int.from_bytes(found[1], "big")
             if data[end - 2]:
-                self._through, self._single = max(self._through, tag), 0
+                self._through = max(self._through, tag)
+                self._singles = {each for each in self._singles if each > self._through}
             else:
-                self._single += 1
+                self._singles.add(tag)
         self.held = data[end:]
-        # Answers come in order but for single ones among them: when all are there, both ways of counting agree.
-        if self._through + self._single >= self._wanted and not self._confirmed.done():
+        if self._through + len(self._singles) >= self._wanted and not self._confirmed.done():
             self._confirmed.set_result(None)
 
     async def publish(self, count: int, size: int) -> None:
@@ -150,7 +147,7 @@ class RabbitMember(AmqpConnection):
             return
         self.held = data[data.rindex(tags[-1]) + 8 :]
         self.transport.write(_method(1, (60, 80), tags[-1] + b"\x01"))
-        self.tally.delivered += len(tags)
+        self.tally.give(len(tags))
         self.tally.add(len(tags))
 
 

@@ -1,6 +1,7 @@
 """Members of a work queue: each takes what it is given, and acknowledges all that one read brought at once.
 
-They look for the few bytes they need instead of reading messages, so that a member costs less than its server.
+They look for the few bytes they need instead of reading messages, so that a member costs less than its
+server.
 """
 
 from __future__ import annotations
@@ -31,13 +32,20 @@ class Tally:
         delivered: messages that members were given.
         acknowledged: of these, those that the server has been told of, or has answered for, see the member.
         problems: what went wrong.
+        given: everything was delivered, as far as members say so.
     """
 
     def __init__(self, expected: int) -> None:
         self.expected = expected
         self.delivered = self.acknowledged = 0
         self.problems: list[str] = []
+        self.given = asyncio.Event()
         self._done = asyncio.get_running_loop().create_future()
+
+    def give(self, count: int) -> None:
+        self.delivered += count
+        if self.delivered >= self.expected:
+            self.given.set()
 
     def add(self, acknowledged: int) -> None:
         self.acknowledged += acknowledged
@@ -128,7 +136,7 @@ class GatewayMember(Member):
         self.held = data[data.rindex(last) + len(last) :]
         tokens = [token for token, _ in found if token]
         if tokens:
-            self.tally.delivered += len(tokens)
+            self.tally.give(len(tokens))
             if self.on_delivery is not None:
                 self.on_delivery(data)
             if self._answer:
@@ -181,7 +189,7 @@ class JetStreamMember(Member):
             self._owed -= self._HALF
             answer += self._pull()
         self.transport.write(answer)
-        self.tally.delivered += len(replies)
+        self.tally.give(len(replies))
         self.tally.add(len(replies))
 
 

@@ -27,7 +27,6 @@ from benchmarks.scenarios.snapshots import Snapshots
 from benchmarks.scenarios.storm import Storm
 from benchmarks.scenarios.stuck_subscribers import StuckSubscribers
 from benchmarks.scenarios.topic_history import TopicHistory
-
 from benchmarks.scenarios.waiting import Waiting
 from benchmarks.scenarios.working_off import WorkingOff
 

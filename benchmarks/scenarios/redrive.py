@@ -52,8 +52,8 @@ async def _measure(peer: Peer, bench: Bench, store: str) -> Measurement:
         for each in members:
             each.leave()
         if store != FULL:
-            # As in F9: what is asked is how long the node stops, not when the kernel gives it its core back. A
-            # node that writes needs its threads, and so the kernel.
+            # As in F9: what is asked is how long the node stops, not when the kernel gives it its core back.
+            # One that writes files has to let the kernel work.
             take_priority(queue.at.server.pid)
         chat = await Chat.start(queue.port, QUIET_SECONDS + bench.seconds)
         await asyncio.sleep(QUIET_SECONDS)

@@ -23,6 +23,7 @@ WAITING = 1_000_000
 TOPICS = 10_000
 HELD = 10
 SETTLE_SECONDS = 2.0
+GIVEN_SECONDS = 60.0
 PLAIN, FAIR = f"{FULL}, oldest first", f"{FULL}, `fair_by` {TOPICS:,} topics"
 
 
@@ -71,9 +72,7 @@ async def _measure(peer: Peer, variant: str, count: int, store: str, **group: ob
             tally = Tally(HELD)
             for each in await queue.join(tally, 1, credit=HELD, answer=b""):
                 each.begin()
-            async with asyncio.timeout(60):
-                while tally.delivered < HELD:
-                    await asyncio.sleep(0.05)
+            await asyncio.wait_for(tally.given.wait(), GIVEN_SECONDS)
         await asyncio.sleep(SETTLE_SECONDS)
         figures["resident_mib"] = queue.at.server.rss_bytes() / 2**20
         if group and store != MEMORY:

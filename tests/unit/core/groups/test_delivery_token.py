@@ -49,8 +49,11 @@ def test_a_lease_has_one_token(added: str) -> None:
         "a/b/c.01.1",
         "a/b/c.x.1",
         "a/b/c.-1.1",
-    ]
-    + ["a/b/c.1.1.1", "a/b/c.1.1\n", f"a/b/c.{2**53}.1", f"a/b/c.1.{2**53}"],
+        "a/b/c.1.1.1",
+        "a/b/c.1.1\n",
+        f"a/b/c.{2**53}.1",
+        f"a/b/c.1.{2**53}",
+    ],
 )
 def test_a_token_of_wrong_parts_names_nothing(text: str) -> None:
     group, dot, numbers = text.partition(".")
