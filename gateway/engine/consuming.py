@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.supervision import Background
 
 _FEWEST: Final = 16
-_MOST: Final = 256
+_MOST: Final = 512
 """How many deliveries are asked for in one step: more and more while all of them come."""
 
 _MOST_EACH: Final = 10
