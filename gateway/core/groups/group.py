@@ -12,7 +12,7 @@ process is in ``deliveries`` and ``finished``; both note what changed. Whatever 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gateway.core.groups.deliveries import Dead, DeliveryState, GroupDepth, TrackedDelivery
 from gateway.core.groups.leases import Leases
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from gateway.core.groups.configuration import GroupConfiguration
     from gateway.core.groups.finished import Finished
-
-_TIMED: Final = frozenset((DeliveryState.DELAYED, DeliveryState.LEASED))
 
 
 class Group:
@@ -57,9 +55,8 @@ class Group:
         self.fence = fence
         self.changed: set[int] = set()
         self.redelivered = self.lost = self._delayed = 0
-        self._ack_wait = round(configuration.ack_wait * 1000)
         self._turns = Turns(ordered=configuration.ordered_by_key)
-        self._timers = DueTimes[int]()
+        self._timers = DueTimes[int](self._is_due)
         self._leases = Leases()
         self._taken: dict[int, str] = {}
         # What the log is yet to offer again; what was sent back from the dead letters it doesn't.
@@ -198,23 +195,14 @@ class Group:
 
     def lose(self, member: str, now: int) -> list[Dead]:
         """A member has vanished: what it had has failed."""
-        offsets = self._leases.of(member)
-        failed = (self._fail(self.deliveries[offset], now, "member lost") for offset in offsets)
+        failed = (self._fail(self.deliveries[each], now, "member lost") for each in self._leases.of(member))
         return [each for each in failed if each is not None]
 
     def advance(self, now: int) -> list[Dead]:
         """Let time pass: what is due may go out, leases that have run out have failed."""
         dead: list[Dead] = []
-        while (first := self._timers.first) is not None:
-            due, offset = first
-            delivery = self.deliveries.get(offset)
-            # A timer is not taken back where a lease ends early or is extended: it goes once it is the first.
-            true = delivery is not None and delivery.due == due and delivery.state in _TIMED
-            if true and due > now:
-                break
-            self._timers.pop()
-            if delivery is None or not true:
-                continue
+        while (offset := self._timers.take(now)) is not None:
+            delivery = self.deliveries[offset]
             if delivery.state is DeliveryState.DELAYED:
                 self._delayed -= 1
                 self._make_ready(delivery)
@@ -226,8 +214,7 @@ class Group:
     @property
     def next_due(self) -> int | None:
         """When ``advance`` has something to do (ms since 1970), at the earliest; None: never."""
-        first = self._timers.first
-        return None if first is None else first[0]
+        return self._timers.next
 
     # The end
 
@@ -310,6 +297,11 @@ class Group:
         return GroupDepth(ready + len(self._taken), self._leases.count, self._delayed, parked)
 
     # Inside
+
+    def _is_due(self, due: int, offset: int) -> bool:
+        """Whether a lease or a delay still ends then."""
+        delivery = self.deliveries.get(offset)
+        return delivery is not None and delivery.due == due
 
     def _withdraw(self, offset: int, key: str | None, delivery: TrackedDelivery | None) -> None:
         """Finish what waits, is delayed or parked."""

@@ -52,7 +52,7 @@ class Members:
     def __init__(self) -> None:
         self._members: dict[str, GroupMember] = {}
         self._holders: dict[tuple[int, int], GroupMember] = {}
-        self._timers = DueTimes[tuple[int, int]]()
+        self._timers = DueTimes[tuple[int, int]](self._is_due)
         self._order: list[_Entry] = []
         self._served = 0
 
@@ -149,17 +149,16 @@ class Members:
 
     def expire(self, now: int) -> int | None:
         """Forget leases that have run out; return when the next one does."""
-        while (first := self._timers.first) is not None:
-            until, lease = first
-            member = self._holders.get(lease)
-            if member is not None and member.held[lease] == until:
-                if until > now:
-                    return until
-                self.end([lease])
-            self._timers.pop()
-        return None
+        while (lease := self._timers.take(now)) is not None:
+            self.end([lease])
+        return self._timers.next
 
     # Inside
+
+    def _is_due(self, until: int, lease: tuple[int, int]) -> bool:
+        """Whether a lease still ends then."""
+        member = self._holders.get(lease)
+        return member is not None and member.held[lease] == until
 
     def _enter(self, member: GroupMember) -> None:
         free = member.free

@@ -1,44 +1,64 @@
-"""When something is due, where most of what comes is due after what came before."""
+"""When something is due, where most comes in order, and is over before its time."""
 
 from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
 
 class DueTimes(Generic[T]):
-    """Times, each with what is due then; the first one costs the same however many there are.
+    """Times, each with what is due then.
 
     What comes in order stands in a queue, which is cheaper than a heap by far; the rest in a heap beside it.
+    Nothing is looked for to be taken back: what doesn't hold any more goes once it is the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, holds: Callable[[int, T], bool]) -> None:
+        """``holds`` tells whether something is still due at its time."""
+        self._holds = holds
         self._in_order: deque[tuple[int, T]] = deque()
         self._others: list[tuple[int, T]] = []
 
     def __len__(self) -> int:
+        """How many there are, those that don't hold any more included."""
         return len(self._in_order) + len(self._others)
 
     def add(self, due: int, what: T) -> None:
-        """Something is due then; equal times need ``what`` that can be compared."""
+        """Something is due then; it must be comparable with others of the same time."""
         if not self._in_order or due >= self._in_order[-1][0]:
             self._in_order.append((due, what))
         else:
             heappush(self._others, (due, what))
 
     @property
-    def first(self) -> tuple[int, T] | None:
-        """What is due first, and when; None where nothing is."""
-        if self._others and (not self._in_order or self._others[0][0] < self._in_order[0][0]):
+    def next(self) -> int | None:
+        """When the first is due; None where nothing is."""
+        while (first := self._first()) is not None:
+            if self._holds(*first):
+                return first[0]
+            self._pop()
+        return None
+
+    def take(self, now: int) -> T | None:
+        """The first, if it is due by ``now``; to be called until there is None."""
+        due = self.next
+        return None if due is None or due > now else self._pop()
+
+    def _first(self) -> tuple[int, T] | None:
+        if self._is_other():
             return self._others[0]
         return self._in_order[0] if self._in_order else None
 
-    def pop(self) -> None:
-        """Forget the first."""
-        if self._others and (not self._in_order or self._others[0][0] < self._in_order[0][0]):
-            heappop(self._others)
-        else:
-            self._in_order.popleft()
+    def _pop(self) -> T:
+        return heappop(self._others)[1] if self._is_other() else self._in_order.popleft()[1]
+
+    def _is_other(self) -> bool:
+        if not self._others:
+            return False
+        return not self._in_order or self._others[0][0] < self._in_order[0][0]
