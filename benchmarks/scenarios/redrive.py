@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from benchmarks.peers.base import Peer
 
 DEAD = 100_000
+SLOWEST = 8_000
+"""Dead letters a second that are sent back at least: the chat has to outlast them."""
+
 MEMBERS = 10
 STORES = (MEMORY, FULL, REDIS)
 
@@ -34,8 +37,6 @@ class Redrive(Scenario):
         Column("redriven_per_second", "sent back / s"),
     )
     targets = tuple(Target(store, "stall_max", at_most=100) for store in STORES)
-    seconds = 12.0
-
     async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:
         return [await _measure(peer, bench, store) for store in STORES]
 
@@ -55,7 +56,8 @@ async def _measure(peer: Peer, bench: Bench, store: str) -> Measurement:
             # As in F9: what is asked is how long the node stops, not when the kernel gives it its core back.
             # One that writes files has to let the kernel work.
             take_priority(queue.at.server.pid)
-        chat = await Chat.start(queue.port, QUIET_SECONDS + bench.seconds)
+        seconds = max(bench.seconds, count / SLOWEST)
+        chat = await Chat.start(queue.port, QUIET_SECONDS + seconds)
         await asyncio.sleep(QUIET_SECONDS)
         with bench.profiled(queue.at.server, store):
             begin = time.monotonic_ns()

@@ -36,7 +36,7 @@ def test_a_fan_out_is_complete_and_in_order_at_the_gateway_and_at_the_floor(tmp_
     assert "Every subscriber got every message" in (tmp_path / "F1.md").read_text()
 
 
-@pytest.mark.parametrize("scenario", ["F2", "F7", "S1", "S4", "S6"])
+@pytest.mark.parametrize("scenario", ["F2", "F7", "S1", "S4", "S6", "Q1", "Q4"])
 def test_other_scenarios_are_complete_too(tmp_path: Path, scenario: str) -> None:
     ended = bench(tmp_path, scenario, "--peers", "gateway")
     assert ended.returncode == 0, ended.stdout + ended.stderr
