@@ -37,6 +37,7 @@ class Redrive(Scenario):
         Column("redriven_per_second", "sent back / s"),
     )
     targets = tuple(Target(store, "stall_max", at_most=100) for store in STORES)
+
     async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:
         return [await _measure(peer, bench, store) for store in STORES]
 

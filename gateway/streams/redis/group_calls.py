@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway.errors import StreamUnavailable
 from gateway.streams.redis.calls import ReadOnlyCall
 
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from gateway.streams.redis.script_parts import Script
 
 _HEAD = 5
+_encoder = msgspec.msgpack.Encoder()
+
+
+def packed(parts: Sequence[str | int]) -> bytes:
+    """Many arguments as one, for ``cmsgpack.unpack``: each by itself costs this node a microsecond."""
+    return _encoder.encode(parts)
 
 
 class GroupCall(ReadOnlyCall["Reply"]):
@@ -71,7 +79,7 @@ class SharedCall(GroupCall):
     A call costs a server some 0.1 ms whatever it does, so members that acknowledge one by one share them.
 
     Attributes:
-        parts: how many arguments were brought.
+        parts: how many parts of that argument were brought.
     """
 
     def __init__(
@@ -86,7 +94,7 @@ class SharedCall(GroupCall):
     ) -> None:
         super().__init__(log, script, publish, group, (), size=0, timeout=timeout)
         self._opening = opening
-        self._brought: list[str | bytes | int] = []
+        self._brought: list[str | int] = []
         self._gone = False
         self.parts = 0
 
@@ -95,8 +103,8 @@ class SharedCall(GroupCall):
         """Nobody can join any more."""
         return self._gone or self.over
 
-    def join(self, parts: Sequence[str | bytes | int]) -> None:
-        """Have these arguments go along."""
+    def join(self, parts: Sequence[str | int]) -> None:
+        """Have these go along, in the argument behind the opening."""
         if not self._brought:
             self._go()
         self._brought += parts
@@ -122,7 +130,7 @@ class SharedCall(GroupCall):
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """All that was brought; from here on it stays as it is."""
         self._gone = True
-        self._asked = (*self._opening(), *self._brought)
+        self._asked = (*self._opening(), packed(self._brought))
         return super().arguments()
 
 

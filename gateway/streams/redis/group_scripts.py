@@ -10,15 +10,15 @@ from gateway.streams.redis.group_laws import group_script
 from gateway.streams.redis.script_parts import script
 
 # ARGV also: what names the leases of this call; a range of offsets in which nothing matches; how many bytes;
-# the members.
+# the members, packed.
 _TAKE = r"""
 local mark, none_from, none_to, size = ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 if not begin() then return answer(0) end
-local behind = 13
+local members = cmsgpack.unpack(ARGV[14])
 local more = advance(1000) and 1 or 0
 local moved = progressed
 if lay(250) then more = 1 end
-local wanted = math.min(#ARGV - behind, tonumber(state.max_in_flight) - redis.call('ZCARD', g_held))
+local wanted = math.min(#members, tonumber(state.max_in_flight) - redis.call('ZCARD', g_held))
 local fair, plain = state.share ~= '', state.share == '' and state.ordered ~= '1'
 local given, looks, until_ = 0, 2000, now + tonumber(state.ack_wait)
 local until_text = text(until_)
@@ -26,7 +26,7 @@ local found = {}
 local function lease(offset, share, entry)
   entry = entry or entry_of(offset)
   if not entry then return gone(offset) end
-  local delivery, member = delivery_of(offset) or new_delivery(offset, share), ARGV[behind + given + 1]
+  local delivery, member = delivery_of(offset) or new_delivery(offset, share), members[given + 1]
   state.fence = state.fence + 1
   if delivery[ATTEMPTS] > 0 then state.redelivered = state.redelivered + 1 end
   delivery[STATE], delivery[DUE], delivery[MEMBER] = 'l', until_, member
@@ -100,19 +100,19 @@ for _, each in ipairs(found) do head[#head + 1] = each end
 return head
 """
 
-# ARGV also: what happens, a time in ms or '', 1 for dead; offset, fence and life of each lease.
+# ARGV also: what happens, a time in ms or '', 1 for dead; offset, fence and life of each lease, packed.
 _END = r"""
 local what, wait, dead = ARGV[10], tonumber(ARGV[11]), ARGV[12] == '1'
 if not begin() then return answer(0) end
 advance(1000)
 local full = redis.call('ZCARD', g_held) >= tonumber(state.max_in_flight)
-local offsets = {}
-for at = 13, #ARGV, 3 do offsets[#offsets + 1] = tonumber(ARGV[at]) end
+local leases, offsets = cmsgpack.unpack(ARGV[13]), {}
+for at = 1, #leases, 3 do offsets[#offsets + 1] = leases[at] end
 known_deliveries(offsets)
 answer(1)
-for at = 13, #ARGV, 3 do
-  local offset = tonumber(ARGV[at])
-  local delivery = leased(offset, tonumber(ARGV[at + 1]), ARGV[at + 2])
+for at = 1, #leases, 3 do
+  local offset = leases[at]
+  local delivery = leased(offset, leases[at + 1], leases[at + 2])
   if not delivery then -- it had run out
   elseif what == 'ack' then
     let_go(offset, delivery)

@@ -17,6 +17,7 @@ from gateway.errors import NotFound, StreamUnavailable
 from gateway.streams.groups.base import Lease, LeasedPublication, Taken
 from gateway.streams.redis.entries import decode_entry
 from gateway.streams.redis.group_asking import GroupAsking
+from gateway.streams.redis.group_calls import packed
 from gateway.streams.redis.group_configurations import encode_configuration, fields_of
 from gateway.streams.redis.group_figures import GroupFigures
 from gateway.streams.redis.group_letters import GroupLetters
@@ -162,7 +163,7 @@ class RedisGroups:
             while True:
                 some = members[len(given) : len(given) + _LEASES]
                 told = await self._asking.ask(
-                    stream, group, TAKE, mark, *without, _TAKEN_BYTES, *some, size=_TAKEN_BYTES
+                    stream, group, TAKE, mark, *without, _TAKEN_BYTES, packed(some), size=_TAKEN_BYTES
                 )
                 more, due, now, until, offered, fence, life = told[:7]
                 self._asking.saw(stream, group, fence)
@@ -333,7 +334,9 @@ class RedisGroups:
         answers: list[bool] = []
         for place in range(0, max(1, len(leases)), _LEASES):
             some = leases[place : place + _LEASES]
-            answers += map(bool, await self._asking.ask(stream, group, END, what, wait, dead, *_named(some)))
+            answers += map(
+                bool, await self._asking.ask(stream, group, END, what, wait, dead, packed(_named(some)))
+            )
         return answers
 
     async def _leave(self, stream: str, group: str, what: str, member: str, mark: str = "") -> None:
