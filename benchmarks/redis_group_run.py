@@ -71,6 +71,8 @@ def main(port: int, members: int, count: int, *, together: bool) -> dict[str, fl
         "acknowledged_per_second": count / passed,
         "stored_per_cpu_second": count / stored_cpu,
         "stored_per_second": count / stored,
+        "node_microseconds": own / count * 1e6,
+        "redis_microseconds": redis_cpu / count * 1e6,
         "server_cpu": (redis_cpu + own) / passed * 100,
         "left": told["pending"] + count - told["entries-read"],
     }

@@ -44,6 +44,8 @@ class WorkingOff(Scenario):
         Column("through_per_cpu_second", "stored and acknowledged / server CPU s"),
         Column("stored_per_cpu_second", "stored before / server CPU s"),
         Column("stored_per_second", "stored before / s"),
+        Column("node_microseconds", "node CPU µs / acknowledged", 1),
+        Column("redis_microseconds", "Redis CPU µs / acknowledged", 1),
         SERVER_CPU,
         LOAD_CPU,
     )
@@ -119,11 +121,13 @@ async def _work_off(peer: Peer, bench: Bench, store: str, members: int) -> Measu
         joined = await queue.join(tally, members)
         with no_garbage_collection(), bench.profiled(queue.at.server, f"{peer.name}, {store}, {members}"):
             began, cpu, load = time.monotonic(), queue.cpu_seconds(), time.process_time()
+            node = queue.at.server.cpu_seconds()
             for each in joined:
                 each.begin()
             await tally.done()
             passed, load = time.monotonic() - began, time.process_time() - load
             spent = max(queue.cpu_seconds() - cpu, 0.01)
+            node = queue.at.server.cpu_seconds() - node
         problems = tally.problems + await queue.problems()
         for each in joined:
             each.leave()
@@ -132,6 +136,8 @@ async def _work_off(peer: Peer, bench: Bench, store: str, members: int) -> Measu
         "acknowledged_per_second": tally.acknowledged / passed,
         "stored_per_cpu_second": count / stored_cpu,
         "stored_per_second": count / stored,
+        "node_microseconds": node / count * 1e6,
+        **({"redis_microseconds": (spent - node) / count * 1e6} if queue.redis else {}),
         "server_cpu": spent / passed * 100,
         "load_cpu": load / passed * 100,
     }
