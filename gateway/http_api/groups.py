@@ -52,6 +52,8 @@ ID_CHARACTERS: Final = 64
 
 _BODY_BYTES: Final = 128 * 1024
 _NUMBER: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
+_LETTER: Final = re.compile(r"[0-9]{1,16}-[0-9]{1,16}(\.[0-9]{1,16})?", re.ASCII)
+"""The name of a dead letter; behind a point a store may say more of its place."""
 
 
 class _Chosen(msgspec.Struct, forbid_unknown_fields=True):
@@ -162,7 +164,7 @@ class GroupRoutes:
         await self._administrator(request)
         parameters = _parameters(request, "after", "limit")
         after = parameters.get("after")
-        if after is not None and not _NUMBER.fullmatch(after):
+        if after is not None and not _LETTER.fullmatch(after):
             raise BadCommand(f"after {after[:32]!r}: it is the 'next' of the page before")
         limit = limit_of(parameters)
         found, following = await self._administration.dead_letters(*_key(request), after=after, limit=limit)

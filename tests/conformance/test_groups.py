@@ -269,6 +269,26 @@ async def test_dead_letters_are_browsed_sent_back_and_given_up(contender: Conten
         assert await store.groups.redrive("s", "g") == 0
 
 
+async def test_the_name_of_a_dead_letter_is_that_of_one_failure(contender: Contender) -> None:
+    async with contender.running() as store:
+        await store.groups.put("s", GROUP)
+        await publish(store, "s/a")
+        names = []
+        for _ in range(2):
+            await store.groups.reject("s", "g", leases(await take(store)), dead=True)
+            (letter,), _ = await store.groups.dead_letters("s", "g", after=None, limit=2)
+            names.append(letter.id)
+            await contender.pass_time(0.01)
+            if len(names) == 1:
+                assert await store.groups.redrive("s", "g", ids=names) == 1
+        assert names[0] != names[1]
+        for act in (store.groups.redrive, store.groups.discard):
+            assert await act("s", "g", ids=names[:1], dry_run=True) == 0
+            assert await act("s", "g", ids=names[:1]) == 0
+            assert await act("s", "g", ids=names[1:], dry_run=True) == 1
+        assert await store.groups.discard("s", "g", ids=names) == 1
+
+
 async def test_only_so_many_dead_letters_are_kept_and_only_so_long(contender: Contender) -> None:
     async with contender.running() as store:
         await store.groups.put(

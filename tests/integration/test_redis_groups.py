@@ -377,19 +377,19 @@ async def test_dead_letters_are_told_in_pages(url: str, prefix: str) -> None:
         await say(one, *(f"s/{number % 2}" for number in range(600)))
         given = await take(one, 600)
         await other.groups.reject("s", "g", [each.lease for each in given], dead=True)
-        told: list[str] = []
+        told: dict[int, str] = {}
         after = None
         while True:
             page, after = await other.groups.dead_letters("s", "g", after=after, limit=400)
-            told += [each.id for each in page]
+            told |= {each.publication.offset or 0: each.id for each in page}
             if after is None:
                 break
-        assert told == [str(offset) for offset in range(600, 0, -1)]
-        page, _ = await other.groups.dead_letters("s", "g", after="599", limit=2)
-        assert [each.id for each in page] == ["598", "597"]
+        assert list(told) == list(range(600, 0, -1))
+        page, _ = await other.groups.dead_letters("s", "g", after=told[599], limit=2)
+        assert [each.id for each in page] == [told[598], told[597]]
         assert await one.groups.redrive("s", "g", topic_filter="s/1", dry_run=True) == 300
         assert await one.groups.redrive("s", "g", topic_filter="s/1") == 300
-        assert await one.groups.discard("s", "g", ids=["1", "3", "3", "x", "2"]) == 2
+        assert await one.groups.discard("s", "g", ids=[told[1], told[3], told[3], "x", "5", told[2]]) == 2
         assert (await one.groups.figures("s", "g")).dead == 298
         assert offsets(await take(other, 2)) == [2, 4]
 

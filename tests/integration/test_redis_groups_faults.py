@@ -132,7 +132,7 @@ async def test_all_is_acknowledged_once_or_dead_whoever_dies(
                 await asyncio.sleep(0.05)
         last = (await store.bounds("s")).last
         letters = [
-            (int(each.id), each.attempts)
+            (each.publication.offset or 0, each.attempts)
             for each in (await store.groups.dead_letters("s", "g", after=None, limit=10_000))[0]
         ]
         figures = await store.groups.figures("s", "g")

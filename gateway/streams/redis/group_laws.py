@@ -220,11 +220,15 @@ local function lay(most)
 end
 
 -- The log begins anew, or ends before what the group has seen: what isn't there any more is forgotten.
-local function renew()
+local function shared_with(former)
   local shared = last
   for number, end_ in string.gmatch(ends, '(%d+) (%d+);') do
-    if tonumber(number) > leading(state.epoch) then shared = math.min(shared, tonumber(end_)) end
+    if tonumber(number) > leading(former) then shared = math.min(shared, tonumber(end_)) end
   end
+  return shared
+end
+local function renew()
+  local shared = shared_with(state.epoch)
   while true do
     local found = redis.call('ZRANGE', g_open, '(' .. text(shared), '+inf', 'BYSCORE', 'LIMIT', 0, 500)
     for _, member in ipairs(found) do

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.topics.grammar import matches
 from gateway.streams.groups.base import DeadLetter
+from gateway.streams.groups.journal import letter_id, letter_place
 from gateway.streams.redis.entries import decode_entry
 from gateway.streams.redis.group_view_scripts import LETTERS, RESOLVE
 
@@ -34,12 +35,7 @@ class GroupLetters:
         self, stream: str, group: str, *, after: str | None, limit: int
     ) -> tuple[Sequence[DeadLetter], str | None]:
         """Dead letters, the newest first; where to go on names a burial: the letter may be gone then."""
-        place = "+inf" if after is None else "(" + (after.partition(".")[2] or "0")
-        if after is not None and "." not in after:
-            told = await self._asking.ask(stream, group, LETTERS, "these", "", 1, after, size=_LETTER_BYTES)
-            place = f"({told[1].decode()}" if told else "(0"
-        if not re.fullmatch(r"\+inf|\([0-9]{1,16}", place):
-            place = "(0"
+        place = "+inf" if after is None else await self._behind(stream, group, after)
         found: list[DeadLetter] = []
         while len(found) < limit:
             some = min(limit - len(found), _TOLD)
@@ -54,6 +50,15 @@ class GroupLetters:
         more = await self._asking.ask(stream, group, LETTERS, "newest", place, 1, size=_LETTER_BYTES)
         return found, f"{found[-1].id}.{place[1:]}" if more and found else None
 
+    async def _behind(self, stream: str, group: str, after: str) -> str:
+        """Where to go on behind the letter of that name, or where the page before said."""
+        name, _, burial = after.partition(".")
+        found = letter_place(name)
+        if burial or found is None:
+            return f"({burial}" if re.fullmatch(r"[0-9]{1,16}", burial) else "(0"
+        told = await self._asking.ask(stream, group, LETTERS, "these", "", 1, found[1], size=_LETTER_BYTES)
+        return f"({told[1].decode()}" if told else "(0"
+
     async def resolve(
         self,
         stream: str,
@@ -65,20 +70,17 @@ class GroupLetters:
         dry_run: bool,
     ) -> int:
         """Send them back, ``redrive``, or give them up, ``discard``; how many."""
+        chosen: set[tuple[int, int | str]]
         if ids is not None:
-            offsets = [int(each) for each in ids if re.fullmatch(r"[0-9]{1,16}", each)]
+            # Another failure of the same publication has another name.
+            chosen = {(found[1], found[0]) for each in ids if (found := letter_place(each)) is not None}
         else:
-            offsets = [offset async for offset in self._chosen(stream, group, topic_filter)]
-        offsets, count = sorted(set(offsets)), 0
-        for place in range(0, max(1, len(offsets)), _TOLD):
-            some = offsets[place : place + _TOLD]
-            if dry_run:
-                told = await self._asking.ask(
-                    stream, group, LETTERS, "these", "", 0, *some, size=_LETTER_BYTES
-                )
-                count += len(told) // _LETTER
-            else:
-                count += (await self._asking.ask(stream, group, RESOLVE, what, *some))[0]
+            chosen = {(offset, "") async for offset in self._chosen(stream, group, topic_filter)}
+        named, count = sorted(chosen, key=str), 0
+        for place in range(0, max(1, len(named)), _TOLD):
+            some = [part for each in named[place : place + _TOLD] for part in each]
+            act = "look" if dry_run else what
+            count += (await self._asking.ask(stream, group, RESOLVE, act, *some))[0]
         return count
 
     async def _chosen(self, stream: str, group: str, topic_filter: str | None) -> AsyncIterator[int]:
@@ -100,4 +102,5 @@ def _letter(told: Reply, stream: str) -> DeadLetter | None:
     publication: Publication | None = decode_entry(offset + b"-0", header, record, stream)
     if publication is None:
         return None
-    return DeadLetter(offset.decode(), publication, attempts, reason.decode(), first, last)
+    identity = letter_id(last, int(offset))
+    return DeadLetter(identity, publication, attempts, reason.decode(), first, last)

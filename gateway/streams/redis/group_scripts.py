@@ -165,20 +165,23 @@ settle()
 return answer(1, #found == most and 1 or 0)
 """
 
-# ARGV also: the configuration as JSON; where to start, 'new', 'earliest' or behind which offset; and its
-# settings, as the hash has them.
+# ARGV also: the configuration as JSON; where to start, 'new', 'earliest' or behind which offset; the epoch in
+# which there was such a group already, or ''; and its settings, as the hash has them.
 _PUT = r"""
-local json, start = ARGV[10], ARGV[11]
+local json, start, former = ARGV[10], ARGV[11], ARGV[12]
 local fields = {}
-for at = 12, #ARGV, 2 do fields[ARGV[at]] = ARGV[at + 1] end
+for at = 13, #ARGV, 2 do fields[ARGV[at]] = ARGV[at + 1] end
 local made = not begin()
 local relay = not made and (state.ordered ~= fields.ordered or state.share ~= fields.share)
 local function note_settings()
   redis.call('HSET', groups, 'c:' .. name, json, 'f:' .. name, fields.filter)
-  redis.call('HSET', g_state, unpack(ARGV, 12))
+  redis.call('HSET', g_state, unpack(ARGV, 13))
 end
 if made then
-  local floor = start == 'new' and last or math.max(first - 1, tonumber(start) or 0)
+  local floor = start == 'new' and last or tonumber(start) or 0
+  -- What has come since the log lost it, it has missed.
+  if former ~= '' then floor = math.min(floor, shared_with(former)) end
+  floor = math.max(first - 1, floor)
   note_settings()
   redis.call('HSET', g_state, 'life', nonce, 'epoch', epoch, 'offered', text(math.min(floor, last)),
     'laying', '-1')

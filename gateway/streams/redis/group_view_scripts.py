@@ -157,15 +157,19 @@ end
 return head
 """
 
-# ARGV also: 'redrive' or 'discard', and the offsets of dead letters.
+# ARGV also: 'redrive', 'discard' or 'look'; of each dead letter its offset, and when it failed last or ''.
 _RESOLVE = r"""
 local what, count = ARGV[10], 0
 if not begin() then return answer(0) end
-for at = 11, #ARGV do
+for at = 11, #ARGV, 2 do
   local offset, packed = tonumber(ARGV[at]), redis.call('HGET', g_dead, ARGV[at])
+  if packed and ARGV[at + 1] ~= '' and cmsgpack.unpack(packed)[6] ~= tonumber(ARGV[at + 1]) then
+    packed = false
+  end
   if packed then
     count = count + 1
-    if what == 'discard' then
+    if what == 'look' then -- it stays as it is
+    elseif what == 'discard' then
       discard(offset)
     else
       local letter, delivery = cmsgpack.unpack(packed), delivery_of(offset)

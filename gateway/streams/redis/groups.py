@@ -12,23 +12,20 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.messages.commands import StartKind
 from gateway.errors import NotFound, StreamUnavailable
 from gateway.streams.groups.base import Lease, LeasedPublication, Taken
 from gateway.streams.redis.entries import decode_entry
 from gateway.streams.redis.group_asking import GroupAsking
 from gateway.streams.redis.group_calls import packed
-from gateway.streams.redis.group_configurations import encode_configuration, fields_of
 from gateway.streams.redis.group_figures import GroupFigures
 from gateway.streams.redis.group_letters import GroupLetters
-from gateway.streams.redis.group_scripts import DELETE, END, EXPIRE, LEAVE, PURGED, PUT, TAKE
+from gateway.streams.redis.group_scripts import END, EXPIRE, LEAVE, PURGED, TAKE
 from gateway.streams.redis.group_watching import GroupWatching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.core.groups.configuration import GroupConfiguration
-    from gateway.core.messages.commands import Start
     from gateway.redis.wire import Reply
     from gateway.streams.base import Readable
     from gateway.streams.groups.base import DeadLetter, Explanation, GroupStatistics
@@ -75,7 +72,7 @@ class RedisGroups:
             clock: tells milliseconds since 1970 in place of Redis' own clock, in tests.
         """
         self._store = store
-        self._asking = asking = GroupAsking(logs, publish, timeout=timeout, clock=clock)
+        self._asking = asking = GroupAsking(store, logs, publish, timeout=timeout, clock=clock)
         self._figures = GroupFigures(store, asking)
         self._letters = GroupLetters(asking)
         self._watching = GroupWatching()
@@ -143,14 +140,11 @@ class RedisGroups:
 
     async def put(self, stream: str, configuration: GroupConfiguration) -> bool:
         """Make a group, or change one."""
-        start = await self._start(self._asking.log(stream, configuration.name), configuration.start)
-        text = encode_configuration(configuration)
-        made = await self._asking.ask(stream, configuration.name, PUT, text, start, *fields_of(configuration))
-        return bool(made[0])
+        return await self._asking.put(stream, configuration)
 
     async def delete(self, stream: str, group: str) -> None:
         """End a group."""
-        await self._asking.ask(stream, group, DELETE)
+        await self._asking.delete(stream, group)
 
     # Leases
 
@@ -316,17 +310,6 @@ class RedisGroups:
         return await self._letters.resolve(stream, group, "discard", ids, topic_filter, dry_run=dry_run)
 
     # Inside
-
-    async def _start(self, log: RedisLog, start: Start) -> str | int:
-        match start.kind:
-            case StartKind.EARLIEST:
-                return "earliest"
-            case StartKind.OFFSET:
-                return max(0, min(start.value, 2**53) - 1)
-            case StartKind.TIME:
-                return await self._store.before(log.name, start.value)
-            case _:
-                return "new"
 
     async def _end(  # noqa: PLR0917 - what a script takes
         self, stream: str, group: str, what: str, leases: Sequence[Lease], wait: int | str = "", dead: int = 0
