@@ -130,12 +130,14 @@ class LocalGroups:
         for each in self._groups[stream].values():
             each.purged(gone)
 
-    async def purge(self, stream: str, topic_filter: str, before: int) -> None:
-        """Remove copies, dead letters first of all, of what was removed from a log on purpose."""
+    async def purge(self, stream: str, topic_filter: str, before: int) -> int:
+        """Remove copies, dead letters first of all, of what was removed from a log on purpose; how many."""
+        count = 0
         for name, group in list(self._groups[stream].items()):
             offsets = await self._chosen(stream, name, None, topic_filter)
-            await _in_steps(group.discard, [each for each in offsets if each < before])
-            await group.purge(topic_filter, before)
+            count += await _in_steps(group.discard, [each for each in offsets if each < before])
+            count += await group.purge(topic_filter, before)
+        return count
 
     def has_any(self, stream: str) -> bool:
         """Whether the stream has groups."""

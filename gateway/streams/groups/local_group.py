@@ -346,13 +346,18 @@ class LocalGroup:
         self._wake_if_free()
         return len(found)
 
-    async def purge(self, topic_filter: str, before: int) -> None:
-        """What was sent back from the dead letters goes as the log's own does."""
-        for offset, each in list(self._keeper.redriven.items()):
-            if offset < before and matches(topic_filter, each.topic):
-                self.group.remove(offset, each.key)
+    async def purge(self, topic_filter: str, before: int) -> int:
+        """What was sent back from the dead letters goes as the log's own does; how many that are."""
+        meant = {
+            offset: each.key
+            for offset, each in self._keeper.redriven.items()
+            if offset < before and matches(topic_filter, each.topic)
+        }
+        for offset, key in meant.items():
+            self.group.remove(offset, key)
         await self._keep()
         self._wake_if_free()
+        return len(meant)
 
     async def expire(self) -> None:
         """Forget dead letters that are too old; and keep what nobody waits for."""

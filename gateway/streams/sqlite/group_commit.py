@@ -183,7 +183,7 @@ class GroupCommit:
     async def purge(self, stream: str, topic_filter: str, before: int) -> int:
         """Remove what matches and has a smaller offset than ``before``; how many publications that were.
 
-        Other transactions come in between.
+        Other transactions come in between; ``overwrite`` must follow.
 
         Raises:
             StreamUnavailable: it could not be written; a part may be removed.
@@ -205,9 +205,15 @@ class GroupCommit:
             # The index may have to be made anew first.
             self.sweep()
             raise
-        if removed:
-            await overwrite_removed(self._run, self._writer, stream)
         return removed
+
+    async def overwrite(self, stream: str) -> None:
+        """Leave nothing of what was removed in the files.
+
+        Raises:
+            StreamUnavailable: it could not be written.
+        """
+        await overwrite_removed(self._run, self._writer, stream)
 
     def repair(self, stream: str, segment: int) -> None:
         """Have a part of a stream's index made anew that turned out to be damaged."""

@@ -220,10 +220,12 @@ class SqliteStore(SnapshotQueries):
         self._require()
         end = self._logs[stream].recent.last + 1
         before = end if before is None else min(before, end)
-        # Copies first: what is dead already isn't in the log's own steps, and is overwritten with it.
-        await self._groups.purge(stream, topic_filter, before)
+        copies = await self._groups.purge(stream, topic_filter, before)
         removed = await self._writing.purge(stream, topic_filter, before)
-        await self._groups.purge(stream, topic_filter, before)
+        # What became a dead letter, or was sent back, meanwhile.
+        copies += await self._groups.purge(stream, topic_filter, before)
+        if removed or copies:
+            await self._writing.overwrite(stream)
         return removed
 
     def _write(self, job: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.core.groups.configuration import GroupConfiguration
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.core.streams.pages import PURGED, Hole
@@ -119,6 +120,28 @@ async def test_appends_go_on_between_the_steps(tmp_path: Path) -> None:
         assert page is not None
         assert len(page.publications) == answered
         assert page.holes == [Hole(1, 5000, PURGED)]
+
+
+async def test_nothing_is_left_of_dead_letters_and_what_was_sent_back(tmp_path: Path) -> None:
+    path = tmp_path / "streams.db"
+    async with running(path, StreamConfiguration("s", "s/#", max_messages=20)) as store:
+        await store.groups.put("s", GroupConfiguration("g"))
+        body = b'"%b"' % (SECRET * 500)
+        for _ in range(20):
+            await store.append("s", Publication("s/carol", "m", 0, body))
+        given = (await store.groups.take("s", "g", ["m"] * 20)).deliveries
+        await store.groups.reject("s", "g", [each.lease for each in given], dead=True)
+        letters, _ = await store.groups.dead_letters("s", "g", after=None, limit=10)
+        await store.groups.redrive("s", "g", ids=[each.id for each in letters])
+        # Retention takes all of them from the log: there is nothing but copies.
+        for _ in range(20):
+            await store.append("s", Publication("s/other", "m", 0, b"1"))
+        while (await store.bounds("s")).first < 21:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        assert await store.purge("s", "s/carol") == 0
+        assert (await store.groups.figures("s", "g")).dead == 0
+        assert SECRET not in everything(path)
+        assert (await store.groups.figures("s", "g")).depth == 20
 
 
 async def test_a_purge_that_is_killed_goes_on_when_it_is_asked_for_again(tmp_path: Path) -> None:
