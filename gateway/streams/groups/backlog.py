@@ -29,7 +29,7 @@ _AHEAD_BYTES: Final = 8 * 1024 * 1024
 """Of their bodies, at most about."""
 
 _WAITING: Final = 1_000_000
-"""How many publications a group that has to know all of them knows at most."""
+"""How many publications a group knows at most that nobody has: what comes behind them waits in the log."""
 
 _SPARSE: Final = 4
 """Where fewer than one in so many of a page is for the group, what follows is looked up by topic."""
@@ -147,7 +147,8 @@ class GroupBacklog:
         group = self._group
         while self.beyond > 0 and group.wanted(count) > 0:
             waiting = group.depth()
-            if waiting.waiting + waiting.parked >= _WAITING or not await self.read_page(now):
+            known = waiting.waiting + waiting.parked + waiting.delayed
+            if known >= _WAITING or not await self.read_page(now):
                 return
             if group.wanted(count) > 0:
                 # Long work: others have their turn, since a memory's pages are there at once.

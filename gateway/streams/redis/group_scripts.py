@@ -67,9 +67,11 @@ end
 if state.offered + 1 >= none_from and state.offered < none_to then
   state.offered = math.min(none_to, last)
 end
+-- What a group knows is in memory: what is delayed or parked too, behind which others stand.
+local function crowded() return redis.call('ZCARD', g_open) >= 1000000 end
 -- Where shares take turns everything has to be known first, within reason.
 if fair and more == 0 and wanted > 0 then
-  while state.offered < last and redis.call('ZCARD', g_open) < 1000000 do
+  while state.offered < last and not crowded() do
     if looks <= 0 then
       more = 1
       break
@@ -82,7 +84,7 @@ while more == 0 and given < wanted do
   local offset, share = take_next()
   if offset then
     lease(offset, share)
-  elseif state.offered >= last or fair then
+  elseif state.offered >= last or fair or crowded() then
     break
   elseif looks <= 0 then
     more = 2

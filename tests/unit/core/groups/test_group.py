@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.core.groups.configuration import GroupConfiguration
 from gateway.core.groups.deliveries import Dead, DeliveryState, TrackedDelivery
 from gateway.core.groups.finished import Finished
-from gateway.core.groups.group import Group
+from gateway.core.groups.group import _SLACK, Group
 
 MEMBERS = st.sampled_from(["anne", "bert", "cleo"])
 KEYS = st.sampled_from([None, "k1", "k2", "k3"])
@@ -297,3 +297,20 @@ def test_shares_take_turns() -> None:
     for offset in range(1001, 1006):
         group.offer(offset, "jobs/quiet/x", None)
     assert group.take(10) == [1, 1001, 2, 1002, 3, 1003, 4, 1004, 5, 1005]
+
+
+def test_what_answers_and_extensions_leave_behind_is_bounded() -> None:
+    group = Group(GroupConfiguration("g", ack_wait=1000.0), finished=Finished())
+    for offset in range(1, 3_001):
+        group.offer(offset, "jobs/x", None)
+    for offset in group.take(3_000):
+        fence = group.lease(offset, "anne", offset).fence
+        assert offset in {5, 3_000} or group.ack(offset, fence)
+    for until in range(5_000):
+        group.extend(3_000, group.deliveries[3_000].fence, 10**7 + until)
+    assert len(group._timers) <= _SLACK + 6
+    # The running ones are all there.
+    group.advance(10**6 + 5)
+    assert (group.deliveries[5].attempts, group.deliveries[3_000].attempts) == (1, 0)
+    group.advance(10**7 + 4_999)
+    assert group.deliveries[3_000].attempts == 1
