@@ -19,7 +19,6 @@ HELD_ELSEWHERE = {
     "streams/groups/base.py": f"{CONFORMANCE}/test_groups.py",
     "streams/groups/journal.py": f"{CONFORMANCE}/test_groups_model.py",
     # What stores that own their groups share: the same suites, which open them again and kill them.
-    "streams/groups/backlog.py": f"{CONFORMANCE}/test_groups_model.py",
     "streams/groups/local.py": f"{CONFORMANCE}/test_groups.py",
     "streams/groups/local_group.py": f"{CONFORMANCE}/test_groups_model.py",
     "streams/groups/memory.py": f"{CONFORMANCE}/test_groups.py",

@@ -235,10 +235,7 @@ class LocalGroup:
         full = not group.room
         answers = [each.life == life and group.ack(each.offset, each.fence) for each in leases]
         await self._keep()
-        if full:
-            self.wake()
-        else:
-            self._wake_if_free()
+        (self.wake if full else self._wake_if_free)()
         return answers
 
     async def reject(self, leases: Sequence[Lease], *, delay: int | None, dead: bool) -> Sequence[bool]:
@@ -348,13 +345,10 @@ class LocalGroup:
 
     async def purge(self, topic_filter: str, before: int) -> int:
         """What was sent back from the dead letters goes as the log's own does; how many that are."""
-        meant = {
-            offset: each.key
-            for offset, each in self._keeper.redriven.items()
-            if offset < before and matches(topic_filter, each.topic)
-        }
-        for offset, key in meant.items():
-            self.group.remove(offset, key)
+        copies = [each for each in self._keeper.redriven.items() if each[0] < before]
+        meant = [each for each in copies if matches(topic_filter, each[1].topic)]
+        for offset, each in meant:
+            self.group.remove(offset, each.key)
         await self._keep()
         self._wake_if_free()
         return len(meant)

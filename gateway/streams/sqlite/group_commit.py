@@ -208,11 +208,7 @@ class GroupCommit:
         return removed
 
     async def overwrite(self, stream: str) -> None:
-        """Leave nothing of what was removed in the files.
-
-        Raises:
-            StreamUnavailable: it could not be written.
-        """
+        """Leave nothing of what was removed in the files; raises ``StreamUnavailable``."""
         await overwrite_removed(self._run, self._writer, stream)
 
     def repair(self, stream: str, segment: int) -> None:

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.core.groups.configuration import GroupConfiguration
 from gateway.core.groups.deliveries import Dead, DeliveryState, TrackedDelivery
 from gateway.core.groups.finished import Finished
-from gateway.core.groups.group import _SLACK, Group
+from gateway.core.groups.group import Group
+from gateway.core.timing.due_times import SLACK
 
 MEMBERS = st.sampled_from(["anne", "bert", "cleo"])
 KEYS = st.sampled_from([None, "k1", "k2", "k3"])
@@ -308,7 +309,7 @@ def test_what_answers_and_extensions_leave_behind_is_bounded() -> None:
         assert offset in {5, 3_000} or group.ack(offset, fence)
     for until in range(5_000):
         group.extend(3_000, group.deliveries[3_000].fence, 10**7 + until)
-    assert len(group._timers) <= _SLACK + 6
+    assert len(group._timers) <= SLACK + 6
     # The running ones are all there.
     group.advance(10**6 + 5)
     assert (group.deliveries[5].attempts, group.deliveries[3_000].attempts) == (1, 0)

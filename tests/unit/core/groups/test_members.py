@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.core.groups.members import _SLACK, _TIMERS_SLACK, Members
+from gateway.core.groups.members import _SLACK, Members
+from gateway.core.timing.due_times import SLACK
 
 NAMES = [f"m{number}" for number in range(6)]
 
@@ -174,7 +175,7 @@ def test_what_answers_leave_behind_is_bounded() -> None:
         members.give(name, number, number, 10**6)
         members.end([(number, number)])
     assert len(members._order) <= 2 * len(NAMES) + _SLACK + 2
-    assert len(members._timers) <= _TIMERS_SLACK + 2
+    assert len(members._timers) <= SLACK + 2
 
 
 def test_what_extensions_leave_behind_is_bounded() -> None:
@@ -184,5 +185,5 @@ def test_what_extensions_leave_behind_is_bounded() -> None:
     members.give("one", 2, 2, 60)
     for until in range(100, 5_000):
         members.extend(1, 1, until)
-    assert len(members._timers) <= _TIMERS_SLACK + 5
+    assert len(members._timers) <= SLACK + 5
     assert (members.expire(59), members.expire(60), members.expire(4_999)) == (60, 4_999, None)
