@@ -150,8 +150,8 @@ class GroupAdministration:
 
     async def browse(
         self, stream: str, group: str, state: str | None, *, after: int, limit: int
-    ) -> Sequence[Explanation]:
-        """What is in a state, or anything unfinished, in offset order behind ``after``."""
+    ) -> tuple[Sequence[Explanation], int | None]:
+        """What is in a state, or anything unfinished, behind ``after``; and behind what to go on."""
         return await self._store(stream).browse(stream, group, state, after=after, limit=limit)
 
     async def dead_letters(

@@ -148,8 +148,7 @@ class GroupRoutes:
             raise BadCommand(f"state {state[:32]!r}: it is one of {', '.join(STATES)}")
         limit = limit_of(parameters)
         after = _number("after", parameters.get("after", "0"))
-        found = await self._administration.browse(*_key(request), state, after=after, limit=limit)
-        following = found[-1].offset if len(found) == limit else None
+        found, following = await self._administration.browse(*_key(request), state, after=after, limit=limit)
         return json_answer({"messages": [_explanation(each) for each in found], "next": following})
 
     async def explain(self, request: Request) -> Response:

@@ -12,6 +12,8 @@ from gateway.core.messages.commands import Start, StartKind
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import NotFound, StoreFull
+from gateway.streams.groups import whereabouts
+from gateway.streams.redis import group_figures
 from tests.conformance.store_contenders import CONTENDERS, Contender, until
 
 if TYPE_CHECKING:
@@ -25,6 +27,11 @@ GROUP = GroupConfiguration("g", start=EARLIEST, ack_wait=10.0, max_deliver=3, ba
 IN_ORDER = GroupConfiguration(
     "g", start=EARLIEST, ack_wait=10.0, max_deliver=1, ordered_by_key=True, hold_on_dead=True
 )
+
+PAGES = [
+    (whereabouts, "_PAGE", 4), (whereabouts, "_PAGES", 2), (group_figures, "_PAGE", 4),
+    (group_figures, "_PAGES", 2), (group_figures, "_TOLD", 4),
+]  # fmt: skip
 
 pytestmark = pytest.mark.anyio
 
@@ -321,11 +328,42 @@ async def test_where_everything_is(contender: Contender) -> None:
         assert states == ["leased", "parked", "finished", "dead", "waiting", "beyond"]
         leased = await store.groups.explain("s", "g", 1)
         assert (leased.member, leased.due) == ("anne", given[0].deadline)
-        found = await store.groups.browse("s", "g", None, after=0, limit=10)
+        found, onward = await store.groups.browse("s", "g", None, after=0, limit=10)
+        assert onward is None
         assert [(each.offset, each.state) for each in found] == [(1, "leased"), (2, "parked"), (5, "waiting")]
-        found = await store.groups.browse("s", "g", "parked", after=0, limit=10)
+        found, _ = await store.groups.browse("s", "g", "parked", after=0, limit=10)
         assert [each.offset for each in found] == [2]
-        assert not await store.groups.browse("s", "g", None, after=5, limit=10)
+        assert await store.groups.browse("s", "g", None, after=5, limit=10) == ([], None)
+
+
+@pytest.mark.parametrize("state", [None, "waiting", "delayed", "leased"])
+async def test_what_is_browsed_page_by_page_is_everything(
+    contender: Contender, state: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However rare it is: a page that has nothing is not the last one."""
+    for place, name, value in PAGES:
+        monkeypatch.setattr(place, name, value)
+    async with contender.running() as store:
+        await store.groups.put("s", GroupConfiguration("g", start=EARLIEST, ack_wait=60.0))
+        await publish(store, *["s/a"] * 40, delay=60_000)
+        await publish(store, *["s/a"] * 60)
+        given = await take(store, 60)
+        await store.groups.acknowledge("s", "g", leases(given[4:40]))
+        await store.groups.release("s", "g", "m")
+        held = await take(store, 2)
+        everything = dict.fromkeys(range(1, 41), "delayed")
+        everything |= dict.fromkeys([*range(41, 45), *range(81, 101)], "waiting")
+        everything |= dict.fromkeys(offsets(held), "leased")
+        found: dict[int, str] = {}
+        after: int | None = 0
+        while after is not None:
+            before = after
+            page, after = await store.groups.browse("s", "g", state, after=before, limit=7)
+            assert len(page) <= 7
+            assert after is None or after > before
+            assert not found.keys() & {each.offset for each in page}
+            found |= {each.offset: each.state for each in page}
+        assert found == {o: each for o, each in everything.items() if state in {None, each}}
 
 
 async def test_whoever_watches_is_told(contender: Contender) -> None:

@@ -410,11 +410,11 @@ async def test_what_waits_can_be_browsed_and_explained(url: str, prefix: str) ->
     async with nodes(url, prefix, GroupConfiguration("g", filter="s/#")) as (one, other):
         await say(one, *["s/a", "t/a"] * 4)
         await take(one, 1, "somebody")
-        assert [each.state for each in await other.groups.browse("s", "g", None, after=0, limit=9)] == [
-            "leased", "waiting", "waiting", "waiting",
-        ]  # fmt: skip
-        found = await other.groups.browse("s", "g", "waiting", after=3, limit=1)
-        assert [each.offset for each in found] == [5]
+        found, onward = await other.groups.browse("s", "g", None, after=0, limit=9)
+        assert [each.state for each in found] == ["leased", "waiting", "waiting", "waiting"]
+        assert onward is None
+        found, onward = await other.groups.browse("s", "g", "waiting", after=3, limit=1)
+        assert ([each.offset for each in found], onward) == ([5], 5)
         told = [await other.groups.explain("s", "g", offset) for offset in (1, 2, 3, 7, 8, 9)]
         assert [each.state for each in told] == ["leased", "other", "waiting", "waiting", "other", "beyond"]
         assert (told[0].member, told[2].ahead, told[3].ahead) == ("somebody", 0, 2)

@@ -217,8 +217,12 @@ class GroupStore(Protocol):
 
     async def browse(
         self, stream: str, group: str, state: str | None, *, after: int, limit: int
-    ) -> Sequence[Explanation]:
-        """What is in a state, or anything unfinished, in offset order behind ``after``; a page."""
+    ) -> tuple[Sequence[Explanation], int | None]:
+        """What is in a state, or anything unfinished, in offset order behind ``after``, and where to go on.
+
+        A page may end early, even without anything, since no more is looked through than is good for others;
+        there is nothing more where the second is None.
+        """
         ...
 
     async def dead_letters(

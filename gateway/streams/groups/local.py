@@ -254,7 +254,7 @@ class LocalGroups:
 
     async def browse(
         self, stream: str, group: str, state: str | None, *, after: int, limit: int
-    ) -> Sequence[Explanation]:
+    ) -> tuple[Sequence[Explanation], int | None]:
         """What is in a state."""
         where = await self._group(stream, group).whereabouts()
         return await where.browse(state, after=after, limit=limit)

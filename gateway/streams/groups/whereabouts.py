@@ -63,22 +63,17 @@ class Whereabouts:
             return Explanation(offset, "other")
         return Explanation(offset, "finished") if finished else await self._waiting(found)
 
-    async def browse(self, state: str | None, *, after: int, limit: int) -> Sequence[Explanation]:
-        """What is in a state, or anything unfinished, in offset order behind ``after``."""
-        found: list[Explanation] = []
-        for offset in sorted(offset for offset in self._group.deliveries if offset > after):
-            delivery = self._group.deliveries.get(offset)
-            if delivery is None or delivery.state is DeliveryState.DEAD:
-                continue
-            publication = self._redriven.get(offset) or await self._in_log(offset)
-            explained = self._delivered(delivery, None if publication is None else publication.key)
-            if state in {None, explained.state}:
-                found.append(explained)
-            if len(found) >= limit:
-                break
+    async def browse(
+        self, state: str | None, *, after: int, limit: int
+    ) -> tuple[Sequence[Explanation], int | None]:
+        """See ``GroupStore.browse``."""
+        wanted: Callable[[Explanation], bool] = lambda each: state in {None, each.state}  # noqa: E731
+        found, through = await self._browse_known(wanted, after, limit)
         if state in {None, "waiting", "parked"}:
-            found += await self._browse_log(lambda each: state in {None, each.state}, after, limit)
-        return sorted(found, key=lambda each: each.offset)[:limit]
+            others, looked_through = await self._browse_log(wanted, after, limit)
+            found += others
+            through = min((each for each in (through, looked_through) if each is not None), default=None)
+        return page_of(found, through, limit)
 
     def figures(self, backlog: GroupBacklog, dead: int, oldest: int | None) -> GroupStatistics:
         """What the group has to do: what it knows of, what ``backlog`` has, ``dead`` letters."""
@@ -120,24 +115,44 @@ class Whereabouts:
         found = await self._log.at(self._stream, [offset])
         return found[0] if found else None
 
+    async def _browse_known(
+        self, wanted: Callable[[Explanation], bool], after: int, limit: int
+    ) -> tuple[list[Explanation], int | None]:
+        """What is in deliveries, and up to where they were looked through; None: all of them."""
+        group, found = self._group, list[Explanation]()
+        offsets = sorted(offset for offset in group.deliveries if offset > after)
+        for begin in range(0, len(offsets), _PAGE):
+            some = offsets[begin : begin + _PAGE]
+            # Nobody else's key matters.
+            keyed = await self._log.at(self._stream, some) if group.configuration.ordered_by_key else ()
+            keys = {each.offset: each.key for each in (*keyed, *self._redriven.values())}
+            for offset in some:
+                delivery = group.deliveries.get(offset)
+                if delivery is not None and delivery.state is not DeliveryState.DEAD:
+                    explained = self._delivered(delivery, keys.get(offset))
+                    found += [explained] if wanted(explained) else []
+            if len(found) >= limit and some[-1] != offsets[-1]:
+                return found, some[-1]
+        return found, None
+
     async def _browse_log(
         self, wanted: Callable[[Explanation], bool], after: int, limit: int
-    ) -> list[Explanation]:
-        group, place = self._group, max(after, self._group.finished.floor)
-        found: list[Explanation] = []
+    ) -> tuple[list[Explanation], int | None]:
+        """The same of what merely waits in the log."""
+        group, found = self._group, list[Explanation]()
+        through: int | None = max(after, group.finished.floor)
         for _ in range(_PAGES):
-            page = await self._log.select(self._stream, (group.configuration.filter,), place, messages=_PAGE)
-            if page is None:
-                return found
-            for each in page.publications:
+            page, through = await page_behind(
+                self._log, self._stream, group.configuration.filter, through or 0, _PAGE
+            )
+            for each in page:
                 offset = each.offset or 0
                 if offset not in group.deliveries and offset not in group.finished:
                     explained = self._unseen(each)
                     found += [explained] if wanted(explained) else []
-            if len(found) >= limit or page.through <= place or page.through >= page.bounds.last:
-                return found
-            place = page.through
-        return found
+            if len(found) >= limit or through is None:
+                break
+        return found, through
 
     def _delivered(self, delivery: TrackedDelivery, key: str | None) -> Explanation:
         behind = self._group.parked_behind(delivery.offset, key)
@@ -180,3 +195,33 @@ def _dead(offset: int, letter: DeadLetter, held: TrackedDelivery | None) -> Expl
         tuple(held.failures) if held is not None else (DeliveryFailure(letter.last_failed, letter.reason),)
     )
     return Explanation(offset, "dead", attempts=letter.attempts, failures=failures)
+
+
+async def page_behind(
+    log: Readable, stream: str, topic_filter: str, after: int, messages: int
+) -> tuple[Sequence[Publication], int | None]:
+    """The publications that match in a page of a log, and how far that goes; None: to the end."""
+    selected = await log.select(stream, (topic_filter,), after, messages=messages)
+    if selected is not None:
+        found, through, last = selected.publications, selected.through, selected.bounds.last
+    else:
+        # The index can't tell just now.
+        whole = await log.read(stream, after, messages=messages)
+        found = [each for each in whole.publications if matches(topic_filter, each.topic)]
+        through, last = whole.last or after, whole.bounds.last
+    return found, None if through <= after or through >= last else through
+
+
+def page_of(
+    found: Sequence[Explanation], through: int | None, limit: int
+) -> tuple[Sequence[Explanation], int | None]:
+    """At most ``limit`` of what was found up to ``through``, and behind which offset to go on.
+
+    ``through`` is None where everything was looked at; so is the answer where there is nothing more.
+    """
+    found = sorted(found, key=lambda each: each.offset)
+    if through is not None:
+        found = [each for each in found if each.offset <= through]
+    if len(found) > limit:
+        return found[:limit], found[limit - 1].offset
+    return found, through

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.groups.deliveries import DeliveryFailure
 from gateway.core.topics.grammar import matches
 from gateway.streams.groups.base import Explanation, GroupStatistics
+from gateway.streams.groups.whereabouts import page_behind, page_of
 from gateway.streams.redis.entries import decode_entry
 from gateway.streams.redis.group_view_scripts import BROWSE, EXPLAIN, FIGURES
 
@@ -101,38 +102,48 @@ class GroupFigures:
 
     async def browse(
         self, stream: str, group: str, state: str | None, *, after: int, limit: int
-    ) -> Sequence[Explanation]:
-        """What is in a state."""
+    ) -> tuple[Sequence[Explanation], int | None]:
+        """See ``GroupStore.browse``."""
         found: list[Explanation] = []
-        known = True
-        while known and len(found) < limit:
+        for _ in range(_PAGES):
             told = await self._asking.ask(stream, group, BROWSE, after, _TOLD)
             more, offered = told[:2]
             if more:
                 continue
-            known = len(told) == 2 + _TOLD * (1 + _DELIVERY)
             for place in range(2, len(told), 1 + _DELIVERY):
                 after = int(told[place])
                 explained = _delivered(after, told[place + 1 : place + 1 + _DELIVERY])
                 if told[place + 1] != b"x" and state in {None, explained.state}:
                     found.append(explained)
-        if len(found) < limit and state in {None, "waiting"}:
-            found += await self._browse_log(stream, group, max(after, offered), limit - len(found))
-        return found[:limit]
+            if len(told) < 2 + _TOLD * (1 + _DELIVERY):
+                break
+            if len(found) >= limit:
+                return page_of(found, after, limit)
+        else:
+            return page_of(found, after, limit)
+        through: int | None = None
+        if len(found) <= limit and state in {None, "waiting"}:
+            others, through = await self._browse_log(
+                stream, group, max(after, offered), limit + 1 - len(found)
+            )
+            found += others
+        return page_of(found, through, limit)
 
-    async def _browse_log(self, stream: str, group: str, after: int, limit: int) -> list[Explanation]:
-        """What the group hasn't come to."""
+    async def _browse_log(
+        self, stream: str, group: str, after: int, limit: int
+    ) -> tuple[list[Explanation], int | None]:
+        """What the group hasn't come to, and how far that was looked through; None: to the end."""
         topic_filter = (await self._asking.configuration(stream, group)).filter
         found: list[Explanation] = []
+        through: int | None = after
         for _ in range(_PAGES):
-            page = await self._store.select(stream, (topic_filter,), after, messages=min(limit, _PAGE))
-            if page is None:
+            page, through = await page_behind(
+                self._store, stream, topic_filter, through or 0, min(limit, _PAGE)
+            )
+            found += [Explanation(each.offset or 0, "waiting") for each in page]
+            if len(found) >= limit or through is None:
                 break
-            found += [Explanation(each.offset or 0, "waiting") for each in page.publications]
-            if len(found) >= limit or page.through <= after or page.through >= page.bounds.last:
-                break
-            after = page.through
-        return found
+        return found, through
 
 
 def _failures(text: bytes) -> tuple[DeliveryFailure, ...]:

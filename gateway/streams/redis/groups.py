@@ -275,7 +275,7 @@ class RedisGroups:
 
     async def browse(
         self, stream: str, group: str, state: str | None, *, after: int, limit: int
-    ) -> Sequence[Explanation]:
+    ) -> tuple[Sequence[Explanation], int | None]:
         """What is in a state."""
         return await self._figures.browse(stream, group, state, after=after, limit=limit)
 
