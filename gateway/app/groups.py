@@ -96,7 +96,7 @@ def build_groups(
     def clock() -> int:
         return time.time_ns() // 1_000_000
 
-    consumer = ConsumeService(groups, delivery, background, node=node, clock=clock)
+    consumer = ConsumeService(groups, delivery, background, node=node, clock=clock, topic_limits=topic_limits)
     puller = PullService(groups, streams.reader, background, node=node, clock=clock)
     return GroupParts(
         groups,

@@ -13,7 +13,7 @@ from gateway.errors import NotFound
 from gateway.streams.groups.base import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from gateway.auth.grants import Grants
     from gateway.core.messages.events import Event
@@ -45,9 +45,17 @@ class AcknowledgeService:
         self._groups = groups
         self._listeners = tuple(listeners)
 
-    async def answer(self, answer: Answer, grants: Grants) -> list[Event]:
-        """The same as ``settle``, for a connection: the reply, where one was asked for."""
+    async def answer(
+        self, answer: Answer, grants: Grants, done_with: Callable[[], object] = bool
+    ) -> list[Event]:
+        """The same as ``settle``, for a connection: the reply, where one was asked for.
+
+        ``done_with`` is called where nobody will hear again of any delivery that was named: there are no more
+        such answers than deliveries.
+        """
         done, stale = await self.settle(answer, grants)
+        if not stale and (isinstance(answer, Acknowledge) or (isinstance(answer, Reject) and answer.dead)):
+            done_with()
         return [] if answer.ref is None else [Acked(done, stale, ref=answer.ref)]
 
     async def settle(self, answer: Answer, grants: Grants) -> Answered:

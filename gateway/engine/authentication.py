@@ -52,6 +52,10 @@ class CommandClient(Protocol):
         """It speaks for ``principal`` from now on, until the credential runs out."""
         ...
 
+    def uncount(self) -> None:
+        """A command of it doesn't count against its rate, as turns out."""
+        ...
+
     def deny(self, error: GatewayError, ref: Reference) -> Reply | Close:
         """Its credential was not right: what that leads to."""
         ...

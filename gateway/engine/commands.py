@@ -142,7 +142,9 @@ class CommandDispatcher:
         return self._later(left, command.ref, exclusive=True)
 
     def _answer(self, command: Answer, client: CommandClient) -> DeferredReply:
-        return self._later(self._acknowledger.answer(command, client.principal.grants), command.ref)
+        # A member is as fast as its work comes: what finishes it is bounded by that, and by its credit.
+        answered = self._acknowledger.answer(command, client.principal.grants, client.uncount)
+        return self._later(answered, command.ref)
 
     def _later(
         self, events: Coroutine[Any, Any, list[Event]], ref: Reference, *, exclusive: bool = False

@@ -16,6 +16,7 @@ from gateway.core.groups.members import Members
 from gateway.core.messages.commands import Extend
 from gateway.core.messages.events import Consuming, Failure, Released
 from gateway.core.timing.backoff import Backoff
+from gateway.core.topics.grammar import DEFAULT_LIMITS, TopicLimits, parse_filter
 from gateway.engine.groups import GroupKey, delivery_of
 from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
 
@@ -76,6 +77,7 @@ class ConsumeService:
         *,
         node: str,
         clock: Callable[[], int],
+        topic_limits: TopicLimits = DEFAULT_LIMITS,
     ) -> None:
         """Serve connections that ``delivery`` writes to; ``clock`` tells ms since 1970."""
         self._groups = groups
@@ -83,6 +85,7 @@ class ConsumeService:
         self._background = background
         self._node = node
         self._clock = clock
+        self._topic_limits = topic_limits
         self._served: dict[GroupKey, _Served] = {}
         self._of: defaultdict[Outbox, set[GroupKey]] = defaultdict(set)
         self._numbers = 0
@@ -102,11 +105,14 @@ class ConsumeService:
 
         Raises:
             NotPermitted: no grant allows it.
+            BadFilter: the command names a filter that is none.
             NotFound: there is no such group.
             Conflict: the group works something else off than the command says.
             StreamUnavailable: the store can't tell.
         """
         store = self._groups.consumable(command.stream, command.group, grants)
+        if command.filter is not None:
+            parse_filter(command.filter, self._topic_limits)
         configuration = (await store.groups(command.stream)).get(command.group)
         if configuration is None:
             raise NotFound(f"stream {command.stream[:64]!r} has no group {command.group[:64]!r}")

@@ -85,7 +85,7 @@ class Limits(Section):
     commands_per_second: CountOrOff = Field(
         default=1000,
         description="Commands of one connection, in bursts of up to 5 times that; 0: no limit. "
-        "Over it: `rate_limited`.",
+        "Over it: `rate_limited`. An `ack` of nothing but valid deliveries does not count.",
     )
     publishes_per_second: CountOrOff = Field(
         default=0,

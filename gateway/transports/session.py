@@ -130,6 +130,10 @@ class TransportSession(ABC, Generic[C]):
         if session.deadline is not None:
             services.sessions.check_by(self, session.deadline)
 
+    def uncount(self) -> None:
+        """A command doesn't count against the connection's rate, as turns out."""
+        self._session.uncount()
+
     def deny(self, error: GatewayError, ref: Reference) -> Reply | Close:
         """The client's credential was not right: what that leads to."""
         return self._session.deny(error, ref)

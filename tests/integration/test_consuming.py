@@ -19,21 +19,31 @@ from .raw_client import command, raw_client, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.redis_process import RunningRedis
+
     from .conftest import RunningGateway, StartGateway
 
-SETTINGS = """
-[store]
-url = "memory:"
-
+STREAM = """
 [[streams]]
 name = "s"
 filter = "s/#"
 """
+SETTINGS = f'[store]\nurl = "memory:"\n{STREAM}'
 
 
-@pytest.fixture(scope="module")
-def gateway(module_gateway_process: StartGateway) -> RunningGateway:
-    return module_gateway_process(SETTINGS)
+@pytest.fixture(scope="module", params=["memory", "sqlite", "redis"])
+def gateway(
+    request: pytest.FixtureRequest,
+    module_gateway_process: StartGateway,
+    module_redis_server: RunningRedis,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> RunningGateway:
+    settings = {
+        "memory": SETTINGS,
+        "sqlite": SETTINGS.replace("memory:", f"sqlite:{tmp_path_factory.mktemp('store')}/db"),
+        "redis": STREAM + f'[redis]\nurl = "{module_redis_server.url}"\n',
+    }
+    return module_gateway_process(settings[request.param])
 
 
 @pytest.fixture
@@ -361,3 +371,109 @@ async def test_only_who_has_the_grant_may_consume(gateway_process: StartGateway)
         assert (await client.ask("consume", stream="s", group="other"))["code"] == "not_found"
     assert call(gateway, "POST", "streams/s/groups/g/pull", {})[0] == 403
     assert call(gateway, "POST", "streams/s/groups/other/pull", {})[0] == 404
+
+
+async def test_acknowledging_is_as_fast_as_there_is_work_and_all_else_has_its_rate(
+    gateway_process: StartGateway,
+) -> None:
+    gateway = gateway_process(
+        SETTINGS + '[[streams.groups]]\nname = "g"\n[limits]\ncommands_per_second = 2\n'
+    )
+    async with member(gateway, "g", credit=3) as client:
+        for number in range(25):
+            publish(gateway, body=number)
+        for _ in range(25):
+            got = await client.delivery()
+            reply = await client.ack(got)
+            assert (reply["op"], reply["stale"]) == ("acked", [])
+        # Nothing but valid tokens, else it counts as any command.
+        codes = [(await client.ack(got)).get("code") for _ in range(12)]
+        assert codes[-1] == "rate_limited"
+
+
+def test_a_stream_that_is_full_of_what_a_group_keeps_refuses_over_http(gateway_process: StartGateway) -> None:
+    settings = SETTINGS + 'max_messages = 2\n[[streams.groups]]\nname = "g"\nkeep_unacked = true\n'
+    gateway = gateway_process(settings)
+    for number in range(2):
+        publish(gateway, body=number)
+    status, answer = call(gateway, "POST", "topics/s/a", b"1")
+    assert (status, answer["code"]) == (507, "unavailable")
+    kind = {"Content-Type": "application/json"}
+    results = call(gateway, "POST", "publish", [{"topic": "s/a", "data": 1}], **kind)[1]["results"]
+    assert [each["code"] for each in results] == ["unavailable"]
+    [got] = call(gateway, "POST", "streams/s/groups/g/pull", {})[1]["deliveries"]
+    call(gateway, "POST", "streams/s/groups/g/ack", {"deliveries": [got["delivery"]]})
+    assert publish(gateway) == 3
+
+
+async def test_who_consumes_may_say_what_the_group_is_for(gateway: RunningGateway, group: str) -> None:
+    put(gateway, group, filter="s/a/#")
+    async with consumer(gateway) as client:
+        fields = {"stream": "s", "group": group}
+        assert (await client.ask("consume", **fields, filter="s/#"))["code"] == "conflict"
+        assert (await client.ask("consume", **fields, filter="s/##"))["code"] == "bad_filter"
+        assert (await client.ask("release", **fields))["code"] == "not_found"
+        reply = await client.ask("consume", **fields, filter="s/a/#", credit=7)
+        assert reply == {"op": "consuming", "ref": "consume", **fields, "credit": 7}
+
+
+JOINING = {"stream": "s", "group": "g"}
+NAMING = {"deliveries": ["x"]}
+BAD_COMMANDS: list[tuple[str, dict[str, Any]]] = [
+    *[("consume", JOINING | {"credit": credit}) for credit in (0, -1, 1.5, "1", 2**40)],
+    ("consume", {"group": "g"}), ("consume", {"stream": "s"}), ("consume", JOINING | {"stream": 1}),
+    ("consume", JOINING | {"more": 1}), ("release", {"stream": "s"}),
+    *[("ack", {"deliveries": tokens}) for tokens in ([], "x", [1], [""], ["x" * 600])],
+    ("ack", {}), ("ack", NAMING | {"delay": 1}), ("nack", NAMING | {"delay": -1}),
+    ("nack", NAMING | {"delay": 2**50}), ("nack", NAMING | {"dead": 1}), ("extend", NAMING),
+    ("extend", NAMING | {"by": 0}), ("extend", NAMING | {"by": 2**50}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "fields"), BAD_COMMANDS)
+async def test_what_is_wrong_is_refused_and_nothing_else_happens(
+    gateway: RunningGateway, op: str, fields: dict[str, Any]
+) -> None:
+    async with consumer(gateway) as client:
+        refused = await client.ask(op, **fields)
+        assert (refused["op"], refused["code"], refused["fatal"]) == ("error", "bad_command", False)
+        assert (await client.ask("ping"))["op"] == "pong"
+    if op in {"ack", "nack", "extend"}:
+        status, answer = call(gateway, "POST", f"streams/s/groups/g/{op}", fields)
+        assert (status, answer["code"]) == (400, "bad_command")
+
+
+async def test_tokens_that_are_none_are_stale(gateway: RunningGateway, group: str) -> None:
+    publish(gateway)
+    [got] = call(gateway, "POST", f"streams/s/groups/{group}/pull", {})[1]["deliveries"]
+    token = got["delivery"]
+    others = ["x", "-", "\N{SNOWMAN}", "\0", token[:-1], token + "A", token.lower(), "A" * 512]
+    async with consumer(gateway) as client:
+        for op, more in (("ack", {}), ("nack", {"delay": 5}), ("extend", {"by": 5})):
+            reply = await client.ask(op, deliveries=others, **more)
+            assert (reply["deliveries"], reply["stale"]) == ([], others)
+        # One that is named twice is one.
+        reply = await client.ask("ack", deliveries=[token, *others, token])
+        assert (reply["deliveries"], reply["stale"]) == ([token, token], others)
+
+
+def test_dead_letters_are_listed_page_by_page(gateway: RunningGateway, group: str) -> None:
+    path = f"streams/s/groups/{group}"
+    offsets = [publish(gateway, body=number) for number in range(5)]
+    tokens = [each["delivery"] for each in call(gateway, "POST", f"{path}/pull", {"max": 9})[1]["deliveries"]]
+    call(gateway, "POST", f"{path}/nack", {"deliveries": tokens, "dead": True})
+    found: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        page = call(gateway, "GET", f"{path}/dead-letters?limit=2{after}")[1]
+        found += page["items"]
+        if page["next"] is None:
+            break
+        after = f"&after={page['next']}"
+    assert sorted(each["offset"] for each in found) == offsets
+    for wrong in ("x", "", "1", "-1", "1-", "1-2-3"):
+        status, answer = call(gateway, "GET", f"{path}/dead-letters?after={wrong}")
+        assert (status, answer["code"]) == (400, "bad_command"), wrong
+    names = [each["id"] for each in found[:2]]
+    assert call(gateway, "POST", f"{path}/dead-letters/redrive", {"ids": names})[1] == {"count": 2}
+    assert call(gateway, "POST", f"{path}/dead-letters/redrive", {"ids": names})[1] == {"count": 0}

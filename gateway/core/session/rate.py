@@ -49,6 +49,10 @@ class RateLimit:
         self._tokens = tokens - cost
         return True
 
+    def give_back(self) -> None:
+        """A token that was taken isn't needed; there are never more of them than at first."""
+        self._tokens += 1.0
+
     def wait(self, now: float) -> float:
         """Seconds until one token is there; 0 where one is now."""
         if not self._per_second:
@@ -139,6 +143,11 @@ class Throttle:
             if self._bytes is not None and not self._bytes.allow(now, _size(command)):
                 return Verdict.PUBLISH_BYTES
         return None
+
+    def uncount(self) -> None:
+        """A command that was admitted does not count."""
+        if self._commands is not None:
+            self._commands.give_back()
 
     def _refuse(self, now: float, rates: Rates) -> Verdict:
         if self._refusals is None:

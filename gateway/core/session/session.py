@@ -155,6 +155,11 @@ class Session:
             return refusal(TokenExpired("the credential has run out: renew it with auth"), command.ref)
         return refusal(Unauthenticated("authenticate first"), command.ref)
 
+    def uncount(self) -> None:
+        """A command that was received does not count against the rate, as turns out."""
+        if self._throttle is not None:
+            self._throttle.uncount()
+
     def refuse(self, error: GatewayError, ref: Reference, now: float) -> Reply | Close:
         """Decide what a frame that no codec could decode leads to."""
         throttle = self._throttle or self._begin(now)

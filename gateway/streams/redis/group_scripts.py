@@ -160,6 +160,8 @@ for _, offset in ipairs(offsets) do
   elseif what == 'lose' then
     fail(offset, delivery, 'member lost')
   else
+    -- Of leases that nobody was told of none was a repeat.
+    if mark ~= '' and delivery[ATTEMPTS] > 0 then state.redelivered = state.redelivered - 1 end
     give_back(offset, delivery)
   end
 end

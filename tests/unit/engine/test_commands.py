@@ -73,6 +73,9 @@ class Client:
     def admit(self, principal: Principal) -> None:
         self.principal, self.authenticated = principal, True
 
+    def uncount(self) -> None:
+        pass
+
     def deny(self, error: GatewayError, ref: object) -> Reply:
         return Reply(Failure(error.code, error.told, ref=ref))  # type: ignore[arg-type]  # a number
 

@@ -16,6 +16,16 @@ def test_a_burst_passes_then_the_rate_holds() -> None:
     assert not limit.allow(0.1)
 
 
+def test_what_is_given_back_is_there_again_and_never_more_than_a_burst() -> None:
+    limit = RateLimit(10, 3, now=0.0)
+    for _ in range(100):
+        assert limit.allow(0.0)
+        limit.give_back()
+    for _ in range(100):
+        limit.give_back()
+    assert [limit.allow(0.0) for _ in range(4)] == [True, True, True, False]
+
+
 @given(st.lists(st.floats(0, 0.5), max_size=200), st.integers(1, 50), st.integers(1, 20))
 def test_never_more_than_burst_and_rate_allow(pauses: list[float], per_second: int, burst: int) -> None:
     limit = RateLimit(per_second, burst, now=0.0)
