@@ -203,6 +203,23 @@ async def test_who_goes_as_it_should_counts_nothing_and_who_vanishes_an_attempt(
         assert (await figures(store)).redelivered == 1
 
 
+@pytest.mark.parametrize("way", ["release", "give_back"])
+async def test_what_has_run_out_has_failed_whatever_is_said_of_it_later(
+    contender: Contender, way: str
+) -> None:
+    async with contender.running() as store:
+        wait = patient(10, contender)
+        await store.groups.put("s", GroupConfiguration("g", start=EARLIEST, ack_wait=wait, backoff=()))
+        await publish(store, "s/a")
+        given = await take(store)
+        await contender.pass_time(wait)
+        if way == "release":
+            await store.groups.release("s", "g", "m")
+        else:
+            await store.groups.give_back("s", "g", leases(given))
+        assert [each.attempt for each in await take(store)] == [2]
+
+
 async def test_delays_and_limits_of_what_is_in_flight(contender: Contender) -> None:
     async with contender.running() as store:
         await store.groups.put("s", GroupConfiguration("g", start=EARLIEST, max_in_flight=2))

@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from gateway.auth.api_keys import new_key
+from gateway.core.groups.delivery_token import LeaseName, encode_token
 from tests.patience import HANG_SECONDS
 
 from .group_client import Consumer, call, consumer, figures, publish
@@ -371,6 +372,48 @@ async def test_only_who_has_the_grant_may_consume(gateway_process: StartGateway)
         assert (await client.ask("consume", stream="s", group="other"))["code"] == "not_found"
     assert call(gateway, "POST", "streams/s/groups/g/pull", {})[0] == 403
     assert call(gateway, "POST", "streams/s/groups/other/pull", {})[0] == 404
+    # Of a command with one token too many nothing is done, at whatever door.
+    granted, other = (encode_token(LeaseName("s", each, 1, 1, "x")) for each in ("other", "g"))
+    async with consumer(gateway) as client:
+        for op, more in (("ack", {}), ("nack", {}), ("extend", {"by": 1})):
+            refused = await client.ask(op, deliveries=[granted, other], **more)
+            assert refused["code"] == "forbidden"
+            status, answer = call(
+                gateway, "POST", f"streams/s/groups/other/{op}", {"deliveries": [granted, other]} | more
+            )
+            assert (status, answer["code"]) == (403, "forbidden")
+        # Without having asked for a reply, whoever fails hears of it.
+        await client.send("ack", deliveries=[other])
+        assert (await client.event())["code"] == "forbidden"
+    path = "streams/s/groups"
+    for method, place, body in (
+        ("GET", path, None), ("GET", f"{path}/g", None), ("PUT", f"{path}/h", {}),
+        ("DELETE", f"{path}/g", None),
+        ("GET", f"{path}/g/messages", None), ("GET", f"{path}/g/messages/1", None),
+        ("GET", f"{path}/g/dead-letters", None), ("DELETE", f"{path}/g/dead-letters", {}),
+        ("POST", f"{path}/g/dead-letters/redrive", {}),
+    ):  # fmt: skip
+        status, answer = call(gateway, method, place, body)
+        assert (status, answer["code"]) == (403, "forbidden"), place
+
+
+async def test_a_group_that_is_removed_at_one_node_has_no_members_at_another(
+    gateway_process: StartGateway, module_redis_server: RunningRedis
+) -> None:
+    settings = f'{STREAM}[redis]\nurl = "{module_redis_server.url}"\nprefix = "removed"\n'
+    one, other = (gateway_process(settings) for _ in range(2))
+    put(one, "g")
+    async with member(other, "g") as client:
+        publish(one)
+        got = await client.delivery()
+        # A token is good at every node.
+        token = {"deliveries": [got["delivery"]]}
+        assert call(one, "POST", "streams/s/groups/g/extend", token | {"by": 90_000})[1]["stale"] == []
+        assert call(one, "DELETE", "streams/s/groups/g")[0] == 204
+        assert (await client.event())["code"] == "not_found"
+        assert (await client.event())["op"] == "released"
+        assert call(other, "GET", "streams/s/groups/g")[0] == 404
+        assert (await client.ack(got))["stale"] == token["deliveries"]
 
 
 async def test_acknowledging_is_as_fast_as_there_is_work_and_all_else_has_its_rate(

@@ -344,6 +344,8 @@ async def test_what_was_taken_for_nobody_goes_back(redis_server: RunningRedis, p
     async with running(redis_server.url, prefix, StreamConfiguration("s", "#")) as one:
         await one.groups.put("s", GroupConfiguration("g", ack_wait=1000.0))
         await say(one, "s/a")
+        (failed,) = await take(one, 1)
+        await one.groups.reject("s", "g", [failed.lease], delay=0)
         redis_server.freeze()
         taking = asyncio.create_task(take(one, 1))
         await asyncio.sleep(0.1)  # it is on its way, and Redis does what it was asked
@@ -352,7 +354,8 @@ async def test_what_was_taken_for_nobody_goes_back(redis_server: RunningRedis, p
         async with asyncio.timeout(HANG_SECONDS):
             while not (given := await take(one, 1, "b")):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.01)
-        assert given[0].attempt == 1
+        assert given[0].attempt == 2
+        assert (await one.groups.figures("s", "g")).redelivered == 1
         assert await ack(one, *given) == [True]
 
 

@@ -177,7 +177,6 @@ class LocalGroup:
         async with self._turn:
             await self._usable()
             group = self.group
-            self._advance()
             given: list[LeasedPublication] = []
             try:
                 while len(given) < len(members):
@@ -231,7 +230,6 @@ class LocalGroup:
         """They are done."""
         await self._usable()
         life, group = self._state.life, self.group
-        self._advance()
         full = not group.room
         answers = [each.life == life and group.ack(each.offset, each.fence) for each in leases]
         await self._keep()
@@ -241,7 +239,6 @@ class LocalGroup:
     async def reject(self, leases: Sequence[Lease], *, delay: int | None, dead: bool) -> Sequence[bool]:
         """They failed."""
         await self._usable()
-        self._advance()
         life, group = self._state.life, self.group
         answers: list[bool] = []
         for each in leases:
@@ -256,7 +253,6 @@ class LocalGroup:
     async def extend(self, leases: Sequence[Lease], by: int) -> Sequence[bool]:
         """They take longer."""
         await self._usable()
-        self._advance()
         life, until = self._state.life, self._time + by
         answers = [each.life == life and self.group.extend(each.offset, each.fence, until) for each in leases]
         await self._keep()
@@ -276,14 +272,14 @@ class LocalGroup:
     async def release(self, member: str) -> None:
         """A member goes as it should."""
         await self._usable()
-        if self.group.release(member):
-            await self._keep()
-            self.wake()
+        self.group.release(member)
+        await self._keep()
+        self.wake()
 
     async def lose(self, member: str) -> None:
         """A member has vanished."""
         await self._usable()
-        self._keeper.buried += self.group.lose(member, self._now())
+        self._keeper.buried += self.group.lose(member, self._time)
         await self._keep()
         self.wake()
 
@@ -304,7 +300,6 @@ class LocalGroup:
     async def settle(self) -> None:
         """Wait until all that has become of its publications so far is kept."""
         await self._usable()
-        self._advance()
         await self._keep()
 
     # Dead letters
@@ -372,11 +367,12 @@ class LocalGroup:
     # Inside
 
     async def _usable(self) -> None:
-        """Wait until what was kept goes on."""
+        """Wait until what was kept goes on, and let time pass: a lease that has run out is none."""
         while not self._loaded.is_set():
             await self._loaded.wait()
         if self._ended:
             raise NotFound(f"stream {self._stream[:64]!r} has no group {self.configuration.name[:64]!r}")
+        self._keeper.buried += self.group.advance(self._now())
 
     async def _keep(self) -> None:
         await self._keeper.keep()
@@ -385,9 +381,6 @@ class LocalGroup:
         # Never back: what waits for a time is due once it has come.
         self._time = max(self._time, self._clock())
         return self._time
-
-    def _advance(self) -> None:
-        self._keeper.buried += self.group.advance(self._now())
 
     def _wake_if_free(self) -> None:
         # What was done may have been the one that kept its key waiting.
