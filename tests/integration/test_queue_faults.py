@@ -314,9 +314,7 @@ def check_leases(leases: list[LeaseSeen]) -> None:
         assert over or any(each <= began + SLACK_MS for each in before.ended_by), (before, after)
 
 
-@pytest.mark.parametrize(
-    ("world", "seed"), [("memory", 1), ("sqlite", 2), ("redis", 3), ("redis", 4)], indirect=["world"]
-)
+@pytest.mark.parametrize(("world", "seed"), [("memory", 1), ("sqlite", 2), ("redis", 3)], indirect=["world"])
 async def test_all_is_done_once_or_dead_whatever_happens(
     world: World, seed: int, request: pytest.FixtureRequest
 ) -> None:
