@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
+from inspect import signature
 from typing import get_args
 
 import pytest
@@ -32,16 +32,20 @@ REPLIES = {Authenticated, Subscribed, Unsubscribed, Published, Consuming, Releas
 UNASKED = {Welcome, CaughtUp, Delivery, Gap, GoAway}
 
 
+def fields_of(event: type[Event]) -> list[str]:
+    return [*signature(event).parameters]
+
+
 def test_every_event_either_answers_a_command_or_comes_unasked() -> None:
     """Spec: docs/protocol.md, "Gateway to client": each reply repeats its command's ``ref``."""
     assert set(get_args(Event)) == REPLIES | UNASKED
-    assert {each for each in get_args(Event) if "ref" in {field.name for field in fields(each)}} == REPLIES
+    assert {each for each in get_args(Event) if "ref" in fields_of(each)} == REPLIES
 
 
 @given(any_event)
 def test_an_event_that_many_connections_share_can_not_be_changed(event: Event) -> None:
-    with pytest.raises(FrozenInstanceError):
-        setattr(event, fields(event)[0].name, "changed")
+    with pytest.raises(AttributeError):
+        setattr(event, fields_of(type(event))[0], "changed")
     assert not hasattr(event, "__dict__")
 
 
@@ -58,4 +62,4 @@ def test_a_refusal_lets_the_session_go_on_unless_it_says_otherwise() -> None:
 
 def test_a_gap_tells_only_what_is_known_of_it() -> None:
     gap = Gap("interrupted")
-    assert {getattr(gap, field.name) for field in fields(gap)} == {"interrupted", None}
+    assert {getattr(gap, each) for each in fields_of(Gap)} == {"interrupted", None}
