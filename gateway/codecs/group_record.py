@@ -66,6 +66,11 @@ _heads = msgspec.msgpack.Decoder(_Head)
 _deliveries = msgspec.msgpack.Decoder(_Delivery)
 
 
+def encode_list(parts: Sequence[str | int]) -> bytes:
+    """Many arguments of a script as one, for ``cmsgpack.unpack``: each by itself costs a microsecond."""
+    return _encoder.encode(parts)
+
+
 def encode_group(head: GroupHead) -> bytes:
     """The record of a group."""
     fields = {each: getattr(head.configuration, each) for each in _Configuration.__struct_fields__}

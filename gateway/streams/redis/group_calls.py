@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from gateway.codecs.group_record import encode_list
 from gateway.errors import StreamUnavailable
 from gateway.streams.redis.calls import ReadOnlyCall
 
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
     from gateway.streams.redis.script_parts import Script
 
 _HEAD = 5
-_encoder = msgspec.msgpack.Encoder()
-
-
-def packed(parts: Sequence[str | int]) -> bytes:
-    """Many arguments as one, for ``cmsgpack.unpack``: each by itself costs this node a microsecond."""
-    return _encoder.encode(parts)
 
 
 class GroupCall(ReadOnlyCall["Reply"]):
@@ -130,7 +123,7 @@ class SharedCall(GroupCall):
     def arguments(self) -> tuple[str | bytes | int, ...]:
         """All that was brought; from here on it stays as it is."""
         self._gone = True
-        self._asked = (*self._opening(), packed(self._brought))
+        self._asked = (*self._opening(), encode_list(self._brought))
         return super().arguments()
 
 

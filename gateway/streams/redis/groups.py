@@ -12,11 +12,11 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from gateway.codecs.group_record import encode_list
 from gateway.errors import NotFound, StreamUnavailable
 from gateway.streams.groups.base import Lease, LeasedPublication, Taken
 from gateway.streams.redis.entries import decode_entry
 from gateway.streams.redis.group_asking import GroupAsking
-from gateway.streams.redis.group_calls import packed
 from gateway.streams.redis.group_figures import GroupFigures
 from gateway.streams.redis.group_letters import GroupLetters
 from gateway.streams.redis.group_scripts import END, EXPIRE, LEAVE, PURGED, TAKE
@@ -157,7 +157,7 @@ class RedisGroups:
             while True:
                 some = members[len(given) : len(given) + _LEASES]
                 told = await self._asking.ask(
-                    stream, group, TAKE, mark, *without, _TAKEN_BYTES, packed(some), size=_TAKEN_BYTES
+                    stream, group, TAKE, mark, *without, _TAKEN_BYTES, encode_list(some), size=_TAKEN_BYTES
                 )
                 more, due, now, until, offered, fence, life = told[:7]
                 self._asking.saw(stream, group, fence)
@@ -317,9 +317,8 @@ class RedisGroups:
         answers: list[bool] = []
         for place in range(0, max(1, len(leases)), _LEASES):
             some = leases[place : place + _LEASES]
-            answers += map(
-                bool, await self._asking.ask(stream, group, END, what, wait, dead, packed(_named(some)))
-            )
+            question = (what, wait, dead, encode_list(_named(some)))
+            answers += map(bool, await self._asking.ask(stream, group, END, *question))
         return answers
 
     async def _leave(self, stream: str, group: str, what: str, member: str, mark: str = "") -> None:
