@@ -251,8 +251,8 @@ def _published(event: Published) -> Fields:
 
 
 def _consuming(event: Consuming) -> Fields:
-    fields = {"op": "consuming", "stream": event.stream, "group": event.group, "credit": event.credit}
-    return fields | _given(ref=event.ref)
+    place = {"op": "consuming", "stream": event.stream, "group": event.group}
+    return place | {"credit": event.credit, "ack_wait": event.ack_wait} | _given(ref=event.ref)
 
 
 def _released(event: Released) -> Fields:

@@ -266,10 +266,11 @@ class _Consuming(Struct, tag_field="op", tag="consuming"):
     stream: str
     group: str
     credit: int
+    ack_wait: int
     ref: Ref = None
 
     def event(self) -> Consuming:
-        return Consuming(self.stream, self.group, self.credit, self.ref)
+        return Consuming(self.stream, self.group, self.credit, self.ack_wait, self.ref)
 
 
 class _Released(Struct, tag_field="op", tag="released"):

@@ -88,7 +88,7 @@ def _consume(command: Consume) -> Fields:
 
 
 def _release(command: Release) -> Fields:
-    return {"stream": command.stream, "group": command.group}
+    return {"stream": command.stream, "group": command.group, "deliveries": command.deliveries or None}
 
 
 def _ack(command: Acknowledge) -> Fields:

@@ -86,7 +86,7 @@ Count = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
 Positive = Annotated[int, Meta(ge=1, le=LARGEST_INTEGER)]
 PerTopic = Annotated[int, Meta(ge=1, le=MOST_PER_TOPIC)]
 Delay = Annotated[int, Meta(ge=0, le=LONGEST_DELAY)]
-Credit = Annotated[int, Meta(ge=1, le=CREDIT_MAX)]
+Credit = Annotated[int, Meta(ge=0, le=CREDIT_MAX)]
 Deliveries = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=DELIVERY_CHARACTERS)], ...], Meta(min_length=1)
 ]
@@ -195,16 +195,18 @@ class _ConsumeFrame(msgspec.Struct, tag_field="op", tag="consume", forbid_unknow
     ref: Ref = None
 
     def command(self, _limits: MessageLimits) -> Consume:
-        return Consume(self.stream, self.group, self.filter, self.credit or 32, self.ref)
+        credit = 32 if self.credit is None else self.credit
+        return Consume(self.stream, self.group, self.filter, credit, self.ref)
 
 
 class _ReleaseFrame(msgspec.Struct, tag_field="op", tag="release", forbid_unknown_fields=True):
     stream: Label
     group: Label
+    deliveries: Deliveries | None = None
     ref: Ref = None
 
     def command(self, _limits: MessageLimits) -> Release:
-        return Release(self.stream, self.group, self.ref)
+        return Release(self.stream, self.group, self.ref, self.deliveries or ())
 
 
 class _AckFrame(msgspec.Struct, tag_field="op", tag="ack", forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from gateway.core.groups.delivery_token import decode_token
 from gateway.core.groups.members import Members
 from gateway.core.messages.commands import Extend
 from gateway.core.messages.events import Consuming, Failure, Released
@@ -19,6 +20,7 @@ from gateway.core.timing.backoff import Backoff
 from gateway.core.topics.grammar import DEFAULT_LIMITS, TopicLimits, parse_filter
 from gateway.engine.groups import GroupKey, delivery_of
 from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
+from gateway.streams.groups.base import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.engine.acknowledging import Answer
     from gateway.engine.delivery import DeliveryService
     from gateway.engine.groups import Groups
-    from gateway.streams.groups.base import Lease, Taken
+    from gateway.streams.groups.base import GroupStore, Taken
     from gateway.supervision import Background
 
 _FEWEST: Final = 16
@@ -134,26 +136,41 @@ class ConsumeService:
             served.outboxes[name] = outbox
             self._of[outbox].add(key)
         served.members.join(name, command.credit)
-        self._delivery.send(outbox, Consuming(*key, command.credit, ref=command.ref))
+        lease = round(configuration.ack_wait * 1000)
+        self._delivery.send(outbox, Consuming(*key, command.credit, lease, ref=command.ref))
         self._wake(key)
         return []
 
     async def release(self, outbox: Outbox, command: Release, grants: Grants) -> list[Event]:
-        """Have a connection be no member any more; what it has goes back at once.
+        """Have a connection be no member any more; what it has, or what is named, goes back at once.
+
+        Where deliveries are named it stays a member. Those whose lease has ended are passed over.
 
         Raises:
             NotPermitted: no grant allows it.
             NotFound: it is no member.
             StreamUnavailable: the store can't keep it: what the member has comes back when its leases end.
         """
-        self._groups.consumable(command.stream, command.group, grants)
+        store = self._groups.consumable(command.stream, command.group, grants)
         key = (command.stream, command.group)
+        if command.deliveries:
+            await self._give_back(store, key, command.deliveries)
+            return [Released(*key, ref=command.ref)]
         name = self._leave(outbox, key)
         if name is None:
             raise NotFound("this connection does not consume from that group")
         # The connection may end meanwhile; what it had goes back all the same.
         await asyncio.shield(self._depart(key, name, lost=False))
         return [Released(*key, ref=command.ref)]
+
+    async def _give_back(self, store: GroupStore, key: GroupKey, tokens: Sequence[str]) -> None:
+        named = [name for name in map(decode_token, tokens) if name is not None and name[:2] == key]
+        await store.give_back(*key, [Lease(each.offset, each.fence, each.life) for each in named])
+        served = self._served.get(key)
+        if served is not None:
+            for each in named:
+                served.members.end(each.offset, each.fence)
+        self._wake(key)
 
     def restrict(self, outbox: Outbox, grants: Grants) -> list[Event]:
         """Have a connection be a member only where ``grants`` allow it; what is told of those that end."""

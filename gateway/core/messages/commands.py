@@ -96,7 +96,10 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class Consume:
-    """``consume``: become a member of a consumer group; ``credit`` bounds unacknowledged deliveries."""
+    """``consume``: become a member of a consumer group; ``credit`` bounds unacknowledged deliveries.
+
+    Without credit a member gets nothing new, and keeps what it has.
+    """
 
     stream: str
     group: str
@@ -107,11 +110,12 @@ class Consume:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """``release``: stop consuming."""
+    """``release``: stop consuming; or, of ``deliveries``, give these back and go on."""
 
     stream: str
     group: str
     ref: Reference = None
+    deliveries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

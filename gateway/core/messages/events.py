@@ -69,11 +69,12 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Consuming:
-    """Reply to ``consume``."""
+    """Reply to ``consume``; ``ack_wait``: how long a lease of the group lasts, in milliseconds."""
 
     stream: str
     group: str
     credit: int
+    ack_wait: int
     ref: Reference = None
 
 

@@ -154,7 +154,7 @@ WRONG = [
     (PUBLISH | {"headers": {"a": "é" * 4096}}, "field 'headers': more than 8192 bytes"),
     ({"op": "consume", "stream": "s"}, "missing field 'group'"),
     ({"op": "consume", "stream": "", "group": "g"}, "field 'stream'"),
-    ({"op": "consume", "stream": "s", "group": "g", "credit": 0}, "field 'credit'"),
+    ({"op": "consume", "stream": "s", "group": "g", "credit": -1}, "field 'credit'"),
     ({"op": "consume", "stream": "s", "group": "g", "credit": 10_001}, "field 'credit'"),
     ({"op": "consume", "stream": "s", "group": "g", "credit": 1.5}, "field 'credit'"),
     ({"op": "release", "group": "g"}, "missing field 'stream'"),

@@ -98,8 +98,15 @@ class GroupMemberConnection:
         await self.node.quiet()
         return told
 
-    async def release(self, stream: str = "s", group: str = "g", grants: Grants = EVERYTHING) -> list[Event]:
-        told = await self.node.consumer.release(self.outbox, Release(stream, group), grants)
+    async def release(
+        self,
+        stream: str = "s",
+        group: str = "g",
+        grants: Grants = EVERYTHING,
+        deliveries: tuple[str, ...] = (),
+    ) -> list[Event]:
+        command = Release(stream, group, deliveries=deliveries)
+        told = await self.node.consumer.release(self.outbox, command, grants)
         await self.node.quiet()
         return told
 

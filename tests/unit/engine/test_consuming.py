@@ -69,7 +69,14 @@ async def test_a_delivery_says_what_its_member_needs_and_comes_behind_the_reply(
         member = node.member()
         assert await member.consume(ref=7) == []
         reply, delivery = member.events()
-        assert reply == {"op": "consuming", "stream": "s", "group": "g", "credit": 10, "ref": 7}
+        assert reply == {
+            "op": "consuming",
+            "stream": "s",
+            "group": "g",
+            "credit": 10,
+            "ack_wait": 10_000,
+            "ref": 7,
+        }
         assert delivery.pop("delivery")
         assert delivery.pop("time") <= node.clock()
         assert delivery.pop("deadline") == pytest.approx(node.clock() + 10_000, abs=2)
@@ -196,6 +203,42 @@ async def test_who_releases_gives_back_at_once_and_gets_nothing_more() -> None:
         assert (one.offsets(), two.offsets()) == ([1], [1, 2])
         with pytest.raises(NotFound):
             await one.release()
+
+
+@in_virtual_time
+async def test_who_stops_gives_back_what_it_has_not_begun_and_finishes_the_rest() -> None:
+    async with groups_node() as node:
+        one, two = node.member(), node.member()
+        await one.consume()
+        await node.publish(2)
+        begun, waiting = one.tokens()
+        await one.consume(credit=0)
+        (released,) = await one.release(deliveries=(waiting, "none of ours"))
+        assert (released.stream, released.group) == ("s", "g")  # type: ignore[union-attr]  # Released
+        assert one.offsets() == [1, 2]
+        await two.consume()
+        assert [(each["offset"], each["attempt"]) for each in two.deliveries()] == [(2, 1)]
+        # It is a member all the same: its answers count, and credit brings it more.
+        assert (await node.ack(begun, waiting)) == ((begun,), (waiting,))
+        await two.consume(credit=0)
+        await one.consume(credit=10)
+        await node.publish()
+        assert one.offsets() == [1, 2, 3]
+        assert (await node.figures()).in_flight == 2
+
+
+@in_virtual_time
+async def test_what_is_given_back_needs_the_grant() -> None:
+    async with groups_node() as node:
+        member = node.member()
+        await member.consume()
+        await node.publish()
+        with pytest.raises(NotPermitted):
+            await member.release(grants=Grants(consume=("s/other",)), deliveries=member.tokens())
+        # A token of another group is none of this one's.
+        await node.store.groups.put("s", replace(GROUP, name="other"))
+        await member.release(group="other", deliveries=member.tokens())
+        assert (await node.figures()).in_flight == 1
 
 
 @in_virtual_time
