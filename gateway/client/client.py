@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Literal, Self, Unpack, overload
 import anyio
 
 from gateway.client.address import websocket_address
+from gateway.client.consumer import ClientConsumer, GroupConsuming
 from gateway.client.dialler import Dialler, Token
 from gateway.client.ending import Ending
 from gateway.client.errors import ClientClosed
 from gateway.client.link import Link
+from gateway.client.memberships import Memberships
 from gateway.client.positions import ResumeFrom, StartFrom, SubscriptionStart, parse_positions, parse_start
 from gateway.client.publishing import ANY_SIZE, DeleteOptions, Publishing, PublishOptions
 from gateway.client.read_gate import ReadGate
@@ -100,16 +102,19 @@ class Client:
         self._retry_first = retry_first
         self._valve = ReadGate()
         self._routes = Routes()
+        memberships = Memberships()
         dialler = Dialler(self.address, token, tls, open_seconds=timeout, frame_bytes=frame_bytes)
         self._link = Link(
             dialler,
             self._routes,
+            memberships,
             self._valve,
             backoff=backoff or Backoff(),
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
         )
         self._publishing = Publishing(self._link, timeout)
+        self._consuming = GroupConsuming(self._link, memberships, timeout)
         self._tasks: TaskGroup | None = None
 
     @property
@@ -260,6 +265,29 @@ class Client:
             timeout=math.inf if timeout is None else timeout,
             leave_timeout=self._timeout,
         )
+
+    def consume(
+        self, stream: str, *, group: str, credit: int = 32, topic_filter: str | None = None
+    ) -> ClientConsumer:
+        """The deliveries of a group; a member of it when iterated over, or entered with ``async with``.
+
+        A client is a member of a group once.
+
+        Args:
+            stream: its name.
+            group: one of the stream's groups.
+            credit: unanswered deliveries at most, those that wait for the loop included; up to 10,000.
+            topic_filter: what the group works off, to be sure of it: if it is another one, ``Conflict``.
+
+        Raises:
+            ClientClosed: the client is not open.
+            ValueError: the credit is out of bounds. While iterating: ``NotFound``, ``NotPermitted`` and the
+                gateway's other refusals, and ``Conflict`` where this client is a member already.
+        """
+        self._check_open()
+        assert self._tasks is not None, "it is open"
+        self._consuming.begin(self._tasks)
+        return ClientConsumer(self._consuming, (stream, group), topic_filter=topic_filter, credit=credit)
 
     @overload
     async def publish(

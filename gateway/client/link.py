@@ -15,13 +15,14 @@ from gateway.client.incoming import Incoming
 from gateway.client.renewal import Renewal
 from gateway.client.routes import Leave
 from gateway.core.messages.commands import Unsubscribe
-from gateway.core.messages.events import CaughtUp, Event, Failure, Gap, Subscribed
+from gateway.core.messages.events import CaughtUp, Delivery, Event, Failure, Gap, Released, Subscribed
 from gateway.errors import GatewayError, InternalError, TokenExpired, TooLarge
 
 if TYPE_CHECKING:
     from gateway.client.connection import GatewayConnection
     from gateway.client.dialler import Dialler
     from gateway.client.ending import Ending
+    from gateway.client.memberships import Memberships
     from gateway.client.read_gate import ReadGate
     from gateway.client.replies import Answer
     from gateway.client.route import Route
@@ -44,6 +45,7 @@ class Link:
         self,
         dialler: Dialler,
         routes: Routes,
+        memberships: Memberships,
         valve: ReadGate,
         *,
         backoff: Backoff,
@@ -52,6 +54,7 @@ class Link:
     ) -> None:
         self._dialler = dialler
         self._routes = routes
+        self._memberships = memberships
         self._valve = valve
         self._backoff = backoff
         self._ping = (ping_interval, ping_timeout)
@@ -109,7 +112,9 @@ class Link:
         """No connection any more: whoever waits for one gets ``failure``."""
         if self.failure is None:
             self.failure = failure
-            self._routes.close(None if isinstance(failure, ClientClosed) else failure)
+            told = None if isinstance(failure, ClientClosed) else failure
+            self._routes.close(told)
+            self._memberships.close(told)
             self._turned.set()
 
     async def dial(self) -> GatewayConnection | Ending:
@@ -161,6 +166,7 @@ class Link:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_wire, connection)
+                tasks.start_soon(self._memberships.serve, connection, self._renew)
                 tasks.start_soon(connection.keep_alive, *self._ping)
                 if self._dialler.can_renew:
                     self._renewal = Renewal(self._dialler)
@@ -179,6 +185,7 @@ class Link:
         self._ask_again_at = math.inf
         self._renewal = None
         self._routes.disconnected()
+        self._memberships.disconnected()
         connection.replies.fail(ConnectionLost("the client is closed"))
         connection.ended.set()
 
@@ -250,12 +257,20 @@ class Link:
             case CaughtUp(filter=topic_filter):
                 if self._routes.caught_up(topic_filter):
                     self._changed.set()
+            case Delivery() | Released():
+                self.messages += isinstance(event, Delivery)
+                self._memberships.receive(event)
             case Failure():
                 self._failed(event)
             case _:
                 log.debug("from the gateway: %r", event)
 
+    def _renew(self) -> None:
+        if self._renewal is not None:
+            self._renewal.demand()
+
     def _failed(self, failure: Failure) -> None:
+        self._memberships.told(failure)
         if failure.code == TokenExpired.code and self._renewal is not None:
             self._renewal.demand()
         else:
