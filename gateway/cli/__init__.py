@@ -21,6 +21,7 @@ from gateway.cli.streams import streams
 from gateway.cli.subscribe import subscribe
 from gateway.cli.token import token
 from gateway.cli.topics import topics
+from gateway.cli.work import work
 
 app = typer.Typer(
     name="gateway",
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its frames are for people, a server's log is not; locals hold secrets
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (serve, check, publish, subscribe, consume, streams, topics, token):
+for _command in (serve, check, publish, subscribe, consume, work, streams, topics, token):
     app.command()(_command)
 app.add_typer(groups, name="groups")
 app.add_typer(dead_letters, name="dead-letters")

@@ -6,12 +6,14 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 
 from gateway.core.topics.grammar import TopicLimits, matches, parse_filter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from anyio import CapacityLimiter
 
     from gateway.client.delivery import ClientDelivery
 
@@ -29,19 +31,17 @@ class TopicHandler:
         filter: the topics that it is for.
         function: what to call.
         threaded: it runs in a thread, so it can't be cancelled.
-        threads: how many of those run at the same time.
     """
 
     filter: str
     function: Handler
     threaded: bool
-    threads: CapacityLimiter
 
-    async def call(self, delivery: ClientDelivery) -> None:
-        """Run it; cancelled, a thread is left to itself."""
+    async def call(self, delivery: ClientDelivery, threads: CapacityLimiter) -> None:
+        """Run it, in one of ``threads`` if it needs one; cancelled, a thread is left to itself."""
         if self.threaded:
             result: Any = await to_thread.run_sync(
-                self.function, delivery, limiter=self.threads, abandon_on_cancel=True
+                self.function, delivery, limiter=threads, abandon_on_cancel=True
             )
         else:
             result = self.function(delivery)
@@ -52,10 +52,8 @@ class TopicHandler:
 class Handlers:
     """The handlers of one worker, in the order in which they were given."""
 
-    def __init__(self, threads: int) -> None:
-        """Have ``threads`` synchronous handlers run at the same time at most."""
+    def __init__(self) -> None:
         self._handlers: list[TopicHandler] = []
-        self._threads = CapacityLimiter(threads)
 
     def __len__(self) -> int:
         return len(self._handlers)
@@ -70,7 +68,7 @@ class Handlers:
         parsed = parse_filter(topic_filter, _ANY_SIZE)
         if any(parsed == other.filter for other in self._handlers):
             raise ValueError(f"there is a handler for {topic_filter!r} already")
-        self._handlers.append(TopicHandler(parsed, function, not _is_async(function), self._threads))
+        self._handlers.append(TopicHandler(parsed, function, not _is_async(function)))
 
     def find(self, topic: str) -> TopicHandler | None:
         """The first whose filter matches."""

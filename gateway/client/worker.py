@@ -2,67 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Final, Self, TypeVar, get_args
 
 import anyio
+from anyio import CapacityLimiter
 
 from gateway.client.client import Client
-from gateway.client.delivery import ClientDelivery, Outcome
-from gateway.client.delivery_errors import GiveUp, LeaseLost, Retry
-from gateway.client.handlers import Handler, Handlers, TopicHandler
+from gateway.client.handlers import Handlers
+from gateway.client.handling import Handling, Unmatched
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
     from gateway.client.consumer import ClientConsumer
+    from gateway.client.delivery import ClientDelivery
     from gateway.client.dialler import Token
+    from gateway.client.handlers import Handler
+    from gateway.client.handling import ErrorHook, WorkerStatistics
 
 log = logging.getLogger(__name__)
 
-Unmatched: TypeAlias = Literal["nack", "dead", "ack"]
-ErrorHook: TypeAlias = Callable[[ClientDelivery, Exception], Awaitable[None] | None]
 AnyHandler = TypeVar("AnyHandler", bound="Handler")
 AnyHook = TypeVar("AnyHook", bound="ErrorHook")
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStatistics:
-    """A snapshot of a worker.
-
-    Attributes:
-        running: handlers at work now.
-        done: messages acknowledged.
-        failed: those whose handler failed, or asked for another try.
-        given_up: those sent to the dead letters.
-        unmatched: those that no handler is for, whatever was done with them.
-        lost: those whose lease ended while their handler ran; it was cancelled.
-        cut_off: those whose handler had not ended when the time to stop was over; they were given back.
-    """
-
-    running: int = 0
-    done: int = 0
-    failed: int = 0
-    given_up: int = 0
-    unmatched: int = 0
-    lost: int = 0
-    cut_off: int = 0
-
-
-class _Counts:
-    """What ``WorkerStatistics`` shows."""
-
-    def __init__(self) -> None:
-        self.running = self.done = self.failed = self.given_up = 0
-        self.unmatched = self.lost = self.cut_off = 0
 
 
 class GroupWorker:
@@ -74,7 +42,8 @@ class GroupWorker:
         concurrency: handlers at work at the same time at most.
         credit: unanswered deliveries at most.
         grace: seconds that handlers have to end once the worker is to stop.
-        unmatched: what becomes of messages that no handler is for.
+        handlers: what ``handle`` was given.
+        running: whether ``run`` runs.
     """
 
     def __init__(
@@ -117,22 +86,26 @@ class GroupWorker:
         self.concurrency = concurrency
         self.credit = credit or concurrency
         self.grace = grace
-        self.unmatched: Unmatched = unmatched
+        self.handlers = Handlers()
+        self._handling = Handling(self.handlers, unmatched)
         self._url = url
         self._token = token
-        self._handlers = Handlers(concurrency)
-        self._hooks: list[ErrorHook] = []
-        self._counts = _Counts()
         self._stop = anyio.Event()
         self._begun = anyio.Event()
         self._ended = anyio.Event()
         self._failure: GatewayError | None = None
-        self._running = False
+        self.running = False
+        self._at_work = 0
         self._background: TaskGroup | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop, and hasn't yet."""
+        return self._stop.is_set()
 
     def statistics(self) -> WorkerStatistics:
         """A snapshot."""
-        return WorkerStatistics(**vars(self._counts))
+        return self._handling.statistics()
 
     # What is to be done
 
@@ -149,7 +122,7 @@ class GroupWorker:
         """
 
         def add(handler: AnyHandler) -> AnyHandler:
-            self._handlers.add(topic_filter, handler)
+            self.handlers.add(topic_filter, handler)
             return handler
 
         return add
@@ -160,7 +133,7 @@ class GroupWorker:
         It hears of what handlers raise, ``GiveUp`` included and ``Retry`` not, and of ``LeaseLost``. It
         runs in the event loop; async ones are awaited. What it raises itself is logged.
         """
-        self._hooks.append(hook)
+        self._handling.hooks.append(hook)
         return hook
 
     # Running
@@ -177,11 +150,11 @@ class GroupWorker:
             GatewayError: no connection at first, a refusal, or a connection that ended for good.
             RuntimeError: it runs already, or has no handler.
         """
-        if self._running:
+        if self.running:
             raise RuntimeError("the worker runs already")
-        if not len(self._handlers):
+        if not self.handlers:
             raise RuntimeError("the worker has no handler: decorate one with 'worker.handle(filter)'")
-        self._running = True
+        self.running = True
         try:
             if client is not None:
                 await self._work(client)
@@ -189,7 +162,7 @@ class GroupWorker:
                 async with Client(self._url, token=self._token) as own:
                     await self._work(own)
         finally:
-            self._running = False
+            self.running = False
             self._stop = anyio.Event()
 
     def stop(self) -> None:
@@ -244,9 +217,10 @@ class GroupWorker:
         async with client.consume(self.stream, group=self.group, credit=self.credit) as consumer:
             log.info("works for %s, %d at a time", name, self.concurrency)
             self._begun.set()
+            threads = CapacityLimiter(self.concurrency)
             async with anyio.create_task_group() as handlers:
                 try:
-                    await self._take(consumer, handlers)
+                    await self._take(consumer, handlers, threads)
                     await self._wind_up(consumer, handlers)
                 except GatewayError as error:
                     failure = error
@@ -255,7 +229,7 @@ class GroupWorker:
             raise failure
         log.info("has stopped working for %s", name)
 
-    async def _take(self, consumer: ClientConsumer, handlers: TaskGroup) -> None:
+    async def _take(self, consumer: ClientConsumer, handlers: TaskGroup, threads: CapacityLimiter) -> None:
         """Begin what comes, until the worker is to stop or nothing more comes."""
         places = anyio.Semaphore(self.concurrency)
         with anyio.CancelScope() as taking:
@@ -267,8 +241,8 @@ class GroupWorker:
                 except StopAsyncIteration:
                     break
                 # From here on nothing is awaited until the handler has it.
-                self._counts.running += 1
-                handlers.start_soon(self._handle, delivery, places)
+                self._at_work += 1
+                handlers.start_soon(self._handle, delivery, places, threads)
         self._stop.set()
 
     async def _cancel_on_stop(self, taking: anyio.CancelScope) -> None:
@@ -277,89 +251,24 @@ class GroupWorker:
 
     async def _wind_up(self, consumer: ClientConsumer, handlers: TaskGroup) -> None:
         """Give back what waits, and end handlers that don't end by themselves in time."""
-        if self._counts.running:
-            log.info("stops; %d handlers still run", self._counts.running)
+        if self._at_work:
+            log.info("stops; %d handlers still run", self._at_work)
         with anyio.move_on_after(self.grace) as grace:
             await consumer.drain()
-            while self._counts.running:
+            while self._at_work:
                 self._ended = anyio.Event()
                 await self._ended.wait()
-        if grace.cancelled_caught and self._counts.running:
-            log.warning("%d handlers did not end within %g s", self._counts.running, self.grace)
-            self._counts.cut_off += self._counts.running
+        if grace.cancelled_caught and self._at_work:
+            log.warning("%d handlers did not end within %g s", self._at_work, self.grace)
+            self._handling.counts.cut_off += self._at_work
             handlers.cancel_scope.cancel()
 
-    # One delivery
-
-    async def _handle(self, delivery: ClientDelivery, places: anyio.Semaphore) -> None:
+    async def _handle(
+        self, delivery: ClientDelivery, places: anyio.Semaphore, threads: CapacityLimiter
+    ) -> None:
         try:
-            handler = self._handlers.find(delivery.topic)
-            if handler is None:
-                await self._pass_over(delivery)
-            else:
-                await self._try(handler, delivery)
+            await self._handling.handle(delivery, threads)
         finally:
-            self._counts.running -= 1
+            self._at_work -= 1
             self._ended.set()
             places.release()
-
-    async def _try(self, handler: TopicHandler, delivery: ClientDelivery) -> None:
-        error: Exception | None = None
-        try:
-            async with delivery:
-                try:
-                    await self._call(handler, delivery)
-                except Exception as raised:
-                    error = raised
-                    raise
-        except Exception as raised:  # noqa: BLE001 - whatever it is, it is told, and the next one is begun
-            error = raised
-        counts = self._counts
-        if delivery.outcome is Outcome.LOST:
-            counts.lost += 1
-            error = error or LeaseLost("the lease had ended when the handler was done")
-        elif error is None:
-            counts.done += delivery.outcome is Outcome.ACKED
-        elif isinstance(error, GiveUp):
-            counts.given_up += 1
-        else:
-            counts.failed += 1
-        if error is not None:
-            await self._tell(delivery, error)
-
-    async def _call(self, handler: TopicHandler, delivery: ClientDelivery) -> None:
-        with anyio.CancelScope() as scope:
-            if not handler.threaded:
-                # A thread goes on whatever is done here: its place is not free until it ends.
-                delivery.lease.on_lost(scope.cancel)
-            await handler.call(delivery)
-        if scope.cancelled_caught:
-            raise LeaseLost("the lease ended while the handler ran, which was cancelled")
-
-    async def _pass_over(self, delivery: ClientDelivery) -> None:
-        """No handler is for its topic."""
-        self._counts.unmatched += 1
-        log.warning("no handler for %r: %s", delivery, self.unmatched)
-        try:
-            if self.unmatched == "ack":
-                await delivery.ack()
-            else:
-                await delivery.nack(dead=self.unmatched == "dead")
-        except GatewayError as error:
-            log.warning("%r: %s", delivery, error)
-
-    async def _tell(self, delivery: ClientDelivery, error: Exception) -> None:
-        if isinstance(error, Retry):
-            log.info("%r: %s", delivery, error)
-            return
-        if isinstance(error, (GiveUp, GatewayError)):
-            log.warning("%r: %s", delivery, error)
-        else:
-            log.warning("%r: the handler failed", delivery, exc_info=error)
-        for hook in self._hooks:
-            try:
-                result = hook(delivery, error)
-                if inspect.isawaitable(result):
-                    await result
-            except Exception:
-                log.exception("an error hook failed")

@@ -21,9 +21,18 @@ REPLIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "subscribe": lambda c: {"op": "subscribed", "filter": c["filter"], "positions": {}, "recovered": None},
     "unsubscribe": lambda c: {"op": "unsubscribed", "filter": c["filter"]},
     "publish": lambda c: {"op": "published", "id": c.get("id", "made")},
+    "consume": lambda c: {"op": "consuming", "ack_wait": 60_000, **_group(c), "credit": c["credit"]},
+    "release": lambda c: {"op": "released", **_group(c)},
+    "ack": lambda c: {"op": "acked", "deliveries": c["deliveries"], "stale": []},
+    "nack": lambda c: {"op": "acked", "deliveries": c["deliveries"], "stale": []},
+    "extend": lambda c: {"op": "acked", "deliveries": c["deliveries"], "stale": []},
     "ping": lambda _: {"op": "pong"},
     "auth": lambda _: {"op": "authenticated", "subject": "someone", "expires": None},
 }
+
+
+def _group(command: dict[str, Any]) -> dict[str, Any]:
+    return {"stream": command["stream"], "group": command["group"]}
 
 
 class Peer:
@@ -73,6 +82,12 @@ class Peer:
 
     async def publish(self, topic: str, data: Any = None) -> None:
         await self.send(op="message", topic=topic, id="1", time=0, data=data)
+
+    async def deliver(self, token: str, *, offset: int = 1, data: Any = None) -> None:
+        """A delivery of the group ``s/g``."""
+        lease = {"delivery": token, "group": "g", "attempt": 1, "deadline": 0, "fence": offset}
+        message = {"topic": "s/a", "id": "1", "time": 0, "stream": "s", "offset": offset, "data": data}
+        await self.send(op="delivery", **lease, **message)
 
     async def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
         self.tokens.append(request.headers.get("Authorization"))
