@@ -3,7 +3,7 @@
 from gateway.client.client import Client, ClientStatistics
 from gateway.client.consumer import ClientConsumer as Consumer
 from gateway.client.delivery import ClientDelivery as Delivery
-from gateway.client.delivery import Outcome
+from gateway.client.delivery import DeliveryOutcome
 from gateway.client.delivery_errors import AlreadyAnswered, AnswerLost, GiveUp, LeaseLost, Retry
 from gateway.client.errors import ClientClosed, CommandTimeout, ConnectFailed, ConnectionLost
 from gateway.client.handling import WorkerStatistics
@@ -30,12 +30,12 @@ __all__ = [
     "ConnectionLost",
     "Consumer",
     "Delivery",
+    "DeliveryOutcome",
     "Gap",
     "GatewayError",
     "GiveUp",
     "LeaseLost",
     "Message",
-    "Outcome",
     "Position",
     "Published",
     "Retry",

@@ -28,7 +28,7 @@ RELEASE_SECONDS: Final = 1.0
 """How long a block that is cancelled waits for what it had to go back."""
 
 
-class Outcome(Enum):
+class DeliveryOutcome(Enum):
     """What has become of a delivery, as far as this member knows."""
 
     OPEN = "open"
@@ -69,7 +69,7 @@ class ClientDelivery:
         self.attempt = event.attempt
         self.fence = event.fence
         self.deadline_ms = event.deadline
-        self.outcome = Outcome.OPEN
+        self.outcome = DeliveryOutcome.OPEN
         self.lease = lease
         self._answers = answers
         self._keeper = keeper
@@ -126,7 +126,7 @@ class ClientDelivery:
             GatewayError: the gateway's refusals.
         """
         lease = self.lease
-        await self._answer(lambda: self._answers.ack(lease.key, lease.token), Outcome.ACKED)
+        await self._answer(lambda: self._answers.ack(lease.key, lease.token), DeliveryOutcome.ACKED)
 
     async def nack(self, delay: float | None = None, *, dead: bool = False) -> None:
         """It has failed, and comes again; after ``max_deliver`` times it is a dead letter.
@@ -139,7 +139,7 @@ class ClientDelivery:
             GatewayError: as ``ack``.
         """
         token = self.lease.token
-        await self._answer(lambda: self._answers.nack(token, delay=delay, dead=dead), Outcome.NACKED)
+        await self._answer(lambda: self._answers.nack(token, delay=delay, dead=dead), DeliveryOutcome.NACKED)
 
     async def release(self) -> None:
         """It has not been begun: another member gets it at once, and no attempt is counted.
@@ -148,7 +148,7 @@ class ClientDelivery:
             GatewayError: as ``ack``, but for ``LeaseLost``: it is another one's either way.
         """
         lease = self.lease
-        await self._answer(lambda: self._answers.release(lease.key, [lease.token]), Outcome.RELEASED)
+        await self._answer(lambda: self._answers.release(lease.key, [lease.token]), DeliveryOutcome.RELEASED)
 
     async def extend(self, seconds: float | None = None) -> None:
         """Have it for ``seconds`` from now, if it wasn't for longer already; None: what the group gives.
@@ -176,7 +176,7 @@ class ClientDelivery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self._keeper.forget(self.lease)
-        if self.outcome is not Outcome.OPEN:
+        if self.outcome is not DeliveryOutcome.OPEN:
             return isinstance(error, (Retry, GiveUp))
         match error:
             case None:
@@ -184,7 +184,7 @@ class ClientDelivery:
             case Retry():
                 await self._say(self.nack(error.after))
             case LeaseLost() if self.lost:
-                self.outcome = Outcome.LOST
+                self.outcome = DeliveryOutcome.LOST
             case GiveUp():
                 await self._say(self.nack(dead=True))
             case Exception():
@@ -202,7 +202,7 @@ class ClientDelivery:
         except (LeaseLost, Unavailable, ClientClosed) as error:
             log.warning("%r: %s", self, error)
 
-    async def _answer(self, answer: Callable[[], Awaitable[None]], done: Outcome) -> None:
+    async def _answer(self, answer: Callable[[], Awaitable[None]], done: DeliveryOutcome) -> None:
         self._check_open()
         self._answering = True
         self._keeper.forget(self.lease)
@@ -212,20 +212,20 @@ class ClientDelivery:
             self._lose()
             raise
         except Unavailable:
-            self.outcome = Outcome.UNKNOWN
+            self.outcome = DeliveryOutcome.UNKNOWN
             raise
         finally:
             self._answering = False
         self.outcome = done
 
     def _lose(self) -> None:
-        self.outcome = Outcome.LOST
+        self.outcome = DeliveryOutcome.LOST
         self._keeper.forget(self.lease)
         self.lease.lose()
 
     def _check_open(self) -> None:
-        if self.outcome is Outcome.LOST:
+        if self.outcome is DeliveryOutcome.LOST:
             raise LeaseLost(f"the lease of offset {self.offset} has ended")
-        if self._answering or self.outcome not in {Outcome.OPEN, Outcome.UNKNOWN}:
+        if self._answering or self.outcome not in {DeliveryOutcome.OPEN, DeliveryOutcome.UNKNOWN}:
             told = "is being answered" if self._answering else f"was {self.outcome.value}"
             raise AlreadyAnswered(f"the delivery of offset {self.offset} {told} before")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anyio
 
-from gateway.client.delivery import ClientDelivery, Outcome
+from gateway.client.delivery import ClientDelivery, DeliveryOutcome
 from gateway.client.delivery_errors import GiveUp, LeaseLost, Retry
 from gateway.errors import GatewayError
 
@@ -87,11 +87,11 @@ class Handling:
         except Exception as raised:  # noqa: BLE001 - whatever it is, it is told, and the next one is begun
             error = raised
         counts = self.counts
-        if delivery.outcome is Outcome.LOST:
+        if delivery.outcome is DeliveryOutcome.LOST:
             counts.lost += 1
             error = error or LeaseLost("the lease had ended when the handler was done")
         elif error is None:
-            counts.done += delivery.outcome is Outcome.ACKED
+            counts.done += delivery.outcome is DeliveryOutcome.ACKED
         elif isinstance(error, GiveUp):
             counts.given_up += 1
         else:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from gateway.client import AnswerLost, Backoff, Client, CommandTimeout, Consumer, Delivery, LeaseLost, Outcome
+from gateway.client import (
+    AnswerLost,
+    Backoff,
+    Client,
+    CommandTimeout,
+    Consumer,
+    Delivery,
+    DeliveryOutcome,
+    LeaseLost,
+)
 from gateway.errors import NotPermitted
 from tests.patience import HANG_SECONDS
 
@@ -62,7 +71,7 @@ async def test_an_answer_whose_reply_is_lost_is_said_again(peer: Peer) -> None:
     async with client_of(peer) as client, client.consume("s", group="g") as consumer:
         delivery = await first(peer, consumer)
         await delivery.ack()
-        assert delivery.outcome is Outcome.ACKED
+        assert delivery.outcome is DeliveryOutcome.ACKED
     assert [op for op in peer.ops() if op[1] == "ack"] == [(1, "ack"), (2, "ack")]
 
 
@@ -74,12 +83,12 @@ async def test_an_answer_that_may_have_been_taken_is_told_as_lost(
         delivery = await first(peer, consumer)
         with pytest.raises(AnswerLost, match="nobody knows"):
             await delivery.ack()
-        assert delivery.outcome is Outcome.UNKNOWN
+        assert delivery.outcome is DeliveryOutcome.UNKNOWN
         # In a block it is told in the log: the work is over, and the loop goes on.
         await peer.deliver("t2")
         async with await take(consumer) as block:
             pass
-    assert block.outcome is Outcome.LOST
+    assert block.outcome is DeliveryOutcome.LOST
     assert "lease had ended" in caplog.text
 
 
@@ -91,7 +100,7 @@ async def test_an_answer_has_a_time(peer: Peer) -> None:
             await delivery.nack()
         with pytest.raises(CommandTimeout):
             await delivery.ack()
-        assert delivery.outcome is Outcome.UNKNOWN
+        assert delivery.outcome is DeliveryOutcome.UNKNOWN
 
 
 async def test_a_refused_answer_is_raised_and_what_may_pass_is_said_again(peer: Peer) -> None:
@@ -165,7 +174,7 @@ async def test_leases_that_are_kept_are_extended_at_once_on_a_new_connection(pee
             with pytest.raises(LeaseLost, match="stopped"):
                 await stopped_in_the_middle()
             assert (one.lost, two.lost) == (False, True)
-    assert (one.outcome, two.outcome) == (Outcome.ACKED, Outcome.LOST)
+    assert (one.outcome, two.outcome) == (DeliveryOutcome.ACKED, DeliveryOutcome.LOST)
     assert [c["op"] for c in peer.commands if c["connection"] == 2] == ["consume", "extend", "ack", "release"]
 
 
@@ -189,7 +198,7 @@ async def test_while_nobody_can_be_asked_a_lease_ends_by_itself(peer: Peer) -> N
                 await lost.wait()
             peer.refuse = None
     # The gateway has the last word on it.
-    assert delivery.outcome is Outcome.ACKED
+    assert delivery.outcome is DeliveryOutcome.ACKED
 
 
 async def test_what_cannot_be_read_or_is_nobodys_is_passed_over(peer: Peer) -> None:

@@ -14,9 +14,9 @@ from gateway.client import (
     Client,
     Consumer,
     Delivery,
+    DeliveryOutcome,
     GiveUp,
     LeaseLost,
-    Outcome,
     Retry,
 )
 from gateway.errors import Conflict, NotFound
@@ -79,7 +79,7 @@ async def test_a_block_that_ends_acknowledges(gateway: RunningGateway, group: st
             async for delivery in client.consume("s", group=group):
                 async with delivery:
                     seen.append((delivery.offset, delivery.data, delivery.attempt))
-                assert delivery.outcome is Outcome.ACKED
+                assert delivery.outcome is DeliveryOutcome.ACKED
                 if len(seen) == 3:
                     break
     assert seen == [(offset, {"n": number}, 1) for number, offset in enumerate(offsets)]
@@ -103,7 +103,7 @@ async def test_a_block_that_raises_rejects_and_lets_the_error_out(
         assert third.attempt == 3
         async with third:
             raise GiveUp("no use")
-        assert third.outcome is Outcome.NACKED
+        assert third.outcome is DeliveryOutcome.NACKED
     assert figures(gateway, group)["dead"] == 1
 
 
@@ -129,7 +129,7 @@ async def test_leaving_gives_back_what_is_unanswered(gateway: RunningGateway, gr
             assert [(await take(other)).attempt for _ in range(3)] == [1, 1, 1]
             with pytest.raises(LeaseLost):
                 await held.ack()
-            assert held.outcome is Outcome.LOST
+            assert held.outcome is DeliveryOutcome.LOST
             assert held.lost
         # The same consumer can be used again.
         async with consumer:
@@ -212,7 +212,7 @@ async def test_a_lease_is_kept_alive_inside_a_block_and_not_outside(
             # Three leases long, and nobody gets it meanwhile.
             await anyio.sleep(1.5)
             assert len(consumer) == 0
-        assert (delivery.outcome, delivery.attempt) == (Outcome.ACKED, 1)
+        assert (delivery.outcome, delivery.attempt) == (DeliveryOutcome.ACKED, 1)
         publish(gateway)
         late = await take(consumer)
         assert (await take(consumer)).attempt == 2
