@@ -320,7 +320,7 @@ class Client:
             topic: without wildcards.
             data: bytes are sent as they are, a string for ``text/*`` as text, everything else as JSON.
             acknowledge: False: return as soon as it is written; a refusal is only logged.
-            options: ``content_type``, ``headers``, ``id``, ``key``, ``idempotency_key``.
+            options: ``content_type``, ``headers``, ``id``, ``key``, ``idempotency_key``, ``delay``.
 
         Raises:
             GatewayError: ``BadTopic``, ``BadCommand``, ``TooLarge`` and the others: refused, not published.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from gateway.client.body import Data, encode_body
 from gateway.client.errors import ConnectionLost
@@ -31,6 +31,7 @@ class PublishOptions(TypedDict, total=False):
         id: a label, echoed to subscribers; the gateway makes one otherwise.
         key: for ordering in groups.
         idempotency_key: makes repeats harmless.
+        delay: seconds that groups see it later; subscribers get it at once.
     """
 
     content_type: str | None
@@ -38,6 +39,7 @@ class PublishOptions(TypedDict, total=False):
     id: str | None
     key: str | None
     idempotency_key: str | None
+    delay: float | None
 
 
 class DeleteOptions(TypedDict, total=False):
@@ -104,7 +106,16 @@ class Publishing:
 def _command(topic: str, data: Data, options: PublishOptions) -> Callable[[int | None], Publish]:
     name = parse_topic(topic, ANY_SIZE)
     json_text, binary = encode_body(data, options.get("content_type"))
-    return lambda ref: Publish(name, data=json_text, binary=binary, ref=ref, **options)
+    fields = _wire_fields(options)
+    return lambda ref: Publish(name, data=json_text, binary=binary, ref=ref, **fields)
+
+
+def _wire_fields(options: PublishOptions) -> dict[str, Any]:
+    fields: dict[str, Any] = {**options}
+    seconds = fields.pop("delay", None)
+    if seconds is not None:
+        fields["delay"] = round(seconds * 1000)
+    return fields
 
 
 def _deletion(topic: str, options: DeleteOptions) -> Callable[[int | None], Publish]:
