@@ -148,13 +148,15 @@ class DeliveryAnswers:
         asked = _Asked()
 
         def command(ref: int) -> Command:
-            wanted = [each for each in waiting if not each.given_up]
-            return Acknowledge(tuple(each.token for each in wanted or waiting), ref=ref)
+            return Acknowledge(tuple(each.token for each in waiting if not each.given_up), ref=ref)
+
+        def wanted() -> bool:
+            return not all(each.given_up for each in waiting)
 
         failure: GatewayError | None = ClientClosed("the client is closed")
         stale: frozenset[str] = frozenset()
         try:
-            stale = _stale(await self._ask(command, asked))
+            stale = _stale(await self._ask(command, asked, wanted))
             failure = None
         except GatewayError as error:
             failure = error
@@ -170,10 +172,14 @@ class DeliveryAnswers:
                 raise _lost(asked)
         return asked
 
-    async def _ask(self, command: Callable[[int], Command], asked: _Asked) -> Event:
-        """The reply, on this connection or a later one."""
+    async def _ask(
+        self, command: Callable[[int], Command], asked: _Asked, wanted: Callable[[], bool] = lambda: True
+    ) -> Event:
+        """The reply, on this connection or a later one; not said again once it is not ``wanted``."""
         renewed = False
         while True:
+            if not wanted():
+                raise CommandTimeout("nobody waits for it any more")
             connection = await self._link.connected()
             asked.at, asked.connection = anyio.current_time(), connection
             try:

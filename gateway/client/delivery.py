@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio
 
 from gateway.client.delivery_errors import AlreadyAnswered, AnswerLost, GiveUp, LeaseLost, Retry
-from gateway.client.errors import ClientClosed
-from gateway.errors import Unavailable
+from gateway.errors import GatewayError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -116,6 +115,10 @@ class ClientDelivery:
         """Whether the lease has ended against the member's will: somebody else may be at it."""
         return self.lease.lost
 
+    def on_lost(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called in the event loop when the lease is lost; at once where it is already."""
+        self.lease.on_lost(call)
+
     async def ack(self) -> None:
         """It is done: it never comes again.
 
@@ -199,7 +202,7 @@ class ClientDelivery:
         # The work is over either way, and the next message is none the worse for it: told, not raised.
         try:
             await answer
-        except (LeaseLost, Unavailable, ClientClosed) as error:
+        except GatewayError as error:
             log.warning("%r: %s", self, error)
 
     async def _answer(self, answer: Callable[[], Awaitable[None]], done: DeliveryOutcome) -> None:

@@ -103,7 +103,7 @@ class Handling:
         with anyio.CancelScope() as scope:
             if not handler.threaded:
                 # A thread goes on whatever is done here: its place is not free until it ends.
-                delivery.lease.on_lost(scope.cancel)
+                delivery.on_lost(scope.cancel)
             await handler.call(delivery, threads)
         if scope.cancelled_caught:
             raise LeaseLost("the lease ended while the handler ran, which was cancelled")

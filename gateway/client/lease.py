@@ -43,7 +43,7 @@ class ClientLease:
         self.key = key
         self.seconds = seconds
         self.lost = False
-        self._watchers: list[Callable[[], None]] = []
+        self._watchers: list[Callable[[], object]] = []
         self.confirm(now, connection)
 
     def confirm(self, asked_at: float, connection: GatewayConnection, seconds: float | None = None) -> None:
@@ -65,7 +65,7 @@ class ClientLease:
         """When it has waited for too long."""
         return self.began + self.seconds * _AGING
 
-    def on_lost(self, call: Callable[[], None]) -> None:
+    def on_lost(self, call: Callable[[], object]) -> None:
         """Have ``call`` called when it is lost; at once where it is already."""
         if self.lost:
             call()

@@ -44,11 +44,14 @@ class LeaseKeeper:
         self._link = link
         self._kept: set[ClientLease] = set()
         self._changed = anyio.Event()
+        self._awake_at = math.inf
 
     def keep(self, lease: ClientLease) -> None:
         """Keep ``lease`` alive from now on."""
         self._kept.add(lease)
-        self._changed.set()
+        # Most are due later than those that are kept already: nobody need look at all of them.
+        if lease.extend_at < self._awake_at or lease.doubtful():
+            self._changed.set()
 
     def forget(self, lease: ClientLease) -> None:
         """Nobody works on it any more."""
@@ -61,7 +64,8 @@ class LeaseKeeper:
             while True:
                 self._changed = anyio.Event()
                 await self._extend_due()
-                with anyio.CancelScope(deadline=self._next_due()):
+                self._awake_at = self._next_due()
+                with anyio.CancelScope(deadline=self._awake_at):
                     await self._changed.wait()
 
     async def _watch_connections(self) -> None:

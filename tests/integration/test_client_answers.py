@@ -160,7 +160,7 @@ async def test_leases_that_are_kept_are_extended_at_once_on_a_new_connection(pee
         await peer.deliver("t2", offset=2)
         two = await take(consumer)
         lost = anyio.Event()
-        two.lease.on_lost(lost.set)
+        two.on_lost(lost.set)
 
         async def stopped_in_the_middle() -> None:
             async with two:
@@ -193,7 +193,7 @@ async def test_while_nobody_can_be_asked_a_lease_ends_by_itself(peer: Peer) -> N
         async with delivery:
             peer.refuse = (503, {})
             peer.socket.transport.abort()
-            delivery.lease.on_lost(lost.set)
+            delivery.on_lost(lost.set)
             with anyio.fail_after(HANG_SECONDS):
                 await lost.wait()
             peer.refuse = None

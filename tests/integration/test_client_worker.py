@@ -229,7 +229,7 @@ async def test_a_handler_whose_lease_is_lost_is_cancelled(gateway: RunningGatewa
         if delivery.attempt == 1:
             tokens.append(delivery.lease.token)
             noticed = threading.Event()
-            delivery.lease.on_lost(noticed.set)
+            delivery.on_lost(noticed.set)
             assert noticed.wait(HANG_SECONDS)
             ends.append(f"looked, lost: {delivery.lost}")
 
