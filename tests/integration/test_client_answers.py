@@ -144,6 +144,20 @@ async def test_what_is_cancelled_while_it_is_said_is_said_all_the_same(peer: Pee
     assert peer.commands[-2]["deliveries"] == ["t2"]
 
 
+async def test_acknowledgements_that_come_together_travel_together(peer: Peer) -> None:
+    async with client_of(peer) as client, client.consume("s", group="g") as consumer:
+        deliveries = []
+        for number in range(20):
+            await peer.deliver(f"t{number}", offset=number + 1)
+            deliveries.append(await take(consumer))
+        async with anyio.create_task_group() as tasks:
+            for delivery in deliveries:
+                tasks.start_soon(delivery.ack)
+    said = [command["deliveries"] for command in peer.commands if command["op"] == "ack"]
+    assert len(said) <= 2
+    assert [token for some in said for token in some] == [f"t{number}" for number in range(20)]
+
+
 async def test_leases_that_are_kept_are_extended_at_once_on_a_new_connection(peer: Peer) -> None:
     async def some_are_stale(command: dict[str, Any]) -> bool:
         if command["op"] != "extend":
