@@ -385,7 +385,7 @@ async def test_everything_is_done_although_the_node_is_killed_again_and_again(
         await anyio.sleep(0.01)
 
     async with working(gateway, worker) as client:
-        for run in range(3):
+        for run in range(2):
             for number in range(30):
                 publish(gateway, body=f"{run}/{number}")
             await until(lambda run=run: sum(each.startswith(f"{run}/") for each in seen) >= 10)
@@ -396,6 +396,6 @@ async def test_everything_is_done_although_the_node_is_killed_again_and_again(
             gateway.start()
             await until(lambda run=run: client.statistics().connects == run + 2)
         await until_idle(gateway, "g")
-    assert len(seen) == 90
-    assert worker.statistics().done >= 80
+    assert len(seen) == 60
+    assert worker.statistics().done >= 50
     assert figures(gateway, "g")["dead"] == 0
