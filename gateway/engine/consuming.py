@@ -168,8 +168,7 @@ class ConsumeService:
         await store.give_back(*key, [Lease(each.offset, each.fence, each.life) for each in named])
         served = self._served.get(key)
         if served is not None:
-            for each in named:
-                served.members.end(each.offset, each.fence)
+            served.members.end([(each.offset, each.fence) for each in named])
         self._wake(key)
 
     def restrict(self, outbox: Outbox, grants: Grants) -> list[Event]:
