@@ -19,6 +19,7 @@ from gateway.app.groups import build_groups
 from gateway.app.hooks import build_shared_memory
 from gateway.app.routes import RouteParts, gateway_routes
 from gateway.app.server import log_ready, open_sockets, reload, server_config
+from gateway.app.statistics import build_statistics
 from gateway.app.streams import build_streams, watch_streams
 from gateway.app.use_cases import build_publisher, build_subscriber, build_upkeep, watch_tasks
 from gateway.auth.authenticators import CredentialAuthenticator
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
     from gateway.core.messages.publication import Publication
     from gateway.engine.cluster.administration import ClusterAdministration
     from gateway.engine.cluster.node import Cluster
+    from gateway.engine.cluster.statistics import StatisticsService
+    from gateway.engine.statistics import StatisticsRecorder
     from gateway.settings import Settings
     from gateway.transports.server.tls import Certificate
 
@@ -137,6 +140,7 @@ class Gateway:
         self._partitions = PartitionDifference(settings.redis.partitions)
         self._partitions.announce = self._delivery.announce_loss
         self._cluster, self._administration = self._build_administration(blocks)
+        self._recorder, self._statistics = self._build_statistics()
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = certificate or arguments.certificate(settings)
         self._watch()
@@ -170,6 +174,23 @@ class Gateway:
             live=self._streams.live,
             partitions=self._partitions,
             forget_stream=self._forget_stream,
+        )
+
+    def _build_statistics(self) -> tuple[StatisticsRecorder, StatisticsService]:
+        return build_statistics(
+            node=self.node,
+            hub=self.hub,
+            publisher=self.publisher,
+            delivery=self._delivery,
+            sessions=self._sessions,
+            room=self._room,
+            upkeep=self._upkeep,
+            refusals=self._refusals,
+            bus=self._bus,
+            streams=self._streams,
+            groups=self._groups,
+            cluster=self._cluster,
+            administration=self._administration,
         )
 
     def run(
@@ -263,7 +284,10 @@ class Gateway:
 
     def _tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What runs as long as the node does, by its name in metrics."""
-        tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {"upkeep": self._upkeep.run}
+        tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "upkeep": self._upkeep.run,
+            "statistics": self._recorder.run,
+        }
         if self._cluster is not None:
             tasks["cluster"] = self._cluster.run
         if self._following is not None:
@@ -318,6 +342,7 @@ class Gateway:
             sessions=self._sessions,
             event_reader=self._event_reader,
             shared_memory=self._shared_memory,
+            statistics=self._statistics,
             clock=self._clock,
         )
         return gateway_routes(

@@ -15,6 +15,7 @@ from gateway.http_api.authentication import administrators, request_authenticato
 from gateway.http_api.descriptions.routes import description_routes
 from gateway.http_api.publishing.cloudevents import CloudEventPublishing
 from gateway.http_api.publishing.endpoints import rest_routes
+from gateway.http_api.statistics import StatisticsRoutes
 from gateway.transports.server.console import console_routes
 from gateway.transports.server.probes import probe_routes
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.codecs.cloudevents import CloudEventReader
     from gateway.engine.administration import GuardedAuthenticator
     from gateway.engine.cluster.administration import ClusterAdministration
+    from gateway.engine.cluster.statistics import StatisticsService
     from gateway.engine.metrics.refusals import Refusals
     from gateway.engine.publishing import PublishService
     from gateway.engine.purging import PurgeService
@@ -59,6 +61,7 @@ class RouteParts:
     sessions: Sessions
     event_reader: CloudEventReader
     shared_memory: ExpiringTexts | None
+    statistics: StatisticsService
     clock: Callable[[], float]
 
 
@@ -105,6 +108,7 @@ def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[
             metrics=parts.metrics,
         ),
         *administration_routes(parts.administration, administrator),
+        *StatisticsRoutes(parts.statistics, administrator, lasting).routes(),
         *stream_routes(
             parts.streams,
             parts.purging,

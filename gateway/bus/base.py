@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.core.messages.publication import Publication
 
@@ -42,6 +42,7 @@ class BusStatistics:
         waiting_bytes: waiting to be handed over.
         unread_bytes: heard, and waiting to be fanned out.
         partitions: listened to.
+        latency_counts: how long handing over took, see ``Latencies``; None where it takes no time.
     """
 
     connected: bool = True
@@ -57,6 +58,7 @@ class BusStatistics:
     waiting_bytes: int = 0
     unread_bytes: int = 0
     partitions: int = 0
+    latency_counts: Sequence[int] | None = None
 
 
 class Bus(Protocol):

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.core.cluster.control import (
+    AskStatistics,
     BadControl,
     Beat,
     Blocks,
@@ -29,6 +30,7 @@ from gateway.core.cluster.control import (
     ListBlocks,
     ListConnections,
     Refused,
+    StatisticsPage,
 )
 
 VERSION: Final = 1
@@ -46,6 +48,8 @@ _KINDS: Final[dict[str, type[Body]]] = {
     "blocks": Blocks,
     "forget_stream": ForgetStream,
     "forgotten": Forgotten,
+    "ask_statistics": AskStatistics,
+    "statistics": StatisticsPage,
     "refused": Refused,
 }
 _NAMES: Final = {body: kind for kind, body in _KINDS.items()}

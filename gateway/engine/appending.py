@@ -8,10 +8,12 @@ does.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.core.statistics.latencies import Latencies
 from gateway.engine.runtime.timeout_queue import TimeoutQueue
 from gateway.errors import BusUnavailable, Conflict, GatewayError, StreamUnavailable
 
@@ -79,6 +81,7 @@ class Appender:
 
     Attributes:
         capturing: the name of the stream that captures a topic, or None where it is live.
+        latencies: how long the store took to keep what it did not keep at once.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class Appender:
         self._live = live
         self._deadlines: TimeoutQueue | None = None
         self._counts = {each.name: _Counts() for each in streams}
+        self.latencies = Latencies()
 
     def append(
         self, stream: str, publication: Publication, dedupe: Dedupe | None, size: int
@@ -125,7 +129,8 @@ class Appender:
         if self._deadlines is None:
             self._deadlines = TimeoutQueue(answer.get_loop(), self._seconds)
         self._deadlines.start(answer, partial(self._give_up, answer, stream))
-        kept.add_done_callback(partial(self._resolve, answer, publication, stream, size))
+        begun = time.monotonic()
+        kept.add_done_callback(partial(self._resolve, answer, publication, stream, size=size, begun=begun))
         return answer
 
     def statistics(self) -> AppendStatistics:
@@ -171,8 +176,10 @@ class Appender:
         answer: asyncio.Future[Receipt],
         publication: Publication,
         stream: str,
-        size: int,
         kept: asyncio.Future[Appended],
+        *,
+        size: int,
+        begun: float,
     ) -> None:
         try:
             receipt = self._receipt(stream, size, kept)
@@ -180,6 +187,7 @@ class Appender:
             self._stop_deadline(answer)
             self._fail(answer, stream, error)
             return
+        self.latencies.note(time.monotonic() - begun)
         # Asked here and not before: what is stored once the others were told must not miss them.
         if self._live is not None and self._both_ways:
             self._send_copy(answer, publication, receipt, self._live)

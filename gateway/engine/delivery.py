@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.messages.events import Gap
 from gateway.core.session.close_codes import CloseCode
+from gateway.core.statistics.latencies import Latencies
 from gateway.core.streams.stream import may_be_live
 from gateway.core.topics.grammar import covers
 
@@ -46,12 +47,16 @@ class DeliveryService:
 
     Attributes:
         both_ways: whether what streams capture travels over the bus too.
+        latencies: of fan-outs, from the first publication in hand until all that it touched were written.
     """
 
     def __init__(self, hub: Hub, *, resumed: Callable[[Outbox], None] | None = None) -> None:
         """Write what ``hub`` gives; ``resumed`` is told when a connection with parked readers is direct."""
         self._hub = hub
         self._scheduled = False
+        self._began: float | None = None
+        self._delivered = 0
+        self.latencies = Latencies()
         self._resumed = resumed
         self._awaiting: dict[Outbox, dict[Callable[[], None], None]] = {}
         self.both_ways: Callable[[], bool] = bool
@@ -145,6 +150,8 @@ class DeliveryService:
 
     def _schedule(self) -> None:
         self._scheduled = True
+        if self._began is None:
+            self._began = monotonic()
         asyncio.get_running_loop().call_soon(self._write_slice)
 
     def _write_slice(self) -> None:
@@ -157,6 +164,16 @@ class DeliveryService:
         self._close_overflowed()
         if hub.unwritten:
             self._schedule()
+        else:
+            self._note_latency()
+
+    def _note_latency(self) -> None:
+        began, self._began = self._began, None
+        delivered = self._hub.delivered
+        # Turns that brought replies alone were no fan-out.
+        if delivered != self._delivered and began is not None:
+            self._delivered = delivered
+            self.latencies.note(monotonic() - began)
 
     def _close_overflowed(self) -> None:
         for outbox in self._hub.take_overflowed():

@@ -164,6 +164,9 @@ FOR_EVER = {
     "engine.commands": {"self._authentication.renew(command, client)", "events"},
     "supervision": {"self._run(function, *arguments)"},
     "engine.cluster.node": {"self._repair.run", "self._answer_questions", "self._live.run"},
+    "engine.statistics": {"self._keep_looking"},
+    # Pages of one question: whoever reads them waits for all.
+    "engine.cluster.statistics": {"ask"},
     "redis.channels": {"self._read()", "self._write()"},
     "redis.keeping": {"supervision.keep(name, each)"},
     "redis.locating": {"supervision.until_done('sentinels', watch)"},

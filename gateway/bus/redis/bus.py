@@ -215,6 +215,7 @@ class RedisBus:
             waiting_bytes=budget.bytes,
             unread_bytes=inbox.bytes,
             partitions=sum(partition.subscribed for partition in self._partitions[: self._live]),
+            latency_counts=budget.latencies.counts,
         )
 
     # Interests

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.bus.redis.payload import Mark, PayloadHead, encode_mark, encode_payload, encode_record
+from gateway.core.statistics.latencies import Latencies
 from gateway.errors import BusUnavailable, RateLimited
 from gateway.redis.batch_state import BatchState
 
@@ -108,6 +109,7 @@ class PublishBudget:
         publications: confirmed.
         payloads: confirmed.
         failed: publications that were not confirmed.
+        latencies: of payloads, from their first publication until they were confirmed.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class PublishBudget:
         self._encoder = encoder
         self._limit = limit_bytes
         self.bytes = self.publications = self.payloads = self.failed = 0
+        self.latencies = Latencies()
 
     def publish(self, publication: Publication, partition: int) -> asyncio.Future[None]:
         """Queue ``publication``.
@@ -183,6 +186,7 @@ class PublishBudget:
         self.bytes -= batch.bytes
         self.payloads += 1
         self.publications += len(batch.records)
+        self.latencies.note(asyncio.get_running_loop().time() - batch.opened)
         if not batch.done.done():
             batch.done.set_result(None)
 

@@ -7,7 +7,7 @@ subscribe to: ``$gateway/nodes`` is heard by all nodes, ``$gateway-<node>/told``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
 from gateway.core.cluster.block_list import Block  # noqa: TC001 - a codec reads the annotations
 from gateway.core.cluster.info import ConnectionInfo, NodeInfo  # noqa: TC001 - as above
@@ -171,6 +171,36 @@ class Blocks:
             raise ValueError("next must be the last one's subject")
 
 
+MOST_SECONDS: Final = 240
+"""Of statistics in one answer, which may be no longer than any message between nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskStatistics:
+    """Ask for the figures of ``limit`` seconds at most, those behind ``after`` (seconds since 1970)."""
+
+    after: int
+    limit: int
+
+    def __post_init__(self) -> None:
+        """Refuse a page of a size that no node asks for."""
+        if not 1 <= self.limit <= MOST_SECONDS:
+            raise ValueError(f"a page has 1 to {MOST_SECONDS} seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsPage:
+    """Figures by name, a value for each second from ``first`` on; None where there is none."""
+
+    first: int
+    series: dict[str, tuple[float | None, ...]]
+
+    def __post_init__(self) -> None:
+        """Refuse what no node tells."""
+        if any(len(values) > MOST_SECONDS for values in self.series.values()):
+            raise ValueError(f"a page has at most {MOST_SECONDS} seconds")
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """What was asked for can't be done; ``reason`` is for the log."""
@@ -178,9 +208,10 @@ class Refused:
     reason: str
 
 
-Question: TypeAlias = ListConnections | EndSession | EndSubject | ListBlocks | ForgetStream
-Answer: TypeAlias = Connections | Ended | Blocks | Forgotten | Refused
+Question: TypeAlias = ListConnections | EndSession | EndSubject | ListBlocks | ForgetStream | AskStatistics
+Answer: TypeAlias = Connections | Ended | Blocks | Forgotten | StatisticsPage | Refused
 Body: TypeAlias = Beat | Farewell | Question | Answer
+ANSWERS: Final = get_args(Answer)
 
 
 @dataclass(frozen=True, slots=True)

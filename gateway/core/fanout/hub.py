@@ -285,6 +285,11 @@ class Hub:
         """How many connections have pending bytes, an open run's targets not counted."""
         return self._fan_out.unwritten
 
+    @property
+    def delivered(self) -> int:
+        """Publications times the connections that were given them, an open run not counted."""
+        return self._fan_out.delivered
+
     def take_writes(self, limit: int) -> list[Outbox]:
         """Remove and return the connections that are to be written next, at most ``limit``.
 
@@ -330,6 +335,7 @@ class Hub:
             published=self._published,
             unmatched=self._unmatched,
             delivered=self._fan_out.delivered,
+            delivered_bytes=self._fan_out.delivered_bytes,
             dropped=dict(self._blocked.dropped),
             blocked=len(self._blocked),
             unwritten=self._fan_out.unwritten,

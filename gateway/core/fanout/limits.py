@@ -46,6 +46,7 @@ class HubStatistics:
         published: publications fanned out.
         unmatched: those of them that nobody subscribed to.
         delivered: publications times the connections that were given them, even if lost later.
+        delivered_bytes: of their frames, without those of connections that read history.
         dropped: by policy, publications that a connection lost.
         blocked: connections that can't be written now.
         unwritten: connections with bytes of this tick.
@@ -61,6 +62,7 @@ class HubStatistics:
     published: int
     unmatched: int
     delivered: int
+    delivered_bytes: int
     dropped: dict[Overflow, int]
     blocked: int
     unwritten: int

@@ -29,6 +29,7 @@ class FanOut:
 
     Attributes:
         delivered: publications times the connections that were given them, even if lost later.
+        delivered_bytes: of their frames.
     """
 
     def __init__(self, limits: HubLimits, blocked: Blocked) -> None:
@@ -42,7 +43,7 @@ class FanOut:
         self._tick_messages = 0
         self._taken_bytes = self._taken_messages = 0  # the tick's, before the last `take`
         self._writes = WriteQueue()
-        self.delivered = 0
+        self.delivered = self.delivered_bytes = 0
 
     @property
     def unwritten(self) -> int:
@@ -79,8 +80,10 @@ class FanOut:
             self._writes.fresh.append(outbox)
         else:
             outbox.append(frame)
+        size = len(frame)
         self.delivered += 1
-        self._tick_bytes += len(frame)
+        self.delivered_bytes += size
+        self._tick_bytes += size
         self._tick_messages += 1
         return (
             self._tick_bytes >= self._limits.tick_bytes or self._tick_messages >= self._limits.tick_messages
@@ -103,6 +106,7 @@ class FanOut:
                 joined = b"".join([publication.frame(encoder) for publication in run])
             # Once, however many get it: as if for a connection that gets all of the tick, which bounds each.
             self._tick_bytes += len(joined)
+            self.delivered_bytes += len(joined) * len(outboxes)
             blocked = self._append(outboxes, joined)
             if blocked:
                 # A batch knows the size of each frame, which only those that keep or drop some of them need.

@@ -111,7 +111,7 @@ class ClusterAdministration:
         told = await self._peers.ask(ListConnections(limit, after))
         pages = {self._node: own}
         pages |= {node: page for node, page in told.answers.items() if isinstance(page, Connections)}
-        return merge(pages, limit=limit), self._reach(told)
+        return merge(pages, limit=limit), self.reach(told)
 
     async def disconnect_session(self, session: str) -> None:
         """End one connection with 4403, wherever it is.
@@ -151,7 +151,7 @@ class ClusterAdministration:
         ended = await self._local.disconnect_subjects({subject})
         told = await self._peers.ask(EndSubject(subject, block))
         ended += sum(answer.count for answer in told.answers.values() if isinstance(answer, Ended))
-        return Disconnection(ended, blocked_until, self._reach(told))
+        return Disconnection(ended, blocked_until, self.reach(told))
 
     async def forget_stream(self, stream: str) -> Reach:
         """Have every node let go of what it holds of a stream; this one has done so."""
@@ -160,7 +160,8 @@ class ClusterAdministration:
         missing = sorted({*told.missing, *told.answers} - set(done))
         return Reach(sorted({self._node, *done}), missing, told.complete and not missing)
 
-    def _reach(self, told: Told) -> Reach:
+    def reach(self, told: Told) -> Reach:
+        """How far a question went to which the others have ``told`` their answers."""
         return Reach(sorted({self._node, *told.answers}), list(told.missing), told.complete)
 
 

@@ -11,11 +11,12 @@ import logging
 import random
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from gateway.core.cluster.control import (
+    ANSWERS,
     Answer,
     BadControl,
     Beat,
@@ -94,6 +95,7 @@ class Cluster:
 
     Attributes:
         forget_stream: lets go of what this node holds of a stream.
+        told: by the kind of a question, what answers it at once; for those that this class doesn't know.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Cluster:
         self._partitions = partitions
         self._dropped = 0
         self.forget_stream = forget_stream or _forget_nothing
+        self.told: dict[type, Callable[[Any], Answer]] = {}
 
     # For administration
 
@@ -170,7 +173,7 @@ class Cluster:
                 self._hear(message.node, beat)
             case Farewell():
                 self._membership.left(message.node)
-            case Connections() | Ended() | Blocks() | Forgotten() | Refused() as answer:
+            case answer if isinstance(answer, ANSWERS):
                 self._questions.answered(message, answer)
             case _ if not own:
                 try:
@@ -279,8 +282,9 @@ class Cluster:
             case ForgetStream(stream):
                 self.forget_stream(stream)
                 answer = Forgotten()
-            case _:
-                pass
+            case question:
+                tell = self.told.get(type(question))
+                answer = None if tell is None else tell(question)
         return answer
 
     def _page_of_blocks(self, after: str) -> Blocks:

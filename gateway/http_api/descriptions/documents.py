@@ -18,6 +18,7 @@ from gateway.codecs import event_ids
 from gateway.codecs.gateway_v1_shapes import DELIVERY_CHARACTERS, LABEL_CHARACTERS, LONGEST_DELAY
 from gateway.core.cluster import block_list, control
 from gateway.core.messages.commands import MOST_PER_TOPIC, Overflow
+from gateway.core.statistics.series import SECONDS_KEPT
 from gateway.engine import pulling
 from gateway.engine.following import last_values
 from gateway.http_api import group_members, groups, stream_queries
@@ -80,6 +81,7 @@ def values(limits: PublishingLimits) -> dict[str, Any]:
         "most_dead_letters_named": groups.MOST_NAMED,
         "dead_letter_id_characters": groups.ID_CHARACTERS,
         "most_connections_per_page": control.MOST_PER_PAGE,
+        "seconds_kept": SECONDS_KEPT,
         "subject_characters": block_list.LONGEST_SUBJECT,
         "longest_block_seconds": block_list.LONGEST_BLOCK_SECONDS,
     }

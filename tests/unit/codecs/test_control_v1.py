@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gateway.codecs.control_v1 import MOST_BYTES, ControlV1
 from gateway.core.cluster.block_list import LONGEST_BLOCK_SECONDS, Block
 from gateway.core.cluster.control import (
+    AskStatistics,
     BadControl,
     Beat,
     Blocks,
@@ -23,6 +24,7 @@ from gateway.core.cluster.control import (
     ListBlocks,
     ListConnections,
     Refused,
+    StatisticsPage,
 )
 from gateway.core.cluster.info import ConnectionInfo, NodeInfo
 
@@ -60,6 +62,12 @@ BODY = st.one_of(
     st.lists(BLOCK, max_size=4).map(lambda all_: page(Blocks, all_, lambda each: each.subject)),
     st.builds(ForgetStream, NAME),
     st.just(Forgotten()),
+    st.builds(AskStatistics, COUNT, st.integers(1, 240)),
+    st.builds(
+        StatisticsPage,
+        COUNT,
+        st.dictionaries(TEXT, st.lists(st.none() | st.floats(0, 1e9), max_size=4).map(tuple), max_size=3),
+    ),
     st.builds(Refused, TEXT),
 )
 MESSAGE = st.builds(Control, NAME, st.just("") | NAME, BODY)

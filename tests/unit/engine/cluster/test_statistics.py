@@ -1,0 +1,178 @@
+"""Statistics of several nodes together, over a bus in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.core.cluster.control import AskStatistics
+from gateway.engine.cluster.statistics import MOST_WATCHERS, StatisticsService
+from gateway.engine.statistics import Figures, StatisticsRecorder
+from gateway.errors import TooMany
+from tests.unit.engine.cluster_world import Node, Wire, now, run, running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.engine.cluster.statistics import Second
+
+
+class Counting:
+    """A node that has so many connections, and publishes so much a second."""
+
+    def __init__(self, name: str, wires: list[Wire], connections: int) -> None:
+        self.node = Node(name, wires)
+        self.recorder = StatisticsRecorder(
+            Figures(
+                gauges=[lambda: {"connections": connections, "lag_ms": connections}],
+                counted=[lambda: {"publications": int(now()) * 10}],
+            ),
+            wall_clock=now,
+            clock=now,
+            cpu_clock=lambda: 0.0,
+        )
+        self.node.cluster.told[AskStatistics] = self.recorder.page
+        self.service = StatisticsService(
+            self.recorder, self.node.cluster, node=name, reach=self.node.administration.reach
+        )
+
+
+@asynccontextmanager
+async def counting(*nodes: Counting) -> AsyncIterator[None]:
+    async with running(*(each.node for each in nodes)):
+        tasks = [asyncio.create_task(each.recorder.run()) for each in nodes]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+async def first(
+    service: StatisticsService, count: int, since: int | None = None, *, cluster: bool
+) -> list[Second]:
+    found: list[Second] = []
+    async with aclosing(service.events(since, cluster=cluster)) as events:
+        async for each in events:
+            found.append(each)
+            if len(found) == count:
+                break
+    return found
+
+
+def test_the_past_of_all_nodes_is_that_of_each_together() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one, two = Counting("one", wires, 3), Counting("two", wires, 4)
+        async with counting(one, two):
+            await asyncio.sleep(3.5)
+            past = await one.service.past(10, cluster=True)
+            assert past.reach.nodes == ["one", "two"]
+            assert past.reach.complete
+            assert len(past.seconds) == 10
+            assert past.series["connections"][-3:] == [7, 7, 7]
+            assert past.series["connections"][0] is None
+            assert past.series["lag_ms"][-1] == 4
+            assert past.series["publications"][-1] == 20
+            assert past.by_node["two"]["connections"] == 4
+            alone = await one.service.past(10, cluster=False)
+            assert alone.series["connections"] == [3] * len(alone.seconds)
+            assert alone.by_node.keys() == {"one"}
+
+    run(main())
+
+
+def test_more_than_one_page_is_asked_for() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one, two = Counting("one", wires, 3), Counting("two", wires, 4)
+        async with counting(one, two):
+            await asyncio.sleep(1000.5)
+            past = await one.service.past(900, cluster=True)
+            assert list(past.series["connections"]) == [7] * 900
+
+    run(main())
+
+
+def test_a_node_that_does_not_answer_is_named_and_left_out() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one, two = Counting("one", wires, 3), Counting("two", wires, 4)
+        async with counting(one, two):
+            await asyncio.sleep(3.5)
+            two.node.wire.cut = True
+            past = await one.service.past(3, cluster=True)
+            assert (past.reach.nodes, past.reach.missing, past.reach.complete) == (["one"], ["two"], False)
+            assert past.series["connections"] == [3, 3, 3]
+
+    run(main())
+
+
+def test_events_of_a_node_go_on_from_where_a_reader_was() -> None:
+    async def main() -> None:
+        one = Counting("one", [], 3)
+        async with counting(one):
+            await asyncio.sleep(5.5)
+            end = one.recorder.ring.end
+            assert end is not None
+            found = await first(one.service, 5, end - 3, cluster=False)
+            assert [each.second for each in found] == [*range(end - 2, end + 3)]
+            assert found[0].values["connections"] == 3
+            found = await first(one.service, 1, cluster=False)
+            assert found[0].second == end + 3
+
+    run(main())
+
+
+@pytest.mark.parametrize("since", [True, False])
+def test_events_of_all_nodes_leave_no_second_out(since: bool) -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one, two = Counting("one", wires, 3), Counting("two", wires, 4)
+        async with counting(one, two):
+            await asyncio.sleep(5.5)
+            end = one.recorder.ring.end
+            assert end is not None
+            found, others = await asyncio.gather(
+                first(one.service, 6, end - 3 if since else None, cluster=True),
+                first(one.service, 3, cluster=True),
+            )
+            seconds = [each.second for each in found]
+            assert seconds == [*range(seconds[0], seconds[0] + 6)]
+            assert not since or seconds[0] == end - 2
+            assert {each.values["connections"] for each in (*found, *others)} == {7}
+            assert found[-1].by_node["two"]["connections"] == 4
+
+    run(main())
+
+
+def test_watchers_share_one_question_a_second() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one, two = Counting("one", wires, 3), Counting("two", wires, 4)
+        async with counting(one, two):
+            await asyncio.sleep(2.5)
+            before = one.node.cluster.statistics().questions
+            await asyncio.gather(*(first(one.service, 5, cluster=True) for _ in range(8)))
+            assert one.node.cluster.statistics().questions - before <= 7
+
+    run(main())
+
+
+def test_places_to_watch_are_bounded() -> None:
+    async def main() -> None:
+        one = Counting("one", [], 3)
+        places = [one.service.watching() for _ in range(MOST_WATCHERS)]
+        for each in places:
+            each.__enter__()
+        with pytest.raises(TooMany), one.service.watching():
+            pass
+        places[0].__exit__(None, None, None)
+        with one.service.watching():
+            pass
+
+    run(main())
