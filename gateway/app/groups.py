@@ -75,7 +75,12 @@ class GroupParts:
             bodies=bodies,
         )
         groups = GroupRoutes(
-            self.administration, administrator, bodies=bodies, parse=parse_group, settings=group_settings
+            self.administration,
+            administrator,
+            bodies=bodies,
+            lasting=lasting,
+            parse=parse_group,
+            settings=group_settings,
         )
         return [*members.routes(), *groups.routes()]
 

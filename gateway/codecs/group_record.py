@@ -42,6 +42,7 @@ class _Configuration(msgspec.Struct):
     keep_unacked: bool
     dead_max_messages: int
     dead_max_age: float
+    paused: bool = False
 
 
 class _Head(msgspec.Struct, array_like=True):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import anyio
 
 from gateway.core.groups.configuration import MOST_GROUPS
 from gateway.core.timing.backoff import Backoff
-from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter
+from gateway.core.topics.grammar import TopicLimits, intersects, matches, parse_filter
 from gateway.errors import BadFilter, NotFound, StreamUnavailable, TooMany
 from gateway.streams.groups.base import DeadLetter, Explanation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from gateway.core.groups.configuration import GroupConfiguration
     from gateway.core.streams.stream import StreamMap
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from gateway.streams.groups.base import GroupStatistics, GroupStore
 
 __all__ = ["ConfiguredGroups", "DeadLetter", "Explanation", "GroupAdministration", "GroupFacts"]
+
+MOST_SEARCHED: Final = 2_000
+"""Dead letters that are looked at for one page of a search."""
+
+_SEARCHED_AT_ONCE: Final = 200
 
 _REFRESH_SECONDS: Final = 1.0
 """How long metrics wait for the store, and how old what they show may be."""
@@ -44,6 +49,55 @@ class GroupFacts:
     statistics: GroupStatistics
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenLetters:
+    """Which dead letters: these, or those on topics that match and that hold a text; all if none is said."""
+
+    ids: Sequence[str] | None = None
+    topic_filter: str | None = None
+    contains: str | None = None
+
+
+class Progress(NamedTuple):
+    """How far something has come that goes step by step."""
+
+    done: int
+    total: int
+
+
+class _Clearing(Protocol):
+    """What a store does with dead letters: sends them back, or gives them up."""
+
+    async def __call__(
+        self,
+        stream: str,
+        group: str,
+        *,
+        ids: Sequence[str] | None = None,
+        topic_filter: str | None = None,
+        dry_run: bool = False,
+    ) -> int: ...
+
+
+class _Search:
+    """What a dead letter must be like."""
+
+    def __init__(self, topic_filter: str | None, contains: str | None) -> None:
+        self._filter = topic_filter
+        self._text = None if contains is None else contains.lower()
+
+    def finds(self, letter: DeadLetter) -> bool:
+        """Whether it is."""
+        publication = letter.publication
+        if self._filter is not None and not matches(self._filter, publication.topic):
+            return False
+        if self._text is None:
+            return True
+        body = publication.data if publication.data is not None else publication.binary or b""
+        texts = (publication.topic, publication.key or "", letter.reason, body.decode(errors="replace"))
+        return any(self._text in text.lower() for text in texts)
+
+
 class ConfiguredGroups:
     """The groups that the settings name: made, or changed to what they say, as the node starts."""
 
@@ -58,7 +112,9 @@ class ConfiguredGroups:
             StreamUnavailable: the store can't be reached now; ``keep_making`` goes on.
         """
         while self._left:
-            await store.groups.put(*self._left[0])
+            stream, configuration = self._left[0]
+            known = (await store.groups.groups(stream)).get(configuration.name)
+            await store.groups.put(stream, _as_paused(configuration, known))
             del self._left[0]
 
     async def keep_making(self, store: Store) -> None:
@@ -138,7 +194,14 @@ class GroupAdministration:
         there_are = await store.groups(stream)
         if configuration.name not in there_are and len(there_are) >= MOST_GROUPS:
             raise TooMany(f"stream {stream!r} has {len(there_are)} groups, and {MOST_GROUPS} are the most")
-        return await store.put(stream, configuration)
+        return await store.put(stream, _as_paused(configuration, there_are.get(configuration.name)))
+
+    async def pause(self, stream: str, group: str, *, paused: bool) -> GroupFacts:
+        """Have members get nothing more, or go on."""
+        known = (await self.describe(stream, group)).configuration
+        if known.paused is not paused:
+            await self._store(stream).put(stream, replace(known, paused=paused))
+        return await self.describe(stream, group)
 
     async def delete(self, stream: str, group: str) -> None:
         """End a group."""
@@ -155,38 +218,101 @@ class GroupAdministration:
         return await self._store(stream).browse(stream, group, state, after=after, limit=limit)
 
     async def dead_letters(
-        self, stream: str, group: str, *, after: str | None, limit: int
+        self,
+        stream: str,
+        group: str,
+        *,
+        after: str | None,
+        limit: int,
+        topic_filter: str | None = None,
+        contains: str | None = None,
     ) -> tuple[Sequence[DeadLetter], str | None]:
-        """Dead letters, the newest first, and the name to go on behind."""
-        return await self._store(stream).dead_letters(stream, group, after=after, limit=limit)
+        """Dead letters, the newest first, and the name to go on behind.
 
-    async def redrive(
-        self,
-        stream: str,
-        group: str,
-        *,
-        ids: Sequence[str] | None,
-        topic_filter: str | None,
-        dry_run: bool,
-    ) -> int:
+        Those whose topic matches, and which hold a text; after ``MOST_SEARCHED`` it ends with what was found.
+        """
+        store = self._store(stream)
+        wanted = self._parsed(topic_filter)
+        if wanted is None and contains is None:
+            return await store.dead_letters(stream, group, after=after, limit=limit)
+        search = _Search(wanted, contains)
+        found: list[DeadLetter] = []
+        for _ in range(MOST_SEARCHED // _SEARCHED_AT_ONCE):
+            page, following = await store.dead_letters(stream, group, after=after, limit=_SEARCHED_AT_ONCE)
+            for place, letter in enumerate(page, start=1):
+                if search.finds(letter):
+                    found.append(letter)
+                if len(found) == limit:
+                    return found, following if place == len(page) else letter.id
+            if following is None:
+                return found, None
+            after = following
+        return found, after
+
+    async def redrive(self, stream: str, group: str, chosen: ChosenLetters, *, dry_run: bool = False) -> int:
         """Send dead letters back; how many."""
-        store = self._store(stream)
-        wanted = self._parsed(topic_filter)
-        return await store.redrive(stream, group, ids=ids, topic_filter=wanted, dry_run=dry_run)
+        return await self._clear(stream, group, chosen, dry_run=dry_run, call=self._store(stream).redrive)
 
-    async def discard(
-        self,
-        stream: str,
-        group: str,
-        *,
-        ids: Sequence[str] | None,
-        topic_filter: str | None,
-        dry_run: bool,
-    ) -> int:
+    async def discard(self, stream: str, group: str, chosen: ChosenLetters, *, dry_run: bool = False) -> int:
         """Give dead letters up; how many."""
+        return await self._clear(stream, group, chosen, dry_run=dry_run, call=self._store(stream).discard)
+
+    async def redrive_steps(
+        self, stream: str, group: str, chosen: ChosenLetters
+    ) -> AsyncGenerator[Progress, None]:
+        """As ``redrive``, told as it goes on; what is done when this is left stays done."""
+        async with aclosing(self._steps(stream, group, chosen, self._store(stream).redrive)) as steps:
+            async for each in steps:
+                yield each
+
+    async def discard_steps(
+        self, stream: str, group: str, chosen: ChosenLetters
+    ) -> AsyncGenerator[Progress, None]:
+        """As ``redrive_steps``, and they are given up."""
+        async with aclosing(self._steps(stream, group, chosen, self._store(stream).discard)) as steps:
+            async for each in steps:
+                yield each
+
+    async def _clear(
+        self, stream: str, group: str, chosen: ChosenLetters, *, dry_run: bool, call: _Clearing
+    ) -> int:
+        if chosen.contains is None:
+            wanted = self._parsed(chosen.topic_filter)
+            return await call(stream, group, ids=chosen.ids, topic_filter=wanted, dry_run=dry_run)
+        done = 0
+        async with aclosing(self._pages(stream, group, chosen)) as pages:
+            async for ids in pages:
+                done += await call(stream, group, ids=ids, dry_run=dry_run)
+        return done
+
+    async def _steps(
+        self, stream: str, group: str, chosen: ChosenLetters, call: _Clearing
+    ) -> AsyncGenerator[Progress, None]:
+        total = await self._clear(stream, group, chosen, dry_run=True, call=call)
+        done = 0
+        yield Progress(done, total)
+        async with aclosing(self._pages(stream, group, chosen)) as pages:
+            async for ids in pages:
+                done += await call(stream, group, ids=ids)
+                yield Progress(done, max(done, total))
+
+    async def _pages(
+        self, stream: str, group: str, chosen: ChosenLetters
+    ) -> AsyncGenerator[Sequence[str], None]:
+        """The names of those that are chosen, some at a time."""
+        if chosen.ids is not None:
+            for first in range(0, len(chosen.ids), _SEARCHED_AT_ONCE):
+                yield chosen.ids[first : first + _SEARCHED_AT_ONCE]
+            return
         store = self._store(stream)
-        wanted = self._parsed(topic_filter)
-        return await store.discard(stream, group, ids=ids, topic_filter=wanted, dry_run=dry_run)
+        search = _Search(self._parsed(chosen.topic_filter), chosen.contains)
+        after: str | None = None
+        while True:
+            page, after = await store.dead_letters(stream, group, after=after, limit=_SEARCHED_AT_ONCE)
+            if ids := [letter.id for letter in page if search.finds(letter)]:
+                yield ids
+            if after is None:
+                return
 
     # For metrics
 
@@ -219,3 +345,8 @@ class GroupAdministration:
 
     def _parsed(self, topic_filter: str | None) -> str | None:
         return None if topic_filter is None else parse_filter(topic_filter, self._topic_limits)
+
+
+def _as_paused(configuration: GroupConfiguration, known: GroupConfiguration | None) -> GroupConfiguration:
+    """``configuration`` for a group that may be paused: that is no setting, so no setting ends it."""
+    return replace(configuration, paused=known is not None and known.paused)

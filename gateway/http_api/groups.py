@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeAlias
 
 import msgspec
 import orjson
@@ -19,20 +19,27 @@ from starlette.routing import Route
 from gateway.codecs.gateway_v1 import encode_fields
 from gateway.codecs.query import check_names, decode_query
 from gateway.core.groups.configuration import GroupConfiguration
+from gateway.engine.group_administration import ChosenLetters
 from gateway.errors import BadCommand
+from gateway.http_api.progress import ProgressLines, wants_lines
 from gateway.http_api.publishing.receipts import json_answer
 from gateway.http_api.stream_queries import limit_of
 from gateway.http_api.streams import STREAMS_PATH
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from starlette.requests import Request
 
+    from gateway.auth.principal import Principal
     from gateway.engine.group_administration import (
         DeadLetter,
         Explanation,
         GroupAdministration,
         GroupFacts,
+        Progress,
     )
+    from gateway.engine.lasting import LastingRequests
     from gateway.http_api.authentication import RequestAuthenticator
     from gateway.http_api.bodies import BodyReader
 
@@ -49,11 +56,23 @@ STATES: Final = ("waiting", "delayed", "parked", "leased")
 MEMBERS_SHOWN: Final = 100
 MOST_NAMED: Final = 1_000
 ID_CHARACTERS: Final = 64
+SEARCH_CHARACTERS: Final = 256
 
 _BODY_BYTES: Final = 128 * 1024
 _NUMBER: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 _LETTER: Final = re.compile(r"[0-9]{1,16}-[0-9]{1,16}(\.[0-9]{1,16})?", re.ASCII)
 """The name of a dead letter; behind a point a store may say more of its place."""
+
+
+class _Call(Protocol):
+    """What clears dead letters away at once."""
+
+    async def __call__(
+        self, stream: str, group: str, chosen: ChosenLetters, *, dry_run: bool = False
+    ) -> int: ...
+
+
+_Steps: TypeAlias = "Callable[[str, str, ChosenLetters], AsyncGenerator[Progress, None]]"
 
 
 class _Chosen(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,6 +86,7 @@ class _Chosen(msgspec.Struct, forbid_unknown_fields=True):
         | None
     ) = None
     filter: str | None = None
+    contains: Annotated[str, msgspec.Meta(min_length=1, max_length=SEARCH_CHARACTERS)] | None = None
     dry_run: bool = False
 
 
@@ -82,6 +102,7 @@ class GroupRoutes:
         administrator: RequestAuthenticator,
         *,
         bodies: BodyReader,
+        lasting: LastingRequests,
         parse: GroupParser,
         settings: GroupSettings,
     ) -> None:
@@ -89,6 +110,7 @@ class GroupRoutes:
         self._administration = administration
         self._administrator = administrator
         self._bodies = bodies
+        self._lasting = lasting
         self._parse = parse
         self._settings = settings
 
@@ -100,6 +122,8 @@ class GroupRoutes:
             Route(GROUP_PATH, self.describe_group, methods=["GET"]),
             Route(GROUP_PATH, self.put_group, methods=["PUT"]),
             Route(GROUP_PATH, self.delete_group, methods=["DELETE"]),
+            Route(GROUP_PATH + "/pause", self.pause, methods=["POST"]),
+            Route(GROUP_PATH + "/resume", self.resume, methods=["POST"]),
             Route(GROUP_PATH + "/messages", self.browse, methods=["GET"]),
             Route(GROUP_PATH + "/messages/{offset}", self.explain, methods=["GET"]),
             Route(letters, self.list_dead_letters, methods=["GET"]),
@@ -139,6 +163,19 @@ class GroupRoutes:
         await self._administration.delete(*_key(request))
         return Response(status_code=204)
 
+    async def pause(self, request: Request) -> Response:
+        """Have members get nothing more."""
+        return await self._pause(request, paused=True)
+
+    async def resume(self, request: Request) -> Response:
+        """Have members get deliveries again."""
+        return await self._pause(request, paused=False)
+
+    async def _pause(self, request: Request, *, paused: bool) -> Response:
+        await self._administrator(request)
+        check_names(request.query_params)
+        return json_answer(self._object(await self._administration.pause(*_key(request), paused=paused)))
+
     async def browse(self, request: Request) -> Response:
         """List what isn't finished."""
         await self._administrator(request)
@@ -161,33 +198,44 @@ class GroupRoutes:
     async def list_dead_letters(self, request: Request) -> Response:
         """List dead letters, the newest first."""
         await self._administrator(request)
-        parameters = _parameters(request, "after", "limit")
+        parameters = _parameters(request, "after", "limit", "filter", "contains")
         after = parameters.get("after")
+        contains = parameters.get("contains")
+        if contains is not None and not 1 <= len(contains) <= SEARCH_CHARACTERS:
+            raise BadCommand(f"contains: a text of 1 to {SEARCH_CHARACTERS} characters is allowed")
         if after is not None and not _LETTER.fullmatch(after):
             raise BadCommand(f"after {after[:32]!r}: it is the 'next' of the page before")
         limit = limit_of(parameters)
-        found, following = await self._administration.dead_letters(*_key(request), after=after, limit=limit)
+        found, following = await self._administration.dead_letters(
+            *_key(request),
+            after=after,
+            limit=limit,
+            topic_filter=parameters.get("filter"),
+            contains=contains,
+        )
         items = b",".join([_dead_letter(each) for each in found])
         body = b'{"items":[%b],"next":%b}' % (items, orjson.dumps(following))
         return Response(body, media_type="application/json")
 
     async def redrive(self, request: Request) -> Response:
         """Send dead letters back."""
-        chosen = await self._choice(request)
-        count = await self._administration.redrive(
-            *_key(request), ids=chosen.ids, topic_filter=chosen.filter, dry_run=chosen.dry_run
-        )
-        return json_answer({"count": count})
+        administration = self._administration
+        return await self._clear(request, administration.redrive, administration.redrive_steps)
 
     async def discard(self, request: Request) -> Response:
         """Give dead letters up for good."""
-        chosen = await self._choice(request)
-        count = await self._administration.discard(
-            *_key(request), ids=chosen.ids, topic_filter=chosen.filter, dry_run=chosen.dry_run
-        )
-        return json_answer({"count": count})
+        administration = self._administration
+        return await self._clear(request, administration.discard, administration.discard_steps)
 
-    async def _choice(self, request: Request) -> _Chosen:
+    async def _clear(self, request: Request, call: _Call, steps: _Steps) -> Response:
+        asked, principal = await self._choice(request)
+        chosen = ChosenLetters(asked.ids, asked.filter, asked.contains)
+        if wants_lines(request) and not asked.dry_run:
+            await self._administration.describe(*_key(request))
+            return ProgressLines(request, principal, steps(*_key(request), chosen), lasting=self._lasting)
+        return json_answer({"count": await call(*_key(request), chosen, dry_run=asked.dry_run)})
+
+    async def _choice(self, request: Request) -> tuple[_Chosen, Principal]:
         await self._administrator(request)
         check_names(request.query_params)
         body = await self._bodies.read(request, limit=_BODY_BYTES)
@@ -196,12 +244,11 @@ class GroupRoutes:
             chosen = _chosen.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise BadCommand(
-                f"the body must be {{ids, filter, dry_run}}, all of them optional: {exc}"
+                f"the body must be {{ids, filter, contains, dry_run}}, all of them optional: {exc}"
             ) from exc
-        if chosen.ids is not None and chosen.filter is not None:
-            raise BadCommand("only one of 'ids' and 'filter' may be given")
-        await self._administrator(request)
-        return chosen
+        if chosen.ids is not None and (chosen.filter is not None or chosen.contains is not None):
+            raise BadCommand("'ids' says which: 'filter' and 'contains' don't go with it")
+        return chosen, await self._administrator(request)
 
     def _object(self, facts: GroupFacts) -> dict[str, Any]:
         figures = facts.statistics
@@ -218,6 +265,7 @@ class GroupRoutes:
             "dead": figures.dead,
             "lost": figures.lost,
             "oldest_age_ms": None if figures.oldest is None else max(0, now - figures.oldest),
+            "paused": facts.configuration.paused,
             "members": [{"name": name, "in_flight": held} for name, held in members[:MEMBERS_SHOWN]],
             "settings": self._settings(facts.configuration),
         }

@@ -26,6 +26,7 @@ from gateway.codecs.query import check_names, decode_query
 from gateway.core.topics.grammar import TopicLimits, parse_filter, parse_topic
 from gateway.errors import BadCommand, GatewayError, NotFound, NotPermitted
 from gateway.http_api.problems import problem_of
+from gateway.http_api.progress import wants_lines
 from gateway.http_api.publishing.endpoints import NDJSON_MEDIA_TYPE, TOPICS_PREFIX
 from gateway.http_api.publishing.message_headers import MESSAGE_HEADER_PREFIX
 from gateway.http_api.publishing.receipts import failure_object
@@ -112,7 +113,7 @@ class LastValueRoutes:
         """The last values of all topics that a filter matches, and the position that they are as of."""
         principal = await self._authenticate(request)
         topic_filter = self._filter(request, principal)
-        if _wants_lines(request):
+        if wants_lines(request):
             return SnapshotLines(self._values, topic_filter, request, principal, self._lasting)
         snapshot = await while_connected(request, self._values.whole(topic_filter))
         if snapshot is None:
@@ -221,11 +222,6 @@ def _fields(positions: Mapping[str, Position]) -> dict[str, dict[str, str | int]
 def _line(publication: Publication) -> bytes:
     # A body is embedded as it was published. In valid JSON a raw line end is white space between tokens.
     return encode_object(publication).replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
-
-
-def _wants_lines(request: Request) -> bool:
-    accepted = b",".join(all_values(request, b"accept")).decode("latin-1").lower()
-    return NDJSON_MEDIA_TYPE in {each.partition(";")[0].strip(" \t") for each in accepted.split(",")}
 
 
 def _answer(body: bytes, status: int, headers: list[tuple[bytes, bytes]]) -> Response:

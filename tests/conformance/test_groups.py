@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from gateway.errors import NotFound, StoreFull
 from gateway.streams.groups import whereabouts
 from gateway.streams.redis import group_figures
 from tests.conformance.store_contenders import CONTENDERS, Contender, until
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -233,6 +235,29 @@ async def test_delays_and_limits_of_what_is_in_flight(contender: Contender) -> N
         assert not await take(store, 10)
         await ack(store, given)
         assert offsets(await take(store, 10)) == [1, 4]
+
+
+async def test_a_paused_group_gives_nothing_until_it_goes_on(contender: Contender) -> None:
+    async with contender.running() as store:
+        await store.groups.put("s", GROUP)
+        await publish(store, "s/a", "s/b")
+        given = await take(store)
+        woken = asyncio.Event()
+        end = store.groups.watch("s", "g", woken.set)
+        assert not await store.groups.put("s", replace(GROUP, paused=True))
+        assert (await store.groups.groups("s"))["g"].paused
+        assert not await take(store, 10)
+        # What a member has it may still finish.
+        assert await ack(store, given) == [True]
+        await publish(store, "s/c")
+        assert not await take(store, 10)
+        assert (await figures(store)).depth == 2
+        woken.clear()
+        await store.groups.put("s", GROUP)
+        async with asyncio.timeout(HANG_SECONDS):
+            await woken.wait()
+        end()
+        assert offsets(await take(store, 10)) == [2, 3]
 
 
 async def test_one_of_a_key_at_a_time_and_a_dead_one_holds_its_key(contender: Contender) -> None:

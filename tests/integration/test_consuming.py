@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import urllib.request
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ name = "s"
 filter = "s/#"
 """
 SETTINGS = f'[store]\nurl = "memory:"\n{STREAM}'
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module", params=["memory", "sqlite", "redis"])
@@ -109,6 +112,50 @@ async def test_what_is_rejected_comes_again_and_in_the_end_is_dead(
         assert figures(gateway, group)["dead"] == 1
         assert call(gateway, "DELETE", f"streams/s/groups/{group}/dead-letters", {})[1] == {"count": 1}
         assert figures(gateway, group)["dead"] == 0
+
+
+def lines(gateway: RunningGateway, path: str, body: object) -> list[Any]:
+    """What a call tells line by line."""
+    request = urllib.request.Request(
+        f"{gateway.url}/v1/{path}", json.dumps(body).encode(), {"Accept": "application/x-ndjson"}
+    )
+    with urllib.request.urlopen(request, timeout=HANG_SECONDS) as response:
+        return [json.loads(line) for line in response]
+
+
+async def test_a_paused_group_waits_and_its_dead_letters_are_searched_and_sent_back_in_steps(
+    gateway: RunningGateway, group: str
+) -> None:
+    path = f"streams/s/groups/{group}"
+    async with member(gateway, group, credit=3) as client:
+        for fruit in ("apple", "pear", "Apple"):
+            publish(gateway, body={"fruit": fruit})
+            got = await client.delivery()
+            await client.ask("nack", deliveries=[got["delivery"]], dead=True)
+        found = call(gateway, "GET", f"{path}/dead-letters?contains=apple")[1]
+        assert [each["data"]["fruit"] for each in found["items"]] == ["Apple", "apple"]
+        assert call(gateway, "GET", f"{path}/dead-letters?contains=")[0] == 400
+        status, paused = call(gateway, "POST", f"{path}/pause")
+        assert (status, paused["paused"]) == (200, True)
+        steps = lines(gateway, f"{path}/dead-letters/redrive", {"contains": "apple"})
+        assert steps == [{"done": 0, "total": 2}, {"done": 2, "total": 2}, {"count": 2}]
+        assert (await client.ask("ping"))["op"] == "pong"
+        assert client.deliveries == []
+        assert figures(gateway, group)["depth"] == 2
+        assert call(gateway, "POST", f"{path}/resume")[1]["paused"] is False
+        again = [await client.delivery() for _ in range(2)]
+        assert {each["data"]["fruit"] for each in again} == {"apple", "Apple"}
+
+
+async def test_the_trace_of_a_publish_reaches_members(gateway: RunningGateway, group: str) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    async with member(gateway, group, credit=3) as client:
+        publish(gateway, traceparent=trace)
+        item = {"topic": "s/a", "data": 1}
+        own = item | {"headers": {"traceparent": "mine"}}
+        assert call(gateway, "POST", "publish", [item, own], traceparent=trace, **JSON)[0] == 200
+        got = [await client.delivery() for _ in range(3)]
+    assert [each["headers"]["traceparent"] for each in got] == [trace, trace, "mine"]
 
 
 async def test_a_lease_runs_out_and_its_token_is_stale(gateway: RunningGateway, group: str) -> None:

@@ -94,6 +94,8 @@ KNOWN = {
     for name in (
         "describeGroup",
         "putGroup",
+        "pauseGroup",
+        "resumeGroup",
         "pull",
         "acknowledge",
         "reject",

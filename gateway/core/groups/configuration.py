@@ -62,6 +62,7 @@ class GroupConfiguration:
         keep_unacked: retention leaves what the group hasn't finished.
         dead_max_messages: how many dead letters are kept at most; the oldest go first.
         dead_max_age: seconds that one is kept at most.
+        paused: an administrator has members get nothing more until that is taken back.
     """
 
     name: str
@@ -77,6 +78,12 @@ class GroupConfiguration:
     keep_unacked: bool = False
     dead_max_messages: int = 100_000
     dead_max_age: float = 14 * 86400.0
+    paused: bool = False
+
+    @property
+    def most_in_flight(self) -> int:
+        """Deliveries that may be unacknowledged at once as it stands: none begin while it is paused."""
+        return 0 if self.paused else self.max_in_flight
 
     def wait_after(self, failures: int) -> int:
         """Milliseconds until the next delivery, after so many failed ones (from 1)."""

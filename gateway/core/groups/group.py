@@ -73,7 +73,7 @@ class Group:
     @property
     def room(self) -> int:
         """How many leases may begin now."""
-        return max(0, self.configuration.max_in_flight - self._leases.count - len(self._taken))
+        return max(0, self.configuration.most_in_flight - self._leases.count - len(self._taken))
 
     def offer(self, offset: int, topic: str, key: str | None, *, not_before: int = 0, now: int = 0) -> None:
         """A publication that the group is for; offsets only grow."""

@@ -19,7 +19,7 @@ from gateway.codecs.gateway_v1_shapes import DELIVERY_CHARACTERS, LABEL_CHARACTE
 from gateway.core.cluster import block_list, control
 from gateway.core.messages.commands import MOST_PER_TOPIC, Overflow
 from gateway.core.statistics.series import SECONDS_KEPT
-from gateway.engine import pulling
+from gateway.engine import group_administration, pulling
 from gateway.engine.following import last_values
 from gateway.http_api import group_members, groups, stream_queries
 from gateway.http_api.publishing import ndjson
@@ -79,6 +79,8 @@ def values(limits: PublishingLimits) -> dict[str, Any]:
         "group_states": list(groups.STATES),
         "members_shown": groups.MEMBERS_SHOWN,
         "most_dead_letters_named": groups.MOST_NAMED,
+        "most_searched": group_administration.MOST_SEARCHED,
+        "search_characters": groups.SEARCH_CHARACTERS,
         "dead_letter_id_characters": groups.ID_CHARACTERS,
         "most_connections_per_page": control.MOST_PER_PAGE,
         "seconds_kept": SECONDS_KEPT,

@@ -15,7 +15,7 @@ from gateway.http_api.publishing.item_count import refuse_too_many_items
 from gateway.http_api.publishing.receipts import failure_object, receipt_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway.auth.principal import Principal
     from gateway.core.messages.publication import Publish
@@ -43,8 +43,12 @@ class Batches:
         depth = max(limits.message.json_depth, _ENVELOPE_DEPTH)
         self._envelope_limits = replace(limits.message, json_depth=depth)
 
-    async def publish(self, raw: bytes, principal: Principal) -> list[dict[str, Any]]:
+    async def publish(
+        self, raw: bytes, principal: Principal, trace: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
         """Publish the items of ``raw``, in order, and return what became of each.
+
+        Items that name no trace are part of ``trace``, headers that each message gets then.
 
         Raises:
             BadFrame: the envelope is not UTF-8, not JSON, neither an object nor an array, or nested
@@ -61,15 +65,18 @@ class Batches:
             if monotonic() > until:
                 await anyio.lowlevel.checkpoint()
                 until = monotonic() + TURN_SECONDS
-            outcomes.append(self._submit(item, principal))
+            outcomes.append(self._submit(item, principal, trace))
         if len(outcomes) == 1 and isinstance(outcomes[0], BadFrame) and not raw.lstrip().startswith(b"["):
             # One object is its own envelope: broken JSON is no failed item but a failed request.
             raise outcomes[0]
         return [await _result(outcome) for outcome in outcomes]
 
-    def _submit(self, item: bytes, principal: Principal) -> Outcome:
+    def _submit(self, item: bytes, principal: Principal, trace: Mapping[str, str] | None) -> Outcome:
         try:
-            return self._publisher.submit(self._decode(item), principal)
+            command = self._decode(item)
+            if trace and "traceparent" not in (command.headers or ()):
+                command.headers = {**trace, **(command.headers or {})}
+            return self._publisher.submit(command, principal)
         except GatewayError as error:
             return error
 

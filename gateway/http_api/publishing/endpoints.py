@@ -19,7 +19,12 @@ from gateway.http_api.bodies import BodyReader, refuse_content_coding
 from gateway.http_api.lasting_bodies import read_lasting_body
 from gateway.http_api.publishing.batch import Batches
 from gateway.http_api.publishing.limits import PublishingLimits
-from gateway.http_api.publishing.message_headers import delay, label, message_headers
+from gateway.http_api.publishing.message_headers import (
+    delay,
+    label,
+    message_headers,
+    trace_headers,
+)
 from gateway.http_api.publishing.ndjson import LineStream
 from gateway.http_api.publishing.receipts import PublishAnswer, json_answer, publish_answer
 from gateway.http_api.publishing.topic_path import topic_from_path
@@ -196,7 +201,7 @@ class RestPublishing:
             allowed = f"application/json or {NDJSON_MEDIA_TYPE}"
             raise BadCommand(f"Content-Type {media_type[:100]!r}: {PUBLISH_PATH} takes {allowed}")
         raw = await self._read(request, principal, self._limits.batch_bytes)
-        return json_answer({"results": await self._batches.publish(raw, principal)})
+        return json_answer({"results": await self._batches.publish(raw, principal, trace_headers(request))})
 
     async def _read(self, request: Request, principal: Principal, limit: int) -> bytes:
         return await read_lasting_body(

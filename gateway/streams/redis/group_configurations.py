@@ -39,7 +39,7 @@ def fields_of(configuration: GroupConfiguration) -> list[str | int]:
         "backoff": " ".join(str(round(each * 1000)) for each in configuration.backoff),
         "ack_wait": round(configuration.ack_wait * 1000),
         "max_deliver": configuration.max_deliver,
-        "max_in_flight": configuration.max_in_flight,
+        "max_in_flight": configuration.most_in_flight,
         "ordered": int(configuration.ordered_by_key),
         "hold": int(configuration.hold_on_dead),
         "keep": int(configuration.keep_unacked),

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.groups.configuration import MOST_GROUPS, GroupConfiguration
-from gateway.engine.group_administration import ConfiguredGroups
+from gateway.core.messages.publication import Publication
+from gateway.engine.group_administration import MOST_SEARCHED, ChosenLetters, ConfiguredGroups, Progress
 from gateway.errors import BadFilter, NotFound, StreamUnavailable, TooMany
 
-from .groups_world import GROUP, groups_node, in_virtual_time
+from .groups_world import GROUP, GroupsNode, groups_node, in_virtual_time
 
 
 @in_virtual_time
@@ -42,8 +43,9 @@ async def test_what_is_not_there_is_not_found() -> None:
             administration.explain("s", "h", 1),
             administration.browse("s", "h", None, after=0, limit=1),
             administration.dead_letters("s", "h", after=None, limit=1),
-            administration.redrive("s", "h", ids=None, topic_filter=None, dry_run=True),
-            administration.discard("s", "h", ids=None, topic_filter=None, dry_run=True),
+            administration.redrive("s", "h", ChosenLetters(), dry_run=True),
+            administration.discard("s", "h", ChosenLetters(), dry_run=True),
+            administration.pause("s", "h", paused=True),
         ):
             with pytest.raises(NotFound):
                 await wanted
@@ -78,17 +80,101 @@ async def test_dead_letters_are_chosen_by_id_by_filter_or_all() -> None:
         administration = node.administration
         letters, following = await administration.dead_letters("s", "g", after=None, limit=2)
         assert ([each.publication.topic for each in letters], following is not None) == (["s/b", "s/b"], True)
-        count = await administration.redrive("s", "g", ids=None, topic_filter="s/b", dry_run=True)
+        count = await administration.redrive("s", "g", ChosenLetters(topic_filter="s/b"), dry_run=True)
         assert (count, (await node.figures()).dead) == (2, 3)
-        assert (
-            await administration.redrive("s", "g", ids=[letters[0].id], topic_filter=None, dry_run=False) == 1
-        )
+        assert await administration.redrive("s", "g", ChosenLetters([letters[0].id])) == 1
         await node.quiet()
         assert member.deliveries()[-1]["attempt"] == 1
-        assert await administration.discard("s", "g", ids=None, topic_filter=None, dry_run=False) == 2
+        assert await administration.discard("s", "g", ChosenLetters()) == 2
         assert (await node.figures()).dead == 0
         with pytest.raises(BadFilter):
-            await administration.discard("s", "g", ids=None, topic_filter="s/#/a", dry_run=True)
+            await administration.discard("s", "g", ChosenLetters(topic_filter="s/#/a"))
+
+
+async def dead(node: GroupsNode, count: int) -> None:
+    """So many dead letters, of which every third is about apples."""
+    for number in range(count):
+        fruit = "Apple" if number % 3 == 0 else "pear"
+        await node.store.append("s", Publication(f"s/{number}", "m", 0, f'"{fruit} {number}"'.encode()))
+    given = (await node.store.groups.take("s", "g", ["m"] * count)).deliveries
+    await node.store.groups.reject("s", "g", [each.lease for each in given], dead=True)
+
+
+@in_virtual_time
+async def test_dead_letters_are_found_by_what_they_hold() -> None:
+    async with groups_node() as node:
+        await dead(node, 9)
+        administration = node.administration
+
+        async def find(after: str | None = None, limit: int = 9, **how: str) -> tuple[list[str], str | None]:
+            found, following = await administration.dead_letters("s", "g", after=after, limit=limit, **how)
+            return [each.publication.topic for each in found], following
+
+        assert await find(contains="apple") == (["s/6", "s/3", "s/0"], None)
+        assert await find(contains="S/4") == (["s/4"], None)
+        assert await find(contains="apple", topic_filter="s/3") == (["s/3"], None)
+        assert await find(contains="plum") == ([], None)
+        first, following = await find(contains="apple", limit=2)
+        assert (first, following is not None) == (["s/6", "s/3"], True)
+        assert await find(following, contains="apple") == (["s/0"], None)
+        chosen = ChosenLetters(contains="apple")
+        assert await administration.redrive("s", "g", chosen, dry_run=True) == 3
+        assert await administration.discard("s", "g", chosen) == 3
+        assert await find(contains="apple") == ([], None)
+        assert (await node.figures()).dead == 6
+
+
+@in_virtual_time
+async def test_a_search_ends_after_so_many_and_says_where_to_go_on() -> None:
+    async with groups_node() as node:
+        await dead(node, MOST_SEARCHED + 3)
+        found, following = await node.administration.dead_letters(
+            "s", "g", after=None, limit=9, contains='"apple 0"'
+        )
+        assert (found, following is not None) == ([], True)
+        found, following = await node.administration.dead_letters(
+            "s", "g", after=following, limit=9, contains='"apple 0"'
+        )
+        assert ([each.publication.topic for each in found], following) == (["s/0"], None)
+
+
+@in_virtual_time
+async def test_clearing_many_tells_how_far_it_has_come_and_can_be_left() -> None:
+    async with groups_node() as node:
+        await dead(node, 450)
+        administration = node.administration
+        steps = [
+            each async for each in administration.discard_steps("s", "g", ChosenLetters(contains="apple"))
+        ]
+        assert (steps[0], steps[-1]) == (Progress(0, 150), Progress(150, 150))
+        assert len(steps) == 4
+        assert (await node.figures()).dead == 300
+        going = administration.redrive_steps("s", "g", ChosenLetters())
+        assert await anext(going) == Progress(0, 300)
+        assert await anext(going) == Progress(200, 300)
+        await going.aclose()
+        assert (await node.figures()).dead == 100
+        steps = [each async for each in administration.redrive_steps("s", "g", ChosenLetters(["nobody"]))]
+        assert steps[-1].done == 0
+
+
+@in_virtual_time
+async def test_a_group_stays_paused_whoever_configures_it() -> None:
+    async with groups_node() as node:
+        member = node.member()
+        await member.consume()
+        administration = node.administration
+        assert (await administration.pause("s", "g", paused=True)).configuration.paused
+        await node.publish(topic="s/a")
+        await administration.put("s", replace(GROUP, ack_wait=7.0))
+        await ConfiguredGroups([("s", GROUP)]).make(node.store)
+        await node.quiet()
+        assert not member.deliveries()
+        facts = await administration.describe("s", "g")
+        assert (facts.configuration.paused, facts.statistics.depth) == (True, 1)
+        assert not (await administration.pause("s", "g", paused=False)).configuration.paused
+        await node.quiet()
+        assert len(member.deliveries()) == 1
 
 
 @in_virtual_time
