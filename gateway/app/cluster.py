@@ -7,6 +7,7 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from gateway.app.resident_memory import resident_bytes
 from gateway.codecs.control_v1 import ControlV1
 from gateway.core.cluster.control import LONGEST_HOST
 from gateway.core.cluster.info import NodeInfo
@@ -28,10 +29,23 @@ if TYPE_CHECKING:
     from gateway.engine.cluster.captured_live import CapturedLive
     from gateway.engine.cluster.partition_difference import PartitionDifference
     from gateway.engine.sessions import Sessions
+    from gateway.observability.health import Health
+
+
+_MOST_TOLD = 64
+"""Reasons, and parts that are away: each node tells them with every heartbeat."""
+
+_LONGEST_REASON = 256
 
 
 def facts_of(
-    node: str, *, sessions: Sessions, hub: Hub, agreement: StreamAgreement, partitions: int
+    node: str,
+    *,
+    sessions: Sessions,
+    hub: Hub,
+    agreement: StreamAgreement,
+    partitions: int,
+    health: Health,
 ) -> Callable[[], NodeInfo]:
     """Return what tells about this node; it begins now."""
     name = socket.gethostname()[:LONGEST_HOST]
@@ -40,6 +54,7 @@ def facts_of(
 
     def facts() -> NodeInfo:
         connections, subscriptions = len(sessions.open), hub.statistics().subscriptions
+        readiness = health.readiness()
         return NodeInfo(
             node,
             name,
@@ -50,6 +65,11 @@ def facts_of(
             agreement.digest,
             agreement.both_ways,
             partitions,
+            readiness.status,
+            tuple(reason[:_LONGEST_REASON] for reason in readiness.reasons[:_MOST_TOLD]),
+            readiness.away[:_MOST_TOLD],
+            round(health.lag() * 1000, 3),
+            resident_bytes(),
         )
 
     return facts
@@ -100,6 +120,8 @@ def build_administration(
     administration = ClusterAdministration(
         local, peers, blocks, facts=facts, clock=clock, wall_clock=time.time
     )
+    if cluster is not None:
+        cluster.told |= administration.told
     return cluster, administration
 
 

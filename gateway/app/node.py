@@ -169,6 +169,7 @@ class Gateway:
                 hub=self.hub,
                 agreement=self._streams.agreement,
                 partitions=redis.partitions,
+                health=self.health,
             ),
             clock=self._clock,
             live=self._streams.live,
@@ -228,6 +229,7 @@ class Gateway:
             reload=lambda: reload(self._log, self._certificate),
             drain_seconds=self._settings.server.drain_seconds,
         )
+        self._administration.drain = runner.leave
         self._upkeep.alive = files.looking(alive)
         self._supervision.give_up = runner.fail
         garbage = self._upkeep.garbage = GarbageCollection(now=self._clock())

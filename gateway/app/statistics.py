@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
+from gateway.app.resident_memory import resident_bytes
 from gateway.core.cluster.control import AskStatistics
 from gateway.core.statistics.series import DROPPED
 from gateway.engine.cluster.peers import NoPeers
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from gateway.streams.statistics import StreamStatistics
     from gateway.streams.groups.base import GroupStatistics
     from gateway.transports.http.connection_room import ConnectionRoom
-
-_STATM = "/proc/self/statm"
 
 
 def build_statistics(
@@ -206,12 +204,3 @@ def _group_held(held: GroupStatistics, now: float) -> Mapping[str, Value]:
 
 def _age(time_ms: int | None, now: float) -> Value:
     return None if time_ms is None else max(0, int(now * 1000) - time_ms)
-
-
-def resident_bytes() -> int | None:
-    """The process's resident memory; None where the system doesn't tell (only Linux does)."""
-    try:
-        with open(_STATM, "rb") as told:
-            return int(told.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return None

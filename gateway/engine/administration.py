@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 import anyio.lowlevel
 
 from gateway.auth.claims import LEEWAY_SECONDS
-from gateway.core.cluster.control import Connections
+from gateway.core.cluster.connection_pages import slowness
+from gateway.core.cluster.control import Connections, Described, SlowConnections
 from gateway.core.session.close_codes import CloseCode
 from gateway.errors import NotPermitted, SubjectBlocked, TokenExpired, Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 
     from gateway.auth.principal import Authenticator, Principal
     from gateway.core.cluster.block_list import BlockList
+    from gateway.core.cluster.control import SearchConnections
+    from gateway.core.cluster.info import ConnectionInfo
     from gateway.engine.metrics.refusals import Refusals
     from gateway.engine.sessions import Sessions
 
@@ -41,6 +44,40 @@ class Administration:
         page = names[:limit]
         facts = tuple(self._sessions.open[name].facts() for name in page)
         return Connections(facts, page[-1] if len(names) > limit else None)
+
+    async def search(self, asked: SearchConnections) -> Connections | SlowConnections:
+        """Return the connections that are like what is ``asked`` for."""
+        if asked.slow:
+            slow: list[ConnectionInfo] = []
+            async for facts in self._matching(asked, list(self._sessions.open)):
+                slow.append(facts)
+                if len(slow) >= 2 * asked.limit:
+                    slow = heapq.nsmallest(asked.limit, slow, key=slowness)
+            return SlowConnections(tuple(heapq.nsmallest(asked.limit, slow, key=slowness)))
+        names = sorted(name for name in self._sessions.open if name > asked.after)
+        found: list[ConnectionInfo] = []
+        async for facts in self._matching(asked, names):
+            if len(found) == asked.limit:
+                return Connections(tuple(found), found[-1].session)
+            found.append(facts)
+        return Connections(tuple(found), None)
+
+    async def _matching(
+        self, asked: SearchConnections, names: Sequence[str]
+    ) -> AsyncGenerator[ConnectionInfo, None]:
+        for number, name in enumerate(names, start=1):
+            session = self._sessions.open.get(name)
+            if session is not None and asked.subject in {None, session.subject}:
+                facts = session.facts()
+                if facts.peer.startswith(asked.address):
+                    yield facts
+            if number % _SLICE == 0:
+                await anyio.lowlevel.checkpoint()
+
+    def describe(self, session: str) -> Described:
+        """Return what there is to know of one connection."""
+        found = self._sessions.open.get(session)
+        return Described(None if found is None else found.details())
 
     def disconnect_session(self, session: str) -> bool:
         """End one connection with 4403; return whether there is such a session on this node."""

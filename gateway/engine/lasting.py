@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 import anyio
 
 from gateway.auth.claims import LEEWAY_SECONDS
-from gateway.core.cluster.info import ConnectionInfo
+from gateway.core.cluster.info import ConnectionDetails, ConnectionInfo
+from gateway.engine.rights import shown_rights
 from gateway.errors import GatewayError, TokenExpired, Unavailable
 
 if TYPE_CHECKING:
@@ -184,6 +185,10 @@ class LastingRequest:
             waiting_messages=0,
             waiting_bytes=0,
         )
+
+    def details(self) -> ConnectionDetails:
+        """What administrators see of it when they look closer."""
+        return ConnectionDetails(self.facts(), **shown_rights(self.principal))
 
     def expel(self, code: CloseCode, error: GatewayError) -> None:  # noqa: ARG002 - HTTP has no such codes
         """Answer ``error``."""

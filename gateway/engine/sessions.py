@@ -18,7 +18,7 @@ from gateway.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.cluster.info import ConnectionInfo
+    from gateway.core.cluster.info import ConnectionDetails, ConnectionInfo
     from gateway.engine.metrics.refusals import Refusals
     from gateway.errors import GatewayError
 
@@ -51,6 +51,10 @@ class ClientSession(Protocol):
 
     def facts(self) -> ConnectionInfo:
         """What administrators see of it."""
+        ...
+
+    def details(self) -> ConnectionDetails:
+        """What administrators see of it when they look closer."""
         ...
 
     def expel(self, code: CloseCode, error: GatewayError) -> None:

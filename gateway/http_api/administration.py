@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from gateway.codecs.query import check_names, decode_query
 from gateway.core.cluster.block_list import LONGEST_BLOCK_SECONDS, LONGEST_SUBJECT
-from gateway.core.cluster.control import LONGEST_NAME, MOST_PER_PAGE
+from gateway.core.cluster.control import LONGEST_NAME, MOST_PER_PAGE, SearchConnections
 from gateway.errors import BadCommand
 from gateway.http_api.bodies import BodyReader
 from gateway.http_api.publishing.receipts import json_answer
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 NODES_PATH: Final = "/v1/nodes"
 CONNECTIONS_PATH: Final = "/v1/connections"
 DISCONNECT_PATH: Final = "/v1/disconnect"
+
+_SEARCH: Final = ("limit", "after", "order", "subject", "address", "node")
+_ORDERS: Final = ("session", "slow")
 
 _PER_PAGE: Final = 100
 _BODY_BYTES: Final = 4_096
@@ -50,7 +53,9 @@ def administration_routes(
     return [
         Route(NODES_PATH, routes.list_nodes, methods=["GET"]),
         Route(CONNECTIONS_PATH, routes.list_connections, methods=["GET"]),
+        Route(CONNECTIONS_PATH + "/{session}", routes.describe_session, methods=["GET"]),
         Route(CONNECTIONS_PATH + "/{session}", routes.disconnect_session, methods=["DELETE"]),
+        Route(NODES_PATH + "/{node}/drain", routes.drain_node, methods=["POST"]),
         Route(DISCONNECT_PATH, routes.disconnect_subject, methods=["POST"]),
     ]
 
@@ -80,14 +85,45 @@ class AdministrationRoutes:
         """Return one page of all nodes' connections."""
         await self._authenticate(request)
         parameters = QueryParams(decode_query(request.scope["query_string"]))
-        check_names((name for name, _ in parameters.multi_items()), ("limit", "after"))
-        page, reach = await self._administration.connections(
-            limit=_limit(parameters.get("limit")),
-            # Names are no longer, so what is behind makes no difference.
-            after=parameters.get("after", "")[:LONGEST_NAME],
-        )
+        check_names((name for name, _ in parameters.multi_items()), _SEARCH)
+        limit = _limit(parameters.get("limit"))
+        # Names are no longer, so what is behind makes no difference.
+        after = parameters.get("after", "")[:LONGEST_NAME]
+        if any(name in parameters for name in _SEARCH[2:]):
+            page, reach = await self._administration.search(_search(parameters, limit, after))
+        else:
+            page, reach = await self._administration.connections(limit=limit, after=after)
         connections = [asdict(facts) | {"node": node} for node, facts in page.connections]
         return json_answer({"connections": connections, "next": page.next, **asdict(reach)})
+
+    async def describe_session(self, request: Request) -> Response:
+        """Return what there is to know of one connection."""
+        await self._authenticate(request)
+        check_names(request.query_params)
+        session = request.path_params["session"]
+        node, details, reach = await self._administration.describe_session(session)
+        return json_answer(
+            {
+                **asdict(details.connection),
+                "node": node,
+                "filters": [asdict(each) for each in details.filters],
+                "positions": {
+                    stream: {"epoch": epoch, "offset": offset}
+                    for stream, (epoch, offset) in details.positions.items()
+                },
+                "grants": {**details.grants, "admin": details.admin},
+                "expires": details.expires,
+                **asdict(reach),
+            }
+        )
+
+    async def drain_node(self, request: Request) -> Response:
+        """Have a node drain and end."""
+        await self._authenticate(request)
+        check_names(request.query_params)
+        node = request.path_params["node"]
+        await self._administration.drain_node(node)
+        return json_answer({"node": node, "draining": True}, status=202)
 
     async def disconnect_session(self, request: Request) -> Response:
         """End one connection."""
@@ -112,6 +148,23 @@ def _decode(body: bytes) -> _Disconnect:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BadCommand(f"the body must be {{subject, block_seconds}}: {exc}") from exc
+
+
+def _search(parameters: QueryParams, limit: int, after: str) -> SearchConnections:
+    order = parameters.get("order", _ORDERS[0])
+    if order not in _ORDERS:
+        raise BadCommand(f"order {order[:32]!r} must be one of {', '.join(_ORDERS)}")
+    for name in ("subject", "address", "node"):
+        if len(parameters.get(name, "")) > LONGEST_SUBJECT:
+            raise BadCommand(f"{name}: {LONGEST_SUBJECT} characters are the most")
+    return SearchConnections(
+        limit,
+        after,
+        order == _ORDERS[1],
+        parameters.get("subject"),
+        parameters.get("address", ""),
+        parameters.get("node", ""),
+    )
 
 
 def _limit(text: str | None) -> int:

@@ -34,7 +34,7 @@ class AcceptedConnection:
     connected: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
     def facts(
-        self, outbox: Outbox, *, transport: str, subject: str | None, buffered_bytes: int
+        self, outbox: Outbox, *, transport: str, subject: str | None, buffered_bytes: int, now: float
     ) -> ConnectionInfo:
         """What administrators see of the connection.
 
@@ -43,6 +43,7 @@ class AcceptedConnection:
             transport: ``websocket`` or ``sse``.
             subject: whom it speaks for by now; None while anonymous.
             buffered_bytes: what was written to its transport and hasn't left.
+            now: the time by which the outbox was told that it is blocked.
         """
         return ConnectionInfo(
             session=self.session,
@@ -53,4 +54,6 @@ class AcceptedConnection:
             subscriptions=len(outbox.subscriptions),
             waiting_messages=outbox.waiting_messages,
             waiting_bytes=outbox.waiting_bytes + buffered_bytes,
+            fill=round(outbox.fill(buffered_bytes), 3),
+            blocked_ms=None if outbox.blocked_since is None else int((now - outbox.blocked_since) * 1000),
         )

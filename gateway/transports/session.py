@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from heapq import nsmallest
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
+from gateway.core.cluster.info import ConnectionDetails, SubscriptionInfo
 from gateway.core.fanout.outbox import Outbox
 from gateway.core.messages.events import Welcome
 from gateway.core.session.session import Close, Session, SessionState, failure
+from gateway.engine.rights import shown_rights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gateway.auth.principal import Principal
     from gateway.core.cluster.info import ConnectionInfo
+    from gateway.core.fanout.subscription import Subscription
+    from gateway.core.messages.commands import Position
     from gateway.core.messages.encoder import Encoder
     from gateway.core.messages.events import Event, GoAway
     from gateway.core.messages.publication import Reference
     from gateway.core.session.close_codes import CloseCode
     from gateway.core.session.session import Reply
+    from gateway.core.streams.stream import FollowedStream
     from gateway.engine.admission import ConnectionQuota
     from gateway.engine.commands import Outcome
     from gateway.errors import GatewayError
@@ -47,6 +53,12 @@ class ClientConnection(Protocol):
 
 
 C = TypeVar("C", bound=ClientConnection)
+
+_MOST_SHOWN = 500
+"""Subscriptions of one connection that administrators see."""
+
+_MOST_SHOWN_CHARACTERS = 24 * 1024
+"""Of their filters: four bytes each at most, and nodes tell each other no more than a few hundred KiB."""
 
 
 class TransportSession(ABC, Generic[C]):
@@ -108,6 +120,17 @@ class TransportSession(ABC, Generic[C]):
             transport=self.transport,
             subject=self.subject,
             buffered_bytes=self._connection.buffered_bytes(),
+            now=self._services.clock(),
+        )
+
+    def details(self) -> ConnectionDetails:
+        """What administrators see of it when they look closer."""
+        read_on = self._services.hub.reads_on(self.outbox)
+        return ConnectionDetails(
+            self.facts(),
+            filters=_shown(self.outbox.subscriptions.values(), read_on),
+            positions={stream.name: (at.epoch, at.offset) for stream, at in read_on.items()},
+            **shown_rights(self.principal),
         )
 
     # Called by use cases
@@ -207,3 +230,26 @@ class TransportSession(ABC, Generic[C]):
     def _next_check(self, at: float) -> float:
         deadline = self._session.deadline
         return at if deadline is None else min(at, deadline)
+
+
+def _shown(
+    subscriptions: Iterable[Subscription], read_on: Mapping[FollowedStream, Position]
+) -> tuple[SubscriptionInfo, ...]:
+    """The first of ``subscriptions`` by filter, as many as are told."""
+    shown: list[SubscriptionInfo] = []
+    characters = 0
+    for each in nsmallest(_MOST_SHOWN, subscriptions, key=lambda subscription: subscription.filter):
+        characters += len(each.filter) + sum(len(stream.name) for stream in each.streams)
+        if characters > _MOST_SHOWN_CHARACTERS:
+            break
+        spilled = each.live and any(stream in read_on for stream in each.streams)
+        shown.append(
+            SubscriptionInfo(
+                each.filter,
+                each.overflow.value,
+                "spilled" if spilled else each.state.value,
+                tuple(stream.name for stream in each.streams),
+                each.dropped,
+            )
+        )
+    return tuple(shown)

@@ -114,6 +114,67 @@ async def test_connections_of_all_nodes_are_listed_in_pages(settled) -> None:
         assert opened.items() <= dict(seen).items()
 
 
+async def test_a_connection_is_described_on_whichever_node_it_is(settled) -> None:
+    rights = {"subscribe": ["a/#"], "publish": ["a/b"], "consume": ["s/g"]}
+    async with client(settled[2], token("ann", **rights)) as ann:
+        await ann.say(op="subscribe", filter="a/x", overflow="latest")
+        await ann.say(op="subscribe", filter="a/+")
+        path = f"/v1/connections/{ann.welcome['session']}"
+        told = ask(settled[0], "GET", path).json()
+        assert (told["subject"], told["node"]) == ("ann", ann.welcome["node"])
+        assert (told["fill"], told["blocked_ms"], told["positions"]) == (0, None, {})
+        live = {"streams": [], "state": "live", "dropped": 0}
+        assert told["filters"] == [
+            {"filter": "a/+", "overflow": "spill", **live},
+            {"filter": "a/x", "overflow": "latest", **live},
+        ]
+        assert told["grants"] == {**rights, "admin": False}
+        assert told["expires"] > time.time() * 1000
+        assert told["complete"] is True
+    await until(lambda: ask(settled[0], "GET", path).status_code == 404)
+
+
+async def test_connections_are_found_by_subject_address_and_node(settled) -> None:
+    async with AsyncExitStack() as stack:
+        names = ["nora", "nora", "olga"]
+        for node, name in zip(settled, names, strict=True):
+            await stack.enter_async_context(client(node, token(name)))
+
+        def found(**wanted: str) -> list[tuple[str, str]]:
+            answer = ask(settled[0], "GET", "/v1/connections", params=wanted).json()
+            assert answer["complete"] is True
+            return sorted((each["subject"] or "", each["node"]) for each in answer["connections"])
+
+        nodes = [name_of(node) for node in settled]
+        assert found(subject="nora") == sorted([("nora", nodes[0]), ("nora", nodes[1])])
+        assert found(subject="nora", node=nodes[1]) == [("nora", nodes[1])]
+        assert len(found(subject="nora", order="slow", limit="1")) == 1
+        assert found(subject="olga", address="127.0.0.1:") == [("olga", nodes[2])]
+        assert found(subject="olga", address="10.") == []
+        refused = ask(settled[0], "GET", "/v1/connections", params={"order": "quick"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_command")
+
+
+async def test_nodes_tell_how_they_are(settled) -> None:
+    for node in list_nodes(settled[0])["nodes"]:
+        assert (node["status"], node["reasons"], node["away"]) == ("ready", [], [])
+        assert node["memory_bytes"] > 1_000_000
+        assert node["lag_ms"] >= 0
+
+
+async def test_a_node_is_drained_from_another_one(settled, start_node) -> None:
+    leaving = start_node()
+    await until(lambda: all(knows(node, 4) for node in settled))
+    name = name_of(leaving)
+    async with client(leaving, token("ann")) as ann:
+        answer = ask(settled[0], "POST", f"/v1/nodes/{name}/drain")
+        assert (answer.status_code, answer.json()) == (202, {"node": name, "draining": True})
+        assert (await ann.hear())["op"] == "goaway"
+    assert await to_thread.run_sync(leaving.wait) == 0
+    await until(lambda: all(knows(node, 3) for node in settled))
+    assert ask(settled[0], "POST", f"/v1/nodes/{name}/drain").status_code == 404
+
+
 async def test_a_connection_is_ended_on_whichever_node_it_is(settled) -> None:
     async with client(settled[2], token("ann")) as ann, client(settled[2], token("ann")) as other:
         path = f"/v1/connections/{ann.welcome['session']}"

@@ -75,6 +75,8 @@ SUCCESSES = {
     "replayDelivery": 404,
     "connect": 404,
     "disconnectSession": 404,
+    "describeSession": 404,
+    "drainNode": 404,
     "purgeMessages": 400,
 }
 KNOWN = {

@@ -12,6 +12,8 @@ SHORT_MODULE = 60
 
 CONFORMANCE = "tests/conformance"
 HELD_ELSEWHERE = {
+    # What is told, and no more: the suite of what carries it.
+    "core/cluster/info.py": "tests/unit/codecs/test_control_v1.py",
     # Interfaces: one suite over all that implement them.
     "bus/base.py": f"{CONFORMANCE}/test_bus.py",
     "streams/base.py": f"{CONFORMANCE}/test_store.py",

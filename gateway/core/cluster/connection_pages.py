@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -16,6 +17,19 @@ class MergedPage(NamedTuple):
 
     connections: list[tuple[str, ConnectionInfo]]
     next: str | None
+
+
+def slowest(
+    pages: Mapping[str, tuple[ConnectionInfo, ...]], *, limit: int
+) -> list[tuple[str, ConnectionInfo]]:
+    """Those of several nodes for which most waits, the most first, each with its node."""
+    rows = ((node, facts) for node, page in pages.items() for facts in page)
+    return heapq.nsmallest(limit, rows, key=lambda row: (slowness(row[1]), row[0]))
+
+
+def slowness(facts: ConnectionInfo) -> tuple[int, int, str]:
+    """What a connection is ordered by: the slowest is least."""
+    return -facts.waiting_bytes, -facts.waiting_messages, facts.session
 
 
 def merge(pages: Mapping[str, Connections], *, limit: int) -> MergedPage:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, get_args
 
 from gateway.core.cluster.block_list import Block  # noqa: TC001 - a codec reads the annotations
-from gateway.core.cluster.info import ConnectionInfo, NodeInfo  # noqa: TC001 - as above
+from gateway.core.cluster.info import ConnectionDetails, ConnectionInfo, NodeInfo  # noqa: TC001 - as above
 
 CONTROL_LEVEL: Final = "$gateway"
 """What the first level of all these topics begins with."""
@@ -171,6 +171,62 @@ class Blocks:
             raise ValueError("next must be the last one's subject")
 
 
+@dataclass(frozen=True, slots=True)
+class SearchConnections:
+    """Ask for connections that are like this.
+
+    Attributes:
+        limit: how many at most.
+        after: the session's name that they follow, unless ``slow``.
+        slow: those for which most waits, the most first.
+        subject: whom they speak for; None: anybody.
+        address: what their peer begins with.
+        node: the only one that has to look; empty: all.
+    """
+
+    limit: int
+    after: str = ""
+    slow: bool = False
+    subject: str | None = None
+    address: str = ""
+    node: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a page of a size that no node asks for."""
+        if not 1 <= self.limit <= MOST_PER_PAGE:
+            raise ValueError(f"a page has 1 to {MOST_PER_PAGE} connections")
+
+
+@dataclass(frozen=True, slots=True)
+class SlowConnections:
+    """Some connections, those for which most waits first."""
+
+    connections: tuple[ConnectionInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeSession:
+    """Ask what there is to know of one connection."""
+
+    session: str
+
+    def __post_init__(self) -> None:
+        """Refuse a name that no session has."""
+        _check_name(self.session)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What there is; None: the node has no such connection."""
+
+    details: ConnectionDetails | None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainNode:
+    """Ask a node to drain and end."""
+
+
 MOST_SECONDS: Final = 240
 """Of statistics in one answer, which may be no longer than any message between nodes."""
 
@@ -208,8 +264,20 @@ class Refused:
     reason: str
 
 
-Question: TypeAlias = ListConnections | EndSession | EndSubject | ListBlocks | ForgetStream | AskStatistics
-Answer: TypeAlias = Connections | Ended | Blocks | Forgotten | StatisticsPage | Refused
+Question: TypeAlias = (
+    ListConnections
+    | SearchConnections
+    | DescribeSession
+    | EndSession
+    | EndSubject
+    | ListBlocks
+    | ForgetStream
+    | AskStatistics
+    | DrainNode
+)
+Answer: TypeAlias = (
+    Connections | SlowConnections | Described | Ended | Blocks | Forgotten | StatisticsPage | Refused
+)
 Body: TypeAlias = Beat | Farewell | Question | Answer
 ANSWERS: Final = get_args(Answer)
 

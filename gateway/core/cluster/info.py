@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class ConnectionInfo:
         subscriptions: how many it holds.
         waiting_messages: publications that wait because it takes no more.
         waiting_bytes: what waits for it in all.
+        fill: how full its outbox is, 0 to 1 and beyond, the fuller of messages and bytes.
+        blocked_ms: how long it has taken nothing; None: it takes.
     """
 
     session: str
@@ -28,6 +30,48 @@ class ConnectionInfo:
     subscriptions: int
     waiting_messages: int
     waiting_bytes: int
+    fill: float = 0.0
+    blocked_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionInfo:
+    """One subscription of a connection.
+
+    Attributes:
+        filter: its topic filter.
+        overflow: its policy.
+        state: ``waiting``, ``reading``, ``live``, or ``spilled``: live, and reading on from streams.
+        streams: those of which it may match something.
+        dropped: publications lost that its client hasn't been told of yet.
+    """
+
+    filter: str
+    overflow: str
+    state: str
+    streams: tuple[str, ...] = ()
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionDetails:
+    """What there is to know of one connection.
+
+    Attributes:
+        connection: as it is listed.
+        filters: its subscriptions by filter, the first of them.
+        positions: by stream, epoch and offset up to which it has what it reads on from.
+        grants: filters by what they allow, the first of each.
+        admin: it has the grant ``admin``.
+        expires: when its credential runs out, milliseconds since 1970.
+    """
+
+    connection: ConnectionInfo
+    filters: tuple[SubscriptionInfo, ...] = ()
+    positions: dict[str, tuple[str, int]] = field(default_factory=dict)
+    grants: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    admin: bool = False
+    expires: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +88,11 @@ class NodeInfo:
         streams: the digest of what its streams capture; empty from nodes that tell none.
         both_ways: what they capture it publishes live as well, since not all nodes capture the same.
         partitions: into how many it divides live topics; 0 from nodes that don't tell.
+        status: ``ready``, ``degraded`` and so on, as readiness has it; None from nodes that don't tell.
+        reasons: why it is less than well, in words.
+        away: parts outside it that are away.
+        lag_ms: how late its event loop was last.
+        memory_bytes: of its process; None where the system doesn't tell.
     """
 
     node: str
@@ -55,3 +104,8 @@ class NodeInfo:
     streams: str = ""
     both_ways: bool = False
     partitions: int = 0
+    status: str | None = None
+    reasons: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
+    lag_ms: float | None = None
+    memory_bytes: int | None = None

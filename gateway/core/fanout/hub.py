@@ -23,6 +23,8 @@ from gateway.core.messages.commands import Overflow
 from gateway.errors import NotFound, TooMany
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.core.catchup.readers import HistoryReader, Reader, Step
     from gateway.core.catchup.spill_reader import SpillReader
     from gateway.core.fanout.outbox import Outbox
@@ -264,6 +266,11 @@ class Hub:
         if (only_target := targets.only_target) is not None and only_target.direct:
             return self._fan_out.deliver_one(only_target, publication)
         return self._fan_out.deliver(publication, targets)
+
+    def reads_on(self, outbox: Outbox) -> Mapping[FollowedStream, Position]:
+        """Where ``outbox`` is in the streams that it reads on from: it was too slow for their live path."""
+        reader = self._spills.readers.get(outbox)
+        return {} if reader is None else reader.positions
 
     def flush_run(self) -> None:
         """End the current run: append its joined frames to every target."""

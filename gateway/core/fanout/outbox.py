@@ -129,6 +129,12 @@ class Outbox:
         waiting = self._backlog.bytes if self._backlog is not None else 0
         return waiting + self._lane_bytes + sum(map(len, self._pieces()))
 
+    def fill(self, transport_bytes: int) -> float:
+        """How full it is, the transport too, 0 to 1 and beyond: the fuller of messages and bytes."""
+        limits = self._limits
+        waiting = self.waiting_bytes + transport_bytes
+        return max(self.waiting_messages / limits.messages, waiting / limits.bytes)
+
     @property
     def crowded(self) -> bool:
         """So much waits under so many subscriptions that a change of one of them would take long.

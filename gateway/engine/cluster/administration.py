@@ -7,30 +7,36 @@ some node is away. Each answer says who has done it, who has not, and whether th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gateway.core.cluster.connection_pages import MergedPage, merge
+from gateway.core.cluster.connection_pages import MergedPage, merge, slowest
 from gateway.core.cluster.control import (
     Connections,
+    Described,
+    DescribeSession,
+    DrainNode,
     Ended,
     EndSession,
     EndSubject,
     ForgetStream,
     Forgotten,
     ListConnections,
+    SearchConnections,
+    SlowConnections,
     is_name,
 )
+from gateway.engine.cluster.peers import Told
 from gateway.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from gateway.core.cluster.block_list import BlockList
     from gateway.core.cluster.control import Answer
-    from gateway.core.cluster.info import NodeInfo
+    from gateway.core.cluster.info import ConnectionDetails, NodeInfo
     from gateway.core.cluster.membership import Member
     from gateway.engine.administration import Administration
-    from gateway.engine.cluster.peers import Peers, Told
+    from gateway.engine.cluster.peers import Peers
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,11 @@ class Disconnection:
 
 
 class ClusterAdministration:
-    """Looks at and ends the sessions of all nodes."""
+    """Looks at and ends the sessions of all nodes, and drains nodes.
+
+    Attributes:
+        drain: begins to end this node; returns whether it can.
+    """
 
     def __init__(
         self,
@@ -100,6 +110,16 @@ class ClusterAdministration:
         self._node = facts().node
         self._clock = clock
         self._wall_clock = wall_clock
+        self.drain: Callable[[], bool] = _cannot_end
+
+    @property
+    def told(self) -> dict[type, Callable[[Any], Answer | Awaitable[Answer]]]:
+        """What answers other nodes' questions, by their kind."""
+        return {
+            SearchConnections: self._search_own,
+            DescribeSession: lambda asked: self._local.describe(asked.session),
+            DrainNode: self._drain_own,
+        }
 
     def nodes(self) -> Nodes:
         """Return every node that is there, as far as this one has heard."""
@@ -112,6 +132,60 @@ class ClusterAdministration:
         pages = {self._node: own}
         pages |= {node: page for node, page in told.answers.items() if isinstance(page, Connections)}
         return merge(pages, limit=limit), self.reach(told)
+
+    async def search(self, asked: SearchConnections) -> tuple[MergedPage, Reach]:
+        """Return the connections that are like what is ``asked`` for; as ``connections``, if not ``slow``."""
+        own = await self._search_own(asked)
+        told = await self._peers.ask(asked)
+        answers = {self._node: own, **told.answers}
+        if asked.slow:
+            slow = {
+                node: each.connections for node, each in answers.items() if isinstance(each, SlowConnections)
+            }
+            return MergedPage(slowest(slow, limit=asked.limit), None), self.reach(told)
+        pages = {node: each for node, each in answers.items() if isinstance(each, Connections)}
+        return merge(pages, limit=asked.limit), self.reach(told)
+
+    async def describe_session(self, session: str) -> tuple[str, ConnectionDetails, Reach]:
+        """Return the node that has a session, and what there is to know of it.
+
+        Raises:
+            NotFound: no node has such a session.
+            Unavailable: those that have answered haven't, but not all have.
+        """
+        if not is_name(session):
+            raise NotFound(f"no session {session[:64]!r}")
+        if (own := self._local.describe(session).details) is not None:
+            return self._node, own, self.reach(Told())
+        told = await self._peers.ask(DescribeSession(session), enough=_has_described)
+        for node, answer in told.answers.items():
+            if isinstance(answer, Described) and answer.details is not None:
+                return node, answer.details, self.reach(Told({node: answer}))
+        raise self._nowhere(session, told)
+
+    async def drain_node(self, node: str) -> None:
+        """Have a node drain and end.
+
+        Raises:
+            NotFound: there is no such node.
+            Unavailable: it doesn't answer, or can't end by itself.
+        """
+        if node == self._node:
+            answer: Answer | None = self._drain_own()
+        elif any(member.facts.node == node for member in self._peers.others()):
+            answer = await self._peers.ask_one(node, DrainNode())
+        else:
+            raise NotFound(f"no node {node[:64]!r}")
+        if not isinstance(answer, Ended) or not answer.count:
+            raise Unavailable(f"node {node!r} does not answer, or can't end by itself")
+
+    async def _search_own(self, asked: SearchConnections) -> Connections | SlowConnections:
+        if asked.node not in {"", self._node}:
+            return SlowConnections(()) if asked.slow else Connections((), None)
+        return await self._local.search(asked)
+
+    def _drain_own(self, _asked: DrainNode | None = None) -> Ended:
+        return Ended(int(self.drain()))
 
     async def disconnect_session(self, session: str) -> None:
         """End one connection with 4403, wherever it is.
@@ -127,10 +201,7 @@ class ClusterAdministration:
         told = await self._peers.ask(EndSession(session), enough=_has_ended)
         if any(_has_ended(answer) for answer in told.answers.values()):
             return
-        if told.complete:
-            raise NotFound(f"no session {session!r}")
-        missing = ", ".join(told.missing) or "some may not be known yet"
-        raise Unavailable(f"no session {session!r} on the nodes that have answered; missing: {missing}")
+        raise self._nowhere(session, told)
 
     async def disconnect_subject(self, subject: str, *, block_seconds: float | None) -> Disconnection:
         """End every connection of ``subject`` with 4403, and refuse new ones for ``block_seconds``.
@@ -160,9 +231,24 @@ class ClusterAdministration:
         missing = sorted({*told.missing, *told.answers} - set(done))
         return Reach(sorted({self._node, *done}), missing, told.complete and not missing)
 
+    def _nowhere(self, session: str, told: Told) -> NotFound | Unavailable:
+        if told.complete:
+            return NotFound(f"no session {session!r}")
+        missing = ", ".join(told.missing) or "some may not be known yet"
+        return Unavailable(f"no session {session!r} on the nodes that have answered; missing: {missing}")
+
     def reach(self, told: Told) -> Reach:
         """How far a question went to which the others have ``told`` their answers."""
         return Reach(sorted({self._node, *told.answers}), list(told.missing), told.complete)
+
+
+def _cannot_end() -> bool:
+    """What a node answers whose process is another server's."""
+    return False
+
+
+def _has_described(answer: Answer) -> bool:
+    return isinstance(answer, Described) and answer.details is not None
 
 
 def _has_ended(answer: Answer) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from gateway.core.cluster.control import (
     ListBlocks,
     ListConnections,
     Refused,
+    SlowConnections,
 )
 from gateway.engine.cluster.block_repair import BlockRepair
 from gateway.engine.cluster.peers import Told
@@ -95,7 +97,7 @@ class Cluster:
 
     Attributes:
         forget_stream: lets go of what this node holds of a stream.
-        told: by the kind of a question, what answers it at once; for those that this class doesn't know.
+        told: by the kind of a question, what answers it; for those that this class doesn't know.
     """
 
     def __init__(
@@ -127,7 +129,7 @@ class Cluster:
         self._partitions = partitions
         self._dropped = 0
         self.forget_stream = forget_stream or _forget_nothing
-        self.told: dict[type, Callable[[Any], Answer]] = {}
+        self.told: dict[type, Callable[[Any], Answer | Awaitable[Answer]]] = {}
 
     # For administration
 
@@ -138,6 +140,10 @@ class Cluster:
     def complete(self) -> bool:
         """Whether ``others`` are all there are, as far as can be known."""
         return self._membership.complete(self._clock())
+
+    async def ask_one(self, node: str, question: Question) -> Answer | None:
+        """Ask one node; None where it doesn't answer in time, or refuses."""
+        return (await self._questions.ask(question, [node], to=node)).get(node)
 
     async def ask(self, question: Question, *, enough: Callable[[Answer], bool] | None = None) -> Told:
         """Ask every other node; returns when all have answered, or after ``ANSWER_SECONDS``."""
@@ -284,7 +290,8 @@ class Cluster:
                 answer = Forgotten()
             case question:
                 tell = self.told.get(type(question))
-                answer = None if tell is None else tell(question)
+                told = None if tell is None else tell(question)
+                answer = await told if isinstance(told, Awaitable) else told
         return answer
 
     def _page_of_blocks(self, after: str) -> Blocks:
@@ -312,6 +319,8 @@ def _smaller(answer: Answer) -> Answer | None:
     if isinstance(answer, Connections) and len(answer.connections) > 1:
         connections = answer.connections[: len(answer.connections) // 2]
         return Connections(connections, connections[-1].session)
+    if isinstance(answer, SlowConnections) and len(answer.connections) > 1:
+        return SlowConnections(answer.connections[: len(answer.connections) // 2])
     if isinstance(answer, Blocks) and len(answer.blocks) > 1:
         blocks = answer.blocks[: len(answer.blocks) // 2]
         return Blocks(blocks, blocks[-1].subject)

@@ -38,6 +38,10 @@ class Peers(Protocol):
         """Whether ``others`` are all there are, as far as can be known."""
         ...
 
+    async def ask_one(self, node: str, question: Question) -> Answer | None:
+        """Ask one node; None where it doesn't answer in time, or refuses."""
+        ...
+
     async def ask(self, question: Question, *, enough: Callable[[Answer], bool] | None = None) -> Told:
         """Ask every other node, and wait for a bounded time; never raises for what the others do.
 
@@ -58,6 +62,10 @@ class NoPeers:
     def complete(self) -> bool:
         """Always."""
         return True
+
+    async def ask_one(self, node: str, question: Question) -> Answer | None:  # noqa: ARG002 - there is nobody to ask
+        """Nobody answers."""
+        return None
 
     async def ask(self, question: Question, *, enough: Callable[[Answer], bool] | None = None) -> Told:  # noqa: ARG002 - there is nobody to ask
         """Nobody answers, and nobody is missing."""

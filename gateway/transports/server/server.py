@@ -172,6 +172,11 @@ class GatewayServer(uvicorn.Server):
         self.failure = self.failure or part
         self.should_exit = True
 
+    def leave(self) -> bool:
+        """Drain and end, as SIGTERM has it; returns that it can."""
+        self.should_exit = True
+        return True
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Prepare, start uvicorn, then say so."""
         # Not in the application's lifespan: uvicorn would log a stack trace where a sentence says it all.

@@ -15,6 +15,9 @@ from gateway.core.cluster.control import (
     Blocks,
     Connections,
     Control,
+    Described,
+    DescribeSession,
+    DrainNode,
     Ended,
     EndSession,
     EndSubject,
@@ -24,9 +27,11 @@ from gateway.core.cluster.control import (
     ListBlocks,
     ListConnections,
     Refused,
+    SearchConnections,
+    SlowConnections,
     StatisticsPage,
 )
-from gateway.core.cluster.info import ConnectionInfo, NodeInfo
+from gateway.core.cluster.info import ConnectionDetails, ConnectionInfo, NodeInfo, SubscriptionInfo
 
 CODEC = ControlV1()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -36,6 +41,17 @@ SECONDS = st.floats(0, LONGEST_BLOCK_SECONDS)
 BLOCK = st.builds(Block, TEXT.filter(bool), st.integers(1, 2**53 - 1), NAME, SECONDS, SECONDS)
 CONNECTION = st.builds(
     ConnectionInfo, NAME, st.none() | TEXT, TEXT, st.just("websocket"), COUNT, COUNT, COUNT, COUNT
+)
+
+
+DETAILS = st.builds(
+    ConnectionDetails,
+    CONNECTION,
+    st.lists(st.builds(SubscriptionInfo, TEXT, TEXT, TEXT, st.just(()), COUNT), max_size=2).map(tuple),
+    st.dictionaries(TEXT, st.tuples(TEXT, COUNT), max_size=2),
+    st.dictionaries(TEXT, st.just(("a/#",)), max_size=2),
+    st.booleans(),
+    st.none() | COUNT,
 )
 
 
@@ -62,6 +78,11 @@ BODY = st.one_of(
     st.lists(BLOCK, max_size=4).map(lambda all_: page(Blocks, all_, lambda each: each.subject)),
     st.builds(ForgetStream, NAME),
     st.just(Forgotten()),
+    st.builds(SearchConnections, st.integers(1, 1000), TEXT, st.booleans(), st.none() | TEXT, TEXT, TEXT),
+    st.lists(CONNECTION, max_size=4).map(lambda all_: SlowConnections(tuple(all_))),
+    st.builds(DescribeSession, NAME),
+    st.builds(Described, st.none() | DETAILS),
+    st.just(DrainNode()),
     st.builds(AskStatistics, COUNT, st.integers(1, 240)),
     st.builds(
         StatisticsPage,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.codecs.control_v1 import ControlV1
 from gateway.core.cluster.block_list import BlockList
-from gateway.core.cluster.info import ConnectionInfo, NodeInfo
+from gateway.core.cluster.info import ConnectionDetails, ConnectionInfo, NodeInfo
 from gateway.core.cluster.membership import Membership
 from gateway.engine.administration import Administration
 from gateway.engine.cluster.administration import ClusterAdministration
@@ -46,10 +46,15 @@ class Client:
     def __init__(self, name: str, subject: str | None = None) -> None:
         self.id = name
         self.subject = subject
+        self.peer = "peer"
+        self.waiting = 0
         self.ended: list[tuple[CloseCode, GatewayError]] = []
 
     def facts(self) -> ConnectionInfo:
-        return ConnectionInfo(self.id, self.subject, "peer", "websocket", 0, 0, 0, 0)
+        return ConnectionInfo(self.id, self.subject, self.peer, "websocket", 0, 0, 0, self.waiting)
+
+    def details(self) -> ConnectionDetails:
+        return ConnectionDetails(self.facts())
 
     def expel(self, code: CloseCode, error: GatewayError) -> None:
         self.ended.append((code, error))

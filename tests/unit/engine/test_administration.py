@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from gateway.auth.claims import LEEWAY_SECONDS
 from gateway.auth.principal import AcceptEveryone, Principal
 from gateway.core.cluster.block_list import BlockList
+from gateway.core.cluster.connection_pages import slowness
+from gateway.core.cluster.control import Connections, SearchConnections, SlowConnections
 from gateway.core.session.close_codes import CloseCode
 from gateway.engine import administration
 from gateway.engine.administration import Administration, GuardedAuthenticator
@@ -33,6 +35,56 @@ def test_pages_hold_every_connection_once_and_in_order(names: set[str], limit: i
         found += [each.session for each in page.connections]
         after = page.next
     assert found == sorted(names)
+
+
+PEOPLE = st.lists(
+    st.tuples(
+        st.sampled_from(["ann", "bob", None]), st.sampled_from(["10.1:5", "10.2:5"]), st.integers(0, 3)
+    ),
+    max_size=12,
+)
+
+
+def crowd(people: list[tuple[str | None, str, int]]) -> list[Client]:
+    clients = []
+    for number, (subject, peer, waiting) in enumerate(people):
+        each = Client(f"{number:02}", subject)
+        each.peer, each.waiting = peer, waiting
+        clients.append(each)
+    return clients
+
+
+@given(PEOPLE, st.sampled_from(["ann", None]), st.sampled_from(["", "10.1", "9"]), st.integers(1, 5))
+def test_a_search_finds_every_connection_that_is_like_it(people, subject, address, limit) -> None:
+    clients = crowd(people)
+    like = [
+        each.facts() for each in clients if subject in {None, each.subject} and each.peer.startswith(address)
+    ]
+
+    async def search() -> None:
+        local = Administration(make_sessions(*clients))
+        found: list[str] = []
+        after: str | None = ""
+        while after is not None:
+            page = await local.search(SearchConnections(limit, after, subject=subject, address=address))
+            assert isinstance(page, Connections)
+            assert len(page.connections) <= limit
+            found += [each.session for each in page.connections]
+            after = page.next
+        assert found == [each.session for each in like]
+        slow = await local.search(SearchConnections(limit, slow=True, subject=subject, address=address))
+        assert isinstance(slow, SlowConnections)
+        assert list(slow.connections) == sorted(like, key=slowness)[:limit]
+
+    asyncio.run(search())
+
+
+def test_what_is_known_of_one_session_is_told() -> None:
+    local = Administration(make_sessions(Client("a", "ann")))
+    details = local.describe("a").details
+    assert details is not None
+    assert details.connection.subject == "ann"
+    assert local.describe("b").details is None
 
 
 def test_one_session_is_ended_and_no_other() -> None:
