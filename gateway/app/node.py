@@ -17,8 +17,9 @@ from gateway.app.bus import build_bus, watch_bus
 from gateway.app.cluster import build_administration, divert, facts_of
 from gateway.app.groups import build_groups
 from gateway.app.hooks import build_shared_memory
+from gateway.app.reloading import Reloading
 from gateway.app.routes import RouteParts, gateway_routes
-from gateway.app.server import log_ready, open_sockets, reload, server_config
+from gateway.app.server import log_ready, open_sockets, server_config
 from gateway.app.statistics import build_statistics
 from gateway.app.streams import build_streams, watch_streams
 from gateway.app.use_cases import build_publisher, build_subscriber, build_upkeep, watch_tasks
@@ -40,10 +41,12 @@ from gateway.engine.runtime.garbage import GarbageCollection
 from gateway.engine.sessions import Sessions
 from gateway.errors import NodeFailed
 from gateway.http_api.problems import problem_of
+from gateway.http_api.settings import NodeSettings
 from gateway.observability.connection_log import ConnectionLog
 from gateway.observability.health import Health
 from gateway.observability.log_stream import dropped_records
 from gateway.observability.metrics import Metrics
+from gateway.settings.listing import listed
 from gateway.supervision import Supervision
 from gateway.transports.server.open_files import OpenFiles, allow_open_files
 from gateway.transports.server.server import GatewayServer
@@ -143,6 +146,7 @@ class Gateway:
         self._recorder, self._statistics = self._build_statistics()
         self._credentials = arguments.credentials(settings, self._origins)
         self._certificate = certificate or arguments.certificate(settings)
+        self._reloading = Reloading(settings, store=self._streams.store, certificate=self._certificate)
         self._watch()
         services = self._services()
         self._door = WebSocketDoor(
@@ -226,7 +230,7 @@ class Gateway:
             started=lambda: self._started(sockets[0].getsockname()),
             drain=self._drain,
             refuse=self.publisher.end,
-            reload=lambda: reload(self._log, self._certificate),
+            reload=self._reloading.on_signal,
             drain_seconds=self._settings.server.drain_seconds,
         )
         self._administration.drain = runner.leave
@@ -345,6 +349,13 @@ class Gateway:
             event_reader=self._event_reader,
             shared_memory=self._shared_memory,
             statistics=self._statistics,
+            setup=NodeSettings(
+                self.node,
+                listed=lambda: listed(self._settings),
+                reload=self._reloading.reload,
+                mask=lambda: self._reloading.settings.console.mask,
+                authentication=self._settings.auth.mode,
+            ),
             clock=self._clock,
         )
         return gateway_routes(

@@ -11,10 +11,12 @@ from gateway.app.hooks import hook_routes
 from gateway.app.streams import last_value_routes, stream_routes
 from gateway.engine.lasting import LastingRequests
 from gateway.http_api.administration import administration_routes
+from gateway.http_api.audit import AuditRoute, audited
 from gateway.http_api.authentication import administrators, request_authenticator
 from gateway.http_api.descriptions.routes import description_routes
 from gateway.http_api.publishing.cloudevents import CloudEventPublishing
 from gateway.http_api.publishing.endpoints import rest_routes
+from gateway.http_api.settings import SettingsRoutes
 from gateway.http_api.statistics import StatisticsRoutes
 from gateway.transports.server.console import console_routes
 from gateway.transports.server.probes import probe_routes
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.engine.publishing import PublishService
     from gateway.engine.purging import PurgeService
     from gateway.engine.sessions import Sessions
+    from gateway.http_api.settings import NodeSettings
     from gateway.observability.health import Health
     from gateway.observability.metrics import Metrics
     from gateway.redis.expiring_texts import ExpiringTexts
@@ -62,6 +65,7 @@ class RouteParts:
     event_reader: CloudEventReader
     shared_memory: ExpiringTexts | None
     statistics: StatisticsService
+    setup: NodeSettings
     clock: Callable[[], float]
 
 
@@ -76,6 +80,38 @@ def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[
     topic_limits = arguments.topic_limits(limits)
     last_values = last_value_routes(
         parts.streams, authenticate=authenticate, lasting=lasting, topic_limits=topic_limits
+    )
+    administrative = audited(
+        [
+            *hook_routes(
+                settings,
+                publisher=parts.publisher,
+                reader=parts.streams.reader,
+                authenticate=authenticate,
+                administrator=administrator,
+                lasting=lasting,
+                bodies=unverified,
+                shared=parts.shared_memory,
+                metrics=parts.metrics,
+            ),
+            *administration_routes(parts.administration, administrator),
+            *StatisticsRoutes(parts.statistics, administrator, lasting).routes(),
+            *stream_routes(
+                parts.streams,
+                parts.purging,
+                authenticate=authenticate,
+                administrator=administrator,
+                lasting=lasting,
+                topic_limits=topic_limits,
+                groups=parts.groups.administration,
+            ),
+            *parts.groups.routes(
+                authenticate=authenticate, administrator=administrator, lasting=lasting, bodies=bodies
+            ),
+            *AuditRoute(parts.administration, administrator).routes(),
+            *SettingsRoutes(parts.setup, authenticate=authenticate, administrator=administrator).routes(),
+        ],
+        parts.administration.trail,
     )
     routes: list[BaseRoute] = [
         *rest_routes(
@@ -96,31 +132,7 @@ def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[
             bodies=bodies,
             requests_per_minute=60 * limits.publishes_per_second_per_subject,
         ).routes(),
-        *hook_routes(
-            settings,
-            publisher=parts.publisher,
-            reader=parts.streams.reader,
-            authenticate=authenticate,
-            administrator=administrator,
-            lasting=lasting,
-            bodies=unverified,
-            shared=parts.shared_memory,
-            metrics=parts.metrics,
-        ),
-        *administration_routes(parts.administration, administrator),
-        *StatisticsRoutes(parts.statistics, administrator, lasting).routes(),
-        *stream_routes(
-            parts.streams,
-            parts.purging,
-            authenticate=authenticate,
-            administrator=administrator,
-            lasting=lasting,
-            topic_limits=topic_limits,
-            groups=parts.groups.administration,
-        ),
-        *parts.groups.routes(
-            authenticate=authenticate, administrator=administrator, lasting=lasting, bodies=bodies
-        ),
+        *administrative,
         *subscribing,
         *probe_routes(
             parts.health,

@@ -77,14 +77,6 @@ def _encrypted(
     return behind_tls(http, lambda: certificate.context, seconds=seconds)
 
 
-def reload(log: BoundLogger, certificate: Certificate | None) -> None:
-    """Do what SIGHUP asks for."""
-    if certificate is not None:
-        certificate.look_now()
-    else:
-        log.info("SIGHUP: there is nothing to reload, a change of settings is a restart")
-
-
 def log_ready(
     log: BoundLogger, settings: Settings, address: tuple[str, int], *, node: str, encrypted: bool
 ) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gateway.engine.publishing import PublishService
     from gateway.engine.runtime.upkeep import Upkeep
     from gateway.engine.sessions import Sessions
-    from gateway.streams.statistics import StreamStatistics
     from gateway.streams.groups.base import GroupStatistics
+    from gateway.streams.statistics import StreamStatistics
     from gateway.transports.http.connection_room import ConnectionRoom
 
 

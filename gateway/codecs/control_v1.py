@@ -14,7 +14,9 @@ from typing import Any, Final
 import msgspec
 
 from gateway.core.cluster.control import (
+    AskAudit,
     AskStatistics,
+    AuditPage,
     BadControl,
     Beat,
     Blocks,
@@ -57,6 +59,8 @@ _KINDS: Final[dict[str, type[Body]]] = {
     "slow_connections": SlowConnections,
     "describe_session": DescribeSession,
     "described": Described,
+    "ask_audit": AskAudit,
+    "audit": AuditPage,
     "drain_node": DrainNode,
     "ask_statistics": AskStatistics,
     "statistics": StatisticsPage,

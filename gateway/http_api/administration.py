@@ -17,6 +17,7 @@ from gateway.codecs.query import check_names, decode_query
 from gateway.core.cluster.block_list import LONGEST_BLOCK_SECONDS, LONGEST_SUBJECT
 from gateway.core.cluster.control import LONGEST_NAME, MOST_PER_PAGE, SearchConnections
 from gateway.errors import BadCommand
+from gateway.http_api.audit import note
 from gateway.http_api.bodies import BodyReader
 from gateway.http_api.publishing.receipts import json_answer
 
@@ -137,7 +138,9 @@ class AdministrationRoutes:
         asked = _decode(await self._bodies.read(request, limit=_BODY_BYTES))
         # Once more: the body may have taken its time.
         await self._authenticate(request)
+        note(request.scope, subject=asked.subject, block_seconds=asked.block_seconds)
         done = await self._administration.disconnect_subject(asked.subject, block_seconds=asked.block_seconds)
+        note(request.scope, disconnected=done.disconnected)
         return json_answer(
             {"disconnected": done.disconnected, "blocked_until": done.blocked_until, **asdict(done.reach)}
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from starlette.requests import Request
 
@@ -14,6 +14,9 @@ from gateway.errors import NotPermitted
 if TYPE_CHECKING:
     from gateway.auth.credentials import Credentials
     from gateway.auth.principal import Authenticator
+
+ADMINISTRATOR: Final = "gateway.administrator"
+"""Where a request's scope says which administrator it is of."""
 
 RequestAuthenticator: TypeAlias = Callable[[Request], Awaitable[Principal]]
 """A request → who sent it; raises ``Unauthenticated`` for a credential that is not right."""
@@ -38,6 +41,7 @@ def administrators(authenticate: RequestAuthenticator) -> RequestAuthenticator:
         principal = await authenticate(request)
         if not principal.grants.admin:
             raise NotPermitted("this needs the grant admin")
+        request.scope[ADMINISTRATOR] = principal
         return principal
 
     return principal_of

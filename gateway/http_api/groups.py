@@ -21,6 +21,7 @@ from gateway.codecs.query import check_names, decode_query
 from gateway.core.groups.configuration import GroupConfiguration
 from gateway.engine.group_administration import ChosenLetters
 from gateway.errors import BadCommand
+from gateway.http_api.audit import note
 from gateway.http_api.progress import ProgressLines, wants_lines
 from gateway.http_api.publishing.receipts import json_answer
 from gateway.http_api.stream_queries import limit_of
@@ -233,7 +234,9 @@ class GroupRoutes:
         if wants_lines(request) and not asked.dry_run:
             await self._administration.describe(*_key(request))
             return ProgressLines(request, principal, steps(*_key(request), chosen), lasting=self._lasting)
-        return json_answer({"count": await call(*_key(request), chosen, dry_run=asked.dry_run)})
+        count = await call(*_key(request), chosen, dry_run=asked.dry_run)
+        note(request.scope, count=count, dry_run=asked.dry_run)
+        return json_answer({"count": count})
 
     async def _choice(self, request: Request) -> tuple[_Chosen, Principal]:
         await self._administrator(request)

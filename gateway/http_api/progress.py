@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from gateway.auth.requests import peer_of
 from gateway.errors import GatewayError
+from gateway.http_api.audit import note
 from gateway.http_api.publishing.endpoints import NDJSON_MEDIA_TYPE
 from gateway.http_api.publishing.receipts import failure_object
 from gateway.http_api.raw_headers import all_values
@@ -65,6 +66,7 @@ class ProgressLines(Response):
                 while (step := await session.wait(anext(steps, None))) is not None:
                     session.confirm()
                     done = step.done
+                    note(self._request.scope, count=done)
                     line = orjson.dumps({"done": step.done, "total": step.total}) + b"\n"
                     await session.wait(send({"type": "http.response.body", "body": line, "more_body": True}))
                 last = orjson.dumps({"count": done})

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from gateway.codecs.query import check_names, decode_query
 from gateway.core.topics.grammar import TopicLimits, parse_filter
 from gateway.errors import BadCommand
+from gateway.http_api.audit import note
 from gateway.http_api.publishing.receipts import json_answer
 from gateway.http_api.stream_queries import check_meets, configured_stream
 from gateway.http_api.streams import STREAMS_PATH
@@ -67,6 +68,7 @@ class PurgeRoute:
         _log.warning(
             "%d publications of stream %r were purged by %r", purged.count, stream.name, principal.subject
         )
+        note(request.scope, purged=purged.count)
         return json_answer({"purged": purged.count, **asdict(purged.reach)})
 
     def _filter(self, stream: StreamConfiguration, parameters: QueryParams) -> str:

@@ -2,9 +2,11 @@
 
 import ipaddress
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.core.loopback import is_loopback
@@ -12,6 +14,7 @@ from gateway.core.origin import canonical_origin
 from gateway.core.topics.grammar import TopicLimits
 from gateway.settings.auth import Auth
 from gateway.settings.cloudevents import CloudEvents
+from gateway.settings.console import Console
 from gateway.settings.hook import Hook
 from gateway.settings.limits import Limits
 from gateway.settings.redis import Redis, url_secrets
@@ -133,6 +136,27 @@ class Origins(Section):
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """Where settings were read. All are equal: two settings with the same values are the same.
+
+    Attributes:
+        sources: by path, where each value comes from that is no default.
+        again: reads there again; None where they were made otherwise.
+        as_read: the settings as they were read.
+    """
+
+    sources: Mapping[str, str] = field(default_factory=dict)
+    again: "Callable[[], Settings] | None" = None
+    as_read: "Settings | None" = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Origin)
+
+    def __hash__(self) -> int:
+        return 0
+
+
 class Settings(BaseSettings):
     """All settings, checked and frozen.
 
@@ -157,6 +181,31 @@ class Settings(BaseSettings):
     streams: tuple[Stream, ...] = ()
     hooks: tuple[Hook, ...] = ()
     cloudevents: CloudEvents = CloudEvents()
+    console: Console = Console()
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """By path, where each value comes from that is no default."""
+        return self._origin.sources
+
+    @property
+    def as_read(self) -> "Settings":
+        """What the sources said: what was put in place of a setting since is not among it."""
+        return self._origin.as_read or self
+
+    def came_from(self, sources: Mapping[str, str], again: "Callable[[], Settings]") -> None:
+        """Remember where these were read, and how to read there again."""
+        self._origin = Origin(sources, again, self)
+
+    def read_again(self) -> "Settings | None":
+        """What the same places say now; None where they were not read anywhere.
+
+        Raises:
+            InvalidSettings: a setting breaks a rule.
+        """
+        return None if self._origin.again is None else self._origin.again()
 
     def secret_texts(self) -> tuple[str, ...]:
         """Every secret there is, in clear: for masking logs."""

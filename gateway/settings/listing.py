@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -78,6 +78,11 @@ def effective(loaded: Loaded) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
+def listed(settings: Settings) -> list[dict[str, Any]]:
+    """Every value with its name, its default and its source, secrets masked: for machines to show."""
+    return [entry for name, value in settings for entry in _entries(name, value, settings.sources)]
+
+
 def reference() -> str:
     """Write docs/configuration.md."""
     tables = [table for name, field in Settings.model_fields.items() for table in _references(name, field)]
@@ -100,6 +105,55 @@ def _tables(path: str, value: object, names: Mapping[str, str]) -> Iterator[str]
                 # What stands inside a list's item comes from where the list does.
                 inner = f"{path}.{key}"
                 yield from _tables(inner, getattr(item, key), {inner: source})
+
+
+def _entries(path: str, value: object, sources: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The entries of the table at ``path``; a list of tables is one."""
+    if not isinstance(value, BaseModel):
+        tables = [_plain_table(each) for each in value] if isinstance(value, tuple) else value
+        yield {"name": path, "value": tables, "default": [], "source": sources.get(path, "default")}
+        return
+    for key, field in type(value).model_fields.items():
+        name, inner = f"{path}.{key}", getattr(value, key)
+        if section_in(field.annotation) and inner is not None:
+            yield from _entries(name, inner, sources)
+        else:
+            yield {
+                "name": name,
+                "value": _plain(inner, field),
+                "default": _plain(field.get_default(), field),
+                "source": sources.get(name, "default"),
+            }
+
+
+def _plain_table(model: BaseModel) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for key, field in type(model).model_fields.items():
+        value = getattr(model, key)
+        nested = section_in(field.annotation) is not None
+        if nested and isinstance(value, tuple):
+            table[key] = [_plain_table(each) for each in value]
+        elif nested and isinstance(value, BaseModel):
+            table[key] = _plain_table(value)
+        else:
+            table[key] = _plain(value, field)
+    return table
+
+
+def _plain(value: object, field: FieldInfo) -> Any:  # noqa: ANN401 - whatever JSON can say
+    """As the settings file has it."""
+    kind = _kind(field)
+    if isinstance(value, SecretStr):
+        return "***"
+    if kind == "size" and isinstance(value, int):
+        return format_size(value)
+    if kind == "time" and isinstance(value, float):
+        return format_duration(value)
+    if isinstance(value, tuple | list):
+        return [_plain(each, field) for each in value]
+    if isinstance(value, dict):
+        return {key: _plain(each, field) for key, each in value.items()}
+    return value
 
 
 def _references(path: str, field: FieldInfo) -> Iterator[str]:

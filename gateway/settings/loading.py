@@ -42,6 +42,7 @@ def read(config: Path | None = None, *, flags: Mapping[str, tuple[str, object]] 
         problems += explain(exc, names)
     if problems:
         raise InvalidSettings(problems)
+    settings.came_from(names, lambda: read(config, flags=flags).settings)
     return Loaded(settings, names)
 
 

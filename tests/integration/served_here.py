@@ -53,7 +53,7 @@ async def served_here(*, direct: bool = True, **settings: Any) -> AsyncIterator[
         started=lambda: None,
         drain=gateway._drain,
         refuse=gateway.publisher.end,
-        reload=lambda: None,
+        reload=_reload_nothing,
         drain_seconds=chosen.server.drain_seconds,
     )
     server.capture_signals = nullcontext  # type: ignore[method-assign]  # pytest keeps its own
@@ -67,3 +67,6 @@ async def served_here(*, direct: bool = True, **settings: Any) -> AsyncIterator[
         server.should_exit = True
         async with asyncio.timeout(3 * HANG_SECONDS):
             await serving
+
+
+async def _reload_nothing() -> None: ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias, get_args
 
+from gateway.core.cluster.audit import AuditRecord  # noqa: TC001 - a codec reads the annotations
 from gateway.core.cluster.block_list import Block  # noqa: TC001 - a codec reads the annotations
 from gateway.core.cluster.info import ConnectionDetails, ConnectionInfo, NodeInfo  # noqa: TC001 - as above
 
@@ -223,6 +224,27 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAudit:
+    """Ask for the newest ``limit`` records of what administrators did that stand before a place."""
+
+    limit: int
+    before: tuple[int, str, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a page of a size that no node asks for."""
+        if not 1 <= self.limit <= MOST_PER_PAGE:
+            raise ValueError(f"a page has 1 to {MOST_PER_PAGE} records")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Some of them, the newest first; ``more``: there are older ones."""
+
+    records: tuple[AuditRecord, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DrainNode:
     """Ask a node to drain and end."""
 
@@ -273,10 +295,19 @@ Question: TypeAlias = (
     | ListBlocks
     | ForgetStream
     | AskStatistics
+    | AskAudit
     | DrainNode
 )
 Answer: TypeAlias = (
-    Connections | SlowConnections | Described | Ended | Blocks | Forgotten | StatisticsPage | Refused
+    Connections
+    | SlowConnections
+    | Described
+    | Ended
+    | Blocks
+    | Forgotten
+    | StatisticsPage
+    | AuditPage
+    | Refused
 )
 Body: TypeAlias = Beat | Farewell | Question | Answer
 ANSWERS: Final = get_args(Answer)

@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gateway.core.cluster.audit import AuditPart, AuditTrail, Place
 from gateway.core.cluster.connection_pages import MergedPage, merge, slowest
 from gateway.core.cluster.control import (
+    AskAudit,
+    AuditPage,
     Connections,
     Described,
     DescribeSession,
@@ -91,6 +94,7 @@ class ClusterAdministration:
 
     Attributes:
         drain: begins to end this node; returns whether it can.
+        trail: what administrators did on this node.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class ClusterAdministration:
         self._node = facts().node
         self._clock = clock
         self._wall_clock = wall_clock
+        self.trail = AuditTrail(self._node)
         self.drain: Callable[[], bool] = _cannot_end
 
     @property
@@ -119,6 +124,7 @@ class ClusterAdministration:
             SearchConnections: self._search_own,
             DescribeSession: lambda asked: self._local.describe(asked.session),
             DrainNode: self._drain_own,
+            AskAudit: self._audit_own,
         }
 
     def nodes(self) -> Nodes:
@@ -178,6 +184,23 @@ class ClusterAdministration:
             raise NotFound(f"no node {node[:64]!r}")
         if not isinstance(answer, Ended) or not answer.count:
             raise Unavailable(f"node {node!r} does not answer, or can't end by itself")
+
+    async def audit(self, *, limit: int, before: Place | None) -> tuple[dict[str, AuditPart], Reach]:
+        """Return what administrators did last, by node, as far as it stands before a place."""
+        asked = AskAudit(limit, before)
+        told = await self._peers.ask(asked)
+        parts = {self._node: self.trail.page(limit, before)}
+        parts |= {
+            node: AuditPart(each.records, each.more)
+            for node, each in told.answers.items()
+            if isinstance(each, AuditPage)
+        }
+        return parts, self.reach(told)
+
+    def _audit_own(self, asked: AskAudit) -> AuditPage:
+        return AuditPage(
+            *self.trail.page(asked.limit, None if asked.before is None else Place(*asked.before))
+        )
 
     async def _search_own(self, asked: SearchConnections) -> Connections | SlowConnections:
         if asked.node not in {"", self._node}:

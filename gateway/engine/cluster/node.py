@@ -19,6 +19,7 @@ import anyio
 from gateway.core.cluster.control import (
     ANSWERS,
     Answer,
+    AuditPage,
     BadControl,
     Beat,
     Blocks,
@@ -321,6 +322,8 @@ def _smaller(answer: Answer) -> Answer | None:
         return Connections(connections, connections[-1].session)
     if isinstance(answer, SlowConnections) and len(answer.connections) > 1:
         return SlowConnections(answer.connections[: len(answer.connections) // 2])
+    if isinstance(answer, AuditPage) and len(answer.records) > 1:
+        return AuditPage(answer.records[: len(answer.records) // 2], more=True)
     if isinstance(answer, Blocks) and len(answer.blocks) > 1:
         blocks = answer.blocks[: len(answer.blocks) // 2]
         return Blocks(blocks, blocks[-1].subject)

@@ -16,7 +16,7 @@ import yaml
 from gateway import errors
 from gateway.codecs import event_ids
 from gateway.codecs.gateway_v1_shapes import DELIVERY_CHARACTERS, LABEL_CHARACTERS, LONGEST_DELAY
-from gateway.core.cluster import block_list, control
+from gateway.core.cluster import audit, block_list, control
 from gateway.core.messages.commands import MOST_PER_TOPIC, Overflow
 from gateway.core.statistics.series import SECONDS_KEPT
 from gateway.engine import group_administration, pulling
@@ -83,6 +83,8 @@ def values(limits: PublishingLimits) -> dict[str, Any]:
         "search_characters": groups.SEARCH_CHARACTERS,
         "dead_letter_id_characters": groups.ID_CHARACTERS,
         "most_connections_per_page": control.MOST_PER_PAGE,
+        "audit_records": audit.KEPT,
+        "most_audit_records": audit.MOST_PER_PAGE,
         "seconds_kept": SECONDS_KEPT,
         "subject_characters": block_list.LONGEST_SUBJECT,
         "longest_block_seconds": block_list.LONGEST_BLOCK_SECONDS,

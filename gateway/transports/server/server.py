@@ -22,6 +22,9 @@ _BACKLOG = 4096
 _HURRY_POLL_SECONDS = 0.1
 _ANSWERED_POLL_SECONDS = 0.02
 
+_RELOAD_SECONDS = 5.0
+"""What a reload may take: a signal to end is heeded no later."""
+
 _REFUSING_SECONDS = 0.5
 """So long before the drain's end nothing more is begun: with what comes behind it there is time to answer."""
 
@@ -143,7 +146,7 @@ class GatewayServer(uvicorn.Server):
         started: Callable[[], None],
         drain: Callable[[], Awaitable[None]],
         refuse: Callable[[], None],
-        reload: Callable[[], None],
+        reload: Callable[[], Awaitable[None]],
         drain_seconds: float,
     ) -> None:
         """Run ``config``.
@@ -154,7 +157,7 @@ class GatewayServer(uvicorn.Server):
             started: called once it listens.
             drain: has clients leave that stay for long; takes no longer than ``drain_seconds``.
             refuse: called once nothing may be published any more.
-            reload: called on SIGHUP.
+            reload: awaited on SIGHUP.
             drain_seconds: how long requests are served on connections that there are already.
         """
         super().__init__(config)
@@ -188,7 +191,8 @@ class GatewayServer(uvicorn.Server):
         """Do what signals have asked for: their handlers may not touch the loop."""
         if self._hung_up:
             self._hung_up = False
-            self._reload()
+            with anyio.move_on_after(_RELOAD_SECONDS):
+                await self._reload()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.codecs.control_v1 import MOST_BYTES, ControlV1
+from gateway.core.cluster.audit import AuditRecord
 from gateway.core.cluster.block_list import LONGEST_BLOCK_SECONDS, Block
 from gateway.core.cluster.control import (
+    AskAudit,
     AskStatistics,
+    AuditPage,
     BadControl,
     Beat,
     Blocks,
@@ -44,6 +47,18 @@ CONNECTION = st.builds(
 )
 
 
+RECORD = st.builds(
+    AuditRecord,
+    COUNT,
+    TEXT,
+    COUNT,
+    st.none() | TEXT,
+    TEXT,
+    TEXT,
+    TEXT,
+    COUNT,
+    st.dictionaries(TEXT, st.none() | st.booleans() | COUNT | TEXT | st.floats(0, 1), max_size=2),
+)
 DETAILS = st.builds(
     ConnectionDetails,
     CONNECTION,
@@ -83,6 +98,8 @@ BODY = st.one_of(
     st.builds(DescribeSession, NAME),
     st.builds(Described, st.none() | DETAILS),
     st.just(DrainNode()),
+    st.builds(AskAudit, st.integers(1, 1000), st.none() | st.tuples(COUNT, TEXT, COUNT)),
+    st.builds(AuditPage, st.lists(RECORD, max_size=2).map(tuple), st.booleans()),
     st.builds(AskStatistics, COUNT, st.integers(1, 240)),
     st.builds(
         StatisticsPage,

@@ -1,0 +1,102 @@
+"""Takes up what has changed in the settings and can change without dropping a client."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.engine.group_administration import ConfiguredGroups
+from gateway.errors import BadCommand, StreamUnavailable, Unavailable
+from gateway.settings.changes import GROUPS, changes
+from gateway.settings.problems import InvalidSettings
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+    from gateway.streams.base import Store
+    from gateway.transports.server.tls import Certificate
+
+_MASK: Final = "console.mask"
+
+_log: Final = logging.getLogger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What differs from what was in force, by the settings' names.
+
+    Attributes:
+        taken: counts from now on.
+        restart: needs a restart.
+    """
+
+    taken: list[str]
+    restart: list[str]
+
+
+class Reloading:
+    """Reads the settings again.
+
+    Attributes:
+        settings: what is in force, as far as it can change.
+    """
+
+    def __init__(self, settings: Settings, *, store: Store | None, certificate: Certificate | None) -> None:
+        """Begin with ``settings``; groups are made in ``store``, and the certificate's files looked at."""
+        self.settings = settings.as_read
+        self._store = store
+        self._certificate = certificate
+
+    async def reload(self) -> Reloaded:
+        """Take up what can be.
+
+        Raises:
+            BadCommand: a setting breaks a rule; nothing was taken up.
+            Unavailable: the store can't be reached, or the settings were not read from anywhere.
+        """
+        if self._certificate is not None:
+            self._certificate.look_now()
+        try:
+            again = self.settings.read_again()
+        except InvalidSettings as error:
+            raise BadCommand(f"the settings are wrong: {error}") from error
+        if again is None:
+            raise Unavailable("this gateway's settings come from code, which can't be read again")
+        changed = changes(self.settings, again)
+        restart = [name for name in changed if name not in {_MASK, GROUPS}]
+        kept = {"console": again.console}
+        if GROUPS in changed:
+            # With other streams than there are, groups of theirs can't be made.
+            if "streams" in changed or not await self._make_groups(again):
+                restart.append(GROUPS)
+            else:
+                kept["streams"] = again.streams  # type: ignore[assignment]  # each has its own type
+        # What needs a restart stays different, and is told again.
+        self.settings = self.settings.model_copy(update=kept)
+        taken = [name for name in changed if name not in restart]
+        return Reloaded(taken, sorted(restart))
+
+    async def on_signal(self) -> None:
+        """Do the same for SIGHUP: nobody is there to be told but the log."""
+        try:
+            done = await self.reload()
+        except (BadCommand, Unavailable) as error:
+            _log.warning("SIGHUP: %s", error)
+            return
+        _log.info(
+            "SIGHUP: settings read again: taken up %s; a restart is needed for %s",
+            ", ".join(done.taken) or "nothing",
+            ", ".join(done.restart) or "nothing",
+        )
+
+    async def _make_groups(self, settings: Settings) -> bool:
+        if self._store is None:
+            return False
+        groups = ConfiguredGroups(
+            (stream.name, group.configuration()) for stream in settings.streams for group in stream.groups
+        )
+        try:
+            await groups.make(self._store)
+        except StreamUnavailable as error:
+            raise Unavailable("the store of streams can't be reached: the groups are as they were") from error
+        return True
