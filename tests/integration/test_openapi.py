@@ -63,6 +63,9 @@ METHODS = {
     for method, operation in path.items()
     if "text/event-stream" not in operation["responses"].get("200", {}).get("content", {})  # it has no end
 }
+UNBREAKABLE = {"drainNode", "reload"}
+"""They take nothing that could be wrong."""
+
 SUCCESSES = {
     "putGroup": 200,
     "deleteGroup": 404,
@@ -156,7 +159,9 @@ def test_an_unsigned_delivery_is_refused_as_promised(api):
     assert statuses(strategy, {"hook": "github"}) <= {401}
 
 
-@pytest.mark.parametrize("operation", [name for name, method in METHODS.items() if method == "post"])
+@pytest.mark.parametrize(
+    "operation", [name for name, method in METHODS.items() if method == "post" and name not in UNBREAKABLE]
+)
 def test_nonsense_is_answered_as_promised_too(api, operation):
     described = api.find_operation_by_id(operation)
     statuses(described.as_strategy(generation_mode=GenerationMode.NEGATIVE))
