@@ -22,6 +22,8 @@ from gateway.http_api.bodies import BodyReader
 from gateway.http_api.publishing.receipts import json_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
 
     from gateway.engine.cluster.administration import ClusterAdministration
@@ -107,11 +109,10 @@ class AdministrationRoutes:
             {
                 **asdict(details.connection),
                 "node": node,
-                "filters": [asdict(each) for each in details.filters],
-                "positions": {
-                    stream: {"epoch": epoch, "offset": offset}
-                    for stream, (epoch, offset) in details.positions.items()
-                },
+                "filters": [
+                    asdict(each) | {"positions": _positions(each.positions)} for each in details.filters
+                ],
+                "positions": _positions(details.positions),
                 "grants": {**details.grants, "admin": details.admin},
                 "expires": details.expires,
                 **asdict(reach),
@@ -151,6 +152,10 @@ def _decode(body: bytes) -> _Disconnect:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BadCommand(f"the body must be {{subject, block_seconds}}: {exc}") from exc
+
+
+def _positions(positions: Mapping[str, tuple[str, int]]) -> dict[str, dict[str, str | int]]:
+    return {stream: {"epoch": epoch, "offset": offset} for stream, (epoch, offset) in positions.items()}
 
 
 def _search(parameters: QueryParams, limit: int, after: str) -> SearchConnections:

@@ -250,6 +250,22 @@ def _shown(
                 "spilled" if spilled else each.state.value,
                 tuple(stream.name for stream in each.streams),
                 each.dropped,
+                _positions(each, read_on),
             )
         )
     return tuple(shown)
+
+
+def _positions(
+    subscription: Subscription, read_on: Mapping[FollowedStream, Position]
+) -> dict[str, tuple[str, int]]:
+    """How far ``subscription`` has come in its streams, as far as that is known."""
+    known = subscription.reader.positions if subscription.reader is not None else read_on
+    found = {}
+    for stream in subscription.streams:
+        at = known.get(stream)
+        if at is not None:
+            found[stream.name] = (at.epoch, at.offset)
+        elif subscription.live and stream.window is not None:
+            found[stream.name] = (stream.window.epoch, stream.window.last)
+    return found

@@ -123,7 +123,7 @@ async def test_a_connection_is_described_on_whichever_node_it_is(settled) -> Non
         told = ask(settled[0], "GET", path).json()
         assert (told["subject"], told["node"]) == ("ann", ann.welcome["node"])
         assert (told["fill"], told["blocked_ms"], told["positions"]) == (0, None, {})
-        live = {"streams": [], "state": "live", "dropped": 0}
+        live = {"streams": [], "state": "live", "dropped": 0, "positions": {}}
         assert told["filters"] == [
             {"filter": "a/+", "overflow": "spill", **live},
             {"filter": "a/x", "overflow": "latest", **live},

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 FILLER = "x" * 700
+LAST_OFFSET = 'gateway_stream_last_offset{stream="orders"}'
 SETTINGS = """
 limits.commands_per_second = 1000000
 limits.outbox_messages = 500
@@ -63,6 +64,19 @@ def waiting(gateway: RunningGateway) -> list[int]:
     return [each["waiting_messages"] for each in listed["connections"]]
 
 
+def slowest(gateway: RunningGateway) -> str:
+    """The session of the connection for which most waits: it takes nothing."""
+    (found,) = httpx2.get(f"{gateway.url}/v1/connections?order=slow&limit=1").json()["connections"]
+    assert found["blocked_ms"] > 0
+    session: str = found["session"]
+    return session
+
+
+def described(gateway: RunningGateway, session: str) -> dict[str, Any]:
+    shown: dict[str, Any] = httpx2.get(f"{gateway.url}/v1/connections/{session}").json()
+    return shown
+
+
 async def test_a_client_that_stops_reading_under_load_gets_everything_and_is_live_again(gateway) -> None:
     topic, count = f"orders/{time.time_ns()}", 16_000
     async with bystander(gateway), raw_client(gateway, receive_buffer=4096) as client:
@@ -72,6 +86,12 @@ async def test_a_client_that_stops_reading_under_load_gets_everything_and_is_liv
         await until(lambda: gateway.metric("gateway_spills_total") >= 1)
         # After `write_timeout` what waited is let go, and the connection stays.
         await until(lambda: waiting(gateway) == [0, 0])
+        shown = described(gateway, slowest(gateway))
+        (subscription,) = shown["filters"]
+        assert (subscription["filter"], subscription["state"]) == (topic, "spilled")
+        assert subscription["positions"] == shown["positions"]
+        assert shown["positions"]["orders"]["offset"] > 0
+        assert shown["positions"]["orders"]["offset"] < gateway.metric(LAST_OFFSET)
         await publish(gateway, range(count // 2, count), topic)
         # What the stream itself holds in memory is most of this.
         assert gateway.rss() - before < 60 * MIB

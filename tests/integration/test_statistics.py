@@ -131,7 +131,8 @@ async def test_what_streams_and_groups_hold_is_there_as_well(gateway) -> None:
     assert held["end"] % held["step_ms"] == 0
 
 
-def test_events_go_on_from_where_the_past_ended(gateway) -> None:
+async def test_events_go_on_from_where_the_past_ended(gateway) -> None:
+    await until(lambda: len(read(gateway, seconds=3)["series"]["cpu"]) == 3)
     past = read(gateway, seconds=3)
     assert len(past["series"]["cpu"]) == 3
     with events(gateway, since=past["end"] - 2000) as told:
@@ -204,8 +205,9 @@ async def test_nodes_are_added_up(nodes) -> None:
         assert max(value or 0 for value in told["series"]["bus_max_ms"]) > 0
 
 
-def test_events_of_the_cluster_follow_each_other(nodes) -> None:
+async def test_events_of_the_cluster_follow_each_other(nodes) -> None:
     one, _ = nodes
+    await until(lambda: len(read(one, scope="cluster")["nodes"]) == 2 and len(read(one)["series"]["cpu"]) > 3)
     with events(one, scope="cluster", since=read(one)["end"] - 3000) as told:
         found = [next(told) for _ in range(5)]
     times = [each["time"] for each in found]

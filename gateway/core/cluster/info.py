@@ -44,6 +44,7 @@ class SubscriptionInfo:
         state: ``waiting``, ``reading``, ``live``, or ``spilled``: live, and reading on from streams.
         streams: those of which it may match something.
         dropped: publications lost that its client hasn't been told of yet.
+        positions: by stream, epoch and offset up to which it has been given what matches.
     """
 
     filter: str
@@ -51,6 +52,7 @@ class SubscriptionInfo:
     state: str
     streams: tuple[str, ...] = ()
     dropped: int = 0
+    positions: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,10 @@ class StatisticsService:
                     last = second
         held: int | None = None
         while True:
-            turned = recorder.turned
+            turned, end = recorder.turned, recorder.ring.end
+            # A clock that was put back, or a reader whose time is none of this node's.
+            if end is not None and last is not None and last > end:
+                last = end - 1
             async with aclosing(self._cluster_behind(last) if cluster else self._own_behind(last)) as seconds:
                 async for each in seconds:
                     last = each.second
@@ -185,6 +188,9 @@ class StatisticsService:
             end = self._recorder.ring.end
             if end is None or self._latest == end:
                 return
+            if self._latest is not None and self._latest > end:
+                self._latest = None
+                self._cluster.clear()
             first = end - _CLUSTER_DELAY if self._latest is None else self._latest + 1 - _CLUSTER_DELAY
             first = max(first, end - _CLUSTER_DELAY - 10)
             wanted = range(first, end + 1 - _CLUSTER_DELAY)

@@ -150,6 +150,40 @@ def test_events_of_all_nodes_leave_no_second_out(since: bool) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("cluster", [True, False])
+def test_a_reader_from_the_future_gets_what_there_is(cluster: bool) -> None:
+    async def main() -> None:
+        one = Counting("one", [], 3)
+        async with counting(one):
+            await asyncio.sleep(5.5)
+            end = one.recorder.ring.end
+            assert end is not None
+            found = await first(one.service, 2, end + 10_000, cluster=cluster)
+            assert end <= found[0].second < found[1].second <= end + 3
+
+    run(main())
+
+
+@pytest.mark.parametrize("cluster", [True, False])
+def test_a_clock_that_is_put_back_ends_nobodys_events(cluster: bool) -> None:
+    async def main() -> None:
+        one = Counting("one", [], 3)
+        shift = 0.0
+        one.recorder._wall_clock = lambda: now() - shift
+        async with counting(one):
+            await asyncio.sleep(5.5)
+            async with aclosing(one.service.events(None, cluster=cluster)) as events:
+                before = await anext(events)
+                shift = 5_000.0
+                after = await anext(events)
+                while after.second > before.second:
+                    after = await anext(events)
+                assert after.second < before.second - 4_000
+                assert (await anext(events)).second > after.second
+
+    run(main())
+
+
 def test_watchers_share_one_question_a_second() -> None:
     async def main() -> None:
         wires: list[Wire] = []
