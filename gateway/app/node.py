@@ -41,12 +41,10 @@ from gateway.engine.runtime.garbage import GarbageCollection
 from gateway.engine.sessions import Sessions
 from gateway.errors import NodeFailed
 from gateway.http_api.problems import problem_of
-from gateway.http_api.settings import NodeSettings
 from gateway.observability.connection_log import ConnectionLog
 from gateway.observability.health import Health
 from gateway.observability.log_stream import dropped_records
 from gateway.observability.metrics import Metrics
-from gateway.settings.listing import listed
 from gateway.supervision import Supervision
 from gateway.transports.server.open_files import OpenFiles, allow_open_files
 from gateway.transports.server.server import GatewayServer
@@ -349,13 +347,7 @@ class Gateway:
             event_reader=self._event_reader,
             shared_memory=self._shared_memory,
             statistics=self._statistics,
-            setup=NodeSettings(
-                self.node,
-                listed=lambda: listed(self._settings),
-                reload=self._reloading.reload,
-                mask=lambda: self._reloading.settings.console.mask,
-                authentication=self._settings.auth.mode,
-            ),
+            setup=self._reloading.shown(self.node, self._settings),
             clock=self._clock,
         )
         return gateway_routes(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.engine.group_administration import ConfiguredGroups
 from gateway.errors import BadCommand, StreamUnavailable, Unavailable
+from gateway.http_api.settings import NodeSettings
 from gateway.settings.changes import GROUPS, changes
+from gateway.settings.listing import listed
 from gateway.settings.problems import InvalidSettings
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Reloading:
     def __init__(self, settings: Settings, *, store: Store | None, certificate: Certificate | None) -> None:
         """Begin with ``settings``; groups are made in ``store``, and the certificate's files looked at."""
         self.settings = settings.as_read
+        self._sources = dict(settings.sources)
         self._store = store
         self._certificate = certificate
 
@@ -73,8 +76,30 @@ class Reloading:
                 kept["streams"] = again.streams  # type: ignore[assignment]  # each has its own type
         # What needs a restart stays different, and is told again.
         self.settings = self.settings.model_copy(update=kept)
+        taken_up = ("console", "streams") if "streams" in kept else ("console",)
+        self._sources = {
+            name: source
+            for sources, wanted in ((self._sources, False), (again.sources, True))
+            for name, source in sources.items()
+            if (name.partition(".")[0] in taken_up) is wanted
+        }
         taken = [name for name in changed if name not in restart]
         return Reloaded(taken, sorted(restart))
+
+    def shown(self, node: str, settings: Settings) -> NodeSettings:
+        """What routes tell of ``settings``, with which ``node`` began, and do with them."""
+        return NodeSettings(
+            node,
+            listed=lambda: listed(
+                settings.model_copy(
+                    update={"console": self.settings.console, "streams": self.settings.streams}
+                ),
+                self._sources,
+            ),
+            reload=self.reload,
+            mask=lambda: self.settings.console.mask,
+            authentication=settings.auth.mode,
+        )
 
     async def on_signal(self) -> None:
         """Do the same for SIGHUP: nobody is there to be told but the log."""

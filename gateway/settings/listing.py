@@ -78,9 +78,9 @@ def effective(loaded: Loaded) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def listed(settings: Settings) -> list[dict[str, Any]]:
+def listed(settings: Settings, sources: Mapping[str, str]) -> list[dict[str, Any]]:
     """Every value with its name, its default and its source, secrets masked: for machines to show."""
-    return [entry for name, value in settings for entry in _entries(name, value, settings.sources)]
+    return [entry for name, value in settings for entry in _entries(name, value, sources)]
 
 
 def reference() -> str:

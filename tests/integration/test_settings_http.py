@@ -98,6 +98,10 @@ def test_what_can_change_is_taken_up_and_the_rest_is_named(gateway: RunningGatew
     assert (done["taken"], done["restart"]) == (["console.mask", "streams.groups"], ["limits.auth_timeout"])
     assert groups(gateway) == ["jobs"]
     assert console(gateway, bearer(token()))["mask"] == ["$..password"]
+    shown = {each["name"]: each for each in ask(gateway, "GET", "/v1/settings").json()["settings"]}
+    assert shown["console.mask"]["value"] == ["$..password"]
+    assert [each["name"] for each in shown["streams"]["value"][0]["groups"]] == ["jobs"]
+    assert shown["limits.auth_timeout"]["value"] == shown["limits.auth_timeout"]["default"]
     # What needs a restart is told until there was one.
     assert ask(gateway, "POST", "/v1/reload").json()["restart"] == ["limits.auth_timeout"]
     file.write_text(before + "\n[limits]\nnonsense = 1\n", "utf-8")
