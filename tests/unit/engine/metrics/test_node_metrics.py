@@ -41,11 +41,13 @@ def shown(metrics: Metrics) -> dict[str, float]:
 
 
 def test_everything_that_a_bus_counts_is_shown_under_its_own_name() -> None:
-    metrics, statistics = Metrics(), numbered(BusStatistics, 100)
+    metrics, statistics = Metrics(), numbered(BusStatistics, 100, latency_counts=None)
     register_bus_metrics(metrics, part(statistics))
     found = {re.sub(r"_total$", "", name): number for name, number in shown(metrics).items()}
     assert found == {
-        f"gateway_bus_{field.name}": getattr(statistics, field.name) for field in fields(BusStatistics)
+        f"gateway_bus_{field.name}": getattr(statistics, field.name)
+        for field in fields(BusStatistics)
+        if field.name != "latency_counts"  # no number: percentiles are read out of it elsewhere
     }
 
 
