@@ -1,8 +1,19 @@
 """The Python client: subscribe, publish, reconnect. See docs/client.md."""
 
 from gateway.client.client import Client, ClientStatistics
-from gateway.client.errors import ClientClosed, CommandTimeout, ConnectFailed, ConnectionLost
+from gateway.client.errors import (
+    ClientClosed,
+    CommandTimeout,
+    ConnectFailed,
+    ConnectionLost,
+    InvalidData,
+    NoAnswer,
+    NotSent,
+    PartlyPublished,
+    WrongEventLoop,
+)
 from gateway.client.message import Message
+from gateway.client.models import TypedMessage
 from gateway.client.state import ClientState as State
 from gateway.client.state import StateChanges
 from gateway.client.state_view import StateChange
@@ -10,23 +21,59 @@ from gateway.client.subscription import ClientSubscription as Subscription
 from gateway.core.messages.commands import Position
 from gateway.core.messages.events import Gap, Published
 from gateway.core.timing.backoff import Backoff
-from gateway.errors import GatewayError
+from gateway.errors import (
+    BadCommand,
+    BadFilter,
+    BadFrame,
+    BadTopic,
+    Conflict,
+    GatewayError,
+    InternalError,
+    NotFound,
+    NotPermitted,
+    RateLimited,
+    TokenExpired,
+    TooLarge,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
 
 __all__ = [
     "Backoff",
+    "BadCommand",
+    "BadFilter",
+    "BadFrame",
+    "BadTopic",
     "Client",
     "ClientClosed",
     "ClientStatistics",
     "CommandTimeout",
+    "Conflict",
     "ConnectFailed",
     "ConnectionLost",
     "Gap",
     "GatewayError",
+    "InternalError",
+    "InvalidData",
     "Message",
+    "NoAnswer",
+    "NotFound",
+    "NotPermitted",
+    "NotSent",
+    "PartlyPublished",
     "Position",
     "Published",
+    "RateLimited",
     "State",
     "StateChange",
     "StateChanges",
     "Subscription",
+    "TokenExpired",
+    "TooLarge",
+    "TooMany",
+    "TypedMessage",
+    "Unauthenticated",
+    "Unavailable",
+    "WrongEventLoop",
 ]

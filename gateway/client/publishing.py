@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from gateway.client.body import Data, encode_body
 from gateway.client.errors import ConnectionLost
 from gateway.client.time_limit import time_limit
+from gateway.client.tracing import with_trace_context
 from gateway.core.messages.events import Published
 from gateway.core.messages.publication import Publish
 from gateway.core.topics.grammar import TopicLimits, parse_topic
@@ -15,8 +16,12 @@ from gateway.errors import InternalError, TokenExpired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from gateway.client.link import Link
+    from gateway.client.time_limit import TimeLimit
+
+MakePublish: TypeAlias = "Callable[[int | None], Publish]"
 
 ANY_SIZE = TopicLimits(bytes=2**16, levels=2**16)
 """The client checks the grammar; what is too long is the gateway's setting."""
@@ -31,6 +36,7 @@ class PublishOptions(TypedDict, total=False):
         id: a label, echoed to subscribers; the gateway makes one otherwise.
         key: for ordering in groups.
         idempotency_key: makes repeats harmless.
+        timeout: seconds that it may take; what the client was made with if not given.
     """
 
     content_type: str | None
@@ -38,6 +44,7 @@ class PublishOptions(TypedDict, total=False):
     id: str | None
     key: str | None
     idempotency_key: str | None
+    timeout: float | None
 
 
 class DeleteOptions(TypedDict, total=False):
@@ -47,10 +54,11 @@ class DeleteOptions(TypedDict, total=False):
     id: str | None
     key: str | None
     idempotency_key: str | None
+    timeout: float | None
 
 
 class Publishing:
-    """The publishes of one client; each takes ``timeout`` seconds at most."""
+    """The publishes of one client; each takes ``timeout`` seconds at most if it says nothing else."""
 
     def __init__(self, link: Link, timeout: float) -> None:
         self._link = link
@@ -61,21 +69,19 @@ class Publishing:
 
         One that was refused since the token had just expired is sent again once it has been renewed.
         """
-        repeat = options.get("idempotency_key") is not None
-        return await self._acknowledged(topic, _command(topic, data, options), repeat=repeat)
+        return await self._acknowledged(topic, publish_command(topic, data, options), options)
 
     async def deleted(self, topic: str, **options: Unpack[DeleteOptions]) -> Published:
         """Publish that ``topic`` has no value any more, and wait for the reply as ``acknowledged`` does."""
-        repeat = options.get("idempotency_key") is not None
-        return await self._acknowledged(topic, _deletion(topic, options), repeat=repeat)
+        return await self._acknowledged(topic, delete_command(topic, options), options)
 
-    async def _acknowledged(
-        self, topic: str, command: Callable[[int | None], Publish], *, repeat: bool
-    ) -> Published:
+    async def _acknowledged(self, topic: str, command: MakePublish, options: DeleteOptions) -> Published:
+        repeat = options.get("idempotency_key") is not None
         renewed = False
-        with time_limit(self._timeout, f"publish to {topic!r}"):
+        with self._time_limit(topic, options) as limit:
             while True:
                 connection = await self._link.connected()
+                limit.sent = True
                 try:
                     reply = await connection.request(command)
                 except ConnectionLost:
@@ -84,6 +90,7 @@ class Publishing:
                     await connection.ended.wait()
                 except TokenExpired:
                     # It was not done: our clock may be behind, or the next token came late.
+                    limit.sent = False
                     if renewed or not await self._link.renewed():
                         raise
                     renewed = True
@@ -95,18 +102,42 @@ class Publishing:
 
     async def written(self, topic: str, data: Data, **options: Unpack[PublishOptions]) -> None:
         """Publish and return as soon as it is written."""
-        command = _command(topic, data, options)
-        with time_limit(self._timeout, f"publish to {topic!r}"):
+        command = publish_command(topic, data, options)
+        with self._time_limit(topic, options) as limit:
             connection = await self._link.connected()
+            limit.sent = True
             await connection.send(command(None))
 
+    def _time_limit(self, topic: str, options: DeleteOptions) -> AbstractContextManager[TimeLimit]:
+        seconds = options.get("timeout")
+        return time_limit(self._timeout if seconds is None else seconds, f"publish to {topic!r}", sent=False)
 
-def _command(topic: str, data: Data, options: PublishOptions) -> Callable[[int | None], Publish]:
+
+def publish_command(topic: str, data: Data, options: PublishOptions) -> MakePublish:
+    """The command that publishes ``data``, in the trace that is active now, for a ``ref``.
+
+    Raises:
+        BadTopic, BadCommand: it can't be one.
+    """
     name = parse_topic(topic, ANY_SIZE)
     json_text, binary = encode_body(data, options.get("content_type"))
-    return lambda ref: Publish(name, data=json_text, binary=binary, ref=ref, **options)
+    fields = _wire_fields(options)
+    return lambda ref: Publish(name, data=json_text, binary=binary, ref=ref, **fields)
 
 
-def _deletion(topic: str, options: DeleteOptions) -> Callable[[int | None], Publish]:
+def delete_command(topic: str, options: DeleteOptions) -> MakePublish:
+    """The command that says that ``topic`` has no value any more, in the trace that is active now.
+
+    Raises:
+        BadTopic: it can't be one.
+    """
     name = parse_topic(topic, ANY_SIZE)
-    return lambda ref: Publish(name, deleted=True, ref=ref, **options)
+    fields = _wire_fields(options)
+    return lambda ref: Publish(name, deleted=True, ref=ref, **fields)
+
+
+def _wire_fields(options: PublishOptions | DeleteOptions) -> dict[str, Any]:
+    fields: dict[str, Any] = {**options}
+    fields.pop("timeout", None)
+    fields["headers"] = with_trace_context(options.get("headers"))
+    return fields

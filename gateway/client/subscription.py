@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 import anyio
 
+from gateway.client.errors import InvalidData
 from gateway.client.mailbox import Mailbox, MailboxClosed
 from gateway.client.positions import PositionFields, Positions, SubscriptionStart
 from gateway.client.time_limit import time_limit
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.client.link import Link
+    from gateway.client.message import Message
     from gateway.client.read_gate import ReadGate
     from gateway.client.route import Route
     from gateway.client.routes import Routes
@@ -50,6 +52,8 @@ class ClientSubscription(Generic[Item_co]):
         gaps: bool,
         on_gap: Callable[[Gap], None] | None,
         on_caught_up: Callable[[], None] | None,
+        typed: Callable[[Message], Message] | None,
+        on_invalid: Callable[[InvalidData], None] | None,
         buffer: int,
         reserve: int,
         timeout: float,
@@ -64,6 +68,8 @@ class ClientSubscription(Generic[Item_co]):
         self._on_caught_up = on_caught_up
         self._gaps = gaps
         self._on_gap = on_gap or self._log_gap
+        self._typed = typed
+        self._on_invalid = on_invalid
         self._valve = valve
         self._size = buffer
         self._reserve = reserve
@@ -118,6 +124,7 @@ class ClientSubscription(Generic[Item_co]):
         """The next item, inside ``async with`` only."""
         if self._joined is None:
             raise RuntimeError("use the subscription in 'async with', or iterate over it with 'async for'")
+        self._link.check_usable()
         try:
             return await self._next(self._joined[1])
         except MailboxClosed:
@@ -130,8 +137,15 @@ class ClientSubscription(Generic[Item_co]):
                 self._catch_up()
             elif isinstance(item, Gap) and not self._gaps:
                 self._on_gap(item)
-            else:
+            elif self._typed is None or isinstance(item, Gap):
                 return cast("Item_co", item)
+            else:
+                try:
+                    return cast("Item_co", self._typed(cast("Message", item)))
+                except InvalidData as error:
+                    if self._on_invalid is None:
+                        raise
+                    self._on_invalid(error)
 
     def _catch_up(self) -> None:
         # Only the first time: it comes again after a reconnect.
@@ -141,6 +155,7 @@ class ClientSubscription(Generic[Item_co]):
                 self._on_caught_up()
 
     async def _join(self) -> tuple[Route, Mailbox]:
+        self._link.check_usable()
         if self._link.failure is not None:
             raise self._link.failure
         self._taken = Positions(self._beginning.resume)
