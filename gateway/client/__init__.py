@@ -1,5 +1,6 @@
 """The Python client: subscribe, publish, reconnect. See docs/client.md."""
 
+from gateway.client.async_http_publisher import AsyncHttpPublisher
 from gateway.client.client import Client, ClientStatistics
 from gateway.client.errors import (
     ClientClosed,
@@ -12,8 +13,10 @@ from gateway.client.errors import (
     PartlyPublished,
     WrongEventLoop,
 )
+from gateway.client.http_publisher import HttpPublisher
 from gateway.client.message import Message
 from gateway.client.models import TypedMessage
+from gateway.client.outgoing import OutgoingMessage
 from gateway.client.state import ClientState as State
 from gateway.client.state import StateChanges
 from gateway.client.state_view import StateChange
@@ -40,6 +43,7 @@ from gateway.errors import (
 )
 
 __all__ = [
+    "AsyncHttpPublisher",
     "Backoff",
     "BadCommand",
     "BadFilter",
@@ -54,6 +58,7 @@ __all__ = [
     "ConnectionLost",
     "Gap",
     "GatewayError",
+    "HttpPublisher",
     "InternalError",
     "InvalidData",
     "Message",
@@ -61,6 +66,7 @@ __all__ = [
     "NotFound",
     "NotPermitted",
     "NotSent",
+    "OutgoingMessage",
     "PartlyPublished",
     "Position",
     "Published",
