@@ -21,6 +21,7 @@ from gateway.client.state import ClientState as State
 from gateway.client.state import StateChanges
 from gateway.client.state_view import StateChange
 from gateway.client.subscription import ClientSubscription as Subscription
+from gateway.client.sync_client import SyncClient, SyncSubscription
 from gateway.core.messages.commands import Position
 from gateway.core.messages.events import Gap, Published
 from gateway.core.timing.backoff import Backoff
@@ -75,6 +76,8 @@ __all__ = [
     "StateChange",
     "StateChanges",
     "Subscription",
+    "SyncClient",
+    "SyncSubscription",
     "TokenExpired",
     "TooLarge",
     "TooMany",

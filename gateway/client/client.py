@@ -14,6 +14,7 @@ from gateway.client.ending import Ending
 from gateway.client.errors import ClientClosed
 from gateway.client.link import Link
 from gateway.client.models import Model, TypedMessage, typed_by
+from gateway.client.outgoing import all_published, publish_pipelined
 from gateway.client.positions import ResumeFrom, StartFrom, SubscriptionStart, parse_positions, parse_start
 from gateway.client.publishing import ANY_SIZE, DeleteOptions, Publishing, PublishOptions
 from gateway.client.read_gate import ReadGate
@@ -27,7 +28,7 @@ from gateway.core.topics.grammar import parse_filter
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.client.body import Data
     from gateway.client.errors import InvalidData
     from gateway.client.message import Message
+    from gateway.client.outgoing import Outgoing
     from gateway.core.messages.events import Gap, Published, Welcome
 
 OverflowName = Literal["spill", "drop_oldest", "drop_newest", "latest", "disconnect"]
@@ -330,6 +332,28 @@ class Client:
             return await self._publishing.acknowledged(topic, data, **options)
         await self._publishing.written(topic, data, **options)
         return None
+
+    async def publish_many(
+        self,
+        messages: Iterable[Outgoing],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - as publish has it
+    ) -> list[Published]:
+        """Publish messages in their order, without waiting for each reply before the next one is sent.
+
+        Those without an idempotency key get one. What is refused for now is sent again, until its time is
+        over.
+
+        Args:
+            messages: ``OutgoingMessage``s, or pairs of topic and data.
+            timeout: seconds for each of them; the client's if not given.
+
+        Raises:
+            BadTopic, BadCommand: one of them can't be published; none was.
+            PartlyPublished: some were not published; it has all the results.
+        """
+        self._check_open()
+        return all_published(await publish_pipelined(self._publishing, messages, timeout))
 
     async def delete(self, topic: str, **options: Unpack[DeleteOptions]) -> Published:
         """Publish that ``topic`` has no value any more, and wait until the gateway has it.

@@ -80,16 +80,18 @@ class PartlyPublished(GatewayError):  # noqa: N818 - named as its siblings are
 
     Attributes:
         results: for each message, in order, the reply or the error.
+        failures: the errors among them.
     """
 
     code = "bad_command"
     http_status = 400
 
     def __init__(self, results: Sequence[Published | GatewayError]) -> None:
-        failures = [result for result in results if isinstance(result, GatewayError)]
-        super().__init__(f"{len(failures)} of {len(results)} messages were not published: {failures[0]}")
         self.results = list(results)
-        self.__cause__ = failures[0]
+        self.failures = [result for result in results if isinstance(result, GatewayError)]
+        first = self.failures[0]
+        super().__init__(f"{len(self.failures)} of {len(results)} messages were not published: {first}")
+        self.__cause__ = first
 
 
 _BY_CODE: dict[str, type[GatewayError]] = {

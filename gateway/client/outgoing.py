@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
+import anyio
+
 from gateway.client.errors import PartlyPublished
 from gateway.client.publishing import (
     DeleteOptions,
@@ -15,12 +17,13 @@ from gateway.client.publishing import (
     publish_command,
 )
 from gateway.core.messages.events import Published
+from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.client.body import Data
-    from gateway.errors import GatewayError
+    from gateway.client.publishing import Publishing
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,10 @@ class OutgoingMessage:
 
 Outgoing: TypeAlias = "OutgoingMessage | tuple[str, Data]"
 """What ``publish_many`` takes: a pair of topic and data where there is no more to say."""
+
+
+AT_ONCE = 256
+"""How many messages of one call are under way on a connection."""
 
 
 def own_key() -> str:
@@ -80,6 +87,38 @@ def _command_of(outgoing: Outgoing, *, keyed: bool) -> tuple[str, str | None, Ma
         return message.topic, key, delete_command(message.topic, rest)
     options: PublishOptions = {**rest, "content_type": message.content_type}
     return message.topic, key, publish_command(message.topic, message.data, options)
+
+
+async def publish_pipelined(
+    publishing: Publishing, messages: Iterable[Outgoing], seconds: float | None
+) -> list[Published | GatewayError]:
+    """Publish over a connection, in their order, none waiting for the reply to the one before it.
+
+    Each is repeated while that is harmless and it is refused for now. It has ``seconds`` from where it
+    begins.
+
+    Raises:
+        BadTopic, BadCommand: one of them can't be published; none was.
+    """
+    commands = commands_of(messages, keyed=True)
+    results: dict[int, Published | GatewayError] = {}
+    room = anyio.CapacityLimiter(AT_ONCE)
+
+    async def publish(number: int, topic: str, key: str | None, command: MakePublish) -> None:
+        try:
+            results[number] = await publishing.repeated(
+                topic, command, {"idempotency_key": key, "timeout": seconds}
+            )
+        except GatewayError as error:
+            results[number] = error
+        finally:
+            room.release_on_behalf_of(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number, (topic, key, command) in enumerate(commands):
+            await room.acquire_on_behalf_of(number)
+            tasks.start_soon(publish, number, topic, key, command)
+    return [results[number] for number in range(len(commands))]
 
 
 def all_published(results: Sequence[Published | GatewayError]) -> list[Published]:

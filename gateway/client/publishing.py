@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
+import anyio
+
 from gateway.client.body import Data, encode_body
 from gateway.client.errors import ConnectionLost
 from gateway.client.time_limit import time_limit
 from gateway.client.tracing import with_trace_context
 from gateway.core.messages.events import Published
 from gateway.core.messages.publication import Publish
+from gateway.core.timing.backoff import Backoff
 from gateway.core.topics.grammar import TopicLimits, parse_topic
-from gateway.errors import InternalError, TokenExpired
+from gateway.errors import Conflict, GatewayError, InternalError, TokenExpired, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from gateway.client.time_limit import TimeLimit
 
 MakePublish: TypeAlias = "Callable[[int | None], Publish]"
+
+_REPEAT = Backoff(first_seconds=0.1, limit_seconds=2.0)
 
 ANY_SIZE = TopicLimits(bytes=2**16, levels=2**16)
 """The client checks the grammar; what is too long is the gateway's setting."""
@@ -75,30 +80,52 @@ class Publishing:
         """Publish that ``topic`` has no value any more, and wait for the reply as ``acknowledged`` does."""
         return await self._acknowledged(topic, delete_command(topic, options), options)
 
-    async def _acknowledged(self, topic: str, command: MakePublish, options: DeleteOptions) -> Published:
-        repeat = options.get("idempotency_key") is not None
-        renewed = False
+    async def repeated(self, topic: str, command: MakePublish, options: DeleteOptions) -> Published:
+        """Publish ``command``, and again for as long as it is refused for now and a repeat is harmless."""
+        keyed = options.get("idempotency_key") is not None
+        failures = 0
         with self._time_limit(topic, options) as limit:
             while True:
-                connection = await self._link.connected()
-                limit.sent = True
                 try:
-                    reply = await connection.request(command)
-                except ConnectionLost:
-                    if not repeat:
+                    return await self._once(command, options, limit)
+                except GatewayError as error:
+                    # Of Unavailable nobody knows. A conflict may be with our first attempt, still under way.
+                    harmless = keyed or not isinstance(error, Unavailable)
+                    own = keyed and limit.lost and isinstance(error, Conflict)
+                    if self._link.failure is not None or not (own or (error.retry and harmless)):
                         raise
-                    await connection.ended.wait()
-                except TokenExpired:
-                    # It was not done: our clock may be behind, or the next token came late.
-                    limit.sent = False
-                    if renewed or not await self._link.renewed():
-                        raise
-                    renewed = True
-                else:
-                    if not isinstance(reply, Published):
-                        raise InternalError(f"a publish was answered with {type(reply).__name__}")
-                    # The reference is this connection's affair; without it equal answers are equal.
-                    return replace(reply, ref=None)
+                    limit.sent, limit.refused = limit.lost, error
+                failures += 1
+                await anyio.sleep(_REPEAT.wait(failures))
+
+    async def _acknowledged(self, topic: str, command: MakePublish, options: DeleteOptions) -> Published:
+        with self._time_limit(topic, options) as limit:
+            return await self._once(command, options, limit)
+
+    async def _once(self, command: MakePublish, options: DeleteOptions, limit: TimeLimit) -> Published:
+        repeat = options.get("idempotency_key") is not None
+        renewed = False
+        while True:
+            connection = await self._link.connected()
+            limit.sent = True
+            try:
+                reply = await connection.request(command)
+            except ConnectionLost:
+                if not repeat:
+                    raise
+                limit.lost = True
+                await connection.ended.wait()
+            except TokenExpired:
+                # It was not done: our clock may be behind, or the next token came late.
+                limit.sent = False
+                if renewed or not await self._link.renewed():
+                    raise
+                renewed = True
+            else:
+                if not isinstance(reply, Published):
+                    raise InternalError(f"a publish was answered with {type(reply).__name__}")
+                # The reference is this connection's affair; without it equal answers are equal.
+                return replace(reply, ref=None)
 
     async def written(self, topic: str, data: Data, **options: Unpack[PublishOptions]) -> None:
         """Publish and return as soon as it is written."""

@@ -90,6 +90,11 @@ class ClientSubscription(Generic[Item_co]):
         """Whether the loop has given out all the history that was asked for; True where none was."""
         return self._caught_up
 
+    @property
+    def held(self) -> bool:
+        """Whether it is inside ``async with``."""
+        return self._joined is not None
+
     async def __aenter__(self) -> Self:
         if self._joined is not None:
             raise RuntimeError(f"subscription to {self.filter!r} is already in use")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from .conftest import RunningGateway, StartGateway
@@ -134,4 +135,12 @@ def test_it_works_with_the_lowest_and_the_newest_versions(
     run(*pip, "check")
     # As an application has it, every warning counts; away from the repository, whose packages would be found.
     shutil.copy(PROGRAM, tmp_path)
-    assert "done" in run(python, "-W", "error", tmp_path / PROGRAM.name, gateway.url)
+    names = [each.name for each in REQUIREMENTS]
+    told = run(python, "-W", "error", tmp_path / PROGRAM.name, gateway.url, *names)
+    assert told.startswith("done with ")
+    if versions == "lowest":
+        present = [pin.partition("==") for pin in told.split()[2:]]
+        wanted = [pin.partition("==") for pin in lowest()]
+        assert [(name, Version(version)) for name, _, version in present] == [
+            (name, Version(version)) for name, _, version in wanted
+        ]
