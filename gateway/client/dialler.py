@@ -16,6 +16,7 @@ from websockets.typing import Subprotocol
 
 from gateway.client.connection import GatewayConnection
 from gateway.client.errors import ConnectFailed
+from gateway.client.gathered_writes import GatheringConnection
 from gateway.client.incoming import decode_frame
 from gateway.client.token_expiry import expires_at
 from gateway.core.loopback import is_loopback
@@ -122,6 +123,7 @@ class Dialler:
             proxy["proxy"] = None if is_loopback(parts.hostname or "") else True
         return await connect(
             self.address,
+            create_connection=GatheringConnection,
             ssl=(self.tls or ssl.create_default_context()) if parts.scheme == "wss" else None,
             subprotocols=[SUBPROTOCOL],
             additional_headers=headers,
