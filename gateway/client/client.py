@@ -320,7 +320,8 @@ class Client:
             data: bytes are sent as they are, a string for ``text/*`` as text, everything else as JSON: models
                 of pydantic, dataclasses, UUIDs, Decimals, dates and times too.
             acknowledge: False: return as soon as it is written; a refusal is only logged.
-            options: ``content_type``, ``headers``, ``id``, ``key``, ``idempotency_key``, ``timeout``.
+            options: ``content_type``, ``headers``, ``id``, ``key``, ``idempotency_key``, ``delay`` and
+                ``timeout``.
 
         Raises:
             GatewayError: ``BadTopic``, ``BadCommand``, ``TooLarge`` and the others: refused, not published.

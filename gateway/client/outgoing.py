@@ -43,6 +43,7 @@ class OutgoingMessage:
     id: str | None = None
     key: str | None = None
     idempotency_key: str | None = None
+    delay: float | None = None
     deleted: bool = False
 
 
@@ -85,7 +86,7 @@ def _command_of(outgoing: Outgoing, *, keyed: bool) -> tuple[str, str | None, Ma
     }
     if message.deleted:
         return message.topic, key, delete_command(message.topic, rest)
-    options: PublishOptions = {**rest, "content_type": message.content_type}
+    options: PublishOptions = {**rest, "content_type": message.content_type, "delay": message.delay}
     return message.topic, key, publish_command(message.topic, message.data, options)
 
 

@@ -41,6 +41,7 @@ class PublishOptions(TypedDict, total=False):
         id: a label, echoed to subscribers; the gateway makes one otherwise.
         key: for ordering in groups.
         idempotency_key: makes repeats harmless.
+        delay: seconds that groups see it later; subscribers get it at once.
         timeout: seconds that it may take; what the client was made with if not given.
     """
 
@@ -49,6 +50,7 @@ class PublishOptions(TypedDict, total=False):
     id: str | None
     key: str | None
     idempotency_key: str | None
+    delay: float | None
     timeout: float | None
 
 
@@ -166,5 +168,8 @@ def delete_command(topic: str, options: DeleteOptions) -> MakePublish:
 def _wire_fields(options: PublishOptions | DeleteOptions) -> dict[str, Any]:
     fields: dict[str, Any] = {**options}
     fields.pop("timeout", None)
+    seconds = fields.pop("delay", None)
+    if seconds is not None:
+        fields["delay"] = round(seconds * 1000)
     fields["headers"] = with_trace_context(options.get("headers"))
     return fields

@@ -114,6 +114,11 @@ def test_whatever_is_answered_each_is_sent_until_it_has_a_result_and_in_order(
     assert all(isinstance(each.result, Published) for each in publishes)
 
 
+def test_a_delay_is_told_in_milliseconds() -> None:
+    (command,) = commands_of([OutgoingMessage("t", 1, delay=1.5)], keyed=False)
+    assert json.loads(WaitingPublish(*command).item) == {"topic": "t", "data": 1, "delay": 1500}
+
+
 def test_a_batch_is_bounded_in_items_and_bytes() -> None:
     assert len(batches_with(waiting(BATCH_ITEMS + 1)).take()) == BATCH_ITEMS
     large = waiting(3, data="x" * (BATCH_BYTES // 2))
