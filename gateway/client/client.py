@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import anyio
 
@@ -15,12 +15,12 @@ from gateway.client.errors import ClientClosed
 from gateway.client.link import Link
 from gateway.client.models import Model, TypedMessage, typed_by
 from gateway.client.outgoing import all_published, publish_pipelined
-from gateway.client.positions import ResumeFrom, StartFrom, SubscriptionStart, parse_positions, parse_start
+from gateway.client.positions import SubscriptionStart, parse_positions, parse_start
 from gateway.client.publishing import ANY_SIZE, DeleteOptions, Publishing, PublishOptions
 from gateway.client.read_gate import ReadGate
 from gateway.client.routes import Routes
 from gateway.client.state import ClientState
-from gateway.client.subscription import ClientSubscription
+from gateway.client.subscription import ClientSubscription, SubscribeOptions
 from gateway.client.time_limit import time_limit
 from gateway.core.messages.commands import Overflow, Ping
 from gateway.core.timing.backoff import Backoff
@@ -28,50 +28,15 @@ from gateway.core.topics.grammar import parse_filter
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
     from gateway.client.body import Data
-    from gateway.client.errors import InvalidData
     from gateway.client.message import Message
     from gateway.client.outgoing import Outgoing
     from gateway.core.messages.events import Gap, Published, Welcome
-
-OverflowName = Literal["spill", "drop_oldest", "drop_newest", "latest", "disconnect"]
-
-
-class SubscribeOptions(TypedDict, total=False):
-    """How a subscription deals with history, loss and slowness.
-
-    Attributes:
-        start: where to begin in streams (the wire's ``from``): ``"new"``, ``"earliest"``,
-            ``"snapshot"`` (last values, then what follows), or one of
-            ``{"offset": n}``, ``{"time": milliseconds}``, ``{"last": n}`` (the newest that match) and
-            ``{"last_per_topic": n}`` (each topic's newest, up to 1,000).
-        resume: ``positions`` of an earlier subscription, to go on behind; ``start`` is for other streams.
-        overflow: what the gateway drops when this client is too slow; of two subscriptions to the same
-            filter the later one's holds for both.
-        on_gap: called for each gap where they are not yielded, instead of a log record; must not wait.
-        on_caught_up: called once the loop has given out all the history asked for; must not wait.
-        on_invalid: called for each message that the model does not fit, which is passed over then, instead
-            of raising the error; must not wait.
-        buffer: messages that wait here for a slow loop, before the client stops reading from the gateway.
-        reserve: how many more are kept when it must read on, since a command waits for its reply, before
-            the oldest are dropped and counted in a gap; nine times ``buffer`` if not given.
-        timeout: seconds for the gateway to confirm; the client's if not given.
-    """
-
-    start: StartFrom
-    resume: ResumeFrom | None
-    overflow: Overflow | OverflowName
-    on_gap: Callable[[Gap], None] | None
-    on_caught_up: Callable[[], None] | None
-    on_invalid: Callable[[InvalidData], None] | None
-    buffer: int
-    reserve: int | None
-    timeout: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypedDict, TypeVar, cast
 
 import anyio
 
 from gateway.client.errors import InvalidData
 from gateway.client.mailbox import Mailbox, MailboxClosed
-from gateway.client.positions import PositionFields, Positions, SubscriptionStart
+from gateway.client.positions import PositionFields, Positions, ResumeFrom, StartFrom, SubscriptionStart
 from gateway.client.time_limit import time_limit
 from gateway.core.messages.events import CaughtUp, Gap
 
@@ -25,6 +25,41 @@ if TYPE_CHECKING:
     from gateway.core.messages.commands import Overflow
 
 log = logging.getLogger(__name__)
+
+OverflowName = Literal["spill", "drop_oldest", "drop_newest", "latest", "disconnect"]
+
+
+class SubscribeOptions(TypedDict, total=False):
+    """How a subscription deals with history, loss and slowness.
+
+    Attributes:
+        start: where to begin in streams (the wire's ``from``): ``"new"``, ``"earliest"``,
+            ``"snapshot"`` (last values, then what follows), or one of
+            ``{"offset": n}``, ``{"time": milliseconds}``, ``{"last": n}`` (the newest that match) and
+            ``{"last_per_topic": n}`` (each topic's newest, up to 1,000).
+        resume: ``positions`` of an earlier subscription, to go on behind; ``start`` is for other streams.
+        overflow: what the gateway drops when this client is too slow; of two subscriptions to the same
+            filter the later one's holds for both.
+        on_gap: called for each gap where they are not yielded, instead of a log record; must not wait.
+        on_caught_up: called once the loop has given out all the history asked for; must not wait.
+        on_invalid: called for each message that the model does not fit, which is passed over then, instead
+            of raising the error; must not wait.
+        buffer: messages that wait here for a slow loop, before the client stops reading from the gateway.
+        reserve: how many more are kept when it must read on, since a command waits for its reply, before
+            the oldest are dropped and counted in a gap; nine times ``buffer`` if not given.
+        timeout: seconds for the gateway to confirm; the client's if not given.
+    """
+
+    start: StartFrom
+    resume: ResumeFrom | None
+    overflow: Overflow | OverflowName
+    on_gap: Callable[[Gap], None] | None
+    on_caught_up: Callable[[], None] | None
+    on_invalid: Callable[[InvalidData], None] | None
+    buffer: int
+    reserve: int | None
+    timeout: float | None
+
 
 Item_co = TypeVar("Item_co", covariant=True)
 

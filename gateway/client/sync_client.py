@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from gateway.client.body import Data
-    from gateway.client.client import ClientStatistics, SubscribeOptions
+    from gateway.client.client import ClientStatistics
     from gateway.client.http_publisher import SyncToken
     from gateway.client.message import Message
     from gateway.client.models import Model, TypedMessage
     from gateway.client.outgoing import Outgoing, OutgoingMessage
     from gateway.client.positions import PositionFields
     from gateway.client.publishing import DeleteOptions, PublishOptions
-    from gateway.client.subscription import ClientSubscription
+    from gateway.client.subscription import ClientSubscription, SubscribeOptions
     from gateway.core.messages.events import Gap, Published, Welcome
     from gateway.core.timing.backoff import Backoff
 
