@@ -133,10 +133,10 @@ def test_it_works_with_the_lowest_and_the_newest_versions(
         pytest.skip("no package index can be reached")
     assert done.returncode == 0, done.stdout + done.stderr
     run(*pip, "check")
-    # As an application has it, every warning counts; away from the repository, whose packages would be found.
+    # Every warning counts. Isolated, and away from the repository, whose packages would be found.
     shutil.copy(PROGRAM, tmp_path)
     names = [each.name for each in REQUIREMENTS]
-    told = run(python, "-W", "error", tmp_path / PROGRAM.name, gateway.url, *names)
+    told = run(python, "-I", "-W", "error", tmp_path / PROGRAM.name, gateway.url, *names)
     assert told.startswith("done with ")
     if versions == "lowest":
         present = [pin.partition("==") for pin in told.split()[2:]]
