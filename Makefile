@@ -39,7 +39,7 @@ lint: $(VENV)/.test ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --strict web/build_console.py
+	$(BIN)/mypy --strict web/build_console.py client/build_client.py
 
 unit integration conformance: $(VENV)/.test
 	$(BIN)/pytest tests/$@ $(ARGS)
@@ -65,8 +65,9 @@ bench: $(VENV)/.bench ## measure the gateway next to its peers (ARGS="F1 F4 --qu
 structure: $(VENV)/.run ## measure the code: sizes, cycles, how many files a message enters (ARGS="--files")
 	$(BIN)/python -m benchmarks.structure $(ARGS)
 
-wheel: $(VENV)/.run ## build the wheel and the sdist into dist/
+wheel: $(VENV)/.run ## build both distributions' wheels and sdists into dist/
 	$(BIN)/hatchling build --directory dist
+	cd client && ../$(BIN)/hatchling build --directory ../dist
 
 lock: $(VENV)/.run ## resolve every lock file again; none of them names a host
 	$(PIP) uv

@@ -1,4 +1,4 @@
-"""From what a user writes as the gateway's address to the WebSocket address that is dialled."""
+"""From what a user writes as the gateway's address to the addresses that are used."""
 
 from __future__ import annotations
 
@@ -26,6 +26,18 @@ def websocket_address(url: str) -> str:
     if not parts.hostname or parts.fragment:
         raise ValueError(f"gateway URL {url!r}: it needs a host and takes no fragment")
     return urlunsplit((SCHEMES[parts.scheme], parts.netloc, _path(parts.scheme, parts.path), parts.query, ""))
+
+
+def publish_address(url: str) -> str:
+    """Return the address of ``POST /v1/publish`` for ``url``, which may be what ``websocket_address`` takes.
+
+    Raises:
+        ValueError: as there.
+    """
+    parts = urlsplit(websocket_address(url))
+    scheme = "https" if parts.scheme == "wss" else "http"
+    path = parts.path.rstrip("/").removesuffix(PATH) + "/v1/publish"
+    return urlunsplit((scheme, parts.netloc, path, "", ""))
 
 
 def _path(scheme: str, path: str) -> str:

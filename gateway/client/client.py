@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import anyio
 
@@ -15,12 +15,14 @@ from gateway.client.ending import Ending
 from gateway.client.errors import ClientClosed
 from gateway.client.link import Link
 from gateway.client.memberships import Memberships
-from gateway.client.positions import ResumeFrom, StartFrom, SubscriptionStart, parse_positions, parse_start
+from gateway.client.models import Model, TypedMessage, typed_by
+from gateway.client.outgoing import all_published, publish_pipelined
+from gateway.client.positions import SubscriptionStart, parse_positions, parse_start
 from gateway.client.publishing import ANY_SIZE, DeleteOptions, Publishing, PublishOptions
 from gateway.client.read_gate import ReadGate
 from gateway.client.routes import Routes
 from gateway.client.state import ClientState
-from gateway.client.subscription import ClientSubscription
+from gateway.client.subscription import ClientSubscription, SubscribeOptions
 from gateway.client.time_limit import time_limit
 from gateway.core.messages.commands import Overflow, Ping
 from gateway.core.timing.backoff import Backoff
@@ -28,16 +30,15 @@ from gateway.core.topics.grammar import parse_filter
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Iterable
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
     from gateway.client.body import Data
     from gateway.client.message import Message
+    from gateway.client.outgoing import Outgoing
     from gateway.core.messages.events import Gap, Published, Welcome
-
-OverflowName = Literal["spill", "drop_oldest", "drop_newest", "latest", "disconnect"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,81 +164,72 @@ class Client:
 
     @overload
     def subscribe(
-        self,
-        topic_filter: str,
-        *,
-        gaps: Literal[False] = False,
-        start: StartFrom = ...,
-        resume: ResumeFrom | None = ...,
-        overflow: Overflow | OverflowName = ...,
-        on_gap: Callable[[Gap], None] | None = ...,
-        on_caught_up: Callable[[], None] | None = ...,
-        buffer: int = ...,
-        reserve: int | None = ...,
+        self, topic_filter: str, *, gaps: Literal[False] = False, **options: Unpack[SubscribeOptions]
     ) -> ClientSubscription[Message]: ...
+    @overload
+    def subscribe(
+        self, topic_filter: str, *, gaps: Literal[True], **options: Unpack[SubscribeOptions]
+    ) -> ClientSubscription[Message | Gap]: ...
     @overload
     def subscribe(
         self,
         topic_filter: str,
         *,
+        model: type[Model],
+        gaps: Literal[False] = False,
+        **options: Unpack[SubscribeOptions],
+    ) -> ClientSubscription[TypedMessage[Model]]: ...
+    @overload
+    def subscribe(
+        self,
+        topic_filter: str,
+        *,
+        model: type[Model],
         gaps: Literal[True],
-        start: StartFrom = ...,
-        resume: ResumeFrom | None = ...,
-        overflow: Overflow | OverflowName = ...,
-        on_gap: None = ...,
-        on_caught_up: Callable[[], None] | None = ...,
-        buffer: int = ...,
-        reserve: int | None = ...,
-    ) -> ClientSubscription[Message | Gap]: ...
+        **options: Unpack[SubscribeOptions],
+    ) -> ClientSubscription[TypedMessage[Model] | Gap]: ...
     def subscribe(
         self,
         topic_filter: str,
         *,
         gaps: bool = False,
-        start: StartFrom = "new",
-        resume: ResumeFrom | None = None,
-        overflow: Overflow | OverflowName = Overflow.SPILL,
-        on_gap: Callable[[Gap], None] | None = None,
-        on_caught_up: Callable[[], None] | None = None,
-        buffer: int = 1000,
-        reserve: int | None = None,
-    ) -> ClientSubscription[Message] | ClientSubscription[Message | Gap]:
+        model: type[Any] | None = None,
+        **options: Unpack[SubscribeOptions],
+    ) -> ClientSubscription[Any]:
         """The messages that match; subscribed when iterated over, or entered with ``async with``.
 
         Args:
             topic_filter: may hold ``+`` for one level and end with ``#`` for the rest.
             gaps: yield ``Gap``s too, each where the messages are missing.
-            start: where to begin in streams (the wire's ``from``): ``"new"``, ``"earliest"``,
-                ``"snapshot"`` (last values, then what follows), or one of
-                ``{"offset": n}``, ``{"time": milliseconds}``, ``{"last": n}`` (the newest that match) and
-                ``{"last_per_topic": n}`` (each topic's newest, up to 1,000).
-            resume: ``positions`` of an earlier subscription, to go on behind; ``start`` is for other streams.
-            overflow: what the gateway drops when this client is too slow; of two subscriptions to the same
-                filter the later one's holds for both.
-            on_gap: called for each gap where they are not yielded, instead of a log record; must not wait.
-            on_caught_up: called once the loop has given out all the history asked for; must not wait.
-            buffer: messages that wait here for a slow loop, before the client stops reading from the gateway.
-            reserve: how many more are kept when it must read on, since a command waits for its reply, before
-                the oldest are dropped and counted in a gap; nine times ``buffer`` if not given.
+            model: what ``data`` is made an instance of: a model of pydantic, a dataclass, a ``TypedDict``,
+                or another type that msgspec converts to. What comes are ``TypedMessage``s then.
+            options: see ``SubscribeOptions``.
 
         Raises:
-            BadFilter: it breaks the grammar. While iterating, the gateway's other refusals, and ``Conflict``
-                where two subscriptions have one filter and one of them asks for history.
+            BadFilter: it breaks the grammar. While iterating, the gateway's other refusals; ``Conflict``
+                where two subscriptions have one filter and one of them asks for history; ``InvalidData``
+                for a message that the model does not fit, after which ``anext`` goes on with the next one.
             ValueError: an overflow policy that doesn't exist, a ``start`` or ``resume`` that is not valid.
         """
+        buffer = options.get("buffer", 1000)
+        reserve = options.get("reserve")
+        timeout = options.get("timeout")
+        start, resume = options.get("start", "new"), options.get("resume")
         return ClientSubscription(
             self._link,
             self._routes,
             self._valve,
             parse_filter(topic_filter, ANY_SIZE),
-            overflow=Overflow(overflow),
+            overflow=Overflow(options.get("overflow", Overflow.SPILL)),
             beginning=SubscriptionStart(parse_start(start), parse_positions(resume)),
             gaps=gaps,
-            on_gap=on_gap,
-            on_caught_up=on_caught_up,
+            on_gap=options.get("on_gap"),
+            on_caught_up=options.get("on_caught_up"),
+            typed=None if model is None else typed_by(model),
+            on_invalid=options.get("on_invalid"),
             buffer=buffer,
             reserve=9 * buffer if reserve is None else reserve,
-            timeout=self._timeout,
+            timeout=self._timeout if timeout is None else timeout,
         )
 
     def state(
@@ -318,19 +310,44 @@ class Client:
 
         Args:
             topic: without wildcards.
-            data: bytes are sent as they are, a string for ``text/*`` as text, everything else as JSON.
+            data: bytes are sent as they are, a string for ``text/*`` as text, everything else as JSON: models
+                of pydantic, dataclasses, UUIDs, Decimals, dates and times too.
             acknowledge: False: return as soon as it is written; a refusal is only logged.
-            options: ``content_type``, ``headers``, ``id``, ``key``, ``idempotency_key``, ``delay``.
+            options: ``content_type``, ``headers``, ``id``, ``key``, ``idempotency_key``, ``delay`` and
+                ``timeout``.
 
         Raises:
             GatewayError: ``BadTopic``, ``BadCommand``, ``TooLarge`` and the others: refused, not published.
-                ``ConnectionLost``, ``CommandTimeout``: nobody knows whether it was.
+                ``NotSent``: no connection in time, not published. ``NoAnswer`` (``ConnectionLost``,
+                ``CommandTimeout``): nobody knows whether it was.
         """
         self._check_open()
         if acknowledge:
             return await self._publishing.acknowledged(topic, data, **options)
         await self._publishing.written(topic, data, **options)
         return None
+
+    async def publish_many(
+        self,
+        messages: Iterable[Outgoing],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - as publish has it
+    ) -> list[Published]:
+        """Publish messages in their order, without waiting for each reply before the next one is sent.
+
+        Those without an idempotency key get one. What is refused for now is sent again, until its time is
+        over.
+
+        Args:
+            messages: ``OutgoingMessage``s, or pairs of topic and data.
+            timeout: seconds for each of them; the client's if not given.
+
+        Raises:
+            BadTopic, BadCommand: one of them can't be published; none was.
+            PartlyPublished: some were not published; it has all the results.
+        """
+        self._check_open()
+        return all_published(await publish_pipelined(self._publishing, messages, timeout))
 
     async def delete(self, topic: str, **options: Unpack[DeleteOptions]) -> Published:
         """Publish that ``topic`` has no value any more, and wait until the gateway has it.
@@ -340,7 +357,7 @@ class Client:
 
         Args:
             topic: without wildcards.
-            options: ``headers``, ``id``, ``key``, ``idempotency_key``.
+            options: ``headers``, ``id``, ``key``, ``idempotency_key``, ``timeout``.
 
         Raises:
             GatewayError: as ``publish``.
@@ -348,15 +365,17 @@ class Client:
         self._check_open()
         return await self._publishing.deleted(topic, **options)
 
-    async def ping(self) -> float:
+    async def ping(self, *, timeout: float | None = None) -> float:  # noqa: ASYNC109 - as publish has it
         """Send ``ping`` and wait for ``pong``; returns the round trip in seconds."""
         self._check_open()
-        with time_limit(self._timeout, "ping"):
+        with time_limit(self._timeout if timeout is None else timeout, "ping", sent=False) as limit:
             connection = await self._link.connected()
+            limit.sent = True
             began = anyio.current_time()
             await connection.request(lambda ref: Ping(ref=ref))
             return anyio.current_time() - began
 
     def _check_open(self) -> None:
+        self._link.check_usable()
         if self._tasks is None:
             raise ClientClosed("the client is not open; use it inside 'async with'")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio
@@ -15,6 +16,7 @@ from websockets.typing import Subprotocol
 
 from gateway.client.connection import GatewayConnection
 from gateway.client.errors import ConnectFailed
+from gateway.client.gathered_writes import GatheringConnection
 from gateway.client.incoming import decode_frame
 from gateway.client.token_expiry import expires_at
 from gateway.core.loopback import is_loopback
@@ -31,6 +33,9 @@ Token: TypeAlias = str | Callable[[], Awaitable[str]] | None
 
 SUBPROTOCOL = Subprotocol("gateway.v1")
 CLOSE_SECONDS = 1.0
+
+FOLLOWS_PROXIES = "proxy" in inspect.signature(connect).parameters
+"""Whether the library installed knows proxies: from its version 15 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +118,12 @@ class Dialler:
 
     async def _connect(self, headers: dict[str, str]) -> ClientConnection:
         parts = urlsplit(self.address)
-        proxy: Literal[True] | None = None if is_loopback(parts.hostname or "") else True
+        proxy: dict[str, Any] = {}
+        if FOLLOWS_PROXIES:
+            proxy["proxy"] = None if is_loopback(parts.hostname or "") else True
         return await connect(
             self.address,
+            create_connection=GatheringConnection,
             ssl=(self.tls or ssl.create_default_context()) if parts.scheme == "wss" else None,
             subprotocols=[SUBPROTOCOL],
             additional_headers=headers,
@@ -126,7 +134,7 @@ class Dialler:
             ping_interval=None,
             open_timeout=None,
             close_timeout=CLOSE_SECONDS,
-            proxy=proxy,
+            **proxy,
         )
 
     @staticmethod

@@ -4,10 +4,15 @@ All are ``GatewayError``s: a refusal raises the class that bears its wire code (
 …), and what only a client can see is drawn here.
 
 Unavailable
-├── ConnectFailed      no connection came about
-├── ConnectionLost     the connection ended before the reply: done or not, nobody knows
-└── CommandTimeout     no reply in time: the same
+├── NotSent            never sent: certainly not done
+│   └── ConnectFailed      no connection came about
+└── NoAnswer           sent, but not answered: done or not, nobody knows
+    ├── ConnectionLost     the connection ended before the reply
+    └── CommandTimeout     no reply in time
 ClientClosed           the client is used outside its ``async with``, or was closed meanwhile
+└── WrongEventLoop     it is used in another event loop than the one it was opened in
+InvalidData            what was received does not fit the model
+PartlyPublished        of several messages some were not published
 """
 
 from __future__ import annotations
@@ -18,18 +23,29 @@ from gateway import errors
 from gateway.errors import GatewayError, Unavailable
 
 if TYPE_CHECKING:
-    from gateway.core.messages.events import Failure
+    from collections.abc import Sequence
+
+    from gateway.client.message import Message
+    from gateway.core.messages.events import Failure, Published
 
 
-class ConnectFailed(Unavailable):
+class NotSent(Unavailable):
+    """The command never left this program: it was certainly not carried out, and can be repeated."""
+
+
+class NoAnswer(Unavailable):
+    """The command was sent and not answered: it may have been carried out or not."""
+
+
+class ConnectFailed(NotSent):
     """The gateway could not be reached, or it refused the connection for now."""
 
 
-class ConnectionLost(Unavailable):
+class ConnectionLost(NoAnswer):
     """The connection ended before the reply came: the command may have been carried out or not."""
 
 
-class CommandTimeout(Unavailable):
+class CommandTimeout(NoAnswer):
     """No reply in time: the command may have been carried out or not."""
 
 
@@ -38,6 +54,44 @@ class ClientClosed(GatewayError):  # noqa: N818 - named as its siblings are
 
     code = "unavailable"
     http_status = 503
+
+
+class WrongEventLoop(ClientClosed):
+    """The client was opened in another event loop than the one that uses it, where it would wait for ever."""
+
+
+class InvalidData(GatewayError):  # noqa: N818 - named as its siblings are
+    """A message's data does not fit the model asked for; the cause says why.
+
+    Attributes:
+        message: the message as it was received.
+    """
+
+    code = "bad_command"
+    http_status = 400
+
+    def __init__(self, text: str, message: Message) -> None:
+        super().__init__(text)
+        self.message = message
+
+
+class PartlyPublished(GatewayError):  # noqa: N818 - named as its siblings are
+    """Of several messages some were not published, or nobody knows; the first failure is the cause.
+
+    Attributes:
+        results: for each message, in order, the reply or the error.
+        failures: the errors among them.
+    """
+
+    code = "bad_command"
+    http_status = 400
+
+    def __init__(self, results: Sequence[Published | GatewayError]) -> None:
+        self.results = list(results)
+        self.failures = [result for result in results if isinstance(result, GatewayError)]
+        first = self.failures[0]
+        super().__init__(f"{len(self.failures)} of {len(results)} messages were not published: {first}")
+        self.__cause__ = first
 
 
 _BY_CODE: dict[str, type[GatewayError]] = {
@@ -63,5 +117,10 @@ _BY_CODE: dict[str, type[GatewayError]] = {
 
 def refusal(failure: Failure) -> GatewayError:
     """The exception for an ``error`` frame; a code not known here makes a plain ``GatewayError``."""
-    known = _BY_CODE.get(failure.code)
-    return known(failure.reason) if known else GatewayError(f"{failure.code}: {failure.reason}")
+    return refused(failure.code, failure.reason)
+
+
+def refused(code: str, reason: str) -> GatewayError:
+    """The exception for the wire's ``code`` with its ``reason``."""
+    known = _BY_CODE.get(code)
+    return known(reason) if known else GatewayError(f"{code}: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import anyio
 from websockets.exceptions import WebSocketException
 
 from gateway.client import ending
-from gateway.client.errors import ClientClosed, ConnectionLost
+from gateway.client.errors import ClientClosed, ConnectionLost, WrongEventLoop
 from gateway.client.incoming import Incoming
 from gateway.client.renewal import Renewal
 from gateway.client.routes import Leave
@@ -58,6 +59,7 @@ class Link:
         self._valve = valve
         self._backoff = backoff
         self._ping = (ping_interval, ping_timeout)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: GatewayConnection | None = None
         self._turned = anyio.Event()
         self._changed = anyio.Event()
@@ -75,6 +77,21 @@ class Link:
     def current(self) -> GatewayConnection | None:
         """The connection that commands go to now, if there is one."""
         return self._connection
+
+    def check_usable(self) -> None:
+        """See that it can be used here.
+
+        Raises:
+            ClientClosed: it was never opened.
+            WrongEventLoop: it was opened in another event loop.
+        """
+        if self._loop is None:
+            raise ClientClosed("the client is not open; use it inside 'async with'")
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongEventLoop(
+                "the client was opened in another event loop; open one in each loop, "
+                "or use SyncClient, which any thread may call"
+            )
 
     async def connected(self) -> GatewayConnection:
         """Wait for a connection on which every subscription was asked for.
@@ -119,6 +136,7 @@ class Link:
 
     async def dial(self) -> GatewayConnection | Ending:
         """Try once to connect."""
+        self._loop = asyncio.get_running_loop()
         try:
             return await self._dialler.dial(self._valve)
         except (OSError, EOFError, WebSocketException, GatewayError) as error:

@@ -201,6 +201,7 @@ class ClientState(Mapping[str, "Message"]):
         """
         if self._route is not None or self._feed.closed:
             raise RuntimeError(f"the state of {self.filter!r} is used once; make another one")
+        self._link.check_usable()
         if self._link.failure is not None:
             raise self._link.failure
         beginning = SubscriptionStart(START_SNAPSHOT)

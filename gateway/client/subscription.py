@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypedDict, TypeVar, cast
 
 import anyio
 
+from gateway.client.errors import InvalidData
 from gateway.client.mailbox import Mailbox, MailboxClosed
-from gateway.client.positions import PositionFields, Positions, SubscriptionStart
+from gateway.client.positions import PositionFields, Positions, ResumeFrom, StartFrom, SubscriptionStart
 from gateway.client.time_limit import time_limit
 from gateway.core.messages.events import CaughtUp, Gap
 
@@ -17,12 +18,48 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.client.link import Link
+    from gateway.client.message import Message
     from gateway.client.read_gate import ReadGate
     from gateway.client.route import Route
     from gateway.client.routes import Routes
     from gateway.core.messages.commands import Overflow
 
 log = logging.getLogger(__name__)
+
+OverflowName = Literal["spill", "drop_oldest", "drop_newest", "latest", "disconnect"]
+
+
+class SubscribeOptions(TypedDict, total=False):
+    """How a subscription deals with history, loss and slowness.
+
+    Attributes:
+        start: where to begin in streams (the wire's ``from``): ``"new"``, ``"earliest"``,
+            ``"snapshot"`` (last values, then what follows), or one of
+            ``{"offset": n}``, ``{"time": milliseconds}``, ``{"last": n}`` (the newest that match) and
+            ``{"last_per_topic": n}`` (each topic's newest, up to 1,000).
+        resume: ``positions`` of an earlier subscription, to go on behind; ``start`` is for other streams.
+        overflow: what the gateway drops when this client is too slow; of two subscriptions to the same
+            filter the later one's holds for both.
+        on_gap: called for each gap where they are not yielded, instead of a log record; must not wait.
+        on_caught_up: called once the loop has given out all the history asked for; must not wait.
+        on_invalid: called for each message that the model does not fit, which is passed over then, instead
+            of raising the error; must not wait.
+        buffer: messages that wait here for a slow loop, before the client stops reading from the gateway.
+        reserve: how many more are kept when it must read on, since a command waits for its reply, before
+            the oldest are dropped and counted in a gap; nine times ``buffer`` if not given.
+        timeout: seconds for the gateway to confirm; the client's if not given.
+    """
+
+    start: StartFrom
+    resume: ResumeFrom | None
+    overflow: Overflow | OverflowName
+    on_gap: Callable[[Gap], None] | None
+    on_caught_up: Callable[[], None] | None
+    on_invalid: Callable[[InvalidData], None] | None
+    buffer: int
+    reserve: int | None
+    timeout: float | None
+
 
 Item_co = TypeVar("Item_co", covariant=True)
 
@@ -50,6 +87,8 @@ class ClientSubscription(Generic[Item_co]):
         gaps: bool,
         on_gap: Callable[[Gap], None] | None,
         on_caught_up: Callable[[], None] | None,
+        typed: Callable[[Message], Message] | None,
+        on_invalid: Callable[[InvalidData], None] | None,
         buffer: int,
         reserve: int,
         timeout: float,
@@ -64,6 +103,8 @@ class ClientSubscription(Generic[Item_co]):
         self._on_caught_up = on_caught_up
         self._gaps = gaps
         self._on_gap = on_gap or self._log_gap
+        self._typed = typed
+        self._on_invalid = on_invalid
         self._valve = valve
         self._size = buffer
         self._reserve = reserve
@@ -83,6 +124,11 @@ class ClientSubscription(Generic[Item_co]):
     def caught_up(self) -> bool:
         """Whether the loop has given out all the history that was asked for; True where none was."""
         return self._caught_up
+
+    @property
+    def held(self) -> bool:
+        """Whether it is inside ``async with``."""
+        return self._joined is not None
 
     async def __aenter__(self) -> Self:
         if self._joined is not None:
@@ -118,6 +164,7 @@ class ClientSubscription(Generic[Item_co]):
         """The next item, inside ``async with`` only."""
         if self._joined is None:
             raise RuntimeError("use the subscription in 'async with', or iterate over it with 'async for'")
+        self._link.check_usable()
         try:
             return await self._next(self._joined[1])
         except MailboxClosed:
@@ -130,8 +177,15 @@ class ClientSubscription(Generic[Item_co]):
                 self._catch_up()
             elif isinstance(item, Gap) and not self._gaps:
                 self._on_gap(item)
-            else:
+            elif self._typed is None or isinstance(item, Gap):
                 return cast("Item_co", item)
+            else:
+                try:
+                    return cast("Item_co", self._typed(cast("Message", item)))
+                except InvalidData as error:
+                    if self._on_invalid is None:
+                        raise
+                    self._on_invalid(error)
 
     def _catch_up(self) -> None:
         # Only the first time: it comes again after a reconnect.
@@ -141,6 +195,7 @@ class ClientSubscription(Generic[Item_co]):
                 self._on_caught_up()
 
     async def _join(self) -> tuple[Route, Mailbox]:
+        self._link.check_usable()
         if self._link.failure is not None:
             raise self._link.failure
         self._taken = Positions(self._beginning.resume)

@@ -47,7 +47,7 @@ ROOMS = {
     ),
     "transports": room(DOORS, "anyio cryptography httptools orjson starlette uvicorn websockets"),
     "http_api": room(DOORS, "anyio cryptography httpcore2 msgspec orjson starlette yaml"),
-    "client": room("core codecs", "anyio websockets"),
+    "client": room("core codecs", "anyio httpx httpx2 msgspec orjson websockets"),
     "workers": room("core", not_even=LOOP),
     "settings": room("core", "pydantic pydantic_core pydantic_settings"),
 }
