@@ -23,6 +23,7 @@ from gateway.transports.http.connection_room import ConnectionRoom
 from gateway.transports.http.denial import deny
 from gateway.transports.http.literal_paths import LiteralPaths
 from gateway.transports.http.request_rules import RequestRules
+from gateway.transports.http.scopes import path_below_mount
 from gateway.transports.http.unread_responses import UnreadResponses
 from gateway.transports.server.origins import OriginGuard
 from gateway.transports.server.proxies import ProxyChain, TrustedProxies, proxy_addresses
@@ -92,7 +93,8 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     """What no route answers; Starlette's own answer to a handshake is an empty 403."""
     if scope["type"] == "http":
         raise HTTPException(404)
-    error = NotFound(f"there is no WebSocket at {scope['path'][:100]!r}: it is at {WEBSOCKET_PATH!r}")
+    path = path_below_mount(scope)[:100]
+    error = NotFound(f"there is no WebSocket at {path!r}: it is at {WEBSOCKET_PATH!r}")
     await deny(problem_of(error), scope, receive, send)
 
 

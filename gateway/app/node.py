@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from typing import Any
 
-    from starlette.applications import Starlette
     from starlette.routing import BaseRoute
 
     from gateway.core.fanout.outbox import Outbox
@@ -72,7 +71,7 @@ _DEPARTING_SECONDS = 1.0
 """How long the store has to hear of the members of groups that go with the node."""
 
 
-class Gateway:
+class GatewayNode:
     """One node: its parts, wired.
 
     Attributes:
@@ -149,7 +148,10 @@ class Gateway:
             codecs=[CloudEventsJson(self._codec, self._event_reader)],
         )
         self.asgi = doors.application(
-            settings, self._origins, routes=self._routes(services), lifespan=self._lifespan
+            settings,
+            self._origins,
+            routes=self._routes(services),
+            lifespan=lambda _: self.running(),
         )
 
     def _build_administration(self, blocks: BlockList) -> tuple[Cluster | None, ClusterAdministration]:
@@ -202,7 +204,7 @@ class Gateway:
             ),
             prepare=self._streams.open,
             started=lambda: self._started(sockets[0].getsockname()),
-            drain=self._drain,
+            drain=self.drain,
             refuse=self.publisher.end,
             reload=lambda: reload(self._log, self._certificate),
             drain_seconds=self._settings.server.drain_seconds,
@@ -223,7 +225,8 @@ class Gateway:
         self.health.started = True
         log_ready(self._log, self._settings, address, node=self.node, encrypted=self._certificate is not None)
 
-    async def _drain(self) -> None:
+    async def drain(self) -> None:
+        """Have clients leave that stay for long; takes no longer than ``server.drain_seconds``."""
         self.health.draining = True
         self._streams.reader.end()
         self._groups.puller.end()
@@ -231,7 +234,12 @@ class Gateway:
         await self._sessions.drain(self._settings.server.drain_seconds)
 
     @asynccontextmanager
-    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
+        """Run the node: streams are open, the bus is heard, and clients are served.
+
+        Raises:
+            StoreUnusable: the streams that are kept can't be opened.
+        """
         cluster, live = self._cluster, self._streams.live
         deliver: Callable[[Publication], None] = self._delivery.deliver
         if cluster is not None and live is not None:
@@ -363,6 +371,6 @@ class Gateway:
         )
 
 
-def build(settings: Settings, *, certificate: Certificate | None = None) -> Gateway:
+def build(settings: Settings, *, certificate: Certificate | None = None) -> GatewayNode:
     """Build one node from ``settings``; nothing runs yet."""
-    return Gateway(settings, certificate=certificate)
+    return GatewayNode(settings, certificate=certificate)

@@ -162,6 +162,8 @@ FOR_EVER = {
     # One connection's: its session awaits the reply, and cancels the task when it ends; or what it has
     # said of deliveries, which counts all the same.
     "engine.commands": {"self._authentication.renew(command, client)", "events"},
+    # One wait for a signal, within the life of an embedded gateway.
+    "embed.gateway": {"running.drain_when_told"},
     "supervision": {"self._run(function, *arguments)"},
     "engine.cluster.node": {"self._repair.run", "self._answer_questions", "self._live.run"},
     "redis.channels": {"self._read()", "self._write()"},

@@ -1,0 +1,26 @@
+"""The gateway as a part of somebody's own application. See docs/embedding.md."""
+
+from gateway.core.messages.events import Published
+from gateway.embed.declaration import GroupTable as Group
+from gateway.embed.declaration import StreamTable as Stream
+from gateway.embed.errors import EmbeddingError, NotRunning, SomeNotPublished, WrongEventLoop
+from gateway.embed.gateway import Gateway
+from gateway.embed.gateway import PublishFunction as Publish
+from gateway.embed.outgoing import Outgoing
+from gateway.errors import GatewayError
+from gateway.settings import InvalidSettings
+
+__all__ = [
+    "EmbeddingError",
+    "Gateway",
+    "GatewayError",
+    "Group",
+    "InvalidSettings",
+    "NotRunning",
+    "Outgoing",
+    "Publish",
+    "Published",
+    "SomeNotPublished",
+    "Stream",
+    "WrongEventLoop",
+]

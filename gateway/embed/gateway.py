@@ -1,0 +1,323 @@
+"""``Gateway``: one node that lives and dies with an application, and is called without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
+
+import anyio
+
+from gateway.app import arguments
+from gateway.app import http as doors
+from gateway.app.node import GatewayNode
+from gateway.auth.principal import Principal
+from gateway.core.messages.events import Published
+from gateway.embed.declaration import settings_of
+from gateway.embed.errors import NotRunning, SomeNotPublished, WrongEventLoop
+from gateway.embed.mounting import Mounted
+from gateway.embed.outgoing import MessageOptions, Outgoing, deletion_command, publish_command
+from gateway.embed.signals import hearing_of_the_end
+from gateway.errors import GatewayError
+from gateway.http_api.problems import problem_of
+from gateway.settings import InvalidSettings
+from gateway.transports.http.denial import deny
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from gateway.client.body import Data
+    from gateway.core.messages.publication import Publish
+    from gateway.engine.appending import Receipt
+
+_APPLICATION: Final = Principal("$application")
+"""Whom the application publishes for: a subject that idempotency keys of clients have no part in."""
+
+_SYNC_SECONDS: Final = 5.0
+"""How long a thread waits for what is answered within two seconds."""
+
+_log = logging.getLogger("gateway.embed")
+
+
+class PublishFunction(Protocol):
+    """``Gateway.publish``, for what is handed it: a FastAPI endpoint by ``Depends(gateway.publisher)``."""
+
+    async def __call__(self, topic: str, data: Data = None, **options: Unpack[MessageOptions]) -> Published:
+        """Publish; see ``Gateway.publish``."""
+        ...
+
+
+class Gateway:
+    """A gateway inside an application: an ASGI application to mount, and a lifespan to run it by.
+
+        gateway = Gateway(streams=[Stream("orders", filter="orders/#")])
+        app = FastAPI(lifespan=gateway.lifespan)
+        app.mount("/realtime", gateway)
+
+    Its methods are for the event loop that runs it; those whose names end in ``_sync`` are for other threads.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | None = None,
+        *,
+        server: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None,
+        auth: Mapping[str, Any] | None = None,
+        origins: Mapping[str, Any] | None = None,
+        redis: Mapping[str, Any] | None = None,
+        store: Mapping[str, Any] | None = None,
+        streams: Sequence[Mapping[str, Any]] | None = None,
+        hooks: Sequence[Mapping[str, Any]] | None = None,
+        cloudevents: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make it; nothing runs before ``lifespan``.
+
+        Args:
+            config: a settings file. The environment (``GATEWAY_…``) is looked at only together with one.
+            server: as the table of this name in a settings file, and so are all others; they win over the
+                file. Address, port, TLS and workers are the business of whatever server runs the application.
+            limits: see ``server``.
+            auth: see ``server``.
+            origins: see ``server``.
+            redis: see ``server``.
+            store: see ``server``.
+            streams: each a ``Stream``, or a table as in ``[[streams]]``.
+            hooks: each a table as in ``[[hooks]]``.
+            cloudevents: see ``server``.
+
+        Raises:
+            InvalidSettings: a setting breaks a rule; with every problem that could be found.
+        """
+        given = {
+            "server": server,
+            "limits": limits,
+            "auth": auth,
+            "origins": origins,
+            "redis": redis,
+            "store": store,
+            "streams": streams,
+            "hooks": hooks,
+            "cloudevents": cloudevents,
+        }
+        self._settings = settings_of(config, {name: each for name, each in given.items() if each is not None})
+        # Keys, templates and addresses are read by the parts themselves: not first at the start.
+        try:
+            GatewayNode(self._settings)
+        except ValueError as exc:
+            raise InvalidSettings(str(exc).splitlines()) from exc
+        self._message_limits = arguments.message_limits(self._settings.limits)
+        self._running: _Running | None = None
+        self._has_run = False
+
+    # The application's side
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - what frameworks pass
+        """Run the gateway: give it to the framework, or enter it in the application's own lifespan.
+
+        As soon as the process is told to end, clients are sent away, whatever the server waits for.
+
+        Raises:
+            StoreUnusable: the streams that are kept can't be opened.
+            NotRunning: it runs already.
+        """
+        if self._running is not None:
+            raise NotRunning("this gateway runs already: enter its lifespan once, or make a second Gateway")
+        node = GatewayNode(self._settings)
+        failure: Exception | None = None
+        async with node.running(), anyio.create_task_group() as tasks:
+            running = _Running(node)
+            self._running, self._has_run = running, True
+            try:
+                tasks.start_soon(running.drain_when_told)
+                with hearing_of_the_end(running.told.set):
+                    yield
+            except Exception as error:  # noqa: BLE001 - the application's own, raised again below
+                failure = error
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await running.drain()
+                node.publisher.end()
+                self._running = None
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            # Not inside an exception group, which task groups would make of it.
+            raise failure
+
+    def mount(self, app: ASGIApp, path: str) -> ASGIApp:
+        """Return an application that is ``app``, with the gateway at ``path`` and its lifespan around it.
+
+        For what mounts nothing or has no lifespan, as Django: ``application = gateway.mount(application,
+        "/realtime")``. Starlette and FastAPI have ``app.mount`` and ``lifespan=`` for it.
+        """
+        path = path.rstrip("/")
+        if path and not path.startswith("/"):
+            raise ValueError(f"{path!r} is no path: it begins with '/'")
+        return Mounted(app, path, self, lifespan=self.lifespan)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection: a gateway is an ASGI application."""
+        if scope["type"] == "lifespan":
+            await self.mount(_nowhere, "")(scope, receive, send)
+            return
+        try:
+            asgi = self._run().asgi
+        except (NotRunning, WrongEventLoop) as error:
+            _log.error("a request to the gateway is refused: %s", error)
+            await deny(problem_of(error), scope, receive, send)
+            return
+        await asgi(scope, receive, send)
+
+    async def drain(self) -> None:
+        """Send clients away, as at the end; takes no longer than ``server.drain_seconds``.
+
+        For a server that is ended otherwise than by a signal: it would wait for open event streams.
+
+        Raises:
+            NotRunning: the gateway isn't running.
+            WrongEventLoop: this is not the event loop that it runs in.
+        """
+        await self._run().drain()
+
+    # Publishing
+
+    async def publish(self, topic: str, data: Data = None, **options: Unpack[MessageOptions]) -> Published:
+        """Publish, and return once it is stored, or handed to the live fan-out.
+
+        Args:
+            topic: without wildcards.
+            data: what JSON takes, pydantic models and dataclasses, at any depth; bytes are sent as they are,
+                a text for ``text/*`` as text.
+            options: ``content_type``, ``headers``, ``id``, ``key``, ``idempotency_key``, and ``delay`` in
+                seconds.
+
+        Raises:
+            BadTopic, BadCommand, TooLarge, Conflict, RateLimited: refused, not published.
+            Unavailable: it can't be done now; with an idempotency key it can be repeated safely.
+            NotRunning: the gateway isn't running.
+            WrongEventLoop: this is not the event loop that it runs in; threads use ``publish_sync``.
+        """
+        running = self._run()
+        return await running.publish(publish_command(topic, data, options, self._message_limits))
+
+    async def publish_many(self, messages: Iterable[Outgoing | tuple[str, Any]]) -> list[Published]:
+        """Publish many at once, in order: they share what a store costs.
+
+        Args:
+            messages: each a topic and data, or ``Outgoing`` where there is more to say.
+
+        Raises:
+            SomeNotPublished: some were refused; it has the result of each.
+            NotRunning, WrongEventLoop: as ``publish``.
+        """
+        running = self._run()
+        results: list[Published | GatewayError] = []
+        waiting: list[asyncio.Future[Receipt] | Published | GatewayError] = []
+        for each in messages:
+            message = each if isinstance(each, Outgoing) else Outgoing(*each)
+            try:
+                command = publish_command(
+                    message.topic, message.data, message.options(), self._message_limits
+                )
+                receipt = running.node.publisher.submit(command, _APPLICATION)
+            except GatewayError as error:
+                waiting.append(error)
+            else:
+                waiting.append(receipt if isinstance(receipt, asyncio.Future) else _published(receipt))
+        for answer in waiting:
+            try:
+                results.append(_published(await answer) if isinstance(answer, asyncio.Future) else answer)
+            except GatewayError as error:
+                results.append(error)
+        done = [each for each in results if isinstance(each, Published)]
+        if len(done) < len(results):
+            raise SomeNotPublished(results)
+        return done
+
+    async def delete(self, topic: str, **options: Unpack[MessageOptions]) -> Published:
+        """Publish that ``topic`` has no value any more; raises as ``publish``."""
+        running = self._run()
+        return await running.publish(deletion_command(topic, options, self._message_limits))
+
+    def publish_sync(self, topic: str, data: Data = None, **options: Unpack[MessageOptions]) -> Published:
+        """As ``publish``, from another thread: synchronous views and endpoints, executors, scheduled jobs.
+
+        Raises:
+            WrongEventLoop: this is an event loop's thread: it would wait for itself.
+        """
+        running = self._running
+        if running is None:
+            raise self._not_running()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            command = publish_command(topic, data, options, self._message_limits)
+            asked = asyncio.run_coroutine_threadsafe(running.publish(command), running.loop)
+            return asked.result(_SYNC_SECONDS)
+        raise WrongEventLoop("publish_sync would block an event loop: await publish there")
+
+    async def publisher(self) -> PublishFunction:
+        """``publish``, as a dependency: ``publish: Annotated[Publish, Depends(gateway.publisher)]``."""
+        return self.publish
+
+    def _run(self) -> _Running:
+        running = self._running
+        if running is None:
+            raise self._not_running()
+        if asyncio.get_running_loop() is not running.loop:
+            raise WrongEventLoop(
+                "the gateway runs in another event loop than this one: threads use publish_sync, and a "
+                "second event loop needs a gateway of its own"
+            )
+        return running
+
+    def _not_running(self) -> NotRunning:
+        if self._has_run:
+            return NotRunning("the gateway has ended with its application's lifespan")
+        return NotRunning(
+            "the gateway was never started: give its lifespan to the application, as in "
+            "FastAPI(lifespan=gateway.lifespan), enter it in the application's own, or wrap the application "
+            "with gateway.mount"
+        )
+
+
+class _Running:
+    """One life of an embedded gateway."""
+
+    def __init__(self, node: GatewayNode) -> None:
+        self.node = node
+        self.loop = asyncio.get_running_loop()
+        self.told = anyio.Event()
+        self._drains = False
+        self._drained = anyio.Event()
+        self.asgi: ASGIApp = doors.held_to_request_rules(node.asgi)
+
+    async def publish(self, command: Publish) -> Published:
+        return _published(await self.node.publisher.publish(command, _APPLICATION))
+
+    async def drain_when_told(self) -> None:
+        await self.told.wait()
+        await self.drain()
+
+    async def drain(self) -> None:
+        if not self._drains:
+            self._drains = True
+            try:
+                await self.node.drain()
+            finally:
+                self._drained.set()
+        await self._drained.wait()
+
+
+def _published(receipt: Receipt) -> Published:
+    return Published(receipt.id, receipt.stream, receipt.offset)
+
+
+async def _nowhere(scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Stands for the application beside the gateway where there is none: it serves nothing."""
+    raise RuntimeError(f"no application for {scope['type']}")
