@@ -9,6 +9,7 @@ from gateway.auth.authenticators import build
 from gateway.auth.claims import Expected
 from gateway.auth.grants import Grants
 from gateway.auth.jwt_keys import JwtKey, pem_key, secret_key
+from gateway.auth.principal import RefuseTokens
 
 if TYPE_CHECKING:
     from gateway.auth.authenticators import CredentialAuthenticator
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
     from gateway.settings import Auth
 
 
-def build_authenticator(auth: Auth) -> AcceptEveryone | CredentialAuthenticator:
+def build_authenticator(
+    auth: Auth, *, known_otherwise: bool = False
+) -> AcceptEveryone | RefuseTokens | CredentialAuthenticator:
     """Build what decides whom a credential speaks for; start its ``run`` with the node.
+
+    ``known_otherwise``: somebody else says who clients are, so without keys nobody is let in by a token.
 
     Raises:
         ValueError: a key is too short or not of its algorithm, a grant is no filter, or two API keys clash.
     """
+    if known_otherwise and auth.mode == "none":
+        return RefuseTokens()
     return build(
         auth.mode,
         keys=jwt_keys(auth),

@@ -30,6 +30,7 @@ from gateway.engine.administration import GuardedAuthenticator
 from gateway.engine.admission import Admission
 from gateway.engine.authentication import Authentication
 from gateway.engine.cluster.partition_difference import PartitionDifference
+from gateway.engine.cluster.peers import NoPeers
 from gateway.engine.commands import CommandDispatcher
 from gateway.engine.delivery import DeliveryService
 from gateway.engine.metrics.node_metrics import register_cluster_metrics, register_metrics
@@ -37,6 +38,7 @@ from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.purging import PurgeService
 from gateway.engine.runtime.garbage import GarbageCollection
 from gateway.engine.sessions import Sessions
+from gateway.engine.subjects import SubjectChanges
 from gateway.errors import NodeFailed
 from gateway.http_api.problems import problem_of
 from gateway.observability.connection_log import ConnectionLog
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
     from starlette.routing import BaseRoute
 
+    from gateway.auth.credentials import Credentials
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.publication import Publication
     from gateway.engine.cluster.administration import ClusterAdministration
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.transports.server.tls import Certificate
 
+    FindPrincipals = Callable[[GuardedAuthenticator, Credentials | None], RequestPrincipals]
 
 _LEARNING_SECONDS = 2.0
 """How long a node that begins waits to hear who is blocked: then clients are served all the same."""
@@ -78,15 +82,23 @@ class GatewayNode:
         asgi: the application, for any ASGI server with lifespan support.
         hub: all subscriptions.
         publisher: the way in for code in this process.
+        subjects: changes what a subject's connections hear.
         health: what the probes say.
     """
 
-    def __init__(self, settings: Settings, *, certificate: Certificate | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        certificate: Certificate | None = None,
+        find_principals: FindPrincipals = RequestPrincipals,
+    ) -> None:
         """Build a node.
 
         Args:
             settings: of the whole gateway.
             certificate: to begin with, where one is loaded already; else the settings' files are read.
+            find_principals: makes what says for whom requests speak.
 
         Raises:
             ValueError: what a setting names (a key, a certificate, a template) breaks a rule.
@@ -129,14 +141,24 @@ class GatewayNode:
             node=self.node,
             topic_limits=arguments.topic_limits(limits),
         )
-        self._origins = arguments.origin_policy(settings, refused=doors.tell_refused(self._refusals))
-        self._keys = build_authenticator(settings.auth)
+        known_otherwise = find_principals is not RequestPrincipals
+        self._origins = arguments.origin_policy(
+            settings, refused=doors.tell_refused(self._refusals), authenticated=known_otherwise
+        )
+        self._keys = build_authenticator(settings.auth, known_otherwise=known_otherwise)
         blocks = BlockList()
         self._authenticator = GuardedAuthenticator(self._keys, blocks, self._refusals, clock=self._clock)
         self._partitions = PartitionDifference(settings.redis.partitions)
         self._partitions.announce = self._delivery.announce_loss
         self._cluster, self._administration = self._build_administration(blocks)
-        self._credentials = arguments.credentials(settings, self._origins)
+        self.subjects = SubjectChanges(
+            self._sessions, self._subscriber, self._delivery, self._cluster or NoPeers()
+        )
+        if self._cluster is not None:
+            self._cluster.change_subject = self.subjects.change_here
+        self._principals = find_principals(
+            self._authenticator, arguments.credentials(settings, self._origins)
+        )
         self._certificate = certificate or arguments.certificate(settings)
         self._watch()
         services = self._services()
@@ -321,7 +343,7 @@ class GatewayNode:
             purging=PurgeService(self._streams.store, self._administration, forget=self._forget_stream),
             administration=self._administration,
             authenticator=self._authenticator,
-            credentials=self._credentials,
+            principals=self._principals,
             origins=self._origins,
             sessions=self._sessions,
             event_reader=self._event_reader,
@@ -356,7 +378,7 @@ class GatewayNode:
             subscriber=self._subscriber,
             consumer=self._groups.consumer,
             sessions=self._sessions,
-            principals=RequestPrincipals(self._authenticator, self._credentials),
+            principals=self._principals,
             confirm=self._authenticator.confirm,
             admission=self._admission,
             authentication=authentication,

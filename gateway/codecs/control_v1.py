@@ -18,6 +18,8 @@ from gateway.core.cluster.control import (
     Beat,
     Blocks,
     Body,
+    Changed,
+    ChangeSubject,
     Connections,
     Control,
     Ended,
@@ -46,6 +48,8 @@ _KINDS: Final[dict[str, type[Body]]] = {
     "blocks": Blocks,
     "forget_stream": ForgetStream,
     "forgotten": Forgotten,
+    "change_subject": ChangeSubject,
+    "changed": Changed,
     "refused": Refused,
 }
 _NAMES: Final = {body: kind for kind, body in _KINDS.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
 import anyio
@@ -13,11 +14,14 @@ from gateway.app import arguments
 from gateway.app import http as doors
 from gateway.app.node import GatewayNode
 from gateway.auth.principal import Principal
+from gateway.core.cluster.control import ChangeSubject
 from gateway.core.messages.events import Published
 from gateway.embed.declaration import settings_of
 from gateway.embed.errors import NotRunning, SomeNotPublished, WrongEventLoop
+from gateway.embed.identity import ApplicationPrincipals, Called
 from gateway.embed.mounting import Mounted
 from gateway.embed.outgoing import MessageOptions, Outgoing, deletion_command, publish_command
+from gateway.embed.permissions import Permissions
 from gateway.embed.signals import hearing_of_the_end
 from gateway.errors import GatewayError
 from gateway.http_api.problems import problem_of
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
     from gateway.client.body import Data
     from gateway.core.messages.publication import Publish
+    from gateway.embed.identity import Authenticate
+    from gateway.embed.permissions import Authorize
     from gateway.engine.appending import Receipt
 
 _APPLICATION: Final = Principal("$application")
@@ -74,6 +80,10 @@ class Gateway:
         streams: Sequence[Mapping[str, Any]] | None = None,
         hooks: Sequence[Mapping[str, Any]] | None = None,
         cloudevents: Mapping[str, Any] | None = None,
+        authenticate: Authenticate | None = None,
+        authorize: Authorize | None = None,
+        ask_seconds: float = 1.0,
+        remember_seconds: float = 60.0,
     ) -> None:
         """Make it; nothing runs before ``lifespan``.
 
@@ -89,10 +99,29 @@ class Gateway:
             streams: each a ``Stream``, or a table as in ``[[streams]]``.
             hooks: each a table as in ``[[hooks]]``.
             cloudevents: see ``server``.
+            authenticate: says whose a request or handshake is: an ``Identity``, a subject alone, or None
+                (401, or where ``auth`` has keys, whom a credential speaks for). Not ``async``, it runs in a
+                thread.
+            authorize: says whether ``(principal, action, name)`` is allowed, where no grant allows it: the
+                action is "subscribe" with a filter, "publish" with a topic, "consume" with "stream/group". It
+                is denied on False, and on an error. Not ``async``, it runs in a thread.
+            ask_seconds: how long either may take.
+            remember_seconds: how long an answer of ``authorize`` counts, unless ``forget`` is called.
 
         Raises:
             InvalidSettings: a setting breaks a rule; with every problem that could be found.
+            ValueError: there is an ``authorize`` and no ``authenticate``.
         """
+        if authorize is not None and authenticate is None:
+            raise ValueError(
+                "authorize needs authenticate: without it every client is anonymous, and may all"
+            )
+        self._authenticate = None if authenticate is None else Called(authenticate, seconds=ask_seconds)
+        self._permissions = None
+        if authorize is not None:
+            self._permissions = Permissions(
+                Called(authorize, seconds=ask_seconds), remember_seconds=remember_seconds
+            )
         given = {
             "server": server,
             "limits": limits,
@@ -107,7 +136,7 @@ class Gateway:
         self._settings = settings_of(config, {name: each for name, each in given.items() if each is not None})
         # Keys, templates and addresses are read by the parts themselves: not first at the start.
         try:
-            GatewayNode(self._settings)
+            self._build()
         except ValueError as exc:
             raise InvalidSettings(str(exc).splitlines()) from exc
         self._message_limits = arguments.message_limits(self._settings.limits)
@@ -128,7 +157,7 @@ class Gateway:
         """
         if self._running is not None:
             raise NotRunning("this gateway runs already: enter its lifespan once, or make a second Gateway")
-        node = GatewayNode(self._settings)
+        node = self._build()
         failure: Exception | None = None
         async with node.running(), anyio.create_task_group() as tasks:
             running = _Running(node)
@@ -143,11 +172,24 @@ class Gateway:
                 with anyio.CancelScope(shield=True):
                     await running.drain()
                 node.publisher.end()
+                if self._permissions is not None:
+                    self._permissions.end()
                 self._running = None
                 tasks.cancel_scope.cancel()
         if failure is not None:
             # Not inside an exception group, which task groups would make of it.
             raise failure
+
+    def _build(self) -> GatewayNode:
+        if self._authenticate is None:
+            return GatewayNode(self._settings)
+        extend = None if self._permissions is None else self._permissions.beside
+        find_principals = partial(ApplicationPrincipals, authenticate=self._authenticate, extend=extend)
+        node = GatewayNode(self._settings, find_principals=find_principals)
+        if self._permissions is not None:
+            self._permissions.watch(node.metrics)
+            node.subjects.forget = self._permissions.forget
+        return node
 
     def mount(self, app: ASGIApp, path: str) -> ASGIApp:
         """Return an application that is ``app``, with the gateway at ``path`` and its lifespan around it.
@@ -264,6 +306,33 @@ class Gateway:
     async def publisher(self) -> PublishFunction:
         """``publish``, as a dependency: ``publish: Annotated[Publish, Depends(gateway.publisher)]``."""
         return self.publish
+
+    # What clients hear
+
+    async def subscribe_for(self, subject: str, topic_filter: str) -> int:
+        """Subscribe all connections that a subject has now, whatever it is allowed, on all nodes.
+
+        Each client is told by a ``subscribed`` of its own; returns how many there are.
+
+        Raises:
+            BadFilter: the filter is not valid.
+            NotRunning, WrongEventLoop: as ``publish``.
+        """
+        return await self._run().node.subjects.change(ChangeSubject(subject, "subscribe", topic_filter))
+
+    async def unsubscribe_for(self, subject: str, topic_filter: str) -> int:
+        """End a subscription of all connections of a subject, whoever began it; as ``subscribe_for``."""
+        return await self._run().node.subjects.change(ChangeSubject(subject, "unsubscribe", topic_filter))
+
+    async def forget(self, subject: str) -> int:
+        """Have ``authorize`` asked anew about a subject, on all nodes, since what it may has changed.
+
+        Subscriptions that are not allowed any more end. Returns how many connections the subject has.
+
+        Raises:
+            NotRunning, WrongEventLoop: as ``publish``.
+        """
+        return await self._run().node.subjects.change(ChangeSubject(subject, "forget"))
 
     def _run(self) -> _Running:
         running = self._running

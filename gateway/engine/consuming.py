@@ -101,6 +101,7 @@ class ConsumeService:
             Conflict: the group works something else off than the command says.
             StreamUnavailable: the store can't tell.
         """
+        await self._groups.when_known(command.stream, command.group, grants)
         store = self._groups.consumable(command.stream, command.group, grants)
         configuration = (await store.groups(command.stream)).get(command.group)
         if configuration is None:
@@ -135,6 +136,7 @@ class ConsumeService:
             NotFound: it is no member.
             StreamUnavailable: the store can't keep it: what the member has comes back when its leases end.
         """
+        await self._groups.when_known(command.stream, command.group, grants)
         self._groups.consumable(command.stream, command.group, grants)
         key = (command.stream, command.group)
         name = self._leave(outbox, key)

@@ -164,6 +164,10 @@ FOR_EVER = {
     "engine.commands": {"self._authentication.renew(command, client)", "events"},
     # One wait for a signal, within the life of an embedded gateway.
     "embed.gateway": {"running.drain_when_told"},
+    # A question to the application, which takes a second at most, and its end ends it.
+    "embed.permissions": {"self._ask(principal, question)"},
+    # What an administrator, or an application, has asked for: a look at one connection's subscriptions.
+    "engine.subjects": {"work"},
     "supervision": {"self._run(function, *arguments)"},
     "engine.cluster.node": {"self._repair.run", "self._answer_questions", "self._live.run"},
     "redis.channels": {"self._read()", "self._write()"},

@@ -7,7 +7,7 @@ subscribe to: ``$gateway/nodes`` is heard by all nodes, ``$gateway-<node>/told``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from gateway.core.cluster.block_list import Block  # noqa: TC001 - a codec reads the annotations
 from gateway.core.cluster.info import ConnectionInfo, NodeInfo  # noqa: TC001 - as above
@@ -142,6 +142,33 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeSubject:
+    """Ask to change what the connections of a subject hear.
+
+    Attributes:
+        subject: whose.
+        kind: whether they get a subscription, lose one, or what is allowed them is to be looked at anew.
+        filter: of the subscription; else empty.
+    """
+
+    subject: str
+    kind: Literal["subscribe", "unsubscribe", "forget"]
+    filter: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a change of nothing."""
+        if (self.kind == "forget") != (not self.filter):
+            raise ValueError("a subscription has a filter, and nothing else has one")
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """It was done for so many connections."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """So many connections are being closed."""
 
@@ -178,8 +205,8 @@ class Refused:
     reason: str
 
 
-Question: TypeAlias = ListConnections | EndSession | EndSubject | ListBlocks | ForgetStream
-Answer: TypeAlias = Connections | Ended | Blocks | Forgotten | Refused
+Question: TypeAlias = ListConnections | EndSession | EndSubject | ListBlocks | ForgetStream | ChangeSubject
+Answer: TypeAlias = Connections | Ended | Blocks | Forgotten | Changed | Refused
 Body: TypeAlias = Beat | Farewell | Question | Answer
 
 

@@ -20,6 +20,8 @@ from gateway.core.cluster.control import (
     BadControl,
     Beat,
     Blocks,
+    Changed,
+    ChangeSubject,
     Connections,
     Control,
     Ended,
@@ -38,7 +40,7 @@ from gateway.engine.cluster.questions import Questions
 from gateway.errors import BusUnavailable, RateLimited, TooMany
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from gateway.core.cluster.block_list import BlockList
     from gateway.core.cluster.control import Question
@@ -94,6 +96,7 @@ class Cluster:
 
     Attributes:
         forget_stream: lets go of what this node holds of a stream.
+        change_subject: changes what a subject's connections to this node hear; returns how many there are.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Cluster:
         self._partitions = partitions
         self._dropped = 0
         self.forget_stream = forget_stream or _forget_nothing
+        self.change_subject: Callable[[ChangeSubject], Awaitable[int]] = _change_nothing
 
     # For administration
 
@@ -170,7 +174,7 @@ class Cluster:
                 self._hear(message.node, beat)
             case Farewell():
                 self._membership.left(message.node)
-            case Connections() | Ended() | Blocks() | Forgotten() | Refused() as answer:
+            case Connections() | Ended() | Blocks() | Forgotten() | Changed() | Refused() as answer:
                 self._questions.answered(message, answer)
             case _ if not own:
                 try:
@@ -279,6 +283,8 @@ class Cluster:
             case ForgetStream(stream):
                 self.forget_stream(stream)
                 answer = Forgotten()
+            case ChangeSubject() as change:
+                answer = Changed(await self.change_subject(change))
             case _:
                 pass
         return answer
@@ -301,6 +307,11 @@ class Cluster:
 
 def _forget_nothing(_stream: str) -> None:
     """What a node does that reads no stream."""
+
+
+async def _change_nothing(_change: ChangeSubject) -> int:
+    """What a node does that has no connections."""
+    return 0
 
 
 def _smaller(answer: Answer) -> Answer | None:

@@ -12,6 +12,8 @@ from gateway.core.cluster.control import (
     BadControl,
     Beat,
     Blocks,
+    Changed,
+    ChangeSubject,
     Connections,
     Control,
     Ended,
@@ -59,6 +61,9 @@ BODY = st.one_of(
     st.builds(ListBlocks, TEXT),
     st.lists(BLOCK, max_size=4).map(lambda all_: page(Blocks, all_, lambda each: each.subject)),
     st.builds(ForgetStream, NAME),
+    st.builds(ChangeSubject, TEXT, st.sampled_from(["subscribe", "unsubscribe"]), NAME),
+    st.builds(ChangeSubject, TEXT, st.just("forget")),
+    st.builds(Changed, st.integers(0, 2**31)),
     st.just(Forgotten()),
     st.builds(Refused, TEXT),
 )
