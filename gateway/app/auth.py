@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.auth.api_keys import ApiKey
 from gateway.auth.authenticators import build
@@ -12,10 +12,19 @@ from gateway.auth.jwt_keys import JwtKey, pem_key, secret_key
 from gateway.auth.principal import RefuseTokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.auth.authenticators import CredentialAuthenticator
+    from gateway.auth.credentials import Credentials
     from gateway.auth.jwks import Jwks
     from gateway.auth.principal import AcceptEveryone
+    from gateway.auth.requests import RequestPrincipals
+    from gateway.engine.administration import GuardedAuthenticator
     from gateway.settings import Auth
+
+
+FindPrincipals: TypeAlias = "Callable[[GuardedAuthenticator, Credentials | None], RequestPrincipals]"
+"""Makes what says for whom requests speak, of what knows credentials and where these may be."""
 
 
 def build_authenticator(

@@ -20,7 +20,13 @@ from gateway.app.hooks import build_shared_memory
 from gateway.app.routes import RouteParts, gateway_routes
 from gateway.app.server import log_ready, open_sockets, reload, server_config
 from gateway.app.streams import build_streams, watch_streams
-from gateway.app.use_cases import build_publisher, build_subscriber, build_upkeep, watch_tasks
+from gateway.app.use_cases import (
+    build_publisher,
+    build_subject_changes,
+    build_subscriber,
+    build_upkeep,
+    watch_tasks,
+)
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.auth.requests import RequestPrincipals
 from gateway.codecs.cloudevents_json import CloudEventsJson
@@ -30,7 +36,6 @@ from gateway.engine.administration import GuardedAuthenticator
 from gateway.engine.admission import Admission
 from gateway.engine.authentication import Authentication
 from gateway.engine.cluster.partition_difference import PartitionDifference
-from gateway.engine.cluster.peers import NoPeers
 from gateway.engine.commands import CommandDispatcher
 from gateway.engine.delivery import DeliveryService
 from gateway.engine.metrics.node_metrics import register_cluster_metrics, register_metrics
@@ -38,7 +43,6 @@ from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.purging import PurgeService
 from gateway.engine.runtime.garbage import GarbageCollection
 from gateway.engine.sessions import Sessions
-from gateway.engine.subjects import SubjectChanges
 from gateway.errors import NodeFailed
 from gateway.http_api.problems import problem_of
 from gateway.observability.connection_log import ConnectionLog
@@ -57,16 +61,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from starlette.routing import BaseRoute
+    from structlog.stdlib import BoundLogger
 
-    from gateway.auth.credentials import Credentials
+    from gateway.app.auth import FindPrincipals
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.publication import Publication
     from gateway.engine.cluster.administration import ClusterAdministration
     from gateway.engine.cluster.node import Cluster
     from gateway.settings import Settings
     from gateway.transports.server.tls import Certificate
-
-    FindPrincipals = Callable[[GuardedAuthenticator, Credentials | None], RequestPrincipals]
 
 _LEARNING_SECONDS = 2.0
 """How long a node that begins waits to hear who is blocked: then clients are served all the same."""
@@ -83,6 +86,7 @@ class GatewayNode:
         hub: all subscriptions.
         publisher: the way in for code in this process.
         subjects: changes what a subject's connections hear.
+        services: what its sessions share.
         health: what the probes say.
     """
 
@@ -92,6 +96,7 @@ class GatewayNode:
         *,
         certificate: Certificate | None = None,
         find_principals: FindPrincipals = RequestPrincipals,
+        log: BoundLogger | None = None,
     ) -> None:
         """Build a node.
 
@@ -99,6 +104,7 @@ class GatewayNode:
             settings: of the whole gateway.
             certificate: to begin with, where one is loaded already; else the settings' files are read.
             find_principals: makes what says for whom requests speak.
+            log: what is told goes there; None: to the process' own, see ``configure_logs``.
 
         Raises:
             ValueError: what a setting names (a key, a certificate, a template) breaks a rule.
@@ -106,7 +112,7 @@ class GatewayNode:
         limits = settings.limits
         self._settings = settings
         self._clock = time.monotonic
-        self._log = structlog.stdlib.get_logger("gateway")
+        self._log = log or structlog.stdlib.get_logger("gateway")
         self.node = secrets.token_hex(4)
         self.health = Health()
         self._supervision = Supervision()
@@ -151,19 +157,15 @@ class GatewayNode:
         self._partitions = PartitionDifference(settings.redis.partitions)
         self._partitions.announce = self._delivery.announce_loss
         self._cluster, self._administration = self._build_administration(blocks)
-        self.subjects = SubjectChanges(
-            self._sessions, self._subscriber, self._delivery, self._cluster or NoPeers()
-        )
-        if self._cluster is not None:
-            self._cluster.change_subject = self.subjects.change_here
+        self.subjects = build_subject_changes(self._sessions, self._subscriber, self._delivery, self._cluster)
         self._principals = find_principals(
             self._authenticator, arguments.credentials(settings, self._origins)
         )
         self._certificate = certificate or arguments.certificate(settings)
         self._watch()
-        services = self._services()
+        self.services = self._services()
         self._door = WebSocketDoor(
-            services,
+            self.services,
             frame_bytes=limits.frame_bytes,
             refuse=problem_of,
             checks=doors.handshake_checks(settings, self._origins),
@@ -172,7 +174,7 @@ class GatewayNode:
         self.asgi = doors.application(
             settings,
             self._origins,
-            routes=self._routes(services),
+            routes=self._routes(self.services),
             lifespan=lambda _: self.running(),
         )
 

@@ -8,9 +8,9 @@ from gateway.embed.declaration import GroupTable as Group
 from gateway.embed.declaration import StreamTable as Stream
 from gateway.embed.errors import EmbeddingError, NotRunning, SomeNotPublished, WrongEventLoop
 from gateway.embed.gateway import Gateway
-from gateway.embed.gateway import PublishFunction as Publish
 from gateway.embed.identity import Identity
 from gateway.embed.outgoing import Outgoing
+from gateway.embed.outgoing import PublishFunction as Publish
 from gateway.errors import GatewayError
 from gateway.settings import InvalidSettings
 

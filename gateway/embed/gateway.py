@@ -6,22 +6,22 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
 import anyio
 
 from gateway.app import arguments
-from gateway.app import http as doors
 from gateway.app.node import GatewayNode
-from gateway.auth.principal import Principal
 from gateway.core.cluster.control import ChangeSubject
-from gateway.core.messages.events import Published
 from gateway.embed.declaration import settings_of
-from gateway.embed.errors import NotRunning, SomeNotPublished, WrongEventLoop
+from gateway.embed.errors import NotRunning, WrongEventLoop
+from gateway.embed.feeds import InProcessFeed, InProcessItems, SubscribeOptions
 from gateway.embed.identity import ApplicationPrincipals, Called
-from gateway.embed.mounting import Mounted
+from gateway.embed.log import application_log
+from gateway.embed.mounting import Mounted, nowhere
 from gateway.embed.outgoing import MessageOptions, Outgoing, deletion_command, publish_command
 from gateway.embed.permissions import Permissions
+from gateway.embed.running import RunningGateway
 from gateway.embed.signals import hearing_of_the_end
 from gateway.errors import GatewayError
 from gateway.http_api.problems import problem_of
@@ -29,32 +29,23 @@ from gateway.settings import InvalidSettings
 from gateway.transports.http.denial import deny
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from gateway.client import Client, Gap, Message, State
     from gateway.client.body import Data
+    from gateway.core.messages.events import Published
     from gateway.core.messages.publication import Publish
     from gateway.embed.identity import Authenticate
+    from gateway.embed.outgoing import PublishFunction
     from gateway.embed.permissions import Authorize
-    from gateway.engine.appending import Receipt
-
-_APPLICATION: Final = Principal("$application")
-"""Whom the application publishes for: a subject that idempotency keys of clients have no part in."""
 
 _SYNC_SECONDS: Final = 5.0
 """How long a thread waits for what is answered within two seconds."""
 
 _log = logging.getLogger("gateway.embed")
-
-
-class PublishFunction(Protocol):
-    """``Gateway.publish``, for what is handed it: a FastAPI endpoint by ``Depends(gateway.publisher)``."""
-
-    async def __call__(self, topic: str, data: Data = None, **options: Unpack[MessageOptions]) -> Published:
-        """Publish; see ``Gateway.publish``."""
-        ...
 
 
 class Gateway:
@@ -140,7 +131,7 @@ class Gateway:
         except ValueError as exc:
             raise InvalidSettings(str(exc).splitlines()) from exc
         self._message_limits = arguments.message_limits(self._settings.limits)
-        self._running: _Running | None = None
+        self._running: RunningGateway | None = None
         self._has_run = False
 
     # The application's side
@@ -160,7 +151,7 @@ class Gateway:
         node = self._build()
         failure: Exception | None = None
         async with node.running(), anyio.create_task_group() as tasks:
-            running = _Running(node)
+            running = RunningGateway(node)
             self._running, self._has_run = running, True
             try:
                 tasks.start_soon(running.drain_when_told)
@@ -171,6 +162,7 @@ class Gateway:
             finally:
                 with anyio.CancelScope(shield=True):
                     await running.drain()
+                    await running.end()
                 node.publisher.end()
                 if self._permissions is not None:
                     self._permissions.end()
@@ -182,10 +174,10 @@ class Gateway:
 
     def _build(self) -> GatewayNode:
         if self._authenticate is None:
-            return GatewayNode(self._settings)
+            return GatewayNode(self._settings, log=application_log())
         extend = None if self._permissions is None else self._permissions.beside
         find_principals = partial(ApplicationPrincipals, authenticate=self._authenticate, extend=extend)
-        node = GatewayNode(self._settings, find_principals=find_principals)
+        node = GatewayNode(self._settings, find_principals=find_principals, log=application_log())
         if self._permissions is not None:
             self._permissions.watch(node.metrics)
             node.subjects.forget = self._permissions.forget
@@ -205,7 +197,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection: a gateway is an ASGI application."""
         if scope["type"] == "lifespan":
-            await self.mount(_nowhere, "")(scope, receive, send)
+            await self.mount(nowhere, "")(scope, receive, send)
             return
         try:
             asgi = self._run().asgi
@@ -258,28 +250,16 @@ class Gateway:
             NotRunning, WrongEventLoop: as ``publish``.
         """
         running = self._run()
-        results: list[Published | GatewayError] = []
-        waiting: list[asyncio.Future[Receipt] | Published | GatewayError] = []
+        commands: list[Publish | GatewayError] = []
         for each in messages:
             message = each if isinstance(each, Outgoing) else Outgoing(*each)
             try:
-                command = publish_command(
-                    message.topic, message.data, message.options(), self._message_limits
+                commands.append(
+                    publish_command(message.topic, message.data, message.options(), self._message_limits)
                 )
-                receipt = running.node.publisher.submit(command, _APPLICATION)
             except GatewayError as error:
-                waiting.append(error)
-            else:
-                waiting.append(receipt if isinstance(receipt, asyncio.Future) else _published(receipt))
-        for answer in waiting:
-            try:
-                results.append(_published(await answer) if isinstance(answer, asyncio.Future) else answer)
-            except GatewayError as error:
-                results.append(error)
-        done = [each for each in results if isinstance(each, Published)]
-        if len(done) < len(results):
-            raise SomeNotPublished(results)
-        return done
+                commands.append(error)
+        return await running.publish_many(commands)
 
     async def delete(self, topic: str, **options: Unpack[MessageOptions]) -> Published:
         """Publish that ``topic`` has no value any more; raises as ``publish``."""
@@ -306,6 +286,71 @@ class Gateway:
     async def publisher(self) -> PublishFunction:
         """``publish``, as a dependency: ``publish: Annotated[Publish, Depends(gateway.publisher)]``."""
         return self.publish
+
+    # Hearing in process
+
+    def client(self) -> Client:
+        """A client of this gateway without a socket, for ``async with``: all that ``gateway.client`` has.
+
+        Raises:
+            NotRunning: the gateway isn't running.
+            WrongEventLoop: this is not the event loop that it runs in.
+        """
+        return self._run().client()
+
+    @overload
+    def subscribe(
+        self,
+        topic_filter: str,
+        *,
+        gaps: Literal[False] = False,
+        on_gap: Callable[[Gap], None] | None = None,
+        **options: Unpack[SubscribeOptions],
+    ) -> InProcessItems[Message]: ...
+    @overload
+    def subscribe(
+        self, topic_filter: str, *, gaps: Literal[True], **options: Unpack[SubscribeOptions]
+    ) -> InProcessItems[Message | Gap]: ...
+    def subscribe(
+        self,
+        topic_filter: str,
+        *,
+        gaps: bool = False,
+        on_gap: Callable[[Gap], None] | None = None,
+        **options: Unpack[SubscribeOptions],
+    ) -> InProcessItems[Message] | InProcessItems[Message | Gap]:
+        """The messages that match, for ``async for``, or ``async with`` and then ``async for``.
+
+        A loop that is too slow is bounded as any client is, by ``limits`` and the overflow policy, and holds
+        up nobody else. Loops end with the gateway.
+
+        Args:
+            topic_filter: may hold ``+`` for one level and end with ``#`` for the rest.
+            gaps: yield ``Gap``s too, each where the messages are missing.
+            on_gap: called for each gap where they are not yielded, instead of a log record; must not wait.
+            options: ``start``, ``resume``, ``overflow``, ``on_caught_up``, ``buffer`` and ``reserve``, see
+                ``gateway.client.Client.subscribe``.
+
+        Raises:
+            NotRunning: the gateway isn't running.
+            WrongEventLoop: this is not the event loop that it runs in.
+        """
+        clients = self._run().client
+        if gaps:
+            return InProcessItems(clients, lambda each: each.subscribe(topic_filter, gaps=True, **options))
+        return InProcessItems(clients, lambda each: each.subscribe(topic_filter, on_gap=on_gap, **options))
+
+    def state(
+        self, topic_filter: str, *, timeout: float | None = None, max_topics: int = 100_000
+    ) -> InProcessFeed[State]:
+        """The last messages of all topics that match, as a mapping that follows: used with ``async with``.
+
+        See ``gateway.client.Client.state``; raises as ``subscribe``.
+        """
+        return InProcessFeed(
+            self._run().client,
+            lambda each: each.state(topic_filter, timeout=timeout, max_topics=max_topics),
+        )
 
     # What clients hear
 
@@ -334,7 +379,7 @@ class Gateway:
         """
         return await self._run().node.subjects.change(ChangeSubject(subject, "forget"))
 
-    def _run(self) -> _Running:
+    def _run(self) -> RunningGateway:
         running = self._running
         if running is None:
             raise self._not_running()
@@ -353,40 +398,3 @@ class Gateway:
             "FastAPI(lifespan=gateway.lifespan), enter it in the application's own, or wrap the application "
             "with gateway.mount"
         )
-
-
-class _Running:
-    """One life of an embedded gateway."""
-
-    def __init__(self, node: GatewayNode) -> None:
-        self.node = node
-        self.loop = asyncio.get_running_loop()
-        self.told = anyio.Event()
-        self._drains = False
-        self._drained = anyio.Event()
-        self.asgi: ASGIApp = doors.held_to_request_rules(node.asgi)
-
-    async def publish(self, command: Publish) -> Published:
-        return _published(await self.node.publisher.publish(command, _APPLICATION))
-
-    async def drain_when_told(self) -> None:
-        await self.told.wait()
-        await self.drain()
-
-    async def drain(self) -> None:
-        if not self._drains:
-            self._drains = True
-            try:
-                await self.node.drain()
-            finally:
-                self._drained.set()
-        await self._drained.wait()
-
-
-def _published(receipt: Receipt) -> Published:
-    return Published(receipt.id, receipt.stream, receipt.offset)
-
-
-async def _nowhere(scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Stands for the application beside the gateway where there is none: it serves nothing."""
-    raise RuntimeError(f"no application for {scope['type']}")

@@ -119,3 +119,8 @@ class _Lifespan:
     async def end(self) -> None:
         if not self._failed:
             await self._send(self._last)
+
+
+async def nowhere(scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Stands for the application beside the gateway where there is none: it serves nothing."""
+    raise RuntimeError(f"no application for {scope['type']}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, Unpack
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.client.body import Data
     from gateway.codecs.body import MessageLimits
+    from gateway.core.messages.events import Published
 
 _AS_THEY_ARE: Final = (str, int, float, bool, bytes, bytearray, memoryview, type(None))
 
@@ -45,6 +46,14 @@ class MessageOptions(TypedDict, total=False):
     key: str | None
     idempotency_key: str | None
     delay: float | timedelta | None
+
+
+class PublishFunction(Protocol):
+    """``Gateway.publish``, for what is handed it: a FastAPI endpoint by ``Depends(gateway.publisher)``."""
+
+    async def __call__(self, topic: str, data: Data = None, **options: Unpack[MessageOptions]) -> Published:
+        """Publish; see ``Gateway.publish``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,9 @@ FOR_EVER = {
     "engine.commands": {"self._authentication.renew(command, client)", "events"},
     # One wait for a signal, within the life of an embedded gateway.
     "embed.gateway": {"running.drain_when_told"},
+    # A client of the application's own: it ends with the gateway, which waits for it.
+    "embed.in_process": {"self._link.run"},
+    "embed.running": {"work"},
     # A question to the application, which takes a second at most, and its end ends it.
     "embed.permissions": {"self._ask(principal, question)"},
     # What an administrator, or an application, has asked for: a look at one connection's subscriptions.

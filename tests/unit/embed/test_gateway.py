@@ -351,3 +351,13 @@ async def test_another_event_loop_is_told_from_its_own() -> None:
     async with gateway.lifespan():
         with pytest.raises(WrongEventLoop, match="threads use publish_sync"):
             await asyncio.to_thread(elsewhere)
+
+
+async def test_its_records_are_the_applications_own(caplog) -> None:
+    gateway = Gateway()
+    with caplog.at_level("INFO"):
+        async with gateway.lifespan(), gateway.subscribe("a"):
+            pass
+    opened = next(each for each in caplog.records if "opened" in each.getMessage())
+    assert (opened.name, opened.levelname) == ("gateway", "INFO")
+    assert opened.getMessage().startswith("connection opened session=")
