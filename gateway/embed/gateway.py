@@ -22,7 +22,6 @@ from gateway.embed.mounting import Mounted, nowhere
 from gateway.embed.outgoing import MessageOptions, Outgoing, deletion_command, publish_command
 from gateway.embed.permissions import Permissions
 from gateway.embed.running import RunningGateway
-from gateway.embed.signals import hearing_of_the_end
 from gateway.errors import GatewayError
 from gateway.http_api.problems import problem_of
 from gateway.settings import InvalidSettings
@@ -155,11 +154,12 @@ class Gateway:
             self._running, self._has_run = running, True
             try:
                 tasks.start_soon(running.drain_when_told)
-                with hearing_of_the_end(running.told.set):
-                    yield
+                running.signals.listen()
+                yield
             except Exception as error:  # noqa: BLE001 - the application's own, raised again below
                 failure = error
             finally:
+                running.signals.stop()
                 with anyio.CancelScope(shield=True):
                     await running.drain()
                     await running.end()
@@ -200,12 +200,12 @@ class Gateway:
             await self.mount(nowhere, "")(scope, receive, send)
             return
         try:
-            asgi = self._run().asgi
+            running = self._run()
         except (NotRunning, WrongEventLoop) as error:
             _log.error("a request to the gateway is refused: %s", error)
             await deny(problem_of(error), scope, receive, send)
             return
-        await asgi(scope, receive, send)
+        await running.serve(scope, receive, send)
 
     async def drain(self) -> None:
         """Send clients away, as at the end; takes no longer than ``server.drain_seconds``.

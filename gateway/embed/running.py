@@ -13,12 +13,13 @@ from gateway.auth.principal import Principal
 from gateway.core.messages.events import Published
 from gateway.embed.errors import SomeNotPublished
 from gateway.embed.in_process import InProcessClient
+from gateway.embed.signals import EndSignals
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from gateway.app.node import GatewayNode
     from gateway.core.messages.publication import Publish
@@ -40,7 +41,7 @@ class RunningGateway:
         services: what sessions need.
         ending: it takes no new client.
         told: set when the process is told to end.
-        asgi: what answers requests.
+        signals: hears of the process' end.
     """
 
     def __init__(self, node: GatewayNode) -> None:
@@ -51,9 +52,19 @@ class RunningGateway:
         self._clients: WeakSet[InProcessClient] = WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
         self.told = anyio.Event()
+        self.signals = EndSignals(self.told.set)
+        self._served = False
         self._drains = False
         self._drained = anyio.Event()
-        self.asgi: ASGIApp = doors.held_to_request_rules(node.asgi)
+        self._asgi: ASGIApp = doors.held_to_request_rules(node.asgi)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if not self._served:
+            self._served = True
+            # By now every server has its own handlers, be it that it sets them behind the lifespan's start.
+            self.signals.listen()
+        await self._asgi(scope, receive, send)
 
     def client(self) -> InProcessClient:
         """A client in process, to be opened; it ends with this at the latest."""

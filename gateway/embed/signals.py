@@ -10,53 +10,52 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FrameType
+
+    Handler = Callable[[int, FrameType | None], object]
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-@contextmanager
-def hearing_of_the_end(ended: Callable[[], None]) -> Iterator[None]:
-    """Have ``ended`` called in this event loop for each signal that a server ends by.
+class EndSignals:
+    """Listens for the signals that a server ends by, beside the server's own handlers.
 
     A signal without a handler of the server's is left alone: it ends the process. In another thread than the
-    main one there are no signals: nothing is heard there.
+    main one there are no signals, and nothing is heard.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    heard = [(number, _hear(number, loop, ended)) for number in _SIGNALS]
-    try:
-        yield
-    finally:
-        for number, (mine, before) in heard:
-            # Whoever took the signal meanwhile keeps it.
-            if mine is not None and signal.getsignal(number) is mine:
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        """Have ``ended`` called in this event loop for each of them, once it is listened for."""
+        self._loop = asyncio.get_running_loop()
+        self._ended = ended
+        self._mine: dict[int, tuple[Handler, Handler]] = {}
+
+    def listen(self) -> None:
+        """Listen from now on; again where a server has set its own handlers since, as granian does."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in _SIGNALS:
+            handler = signal.getsignal(number)
+            mine = self._mine.get(number)
+            if callable(handler) and (mine is None or mine[0] is not handler):
+                self._mine[number] = (self._beside(handler), handler)
+                signal.signal(number, self._mine[number][0])
+
+    def stop(self) -> None:
+        """Give the signals back to whom they were of; whoever took one meanwhile keeps it."""
+        for number, (mine, before) in self._mine.items():
+            if signal.getsignal(number) is mine:
                 signal.signal(number, before)
+        self._mine.clear()
 
+    def _beside(self, servers: Handler) -> Handler:
+        def hear(number: int, frame: FrameType | None) -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._ended)
+            servers(number, frame)
 
-def _hear(
-    number: int, loop: asyncio.AbstractEventLoop, ended: Callable[[], None]
-) -> tuple[Callable[[int, FrameType | None], None] | None, Callable[[int, FrameType | None], object]]:
-    before = signal.getsignal(number)
-    if not callable(before):
-        return None, _nothing
-    servers: Callable[[int, FrameType | None], object] = before
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(ended)
-        servers(number, frame)
-
-    signal.signal(number, hear)
-    return hear, before
-
-
-def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """Stands for no handler."""
+        return hear

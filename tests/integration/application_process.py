@@ -18,7 +18,12 @@ ROOT = Path(__file__).parents[2]
 
 SERVERS = {
     "uvicorn": "uvicorn {app} --host 127.0.0.1 --port {port}",
+    "uvicorn with our class": (
+        "uvicorn {app} --host 127.0.0.1 --port {port} --ws websockets-sansio "
+        "--http gateway.embed.uvicorn_protocol:DirectHttpProtocol"
+    ),
     "hypercorn": "hypercorn {app} --bind 127.0.0.1:{port}",
+    "hypercorn as a library": "served_by_hypercorn {port}",
     "granian": "granian {app} --interface asgi --host 127.0.0.1 --port {port}",
 }
 """How each server is started that is run as it comes."""
