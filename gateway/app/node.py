@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
-from gateway.app import arguments
+from gateway.app import arguments, use_cases
 from gateway.app import http as doors
 from gateway.app.auth import build_authenticator
 from gateway.app.bus import build_bus, watch_bus
@@ -20,13 +20,6 @@ from gateway.app.hooks import build_shared_memory
 from gateway.app.routes import RouteParts, gateway_routes
 from gateway.app.server import log_ready, open_sockets, reload, server_config
 from gateway.app.streams import build_streams, watch_streams
-from gateway.app.use_cases import (
-    build_publisher,
-    build_subject_changes,
-    build_subscriber,
-    build_upkeep,
-    watch_tasks,
-)
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.auth.requests import RequestPrincipals
 from gateway.codecs.cloudevents_json import CloudEventsJson
@@ -134,9 +127,11 @@ class GatewayNode:
         self._room, self._unread = doors.build_room(
             settings, self._sessions, self._admission, self._refusals, self.metrics
         )
-        self._upkeep = build_upkeep(limits, self._sessions, self.hub, clock=self._clock)
-        self.publisher = build_publisher(limits, self._bus, self._refusals, appender=self._streams.appender)
-        self._subscriber = build_subscriber(
+        self._upkeep = use_cases.build_upkeep(limits, self._sessions, self.hub, clock=self._clock)
+        self.publisher = use_cases.build_publisher(
+            limits, self._bus, self._refusals, appender=self._streams.appender
+        )
+        self._subscriber = use_cases.build_subscriber(
             limits, self.hub, self._bus, refusals=self._refusals, following=self._following
         )
         self._groups = build_groups(
@@ -157,7 +152,9 @@ class GatewayNode:
         self._partitions = PartitionDifference(settings.redis.partitions)
         self._partitions.announce = self._delivery.announce_loss
         self._cluster, self._administration = self._build_administration(blocks)
-        self.subjects = build_subject_changes(self._sessions, self._subscriber, self._delivery, self._cluster)
+        self.subjects = use_cases.build_subject_changes(
+            self._sessions, self._subscriber, self._delivery, self._cluster
+        )
         self._principals = find_principals(
             self._authenticator, arguments.credentials(settings, self._origins)
         )
@@ -243,6 +240,10 @@ class GatewayNode:
         if runner.failure is not None:
             raise NodeFailed(f"its part {runner.failure!r} only fails; the log has the reason")
 
+    def watch(self, show: Callable[[Metrics], None]) -> None:
+        """Have ``show`` add to the metrics."""
+        show(self.metrics)
+
     def _started(self, address: tuple[str, int]) -> None:
         if self._upkeep.garbage is not None:
             self._upkeep.garbage.begin()
@@ -312,7 +313,7 @@ class GatewayNode:
         """Show in metrics and readiness how it stands with every part."""
         metrics, health = self.metrics, self.health
         health.lag = lambda: self._upkeep.lag
-        watch_tasks(self._supervision, metrics, health)
+        use_cases.watch_tasks(self._supervision, metrics, health)
         register_metrics(
             metrics,
             hub=self.hub,

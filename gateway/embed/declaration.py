@@ -7,17 +7,49 @@ and what is wrong with it is said in the same words.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from gateway.settings import InvalidSettings, Settings, read
 from gateway.settings.problems import explain
+from gateway.settings.store import store_problems
 
 Setting: TypeAlias = Any
 """A value as a settings file may have it."""
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 _PLACE: Final = "Gateway(…)"
+
+
+class Sections(TypedDict, total=False):
+    """The settings of docs/configuration.md, each table a mapping as in a settings file.
+
+    Address, port, TLS and workers of ``server`` are the business of whatever server runs the application.
+
+    Attributes:
+        server: ``[server]``, of which ``drain_seconds``, ``console`` and ``trusted_proxies`` count.
+        limits: ``[limits]``.
+        auth: ``[auth]``.
+        origins: ``[origins]``.
+        redis: ``[redis]``.
+        store: ``[store]``.
+        streams: ``[[streams]]``; ``Stream`` makes one.
+        hooks: ``[[hooks]]``.
+        cloudevents: ``[cloudevents]``.
+    """
+
+    server: Mapping[str, Setting] | None
+    limits: Mapping[str, Setting] | None
+    auth: Mapping[str, Setting] | None
+    origins: Mapping[str, Setting] | None
+    redis: Mapping[str, Setting] | None
+    store: Mapping[str, Setting] | None
+    streams: Sequence[Mapping[str, Setting]] | None
+    hooks: Sequence[Mapping[str, Setting]] | None
+    cloudevents: Mapping[str, Setting] | None
 
 
 class StreamTable(dict[str, Any]):
@@ -57,6 +89,28 @@ def settings_of(config: str | Path | None, sections: dict[str, Any]) -> Settings
         return Settings(**plain)
     except ValidationError as exc:
         raise InvalidSettings(list(explain(exc, {}))) from None
+
+
+def joined(settings: Settings, redis_url: str | None, *, workers: int) -> Settings:
+    """Return ``settings`` for one of so many processes, which ``redis_url`` joins where there is one.
+
+    Raises:
+        InvalidSettings: what is kept can't be shared with the others.
+    """
+    problems = list(
+        store_problems(
+            settings.store,
+            joined=settings.redis.url is not None,
+            workers=workers,
+            streams=len(settings.streams),
+        )
+    )
+    if problems:
+        raise InvalidSettings(problems)
+    if redis_url is None:
+        return settings
+    redis = settings.redis.model_copy(update={"url": SecretStr(redis_url)})
+    return settings.model_copy(update={"redis": redis})
 
 
 def _plain(value: Setting) -> Setting:

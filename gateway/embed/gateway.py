@@ -13,7 +13,7 @@ import anyio
 from gateway.app import arguments
 from gateway.app.node import GatewayNode
 from gateway.core.cluster.control import ChangeSubject
-from gateway.embed.declaration import settings_of
+from gateway.embed.declaration import Sections, joined, settings_of
 from gateway.embed.errors import NotRunning, WrongEventLoop
 from gateway.embed.feeds import InProcessFeed, InProcessItems, SubscribeOptions
 from gateway.embed.identity import ApplicationPrincipals, Called
@@ -28,7 +28,7 @@ from gateway.settings import InvalidSettings
 from gateway.transports.http.denial import deny
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -61,34 +61,16 @@ class Gateway:
         self,
         config: str | Path | None = None,
         *,
-        server: Mapping[str, Any] | None = None,
-        limits: Mapping[str, Any] | None = None,
-        auth: Mapping[str, Any] | None = None,
-        origins: Mapping[str, Any] | None = None,
-        redis: Mapping[str, Any] | None = None,
-        store: Mapping[str, Any] | None = None,
-        streams: Sequence[Mapping[str, Any]] | None = None,
-        hooks: Sequence[Mapping[str, Any]] | None = None,
-        cloudevents: Mapping[str, Any] | None = None,
         authenticate: Authenticate | None = None,
         authorize: Authorize | None = None,
         ask_seconds: float = 1.0,
         remember_seconds: float = 60.0,
+        **sections: Unpack[Sections],
     ) -> None:
         """Make it; nothing runs before ``lifespan``.
 
         Args:
             config: a settings file. The environment (``GATEWAY_…``) is looked at only together with one.
-            server: as the table of this name in a settings file, and so are all others; they win over the
-                file. Address, port, TLS and workers are the business of whatever server runs the application.
-            limits: see ``server``.
-            auth: see ``server``.
-            origins: see ``server``.
-            redis: see ``server``.
-            store: see ``server``.
-            streams: each a ``Stream``, or a table as in ``[[streams]]``.
-            hooks: each a table as in ``[[hooks]]``.
-            cloudevents: see ``server``.
             authenticate: says whose a request or handshake is: an ``Identity``, a subject alone, or None
                 (401, or where ``auth`` has keys, whom a credential speaks for). Not ``async``, it runs in a
                 thread.
@@ -97,6 +79,7 @@ class Gateway:
                 is denied on False, and on an error. Not ``async``, it runs in a thread.
             ask_seconds: how long either may take.
             remember_seconds: how long an answer of ``authorize`` counts, unless ``forget`` is called.
+            sections: the tables of a settings file by their names, see ``Sections``; they win over the file.
 
         Raises:
             InvalidSettings: a setting breaks a rule; with every problem that could be found.
@@ -112,18 +95,9 @@ class Gateway:
             self._permissions = Permissions(
                 Called(authorize, seconds=ask_seconds), remember_seconds=remember_seconds
             )
-        given = {
-            "server": server,
-            "limits": limits,
-            "auth": auth,
-            "origins": origins,
-            "redis": redis,
-            "store": store,
-            "streams": streams,
-            "hooks": hooks,
-            "cloudevents": cloudevents,
-        }
-        self._settings = settings_of(config, {name: each for name, each in given.items() if each is not None})
+        self._settings = settings_of(
+            config, {name: each for name, each in sections.items() if each is not None}
+        )
         # Keys, templates and addresses are read by the parts themselves: not first at the start.
         try:
             self._build()
@@ -132,6 +106,7 @@ class Gateway:
         self._message_limits = arguments.message_limits(self._settings.limits)
         self._running: RunningGateway | None = None
         self._has_run = False
+        self.prepare: list[Callable[[GatewayNode], None]] = []
 
     # The application's side
 
@@ -148,6 +123,8 @@ class Gateway:
         if self._running is not None:
             raise NotRunning("this gateway runs already: enter its lifespan once, or make a second Gateway")
         node = self._build()
+        for prepare in self.prepare:
+            prepare(node)
         failure: Exception | None = None
         async with node.running(), anyio.create_task_group() as tasks:
             running = RunningGateway(node)
@@ -171,6 +148,20 @@ class Gateway:
         if failure is not None:
             # Not inside an exception group, which task groups would make of it.
             raise failure
+
+    @property
+    def running(self) -> bool:
+        """Whether it is within its lifespan."""
+        return self._running is not None
+
+    def join(self, redis_url: str | None, *, workers: int = 1) -> None:
+        """Be one with the gateways of other processes from the next start on, if it has no Redis of its own.
+
+        Raises:
+            InvalidSettings: what it keeps can't be one with the others'.
+        """
+        own = self._settings.redis.url
+        self._settings = joined(self._settings, redis_url if own is None else None, workers=workers)
 
     def _build(self) -> GatewayNode:
         if self._authenticate is None:

@@ -22,6 +22,7 @@ SERVERS = {
         "uvicorn {app} --host 127.0.0.1 --port {port} --ws websockets-sansio "
         "--http gateway.embed.uvicorn_protocol:DirectHttpProtocol"
     ),
+    "gateway serve": "gateway serve --app {app} --host 127.0.0.1 --port {port}",
     "hypercorn": "hypercorn {app} --bind 127.0.0.1:{port}",
     "hypercorn as a library": "served_by_hypercorn {port}",
     "granian": "granian {app} --interface asgi --host 127.0.0.1 --port {port}",

@@ -63,6 +63,11 @@ def test_keyword_arguments_are_checked_as_settings_are() -> None:
     assert "streams[1].groups[0].ack_wait" in text
 
 
+def test_an_unknown_table_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match="unknown key 'limit'; did you mean limits"):
+        Gateway(limit={})  # type: ignore[call-arg]
+
+
 def test_what_a_part_refuses_is_refused_when_the_gateway_is_made() -> None:
     with pytest.raises(InvalidSettings, match=r"auth.keys\[0\]"):
         Gateway(auth={"mode": "required", "keys": [{"algorithm": "HS256", "secret": "short"}]})
