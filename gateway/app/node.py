@@ -152,9 +152,8 @@ class GatewayNode:
         self._partitions = PartitionDifference(settings.redis.partitions)
         self._partitions.announce = self._delivery.announce_loss
         self._cluster, self._administration = self._build_administration(blocks)
-        self.subjects = use_cases.build_subject_changes(
-            self._sessions, self._subscriber, self._delivery, self._cluster
-        )
+        parts = (self._sessions, self._subscriber, self._delivery)
+        self.subjects = use_cases.build_subject_changes(*parts, self._cluster)
         self._principals = find_principals(
             self._authenticator, arguments.credentials(settings, self._origins)
         )

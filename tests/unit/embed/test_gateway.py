@@ -366,3 +366,28 @@ async def test_its_records_are_the_applications_own(caplog) -> None:
     opened = next(each for each in caplog.records if "opened" in each.getMessage())
     assert (opened.name, opened.levelname) == ("gateway", "INFO")
     assert opened.getMessage().startswith("connection opened session=")
+
+
+async def test_two_gateways_cannot_have_one_store(tmp_path) -> None:
+    kept = {"streams": [Stream("orders", filter="orders/#")], "store": {"url": f"sqlite:{tmp_path}/one.db"}}
+    first, second = Gateway(**kept), Gateway(**kept)
+    async with first.lifespan():
+        with pytest.raises(errors.StoreUnusable, match=r"one\.db"):
+            async with second.lifespan():
+                pass
+        await first.publish("orders/1", 1)
+        with pytest.raises(NotRunning):
+            await second.publish("orders/1", 1)
+    async with second.lifespan():
+        assert (await second.publish("orders/1", 2)).offset == 2
+
+
+async def test_a_server_without_websockets_is_told_of() -> None:
+    gateway = Gateway()
+    async with (
+        gateway.lifespan(),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(gateway), base_url=HOST) as client,
+    ):
+        answer = await client.get("/v1/ws", headers={"connection": "upgrade", "upgrade": "websocket"})
+        assert (answer.status_code, "takes no WebSockets" in answer.json()["detail"]) == (501, True)
+        assert (await client.get("/v1/ws")).status_code == 404
