@@ -288,7 +288,7 @@ def run_the_journeys() -> None:
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
         process.configure(settings)
-        app.Gateway(settings).run(sockets=[listener], alive=alive)
+        app.GatewayNode(settings).run(sockets=[listener], alive=alive)
     sys.setprofile(None)
     if failed:
         raise failed[0]

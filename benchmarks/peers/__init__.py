@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.peers.broadcast import Broadcast
+from benchmarks.peers.embedded import EmbeddedDirectly, EmbeddedGateway
 from benchmarks.peers.encrypted import EncryptedGateway, GatewayBehindNginx
 from benchmarks.peers.floor import Floor
 from benchmarks.peers.gateway import Gateway
@@ -37,5 +38,7 @@ PEERS: dict[str, type[Peer]] = {
         RabbitMq,
         EncryptedGateway,
         GatewayBehindNginx,
+        EmbeddedGateway,
+        EmbeddedDirectly,
     )
 }

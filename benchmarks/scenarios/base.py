@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.peers.base import Peer
 
 TOPIC = "bench/load/a/b/c/d"
+EMBEDDED = ("embedded-direct",)
 ALL_PEERS = ("gateway", "nats", "uwebsockets", "mosquitto", "broadcast", "starlette", "floor")
 
 PER_CPU = Column("deliveries_per_cpu_second", "deliveries / server CPU s")

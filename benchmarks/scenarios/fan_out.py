@@ -11,7 +11,7 @@ from benchmarks.load.checking import same_stream
 from benchmarks.load.dialling import dial_many
 from benchmarks.load.fanout import Publisher, in_flight, measured, warm_up
 from benchmarks.measurement import Measurement, Target
-from benchmarks.scenarios.base import ALL_PEERS, TOPIC, Scenario
+from benchmarks.scenarios.base import ALL_PEERS, EMBEDDED, TOPIC, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ async def windows(
 class FanOut(Scenario):
     id = "F1"
     title = "1,000 subscribers of one topic, 128 bytes, at most W messages in flight"
-    peers: ClassVar[Sequence[str]] = ALL_PEERS
+    peers: ClassVar[Sequence[str]] = ALL_PEERS + EMBEDDED
     variants: ClassVar[dict[str, int]] = {"W=1": 1, "W=8": 8, "W=64": 64}
     size: ClassVar[int] = 128
     targets: ClassVar[Sequence[Target]] = (

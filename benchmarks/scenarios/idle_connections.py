@@ -13,7 +13,7 @@ from benchmarks.load.dialling import dial_many
 from benchmarks.load.fanout import Usage
 from benchmarks.machine import connections_possible
 from benchmarks.measurement import Column, Measurement, Target
-from benchmarks.scenarios.base import ALL_PEERS, LOAD_CPU, SERVER_CPU, Scenario
+from benchmarks.scenarios.base import ALL_PEERS, EMBEDDED, LOAD_CPU, SERVER_CPU, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ LEAVE_SECONDS = 30.0
 class IdleConnections(Scenario):
     id = "F5"
     title = "10,000 connections with one subscription each, idle"
-    peers: ClassVar[Sequence[str]] = ALL_PEERS
+    peers: ClassVar[Sequence[str]] = (*ALL_PEERS, "embedded", *EMBEDDED)
     connections: ClassVar[int] = CONNECTIONS
     columns = (
         Column("kib_per_connection", "KiB / connection", 1),

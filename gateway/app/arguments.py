@@ -66,14 +66,18 @@ def _hook(hook: HookSettings) -> Hook:
     )
 
 
-def origin_policy(settings: Settings, *, refused: Callable[[Exception], None]) -> OriginPolicy:
+def origin_policy(
+    settings: Settings, *, refused: Callable[[Exception], None], authenticated: bool = False
+) -> OriginPolicy:
     """Which hosts and pages may talk to the node; ``refused`` is told of those that may not.
+
+    ``authenticated``: every client is known, whatever the settings say of credentials.
 
     Where a credential is asked for, a page whose name was rebound to the node has none, so any host's name
     will do unless some are configured; but not for what is served without one.
     """
     origins, server = settings.origins, settings.server
-    without_authentication = settings.auth.mode == "none"
+    without_authentication = settings.auth.mode == "none" and not authenticated
     # A gateway for its own machine is rightly reached by loopback alone. To others, probes and balancers come
     # by its address.
     only_here = without_authentication and not server.insecure

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.auth.api_keys import ApiKey
 from gateway.auth.authenticators import build
 from gateway.auth.claims import Expected
 from gateway.auth.grants import Grants
 from gateway.auth.jwt_keys import JwtKey, pem_key, secret_key
+from gateway.auth.principal import RefuseTokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.auth.authenticators import CredentialAuthenticator
+    from gateway.auth.credentials import Credentials
     from gateway.auth.jwks import Jwks
     from gateway.auth.principal import AcceptEveryone
+    from gateway.auth.requests import RequestPrincipals
+    from gateway.engine.administration import GuardedAuthenticator
     from gateway.settings import Auth
 
 
-def build_authenticator(auth: Auth) -> AcceptEveryone | CredentialAuthenticator:
+FindPrincipals: TypeAlias = "Callable[[GuardedAuthenticator, Credentials | None], RequestPrincipals]"
+"""Makes what says for whom requests speak, of what knows credentials and where these may be."""
+
+
+def build_authenticator(
+    auth: Auth, *, known_otherwise: bool = False
+) -> AcceptEveryone | RefuseTokens | CredentialAuthenticator:
     """Build what decides whom a credential speaks for; start its ``run`` with the node.
+
+    ``known_otherwise``: somebody else says who clients are, so without keys nobody is let in by a token.
 
     Raises:
         ValueError: a key is too short or not of its algorithm, a grant is no filter, or two API keys clash.
     """
+    if known_otherwise and auth.mode == "none":
+        return RefuseTokens()
     return build(
         auth.mode,
         keys=jwt_keys(auth),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,6 +23,7 @@ from gateway.transports.http.connection_room import ConnectionRoom
 from gateway.transports.http.denial import deny
 from gateway.transports.http.literal_paths import LiteralPaths
 from gateway.transports.http.request_rules import RequestRules
+from gateway.transports.http.scopes import path_below_mount
 from gateway.transports.http.unread_responses import UnreadResponses
 from gateway.transports.server.origins import OriginGuard
 from gateway.transports.server.proxies import ProxyChain, TrustedProxies, proxy_addresses
@@ -49,6 +50,13 @@ if TYPE_CHECKING:
     from gateway.transports.server.origins import OriginPolicy
     from gateway.transports.server.tls import Certificate
     from gateway.transports.services import Services
+
+
+_NO_WEBSOCKETS: Final = (
+    "the server that runs this application takes no WebSockets: uvicorn needs --ws websockets-sansio and the "
+    "package websockets, granian --ws"
+)
+_log: Final = logging.getLogger("gateway")
 
 
 def tell_refused(refusals: Refusals) -> Callable[[Exception], None]:
@@ -90,9 +98,15 @@ def application(
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     """What no route answers; Starlette's own answer to a handshake is an empty 403."""
+    path = path_below_mount(scope)[:100]
     if scope["type"] == "http":
+        if path == WEBSOCKET_PATH and (b"upgrade", b"websocket") in scope["headers"]:
+            # A server that knows WebSockets has made one of it.
+            _log.error(_NO_WEBSOCKETS)
+            await problem(501, "unavailable", _NO_WEBSOCKETS)(scope, receive, send)
+            return
         raise HTTPException(404)
-    error = NotFound(f"there is no WebSocket at {scope['path'][:100]!r}: it is at {WEBSOCKET_PATH!r}")
+    error = NotFound(f"there is no WebSocket at {path!r}: it is at {WEBSOCKET_PATH!r}")
     await deny(problem_of(error), scope, receive, send)
 
 

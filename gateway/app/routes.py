@@ -12,7 +12,7 @@ from gateway.app.streams import last_value_routes, stream_routes
 from gateway.engine.lasting import LastingRequests
 from gateway.http_api.administration import administration_routes
 from gateway.http_api.audit import AuditRoute, audited
-from gateway.http_api.authentication import administrators, request_authenticator
+from gateway.http_api.authentication import administrators, principal_finder
 from gateway.http_api.descriptions.routes import description_routes
 from gateway.http_api.publishing.cloudevents import CloudEventPublishing
 from gateway.http_api.publishing.endpoints import rest_routes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.app.groups import GroupParts
     from gateway.app.streams import StreamParts
-    from gateway.auth.credentials import Credentials
+    from gateway.auth.requests import RequestPrincipals
     from gateway.codecs.cloudevents import CloudEventReader
     from gateway.engine.administration import GuardedAuthenticator
     from gateway.engine.cluster.administration import ClusterAdministration
@@ -59,7 +59,7 @@ class RouteParts:
     purging: PurgeService
     administration: ClusterAdministration
     authenticator: GuardedAuthenticator
-    credentials: Credentials | None
+    principals: RequestPrincipals
     origins: OriginPolicy
     sessions: Sessions
     event_reader: CloudEventReader
@@ -73,7 +73,7 @@ def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[
     """The routes of a node, with those of its subscribers."""
     settings, limits = parts.settings, parts.settings.limits
     publishing_limits = arguments.publishing_limits(limits)
-    authenticate = request_authenticator(parts.authenticator, parts.credentials)
+    authenticate = principal_finder(parts.principals)
     administrator = administrators(authenticate)
     lasting = LastingRequests(parts.sessions, parts.authenticator, clock=parts.clock)
     bodies, unverified = doors.build_body_readers(limits, parts.refusals, parts.metrics)

@@ -59,7 +59,7 @@ def server_config(
     )
     return uvicorn.Config(
         asgi,
-        http=http if certificate is None else _encrypted(http, certificate, limits.tls_handshake_timeout),
+        http=behind_certificate(http, certificate, settings),
         ws="none",  # every WebSocket here is taken over, or refused
         lifespan="on",
         log_config=None,
@@ -71,10 +71,13 @@ def server_config(
     )
 
 
-def _encrypted(
-    http: type[GatewayHttpProtocol], certificate: Certificate, seconds: float
+def behind_certificate(
+    http: type[GatewayHttpProtocol], certificate: Certificate | None, settings: Settings
 ) -> type[asyncio.Protocol]:
-    return behind_tls(http, lambda: certificate.context, seconds=seconds)
+    """Return ``http`` behind TLS, or as it is where there is no certificate."""
+    if certificate is None:
+        return http
+    return behind_tls(http, lambda: certificate.context, seconds=settings.limits.tls_handshake_timeout)
 
 
 def log_ready(

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from gateway.app import arguments
 from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.core.session.rate import KeyedRates
+from gateway.engine.cluster.peers import NoPeers
 from gateway.engine.publishing import PublishService, Receipt
 from gateway.engine.runtime.upkeep import Upkeep
+from gateway.engine.subjects import SubjectChanges
 from gateway.engine.subscribing import SubscribeService
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from gateway.bus.base import Bus
     from gateway.core.fanout.hub import Hub
     from gateway.engine.appending import Appender
+    from gateway.engine.cluster.node import Cluster
+    from gateway.engine.delivery import DeliveryService
     from gateway.engine.following.following import Following
     from gateway.engine.metrics.refusals import Refusals
     from gateway.engine.sessions import Sessions
@@ -63,6 +67,16 @@ def build_publisher(
         subject_rates=KeyedRates(per_second, 5 * per_second) if per_second else None,
         appender=appender,
     )
+
+
+def build_subject_changes(
+    sessions: Sessions, subscriber: SubscribeService, delivery: DeliveryService, cluster: Cluster | None
+) -> SubjectChanges:
+    """Build what changes what a subject hears, here and where ``cluster`` asks for it; None: nobody does."""
+    changes = SubjectChanges(sessions, subscriber, delivery, cluster or NoPeers())
+    if cluster is not None:
+        cluster.change_subject = changes.change_here
+    return changes
 
 
 def build_subscriber(

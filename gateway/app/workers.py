@@ -8,7 +8,7 @@ import os
 import time
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from pydantic import SecretStr
 
@@ -21,11 +21,29 @@ from gateway.workers.offspring import replace
 from gateway.workers.supervisor import Job, Life, Supervisor
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
     from gateway.transports.server.tls import Certificate
 
 _GRACE_SECONDS = 1.9
 """What workers have beyond the drain; the whole gateway ends within this and a moment."""
+
+
+class Served(Protocol):
+    """What a worker serves: a node, or an application around some."""
+
+    def watch(self, show: Callable[[Metrics], None]) -> None:
+        """Have ``show`` add to the metrics."""
+        ...
+
+    def run(
+        self, sockets: list[socket.socket] | None = None, *, alive: Callable[[], None] | None = None
+    ) -> None:
+        """Serve until told to end."""
+        ...
 
 
 def check(settings: Settings) -> None:
@@ -46,8 +64,12 @@ def check(settings: Settings) -> None:
         ) from exc
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, *, make: Callable[[Settings, Certificate | None], Served] | None = None) -> int:
     """Run ``server.workers`` nodes on one port until SIGTERM or SIGINT; return the exit code.
+
+    Args:
+        settings: of all of them.
+        make: makes what each worker serves, in its process; None: a node.
 
     Raises:
         OSError: the address can't be listened on.
@@ -72,7 +94,10 @@ def serve(settings: Settings) -> int:
         # Before there are workers: one that begins while the files are being replaced has this.
         certificate = arguments.certificate(settings)
         supervisor = Supervisor(
-            [_worker(number, settings, port, embedded, certificate) for number in range(1, count + 1)],
+            [
+                _worker(number, settings, port, embedded, certificate=certificate, make=make or _node)
+                for number in range(1, count + 1)
+            ],
             foundation=None if embedded is None else _private_redis(embedded),
             stop_seconds=settings.server.drain_seconds + _GRACE_SECONDS,
             hang_seconds=settings.server.hang_timeout,
@@ -88,7 +113,9 @@ def _worker(
     settings: Settings,
     port: int,
     embedded: EmbeddedServer | None,
+    *,
     certificate: Certificate | None,
+    make: Callable[[Settings, Certificate | None], Served],
 ) -> Job:
     parent = os.getpid()
 
@@ -98,16 +125,10 @@ def _worker(
         process.configure(settings, worker=number)
         if certificate is not None:
             certificate.catch_up(partial(_wait, life))
-        node = app.build(settings, certificate=certificate)
-        node.metrics.label("worker", str(number))
-        node.metrics.counter(
-            "worker_restarts", "Times that this worker was started again.", lambda: life.restarts
-        )
-        node.metrics.counter(
-            "worker_hangs", "Of these, times that it was killed since it hung.", lambda: life.hangs
-        )
         try:
-            node.run(
+            served = make(settings, certificate)
+            served.watch(partial(_show, life, number))
+            served.run(
                 listen(
                     settings.server.host,
                     port,
@@ -125,6 +146,16 @@ def _worker(
         return 0
 
     return Job(f"worker {number}", run)
+
+
+def _node(settings: Settings, certificate: Certificate | None) -> Served:
+    return app.build(settings, certificate=certificate)
+
+
+def _show(life: Life, number: int, metrics: Metrics) -> None:
+    metrics.label("worker", str(number))
+    metrics.counter("worker_restarts", "Times that this worker was started again.", lambda: life.restarts)
+    metrics.counter("worker_hangs", "Of these, times that it was killed since it hung.", lambda: life.hangs)
 
 
 def _wait(life: Life) -> None:

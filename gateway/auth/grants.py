@@ -8,14 +8,18 @@ is one group, ``orders/+`` all groups of a stream.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from gateway.core.topics.grammar import covers, matches, parse_filter
 from gateway.errors import BadFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+Action: TypeAlias = Literal["subscribe", "publish", "consume"]
+"""What somebody may do, with a filter, a topic, or a ``stream/group``."""
 
 SUBJECT: Final = "{sub}"
 """Stands for the subject in a grant: ``users/{sub}/#``."""
@@ -72,6 +76,23 @@ class Grants:
     def may_subscribe(self, topic_filter: str) -> bool:
         """Whether one grant covers all of ``topic_filter``, which is a parsed one."""
         return any(covers(grant, topic_filter) for grant in self.subscribe)
+
+    def ask(self, action: Action, name: str) -> asyncio.Future[bool] | None:  # noqa: ARG002 - see below
+        """Ask somebody else about what no grant allows; None where there is nobody, or the answer is known.
+
+        Once the future is done the answer counts: the same question to ``may_…`` is answered by it. It is
+        shared: whoever awaits it shields it. It fails with ``Unavailable`` where there was no answer.
+        """
+        return None
+
+    async def when_known(self, action: Action, name: str) -> None:
+        """Return once ``may_…`` knows about ``name``: a topic, a filter, or ``stream/group``.
+
+        Raises:
+            Unavailable: there was no answer.
+        """
+        while (asked := self.ask(action, name)) is not None:
+            await asyncio.shield(asked)
 
     def may_consume(self, stream: str, group: str) -> bool:
         """Whether a grant matches ``stream/group``; names that are no single levels are never granted."""

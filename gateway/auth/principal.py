@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.auth.grants import EVERYTHING, Grants
+from gateway.errors import Unauthenticated
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,20 @@ class Authenticator(Protocol):
             Unavailable: it can't be told now; the same again later may be right.
         """
         ...
+
+
+class RefuseTokens:
+    """Clients are known by their requests alone, as an application around the gateway knows them."""
+
+    required = True
+    anonymous = None
+
+    async def authenticate(self, token: str) -> Principal:  # noqa: ARG002 - no token is looked at
+        """Refuse it."""
+        raise Unauthenticated("no token is taken here: the application says whose request it is")
+
+    async def run(self) -> None:
+        """Do nothing, as ``AcceptEveryone``."""
 
 
 class AcceptEveryone:

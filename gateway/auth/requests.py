@@ -6,15 +6,20 @@ Proxies that are trusted have been asked before (``transports/server/proxies``):
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from gateway.errors import Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.auth.credentials import Credentials
     from gateway.auth.principal import Authenticator, Principal
+
+
+Inquiry: TypeAlias = "Callable[[], Awaitable[Principal]]"
+"""Finds out for whom a request speaks."""
 
 
 class Peer(NamedTuple):
@@ -46,21 +51,16 @@ class RequestPrincipals:
         self._authenticator = authenticator
         self._credentials = credentials
 
-    def token(self, scope: Mapping[str, Any]) -> str | None:
-        """Return the request's credential; None where there is none.
+    def inquiry(self, scope: Mapping[str, Any]) -> Inquiry | None:
+        """Return what finds out for whom the request speaks; None where it carries nothing that says so.
+
+        The inquiry raises ``GatewayError`` where the credential is not right.
 
         Raises:
             GatewayError: it may not be where it is; see ``Credentials.find``.
         """
-        return None if self._credentials is None else self._credentials.find(scope)
-
-    async def of(self, token: str) -> Principal:
-        """Return for whom a credential speaks.
-
-        Raises:
-            GatewayError: it is not right.
-        """
-        return await self._authenticator.authenticate(token)
+        token = None if self._credentials is None else self._credentials.find(scope)
+        return None if token is None else partial(self._authenticator.authenticate, token)
 
     async def find(self, scope: Mapping[str, Any]) -> Principal | None:
         """Return for whom the request's credential speaks; None where there is none.
@@ -68,8 +68,8 @@ class RequestPrincipals:
         Raises:
             GatewayError: the credential is not right, or may not be where it is.
         """
-        token = self.token(scope)
-        return None if token is None else await self.of(token)
+        inquiry = self.inquiry(scope)
+        return None if inquiry is None else await inquiry()
 
     async def require(self, scope: Mapping[str, Any], *, ways: str = "Authorization: Bearer") -> Principal:
         """As ``find``; without a credential it is an anonymous client, where there may be any.

@@ -10,7 +10,7 @@ from gateway.cli.exits import ExitCode, fail
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.settings import Loaded
+    from gateway.settings import Loaded, Settings
 
 Config: TypeAlias = Annotated[
     Path | None,
@@ -31,6 +31,12 @@ def serve(
         str | None, typer.Option(metavar="URL", help="Redis that joins nodes to one gateway.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes, one per core.", show_default="1")] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app", metavar="MODULE:NAME", help="Serve an application that has a gateway mounted in it."
+        ),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond loopback although anyone may then publish.")
     ] = False,
@@ -46,7 +52,8 @@ def serve(
             "server.port": ("--port", port),
             "redis.url": ("--redis", redis),
             "server.workers": ("--workers", workers),
-            "server.insecure": ("--insecure", insecure or None),
+            # Who may come to an application is its own business; its gateway has settings of its own.
+            "server.insecure": ("--insecure", insecure or app is not None or None),
         },
     )
     verify(loaded)
@@ -56,6 +63,9 @@ def serve(
     from gateway.errors import NodeFailed, StoreUnusable  # noqa: PLC0415 - as below
     from gateway.transports.server.tls import UnusableCertificate  # noqa: PLC0415 - as below
 
+    if app is not None:
+        serve_application(app, loaded.settings)
+        return
     server = loaded.settings.server
     try:
         if server.workers > 1:
@@ -72,6 +82,31 @@ def serve(
         fail(f"the node ends: {exc}", ExitCode.REFUSED)
     except OSError as exc:
         fail(f"can't listen on {server.host}: {exc}", ExitCode.REFUSED)
+
+
+def serve_application(target: str, settings: "Settings") -> None:
+    """Run an application that has a gateway mounted in it, as ``serve`` runs a gateway."""
+    from gateway.app import process  # noqa: PLC0415 - as above
+    from gateway.app import workers as app_workers  # noqa: PLC0415 - as above
+    from gateway.bus.embedded_server import NoEmbeddedServer  # noqa: PLC0415 - as above
+    from gateway.embed.serving import ServedApplication, UnusableApplication, make_application  # noqa: PLC0415
+    from gateway.settings import InvalidSettings  # noqa: PLC0415 - as above
+
+    try:
+        if settings.server.workers > 1:
+            raise typer.Exit(app_workers.serve(settings, make=make_application(target)))
+        process.configure(settings)
+        served = ServedApplication(target, settings)
+        served.join()
+        served.run()
+    except UnusableApplication as exc:
+        fail(f"--app: {exc}", ExitCode.USAGE)
+    except InvalidSettings as exc:
+        _refuse(exc.problems)
+    except NoEmbeddedServer as exc:
+        fail(str(exc), ExitCode.REFUSED)
+    except OSError as exc:
+        fail(f"can't listen on {settings.server.host}: {exc}", ExitCode.REFUSED)
 
 
 def verify(loaded: "Loaded") -> None:

@@ -21,6 +21,8 @@ from gateway.core.cluster.control import (
     Beat,
     Blocks,
     Body,
+    Changed,
+    ChangeSubject,
     Connections,
     Control,
     Described,
@@ -64,6 +66,8 @@ _KINDS: Final[dict[str, type[Body]]] = {
     "drain_node": DrainNode,
     "ask_statistics": AskStatistics,
     "statistics": StatisticsPage,
+    "change_subject": ChangeSubject,
+    "changed": Changed,
     "refused": Refused,
 }
 _NAMES: Final = {body: kind for kind, body in _KINDS.items()}

@@ -71,6 +71,7 @@ class AcknowledgeService:
             name = decode_token(tokens[0])
             if name is None:
                 return Answered((), tokens)
+            await self._groups.when_known(name.stream, name.group, grants)
             self._groups.check_grant(name.stream, name.group, grants)
             good = await self._settle_group((name.stream, name.group), (name,), answer)
             return Answered(tokens, ()) if good[0] else Answered((), tokens)
@@ -83,6 +84,8 @@ class AcknowledgeService:
             name = decode_token(token)
             if name is not None:
                 by_group[name.stream, name.group][token] = name
+        for stream, group in by_group:
+            await self._groups.when_known(stream, group, grants)
         for stream, group in by_group:
             self._groups.check_grant(stream, group, grants)
         good: set[str] = set()

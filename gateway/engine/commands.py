@@ -118,7 +118,12 @@ class CommandDispatcher:
         return [] if command.ref is None else _published(receipt, command.ref)
 
     def _subscribe(self, command: Subscribe, client: CommandClient) -> list[Event] | DeferredReply:
-        events = self._subscriber.subscribe(client.outbox, command, client.principal.grants)
+        grants = client.principal.grants
+        asked = self._subscriber.ask(command, grants)
+        if asked is not None:
+            told = self._subscriber.subscribe_when_known(asked, client.outbox, command, grants)
+            return self._later(told, command.ref, exclusive=True)
+        events = self._subscriber.subscribe(client.outbox, command, grants)
         if isinstance(events, list):
             return events
         return DeferredReply(events, True, _as_they_are, command.ref)

@@ -112,6 +112,7 @@ class ConsumeService:
             Conflict: the group works something else off than the command says.
             StreamUnavailable: the store can't tell.
         """
+        await self._groups.when_known(command.stream, command.group, grants)
         store = self._groups.consumable(command.stream, command.group, grants)
         if command.filter is not None:
             parse_filter(command.filter, self._topic_limits)
@@ -151,6 +152,7 @@ class ConsumeService:
             NotFound: it is no member.
             StreamUnavailable: the store can't keep it: what the member has comes back when its leases end.
         """
+        await self._groups.when_known(command.stream, command.group, grants)
         store = self._groups.consumable(command.stream, command.group, grants)
         key = (command.stream, command.group)
         if command.deliveries:

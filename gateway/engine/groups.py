@@ -56,6 +56,11 @@ class Groups:
         for key in [key for key in self.counts if key not in there_are]:
             del self.counts[key]
 
+    async def when_known(self, stream: str, group: str, grants: Grants) -> None:
+        """Return once ``grants`` know about a group, see ``Grants.when_known``."""
+        if not grants.may_consume(stream, group):
+            await grants.when_known("consume", f"{stream}/{group}")
+
     def check_grant(self, stream: str, group: str, grants: Grants) -> None:
         """Raise ``NotPermitted`` where no grant allows to consume from a group."""
         if not grants.may_consume(stream, group):

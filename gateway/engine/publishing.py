@@ -110,8 +110,7 @@ class PublishService:
         except KeyError:
             stream = self._find_stream(topic)
         if not principal.grants.may_publish(topic):
-            self._refusals.count("grant")
-            raise NotPermitted(f"no grant to publish to {topic[:128]!r}")
+            return self._ask_first(command, principal, dedupe_seconds)
         body = command.data if command.data is not None else command.binary
         size = len(body) if body is not None else 0
         if size > self._message_bytes:
@@ -157,6 +156,37 @@ class PublishService:
         """A snapshot for metrics and tests."""
         appended, size, repeated = (0, 0, 0) if self._appender is None else self._appender.totals()
         return PublishStatistics(self._accepted + appended, self._bytes + size, self._repeated + repeated)
+
+    def _ask_first(
+        self, command: Publish, principal: Principal, dedupe_seconds: float | None
+    ) -> asyncio.Future[Receipt]:
+        """As ``submit``, once it is known whether ``principal`` may; what was submitted first goes first."""
+        topic = command.topic
+        asked = principal.grants.ask("publish", topic)
+        if asked is None:
+            self._refusals.count("grant")
+            raise NotPermitted(f"no grant to publish to {topic[:128]!r}")
+        answer: asyncio.Future[Receipt] = asked.get_loop().create_future()
+
+        def go_on(done: asyncio.Future[bool]) -> None:
+            if answer.done():
+                return
+            if done.cancelled():
+                answer.set_exception(Unavailable("the node ends before it is known whether that is allowed"))
+                return
+            try:
+                done.result()
+                receipt = self.submit(command, principal, dedupe_seconds=dedupe_seconds)
+            except Exception as error:  # noqa: BLE001 - it is the publisher's, who awaits the answer
+                answer.set_exception(error)
+                return
+            if isinstance(receipt, Receipt):
+                answer.set_result(receipt)
+            else:
+                receipt.add_done_callback(lambda last: _pass_on(last, answer))
+
+        asked.add_done_callback(go_on)
+        return answer
 
     def _find_stream(self, topic: str) -> str | None:
         """The stream that captures ``topic``, or None where it is live; remembered, if the topic is valid."""
@@ -233,6 +263,19 @@ def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Recei
 
     done.add_done_callback(resolve)
     return answer
+
+
+def _pass_on(done: asyncio.Future[Receipt], answer: asyncio.Future[Receipt]) -> None:
+    """Give ``answer`` what ``done`` has, if anybody still waits for it."""
+    error = None if done.cancelled() else done.exception()
+    if answer.done():
+        return
+    if done.cancelled():
+        answer.cancel()
+    elif error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
 
 
 def _dedupe(command: Publish, subject: str | None, seconds: float | None = None) -> Dedupe:

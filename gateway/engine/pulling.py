@@ -69,6 +69,7 @@ class PullService:
             TooMany: as many wait already as may, or ``asker`` has more places than it leaves to others.
             StreamUnavailable: the store can't be reached.
         """
+        await self._groups.when_known(stream, group, grants)
         store = self._groups.consumable(stream, group, grants)
         pull = _Pull((stream, group), f"{self._node}/http/{next(self._numbers)}", most)
         if wait <= 0 or self._ending:

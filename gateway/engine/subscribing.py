@@ -99,6 +99,36 @@ class SubscribeService:
             raise BusUnavailable("the way between the nodes is interrupted")
         return events if awaited is None else self._after(awaited, outbox, topic_filter, events)
 
+    def ask(self, command: Subscribe, grants: Grants) -> asyncio.Future[bool] | None:
+        """Ask whether ``subscribe`` is allowed; None where that is known, see ``Grants.ask``.
+
+        Raises:
+            BadFilter: the filter is not valid.
+        """
+        topic_filter = parse_filter(command.filter, self._topic_limits)
+        if topic_filter.startswith(CONTROL_LEVEL) or grants.may_subscribe(topic_filter):
+            return None
+        return grants.ask("subscribe", topic_filter)
+
+    async def subscribe_when_known(
+        self, asked: asyncio.Future[bool], outbox: Outbox, command: Subscribe, grants: Grants
+    ) -> list[Event]:
+        """As ``subscribe``, once ``asked`` says whether that is allowed; the events that are not sent yet."""
+        again: asyncio.Future[bool] | None = asked
+        while again is not None:
+            await asyncio.shield(again)
+            again = self.ask(command, grants)
+        if outbox.closed:
+            return []
+        events = self.subscribe(outbox, command, grants)
+        if not isinstance(events, list):
+            return await events
+        if self._following is None:
+            return events
+        # In one step with the beginning, as above.
+        self._following.send(outbox, events)
+        return []
+
     def streams(self, text: str) -> tuple[str, ...]:
         """The names of the streams of which the filter ``text`` may match something.
 

@@ -25,8 +25,12 @@ RequestAuthenticator: TypeAlias = Callable[[Request], Awaitable[Principal]]
 def request_authenticator(
     authenticator: Authenticator, credentials: Credentials | None
 ) -> RequestAuthenticator:
-    """Return what finds a request's principal, see ``RequestPrincipals``."""
-    principals = RequestPrincipals(authenticator, credentials)
+    """Return what finds a request's principal by its credential, see ``RequestPrincipals``."""
+    return principal_finder(RequestPrincipals(authenticator, credentials))
+
+
+def principal_finder(principals: RequestPrincipals) -> RequestAuthenticator:
+    """Return what asks ``principals``."""
 
     async def principal_of(request: Request) -> Principal:
         return await principals.require(request.scope)

@@ -151,7 +151,9 @@ class GroupMemberRoutes:
         principal = await self._authenticate(request)
         check_names(request.query_params)
         # Before the body: whoever has no grant is not listened to.
-        self._groups.consumable(request.path_params["stream"], request.path_params["group"], principal.grants)
+        stream, group = request.path_params["stream"], request.path_params["group"]
+        await self._groups.when_known(stream, group, principal.grants)
+        self._groups.consumable(stream, group, principal.grants)
         body = await read_lasting_body(
             request, principal, limit=_BODY_BYTES, lasting=self._lasting, bodies=self._bodies
         )

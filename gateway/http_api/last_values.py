@@ -89,6 +89,7 @@ class LastValueRoutes:
         principal = await self._authenticate(request)
         check_names(name for name, _ in decode_query(request.scope["query_string"]))
         topic = parse_topic(topic_from_path(request.scope, TOPICS_PREFIX), self._topic_limits)
+        await principal.grants.when_known("subscribe", topic)
         if not principal.grants.may_subscribe(topic):
             raise NotPermitted(f"no grant to read {topic[:128]!r}")
         value = await self._values.value(topic)
@@ -112,7 +113,7 @@ class LastValueRoutes:
     async def read_snapshot(self, request: Request) -> Response:
         """The last values of all topics that a filter matches, and the position that they are as of."""
         principal = await self._authenticate(request)
-        topic_filter = self._filter(request, principal)
+        topic_filter = await self._filter(request, principal)
         if wants_lines(request):
             return SnapshotLines(self._values, topic_filter, request, principal, self._lasting)
         snapshot = await while_connected(request, self._values.whole(topic_filter))
@@ -123,13 +124,14 @@ class LastValueRoutes:
         body = b'{"messages":[%b],"position":%b}' % (messages, position)
         return Response(body, media_type="application/json")
 
-    def _filter(self, request: Request, principal: Principal) -> str:
+    async def _filter(self, request: Request, principal: Principal) -> str:
         parameters = decode_query(request.scope["query_string"])
         check_names((name for name, _ in parameters), ("filter",))
         given = dict(parameters).get("filter")
         if given is None:
             raise BadCommand("the parameter 'filter' says which topics: '#' for all")
         topic_filter = parse_filter(given, self._topic_limits)
+        await principal.grants.when_known("subscribe", topic_filter)
         if not principal.grants.may_subscribe(topic_filter):
             raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
         return topic_filter

@@ -99,7 +99,7 @@ class StreamRoutes:
     async def read_messages(self, request: Request) -> Response:
         """Read one page, and wait for one where that is asked."""
         principal = await self._authenticate(request)
-        query = self._query(request, principal)
+        query = await self._query(request, principal)
         if query.wait <= 0:
             reading: Reading | None = await while_connected(request, self._reader.read(query))
         else:
@@ -113,7 +113,7 @@ class StreamRoutes:
         """Name some of the topics of which the stream holds something, in order."""
         principal = await self._authenticate(request)
         parameters = QueryParams(decode_query(request.scope["query_string"]))
-        name, topic_filter = self._stream_and_filter(request, principal, parameters, TOPIC_PARAMETERS)
+        name, topic_filter = await self._stream_and_filter(request, principal, parameters, TOPIC_PARAMETERS)
         after = parameters.get("after")
         if after is not None:
             after = parse_topic(after, self._topic_limits)
@@ -123,9 +123,9 @@ class StreamRoutes:
     async def _object(self, facts: StreamFacts) -> dict[str, Any]:
         return _stream_object(facts, await self._groups.names(facts.configuration.name))
 
-    def _query(self, request: Request, principal: Principal) -> Query:
+    async def _query(self, request: Request, principal: Principal) -> Query:
         parameters = QueryParams(decode_query(request.scope["query_string"]))
-        name, topic_filter = self._stream_and_filter(request, principal, parameters, MESSAGE_PARAMETERS)
+        name, topic_filter = await self._stream_and_filter(request, principal, parameters, MESSAGE_PARAMETERS)
         start = start_of(parameters)
         return Query(
             stream=name,
@@ -137,13 +137,14 @@ class StreamRoutes:
             reader=asker_of(request, principal),
         )
 
-    def _stream_and_filter(
+    async def _stream_and_filter(
         self, request: Request, principal: Principal, parameters: QueryParams, known: tuple[str, ...]
     ) -> tuple[str, str]:
         """Which stream is asked about, and which of its topics; the principal may hear of those."""
         stream = configured_stream(self._streams, request.path_params["stream"])
         check_names((each for each, _ in parameters.multi_items()), known)
         topic_filter = parse_filter(parameters.get("filter", stream.filter), self._topic_limits)
+        await principal.grants.when_known("subscribe", topic_filter)
         if not principal.grants.may_subscribe(topic_filter):
             raise NotPermitted(f"no grant covers the filter {topic_filter[:128]!r}")
         check_meets(stream, topic_filter)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from gateway.settings.declaration import Settings
 from gateway.settings.problems import InvalidSettings, explain
-from gateway.settings.sources import Source, from_environment, from_file, from_flags, settings_file
+from gateway.settings.sources import Source, from_code, from_environment, from_file, from_flags, settings_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +20,30 @@ class Loaded:
     names: Mapping[str, str]
 
 
-def read(config: Path | None = None, *, flags: Mapping[str, tuple[str, object]] | None = None) -> Loaded:
+def read(
+    config: Path | None = None,
+    *,
+    flags: Mapping[str, tuple[str, object]] | None = None,
+    override: Mapping[str, Any] | None = None,
+    place: str = "",
+) -> Loaded:
     """Read and check all settings, once, at start.
 
     Args:
         config: the settings file; if None that of ``GATEWAY_CONFIG``, else ``gateway.toml`` here, if any.
         flags: path → (flag, value), as ``{"server.port": ("--port", 9000)}``; a value of None was not given.
+        override: tables that win over all of these, given by code.
+        place: what these are called where something is wrong with them.
 
     Raises:
         InvalidSettings: with every problem that could be found.
     """
-    sources = (from_file(settings_file(config)), from_environment(), from_flags(flags or {}))
+    sources = (
+        from_file(settings_file(config)),
+        from_environment(),
+        from_flags(flags or {}),
+        from_code(override or {}, place),
+    )
     values: dict[str, Any] = {}
     names: dict[str, str] = {}
     for source in sources:

@@ -97,6 +97,11 @@ def from_flags(flags: Mapping[str, tuple[str, object]]) -> Source:
     return Source(values, names, tuple(problems))
 
 
+def from_code(values: Mapping[str, Any], place: str) -> Source:
+    """Arrange tables that a program gives; ``place`` is what the user knows them by."""
+    return Source(values, dict.fromkeys(_paths(values), place))
+
+
 def _variable(path: str) -> str:
     names = {name.upper() for name in os.environ}
     parts = path.upper().split(".")

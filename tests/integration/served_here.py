@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from gateway.app.node import Gateway
+from gateway.app.node import GatewayNode
 from gateway.app.server import server_config
 from gateway.settings import Settings
 from gateway.transports.server.server import GatewayServer, listen
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ServedHere:
     """The running server; ``port`` is where it listens on loopback."""
 
-    def __init__(self, gateway: Gateway, server: GatewayServer, port: int) -> None:
+    def __init__(self, gateway: GatewayNode, server: GatewayServer, port: int) -> None:
         self.gateway = gateway
         self.server = server
         self.port = port
@@ -38,7 +38,7 @@ class ServedHere:
 async def served_here(*, direct: bool = True, **settings: Any) -> AsyncIterator[ServedHere]:
     """Serve a gateway with ``settings``; its log is pytest's. Not ``direct``: all by its application."""
     chosen = Settings.model_validate(settings)
-    gateway = Gateway(chosen)
+    gateway = GatewayNode(chosen)
     sockets = listen("127.0.0.1", 0)
     server = GatewayServer(
         server_config(
@@ -51,7 +51,7 @@ async def served_here(*, direct: bool = True, **settings: Any) -> AsyncIterator[
         ),
         prepare=gateway._streams.open,
         started=lambda: None,
-        drain=gateway._drain,
+        drain=gateway.drain,
         refuse=gateway.publisher.end,
         reload=_reload_nothing,
         drain_seconds=chosen.server.drain_seconds,

@@ -162,6 +162,15 @@ FOR_EVER = {
     # One connection's: its session awaits the reply, and cancels the task when it ends; or what it has
     # said of deliveries, which counts all the same.
     "engine.commands": {"self._authentication.renew(command, client)", "events"},
+    # One wait for a signal, within the life of an embedded gateway.
+    "embed.gateway": {"running.drain_when_told"},
+    # A client of the application's own: it ends with the gateway, which waits for it.
+    "embed.in_process": {"self._link.run"},
+    "embed.running": {"work"},
+    # A question to the application, which takes a second at most, and its end ends it.
+    "embed.permissions": {"self._ask(principal, question)"},
+    # What an administrator, or an application, has asked for: a look at one connection's subscriptions.
+    "engine.subjects": {"work"},
     "supervision": {"self._run(function, *arguments)"},
     "engine.cluster.node": {"self._repair.run", "self._answer_questions", "self._live.run"},
     "engine.statistics": {"self._keep_looking"},

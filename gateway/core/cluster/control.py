@@ -7,7 +7,7 @@ subscribe to: ``$gateway/nodes`` is heard by all nodes, ``$gateway-<node>/told``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from gateway.core.cluster.audit import AuditRecord  # noqa: TC001 - a codec reads the annotations
 from gateway.core.cluster.block_list import Block  # noqa: TC001 - a codec reads the annotations
@@ -140,6 +140,33 @@ class ForgetStream:
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """Nothing of it is held any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSubject:
+    """Ask to change what the connections of a subject hear.
+
+    Attributes:
+        subject: whose.
+        kind: whether they get a subscription, lose one, or what is allowed them is to be looked at anew.
+        filter: of the subscription; else empty.
+    """
+
+    subject: str
+    kind: Literal["subscribe", "unsubscribe", "forget"]
+    filter: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a change of nothing."""
+        if (self.kind == "forget") != (not self.filter):
+            raise ValueError("a subscription has a filter, and nothing else has one")
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """It was done for so many connections."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +324,7 @@ Question: TypeAlias = (
     | AskStatistics
     | AskAudit
     | DrainNode
+    | ChangeSubject
 )
 Answer: TypeAlias = (
     Connections
@@ -307,6 +335,7 @@ Answer: TypeAlias = (
     | Forgotten
     | StatisticsPage
     | AuditPage
+    | Changed
     | Refused
 )
 Body: TypeAlias = Beat | Farewell | Question | Answer

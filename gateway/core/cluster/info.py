@@ -13,7 +13,8 @@ class ConnectionInfo:
         session: its name.
         subject: whom it speaks for; None while anonymous.
         peer: address and port it comes from.
-        transport: ``websocket``, ``sse`` for server-sent events, ``http`` for a request that lasts.
+        transport: ``websocket``, ``sse`` for server-sent events, ``http`` for a request that lasts,
+            ``in_process`` for an application around the node.
         connected: milliseconds since 1970.
         subscriptions: how many it holds.
         waiting_messages: publications that wait because it takes no more.

@@ -23,6 +23,8 @@ from gateway.core.cluster.control import (
     BadControl,
     Beat,
     Blocks,
+    Changed,
+    ChangeSubject,
     Connections,
     Control,
     Ended,
@@ -99,6 +101,7 @@ class Cluster:
     Attributes:
         forget_stream: lets go of what this node holds of a stream.
         told: by the kind of a question, what answers it; for those that this class doesn't know.
+        change_subject: changes what a subject's connections to this node hear; returns how many there are.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class Cluster:
         self._dropped = 0
         self.forget_stream = forget_stream or _forget_nothing
         self.told: dict[type, Callable[[Any], Answer | Awaitable[Answer]]] = {}
+        self.change_subject: Callable[[ChangeSubject], Awaitable[int]] = _change_nothing
 
     # For administration
 
@@ -289,6 +293,8 @@ class Cluster:
             case ForgetStream(stream):
                 self.forget_stream(stream)
                 answer = Forgotten()
+            case ChangeSubject() as change:
+                answer = Changed(await self.change_subject(change))
             case question:
                 tell = self.told.get(type(question))
                 told = None if tell is None else tell(question)
@@ -313,6 +319,11 @@ class Cluster:
 
 def _forget_nothing(_stream: str) -> None:
     """What a node does that reads no stream."""
+
+
+async def _change_nothing(_change: ChangeSubject) -> int:
+    """What a node does that has no connections."""
+    return 0
 
 
 def _smaller(answer: Answer) -> Answer | None:

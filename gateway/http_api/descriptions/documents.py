@@ -7,6 +7,7 @@ repeated in it: it says ``${batch_items}``, and the value comes from where the g
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from importlib import resources
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -37,11 +38,13 @@ _PLACEHOLDER: Final = re.compile(r"\$\{([^}]*)\}")
 _Loader: Final = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
+@lru_cache(4)  # some 60 ms each: a process may have many gateways, one after the other, as tests do
 def openapi_document(limits: PublishingLimits) -> Document:
     """Return the OpenAPI 3.1 description of everything that answers over HTTP."""
     return read_document("openapi.yaml", values(limits))
 
 
+@lru_cache(4)
 def asyncapi_document(limits: PublishingLimits) -> Document:
     """Return the AsyncAPI 3 description of ``/v1/ws`` and its subprotocol ``gateway.v1``."""
     return read_document("asyncapi.yaml", values(limits))

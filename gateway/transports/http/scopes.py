@@ -5,12 +5,14 @@ Spec: ASGI, "HTTP Connection Scope" and "WebSocket Connection Scope".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Scope
     from uvicorn._types import HTTPScope
 
@@ -25,6 +27,14 @@ def complete_scope(scope: HTTPScope, method: bytes, version: str, target: bytes)
     scope["path"] = root + (unquote(path) if "%" in path else path)
     scope["raw_path"] = root.encode("ascii") + url.path
     scope["query_string"] = url.query or b""
+
+
+def path_below_mount(scope: Mapping[str, Any]) -> str:
+    """The path of a request as this application names it: without what it is mounted under."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    # Frameworks differ in whether the path still begins with it.
+    return path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
 
 
 def websocket_scope(request: HTTPScope, target: bytes, subprotocols: list[str]) -> Scope:

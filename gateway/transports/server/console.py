@@ -24,7 +24,7 @@ _MISSING = """<!doctype html>
 <h1>The gateway runs; its console was not built</h1>
 <p>Building it needs Node.js 20.19 or newer and npm. Install them, then run <code>make run</code> again,
 or install a wheel, which brings the console along.</p>
-<p>Everything else works: see <a href="/openapi.json">the HTTP API</a>.</p>
+<p>Everything else works: see <a href="openapi.json">the HTTP API</a>.</p>
 """
 
 # Nothing but the gateway's own files runs or is shown, and no page may frame the console.

@@ -15,6 +15,7 @@ from gateway.core.loopback import is_loopback
 from gateway.core.origin import canonical_host, canonical_origin, is_address, split_authority
 from gateway.errors import NotPermitted
 from gateway.transports.http.denial import deny
+from gateway.transports.http.scopes import path_below_mount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -100,7 +101,7 @@ class OriginPolicy:
             self.check_host(host)
         else:
             self.check(host, origin)
-        if not _asks_for_credentials(scope["path"]):
+        if not _asks_for_credentials(path_below_mount(scope)):
             self.check_anonymous(host)
 
     def check_host(self, host: str) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from gateway.transports.http.scopes import path_below_mount
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -63,7 +65,7 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wanted = _DATA if scope["path"].startswith(("/v1/", "/metrics")) else _PAGES
+        wanted = _DATA if path_below_mount(scope).startswith(("/v1/", "/metrics")) else _PAGES
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
     from gateway.auth.principal import Principal
+    from gateway.auth.requests import Inquiry
     from gateway.codecs.base import Codec
     from gateway.engine.admission import ConnectionQuota
     from gateway.transports.services import Services
@@ -86,7 +87,7 @@ class WebSocketDoor:
         except GatewayError as error:
             handshake.refuse(self._refuse(error))
             return None
-        if arrival.token is not None:
+        if arrival.inquiry is not None:
             return partial(self._answer_later, arrival, handshake)
         self._let_in(arrival, None, handshake)
         return None
@@ -129,14 +130,14 @@ class WebSocketDoor:
         quota = services.admission.enter(host)
         with _leaving_on_failure(quota):
             return _Arrival(
-                quota, peer, self._choose(scope["subprotocols"]), services.principals.token(scope)
+                quota, peer, self._choose(scope["subprotocols"]), services.principals.inquiry(scope)
             )
 
     async def _principal(self, arrival: _Arrival) -> Principal | None:
-        if arrival.token is None:
+        if arrival.inquiry is None:
             return None
         with _leaving_on_failure(arrival.quota):
-            principal = await self._services.principals.of(arrival.token)
+            principal = await arrival.inquiry()
             arrival.quota.identify(principal.subject)
             return principal
 
@@ -197,7 +198,7 @@ class _Arrival(NamedTuple):
     quota: ConnectionQuota
     peer: str
     subprotocol: str | None
-    token: str | None
+    inquiry: Inquiry | None
 
     def accepted(self, principal: Principal | None) -> AcceptedConnection:
         return AcceptedConnection(self.quota, self.peer, principal)

@@ -9,7 +9,7 @@ import anyio
 import orjson
 import pytest
 
-from gateway.app.node import Gateway
+from gateway.app.node import GatewayNode
 from gateway.auth.api_keys import new_key
 from gateway.settings import Settings
 from tests.patience import HANG_SECONDS
@@ -29,13 +29,13 @@ SETTINGS = Settings.model_validate(
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    gateway = Gateway(SETTINGS)
+async def gateway() -> AsyncIterator[GatewayNode]:
+    gateway = GatewayNode(SETTINGS)
     async with gateway.asgi.router.lifespan_context(gateway.asgi):
         yield gateway
 
 
-def block(gateway: Gateway) -> None:
+def block(gateway: GatewayNode) -> None:
     gateway._authenticator._blocks.block("ann", 60, node="n", time=1, now=time.monotonic())
 
 
@@ -56,7 +56,7 @@ def scope(kind: str, path: str, **more: Any) -> dict[str, Any]:
     }
 
 
-async def test_a_websocket_that_is_accepted_meanwhile_is_closed(gateway: Gateway) -> None:
+async def test_a_websocket_that_is_accepted_meanwhile_is_closed(gateway: GatewayNode) -> None:
     sent: list[dict[str, Any]] = []
     closed = anyio.Event()
     messages = iter([{"type": "websocket.connect"}])
@@ -83,7 +83,7 @@ async def test_a_websocket_that_is_accepted_meanwhile_is_closed(gateway: Gateway
 
 
 async def answer(
-    gateway: Gateway, asked: dict[str, Any], pieces: list[bytes], between: Callable[[], None]
+    gateway: GatewayNode, asked: dict[str, Any], pieces: list[bytes], between: Callable[[], None]
 ) -> tuple[int, Any]:
     """Send a body in pieces; ``between`` is called after the first."""
     sent: list[dict[str, Any]] = []
@@ -117,7 +117,7 @@ def post(path: str, content_type: bytes) -> dict[str, Any]:
     [("/v1/topics/a/b", b"text/plain"), ("/v1/publish", b"application/json")],
 )
 async def test_a_body_that_came_slowly_is_not_published(
-    gateway: Gateway, path: str, content_type: bytes
+    gateway: GatewayNode, path: str, content_type: bytes
 ) -> None:
     status, problem = await answer(
         gateway,
@@ -130,7 +130,7 @@ async def test_a_body_that_came_slowly_is_not_published(
     assert not gateway._sessions.open
 
 
-async def test_a_stream_of_lines_ends_with_the_line_that_was_refused(gateway: Gateway) -> None:
+async def test_a_stream_of_lines_ends_with_the_line_that_was_refused(gateway: GatewayNode) -> None:
     line = b'{"topic": "a/b", "data": 1}\n'
     status, summary = await answer(
         gateway,

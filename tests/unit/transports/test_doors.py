@@ -15,7 +15,7 @@ import orjson
 import pytest
 from starlette.routing import Route, WebSocketRoute
 
-from gateway.app.node import Gateway
+from gateway.app.node import GatewayNode
 from gateway.auth.api_keys import new_key
 from gateway.core.messages import commands
 from gateway.http_api.descriptions.documents import openapi_document
@@ -145,10 +145,10 @@ OPS: dict[type, tuple[dict[str, Any], frozenset[str], str]] = {
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
+async def gateway() -> AsyncIterator[GatewayNode]:
     keys = [{"name": name, "hash": KEYS[name][1], **grants} for name, grants in GRANTS.items()]
     streams = [{"name": "kept", "filter": "a/kept/it/#", "groups": [{"name": "jobs"}]}]
-    gateway = Gateway(
+    gateway = GatewayNode(
         Settings(
             auth={"mode": "required", "api_keys": keys},
             origins={"hosts": ["gateway.test"]},
@@ -162,7 +162,7 @@ async def gateway() -> AsyncIterator[Gateway]:
         yield gateway
 
 
-async def ask(gateway: Gateway, method: str, door: Door, key: str | None) -> httpx2.Response:
+async def ask(gateway: GatewayNode, method: str, door: Door, key: str | None) -> httpx2.Response:
     transport = httpx2.ASGITransport(gateway.asgi, client=("192.0.2.7", 1))
     headers = {"content-type": "application/json", **door.headers}
     if key is not None:
@@ -171,7 +171,7 @@ async def ask(gateway: Gateway, method: str, door: Door, key: str | None) -> htt
         return await client.request(method, door.path, content=door.body, headers=headers)
 
 
-async def test_every_route_has_a_row(gateway: Gateway) -> None:
+async def test_every_route_has_a_row(gateway: GatewayNode) -> None:
     console = {route.path for route in console_routes() if isinstance(route, Route)}
     found = set()
     for route in gateway.asgi.routes:
@@ -203,7 +203,7 @@ def test_every_op_has_a_row() -> None:
 @pytest.mark.parametrize("who", [None, "wrong", *GRANTS])
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 async def test_a_route_opens_to_its_grant_alone(
-    gateway: Gateway, method: str, path: str, who: str | None
+    gateway: GatewayNode, method: str, path: str, who: str | None
 ) -> None:
     door = ROUTES[method, path]
     key = "gw_wrong" if who == "wrong" else KEYS[who][0] if who else None
@@ -223,7 +223,7 @@ async def test_a_route_opens_to_its_grant_alone(
         assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
-def connect(gateway: Gateway) -> tuple[WebSocketSession, RecordingConnection]:
+def connect(gateway: GatewayNode) -> tuple[WebSocketSession, RecordingConnection]:
     services = gateway._services()
     connection = RecordingConnection()
     accepted = AcceptedConnection(services.admission.enter("192.0.2.7"), "192.0.2.7:1", None)
@@ -240,7 +240,7 @@ async def say(session: WebSocketSession, **command: object) -> None:
 
 @pytest.mark.parametrize("who", [None, *GRANTS])
 @pytest.mark.parametrize("op", OPS)
-async def test_an_op_is_granted_to_its_grant_alone(gateway: Gateway, op: type, who: str | None) -> None:
+async def test_an_op_is_granted_to_its_grant_alone(gateway: GatewayNode, op: type, who: str | None) -> None:
     command, allowed, answer = OPS[op]
     session, connection = connect(gateway)
     if who is not None:
@@ -260,7 +260,7 @@ async def test_an_op_is_granted_to_its_grant_alone(gateway: Gateway, op: type, w
 @pytest.mark.parametrize(
     "wide", ["a/#/x", "#", "+/b", "+/#", "$gateway/#", "b/#", "a", "a/", "A/b", "a/b/#", "a/+/b", "a/+"]
 )
-async def test_a_subscription_needs_a_grant_that_covers_it(gateway: Gateway, wide: str) -> None:
+async def test_a_subscription_needs_a_grant_that_covers_it(gateway: GatewayNode, wide: str) -> None:
     session, connection = connect(gateway)
     await say(session, op="auth", token=KEYS["subscribe"][0])
     await say(session, op="subscribe", filter=wide, ref=1)
@@ -271,13 +271,13 @@ async def test_a_subscription_needs_a_grant_that_covers_it(gateway: Gateway, wid
     assert reply.get("code", reply["op"]) == expected.get(wide, "subscribed" if granted else "forbidden")
 
 
-async def test_one_forbidden_item_of_a_batch_fails_alone(gateway: Gateway) -> None:
+async def test_one_forbidden_item_of_a_batch_fails_alone(gateway: GatewayNode) -> None:
     items = b'[{"topic":"a/1","data":1},{"topic":"b/2","data":2},{"topic":"a/3","data":3}]'
     response = await ask(gateway, "POST", Door("/v1/publish", items.decode()), KEYS["publish"][0])
     assert [result.get("code", "ok") for result in response.json()["results"]] == ["ok", "forbidden", "ok"]
 
 
-async def test_a_hook_without_signature_publishes_only_what_its_sender_may(gateway: Gateway) -> None:
+async def test_a_hook_without_signature_publishes_only_what_its_sender_may(gateway: GatewayNode) -> None:
     response = await ask(gateway, "POST", Door("/v1/hooks/other", "1"), KEYS["publish"][0])
     assert response.status_code == 403
 
@@ -295,7 +295,7 @@ async def test_a_hook_without_signature_publishes_only_what_its_sender_may(gatew
     ],
 )
 async def test_reading_a_stream_needs_a_grant_that_covers_the_filter(
-    gateway: Gateway, wanted: str, status: int
+    gateway: GatewayNode, wanted: str, status: int
 ) -> None:
     door = Door(f"/v1/streams/kept/messages?filter={wanted.replace('#', '%23').replace('+', '%2B')}")
     response = await ask(gateway, "GET", door, KEYS["subscribe"][0])
@@ -303,7 +303,7 @@ async def test_reading_a_stream_needs_a_grant_that_covers_the_filter(
     assert response.json().get("code") == {200: None, 400: "bad_filter", 403: "forbidden"}[status]
 
 
-async def test_metrics_are_free_on_this_machine_but_not_through_a_proxy_on_it(gateway: Gateway) -> None:
+async def test_metrics_are_free_on_this_machine_but_not_through_a_proxy_on_it(gateway: GatewayNode) -> None:
     transport = httpx2.ASGITransport(gateway.asgi, client=("127.0.0.1", 1))
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
         assert (await client.get("/metrics")).status_code == 200
@@ -311,7 +311,7 @@ async def test_metrics_are_free_on_this_machine_but_not_through_a_proxy_on_it(ga
             assert (await client.get("/metrics", headers={header: "127.0.0.1"})).status_code == 401
 
 
-async def test_the_metrics_tell_how_credentials_fared(gateway: Gateway) -> None:
+async def test_the_metrics_tell_how_credentials_fared(gateway: GatewayNode) -> None:
     await ask(gateway, "GET", Door("/v1/connections"), KEYS["admin"][0])
     await ask(gateway, "GET", Door("/v1/connections"), "wrong")
     text = (await ask(gateway, "GET", Door("/metrics"), KEYS["admin"][0])).text

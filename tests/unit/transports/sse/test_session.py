@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gateway.app.node import Gateway
+from gateway.app.node import GatewayNode
 from gateway.auth.grants import EVERYTHING
 from gateway.auth.principal import Principal
 from gateway.codecs.server_sent_events import EventWriter, RecentEvents, ServerSentEvents
@@ -25,7 +25,7 @@ class Client:
     """A session and what it is given to write to."""
 
     def __init__(self, *, expires: int | None = None, limits: Limits | None = None) -> None:
-        self.gateway = Gateway(Settings(limits=limits or Limits()))
+        self.gateway = GatewayNode(Settings(limits=limits or Limits()))
         self.services = self.gateway._services()
         self.ended = 0
         self.body = RecordingBody()

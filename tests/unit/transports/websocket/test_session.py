@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import orjson
 
-from gateway.app.node import Gateway
+from gateway.app.node import GatewayNode
 from gateway.auth.principal import Principal
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.events import Pong
@@ -18,12 +18,12 @@ from gateway.transports.websocket.session import WebSocketSession
 from tests.unit.transports.recording_connection import RecordingConnection
 
 
-def connect(limits: Limits | None = None) -> tuple[Gateway, WebSocketSession, RecordingConnection]:
-    gateway = Gateway(Settings(limits=limits or Limits()))
+def connect(limits: Limits | None = None) -> tuple[GatewayNode, WebSocketSession, RecordingConnection]:
+    gateway = GatewayNode(Settings(limits=limits or Limits()))
     return gateway, *open_session(gateway)
 
 
-def open_session(gateway: Gateway) -> tuple[WebSocketSession, RecordingConnection]:
+def open_session(gateway: GatewayNode) -> tuple[WebSocketSession, RecordingConnection]:
     services, connection = gateway._services(), RecordingConnection()
     accepted = AcceptedConnection(services.admission.enter("127.0.0.1"), "127.0.0.1:1", None)
     return WebSocketSession(services, connection, accepted), connection
@@ -67,7 +67,7 @@ async def test_a_lane_that_a_gap_has_filled_stops_reading_too() -> None:
     assert not connection.reading
 
 
-def fill_lane(gateway: Gateway, outbox: Outbox, *, but: int) -> None:
+def fill_lane(gateway: GatewayNode, outbox: Outbox, *, but: int) -> None:
     """Queue replies up to ``but`` bytes below the lane's bound."""
     envelope = len(outbox.encoder.encode(Pong(ref="x" * 200))) - 200
     while (missing := OutboxLimits().lane_bytes - but - outbox._lane_bytes) > 0:
@@ -100,7 +100,7 @@ class OneToken:
 
 
 def connect_unauthenticated() -> tuple[WebSocketSession, RecordingConnection]:
-    gateway = Gateway(Settings())
+    gateway = GatewayNode(Settings())
     gateway._authenticator = OneToken()
     return open_session(gateway)
 

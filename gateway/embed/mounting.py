@@ -1,0 +1,126 @@
+"""The gateway beside any ASGI application, for frameworks that mount nothing, or know no lifespan.
+
+Spec: ASGI, "Lifespan Protocol" and "HTTP Connection Scope" (``root_path``).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from starlette.responses import RedirectResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_log = logging.getLogger("gateway.embed")
+
+
+class Mounted:
+    """An ASGI application of two: what is below ``path`` goes to the gateway, all else to the other.
+
+    Attributes:
+        app: the other.
+        path: without a slash at its end.
+        gateway: the one mounted.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        path: str,
+        gateway: ASGIApp,
+        *,
+        lifespan: Callable[[object], AbstractAsyncContextManager[None]],
+    ) -> None:
+        self.app = app
+        self.path = path
+        self.gateway = gateway
+        self._lifespan = lifespan
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the lifespan of both."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        root = scope.get("root_path", "")
+        path = scope["path"].removeprefix(root)
+        if path.startswith(f"{self.path}/"):
+            await self.gateway({**scope, "root_path": root + self.path}, receive, send)
+        elif path == self.path and self.path and scope["type"] == "http":
+            await RedirectResponse(f"{root}{self.path}/")(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the gateway around the application's own lifespan, be it that it has none."""
+        lifespan = _Lifespan(receive, send)
+        try:
+            async with self._lifespan(self.app):
+                try:
+                    await self.app(scope, lifespan.receive, lifespan.hold)
+                except Exception as error:
+                    if lifespan.begun:
+                        raise
+                    # ASGI: it "should" raise where it does not know the protocol, as Django does.
+                    _log.debug("the application has no lifespan: %r", error)
+                if not lifespan.begun:
+                    await lifespan.stand_in()
+        except Exception as error:
+            await lifespan.fail(error)
+            raise
+        await lifespan.end()
+
+
+class _Lifespan:
+    """What server and application tell each other; the gateway ends before the last word."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._started = False
+        self._failed = False
+        self._last: Message = {"type": "lifespan.shutdown.complete"}
+        self.begun = False
+
+    async def receive(self) -> Message:
+        self.begun = True
+        return await self._receive()
+
+    async def hold(self, message: Message) -> None:
+        """Hand on what the application says, but not yet that all is over."""
+        if message["type"].startswith("lifespan.shutdown."):
+            self._last = message
+            return
+        self._started = message["type"] == "lifespan.startup.complete"
+        self._failed = not self._started
+        await self._send(message)
+
+    async def stand_in(self) -> None:
+        """Answer the server for an application that does not."""
+        await self._receive()
+        self._started = True
+        await self._send({"type": "lifespan.startup.complete"})
+        await self._receive()
+
+    async def fail(self, error: Exception) -> None:
+        if self._failed:
+            return
+        if self._started:
+            await self._send({"type": "lifespan.shutdown.failed", "message": str(error)})
+            return
+        if not self.begun:
+            await self._receive()
+        await self._send({"type": "lifespan.startup.failed", "message": str(error)})
+
+    async def end(self) -> None:
+        if not self._failed:
+            await self._send(self._last)
+
+
+async def nowhere(scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Stands for the application beside the gateway where there is none: it serves nothing."""
+    raise RuntimeError(f"no application for {scope['type']}")

@@ -1,0 +1,185 @@
+"""From what an application publishes to the command that the engine takes, checked as at every other door."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, Unpack
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from gateway.client.body import encode_body
+from gateway.codecs.body import check_content_type, check_data, check_headers, decode_body
+from gateway.codecs.gateway_v1_shapes import LABEL_CHARACTERS, LONGEST_DELAY
+from gateway.core.messages.publication import Publish
+from gateway.errors import BadCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.client.body import Data
+    from gateway.codecs.body import MessageLimits
+    from gateway.core.messages.events import Published
+
+_AS_THEY_ARE: Final = (str, int, float, bool, bytes, bytearray, memoryview, type(None))
+
+
+class MessageOptions(TypedDict, total=False):
+    """What a publish may say besides topic and data.
+
+    Attributes:
+        content_type: of the data; not needed for JSON.
+        headers: handed on to subscribers.
+        id: a label, echoed to subscribers; the gateway makes one otherwise.
+        key: for ordering in groups.
+        idempotency_key: makes repeats harmless.
+        delay: seconds that groups see it later.
+    """
+
+    content_type: str | None
+    headers: Mapping[str, str] | None
+    id: str | None
+    key: str | None
+    idempotency_key: str | None
+    delay: float | timedelta | None
+
+
+class PublishFunction(Protocol):
+    """``Gateway.publish``, for what is handed it: a FastAPI endpoint by ``Depends(gateway.publisher)``."""
+
+    async def __call__(self, topic: str, data: Data = None, **options: Unpack[MessageOptions]) -> Published:
+        """Publish; see ``Gateway.publish``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One of many publications, see ``Gateway.publish_many``; the attributes are those of ``publish``."""
+
+    topic: str
+    data: Any = None
+    content_type: str | None = None
+    headers: Mapping[str, str] | None = None
+    id: str | None = None
+    key: str | None = None
+    idempotency_key: str | None = None
+    delay: float | timedelta | None = None
+
+    def options(self) -> MessageOptions:
+        """All but topic and data."""
+        return MessageOptions(
+            content_type=self.content_type,
+            headers=self.headers,
+            id=self.id,
+            key=self.key,
+            idempotency_key=self.idempotency_key,
+            delay=self.delay,
+        )
+
+
+def publish_command(topic: str, data: Data, options: MessageOptions, limits: MessageLimits) -> Publish:
+    """The command that publishes ``data``.
+
+    Args:
+        topic: of the publication; checked where the command is carried out.
+        data: what JSON takes, pydantic models and dataclasses, at any depth; bytes and text as they are.
+        options: see ``MessageOptions``.
+        limits: of one message.
+
+    Raises:
+        BadCommand: the data is no JSON value, or an option breaks its rule.
+        TooLarge: the data is.
+    """
+    content_type, headers = options.get("content_type"), options.get("headers")
+    if content_type is not None:
+        check_content_type(content_type)
+    if headers is not None:
+        headers = _headers(headers, limits)
+    text, binary = encode_body(data if type(data) in _AS_THEY_ARE else plain(data), content_type)
+    if text is not None:
+        check_data(text, content_type, limits)
+    elif binary is not None:
+        body = decode_body(binary, content_type, depth=limits.json_depth)
+        text, binary = body.data, body.binary
+    return Publish(
+        topic,
+        data=text,
+        binary=binary,
+        content_type=content_type,
+        headers=headers or None,
+        id=_label("id", options.get("id")),
+        key=_label("key", options.get("key")),
+        idempotency_key=_label("idempotency_key", options.get("idempotency_key")),
+        delay=_milliseconds(options.get("delay")),
+    )
+
+
+def deletion_command(topic: str, options: MessageOptions, limits: MessageLimits) -> Publish:
+    """The command that ends the last value of ``topic``; raises as ``publish_command``."""
+    headers = options.get("headers")
+    return Publish(
+        topic,
+        deleted=True,
+        headers=None if headers is None else _headers(headers, limits) or None,
+        id=_label("id", options.get("id")),
+        key=_label("key", options.get("key")),
+        idempotency_key=_label("idempotency_key", options.get("idempotency_key")),
+    )
+
+
+def plain(value: Data) -> Data:
+    """``value`` in JSON's types, models as they write themselves; as it is where there is no rule for it."""
+    if isinstance(value, _AS_THEY_ARE):
+        return value
+    if isinstance(value, dict):
+        return {_name(name): plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(each) for each in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    for kind, write in _WRITTEN:
+        if isinstance(value, kind):
+            return write(value)
+    return value
+
+
+_WRITTEN: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
+    (BaseModel, lambda model: model.model_dump(mode="json")),
+    (date | time, lambda moment: moment.isoformat()),  # a datetime is a date
+    (UUID | Decimal, str),
+    (Enum, lambda member: plain(member.value)),
+)
+"""How values of other types are written, as pydantic writes them."""
+
+
+def _name(name: Data) -> Data:
+    """The name of a member of an object: JSON has texts alone for it."""
+    found = plain(name)
+    return found if isinstance(found, str) else json.dumps(found)
+
+
+def _headers(headers: Mapping[str, str], limits: MessageLimits) -> dict[str, str]:
+    found = dict(headers)
+    if not all(isinstance(text, str) for text in (*found, *found.values())):
+        raise BadCommand("field 'headers': names and values must be texts")
+    check_headers(found, limits)
+    return found
+
+
+def _label(name: str, value: str | None) -> str | None:
+    if value is None or (isinstance(value, str) and 1 <= len(value) <= LABEL_CHARACTERS):
+        return value
+    raise BadCommand(f"field {name!r}: a text of 1 to {LABEL_CHARACTERS} characters is allowed")
+
+
+def _milliseconds(delay: float | timedelta | None) -> int | None:
+    if delay is None:
+        return None
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+    if not 0 <= seconds * 1000 <= LONGEST_DELAY:
+        raise BadCommand(f"field 'delay': 0 to {LONGEST_DELAY // 1000} seconds are allowed")
+    return round(seconds * 1000)

@@ -1,0 +1,121 @@
+"""What somebody else decides for a subject: its subscriptions begun and ended, its permissions forgotten.
+
+An application around the gateway decides what a client hears, whatever the client asks for, and on whichever
+node it is connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from gateway.auth.grants import EVERYTHING
+from gateway.core.cluster.control import Changed, ChangeSubject
+from gateway.core.messages.commands import Subscribe, Unsubscribe
+from gateway.core.messages.events import Failure
+from gateway.errors import GatewayError, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gateway.core.fanout.outbox import Outbox
+    from gateway.core.messages.events import Event
+    from gateway.engine.authentication import CommandClient
+    from gateway.engine.cluster.peers import Peers
+    from gateway.engine.delivery import DeliveryService
+    from gateway.engine.sessions import Sessions
+    from gateway.engine.subscribing import SubscribeService
+
+
+class SubjectChanges:
+    """Changes what the connections of a subject hear, here and on the other nodes.
+
+    Attributes:
+        forget: is told of each subject whose permissions are to be looked at anew.
+    """
+
+    def __init__(
+        self, sessions: Sessions, subscriber: SubscribeService, delivery: DeliveryService, peers: Peers
+    ) -> None:
+        self._sessions = sessions
+        self._subscriber = subscriber
+        self._delivery = delivery
+        self._peers = peers
+        self._begun: dict[str, set[str]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.forget: Callable[[str], None] = _forget_nothing
+
+    async def change(self, change: ChangeSubject) -> int:
+        """Carry ``change`` out on all nodes; return how many connections it concerns.
+
+        Raises:
+            BadFilter: the filter is not valid.
+        """
+        if change.filter:
+            self._subscriber.streams(change.filter)  # here, where somebody hears of it
+        done = await self.change_here(change)
+        told = await self._peers.ask(change)
+        return done + sum(answer.count for answer in told.answers.values() if isinstance(answer, Changed))
+
+    async def change_here(self, change: ChangeSubject) -> int:
+        """Carry ``change`` out on this node; a connection that has no room for it doesn't count."""
+        clients = self._connections(change.subject)
+        if change.kind == "forget":
+            self.forget(change.subject)
+            for client in clients:
+                self._start(self._look_again(client))
+            return len(clients)
+        act = self._subscribe if change.kind == "subscribe" else self._unsubscribe
+        return sum([await act(client, change.filter) for client in clients])
+
+    def _connections(self, subject: str) -> list[CommandClient]:
+        self._begun = {name: begun for name, begun in self._begun.items() if name in self._sessions.open}
+        # HTTP requests that last are sessions too, but hear nothing.
+        found: list[Any] = [each for each in self._sessions.open.values() if each.subject == subject]
+        return [each for each in found if hasattr(each, "outbox")]
+
+    async def _subscribe(self, client: CommandClient, topic_filter: str) -> bool:
+        outbox = client.outbox
+        try:
+            events = self._subscriber.subscribe(outbox, Subscribe(topic_filter), EVERYTHING)
+            if not isinstance(events, list):
+                events = await events
+        except GatewayError:
+            return False
+        self._begun.setdefault(client.id, set()).add(topic_filter)
+        self._send(outbox, events)
+        return True
+
+    async def _unsubscribe(self, client: CommandClient, topic_filter: str) -> bool:
+        with suppress(NotFound):
+            ended = self._subscriber.unsubscribe(client.outbox, Unsubscribe(topic_filter))
+            self._begun.get(client.id, set()).discard(topic_filter)
+            self._send(client.outbox, [ended])
+            return True
+        return False
+
+    async def _look_again(self, client: CommandClient) -> None:
+        """End the subscriptions of a client that are not allowed any more."""
+        grants, outbox = client.principal.grants, client.outbox
+        begun = self._begun.get(client.id, set())
+        for topic_filter in [each for each in outbox.subscriptions if each not in begun]:
+            with suppress(GatewayError):  # who can't be asked has not allowed it
+                await grants.when_known("subscribe", topic_filter)
+            if topic_filter in outbox.subscriptions and not grants.may_subscribe(topic_filter):
+                await self._unsubscribe(client, topic_filter)
+                reason = f"the subscription to {topic_filter!r} has ended: it is not allowed any more"
+                self._send(outbox, [Failure("forbidden", reason)])
+
+    def _send(self, outbox: Outbox, events: list[Event]) -> None:
+        for event in events:
+            self._delivery.send(outbox, event)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _forget_nothing(_subject: str) -> None:
+    """What is done where nothing is remembered."""
