@@ -8,16 +8,20 @@ import {
   type WebSocketConstructor,
   toError,
 } from "./connection.js";
+import { type ConsumeOptions, Consumer } from "./consumer.js";
 import { Credentials, type Token, WrongToken } from "./credentials.js";
 import { Emitter } from "./emitter.js";
 import { GatewayError, toGatewayError } from "./errors.js";
 import { Inbox, type InboxOptions } from "./inbox.js";
+import type { Handler } from "./delivery.js";
+import { Memberships } from "./membership.js";
 import type { Beginning } from "./positions.js";
 import { type DeleteOptions, type PublishOptions, type Receipt, deleteCommand, publishCommand } from "./publishing.js";
-import { Registry, type WireOptions } from "./registry.js";
+import { Registry, type Request, type WireOptions } from "./registry.js";
 import type { ClientEvents, ClientState, StateChange } from "./state.js";
 import { Subscription } from "./subscription.js";
 import { StateFeed, type StateOptions, TopicState } from "./topic_state.js";
+import { QueueWorker, type WorkOptions } from "./queue_worker.js";
 import { type CommandFrame, type ServerFrame, present, toGap, toMessage } from "./wire.js";
 
 export interface ClientOptions extends Partial<Timings> {
@@ -45,6 +49,7 @@ export class Client extends Emitter<ClientEvents> {
   readonly #backoff: Backoff;
   readonly #credentials: Credentials;
   readonly #registry: Registry;
+  readonly #memberships: Memberships;
   #change: StateChange = { state: "idle", failures: 0, retryAt: null, error: null };
   #connection: Connection | null = null;
   #connectedAt = 0;
@@ -71,6 +76,7 @@ export class Client extends Emitter<ClientEvents> {
       (gap) => this.emit("gap", gap),
       (error) => this.emit("error", error),
     );
+    this.#memberships = new Memberships((error) => this.emit("error", error));
   }
 
   /** Whether it is connected, with the circumstances, as the last `state` event told it. */
@@ -148,6 +154,32 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   /**
+   * Becomes a member of a consumer group, and gets what is to be worked off, each publication in the group's turn.
+   * Connects if that has not been done. A client is a member of a group once: another `consume` of the same group
+   * ends with `conflict`, unless the first was closed.
+   *
+   * Refusals reject `ready`, and end the loop: `forbidden`, `not_found`, `conflict`, …
+   */
+  consume<Data = unknown>(stream: string, options: ConsumeOptions): Consumer<Data> {
+    if (this.#state === "idle") this.connect().catch(() => undefined); // the consumer is told
+    const membership = this.#memberships.join(stream, options);
+    const leave = (): void => void membership.close().catch(() => undefined);
+    if (this.#state === "closed") membership.end(new GatewayError("closed", "the client was closed"));
+    else if (options.signal?.aborted === true) leave();
+    else options.signal?.addEventListener("abort", leave, { once: true });
+    return new Consumer(membership);
+  }
+
+  /**
+   * Works a consumer group off: calls `handler` for each delivery, up to `concurrency` at a time, keeps its lease alive
+   * meanwhile, acks what it has done and nacks where it throws, until `stop`.
+   */
+  work<Data = unknown>(stream: string, options: WorkOptions<Data>, handler: Handler<Data>): QueueWorker<Data> {
+    const credit = options.credit ?? options.concurrency ?? 1;
+    return new QueueWorker(this.consume<Data>(stream, { ...options, credit }), options, handler);
+  }
+
+  /**
    * Publishes a JSON value, or bytes, and resolves with the gateway's answer (`null` with `ack: false`).
    *
    * @throws GatewayError `unavailable` where there is no connection; `timeout` or `unavailable` also where nobody
@@ -214,7 +246,9 @@ export class Client extends Emitter<ClientEvents> {
     this.#moveTo("connected");
     if (this.#connection !== connection) return; // a listener closed the client
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();
-    this.#registry.attach((command, onReply) => connection.request(command, onReply));
+    const request: Request = (command, onReply) => connection.request(command, onReply);
+    this.#registry.attach(request);
+    this.#memberships.attach(request);
   }
 
   #pushed(frame: ServerFrame): void {
@@ -225,6 +259,12 @@ export class Client extends Emitter<ClientEvents> {
         this.#registry.deliver(message, typeof frame["filter"] === "string" ? frame["filter"] : null);
         return;
       }
+      case "delivery":
+        this.#memberships.deliver(frame);
+        return;
+      case "released":
+        this.#memberships.released(frame);
+        return;
       case "gap":
         this.#registry.tell(toGap(frame));
         return;
@@ -235,8 +275,16 @@ export class Client extends Emitter<ClientEvents> {
         this.#goAway(frame);
         return;
       case "error":
-        if (frame["code"] === "token_expired" && this.#connection !== null) void this.#renew(this.#connection);
-        else this.emit("error", toError(frame));
+        this.#refused(toError(frame));
+    }
+  }
+
+  // A refusal that no command of this client is waiting for.
+  #refused(error: GatewayError): void {
+    if (error.code === "token_expired" && this.#connection !== null) void this.#renew(this.#connection);
+    else {
+      this.#memberships.noteError(error);
+      this.emit("error", error);
     }
   }
 
@@ -270,6 +318,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#connection = null;
     this.#credentials.forget();
     this.#registry.detach();
+    this.#memberships.detach();
     const error = loss.error ?? new GatewayError("unavailable", describe(loss));
     const renewable = loss.code === UNAUTHENTICATED && this.#credentials.renewable;
     if (FINAL_CODES.has(loss.code) && !renewable) {
@@ -298,6 +347,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#connection = null;
     connection?.close();
     this.#registry.close(error);
+    this.#memberships.close(error);
     const reason = error ?? new GatewayError("closed", "the client was closed");
     for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
   }
