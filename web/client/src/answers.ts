@@ -1,6 +1,6 @@
 /** What a program says of its deliveries, on its way to the gateway. */
 import { GatewayError, toGatewayError } from "./errors.js";
-import type { Request } from "./registry.js";
+import type { Request } from "./line.js";
 
 /** An `ack`, `nack` or `extend` without the deliveries that it is about. */
 export interface Answer {

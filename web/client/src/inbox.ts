@@ -4,9 +4,9 @@ import { type Beginning, type Position, type Positions, asksHistory } from "./po
 import type { Gap, Message } from "./wire.js";
 
 /** How one caller of `subscribe` wants to hear. */
-export interface InboxOptions {
+export interface InboxOptions<Data = unknown> {
   /** Called for each message, as it comes. Without it messages wait for the iterator. */
-  readonly onMessage?: (message: Message) => void;
+  readonly onMessage?: (message: Message<Data>) => void;
   /** Called where messages are missing, before the next message. */
   readonly onGap?: (gap: Gap) => void;
   /** Called once the program was given all the history that it asked for. */

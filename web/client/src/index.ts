@@ -6,6 +6,7 @@ export type { Delivery, Handler, NackOptions } from "./delivery.js";
 export type { QueueWorker, WorkOptions } from "./queue_worker.js";
 export type { Token } from "./credentials.js";
 export { type ErrorCode, GatewayError } from "./errors.js";
+export type { WaitOptions } from "./patience.js";
 export type { Position, Positions, StartFrom } from "./positions.js";
 export type { DeleteOptions, PublishOptions, Receipt } from "./publishing.js";
 export type { ClientEvents, ClientState, StateChange } from "./state.js";

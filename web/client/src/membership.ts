@@ -4,7 +4,7 @@ import type { ConsumeOptions } from "./consumer.js";
 import { Delivery } from "./delivery.js";
 import { GatewayError, toGatewayError } from "./errors.js";
 import { LeaseKeeper } from "./lease_keeper.js";
-import type { Request } from "./registry.js";
+import type { Request } from "./line.js";
 import { type ServerFrame, present, toLease, toMessage } from "./wire.js";
 
 const RETRY_MILLISECONDS = 2000;

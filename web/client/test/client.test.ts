@@ -375,9 +375,3 @@ describe("a token function", () => {
     expect(asked).toBe(2);
   });
 });
-
-it("addresses are turned into WebSocket addresses", async () => {
-  await open().connect();
-  expect(gateway.last.url).toBe("ws://gateway.test/v1/ws");
-  expect(() => new Client("ftp://gateway.test", { WebSocket: gateway.WebSocket })).toThrow(TypeError);
-});
