@@ -15,6 +15,7 @@ from gateway.http_api.authentication import administrators, request_authenticato
 from gateway.http_api.descriptions.routes import description_routes
 from gateway.http_api.publishing.cloudevents import CloudEventPublishing
 from gateway.http_api.publishing.endpoints import rest_routes
+from gateway.http_api.session import SessionRoutes
 from gateway.transports.server.console import console_routes
 from gateway.transports.server.probes import probe_routes
 
@@ -105,6 +106,7 @@ def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[
             metrics=parts.metrics,
         ),
         *administration_routes(parts.administration, administrator),
+        *SessionRoutes(parts.authenticator, parts.credentials).routes(),
         *stream_routes(
             parts.streams,
             parts.purging,

@@ -76,6 +76,9 @@ SUCCESSES = {
     "connect": 404,
     "disconnectSession": 404,
     "purgeMessages": 400,
+    # This gateway asks for no credentials.
+    "beginSession": 404,
+    "endSession": 404,
 }
 KNOWN = {
     "receiveWebhook": {"hook": "open"},
