@@ -11,6 +11,8 @@ export interface InboxOptions<Data = unknown> {
   readonly onGap?: (gap: Gap) => void;
   /** Called once the program was given all the history that it asked for. */
   readonly onCaughtUp?: () => void;
+  /** Called once, when nothing more will come: `null` if that was asked for, otherwise why. */
+  readonly onEnd?: (error: GatewayError | null) => void;
   /** How many messages may wait for the iterator; then the oldest goes, counted. Default 1,000. */
   readonly bufferSize?: number;
 }
@@ -128,6 +130,7 @@ export class Inbox {
       if (error === null) reader.resolve({ done: true, value: undefined });
       else reader.reject(error);
     }
+    if (this.options.onEnd !== undefined) guarded(this.options.onEnd, error);
   }
 
   #move(stream: string | undefined, position: Position | null): void {
