@@ -19,6 +19,7 @@ import { Memberships } from "./membership.js";
 import type { Beginning } from "./positions.js";
 import { type DeleteOptions, type PublishOptions, type Receipt, deleteCommand, publishCommand } from "./publishing.js";
 import { Registry } from "./registry.js";
+import { type SharedSocketOptions, sharedSocketClass } from "./shared_socket.js";
 import type { ClientEvents, ClientState, StateChange } from "./state.js";
 import { Subscription } from "./subscription.js";
 import { StateFeed, type StateOptions, TopicState } from "./topic_state.js";
@@ -33,6 +34,8 @@ export interface ClientOptions extends Partial<Timings> {
   readonly backoff?: BackoffOptions;
   /** What a relative address is relative to. Default: the page, or the worker. */
   readonly base?: string;
+  /** Has the socket in a worker, one for all tabs (docs/browser.md, "One socket for many tabs"). */
+  readonly shared?: SharedSocketOptions;
   /** The WebSocket class where there is no global one: Node before 22 (the package `ws` has one). */
   readonly WebSocket?: WebSocketConstructor;
 }
@@ -248,6 +251,8 @@ export class Client extends Emitter<ClientEvents> {
   #socket(): { address: string; socketClass: WebSocketConstructor } {
     const address = socketAddress(this.#url, this.#options.base);
     if (address === null) throw new TypeError(`'${this.#url}' is relative, and here is no page: give the option base`);
+    const { shared, token } = this.#options;
+    if (shared !== undefined) return { address, socketClass: sharedSocketClass(shared, token, this.#timings.connectTimeout) };
     const socketClass = this.#options.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
     if (socketClass === undefined) throw new TypeError("no global WebSocket here: pass one as the option WebSocket");
     return { address, socketClass };
@@ -279,7 +284,8 @@ export class Client extends Emitter<ClientEvents> {
   async #open(): Promise<void> {
     let token: string | null;
     try {
-      token = await this.#credentials.get();
+      // The worker asks for it itself, where it needs one.
+      token = this.#options.shared === undefined ? await this.#credentials.get() : null;
     } catch (thrown) {
       const error = toGatewayError(thrown, "unauthenticated");
       this.emit("error", error);

@@ -9,6 +9,7 @@ export { type ErrorCode, GatewayError } from "./errors.js";
 export type { WaitOptions } from "./patience.js";
 export type { Position, Positions, StartFrom } from "./positions.js";
 export type { DeleteOptions, PublishOptions, Receipt } from "./publishing.js";
+export type { SharedSocketOptions, SharedWorkerLike } from "./shared_socket.js";
 export type { ClientEvents, ClientState, StateChange } from "./state.js";
 export type { TopicChange } from "./state_view.js";
 export type { Subscription } from "./subscription.js";

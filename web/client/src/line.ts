@@ -60,7 +60,8 @@ export class Line {
       this.#next();
       return confirmed;
     }
-    recipient.begin(strand.received.positions);
+    const { positions } = strand.received;
+    recipient.begin(positions, { positions, recovered: null });
     if (!changed) return Promise.resolve();
     this.#changed = true;
     const confirmed = strand.confirmed();
@@ -203,7 +204,7 @@ export class Line {
     const live = [...this.#strands].find(({ phase }) => phase === "live");
     if (plain !== undefined && live !== undefined) {
       plain.received.beginAt(live.received.positions);
-      plain.begin("live");
+      plain.begin("live", null);
       plain.settle(null);
     }
     const first = plain !== undefined && live === undefined ? plain : waiting.find(({ history }) => history);
@@ -230,17 +231,18 @@ export class Line {
 
   #confirm(group: readonly Strand[], beginning: Beginning, reply: ServerFrame): void {
     this.#busy = asksHistory(beginning);
+    const recovered = typeof reply["recovered"] === "boolean" ? reply["recovered"] : null;
     for (const strand of group) {
       strand.withinSnapshot = strand.received.beginsWithSnapshot(reply);
       const anew = !strand.begun || strand.withinSnapshot;
       if (anew) strand.received.begin(reply);
       else strand.received.goOn(reply);
       strand.fresh = anew && this.#busy;
-      strand.begin(this.#busy ? "reading" : "live");
+      strand.begin(this.#busy ? "reading" : "live", recovered);
     }
     if (this.#busy) this.#readAlong(group, beginning, (reply["positions"] ?? {}) as Positions);
     for (const strand of this.#strands) if (strand.phase !== "waiting") strand.settle(null);
-    this.#tellMissed(group, reply["recovered"] === true);
+    this.#tellMissed(group, recovered === true);
     this.#next();
   }
 

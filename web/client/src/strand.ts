@@ -6,8 +6,8 @@ import type { Gap, Message } from "./wire.js";
 /** Who takes what comes for a filter: a subscription's inbox, or a state's feed. */
 export interface Recipient {
   readonly filter: string;
-  /** What is offered from here on begins at `positions`; null: with a snapshot. */
-  begin(positions: Positions | null): void;
+  /** What is offered from here on begins at `positions`; null: with a snapshot. `answer` is the gateway's. */
+  begin(positions: Positions | null, answer: Answered): void;
   offer(message: Message, position: Position | null): void;
   /** All history was offered; with `begun`, what follows it begins there. */
   catchUp(begun?: Positions): void;
@@ -16,6 +16,12 @@ export interface Recipient {
   lose?(): void;
   /** Nothing more will come: `null` if that was asked for, otherwise why. */
   end(error: GatewayError | null): void;
+}
+
+/** What the gateway, or one who was there before, has answered to a `subscribe`. */
+export interface Answered {
+  readonly positions: Positions;
+  readonly recovered: boolean | null;
 }
 
 interface Waiter {
@@ -80,12 +86,14 @@ export class Strand {
   }
 
   /** What comes from here on begins as `received` says. */
-  begin(phase: "reading" | "live"): void {
+  begin(phase: "reading" | "live", recovered: boolean | null): void {
     this.phase = phase;
     this.begun = true;
     // A program that keeps positions must not go on behind values that it has never had.
-    const positions = this.withinSnapshot ? null : this.received.positions;
-    for (const recipient of this.recipients) recipient.begin(positions);
+    const { positions } = this.received;
+    for (const recipient of this.recipients) {
+      recipient.begin(this.withinSnapshot ? null : positions, { positions, recovered });
+    }
   }
 
   /** Nothing that comes is for it until it is confirmed anew. */
