@@ -1,18 +1,22 @@
 /** The browser library in Node as a member of groups of a real gateway. */
 import { Client, type Delivery } from "@fanout-gateway/client";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { GatewayProcess } from "./gateway_process.js";
 
-const SETTINGS = `[[streams]]
-name = "orders"
-filter = "orders/#"
+// One for each test.
+const STREAMS = ["share", "poison", "keep", "kill", "back"];
+const SETTINGS = STREAMS.map(
+  (name) => `[[streams]]
+name = "${name}"
+filter = "${name}/#"
 
 [[streams.groups]]
 name = "billing"
-ack_wait = "3s"
+ack_wait = "2s"
 backoff = ["10ms"]
 max_deliver = 3
-`;
+`,
+).join("\n");
 
 interface Order {
   readonly number: number;
@@ -21,13 +25,16 @@ interface Order {
 let gateway: GatewayProcess;
 const clients: Client[] = [];
 
-beforeEach(async () => {
+beforeAll(async () => {
   gateway = await GatewayProcess.start(SETTINGS);
 });
 
-afterEach(async () => {
+afterAll(async () => {
+  await gateway?.stop();
+});
+
+afterEach(() => {
   for (const client of clients.splice(0)) client.close();
-  await gateway.stop();
 });
 
 function connect(): Client {
@@ -36,13 +43,13 @@ function connect(): Client {
   return client;
 }
 
-async function publish(first: number, last: number): Promise<void> {
+async function publish(stream: string, first: number, last: number): Promise<void> {
   const numbers = Array.from({ length: last - first + 1 }, (_, index) => first + index);
-  await gateway.publishAll(numbers.map((number) => ({ topic: "orders/eu", data: { number } })));
+  await gateway.publishAll(numbers.map((number) => ({ topic: `${stream}/eu`, data: { number } })));
 }
 
-async function figures(): Promise<{ depth: number; in_flight: number; redelivered: number; dead: number }> {
-  const answer = await fetch(`${gateway.url}/v1/streams/orders/groups/billing`);
+async function figures(stream: string): Promise<{ depth: number; in_flight: number; redelivered: number; dead: number }> {
+  const answer = await fetch(`${gateway.url}/v1/streams/${stream}/groups/billing`);
   return (await answer.json()) as { depth: number; in_flight: number; redelivered: number; dead: number };
 }
 
@@ -60,32 +67,32 @@ it("shares a group's work with another member, and acks it", async () => {
     done.push(number);
     if (done.length === 20) all.happens();
   };
-  const workers = [connect(), connect()].map((client) => client.work<Order>("orders", { group: "billing" }, handler));
-  await publish(1, 20);
+  const workers = [connect(), connect()].map((client) => client.work<Order>("share", { group: "billing" }, handler));
+  await publish("share", 1, 20);
   await all.happened;
   await Promise.all(workers.map((worker) => worker.stop()));
   expect(done.sort((a, b) => a - b)).toEqual(Array.from({ length: 20 }, (_, index) => index + 1));
-  expect(await figures()).toMatchObject({ depth: 0, in_flight: 0, redelivered: 0 });
+  expect(await figures("share")).toMatchObject({ depth: 0, in_flight: 0, redelivered: 0 });
 });
 
 it("has what fails again, with its attempt, until it is a dead letter", async () => {
   const attempts: number[] = [];
   const last = event();
-  const worker = connect().work<Order>("orders", { group: "billing", onError: () => attempts.length === 3 && last.happens() }, ({ attempt }) => {
+  const worker = connect().work<Order>("poison", { group: "billing", onError: () => attempts.length === 3 && last.happens() }, ({ attempt }) => {
     attempts.push(attempt);
     throw new Error("poison");
   });
-  await publish(1, 1);
+  await publish("poison", 1, 1);
   await last.happened;
   await worker.stop();
   expect(attempts).toEqual([1, 2, 3]);
-  expect(await figures()).toMatchObject({ depth: 0, dead: 1 });
+  expect(await figures("poison")).toMatchObject({ depth: 0, dead: 1 });
 });
 
 it("keeps a lease for longer than the group gives, and one that nobody keeps runs out", async () => {
-  const consumer = connect().consume<Order>("orders", { group: "billing", credit: 1 });
+  const consumer = connect().consume<Order>("keep", { group: "billing", credit: 1 });
   await consumer.ready;
-  await publish(1, 1);
+  await publish("keep", 1, 1);
   const deliveries = consumer[Symbol.asyncIterator]();
   const first = (await deliveries.next()).value as Delivery<Order>;
   // Held without the library's care for as long as it takes: the same one comes back.
@@ -93,35 +100,35 @@ it("keeps a lease for longer than the group gives, and one that nobody keeps run
   expect(again).toMatchObject({ offset: first.offset, attempt: 2 });
   expect(again.fence).toBeGreaterThan(first.fence);
   expect(await first.ack()).toBe(false);
-  expect(await again.handle(() => new Promise((resolve) => setTimeout(resolve, 4000)))).toBe(true);
-  expect((await figures()).redelivered).toBe(1);
+  expect(await again.handle(() => new Promise((resolve) => setTimeout(resolve, 2500)))).toBe(true);
+  expect((await figures("keep")).redelivered).toBe(1);
 });
 
 it("works on over a gateway that is killed, and nothing is left over", async () => {
   const done = new Set<number>();
   const [half, all] = [event(), event()];
-  const worker = connect().work<Order>("orders", { group: "billing", concurrency: 4 }, ({ data }) => {
+  const worker = connect().work<Order>("kill", { group: "billing", concurrency: 4 }, ({ data }) => {
     done.add(data.number);
     if (done.size >= 20) half.happens();
     if (done.size === 60) all.happens();
   });
-  await publish(1, 40);
+  await publish("kill", 1, 40);
   await half.happened;
   await gateway.kill();
   await gateway.run();
-  await publish(41, 60);
+  await publish("kill", 41, 60);
   await all.happened;
   await worker.stop();
-  expect((await figures()).in_flight).toBe(0);
+  expect((await figures("kill")).in_flight).toBe(0);
 });
 
 it("gives back at once what it has when it is closed, and that counts as no failure", async () => {
-  const first = connect().consume<Order>("orders", { group: "billing", credit: 3 });
+  const first = connect().consume<Order>("back", { group: "billing", credit: 3 });
   await first.ready;
-  await publish(1, 3);
+  await publish("back", 1, 3);
   const held = (await first[Symbol.asyncIterator]().next()).value as Delivery<Order>;
   await first.close();
-  const second = connect().consume<Order>("orders", { group: "billing" });
+  const second = connect().consume<Order>("back", { group: "billing" });
   const heard: [number, number][] = [];
   for await (const delivery of second) {
     heard.push([delivery.data.number, delivery.attempt]);
@@ -133,5 +140,5 @@ it("gives back at once what it has when it is closed, and that counts as no fail
 });
 
 it("is told of a group that there is not", async () => {
-  await expect(connect().consume("orders", { group: "none" }).ready).rejects.toMatchObject({ code: "not_found" });
+  await expect(connect().consume("share", { group: "none" }).ready).rejects.toMatchObject({ code: "not_found" });
 });
