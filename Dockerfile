@@ -6,6 +6,8 @@ WORKDIR /source/web
 COPY web/package.json web/package-lock.json web/.npmrc ./
 COPY web/client/package.json client/
 COPY web/console/package.json console/
+COPY web/react/package.json react/
+COPY web/reference/package.json reference/
 RUN npm ci --no-audit --no-fund
 COPY web ./
 RUN npm run build

@@ -10,6 +10,9 @@ export default defineConfig({
     alias: {
       "playwright-core": here("./node_modules/playwright-core/index.mjs"),
       "@fanout-gateway/client": here("./client/src/index.ts"),
+      "react-dom/server": here("./node_modules/react-dom/server.node.js"),
+      react: here("./node_modules/react"),
+      vite: here("./node_modules/vite/dist/node/index.js"),
     },
   },
   test: {

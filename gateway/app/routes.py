@@ -16,6 +16,7 @@ from gateway.http_api.authentication import administrators, principal_finder
 from gateway.http_api.descriptions.routes import description_routes
 from gateway.http_api.publishing.cloudevents import CloudEventPublishing
 from gateway.http_api.publishing.endpoints import rest_routes
+from gateway.http_api.session import SessionRoutes
 from gateway.http_api.settings import SettingsRoutes
 from gateway.http_api.statistics import StatisticsRoutes
 from gateway.transports.server.console import console_routes
@@ -133,6 +134,7 @@ def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[
             requests_per_minute=60 * limits.publishes_per_second_per_subject,
         ).routes(),
         *administrative,
+        *SessionRoutes(parts.authenticator, arguments.credentials(settings, parts.origins)).routes(),
         *subscribing,
         *probe_routes(
             parts.health,

@@ -65,6 +65,15 @@ class Credentials:
                 self.check_anonymous(headers.get("host", ""))
         return token
 
+    def bearer(self, scope: Mapping[str, Any]) -> str | None:
+        """Return the token of ``Authorization: Bearer``, wherever else there may be one; None without it.
+
+        Raises:
+            Unauthenticated: there is no token in it.
+        """
+        authorization = _headers(scope["headers"]).get("authorization", "")
+        return _bearer(authorization) if _scheme(authorization) == _BEARER else None
+
     def _from_url(self, query: bytes) -> str | None:
         # A name may be percent-encoded, in part or as a whole.
         if b"token" not in query and b"%" not in query:

@@ -2,6 +2,7 @@
 import { Client, type Gap, type GatewayError } from "@fanout-gateway/client";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import { GatewayProcess } from "./gateway_process.js";
+import { AUTHENTICATION, token } from "./tokens.js";
 
 let gateway: GatewayProcess;
 let client: Client;
@@ -67,4 +68,32 @@ it("comes back after a kill, and tells the gap", async () => {
   expect(await gapped).toEqual({ reason: "reconnect", filter: "orders/#", dropped: null });
   await client.publish("orders/after", 1);
   expect((await subscription[Symbol.asyncIterator]().next()).value?.topic).toBe("orders/after");
+});
+
+it("renews its credential while it is connected, before the gateway takes it away", async () => {
+  const guarded = await GatewayProcess.start(AUTHENTICATION);
+  const grants = { subscribe: ["#"], publish: ["#"] };
+  const states: string[] = [];
+  let asked = 0;
+  const renewed = new Promise<void>((resolve) => {
+    client.close();
+    client = new Client(guarded.url, {
+      token: async () => {
+        asked += 1;
+        if (asked === 2) setTimeout(resolve, 0);
+        return token("ann", grants, asked === 1 ? 2 : 3600);
+      },
+    });
+  });
+  client.on("state", ({ state }) => states.push(state));
+  client.on("error", (error) => states.push(error.code));
+  const subscription = await client.subscribe<number>("a");
+  await renewed;
+  const messages = subscription[Symbol.asyncIterator]();
+  // Answered behind the new credential.
+  await client.publish("a", 1);
+  expect((await messages.next()).value?.data).toBe(1);
+  expect(states).toEqual(["connecting", "connected"]);
+  expect(asked).toBe(2);
+  await guarded.stop();
 });

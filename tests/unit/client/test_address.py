@@ -9,6 +9,15 @@ from gateway.core.loopback import is_loopback
 @pytest.mark.parametrize(
     ("url", "address"),
     [
+        # The same table as in web/client/test/address.test.ts: one rule for both libraries.
+        ("http://gateway.example", "ws://gateway.example/v1/ws"),
+        ("https://gateway.example/", "wss://gateway.example/v1/ws"),
+        ("https://gateway.example/realtime", "wss://gateway.example/realtime/v1/ws"),
+        ("https://gateway.example/realtime/", "wss://gateway.example/realtime/v1/ws"),
+        ("https://gateway.example/realtime/v1/ws", "wss://gateway.example/realtime/v1/ws"),
+        ("ws://gateway.example", "ws://gateway.example/v1/ws"),
+        ("wss://gateway.example/other", "wss://gateway.example/other"),
+        ("wss://gateway.example:8443?tenant=a", "wss://gateway.example:8443/v1/ws?tenant=a"),
         ("http://127.0.0.1:8080", "ws://127.0.0.1:8080/v1/ws"),
         ("http://127.0.0.1:8080/", "ws://127.0.0.1:8080/v1/ws"),
         ("https://push.example", "wss://push.example/v1/ws"),

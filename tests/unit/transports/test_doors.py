@@ -122,6 +122,8 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("DELETE", GROUP + "/dead-letters"): Door(JOBS + "/dead-letters", "{}", ADMINISTRATORS),
     ("POST", GROUP + "/dead-letters/redrive"): Door(JOBS + "/dead-letters/redrive", "{}", ADMINISTRATORS),
     ("GET", "/v1/events"): Door("/v1/events?filter=a/%2B", allowed=SUBSCRIBERS, endless=True),
+    ("POST", "/v1/session"): Door("/v1/session", allowed=ALL),
+    ("DELETE", "/v1/session"): Door("/v1/session", status=204, **PUBLIC),
     ("GET", "/metrics"): Door("/metrics", allowed=ADMINISTRATORS),
     ("GET", "/livez"): Door("/livez", **PUBLIC),
     ("GET", "/readyz"): Door("/readyz", **PUBLIC),

@@ -8,28 +8,43 @@ import {
   type WebSocketConstructor,
   toError,
 } from "./connection.js";
+import { type ConsumeOptions, Consumer } from "./consumer.js";
 import { Credentials, type Token, WrongToken } from "./credentials.js";
 import { Emitter } from "./emitter.js";
 import { GatewayError, toGatewayError } from "./errors.js";
 import { Inbox, type InboxOptions } from "./inbox.js";
+import type { Handler } from "./delivery.js";
+import type { Request, WireOptions } from "./line.js";
+import { Memberships } from "./membership.js";
 import type { Beginning } from "./positions.js";
 import { type DeleteOptions, type PublishOptions, type Receipt, deleteCommand, publishCommand } from "./publishing.js";
-import { Registry, type WireOptions } from "./registry.js";
+import { Registry } from "./registry.js";
+import { type SharedSocketOptions, sharedSocketClass } from "./shared_socket.js";
 import type { ClientEvents, ClientState, StateChange } from "./state.js";
 import { Subscription } from "./subscription.js";
 import { StateFeed, type StateOptions, TopicState } from "./topic_state.js";
+import { QueueWorker, type WorkOptions } from "./queue_worker.js";
+import { watchPage } from "./page_events.js";
+import { type WaitOptions, patiently } from "./patience.js";
 import { type CommandFrame, type ServerFrame, present, toGap, toMessage } from "./wire.js";
 
 export interface ClientOptions extends Partial<Timings> {
   /** A credential, or the function that gets a fresh one whenever it is needed. */
   readonly token?: Token;
   readonly backoff?: BackoffOptions;
+  /** What a relative address is relative to. Default: the page, or the worker. */
+  readonly base?: string;
+  /** Has the socket in a worker, one for all tabs (docs/browser.md, "One socket for many tabs"). */
+  readonly shared?: SharedSocketOptions;
   /** The WebSocket class where there is no global one: Node before 22 (the package `ws` has one). */
   readonly WebSocket?: WebSocketConstructor;
 }
 
-/** `from` and `resume` say where to begin in streams, `resume` in those that it names. */
-export interface SubscribeOptions extends InboxOptions, WireOptions, Beginning {}
+/**
+ * `from` and `resume` say where to begin in streams, `resume` in those that it names. `signal` ends the subscription
+ * at any time, `timeout` bounds the wait for the gateway's word.
+ */
+export interface SubscribeOptions<Data = unknown> extends InboxOptions<Data>, WireOptions, Beginning, WaitOptions {}
 
 // docs/protocol.md, "Close codes": coming back with the same would end the same.
 const FINAL_CODES: ReadonlySet<number> = new Set([4400, UNAUTHENTICATED, 4403, 4413]);
@@ -39,26 +54,32 @@ const FINAL_CODES: ReadonlySet<number> = new Set([4400, UNAUTHENTICATED, 4403, 4
  * everything again, and tells as a gap what may have been missed.
  */
 export class Client extends Emitter<ClientEvents> {
-  readonly #address: string;
-  readonly #socketClass: WebSocketConstructor;
+  readonly #url: string;
+  readonly #options: ClientOptions;
   readonly #timings: Timings;
   readonly #backoff: Backoff;
   readonly #credentials: Credentials;
   readonly #registry: Registry;
+  readonly #memberships: Memberships;
   #change: StateChange = { state: "idle", failures: 0, retryAt: null, error: null };
   #connection: Connection | null = null;
   #connectedAt = 0;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
   #notBefore = 0;
+  #unwatchPage: (() => void) | undefined;
   #waiters: { resolve: () => void; reject: (error: GatewayError) => void }[] = [];
 
-  /** Nothing is connected yet. `url` may be `ws:`, `http:`, or relative to the page, such as `/v1/ws`. */
+  /**
+   * Nothing is connected yet. `url` is the gateway's base (`https://gateway.example`, or relative, such as `/`), or a
+   * WebSocket address with a path, which is taken as it is.
+   *
+   * @throws TypeError `url` is no such address.
+   */
   constructor(url: string, options: ClientOptions = {}) {
     super();
-    this.#address = socketAddress(url);
-    const socketClass = options.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
-    if (socketClass === undefined) throw new TypeError("no global WebSocket here: pass one as the option WebSocket");
-    this.#socketClass = socketClass;
+    socketAddress(url, options.base); // throws where it can be none, wherever that is
+    this.#url = url;
+    this.#options = options;
     this.#timings = {
       connectTimeout: options.connectTimeout ?? 10_000,
       commandTimeout: options.commandTimeout ?? 10_000,
@@ -71,6 +92,7 @@ export class Client extends Emitter<ClientEvents> {
       (gap) => this.emit("gap", gap),
       (error) => this.emit("error", error),
     );
+    this.#memberships = new Memberships((error) => this.emit("error", error));
   }
 
   /** Whether it is connected, with the circumstances, as the last `state` event told it. */
@@ -79,19 +101,26 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   /**
-   * Connects, and resolves once that has succeeded; it tries for as long as it takes.
+   * Connects, and resolves once that has succeeded. It goes on trying until `close`, also where the caller's `timeout`
+   * (default 30 s) or `signal` has ended the wait before.
    *
-   * @throws GatewayError where trying again would not help, or `close` was called meanwhile.
+   * @throws GatewayError `timeout`, with the last failure; another code where trying again would not help, or `close`
+   *   was called meanwhile.
+   * @throws TypeError a relative address, or no WebSocket, where there is no page.
    */
-  connect(): Promise<void> {
-    if (this.#state === "connected") return Promise.resolve();
-    if (this.#state === "closed") return Promise.reject(new GatewayError("closed", "the client was closed"));
-    const connected = new Promise<void>((resolve, reject) => this.#waiters.push({ resolve, reject }));
-    if (this.#state === "idle") {
-      this.#moveTo("connecting");
-      void this.#open();
+  async connect(options: WaitOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    if (this.#state === "connected") return;
+    if (this.#state === "closed") throw new GatewayError("closed", "the client was closed");
+    const waiter = { resolve: (): void => undefined, reject: (_error: GatewayError): void => undefined };
+    const connected = new Promise<void>((resolve, reject) => Object.assign(waiter, { resolve, reject }));
+    this.#waiters.push(waiter);
+    try {
+      this.#start();
+      await patiently(connected, options, () => this.#describeWait("no connection"));
+    } finally {
+      this.#waiters = this.#waiters.filter((each) => each !== waiter);
     }
-    return connected;
   }
 
   /** While waiting to reconnect: tries now. */
@@ -110,41 +139,73 @@ export class Client extends Emitter<ClientEvents> {
   /**
    * Subscribes to a topic filter and resolves once the gateway has confirmed it: no publication accepted later is
    * missed. Connects if that has not been done, and waits while the connection is away. Several callers may
-   * subscribe to the same filter; the gateway's options are then those of the latest that gave any.
+   * subscribe to the same filter, each from where it wants; `overflow` is then that of the latest that gave one. Such
+   * callers are asked for one after the other: one waits while another one reads its history.
    *
-   * One with `from` or `resume` has its filter alone, since history can't be shared.
-   *
-   * @throws GatewayError `bad_filter`, `forbidden`, `too_many`, `conflict`, …
+   * @throws GatewayError `bad_filter`, `forbidden`, `too_many`, `timeout`, …
    */
-  async subscribe(filter: string, options: SubscribeOptions = {}): Promise<Subscription> {
-    if (this.#state === "idle") this.connect().catch(() => undefined); // the registry tells the caller
+  async subscribe<Data = unknown>(filter: string, options: SubscribeOptions<Data> = {}): Promise<Subscription<Data>> {
+    options.signal?.throwIfAborted();
+    this.#start();
     if (this.#state === "closed") throw new GatewayError("closed", "the client was closed");
-    const inbox = new Inbox(filter, options, (gap) => this.emit("gap", gap));
+    const inbox = new Inbox(filter, options as InboxOptions, (gap) => this.emit("gap", gap));
+    const abort = (): void => void this.#registry.remove(inbox).catch(() => undefined);
     try {
       const beginning = { ...present("from", options.from), ...present("resume", options.resume) };
-      await this.#registry.add(inbox, present("overflow", options.overflow), beginning);
+      const confirmed = this.#registry.add(inbox, present("overflow", options.overflow), beginning);
+      await patiently(confirmed, options, () => this.#describeWait(`no answer to subscribe '${filter}'`));
     } catch (error) {
-      await this.#registry.remove(inbox).catch(() => undefined);
+      abort();
       throw error;
     }
-    return new Subscription(inbox, () => this.#registry.remove(inbox));
+    options.signal?.addEventListener("abort", abort, { once: true });
+    return new Subscription<Data>(inbox, () => {
+      options.signal?.removeEventListener("abort", abort);
+      return this.#registry.remove(inbox);
+    });
   }
 
   /**
    * The last messages of all topics that match, kept current; topics without last values begin empty. Connects if that
-   * has not been done. It has its filter alone, as a subscription with `from`.
+   * has not been done.
    *
    * Refusals reject `ready`.
    */
-  state(filter: string, options: StateOptions = {}): TopicState {
+  state<Data = unknown>(filter: string, options: StateOptions = {}): TopicState<Data> {
+    this.#start();
     const feed: StateFeed = new StateFeed(filter, options, {
       beginAnew: (recipient) => this.#registry.beginAnew(recipient),
       leave: (recipient) => this.#registry.remove(recipient),
     });
-    if (this.#state === "idle") this.connect().catch(() => undefined); // the registry tells the feed
     if (this.#state === "closed") feed.end(new GatewayError("closed", "the client was closed"));
     else this.#registry.add(feed, {}, { from: "snapshot" }).catch((thrown) => feed.end(toGatewayError(thrown, "internal")));
-    return new TopicState(filter, feed);
+    return new TopicState<Data>(filter, feed);
+  }
+
+  /**
+   * Becomes a member of a consumer group, and gets what is to be worked off, each publication in the group's turn.
+   * Connects if that has not been done. A client is a member of a group once: another `consume` of the same group
+   * ends with `conflict`, unless the first was closed.
+   *
+   * Refusals reject `ready`, and end the loop: `forbidden`, `not_found`, `conflict`, …
+   */
+  consume<Data = unknown>(stream: string, options: ConsumeOptions): Consumer<Data> {
+    this.#start();
+    const membership = this.#memberships.join(stream, options);
+    const leave = (): void => void membership.close().catch(() => undefined);
+    if (this.#state === "closed") membership.end(new GatewayError("closed", "the client was closed"));
+    else if (options.signal?.aborted === true) leave();
+    else options.signal?.addEventListener("abort", leave, { once: true });
+    return new Consumer(membership);
+  }
+
+  /**
+   * Works a consumer group off: calls `handler` for each delivery, up to `concurrency` at a time, keeps its lease alive
+   * meanwhile, acks what it has done and nacks where it throws, until `stop`.
+   */
+  work<Data = unknown>(stream: string, options: WorkOptions<Data>, handler: Handler<Data>): QueueWorker<Data> {
+    const credit = options.credit ?? options.concurrency ?? 1;
+    return new QueueWorker(this.consume<Data>(stream, { ...options, credit }), options, handler);
   }
 
   /**
@@ -174,6 +235,40 @@ export class Client extends Emitter<ClientEvents> {
     return this.#change.state;
   }
 
+  #start(): void {
+    if (this.#state !== "idle") return;
+    this.#socket(); // throws before anything is begun
+    this.#unwatchPage = watchPage({
+      awake: () => this.#lookAgain(),
+      online: () => this.#lookAgain(),
+      offline: () => this.#connection?.probe(),
+    });
+    this.#moveTo("connecting");
+    void this.#open();
+  }
+
+  /** Where to connect, and with what. */
+  #socket(): { address: string; socketClass: WebSocketConstructor } {
+    const address = socketAddress(this.#url, this.#options.base);
+    if (address === null) throw new TypeError(`'${this.#url}' is relative, and here is no page: give the option base`);
+    const { shared, token } = this.#options;
+    if (shared !== undefined) return { address, socketClass: sharedSocketClass(shared, token, this.#timings.connectTimeout) };
+    const socketClass = this.#options.WebSocket ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
+    if (socketClass === undefined) throw new TypeError("no global WebSocket here: pass one as the option WebSocket");
+    return { address, socketClass };
+  }
+
+  // The page was away: what it believes of its connection may be long over.
+  #lookAgain(): void {
+    if (this.#connection !== null) this.#connection.probe();
+    else if (Date.now() >= this.#notBefore) this.retryNow();
+  }
+
+  #describeWait(what: string): string {
+    const { error } = this.#change;
+    return error === null ? `${what} in time` : `${what} in time: ${error.reason}`;
+  }
+
   async #publish(command: CommandFrame, options: DeleteOptions): Promise<Receipt | null> {
     if (this.#connection === null || this.#state !== "connected") {
       throw new GatewayError("unavailable", "not connected");
@@ -189,7 +284,8 @@ export class Client extends Emitter<ClientEvents> {
   async #open(): Promise<void> {
     let token: string | null;
     try {
-      token = await this.#credentials.get();
+      // The worker asks for it itself, where it needs one.
+      token = this.#options.shared === undefined ? await this.#credentials.get() : null;
     } catch (thrown) {
       const error = toGatewayError(thrown, "unauthenticated");
       this.emit("error", error);
@@ -199,7 +295,8 @@ export class Client extends Emitter<ClientEvents> {
       return;
     }
     if (this.#state === "closed") return;
-    const connection: Connection = new Connection(this.#address, this.#socketClass, token, this.#timings, {
+    const { address, socketClass } = this.#socket();
+    const connection: Connection = new Connection(address, socketClass, token, this.#timings, {
       ready: (_welcome, authenticated) => this.#ready(connection, authenticated),
       pushed: (frame) => this.#pushed(frame),
       lost: (loss) => this.#lost(loss),
@@ -214,7 +311,9 @@ export class Client extends Emitter<ClientEvents> {
     this.#moveTo("connected");
     if (this.#connection !== connection) return; // a listener closed the client
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();
-    this.#registry.attach((command, onReply) => connection.request(command, onReply));
+    const request: Request = (command, onReply) => connection.request(command, onReply);
+    this.#registry.attach(request);
+    this.#memberships.attach(request);
   }
 
   #pushed(frame: ServerFrame): void {
@@ -225,6 +324,12 @@ export class Client extends Emitter<ClientEvents> {
         this.#registry.deliver(message, typeof frame["filter"] === "string" ? frame["filter"] : null);
         return;
       }
+      case "delivery":
+        this.#memberships.deliver(frame);
+        return;
+      case "released":
+        this.#memberships.released(frame);
+        return;
       case "gap":
         this.#registry.tell(toGap(frame));
         return;
@@ -235,8 +340,16 @@ export class Client extends Emitter<ClientEvents> {
         this.#goAway(frame);
         return;
       case "error":
-        if (frame["code"] === "token_expired" && this.#connection !== null) void this.#renew(this.#connection);
-        else this.emit("error", toError(frame));
+        this.#refused(toError(frame));
+    }
+  }
+
+  // A refusal that no command of this client is waiting for.
+  #refused(error: GatewayError): void {
+    if (error.code === "token_expired" && this.#connection !== null) void this.#renew(this.#connection);
+    else {
+      this.#memberships.noteError(error);
+      this.emit("error", error);
     }
   }
 
@@ -270,6 +383,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#connection = null;
     this.#credentials.forget();
     this.#registry.detach();
+    this.#memberships.detach();
     const error = loss.error ?? new GatewayError("unavailable", describe(loss));
     const renewable = loss.code === UNAUTHENTICATED && this.#credentials.renewable;
     if (FINAL_CODES.has(loss.code) && !renewable) {
@@ -292,12 +406,14 @@ export class Client extends Emitter<ClientEvents> {
 
   #finish(error: GatewayError | null): void {
     clearTimeout(this.#retryTimer);
+    this.#unwatchPage?.();
     this.#credentials.forget();
     this.#moveTo("closed", null, error);
     const connection = this.#connection;
     this.#connection = null;
     connection?.close();
     this.#registry.close(error);
+    this.#memberships.close(error);
     const reason = error ?? new GatewayError("closed", "the client was closed");
     for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
   }

@@ -66,6 +66,8 @@ export class Connection {
   #lastError: GatewayError | null = null;
   #lastRef = 0;
   #heardAt = Date.now();
+  /** Nothing was heard since it was asked. */
+  #silent = false;
   #timer: ReturnType<typeof setTimeout>;
   #ended = false;
 
@@ -118,6 +120,13 @@ export class Connection {
     if (failure !== null) throw failure;
   }
 
+  /** Asks at once whether the gateway is there; without an answer in time the connection ends. */
+  probe(): void {
+    if (this.#ended || this.#welcome === null) return;
+    clearTimeout(this.#timer);
+    this.#ask();
+  }
+
   /** Ends the connection from this side: at once for the program, whatever the socket takes to close. */
   close(code = 1000, reason = ""): void {
     if (this.#ended) return;
@@ -142,6 +151,7 @@ export class Connection {
   #heard(data: unknown): void {
     if (this.#ended) return;
     this.#heardAt = Date.now();
+    this.#silent = false;
     let frame: ServerFrame;
     try {
       frame = decodeFrame(data);
@@ -209,10 +219,14 @@ export class Connection {
       this.#timer = setTimeout(() => this.#keepAlive(), this.timings.pingInterval - quiet);
       return;
     }
-    const asked = Date.now();
+    this.#ask();
+  }
+
+  #ask(): void {
+    this.#silent = true;
     this.#write({ op: "ping" });
     this.#timer = setTimeout(() => {
-      if (this.#heardAt < asked) this.close(ABNORMAL, "the gateway does not answer");
+      if (this.#silent) this.close(ABNORMAL, "the gateway does not answer");
       else this.#keepAlive();
     }, this.timings.pongTimeout);
   }

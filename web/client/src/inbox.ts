@@ -4,13 +4,15 @@ import { type Beginning, type Position, type Positions, asksHistory } from "./po
 import type { Gap, Message } from "./wire.js";
 
 /** How one caller of `subscribe` wants to hear. */
-export interface InboxOptions {
+export interface InboxOptions<Data = unknown> {
   /** Called for each message, as it comes. Without it messages wait for the iterator. */
-  readonly onMessage?: (message: Message) => void;
+  readonly onMessage?: (message: Message<Data>) => void;
   /** Called where messages are missing, before the next message. */
   readonly onGap?: (gap: Gap) => void;
   /** Called once the program was given all the history that it asked for. */
   readonly onCaughtUp?: () => void;
+  /** Called once, when nothing more will come: `null` if that was asked for, otherwise why. */
+  readonly onEnd?: (error: GatewayError | null) => void;
   /** How many messages may wait for the iterator; then the oldest goes, counted. Default 1,000. */
   readonly bufferSize?: number;
 }
@@ -128,6 +130,7 @@ export class Inbox {
       if (error === null) reader.resolve({ done: true, value: undefined });
       else reader.reject(error);
     }
+    if (this.options.onEnd !== undefined) guarded(this.options.onEnd, error);
   }
 
   #move(stream: string | undefined, position: Position | null): void {

@@ -1,10 +1,15 @@
 export { Client, type ClientOptions, type SubscribeOptions } from "./client.js";
 export type { BackoffOptions } from "./backoff.js";
 export type { WebSocketConstructor, WebSocketLike } from "./connection.js";
+export type { ConsumeOptions, Consumer } from "./consumer.js";
+export type { Delivery, Handler, NackOptions } from "./delivery.js";
+export type { QueueWorker, WorkOptions } from "./queue_worker.js";
 export type { Token } from "./credentials.js";
 export { type ErrorCode, GatewayError } from "./errors.js";
+export type { WaitOptions } from "./patience.js";
 export type { Position, Positions, StartFrom } from "./positions.js";
 export type { DeleteOptions, PublishOptions, Receipt } from "./publishing.js";
+export type { SharedSocketOptions, SharedWorkerLike } from "./shared_socket.js";
 export type { ClientEvents, ClientState, StateChange } from "./state.js";
 export type { TopicChange } from "./state_view.js";
 export type { Subscription } from "./subscription.js";

@@ -49,6 +49,10 @@ export class Received {
     return Object.fromEntries(this.#at);
   }
 
+  get from(): StartFrom | undefined {
+    return this.#from;
+  }
+
   /** The fields of a `subscribe` that goes on behind what was received. */
   get beginning(): Beginning {
     const resume = this.#at.size > 0 ? this.positions : undefined;
@@ -60,6 +64,30 @@ export class Received {
     this.#at = new Map(Object.entries((subscribed["positions"] ?? {}) as Positions));
     // Whatever stream comes to be from now on, it is new; only "earliest" and "snapshot" have a say in that.
     if (this.#from !== "earliest" && this.#from !== "snapshot") this.#from = undefined;
+  }
+
+  /** It goes on where others of its filter are. */
+  beginAt(positions: Positions): void {
+    this.#at = new Map(Object.entries(positions));
+    this.#from = undefined;
+  }
+
+  /** The gateway goes on for several of one filter, behind the least of their positions: the own one stays. */
+  goOn(subscribed: ServerFrame): void {
+    const own = this.#at;
+    this.begin(subscribed);
+    for (const [stream, { epoch, offset }] of own) {
+      const told = this.#at.get(stream);
+      if (told?.epoch === epoch && told.offset < offset) this.#at.set(stream, { epoch, offset });
+    }
+  }
+
+  /** Whether nothing behind `positions` is missing here. */
+  covers(positions: Positions): boolean {
+    return Object.entries(positions).every(([stream, { epoch, offset }]) => {
+      const own = this.#at.get(stream);
+      return own?.epoch === epoch && own.offset >= offset;
+    });
   }
 
   /** Whether what the gateway confirmed begins with last values: behind its positions is not all that it wants. */

@@ -10,6 +10,8 @@ export interface PublishOptions {
   readonly idempotencyKey?: string;
   /** For ordering in consumer groups. */
   readonly key?: string;
+  /** Consumer groups see it so many milliseconds later; subscribers get it at once. Only where a stream captures the topic. */
+  readonly delay?: number;
   /** Whether to wait for the gateway's answer. Without it a refusal is an `error` event. Default true. */
   readonly ack?: boolean;
 }
@@ -46,6 +48,7 @@ function labels(options: DeleteOptions): Record<string, unknown> {
     ...present("id", options.id),
     ...present("idempotency_key", options.idempotencyKey),
     ...present("key", options.key),
+    ...present("delay", options.delay),
   };
 }
 

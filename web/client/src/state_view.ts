@@ -10,12 +10,12 @@ import type { Position, Positions } from "./positions.js";
 import type { Gap, Message } from "./wire.js";
 
 /** One topic's step from one value to another. */
-export interface TopicChange {
+export interface TopicChange<Data = unknown> {
   readonly topic: string;
   /** The message that was there; null where there was none. */
-  readonly old: Message | null;
+  readonly old: Message<Data> | null;
   /** The one that is there now; null where there is none any more. */
-  readonly new: Message | null;
+  readonly new: Message<Data> | null;
   /** How many earlier changes of the topic it stands for besides, which were not taken in time. */
   readonly merged: number;
 }

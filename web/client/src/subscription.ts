@@ -10,7 +10,7 @@ import type { Message } from "./wire.js";
  * Leaving the loop keeps the subscription; `unsubscribe` ends it, and the loop once what had arrived is read.
  * The loop throws a `GatewayError` if the gateway ends the subscription.
  */
-export class Subscription implements AsyncIterable<Message> {
+export class Subscription<Data = unknown> implements AsyncIterable<Message<Data>> {
   readonly #inbox: Inbox;
   readonly #unsubscribe: () => Promise<void>;
 
@@ -47,10 +47,10 @@ export class Subscription implements AsyncIterable<Message> {
     return this.#unsubscribe();
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<Message, undefined> {
+  [Symbol.asyncIterator](): AsyncIterator<Message<Data>, undefined> {
     if (this.#inbox.usesCallback) throw new TypeError("a subscription made with onMessage cannot be iterated over");
     return {
-      next: () => this.#inbox.take(),
+      next: () => this.#inbox.take() as Promise<IteratorResult<Message<Data>, undefined>>,
       return: () => Promise.resolve({ done: true, value: undefined }),
     };
   }

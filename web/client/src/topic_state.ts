@@ -1,7 +1,7 @@
 import { Emitter } from "./emitter.js";
 import { GatewayError } from "./errors.js";
 import type { Position, Positions } from "./positions.js";
-import type { Recipient } from "./registry.js";
+import type { Recipient } from "./strand.js";
 import { PendingChanges, StateView, type TopicChange } from "./state_view.js";
 import type { Gap, Message } from "./wire.js";
 
@@ -27,7 +27,7 @@ export interface StateSource {
  * A reconnect goes on where it was. Where that is not possible, or something is missing, a new snapshot is taken; until
  * that one is whole, what was there before is shown, and `stale` is true.
  */
-export class TopicState implements AsyncIterable<TopicChange> {
+export class TopicState<Data = unknown> implements AsyncIterable<TopicChange<Data>> {
   /** Resolves once it is whole for the first time; rejects with a `GatewayError` where that will not be. */
   readonly ready: Promise<void>;
   readonly #feed: StateFeed;
@@ -42,7 +42,8 @@ export class TopicState implements AsyncIterable<TopicChange> {
   }
 
   /** The present view: never changed, and another object only where something has changed. */
-  readonly getSnapshot = (): ReadonlyMap<string, Message> => this.#feed.snapshot();
+  readonly getSnapshot = (): ReadonlyMap<string, Message<Data>> =>
+    this.#feed.snapshot() as ReadonlyMap<string, Message<Data>>;
 
   /** Calls `listener` whenever the view or `stale` has changed; returns the function that ends it. */
   readonly subscribe = (listener: () => void): (() => void) => this.#feed.on("change", listener);
@@ -68,8 +69,8 @@ export class TopicState implements AsyncIterable<TopicChange> {
   }
 
   /** The changes from this moment on; those of one topic are merged while nobody takes them. */
-  [Symbol.asyncIterator](): AsyncIterator<TopicChange, undefined> {
-    return this.#feed.follow();
+  [Symbol.asyncIterator](): AsyncIterator<TopicChange<Data>, undefined> {
+    return this.#feed.follow() as AsyncIterator<TopicChange<Data>, undefined>;
   }
 }
 

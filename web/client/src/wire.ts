@@ -6,14 +6,14 @@ export const SUBPROTOCOL = "gateway.v1";
 /** What a subscription loses when the gateway can't get rid of its messages fast enough (docs/protocol.md, "Overflow"). */
 export type Overflow = "spill" | "drop_oldest" | "drop_newest" | "latest" | "disconnect";
 
-/** A publication as a subscriber gets it. */
-export interface Message {
+/** A publication as a subscriber gets it. `Data` is what the program expects as JSON; nobody checks it. */
+export interface Message<Data = unknown> {
   readonly topic: string;
   readonly id: string;
   /** Milliseconds since 1970, UTC. */
   readonly time: number;
   /** The JSON value as published; a string for `text/*`; a `Uint8Array` for everything else; undefined where `deleted`. */
-  readonly data: unknown;
+  readonly data: Data;
   readonly contentType?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly key?: string;
@@ -110,6 +110,25 @@ export function toGap(frame: ServerFrame): Gap {
     ...present("to", frame["to"]),
     ...present("epoch", frame["epoch"]),
     ...present("offset", frame["offset"]),
+  };
+}
+
+/** What a frame of op `delivery` says besides the message: the lease on it. */
+export interface LeaseFields {
+  readonly token: string;
+  readonly group: string;
+  readonly attempt: number;
+  readonly deadline: number;
+  readonly fence: number;
+}
+
+export function toLease(frame: ServerFrame): LeaseFields {
+  return {
+    token: frame["delivery"] as string,
+    group: frame["group"] as string,
+    attempt: frame["attempt"] as number,
+    deadline: frame["deadline"] as number,
+    fence: frame["fence"] as number,
   };
 }
 

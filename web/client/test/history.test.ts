@@ -139,14 +139,6 @@ it("kept positions are handed over, and only earliest is asked for again", async
   expect(wide).toMatchObject({ resume: orders(4), from: "earliest" });
 });
 
-it("history is not shared", async () => {
-  const first = await client.subscribe("a", { from: "earliest" });
-  await expect(client.subscribe("a")).rejects.toMatchObject({ code: "conflict" });
-  await first.unsubscribe();
-  await client.subscribe("a");
-  await expect(client.subscribe("a", { resume: orders(1) })).rejects.toMatchObject({ code: "conflict" });
-});
-
 it("the buffer tells caught_up once its history is taken", async () => {
   const subscription = await client.subscribe("orders/#", { from: "earliest" });
   gateway.last.push(stored(1, { filter: "orders/#" }));

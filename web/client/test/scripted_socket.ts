@@ -97,6 +97,14 @@ export function answerLikeTheGateway(command: Frame): Frame | null {
       return { op: "unsubscribed", filter: command["filter"] };
     case "publish":
       return "ref" in command ? { op: "published", id: command["id"] ?? "made" } : null;
+    case "consume":
+      return { op: "consuming", stream: command["stream"], group: command["group"], credit: command["credit"] ?? 32 };
+    case "release":
+      return { op: "released", stream: command["stream"], group: command["group"] };
+    case "ack":
+    case "nack":
+    case "extend":
+      return { op: "acked", deliveries: command["deliveries"], stale: [] };
     case "ping":
       return { op: "pong" };
     default:
@@ -106,4 +114,20 @@ export function answerLikeTheGateway(command: Frame): Frame | null {
 
 export function message(topic: string, data: unknown, fields: Frame = {}): Frame {
   return { op: "message", topic, id: `id-${String(data)}`, time: 1, data, ...fields };
+}
+
+/** A delivery of the group `orders/billing`, whose lease ends in 30 s; its token is `token-` and the data. */
+export function delivery(data: unknown, fields: Frame = {}): Frame {
+  return {
+    ...message("orders/eu", data),
+    op: "delivery",
+    delivery: `token-${String(data)}`,
+    stream: "orders",
+    offset: data,
+    group: "billing",
+    attempt: 1,
+    deadline: Date.now() + 30_000,
+    fence: data,
+    ...fields,
+  };
 }

@@ -1,0 +1,264 @@
+/** The groups that a client is a member of, over all its connections. */
+import { Answers } from "./answers.js";
+import type { ConsumeOptions } from "./consumer.js";
+import { Delivery } from "./delivery.js";
+import { GatewayError, toGatewayError } from "./errors.js";
+import { LeaseKeeper } from "./lease_keeper.js";
+import type { Request } from "./line.js";
+import { type ServerFrame, present, toLease, toMessage } from "./wire.js";
+
+const RETRY_MILLISECONDS = 2000;
+
+interface Reader {
+  readonly resolve: (result: IteratorResult<Delivery, undefined>) => void;
+  readonly reject: (error: GatewayError) => void;
+}
+
+/** One membership: joins with every connection, and holds what was delivered and not yet taken. */
+export class Membership {
+  readonly ready: Promise<void>;
+  readonly group: string;
+  error: GatewayError | null = null;
+  readonly #answers = new Answers();
+  readonly #keeper = new LeaseKeeper();
+  readonly #waiting: Delivery[] = [];
+  readonly #readers: Reader[] = [];
+  readonly #filter: string | undefined;
+  #credit: number | undefined;
+  #request: Request | null = null;
+  #member = false;
+  #attempt = 0;
+  #ending: Promise<void> | null = null;
+  #resolve: () => void = () => undefined;
+  #reject: (error: GatewayError) => void = () => undefined;
+
+  constructor(
+    readonly stream: string,
+    { group, credit, filter }: ConsumeOptions,
+    private readonly onError: (error: GatewayError) => void,
+    private readonly onEnd: () => void,
+  ) {
+    this.group = group;
+    this.#credit = checked(credit);
+    this.#filter = filter;
+    this.ready = new Promise<void>((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    this.ready.catch(() => undefined); // who doesn't ask hears of it from the loop
+  }
+
+  get buffered(): number {
+    return this.#waiting.length;
+  }
+
+  get ended(): boolean {
+    return this.#ending !== null;
+  }
+
+  attach(request: Request): void {
+    this.#request = request;
+    this.#answers.attach(request);
+    // Others may have what is being worked on: better known now than at the next round.
+    this.#keeper.renewNow();
+    void this.#join();
+  }
+
+  /** The connection is gone: what nobody has taken yet goes to others, so it is not handed out here. */
+  detach(): void {
+    this.#request = null;
+    this.#member = false;
+    this.#attempt += 1;
+    this.#answers.detach();
+    for (const delivery of this.#waiting.splice(0)) this.#keeper.letGo(delivery);
+  }
+
+  deliver(frame: ServerFrame): void {
+    if (!this.#member || this.ended) return;
+    const delivery = new Delivery(toMessage(frame), toLease(frame), this.#answers, this.#keeper);
+    const reader = this.#readers.shift();
+    if (reader !== undefined) {
+      reader.resolve({ done: false, value: delivery });
+      return;
+    }
+    this.#waiting.push(delivery);
+    // One that is lost while it waits must not be begun.
+    this.#keeper.keep(delivery, () => {
+      const place = this.#waiting.indexOf(delivery);
+      if (place >= 0) this.#waiting.splice(place, 1);
+    });
+  }
+
+  take(): Promise<IteratorResult<Delivery, undefined>> {
+    const delivery = this.#waiting.shift();
+    if (delivery !== undefined) {
+      this.#keeper.letGo(delivery);
+      return Promise.resolve({ done: false, value: delivery });
+    }
+    if (!this.ended) return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
+    return this.error === null ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(this.error);
+  }
+
+  async setCredit(credit: number): Promise<void> {
+    this.#credit = checked(credit);
+    if (this.#member) await this.#request?.(this.#command());
+  }
+
+  /** Leaves the group; what was answered before is told first. */
+  close(): Promise<void> {
+    this.#ending ??= this.#leave();
+    return this.#ending;
+  }
+
+  /** The gateway, or the client's end, has ended it. */
+  end(error: GatewayError | null): void {
+    if (this.ended) return;
+    this.error = error;
+    this.#ending = Promise.resolve();
+    this.#finish(error);
+  }
+
+  async #leave(): Promise<void> {
+    for (const delivery of this.#waiting.splice(0)) this.#keeper.letGo(delivery);
+    this.#finishReaders(null);
+    await this.#answers.settled();
+    try {
+      if (this.#member) await this.#request?.({ op: "release", stream: this.stream, group: this.group });
+    } catch (thrown) {
+      // Without a connection, or where it was no member any more, there is nothing to give back.
+      const error = toGatewayError(thrown, "internal");
+      if (!["unavailable", "not_found", "closed"].includes(error.code)) throw error;
+    } finally {
+      this.#finish(null);
+    }
+  }
+
+  #finish(error: GatewayError | null): void {
+    this.#member = false;
+    this.#attempt += 1;
+    this.#waiting.length = 0;
+    this.#keeper.letAllGo();
+    this.#answers.close(error ?? new GatewayError("closed", "the group was left before the gateway had answered"));
+    this.#reject(error ?? new GatewayError("closed", "the consumer was closed"));
+    this.#finishReaders(error);
+    this.onEnd();
+  }
+
+  #finishReaders(error: GatewayError | null): void {
+    for (const { resolve, reject } of this.#readers.splice(0)) {
+      if (error === null) resolve({ done: true, value: undefined });
+      else reject(error);
+    }
+  }
+
+  #command() {
+    const { stream, group } = this;
+    return { op: "consume", stream, group, ...present("credit", this.#credit), ...present("filter", this.#filter) };
+  }
+
+  async #join(): Promise<void> {
+    const request = this.#request;
+    if (request === null || this.ended) return;
+    const attempt = ++this.#attempt;
+    try {
+      // Deliveries may come in the frame behind the reply.
+      await request(this.#command(), () => {
+        if (attempt === this.#attempt) this.#member = true;
+      });
+      this.#resolve();
+    } catch (thrown) {
+      if (attempt === this.#attempt) this.#refused(attempt, toGatewayError(thrown, "internal"));
+    }
+  }
+
+  #refused(attempt: number, error: GatewayError): void {
+    this.onError(error);
+    if (!error.retryable && error.code !== "token_expired") {
+      this.end(error);
+      return;
+    }
+    const again = (): void => {
+      if (attempt === this.#attempt) void this.#join();
+    };
+    setTimeout(again, RETRY_MILLISECONDS * (0.5 + Math.random()));
+  }
+}
+
+/** All memberships of a client, found by stream and group: a connection is a member of a group once. */
+export class Memberships {
+  readonly #members = new Map<string, Membership>();
+  #request: Request | null = null;
+  #lastError: GatewayError | null = null;
+  #closed = false;
+
+  constructor(private readonly onError: (error: GatewayError) => void) {}
+
+  /** Joins a group, after a former membership has left it; one that has not ends the new one with `conflict`. */
+  join(stream: string, options: ConsumeOptions): Membership {
+    const key = keyOf(stream, options.group);
+    const known = this.#members.get(key);
+    const membership: Membership = new Membership(stream, options, this.onError, () => {
+      if (this.#members.get(key) === membership) this.#members.delete(key);
+    });
+    if (known === undefined) this.#add(key, membership);
+    else if (known.ended) void known.close().catch(() => undefined).then(() => this.#follow(key, membership));
+    else membership.end(conflict(stream, options.group));
+    return membership;
+  }
+
+  attach(request: Request): void {
+    this.#request = request;
+    for (const membership of this.#members.values()) membership.attach(request);
+  }
+
+  detach(): void {
+    this.#request = null;
+    for (const membership of this.#members.values()) membership.detach();
+  }
+
+  close(error: GatewayError | null): void {
+    this.#closed = true;
+    this.detach();
+    for (const membership of [...this.#members.values()]) membership.end(error);
+  }
+
+  deliver(frame: ServerFrame): void {
+    this.#members.get(keyOf(frame["stream"], frame["group"]))?.deliver(frame);
+  }
+
+  /** An error that names no command: a `released` that follows tells what it has ended. */
+  noteError(error: GatewayError): void {
+    this.#lastError = error;
+  }
+
+  /** The gateway has ended a membership: the group is no more, or a new credential doesn't cover it. */
+  released(frame: ServerFrame): void {
+    const error = this.#lastError ?? new GatewayError("not_found", "the gateway has ended the membership");
+    this.#members.get(keyOf(frame["stream"], frame["group"]))?.end(error);
+  }
+
+  #follow(key: string, membership: Membership): void {
+    if (membership.ended) return;
+    if (this.#closed) membership.end(new GatewayError("closed", "the client was closed"));
+    else if (this.#members.has(key)) membership.end(conflict(membership.stream, membership.group));
+    else this.#add(key, membership);
+  }
+
+  #add(key: string, membership: Membership): void {
+    this.#members.set(key, membership);
+    if (this.#request !== null) membership.attach(this.#request);
+  }
+}
+
+function keyOf(stream: unknown, group: unknown): string {
+  return `${String(stream)}/${String(group)}`;
+}
+
+function conflict(stream: string, group: string): GatewayError {
+  return new GatewayError("conflict", `this client consumes from '${stream}/${group}' already`);
+}
+
+function checked(credit: number | undefined): number | undefined {
+  if (credit !== undefined && !(Number.isInteger(credit) && credit >= 1)) throw new RangeError("credit is at least 1");
+  return credit;
+}
