@@ -93,6 +93,8 @@ class Grants:
         """
         while (asked := self.ask(action, name)) is not None:
             await asyncio.shield(asked)
+            # Done, it may still be to be remembered, which is the loop's next turn.
+            await asyncio.sleep(0)
 
     def may_consume(self, stream: str, group: str) -> bool:
         """Whether a grant matches ``stream/group``; names that are no single levels are never granted."""

@@ -117,6 +117,7 @@ class SubscribeService:
         again: asyncio.Future[bool] | None = asked
         while again is not None:
             await asyncio.shield(again)
+            await asyncio.sleep(0)  # as in `Grants.when_known`
             again = self.ask(command, grants)
         if outbox.closed:
             return []

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import anyio
 import httpx2
 import pytest
+from starlette.testclient import TestClient
 
 from gateway.client import Client
 from tests.patience import HANG_SECONDS
 
-from .application_process import application
+from .application_process import ROOT, application
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,3 +57,25 @@ async def test_the_boards_of_other_frameworks(tmp_path: Path, app: str, paths: l
                     message = await anext(messages)
                 assert (message.topic, message.data) == ("notices/main", {"text": path})
         await anyio.to_thread.run_sync(board.stop)
+
+
+def test_the_lines_of_the_readme() -> None:
+    blocks = (ROOT / "README.md").read_text("utf-8").split("```python\n")[1:]
+    [source] = [block.partition("```")[0] for block in blocks if "gateway.embed" in block]
+    source = source.replace("Gateway(streams=", 'Gateway(store={"url": "memory:"}, streams=')
+    module = ModuleType("readme_shop")
+    sys.modules[module.__name__] = module  # where FastAPI looks up what annotations name
+    try:
+        exec(compile(source, "README.md", "exec", dont_inherit=True), module.__dict__)
+        with TestClient(module.app) as client:
+            headers = {"cookie": "user=ann"}
+            with client.websocket_connect("/realtime/v1/ws", headers=headers) as socket:
+                socket.receive_json()
+                for topic_filter, op in (("secrets", "error"), ("orders/+/created", "subscribed")):
+                    socket.send_json({"op": "subscribe", "filter": topic_filter})
+                    assert socket.receive_json()["op"] == op
+                assert client.post("/orders", json={"region": "eu", "total": 42}).status_code == 200
+                assert socket.receive_json()["data"] == {"region": "eu", "total": 42}
+            assert client.get("/realtime/v1/streams/orders/messages").status_code == 401
+    finally:
+        del sys.modules[module.__name__]

@@ -213,6 +213,27 @@ def test_it_is_asked_where_grants_do_not_decide(asking, rules) -> None:
     assert rules.asked == once
 
 
+def test_one_that_answers_at_once_is_heard() -> None:
+    async def authorize(_principal: Principal, action: str, name: str) -> bool:
+        return (action, name) == ("subscribe", "orders/1")
+
+    gateway = Gateway(
+        authenticate=by_cookie,
+        authorize=authorize,
+        streams=[Stream("orders", filter="orders/#")],
+        store={"url": "memory:"},
+    )
+    with serving(gateway) as client, client.websocket_connect(WS, headers=as_("carol")) as socket:
+        socket.receive_json()
+        assert asked(socket, op="subscribe", filter="secrets")["code"] == "forbidden"
+        assert asked(socket, op="subscribe", filter="orders/1")["op"] == "subscribed"
+        client.portal.call(gateway.publish, "orders/1", "kept")
+        assert socket.receive_json()["data"] == "kept"
+        assert (
+            client.get("/v1/streams/orders/messages?filter=orders/2", headers=as_("carol")).status_code == 403
+        )
+
+
 def test_it_is_asked_at_every_door(asking, rules) -> None:
     _, client = asking
     head = as_("ann")
