@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .conftest import RunningGateway, free_port
+from .conftest import STOP_SECONDS, RunningGateway, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,6 +38,23 @@ class RunningApplication(RunningGateway):
     app: str = ""
     server: str = "uvicorn"
 
+    def check_ended(self) -> None:
+        """As ``check``, for servers whose workers outlive them where they are killed."""
+        if self.process is not None and self.process.poll() is None:
+            self.end()
+        self.check()
+
+    def end(self) -> None:
+        """End what still runs, its workers included."""
+        if self.process is not None and self.process.poll() is None:
+            self.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
     def command(self) -> list[str]:
         return SERVERS[self.server].format(app=self.app, port=self.port).split()
 
@@ -59,7 +77,6 @@ def application(
     try:
         running.start()
         yield running
-        running.check()
+        running.check_ended()
     finally:
-        if running.process is not None:
-            running.kill()
+        running.end()
