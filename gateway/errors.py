@@ -24,6 +24,7 @@ GatewayError
 │   │   └── StreamUnavailable
 │   │       └── StoreFull                        507 over HTTP
 │   └── InternalError           internal
+├── WrongEventLoop              never on the wire: what belongs to one event loop is used in another
 ├── NodeFailed                  never on the wire: a part of the node only fails, so the process ends
 ├── StoreUnusable               never on the wire: the gateway can't start with this store
 └── OutboxClosed                never on the wire: the subscriber has already gone
@@ -207,6 +208,13 @@ class StoreFull(StreamUnavailable):
 
 class StoreUnusable(GatewayError):
     """A store of streams can't be opened, isn't one, or is another process' to use; says which file."""
+
+
+class WrongEventLoop(GatewayError):
+    """What belongs to one event loop was used in another, where it would wait for ever, or in none."""
+
+    code = "unavailable"
+    http_status = 503
 
 
 class NodeFailed(GatewayError):

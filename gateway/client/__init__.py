@@ -15,7 +15,6 @@ from gateway.client.errors import (
     NoAnswer,
     NotSent,
     PartlyPublished,
-    WrongEventLoop,
 )
 from gateway.client.handling import WorkerStatistics
 from gateway.client.http_publisher import HttpPublisher
@@ -47,6 +46,7 @@ from gateway.errors import (
     TooMany,
     Unauthenticated,
     Unavailable,
+    WrongEventLoop,
 )
 
 __all__ = [

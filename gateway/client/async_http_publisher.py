@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import anyio
 
-from gateway.client.errors import ClientClosed, WrongEventLoop
+from gateway.client.errors import ClientClosed
 from gateway.client.outgoing import Outgoing, all_published
 from gateway.client.publish_batches import WaitingPublish, request_body
 from gateway.client.publish_requests import PublishRequests, outgoing, results_of, the_one, undone
+from gateway.errors import WrongEventLoop
 
 if TYPE_CHECKING:
     import ssl

@@ -10,7 +10,7 @@ Unavailable
     ├── ConnectionLost     the connection ended before the reply
     └── CommandTimeout     no reply in time
 ClientClosed           the client is used outside its ``async with``, or was closed meanwhile
-└── WrongEventLoop     it is used in another event loop than the one it was opened in
+WrongEventLoop         it is used in another event loop than the one it was opened in
 InvalidData            what was received does not fit the model
 PartlyPublished        of several messages some were not published
 """
@@ -54,10 +54,6 @@ class ClientClosed(GatewayError):  # noqa: N818 - named as its siblings are
 
     code = "unavailable"
     http_status = 503
-
-
-class WrongEventLoop(ClientClosed):
-    """The client was opened in another event loop than the one that uses it, where it would wait for ever."""
 
 
 class InvalidData(GatewayError):  # noqa: N818 - named as its siblings are

@@ -11,13 +11,13 @@ import anyio
 from websockets.exceptions import WebSocketException
 
 from gateway.client import ending
-from gateway.client.errors import ClientClosed, ConnectionLost, WrongEventLoop
+from gateway.client.errors import ClientClosed, ConnectionLost
 from gateway.client.incoming import Incoming
 from gateway.client.renewal import Renewal
 from gateway.client.routes import Leave
 from gateway.core.messages.commands import Unsubscribe
 from gateway.core.messages.events import CaughtUp, Delivery, Event, Failure, Gap, Released, Subscribed
-from gateway.errors import GatewayError, InternalError, TokenExpired, TooLarge
+from gateway.errors import GatewayError, InternalError, TokenExpired, TooLarge, WrongEventLoop
 
 if TYPE_CHECKING:
     from gateway.client.connection import GatewayConnection

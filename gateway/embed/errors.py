@@ -2,8 +2,8 @@
 
 EmbeddingError
 ├── NotRunning         used before the application's start, or after its end
-├── WrongEventLoop     used from another event loop or thread than it runs in
 └── SomeNotPublished   of many publications some were refused; has the result of each
+WrongEventLoop         used from another event loop or thread than it runs in
 """
 
 from __future__ import annotations
@@ -27,10 +27,6 @@ class NotRunning(EmbeddingError):  # noqa: N818 - says what is the matter
 
     code = "unavailable"
     http_status = 503
-
-
-class WrongEventLoop(EmbeddingError):  # noqa: N818 - as above
-    """The gateway belongs to one event loop, and this was called in another, or in none."""
 
 
 class SomeNotPublished(EmbeddingError):  # noqa: N818 - as above

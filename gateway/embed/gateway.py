@@ -14,7 +14,7 @@ from gateway.app import arguments
 from gateway.app.node import GatewayNode
 from gateway.core.cluster.control import ChangeSubject
 from gateway.embed.declaration import Sections, joined, settings_of
-from gateway.embed.errors import NotRunning, WrongEventLoop
+from gateway.embed.errors import NotRunning
 from gateway.embed.feeds import InProcessFeed, InProcessItems
 from gateway.embed.identity import ApplicationPrincipals, Called
 from gateway.embed.log import application_log
@@ -22,7 +22,7 @@ from gateway.embed.mounting import Mounted, nowhere
 from gateway.embed.outgoing import MessageOptions, Outgoing, deletion_command, publish_command
 from gateway.embed.permissions import Permissions
 from gateway.embed.running import RunningGateway
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, WrongEventLoop
 from gateway.http_api.problems import problem_of
 from gateway.settings import InvalidSettings
 from gateway.transports.http.denial import deny
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from gateway.client import Client, Gap, Message, State
     from gateway.client.body import Data
+    from gateway.client.delivery import ClientDelivery
     from gateway.client.subscription import SubscribeOptions
     from gateway.core.messages.events import Published
     from gateway.core.messages.publication import Publish
@@ -338,6 +339,15 @@ class Gateway:
         return InProcessFeed(
             self._run().client,
             lambda each: each.state(topic_filter, timeout=timeout, max_topics=max_topics),
+        )
+
+    def consume(
+        self, stream: str, *, group: str, credit: int = 32, topic_filter: str | None = None
+    ) -> InProcessItems[ClientDelivery]:
+        """A group's deliveries: see ``gateway.client.Client.consume``; raises as ``subscribe``."""
+        return InProcessItems(
+            self._run().client,
+            lambda each: each.consume(stream, group=group, credit=credit, topic_filter=topic_filter),
         )
 
     # What clients hear

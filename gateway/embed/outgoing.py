@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import date, time, timedelta
-from decimal import Decimal
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, Unpack
-from uuid import UUID
-
-from pydantic import BaseModel
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 from gateway.client.body import encode_body
 from gateway.codecs.body import check_content_type, check_data, check_headers, decode_body
@@ -19,13 +13,11 @@ from gateway.core.messages.publication import Publish
 from gateway.errors import BadCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from gateway.client.body import Data
     from gateway.codecs.body import MessageLimits
     from gateway.core.messages.events import Published
-
-_AS_THEY_ARE: Final = (str, int, float, bool, bytes, bytearray, memoryview, type(None))
 
 
 class MessageOptions(TypedDict, total=False):
@@ -99,7 +91,7 @@ def publish_command(topic: str, data: Data, options: MessageOptions, limits: Mes
         check_content_type(content_type)
     if headers is not None:
         headers = _headers(headers, limits)
-    text, binary = encode_body(data if type(data) in _AS_THEY_ARE else plain(data), content_type)
+    text, binary = encode_body(data, content_type)
     if text is not None:
         check_data(text, content_type, limits)
     elif binary is not None:
@@ -129,37 +121,6 @@ def deletion_command(topic: str, options: MessageOptions, limits: MessageLimits)
         key=_label("key", options.get("key")),
         idempotency_key=_label("idempotency_key", options.get("idempotency_key")),
     )
-
-
-def plain(value: Data) -> Data:
-    """``value`` in JSON's types, models as they write themselves; as it is where there is no rule for it."""
-    if isinstance(value, _AS_THEY_ARE):
-        return value
-    if isinstance(value, dict):
-        return {_name(name): plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(each) for each in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    for kind, write in _WRITTEN:
-        if isinstance(value, kind):
-            return write(value)
-    return value
-
-
-_WRITTEN: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
-    (BaseModel, lambda model: model.model_dump(mode="json")),
-    (date | time, lambda moment: moment.isoformat()),  # a datetime is a date
-    (UUID | Decimal, str),
-    (Enum, lambda member: plain(member.value)),
-)
-"""How values of other types are written, as pydantic writes them."""
-
-
-def _name(name: Data) -> Data:
-    """The name of a member of an object: JSON has texts alone for it."""
-    found = plain(name)
-    return found if isinstance(found, str) else json.dumps(found)
 
 
 def _headers(headers: Mapping[str, str], limits: MessageLimits) -> dict[str, str]:

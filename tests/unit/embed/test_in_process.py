@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.client import Gap
-from gateway.embed import Gateway, NotRunning, Stream
+from gateway.embed import Gateway, NotRunning, Outgoing, Stream
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-STREAMS = [Stream("orders", filter="orders/#", last_values=True)]
+STREAMS = [Stream("orders", filter="orders/#", last_values=True, groups=[{"name": "billing"}])]
 
 
 @pytest.fixture
@@ -181,3 +181,21 @@ async def test_a_loop_thrown_away_leaves_nothing(gateway: Gateway) -> None:
     await asyncio.wait([listening])
     await until(lambda: not sessions(gateway))
     await until(lambda: gateway._run()._tasks == set())
+
+
+async def test_a_member_of_a_group_works_and_gives_back_what_it_leaves(gateway: Gateway) -> None:
+    await gateway.publish_many([Outgoing("orders/eu", number) for number in range(4)])
+    async for delivery in gateway.consume("orders", group="billing", credit=4):
+        async with delivery:
+            assert delivery.message.data == 0
+        break
+    done = []
+    async with gateway.consume("orders", group="billing") as deliveries:
+        async for delivery in deliveries:
+            assert delivery.attempt == 1, "what was given back does not count"
+            async with delivery:
+                done.append(delivery.message.data)
+            if len(done) == 3:
+                break
+    assert done == [1, 2, 3]
+    await until(lambda: not sessions(gateway))
