@@ -44,10 +44,11 @@ class Chat:
 
     @classmethod
     async def start(cls, port: int, seconds: float) -> Chat:
-        """Return when it has connected; from then on it runs for ``seconds``."""
+        """Return when it has connected; it runs for ``seconds``, and until ``heard`` is called."""
         module = [sys.executable, "-m", "benchmarks.load.chatter", str(port), str(seconds)]
         process = await asyncio.create_subprocess_exec(
             *("taskset", "--cpu-list", str(load_cpu()), *module),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=Path(__file__).parents[2],
             limit=1 << 26,
@@ -62,6 +63,8 @@ class Chat:
         Raises:
             RuntimeError: it broke.
         """
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         printed, _ = await self._process.communicate()
         if self._process.returncode != 0:
             raise RuntimeError(f"the chat ended with {self._process.returncode}")

@@ -1,8 +1,8 @@
 """``python -m benchmarks.load.chatter PORT SECONDS``: a small chat, and a heartbeat, beside a heavy load.
 
 A process of its own, with priority over the load on its core where that is allowed: what it waits for is the
-server. Prints ``ready``, then, at its end, one JSON object: ``pings`` and ``chats``, each a list of when
-(ns, monotonic) and how long (ns).
+server. It goes on for that long, and until its input ends. Prints ``ready``, then, at its end, one JSON
+object: ``pings`` and ``chats``, each a list of when (ns, monotonic) and how long (ns).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Chatter:
         begin = time.monotonic()
         next_ping = next_chat = begin
         everyone = [self._heart, *self._room]
-        while (now := time.monotonic()) < begin + seconds:
+        while (now := time.monotonic()) < begin + seconds or not _input_has_ended():
             if now >= next_ping:
                 self._ping()
                 next_ping = max(next_ping + PING_SECONDS, now)
@@ -100,6 +100,11 @@ class Chatter:
             connection.send(self._gateway.subscribe(filters))
             _read_until(connection, self._gateway.reply)
         return connection
+
+
+def _input_has_ended() -> bool:
+    """Whether nobody wants more; what is written there is nothing."""
+    return bool(select.select([sys.stdin], [], [], 0)[0]) and not sys.stdin.read()
 
 
 def _read_until(connection: socket.socket, marker: bytes) -> None:
