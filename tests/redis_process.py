@@ -70,11 +70,13 @@ class RunningRedis:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
+        # A file of settings comes first, for Redis; what a test asks for comes last, so that it holds.
+        files = [each for each in self.options[:1] if not each.startswith("--")]
         command = [
-            "redis-server",
+            "redis-server", *files,
             "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory),
             "--save", "", "--appendonly", "no",
-            *self.options,
+            *self.options[len(files):],
         ]  # fmt: skip
         with (self.directory / f"redis-{self.port}.log").open("ab") as log:
             self.process = subprocess.Popen(
