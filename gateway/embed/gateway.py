@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
@@ -12,6 +13,7 @@ import anyio
 
 from gateway.app import arguments
 from gateway.app.node import GatewayNode
+from gateway.client.errors import NoAnswer
 from gateway.core.cluster.control import ChangeSubject
 from gateway.embed.declaration import Sections, joined, settings_of
 from gateway.embed.errors import NotRunning
@@ -85,8 +87,10 @@ class Gateway:
 
         Raises:
             InvalidSettings: a setting breaks a rule; with every problem that could be found.
-            ValueError: there is an ``authorize`` and no ``authenticate``.
+            ValueError: there is an ``authorize`` and no ``authenticate``, or a time is too short.
         """
+        if not (ask_seconds > 0 and remember_seconds >= 1):
+            raise ValueError("ask_seconds must be more than 0, and remember_seconds 1 at least")
         if authorize is not None and authenticate is None:
             raise ValueError(
                 "authorize needs authenticate: without it every client is anonymous, and may all"
@@ -107,7 +111,7 @@ class Gateway:
             raise InvalidSettings(str(exc).splitlines()) from exc
         self._message_limits = arguments.message_limits(self._settings.limits)
         self._running: RunningGateway | None = None
-        self._has_run = False
+        self._alive = self._has_run = False
         self.prepare: list[Callable[[GatewayNode], None]] = []
 
     # The application's side
@@ -122,8 +126,17 @@ class Gateway:
             StoreUnusable: the streams that are kept can't be opened.
             NotRunning: it runs already.
         """
-        if self._running is not None:
+        if self._alive:
             raise NotRunning("this gateway runs already: enter its lifespan once, or make a second Gateway")
+        self._alive = True
+        try:
+            async with self._life():
+                yield
+        finally:
+            self._alive = False
+
+    @asynccontextmanager
+    async def _life(self) -> AsyncIterator[None]:
         node = self._build()
         for prepare in self.prepare:
             prepare(node)
@@ -139,14 +152,16 @@ class Gateway:
                 failure = error
             finally:
                 running.signals.stop()
-                with anyio.CancelScope(shield=True):
-                    await running.drain()
-                    await running.end()
-                node.publisher.end()
-                if self._permissions is not None:
-                    self._permissions.end()
-                self._running = None
-                tasks.cancel_scope.cancel()
+                try:
+                    with anyio.CancelScope(shield=True):
+                        await running.drain()
+                        await running.end()
+                finally:
+                    node.publisher.end()
+                    if self._permissions is not None:
+                        self._permissions.end()
+                    self._running = None
+                    tasks.cancel_scope.cancel()
         if failure is not None:
             # Not inside an exception group, which task groups would make of it.
             raise failure
@@ -264,17 +279,26 @@ class Gateway:
 
         Raises:
             WrongEventLoop: this is an event loop's thread: it would wait for itself.
+            NoAnswer: the event loop was too busy, or ended meanwhile: published or not, nobody knows.
         """
         running = self._running
         if running is None:
             raise self._not_running()
+        if _in_event_loop():
+            raise WrongEventLoop("publish_sync would block an event loop: await publish there")
+        work = running.publish(publish_command(topic, data, options, self._message_limits))
         try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            command = publish_command(topic, data, options, self._message_limits)
-            asked = asyncio.run_coroutine_threadsafe(running.publish(command), running.loop)
+            asked = asyncio.run_coroutine_threadsafe(work, running.loop)
+        except RuntimeError as error:  # the loop has been closed since
+            work.close()
+            raise self._not_running() from error
+        try:
             return asked.result(_SYNC_SECONDS)
-        raise WrongEventLoop("publish_sync would block an event loop: await publish there")
+        except TimeoutError as error:
+            asked.cancel()
+            raise NoAnswer(f"publish to {topic!r}: no answer within {_SYNC_SECONDS:g} s") from error
+        except CancelledError as error:
+            raise NoAnswer(f"publish to {topic!r}: the gateway has ended meanwhile") from error
 
     async def publisher(self) -> PublishFunction:
         """``publish``, as a dependency: ``publish: Annotated[Publish, Depends(gateway.publisher)]``."""
@@ -381,7 +405,7 @@ class Gateway:
         running = self._running
         if running is None:
             raise self._not_running()
-        if asyncio.get_running_loop() is not running.loop:
+        if not _in_event_loop(running.loop):
             raise WrongEventLoop(
                 "the gateway runs in another event loop than this one: threads use publish_sync, and a "
                 "second event loop needs a gateway of its own"
@@ -396,3 +420,12 @@ class Gateway:
             "FastAPI(lifespan=gateway.lifespan), enter it in the application's own, or wrap the application "
             "with gateway.mount"
         )
+
+
+def _in_event_loop(loop: asyncio.AbstractEventLoop | None = None) -> bool:
+    """Whether this thread runs ``loop`` just now, or any at all."""
+    try:
+        current = asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return loop is None or current is loop

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _THREADS: Final = 40
 """How many synchronous functions of an application run at once."""
 
-_FORBIDDEN: Final = 403
+_REFUSALS: Final = range(400, 500)
 
 _log = logging.getLogger("gateway.embed")
 
@@ -60,12 +60,17 @@ class Identity:
 
         Raises:
             BadFilter: one is no filter.
+            TypeError: there is one text where there should be several: each of its characters would be a
+                grant, and ``#`` allows everything.
         """
+        for filters in (self.subscribe, self.publish, self.consume):
+            if isinstance(filters, str):
+                raise TypeError(f"the grants of an Identity are a list of filters, not the text {filters!r}")
         templates = Grants(
             tuple(map(parse_grant, self.subscribe)),
             tuple(map(parse_grant, self.publish)),
             tuple(map(parse_consume_grant, self.consume)),
-            self.admin,
+            self.admin is True,
         )
         return Grants.for_subject(templates, self.subject)
 
@@ -111,8 +116,7 @@ class Called:
         except GatewayError:
             raise
         except HTTPException as error:
-            kind = NotPermitted if error.status_code == _FORBIDDEN else Unauthenticated
-            raise kind(str(error.detail)) from error
+            raise _refusal(error) from error
         except TimeoutError as error:
             _log.error("%s gave no answer within %g s: refused", self._name, self._seconds)
             raise Unavailable("the application gave no answer in time") from error
@@ -129,6 +133,14 @@ class Called:
             partial(self._function, *arguments), limiter=self._threads, abandon_on_cancel=True
         )
         return await found if inspect.isawaitable(found) else found
+
+
+def _refusal(error: HTTPException) -> GatewayError:
+    """What the application means: who is sent to log in isn't known, and what fails there is no refusal."""
+    status, told = error.status_code, str(error.detail)
+    if status == Unauthenticated.http_status or status < _REFUSALS.start:
+        return Unauthenticated(told)
+    return NotPermitted(told) if status in _REFUSALS else Unavailable(told)
 
 
 class ApplicationPrincipals(RequestPrincipals):
@@ -172,7 +184,7 @@ class ApplicationPrincipals(RequestPrincipals):
             identity = _identity(known)
             grants = identity.grants()
             expires = identity.expires_ms()
-        except (GatewayError, TypeError, ValueError) as error:
+        except Exception as error:
             _log.exception("what authenticate gave is of no use: refused")
             raise Unavailable("the application could not tell") from error
         if self._extend is not None:
@@ -182,6 +194,8 @@ class ApplicationPrincipals(RequestPrincipals):
 
 def _identity(known: object) -> Identity:
     identity = Identity(known) if isinstance(known, str) else known
-    if not isinstance(identity, Identity) or identity.subject == "":
+    if not isinstance(identity, Identity):
         raise TypeError(f"authenticate must give an Identity, a subject or None, not {type(known).__name__}")
+    if identity.subject is not None and not (isinstance(identity.subject, str) and identity.subject):
+        raise TypeError(f"a subject is a text, and not empty: {identity.subject!r} is none")
     return identity

@@ -225,7 +225,12 @@ class _InProcessDialler:
         services.sessions.check_room()
         connection = InProcessConnection(services)
         connection.begin(services, self._principal)
-        event = decode_frame(await connection.recv())
+        try:
+            event = decode_frame(await connection.recv())
+        except BaseException:
+            # Cancelled: nobody else knows of the session.
+            connection.abort()
+            raise
         if not isinstance(event, Welcome):
             connection.abort()
             raise ConnectFailed("the gateway has no room for a connection in process")
@@ -256,7 +261,11 @@ class InProcessClient(Client):
             raise opened.error
         begun = anyio.Event()
         self._host.start(self._live(opened, begun))
-        await begun.wait()
+        try:
+            await begun.wait()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     async def __aexit__(

@@ -8,6 +8,7 @@ subject, so that the application can have those of one forgotten.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from gateway.auth.grants import Action
     from gateway.embed.identity import Called
     from gateway.observability.metrics import Metrics
+
+_log = logging.getLogger("gateway.embed")
 
 _REMEMBERED: Final = 10_000
 """Answers, of all subjects together; then the subject that was asked about first is forgotten."""
@@ -106,7 +109,12 @@ class Permissions:
         metrics.gauge("permissions_remembered", "Its answers that are remembered.", lambda: self._remembered)
 
     async def _ask(self, principal: Principal, question: _Question) -> bool:
-        return bool(await self._authorize(principal, question.action, question.name))
+        answer = await self._authorize(principal, question.action, question.name)
+        if not isinstance(answer, bool):
+            # A response, an exception that was returned, "no": they count as true, and mean the opposite.
+            _log.error("authorize must give True or False, not %s: refused", type(answer).__name__)
+            raise Unavailable("the application could not tell")
+        return answer
 
     def _remember(self, question: _Question, done: asyncio.Task[bool]) -> None:
         current = self._asked.get(question) is done

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,13 +14,14 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from gateway import errors
+from gateway.client import NoAnswer
 from gateway.embed import (
     Gateway,
     Group,
@@ -29,11 +32,15 @@ from gateway.embed import (
     Stream,
     WrongEventLoop,
 )
+from gateway.embed import gateway as module
+from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
+
+    from gateway.embed.running import RunningGateway
 
 HOST = "http://localhost"
 KEPT: dict[str, Any] = {"streams": [Stream("orders", filter="orders/#")], "store": {"url": "memory:"}}
@@ -198,6 +205,10 @@ class Order(BaseModel):
     placed: datetime
 
 
+class Renamed(BaseModel):
+    count: int = Field(serialization_alias="n")
+
+
 @dataclass
 class Line:
     id: UUID
@@ -233,6 +244,7 @@ MOMENT = datetime(2030, 1, 2, tzinfo=UTC)
                 }
             },
         ),
+        (Renamed(count=1), None, {"data": {"n": 1}}),
         ({1: MOMENT, NUMBER: {"set"}}, None, {"data": {"1": "2030-01-02T00:00:00Z", str(NUMBER): ["set"]}}),
     ],
 )
@@ -322,7 +334,63 @@ async def test_threads_publish_too() -> None:
             gateway.publish_sync("orders/1", 1)
 
 
+async def test_a_thread_that_gets_no_answer_is_told_that_nobody_knows(monkeypatch) -> None:
+    monkeypatch.setattr(module, "_SYNC_SECONDS", 0.01)
+    gateway, outcome = Gateway(), []
+
+    def publish() -> None:
+        try:
+            gateway.publish_sync("a", 1)
+        except GatewayError as error:
+            outcome.append(error)
+
+    async with gateway.lifespan():
+        thread = threading.Thread(target=publish)
+        thread.start()
+        thread.join()  # the event loop does nothing else meanwhile
+    assert [type(each) for each in outcome] == [NoAnswer]
+
+
+def test_a_thread_that_publishes_after_the_loop_was_closed_is_told(recwarn) -> None:
+    gateway = Gateway()
+
+    async def live() -> RunningGateway | None:
+        async with gateway.lifespan():
+            return gateway._running
+
+    gateway._running = asyncio.run(live())  # as a thread has found it just before
+    with pytest.raises(NotRunning):
+        gateway.publish_sync("a", 1)
+    gc.collect()
+    assert [str(each.message) for each in recwarn if "never awaited" in str(each.message)] == []
+
+
 # Used wrongly
+
+
+async def test_entered_twice_at_once_it_says_so(tmp_path) -> None:
+    gateway = Gateway(**KEPT | {"store": {"url": f"sqlite:{tmp_path / 'streams.db'}"}})
+
+    async def live() -> None:
+        async with gateway.lifespan():
+            await gateway.publish("orders/1", 1)
+
+    outcomes = await asyncio.gather(live(), live(), return_exceptions=True)
+    assert [type(each) for each in outcomes] == [type(None), NotRunning]
+    await live()
+
+
+async def test_a_thread_without_an_event_loop_is_told() -> None:
+    gateway = Gateway(**KEPT)
+    async with gateway.lifespan():
+        for use in (
+            lambda: gateway.subscribe("a"),
+            lambda: gateway.state("orders/#"),
+            lambda: gateway.consume("orders", group="g"),
+            gateway.client,
+        ):
+            with pytest.raises(WrongEventLoop):
+                await asyncio.to_thread(use)
 
 
 def test_mounted_without_its_lifespan_it_says_so() -> None:

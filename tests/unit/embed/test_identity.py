@@ -98,10 +98,18 @@ def test_a_foreign_page_cannot_use_the_applications_cookies() -> None:
     [
         (HTTPException(401, "no session"), 401),
         (HTTPException(403, "banned"), 403),
+        (HTTPException(303, headers={"location": "/login"}), 401),
+        (HTTPException(404, "no such user"), 403),
+        (HTTPException(500, "the database is away"), 503),
         (ZeroDivisionError("secret"), 503),
         (5, 503),
         ("", 503),
         (Identity("ann", subscribe=["a/#/b"]), 503),
+        (Identity("ann", publish="users/{sub}/#"), 503),  # type: ignore[arg-type]
+        (Identity("ann", publish=[5]), 503),  # type: ignore[list-item]
+        (Identity("ann", publish=["#"], expires=float("inf")), 503),
+        (Identity(5, publish=["#"]), 503),  # type: ignore[arg-type]
+        (Identity("ann", publish=["#"], expires="soon"), 503),  # type: ignore[arg-type]
     ],
 )
 def test_what_goes_wrong_there_lets_nobody_in(outcome, status) -> None:
@@ -269,6 +277,13 @@ def test_an_error_denies_and_is_not_remembered(asking, rules) -> None:
     assert 'gateway_permissions_asked_total{outcome="failed"} 1.0' in page
 
 
+@pytest.mark.parametrize("answer", ["no", None, 1, HTTPException(403), {"allowed": False}])
+def test_an_answer_that_is_none_denies(answer: Any) -> None:
+    gateway = Gateway(authenticate=by_cookie, authorize=lambda *_: answer)
+    with serving(gateway) as client:
+        assert client.post("/v1/topics/a", json=1, headers=as_("ann")).status_code == 503
+
+
 def test_publications_of_one_topic_keep_their_order_while_it_is_asked(asking, rules) -> None:
     _, client = asking
     rules.allowed = {("publish", "a")}
@@ -324,5 +339,8 @@ def test_the_application_decides_what_a_client_hears(asking) -> None:
 def test_bad_use_is_refused() -> None:
     with pytest.raises(ValueError, match="authorize needs authenticate"):
         Gateway(authorize=lambda *_: True)
+    for times in ({"remember_seconds": 0}, {"ask_seconds": 0}, {"ask_seconds": float("nan")}):
+        with pytest.raises(ValueError, match="ask_seconds must be more than 0"):
+            Gateway(authenticate=by_cookie, authorize=lambda *_: True, **times)
     with pytest.raises(InvalidSettings):
         Gateway(authenticate=by_cookie, limits={"topic_levels": 0})

@@ -199,3 +199,26 @@ async def test_a_member_of_a_group_works_and_gives_back_what_it_leaves(gateway: 
                 break
     assert done == [1, 2, 3]
     await until(lambda: not sessions(gateway))
+
+
+@pytest.mark.parametrize("use", ["client", "subscribe", "state", "consume"])
+async def test_wherever_it_is_cancelled_nothing_is_left(gateway: Gateway, use: str) -> None:
+    uses = {
+        "client": gateway.client,
+        "subscribe": lambda: gateway.subscribe("orders/#", start="earliest"),
+        "state": lambda: gateway.state("orders/#"),
+        "consume": lambda: gateway.consume("orders", group="billing"),
+    }
+
+    async def open_it() -> None:
+        async with uses[use]():
+            pass
+
+    for turns in range(30):
+        opening = asyncio.create_task(open_it())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait([opening])
+    await until(lambda: not sessions(gateway))
+    await until(lambda: gateway._run()._tasks == set())
