@@ -177,7 +177,7 @@ class AsyncHttpPublisher:
             response = await self._client.post(
                 requests.address, content=request_body(batch), headers=headers, timeout=limits
             )
-        except requests.library.TransportError as error:
+        except requests.library.RequestError as error:
             return partial(requests.ended, batch, error)
         except RuntimeError as error:
             if not self._closed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
@@ -104,7 +105,16 @@ class Handling:
             if not handler.threaded:
                 # A thread goes on whatever is done here: its place is not free until it ends.
                 delivery.on_lost(scope.cancel)
-            await handler.call(delivery, threads)
+            try:
+                await handler.call(delivery, threads)
+            except (Exception, GeneratorExit):
+                raise
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                    raise
+                # sys.exit, or a task that the handler awaited and somebody cancelled. The message would end
+                # this worker, come again without an attempt counted, and end the next one.
+                raise RuntimeError(f"the handler raised {type(error).__name__}") from error
         if scope.cancelled_caught:
             raise LeaseLost("the lease ended while the handler ran, which was cancelled")
 
@@ -135,3 +145,9 @@ class Handling:
                     await result
             except Exception:
                 log.exception("an error hook failed")
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants this task to end, and not only something that it has waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, Unpack
+from weakref import WeakSet
 
 from gateway.client.errors import ClientClosed
 from gateway.client.outgoing import Outgoing, all_published
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 SyncToken: TypeAlias = str | Callable[[], str] | None
 """A bearer token, or how to get one: called before the first request, and when the last one was refused."""
+
+_publishers: Final[WeakSet[HttpPublisher]] = WeakSet()
 
 
 class HttpPublisher:
@@ -69,14 +73,15 @@ class HttpPublisher:
             )
 
         self._make = make
+        self._closed = False
         self._begin()
+        _publishers.add(self)
 
     def _begin(self) -> None:
+        """Also in a process that was forked: the connections, the lock and the line are the parent's."""
         self._requests = self._make()
-        self._process = os.getpid()
         self._turn = threading.Condition()
         self._client: Any = None
-        self._closed = False
 
     def publish(self, topic: str, data: Data, **options: Unpack[PublishOptions]) -> Published:
         """Publish a JSON value, text or bytes, as ``Client.publish`` does, and wait until the gateway has it.
@@ -114,7 +119,7 @@ class HttpPublisher:
             self._closed = True
             self._turn.notify_all()
             client, self._client = self._client, None
-        if client is not None and self._process == os.getpid():
+        if client is not None:
             client.close()
 
     def __enter__(self) -> Self:
@@ -126,9 +131,6 @@ class HttpPublisher:
         self.close()
 
     def _settled(self, messages: Iterable[Outgoing], timeout: float | None) -> list[Published | GatewayError]:
-        if self._process != os.getpid():
-            # Forked: the connections, the lock and the line are the parent's.
-            self._begin()
         requests, batches = self._requests, self._requests.batches
         seconds = requests.seconds(timeout)
         deadline = time.monotonic() + seconds
@@ -151,10 +153,10 @@ class HttpPublisher:
     def _attempt(self, seconds: float) -> None:
         """Send one request, with the condition released meanwhile."""
         requests = self._requests
-        batch = requests.batches.take()
         if self._client is None:
             self._client = requests.library.Client(**requests.client_options)
         client = self._client
+        batch = requests.batches.take()
         self._turn.release()
         end: Callable[[float], None] = partial(requests.ended, batch, None)
         try:
@@ -177,10 +179,20 @@ class HttpPublisher:
             response = client.post(
                 requests.address, content=request_body(batch), headers=headers, timeout=limit
             )
-        except requests.library.TransportError as error:
+        except requests.library.RequestError as error:
             return partial(requests.ended, batch, error)
         except RuntimeError as error:
             if not self._closed:
                 raise
             return partial(requests.ended, batch, error)
         return partial(requests.ended, batch, response)
+
+
+def _begin_after_fork() -> None:
+    for publisher in list(_publishers):
+        publisher._begin()  # noqa: SLF001 - of this module
+
+
+if sys.platform != "win32":
+    # Here, before the child has threads that would do it at the same time.
+    os.register_at_fork(after_in_child=_begin_after_fork)

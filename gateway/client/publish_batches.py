@@ -158,7 +158,12 @@ class PublishBatches:
         """The end of a request: who waited for the answer does so no longer."""
         self.busy = False
         self._uncertain(batch)
-        self._again(batch)
+        for waiting in batch:
+            if not waiting.repeatable:
+                waiting.result = CommandTimeout(
+                    f"publish to {waiting.topic!r}: its request was given up before the answer came"
+                )
+        self._again([waiting for waiting in batch if waiting.repeatable])
 
     def _results(self, batch: list[WaitingPublish], body: bytes, now: float) -> None:
         try:

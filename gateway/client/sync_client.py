@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from contextlib import ExitStack
 from functools import partial
@@ -105,12 +106,18 @@ class SyncClient:
             stack.callback(self._closing)
             self._portal = portal
             self._open = stack.pop_all()
+        # A process that ends without leaving the block would wait for a thread that Python has stopped.
+        atexit.register(self._end)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Given no exception: what the block raised is nothing to the thread of the client.
+        self._end()
+        atexit.unregister(self._end)
+
+    def _end(self) -> None:
         if self._process == os.getpid():
             self._open.close()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
+import sys
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -142,6 +144,38 @@ async def test_failures_are_told_and_come_again(
     assert (worker.statistics().failed, figures(gateway, group)["dead"]) == (2, 1)
     assert "the handler failed" in caplog.text
     assert "an error hook failed" in caplog.text
+
+
+@pytest.mark.parametrize("ends", ["exit", "exit_in_a_thread", "cancelled_task"])
+async def test_a_handler_that_would_end_the_worker_has_failed(
+    gateway: RunningGateway, group: str, ends: str
+) -> None:
+    """Neither does the worker end with it, nor does the message come again uncounted."""
+    attempts: list[int] = []
+    told: list[str] = []
+    worker = Worker("s", group=group)
+
+    async def fails(delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        if ends == "exit":
+            sys.exit(3)
+        waited = asyncio.ensure_future(anyio.sleep_forever())
+        waited.cancel()
+        await waited
+
+    def fails_in_a_thread(delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        sys.exit(3)
+
+    worker.handle()(fails_in_a_thread if "thread" in ends else fails)
+    worker.on_error(lambda _, error: told.append(str(error)))
+    publish(gateway)
+    async with working(gateway, worker):
+        await until(lambda: figures(gateway, group)["dead"])
+        assert worker.running
+    assert attempts == [1, 2, 3]
+    raised = "CancelledError" if "task" in ends else "SystemExit"
+    assert told == [f"the handler raised {raised}"] * 3
 
 
 async def test_no_more_handlers_run_than_is_said_and_nothing_waits_behind_them(

@@ -6,12 +6,16 @@ import asyncio
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import anyio
+import anyio.abc
 import pytest
 from anyio import to_thread
 from opentelemetry import trace
@@ -333,6 +337,59 @@ def test_a_process_that_was_forked_has_connections_of_its_own(gateway: RunningGa
             os._exit(0)
         publisher.publish("live/1", 3)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_threads_of_a_process_that_was_forked_share_one_line(gateway: RunningGateway) -> None:
+    """As those of a server that forks its workers, and has two requests to begin with."""
+    with HttpPublisher(gateway.url) as publisher:
+        make, together = publisher._make, threading.Barrier(2)
+
+        def slowly() -> Any:
+            with suppress(threading.BrokenBarrierError):
+                together.wait(0.5)
+            return make()
+
+        publisher._make = slowly
+        child = os.fork()
+        if child == 0:
+            try:
+                with ThreadPoolExecutor(2) as threads:
+                    list(threads.map(lambda n: publisher.publish("live/1", n, timeout=3.0), range(2)))
+            except BaseException:  # noqa: BLE001 - nothing may leave the child
+                os._exit(1)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+async def test_what_keeps_it_from_connecting_is_told_each_time(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "gopher://proxy.example")
+    async with make("http://gateway.example") as publisher:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="gopher"):
+                await publisher.publish("live/1", 1)
+
+
+async def test_an_answer_that_cannot_be_decoded_is_none(make: Make) -> None:
+    async def answer(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 5\r\n"
+            await stream.send(head + b"connection: close\r\n\r\nwrong")
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, answer)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        async with make(f"http://127.0.0.1:{port}") as publisher:
+            with pytest.raises(NoAnswer):
+                await publisher.publish("live/1", 1, timeout=0.5)
+        tasks.cancel_scope.cancel()
 
 
 def test_an_address_that_is_none_is_refused_at_once() -> None:

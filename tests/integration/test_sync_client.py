@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -226,3 +228,17 @@ def test_a_process_that_was_forked_is_told_to_open_its_own(gateway: RunningGatew
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         client.publish("a", 1)
+
+
+def test_a_process_ends_although_its_client_is_open(gateway: RunningGateway) -> None:
+    """As one at module level is, entered and never left."""
+    program = (
+        "from gateway.client import SyncClient;"
+        f"client = SyncClient({gateway.url!r}).__enter__();"
+        "print(client.publish('a', 1).id)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=HANG_SECONDS
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout

@@ -155,6 +155,14 @@ def test_without_a_key_only_what_was_certainly_not_done_is_sent_again() -> None:
     assert batches.take() == []
 
 
+def test_without_a_key_nothing_is_sent_again_when_its_request_is_given_up() -> None:
+    keyed, bare = waiting(1)[0], waiting(1, keyed=False)[0]
+    batches = batches_with([keyed, bare])
+    batches.abandoned(batches.take())
+    assert isinstance(bare.result, CommandTimeout)
+    assert batches.take() == [keyed]
+
+
 def test_without_a_key_unavailable_is_final_for_it_may_be_done() -> None:
     publishes = waiting(1, keyed=False)
     batches = batches_with(publishes)
