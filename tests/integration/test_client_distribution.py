@@ -130,7 +130,10 @@ def test_it_works_with_the_lowest_and_the_newest_versions(
     install = [*pip, "install", "--quiet", f"{wheel}[{extras}]", *beside]
     done = subprocess.run(install, check=False, capture_output=True, text=True, timeout=250)
     if done.returncode and UNREACHABLE.search(done.stdout + done.stderr):
-        pytest.skip("no package index can be reached")
+        pytest.fail(
+            "no package index can be reached: give pip one (PIP_INDEX_URL, a mirror say), or a directory of "
+            "wheels that 'pip download' has filled (PIP_NO_INDEX=1 PIP_FIND_LINKS=DIRECTORY)\n" + done.stderr
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     run(*pip, "check")
     # Every warning counts. Isolated, and away from the repository, whose packages would be found.
