@@ -31,6 +31,8 @@ const RETRY_MILLISECONDS = 2000;
 export class Line {
   readonly #strands = new Set<Strand>();
   #options: WireOptions = {};
+  /** Those that the gateway took last. */
+  #taken: WireOptions = {};
   #request: Request | null = null;
   #attempt = 0;
   /** A `subscribe` awaits its answer, or what it asked for its `caught_up`. */
@@ -221,11 +223,15 @@ export class Line {
     this.#changed = false;
     // The connection was lost meanwhile, or nobody is left: another attempt decides.
     const decides = (): boolean => attempt === this.#attempt && !this.empty;
-    const command = { op: "subscribe", filter: this.filter, ...beginning, ...this.#options };
-    request(command, (reply) => {
+    const options = this.#options;
+    request({ op: "subscribe", filter: this.filter, ...beginning, ...options }, (reply) => {
+      this.#taken = options;
       if (decides()) this.#confirm(group, beginning, reply);
     }).catch((thrown) => {
-      if (decides()) this.#refuse(group, toGatewayError(thrown, "internal"));
+      const error = toGatewayError(thrown, "internal");
+      // Refused for one, they would be refused for all the next time.
+      if (!error.retryable && this.#options === options) this.#options = this.#taken;
+      if (decides()) this.#refuse(group, error);
     });
   }
 
@@ -272,7 +278,7 @@ export class Line {
     if (error.code === "timeout") this.#suspendLive();
     if (group.length === 0) {
       // Only new options were refused: those who asked for them are told, the others keep what they have.
-      for (const strand of this.#strands) strand.settle(error);
+      for (const strand of this.#strands) if (strand.phase !== "waiting") strand.settle(error);
     }
     let told = false;
     for (const strand of group) {

@@ -28,6 +28,8 @@ export class Membership {
   #request: Request | null = null;
   #member = false;
   #attempt = 0;
+  /** Settled once the gateway has answered a `consume`, or can't any more. */
+  #joining: Promise<void> = Promise.resolve();
   #ending: Promise<void> | null = null;
   #resolve: () => void = () => undefined;
   #reject: (error: GatewayError) => void = () => undefined;
@@ -61,7 +63,7 @@ export class Membership {
     this.#answers.attach(request);
     // Others may have what is being worked on: better known now than at the next round.
     this.#keeper.renewNow();
-    void this.#join();
+    this.#joining = this.#join();
   }
 
   /** The connection is gone: what nobody has taken yet goes to others, so it is not handed out here. */
@@ -122,6 +124,8 @@ export class Membership {
     for (const delivery of this.#waiting.splice(0)) this.#keeper.letGo(delivery);
     this.#finishReaders(null);
     await this.#answers.settled();
+    // One that is left before the gateway has answered would stay a member for whom nobody works.
+    await this.#joining;
     try {
       if (this.#member) await this.#request?.({ op: "release", stream: this.stream, group: this.group });
     } catch (thrown) {
@@ -178,7 +182,7 @@ export class Membership {
       return;
     }
     const again = (): void => {
-      if (attempt === this.#attempt) void this.#join();
+      if (attempt === this.#attempt) this.#joining = this.#join();
     };
     setTimeout(again, RETRY_MILLISECONDS * (0.5 + Math.random()));
   }

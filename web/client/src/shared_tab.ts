@@ -20,6 +20,8 @@ export class Tab {
   #parts: SharedParts | null = null;
   #outstanding = 0;
   readonly #subscriptions = new Map<string, TabSubscription>();
+  /** `consume`s that await their answers, by `stream/group`. */
+  readonly #joining = new Map<string, Promise<ServerFrame>>();
   #tokens: { resolve: (token: string) => void; reject: (error: GatewayError) => void }[] = [];
 
   constructor(
@@ -64,14 +66,23 @@ export class Tab {
     for (const { reject } of this.#tokens.splice(0)) reject(error);
     for (const subscription of this.#subscriptions.values()) void parts?.registry.remove(subscription).catch(() => undefined);
     this.#subscriptions.clear();
-    for (const [key, tab] of parts?.members ?? []) {
-      if (tab !== this) continue;
-      parts?.members.delete(key);
-      const slash = key.indexOf("/");
-      const release = { op: "release", stream: key.slice(0, slash), group: key.slice(slash + 1) };
-      parts?.request(release).catch(() => undefined);
+    if (parts !== null) {
+      for (const [key, tab] of [...parts.members]) if (tab === this) this.#giveBack(parts, key);
     }
     this.gone();
+  }
+
+  #giveBack(parts: SharedParts, key: string): void {
+    const joining = this.#joining.get(key);
+    if (joining !== undefined) {
+      // It may be a member in a moment: then there is something to give back.
+      this.#joining.delete(key);
+      joining.then(() => this.#giveBack(parts, key), () => parts.members.delete(key));
+      return;
+    }
+    parts.members.delete(key);
+    const slash = key.indexOf("/");
+    parts.request({ op: "release", stream: key.slice(0, slash), group: key.slice(slash + 1) }).catch(() => undefined);
   }
 
   #post(said: FromWorker): void {
@@ -120,12 +131,7 @@ export class Tab {
         return;
       }
       case "consume":
-        if ((parts.members.get(key) ?? this) !== this) throw new GatewayError("conflict", `another tab consumes from '${key}'`);
-        // Deliveries may come in the frame behind the answer.
-        await parts.request(command, (answer) => {
-          parts.members.set(key, this);
-          reply(answer);
-        });
+        await this.#consume(parts, key, command, reply);
         return;
       case "release":
         reply(await parts.request(command));
@@ -133,6 +139,23 @@ export class Tab {
         return;
       default:
         reply(await parts.request(command));
+    }
+  }
+
+  async #consume(parts: SharedParts, key: string, command: CommandFrame, reply: (frame: ServerFrame) => void): Promise<void> {
+    const holder = parts.members.get(key);
+    if ((holder ?? this) !== this) throw new GatewayError("conflict", `another tab consumes from '${key}'`);
+    // Before the answer: for the gateway two tabs that ask in one moment are one member.
+    parts.members.set(key, this);
+    const joining = parts.request(command, reply);
+    this.#joining.set(key, joining);
+    try {
+      await joining;
+    } catch (thrown) {
+      if (holder === undefined) parts.members.delete(key);
+      throw thrown;
+    } finally {
+      this.#joining.delete(key);
     }
   }
 

@@ -70,6 +70,18 @@ describe("a consumer", () => {
     await expect(held.ack()).rejects.toMatchObject({ code: "closed" });
   });
 
+  it("that is left before the gateway has answered leaves all the same", async () => {
+    await open().connect();
+    answering({ consume: null });
+    const consumer = client.consume("orders", { group: "billing" });
+    const left = consumer.close();
+    await turn();
+    const [asked] = gateway.last.commands("consume");
+    gateway.last.push({ op: "consuming", ref: asked?.["ref"], stream: "orders", group: "billing", credit: 32 });
+    await left;
+    expect(gateway.last.commands("release")).toMatchObject([{ stream: "orders", group: "billing" }]);
+  });
+
   it("sends the answers of one moment together, and each its own result", async () => {
     const consumer = await join();
     for (const offset of [1, 2, 3, 4]) gateway.last.push(delivery(offset));

@@ -140,6 +140,23 @@ it("work a group off in one of them, and answer by it", async () => {
   await second.consume("orders", { group: "billing" }).ready;
 });
 
+it("that are closed before they are members leave the group to the others", async () => {
+  const [first, second] = [open(), open()];
+  await Promise.all([first.connect(), second.connect()]);
+  gateway.answer = (command) => (command["op"] === "consume" ? null : answerLikeTheGateway(command));
+  const abandoned = first.consume("orders", { group: "billing" });
+  abandoned.ready.catch(() => undefined);
+  await until(() => expect(gateway.last.commands("consume")).toHaveLength(1));
+  await expect(second.consume("orders", { group: "billing" }).ready).rejects.toMatchObject({ code: "conflict" });
+  first.close();
+  await second.publish("t", 1); // by then the worker knows
+  gateway.answer = answerLikeTheGateway;
+  const [asked] = gateway.last.commands("consume");
+  gateway.last.push({ op: "consuming", ref: asked?.["ref"], stream: "orders", group: "billing", credit: 1 });
+  await until(() => expect(gateway.last.commands("release")).toHaveLength(1));
+  await second.consume("orders", { group: "billing" }).ready;
+});
+
 it("are told why they can't come back", async () => {
   const tab = open();
   await tab.connect();

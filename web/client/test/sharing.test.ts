@@ -122,6 +122,28 @@ it("after a refusal of one the others go on", async () => {
   expect(heard.offsets).toEqual([1]);
 });
 
+it("options that are refused are asked for no more, and are told to who gave them alone", async () => {
+  const [heard, history] = [new Heard(), new Heard()];
+  await client.subscribe("orders/#", { overflow: "latest", ...heard.options });
+  const answer = gateway.scripted.answer;
+  gateway.scripted.answer = (command) =>
+    command["overflow"] === "never" ? { op: "error", code: "bad_command", reason: "no such policy" } : answer(command);
+  gateway.publish("orders/a");
+  const refused = client.subscribe("orders/#", { overflow: "never" as "latest" });
+  const reading = client.subscribe("orders/#", { from: "earliest", ...history.options });
+  await expect(refused).rejects.toMatchObject({ code: "bad_command" });
+  await drain();
+  await reading;
+  // Who begins somewhere may have brought them too.
+  await expect(client.subscribe("orders/#", { from: "earliest", overflow: "never" as "latest" })).rejects.toMatchObject({ code: "bad_command" });
+  gateway.scripted.last.fail(1006);
+  while (client.status.state !== "connected") await vi.advanceTimersToNextTimerAsync();
+  await drain();
+  gateway.publish("orders/a");
+  expect([heard.offsets, history.offsets]).toEqual([[1, 2], [1, 2]]);
+  expect(gateway.scripted.last.commands("subscribe")[0]).toMatchObject({ overflow: "latest" });
+});
+
 it("where nobody knows what the gateway has, they ask again", async () => {
   const heard = new Heard();
   await client.subscribe("orders/#", heard.options);
