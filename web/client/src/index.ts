@@ -1,4 +1,5 @@
-export { Client, type ClientOptions, type SubscribeOptions } from "./client.js";
+export { Client, type SubscribeOptions } from "./client.js";
+export type { ClientOptions } from "./link.js";
 export type { BackoffOptions } from "./backoff.js";
 export type { WebSocketConstructor, WebSocketLike } from "./connection.js";
 export type { ConsumeOptions, Consumer } from "./consumer.js";

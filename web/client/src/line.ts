@@ -8,8 +8,8 @@
  */
 import { GatewayError, toGatewayError } from "./errors.js";
 import { type Beginning, type Positions, asksHistory } from "./positions.js";
-import { type Recipient, Strand } from "./strand.js";
-import { type CommandFrame, type Gap, type Message, type Overflow, type ServerFrame, present } from "./wire.js";
+import { type Recipient, Strand, together } from "./strand.js";
+import { type CommandFrame, type Gap, type Message, type Overflow, type ServerFrame } from "./wire.js";
 
 /** The connection as a line needs it: sends a command, resolves with its reply; `onReply` has it first. */
 export type Request = (command: CommandFrame, onReply?: (reply: ServerFrame) => void) => Promise<ServerFrame>;
@@ -119,16 +119,15 @@ export class Line {
   /** A message with this filter's name: history, or on a live topic meanwhile. */
   deliverNamed(message: Message): void {
     for (const strand of this.#strands) {
-      if (this.#wantsNamed(strand, message)) strand.offer(message);
+      if (strand.wantsNamed(message, this.#parked(strand))) strand.offer(message);
     }
   }
 
   /** A message for every live subscription that matches; `only`: no other filter here does. */
   deliver(message: Message, only: boolean): void {
     for (const strand of this.#strands) {
-      if (strand.phase === "live" ? !strand.received.has(message) : only && this.#overtaken(strand, message)) {
-        strand.offer(message);
-      }
+      const wanted = strand.phase === "live" ? !strand.received.has(message) : only && strand.overtaken(message, this.#parked(strand));
+      if (wanted) strand.offer(message);
     }
   }
 
@@ -151,7 +150,7 @@ export class Line {
   tell(gap: Gap): void {
     for (const strand of this.#strands) {
       if (gap.filter === undefined) strand.tell(gap);
-      else if (this.#concerns(strand, gap)) {
+      else if (strand.isConcerned(gap, this.#asked.includes(strand))) {
         strand.received.passGap(gap);
         strand.tell(gap);
       }
@@ -165,31 +164,9 @@ export class Line {
     return strand;
   }
 
-  #wantsNamed(strand: Strand, message: Message): boolean {
-    if (message.snapshot === true) return strand.fresh;
-    if (message.stream === undefined) return strand.phase !== "waiting" || this.#parked(strand);
-    return strand.phase !== "waiting" && (strand.fresh || !strand.received.has(message));
-  }
-
-  // Replies overtake messages: one on a live topic may be from before the subscription was replaced.
-  #overtaken(strand: Strand, message: Message): boolean {
-    if (message.stream !== undefined) return false;
-    return (strand.phase === "reading" && !strand.fresh) || this.#parked(strand);
-  }
-
   /** Whether others read what it can't use; it goes on behind its place once they have. */
   #parked(strand: Strand): boolean {
     return this.#busy && strand.begun && !strand.held && strand.phase === "waiting";
-  }
-
-  #concerns(strand: Strand, { reason, stream, to }: Gap): boolean {
-    if (!strand.begun) return false;
-    if (reason === "overflow" || stream === undefined) return true;
-    if (strand.phase === "waiting") return false;
-    if (strand.fresh || to === undefined) return true;
-    // The answer has moved who was asked for behind the gap already.
-    const beyond = this.#asked.includes(strand) ? to + 1 : to;
-    return (strand.received.at(stream)?.offset ?? -1) < beyond;
   }
 
   /** Asks for who comes next, if it is anybody's turn. */
@@ -306,24 +283,4 @@ export class Line {
       this.#next(); // if others are being read for, it is its turn afterwards
     }, milliseconds);
   }
-}
-
-/** Those that can go on with one `subscribe`: behind the least of their places. */
-function together(begun: readonly Strand[]): { group: readonly Strand[]; beginning: Beginning } {
-  const first = begun[0] as Strand;
-  const snapshot = (strand: Strand): boolean => strand.received.from === "snapshot";
-  if (begun.length === 1 || snapshot(first)) return { group: [first], beginning: first.received.beginning };
-  const least = new Map(Object.entries(first.received.positions));
-  const group = begun.filter((strand) => {
-    if (snapshot(strand)) return false;
-    const own = Object.entries(strand.received.positions);
-    if (own.some(([stream, { epoch }]) => (least.get(stream)?.epoch ?? epoch) !== epoch)) return false;
-    for (const [stream, position] of own) {
-      if (position.offset < (least.get(stream)?.offset ?? Infinity)) least.set(stream, position);
-    }
-    return true;
-  });
-  const resume = least.size > 0 ? Object.fromEntries(least) : undefined;
-  const earliest = group.some(({ received }) => received.from === "earliest") ? "earliest" : undefined;
-  return { group, beginning: { ...present("from", earliest), ...present("resume", resume) } };
 }

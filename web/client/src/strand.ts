@@ -1,7 +1,7 @@
 import { Backoff } from "./backoff.js";
 import type { GatewayError } from "./errors.js";
 import { type Beginning, type Position, type Positions, Received, asksHistory } from "./positions.js";
-import type { Gap, Message } from "./wire.js";
+import { type Gap, type Message, present } from "./wire.js";
 
 /** Who takes what comes for a filter: a subscription's inbox, or a state's feed. */
 export interface Recipient {
@@ -85,6 +85,30 @@ export class Strand {
     for (const recipient of this.recipients) recipient.tell(gap, position);
   }
 
+  /** Whether it wants a message with its filter's name; `parked`: others read what it can't use. */
+  wantsNamed(message: Message, parked: boolean): boolean {
+    if (message.snapshot === true) return this.fresh;
+    if (message.stream === undefined) return this.phase !== "waiting" || parked;
+    return this.phase !== "waiting" && (this.fresh || !this.received.has(message));
+  }
+
+  /** Replies overtake messages: whether one on a live topic is from before the subscription was replaced. */
+  overtaken(message: Message, parked: boolean): boolean {
+    if (message.stream !== undefined) return false;
+    return (this.phase === "reading" && !this.fresh) || parked;
+  }
+
+  /** Whether a gap in what comes for its filter is one for it, too; `asked`: what is read is what it asked for. */
+  isConcerned({ reason, stream, to }: Gap, asked: boolean): boolean {
+    if (!this.begun) return false;
+    if (reason === "overflow" || stream === undefined) return true;
+    if (this.phase === "waiting") return false;
+    if (this.fresh || to === undefined) return true;
+    // The answer has moved who was asked for behind the gap already.
+    const beyond = asked ? to + 1 : to;
+    return (this.received.at(stream)?.offset ?? -1) < beyond;
+  }
+
   /** What comes from here on begins as `received` says. */
   begin(phase: "reading" | "live", recovered: boolean | null): void {
     this.phase = phase;
@@ -122,4 +146,24 @@ export class Strand {
     this.settle(error ?? told);
     for (const recipient of this.recipients) recipient.end(error);
   }
+}
+
+/** Those that can go on with one `subscribe`: behind the least of their places. */
+export function together(begun: readonly Strand[]): { group: readonly Strand[]; beginning: Beginning } {
+  const first = begun[0] as Strand;
+  const snapshot = (strand: Strand): boolean => strand.received.from === "snapshot";
+  if (begun.length === 1 || snapshot(first)) return { group: [first], beginning: first.received.beginning };
+  const least = new Map(Object.entries(first.received.positions));
+  const group = begun.filter((strand) => {
+    if (snapshot(strand)) return false;
+    const own = Object.entries(strand.received.positions);
+    if (own.some(([stream, { epoch }]) => (least.get(stream)?.epoch ?? epoch) !== epoch)) return false;
+    for (const [stream, position] of own) {
+      if (position.offset < (least.get(stream)?.offset ?? Infinity)) least.set(stream, position);
+    }
+    return true;
+  });
+  const resume = least.size > 0 ? Object.fromEntries(least) : undefined;
+  const earliest = group.some(({ received }) => received.from === "earliest") ? "earliest" : undefined;
+  return { group, beginning: { ...present("from", earliest), ...present("resume", resume) } };
 }

@@ -255,6 +255,26 @@ describe("a lost connection", () => {
     vi.mocked(Math.random).mockRestore();
   });
 
+  it("can be tried again, or closed, by who is told of its loss", async () => {
+    const token = vi.fn(async () => "t");
+    await open({ token, backoff: { initial: 1000 } }).connect();
+    const stop = client.on("state", ({ retryAt }) => { if (retryAt !== null) client.retryNow(); });
+    gateway.last.fail(1006);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(client.status.state).toBe("connected");
+    expect(gateway.sockets).toHaveLength(2);
+    stop();
+    const states: string[] = [];
+    client.on("state", ({ state }) => {
+      states.push(state);
+      if (state === "reconnecting") client.close();
+    });
+    gateway.last.fail(1006);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(states).toEqual(["reconnecting", "closed"]);
+    expect(token).toHaveBeenCalledTimes(2);
+  });
+
   it("retries a filter that the gateway can't take just now", async () => {
     await open().connect();
     await client.subscribe("a");
