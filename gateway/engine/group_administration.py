@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import anyio
+import anyio.lowlevel
 
 from gateway.core.groups.configuration import MOST_GROUPS
 from gateway.core.timing.backoff import Backoff
@@ -247,6 +248,8 @@ class GroupAdministration:
             if following is None:
                 return found, None
             after = following
+            # A store in memory has its pages at once.
+            await anyio.lowlevel.checkpoint()
         return found, after
 
     async def redrive(self, stream: str, group: str, chosen: ChosenLetters, *, dry_run: bool = False) -> int:
@@ -313,6 +316,7 @@ class GroupAdministration:
                 yield ids
             if after is None:
                 return
+            await anyio.lowlevel.checkpoint()
 
     # For metrics
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from gateway.core.groups.configuration import MOST_GROUPS, GroupConfiguration
@@ -136,6 +138,28 @@ async def test_a_search_ends_after_so_many_and_says_where_to_go_on() -> None:
             "s", "g", after=following, limit=9, contains='"apple 0"'
         )
         assert ([each.publication.topic for each in found], following) == (["s/0"], None)
+
+
+@in_virtual_time
+async def test_a_long_search_lets_others_have_their_turns() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with groups_node() as node, anyio.create_task_group() as tasks:
+        await dead(node, 1_000)
+        tasks.start_soon(others)
+        before = turns
+        await node.administration.redrive("s", "g", ChosenLetters(contains="plum"), dry_run=True)
+        assert turns - before >= 3
+        before = turns
+        await node.administration.dead_letters("s", "g", after=None, limit=9, contains="plum")
+        assert turns - before >= 3
+        tasks.cancel_scope.cancel()
 
 
 @in_virtual_time
