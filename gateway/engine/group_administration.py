@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -151,6 +152,7 @@ class GroupAdministration:
         self._topic_limits = topic_limits
         self._clock = clock
         self._latest: dict[GroupKey, GroupStatistics] = {}
+        self._unseen: deque[GroupKey] = deque()
         self._refreshed = float("-inf")
 
     async def names(self, stream: str) -> list[str]:
@@ -321,18 +323,36 @@ class GroupAdministration:
     # For metrics
 
     async def refresh(self) -> None:
-        """Look at all groups again, unless that was done a moment ago; gives up after a moment."""
+        """Look at all groups again, unless that was done a moment ago; gives up after a moment.
+
+        What it has not come to is looked at first the next time.
+        """
         if self._clock() - self._refreshed < _REFRESH_SECONDS or self._groups.store is None:
             return
         # Where the store is away, what was known last is the best there is to show.
         with anyio.move_on_after(_REFRESH_SECONDS), suppress(StreamUnavailable):
-            latest: dict[GroupKey, GroupStatistics] = {}
-            for each in self._streams:
-                for facts in await self.describe_all(each.name):
-                    latest[each.name, facts.configuration.name] = facts.statistics
-            self._latest = latest
-            self._groups.keep(latest)
+            await self._look(self._groups.store)
         self._refreshed = self._clock()
+
+    async def _look(self, store: GroupStore) -> None:
+        await self._look_at_unseen(store)
+        known = [(each.name, name) for each in self._streams for name in await store.groups(each.name)]
+        self._latest = {key: self._latest[key] for key in known if key in self._latest}
+        self._groups.keep(set(known))
+        self._unseen.extend(known)
+        await self._look_at_unseen(store)
+
+    async def _look_at_unseen(self, store: GroupStore) -> None:
+        while self._unseen:
+            key = self._unseen.popleft()
+            try:
+                self._latest[key] = await store.figures(*key)
+            except NotFound:
+                pass  # it was removed meanwhile
+            except BaseException:
+                # There was no more time: the others come first, or a slow one would keep them from it.
+                self._unseen.append(key)
+                raise
 
     def latest(self) -> Mapping[GroupKey, GroupStatistics]:
         """What was found last, by group."""

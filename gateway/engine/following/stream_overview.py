@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -42,6 +43,7 @@ class StreamOverview:
         self._streams = streams
         self._clock = clock
         self._latest: dict[str, StreamStatistics] = {}
+        self._unseen: deque[str] = deque()
         self._refreshed = float("-inf")
 
     async def describe(self, name: str) -> StreamFacts:
@@ -65,12 +67,22 @@ class StreamOverview:
         return [await self.describe(each.name) for each in self._streams]
 
     async def refresh(self) -> None:
-        """Look at all streams again, unless that was done a moment ago; gives up after a moment."""
+        """Look at all streams again, unless that was done a moment ago; gives up after a moment.
+
+        What it has not come to is looked at first the next time.
+        """
         if self._clock() - self._refreshed < REFRESH_SECONDS:
             return
         # Where the store is away, what was known last is the best there is to show; another metric tells why.
         with anyio.move_on_after(REFRESH_SECONDS), suppress(StreamUnavailable):
-            await self.describe_all()
+            self._unseen = self._unseen or deque(each.name for each in self._streams)
+            while self._unseen:
+                name = self._unseen.popleft()
+                try:
+                    await self.describe(name)
+                except BaseException:
+                    self._unseen.append(name)
+                    raise
         self._refreshed = self._clock()
 
     def latest(self) -> Mapping[str, StreamStatistics]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -13,6 +14,9 @@ from gateway.engine.group_administration import MOST_SEARCHED, ChosenLetters, Co
 from gateway.errors import BadFilter, NotFound, StreamUnavailable, TooMany
 
 from .groups_world import GROUP, GroupsNode, groups_node, in_virtual_time
+
+if TYPE_CHECKING:
+    from gateway.streams.groups.base import GroupStatistics
 
 
 @in_virtual_time
@@ -241,16 +245,40 @@ async def test_metrics_show_what_was_found_last_and_forget_groups_that_are_gone(
         assert administration.latest()["s", "g"].in_flight == 2, "it was looked at a moment ago"
         node.now = lambda: 10_000.0
         administration._clock = node.now
-        describe_all = administration.describe_all
+        figures = node.store.groups.figures
 
-        async def fail(_stream: str) -> list[object]:
+        async def fail(_stream: str, _group: str) -> GroupStatistics:
             raise StreamUnavailable("away")
 
-        administration.describe_all = fail  # type: ignore[assignment, method-assign]  # made to fail
+        node.store.groups.figures = fail  # type: ignore[method-assign]  # made to fail
         await administration.refresh()
         assert administration.latest()["s", "g"].in_flight == 2
-        administration.describe_all = describe_all  # type: ignore[method-assign]  # as it was
+        node.store.groups.figures = figures  # type: ignore[method-assign]  # as it was
         await administration.delete("s", "g")
         administration._clock = lambda: 20_000.0
         await administration.refresh()
         assert (administration.latest(), administration.counts()) == ({}, {})
+
+
+@in_virtual_time
+async def test_all_groups_have_their_turn_in_metrics_however_long_that_takes() -> None:
+    async with groups_node() as node:
+        store, administration = node.store.groups, node.administration
+        for number in range(7):
+            await store.put("t", GroupConfiguration(f"n{number}"))
+        figures = store.figures
+
+        async def slowly(stream: str, group: str) -> GroupStatistics:
+            await asyncio.sleep(0.3)
+            return await figures(stream, group)
+
+        store.figures = slowly  # type: ignore[method-assign]  # made slow
+        for look in range(4):
+            administration._clock = lambda look=look: look * 10.0  # type: ignore[misc]  # as late as that
+            await administration.refresh()
+        assert len(administration.latest()) == 8
+        await administration.delete("t", "n3")
+        for look in range(4, 9):
+            administration._clock = lambda look=look: look * 10.0  # type: ignore[misc]  # as late as that
+            await administration.refresh()
+        assert len(administration.latest()) == 7

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import anyio
 import pytest
 
 from gateway.core.messages.publication import Publication
@@ -13,6 +16,9 @@ from gateway.engine.metrics.stream_metrics import register_stream_metrics
 from gateway.errors import NotFound, StreamUnavailable
 from gateway.observability.metrics import Metrics
 from gateway.streams.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from gateway.streams.statistics import StreamStatistics
 
 STREAMS = StreamMap([StreamConfiguration("a", "a/#"), StreamConfiguration("b", "b/#")])
 
@@ -43,6 +49,24 @@ async def test_without_streams_nothing_is_asked() -> None:
     assert await overview.describe_all() == []
     with pytest.raises(NotFound):
         await overview.describe("a")
+
+
+async def test_a_stream_that_can_not_be_described_in_time_does_not_keep_the_others_from_it() -> None:
+    store, clock = MemoryStore(STREAMS), Clock()
+    await store.start()
+    overview, describe = StreamOverview(store, STREAMS, clock=clock), store.describe
+
+    async def one_of_them(stream: str) -> StreamStatistics:
+        if stream == "a":
+            await anyio.sleep_forever()
+        return await describe(stream)
+
+    store.describe = one_of_them  # type: ignore[method-assign]  # made to hang
+    for _ in range(2):
+        await overview.refresh()
+        clock.now += 1.0
+    assert list(overview.latest()) == ["b"]
+    await store.stop()
 
 
 async def test_a_refresh_is_remembered_for_a_moment_and_outlives_the_store() -> None:
