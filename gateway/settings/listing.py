@@ -1,6 +1,7 @@
 """Settings shown to people: the effective values, and the reference page of docs/configuration.md."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -13,6 +14,9 @@ from gateway.settings.section import section_in
 from gateway.settings.values import Shown, format_duration, format_size
 
 _COLUMN: Final = 48
+
+# RFC 3986, 3.2.1: who signs in stands before the host; the last "@" ends it.
+_USER_IN_URL: Final = re.compile(r"(?<=://)[^/?#\s]*@")
 
 _INTRODUCTION: Final = """\
 # Configuration
@@ -153,7 +157,7 @@ def _plain(value: object, field: FieldInfo) -> Any:  # noqa: ANN401 - whatever J
         return [_plain(each, field) for each in value]
     if isinstance(value, dict):
         return {key: _plain(each, field) for key, each in value.items()}
-    return value
+    return _without_user(value)
 
 
 def _references(path: str, field: FieldInfo) -> Iterator[str]:
@@ -191,7 +195,11 @@ def _toml(value: object, field: FieldInfo) -> str:
     if isinstance(value, dict):
         pairs = (f"{json.dumps(key)} = {_toml(each, field)}" for key, each in value.items())
         return f"{{{', '.join(pairs)}}}"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(_without_user(value), ensure_ascii=False)
+
+
+def _without_user(value: object) -> object:
+    return _USER_IN_URL.sub("***@", value) if isinstance(value, str) else value
 
 
 def _kind(field: FieldInfo) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.settings import InvalidSettings, Settings, is_loopback, read
-from gateway.settings.listing import effective, reference
+from gateway.settings.listing import effective, listed, reference
 from gateway.settings.section import section_in
 from gateway.settings.values import format_duration, format_size, parse_duration, parse_size
 
@@ -253,6 +253,16 @@ def test_a_secret_written_out_is_refused_and_not_repeated(value: str) -> None:
     text = problems(HOOK.replace('"env:HOOK_SECRET"', value))
     assert "gateway.toml: hooks[0].secret" in text
     assert "hunter2" not in text
+
+
+def test_who_signs_in_by_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "x")
+    # Twilio signs it with the user and the password that it calls.
+    write(HOOK + 'public_url = "https://ann:hunter2@gateway.example/v1/hooks/a?by=ann@example"\n')
+    loaded = read()
+    shown = effective(loaded), repr(listed(loaded.settings, loaded.names))
+    assert all("https://***@gateway.example/v1/hooks/a?by=ann@example" in text for text in shown)
+    assert not any("hunter2" in text for text in shown)
 
 
 @pytest.mark.parametrize(

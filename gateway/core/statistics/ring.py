@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 K = TypeVar("K", bound="Hashable")
 
 Value = float | None
+
+_WAITED_FOR: Final = 3
+"""Moments by which a clock may go back and be waited for."""
 
 
 class Ring(Generic[K]):
@@ -37,16 +40,16 @@ class Ring(Generic[K]):
     def add(self, moment: int, values: Mapping[K, Value]) -> bool:
         """Take the figures of ``moment``; None, or a name left out, is no figure.
 
-        A clock that goes back ends what was: a moment much older than ``end`` begins anew, one that is a
-        little older is passed over.
+        A clock that goes back a little is waited for: those moments are passed over. Where it goes back
+        further, the moments that come again have their new figures, and what was before them stays.
 
         Returns:
             Whether it was taken.
         """
         if self.end is not None and moment <= self.end:
-            if moment > self.end - self._slots:
+            if moment >= self.end - _WAITED_FOR:
                 return False
-            self.end = None
+            self._go_back(moment)
         if self.end is None or moment - self.end >= self._slots:
             self._columns.clear()
             self._seen.clear()
@@ -64,13 +67,24 @@ class Ring(Generic[K]):
             self._seen[name] = moment
         return True
 
+    def _go_back(self, moment: int) -> None:
+        """Let go of what was told of ``moment`` and those behind it."""
+        if self.end is None or moment <= self._begin:
+            self.end = None
+            return
+        self._empty(range(moment, self.end + 1))
+        self.end = moment - 1
+
     def _skip(self, first: int, moment: int) -> None:
         """Empty the slots up to ``moment``'s, and let go of figures that nobody has told of all the while."""
         self.end = moment
         self._begin = max(self._begin, moment - self._slots + 1)
         for name in [name for name, seen in self._seen.items() if seen < self._begin]:
             del self._columns[name], self._seen[name]
-        slots = [each % self._slots for each in range(first, moment + 1)]
+        self._empty(range(first, moment + 1))
+
+    def _empty(self, moments: range) -> None:
+        slots = [each % self._slots for each in moments]
         for column in self._columns.values():
             for slot in slots:
                 column[slot] = math.nan

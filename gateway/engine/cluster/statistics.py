@@ -246,12 +246,6 @@ class StatisticsService:
         return end, streams, groups
 
 
-def _last(held: Mapping[str, Mapping[str, Sequence[Value]]]) -> dict[str, dict[str, Value]]:
-    return {
-        name: {figure: column[-1] for figure, column in figures.items()} for name, figures in held.items()
-    }
-
-
 def _joined(known: Seconds | None, page: StatisticsPage, first: int) -> Seconds:
     """One node's seconds with another page of them."""
     series: dict[str, list[Value]] = {}

@@ -61,3 +61,20 @@ def test_a_clock_that_goes_back_a_little_is_waited_for_and_one_that_goes_back_fa
     assert ring.moments(SLOTS) == range(50, 51)
     assert ring.add(500, {"a": 4})
     assert ring.moments(SLOTS) == range(500, 501)
+
+
+def test_moments_that_come_again_are_told_anew_and_those_before_stay() -> None:
+    ring: Ring[str] = Ring(20)
+    for moment in range(100, 130):
+        assert ring.add(moment, {"a": moment, "b": 1})
+    assert ring.add(118, {"a": 7})
+    assert ring.end == 118
+    assert ring.moments(20) == range(110, 119)
+    assert ring.columns(range(116, 121)) == {
+        "a": [116, 117, 7, None, None],
+        "b": [1, 1, None, None, None],
+    }
+    assert ring.add(121, {"a": 8})
+    assert ring.columns(range(117, 122))["a"] == [117, 7, None, None, 8]
+    assert ring.add(110, {"a": 9})
+    assert ring.moments(20) == range(110, 111)
