@@ -25,7 +25,8 @@ export class QueueWorker<Data = unknown> {
   readonly #running = new Set<Promise<void>>();
   readonly #abort = new AbortController();
   #stopping = false;
-  #tellStopped: () => void = () => undefined;
+  /** Looks again at what `#run` waits for. A new one for each wait: what waits for one that lasts is never let go. */
+  #wake: () => void = () => undefined;
 
   /** Made by `Client.work`. */
   constructor(consumer: Consumer<Data>, options: WorkOptions<Data>, handler: Handler<Data>) {
@@ -49,7 +50,7 @@ export class QueueWorker<Data = unknown> {
    */
   async stop(patience?: number): Promise<void> {
     this.#stopping = true;
-    this.#tellStopped();
+    this.#wake();
     let timer: ReturnType<typeof setTimeout> | undefined;
     if (patience !== undefined) {
       timer = setTimeout(() => {
@@ -63,15 +64,14 @@ export class QueueWorker<Data = unknown> {
 
   async #run(): Promise<void> {
     const deliveries = this.#consumer[Symbol.asyncIterator]();
-    const stopped = new Promise<null>((resolve) => (this.#tellStopped = () => resolve(null)));
     const aborted = new Promise<void>((resolve) => this.#abort.signal.addEventListener("abort", () => resolve()));
     try {
       while (!this.#stopping) {
         // What comes after the stop is not begun, and goes back with the rest.
-        const next = await Promise.race([deliveries.next(), stopped]);
-        if (next === null || next.done === true) break;
+        const next = await Promise.race([deliveries.next(), this.#until(() => this.#stopping)]);
+        if (next === undefined || next.done === true) break;
         this.#begin(next.value);
-        if (this.#running.size >= this.#concurrency) await Promise.race([...this.#running, stopped]);
+        await this.#until(() => this.#stopping || this.#running.size < this.#concurrency);
       }
     } finally {
       await Promise.race([Promise.all(this.#running), aborted]);
@@ -79,8 +79,20 @@ export class QueueWorker<Data = unknown> {
     }
   }
 
+  #until(condition: () => boolean): Promise<undefined> {
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        if (condition()) resolve(undefined);
+      };
+      this.#wake();
+    });
+  }
+
   #begin(delivery: Delivery<Data>): void {
-    const job = this.#handle(delivery).finally(() => this.#running.delete(job));
+    const job = this.#handle(delivery).finally(() => {
+      this.#running.delete(job);
+      this.#wake();
+    });
     this.#running.add(job);
   }
 

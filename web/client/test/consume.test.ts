@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Client, type ClientOptions, type Consumer, type Delivery, type GatewayError } from "../src/index.js";
 import { ScriptedGateway, answerLikeTheGateway, delivery } from "./scripted_socket.js";
@@ -276,6 +278,24 @@ describe("a worker", () => {
       return turn();
     }
   }
+
+  it("lets go of what it has done", async () => {
+    await open().connect();
+    const done: WeakRef<Delivery>[] = [];
+    const worker = client.work("orders", { group: "billing", concurrency: 2 }, (each) => void done.push(new WeakRef(each)));
+    await turn();
+    for (let offset = 1; offset <= 20; offset += 1) {
+      gateway.last.push(delivery(offset));
+      await turn();
+    }
+    vi.useRealTimers();
+    await new Promise((resolve) => setTimeout(resolve)); // what a WeakRef has told stays for the turn
+    setFlagsFromString("--expose-gc");
+    (runInNewContext("gc") as () => void)();
+    expect(done).toHaveLength(20);
+    expect(done.slice(0, 15).filter((each) => each.deref() !== undefined)).toEqual([]);
+    await worker.stop();
+  });
 
   it("works on so many at once, and begins nothing after stop", async () => {
     await open().connect();
