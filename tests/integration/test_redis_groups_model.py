@@ -17,6 +17,7 @@ from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.streams.limits import RedisStoreLimits
 from gateway.streams.memory import MemoryStore
+from gateway.streams.redis import groups
 from gateway.streams.redis.store import RedisStore
 from tests.patience import HANG_SECONDS
 
@@ -212,10 +213,12 @@ class Both:
             assert other == one
 
 
-@pytest.fixture(scope="module")
-def both(module_redis_server: RunningRedis) -> Iterator[Both]:
+@pytest.fixture(scope="module", params=[1, 2])
+def both(module_redis_server: RunningRedis, request: pytest.FixtureRequest) -> Iterator[Both]:
+    """With all leases in runs, and with those of larger calls alone."""
     clock = Clock()
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patching:
+        patching.setattr(groups, "_RUN", request.param)
         loop = runner.get_loop()
         asyncio.set_event_loop(loop)
 

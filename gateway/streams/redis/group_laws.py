@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.streams.redis.group_run_parts import RUNS
 from gateway.streams.redis.group_script_parts import TURNS
-from gateway.streams.redis.script_parts import HOLES, INDEX, script
+from gateway.streams.redis.script_parts import HOLES_READ, TOPIC_KEYS, script
 from gateway.streams.redis.search_scripts import MATCHING
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ local function finish(offset)
   end
   next_in_line(offset)
 end
-local function held_name(member, offset) return prefixed(member) .. pack8(offset) end
 local function let_go(offset, delivery)
   later('ZREM', g_held, held_name(delivery[MEMBER], offset))
   later('ZREM', g_due, pack8(offset))
@@ -126,8 +126,21 @@ local function advance(most)
   while most > 0 do
     local due = redis.call('ZRANGE', g_due, '-inf', text(now), 'BYSCORE', 'LIMIT', 0, math.min(most, 200))
     if #due == 0 then return false end
-    local offsets = {}
-    for place, member in ipairs(due) do offsets[place] = unpack8(member) end
+    local offsets, apart = {}, 0
+    for _, member in ipairs(due) do
+      if #member == 8 then
+        offsets[#offsets + 1] = unpack8(member)
+      elseif apart < most then
+        -- Its deliveries come next, each by itself.
+        local mark = string.sub(member, 1, -2)
+        Runs.read({mark})
+        if runs[mark] then
+          apart = apart + runs[mark].left
+          Runs.unbundle(runs[mark])
+        end
+        redis.call('ZREM', g_due, member)
+      end
+    end
     known_deliveries(offsets)
     for _, offset in ipairs(offsets) do
       local delivery = delivery_of(offset)
@@ -145,13 +158,14 @@ local function advance(most)
 end
 
 -- What comes: whether it may go out at once, and its share.
-local function offer(offset, header_, record)
+local function offer(offset, header_, record, at_once)
   local share, key = share_and_key(record)
   local parked = enter_line(offset, key, share)
-  later('ZADD', g_open, text(offset), pack8(offset) .. share)
   local wait = delay_in(record)
   local due = wait and leading(header_) + wait
-  if due and due > now then
+  local delayed = due and due > now
+  if parked or delayed or not at_once then later('ZADD', g_open, text(offset), pack8(offset) .. share) end
+  if delayed then
     local delivery = new_delivery(offset, share)
     delivery[DUE] = due
     if not parked then delay(offset, delivery, due) end
@@ -229,6 +243,7 @@ local function shared_with(former)
 end
 local function renew()
   local shared = shared_with(state.epoch)
+  Runs.unbundle_all()
   while true do
     local found = redis.call('ZRANGE', g_open, '(' .. text(shared), '+inf', 'BYSCORE', 'LIMIT', 0, 500)
     for _, member in ipairs(found) do
@@ -269,6 +284,7 @@ end
 
 -- Writes what has changed, and announces what others may wait for.
 local function settle(silent)
+  Runs.settle()
   for command, keys in pairs(gathered) do
     for key in pairs(keys) do tell(command, key) end
   end
@@ -292,7 +308,9 @@ local function settle(silent)
   redis.call('ZADD', cursors, text(state.offered), name)
   if state.keep == '1' then
     local oldest_open = redis.call('ZRANGE', g_open, 0, 0, 'WITHSCORES')[2]
-    redis.call('ZADD', floors, text(oldest_open and tonumber(oldest_open) - 1 or state.offered), name)
+    local front = redis.call('ZRANGE', g_fronts, 0, 0, 'WITHSCORES')[2]
+    local floor = oldest_open and tonumber(oldest_open) - 1 or state.offered
+    redis.call('ZADD', floors, text(front and math.min(floor, tonumber(front) - 1) or floor), name)
   end
   if progressed and not silent then redis.pcall(publish, news, '.') end
 end
@@ -306,4 +324,4 @@ end
 
 def group_script(*parts: str) -> Script:
     """The script that these parts make of a group."""
-    return script(HOLES, INDEX, MATCHING, TURNS, _LAWS, *parts)
+    return script(HOLES_READ, TOPIC_KEYS, MATCHING, TURNS, RUNS, _LAWS, *parts)

@@ -21,13 +21,15 @@ And for each group, behind ``:group:NAME:``
   one, of a first one (``o``) its key, of a parked one (``p``) its member of ``lines``.
 * ``sent`` and ``back``, copies of dead letters that were sent back, and their offsets; ``dead`` and
   ``graves``, dead letters and their order.
+* ``runs``, ``holders`` and ``fronts``: what was leased for the first time by one call, together.
+  ``group_run_parts`` says how; it is in none of ``deliveries``, ``open`` and ``held``.
 """
 
 from __future__ import annotations
 
 GROUP_KEYS = (
     "state", "deliveries", "due", "open", "held", "ready", "turns", "lines", "places", "sent", "back",
-    "dead", "graves",
+    "dead", "graves", "runs", "holders", "fronts",
 )  # fmt: skip
 """A group's keys, in the order in which its scripts get them."""
 
@@ -36,12 +38,12 @@ GROUP_KEYS = (
 TURNS = r"""
 local groups, cursors, floors = unpack(KEYS, 8, 10)
 local g_state, g_deliveries, g_due, g_open, g_held, g_ready, g_turns, g_lines, g_places, g_sent, g_back,
-  g_dead, g_graves = unpack(KEYS, 11, 23)
+  g_dead, g_graves, g_runs, g_holders, g_fronts = unpack(KEYS, 11, 26)
 local name, seen_fence, news = ARGV[6], tonumber(ARGV[8]), ARGV[9]
 local clock = redis.call('TIME')
 local now = tonumber(ARGV[7]) or (clock[1] * 1000 + math.floor(clock[2] / 1000))
 
-local numbers = {'offered', 'fence', 'redelivered', 'lost', 'turn', 'line', 'grave', 'laying'}
+local numbers = {'offered', 'fence', 'redelivered', 'lost', 'turn', 'line', 'grave', 'laying', 'bundled'}
 local settings = {'life', 'epoch', 'filter', 'share', 'backoff', 'ack_wait', 'max_deliver', 'max_in_flight',
   'ordered', 'hold', 'keep', 'dead_most', 'dead_age'}
 local state, before_state, progressed = {}, {}, false

@@ -10,21 +10,29 @@ from gateway.streams.redis.group_laws import group_script
 from gateway.streams.redis.script_parts import script
 
 # ARGV also: what names the leases of this call; a range of offsets in which nothing matches; how many bytes;
-# the members, packed.
+# how many leases are worth a run; the members, packed.
 _TAKE = r"""
 local mark, none_from, none_to, size = ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 if not begin() then return answer(0) end
-local members = cmsgpack.unpack(ARGV[14])
+local members = cmsgpack.unpack(ARGV[15])
 local more = advance(1000) and 1 or 0
 local moved = progressed
 if lay(250) then more = 1 end
-local wanted = math.min(#members, tonumber(state.max_in_flight) - redis.call('ZCARD', g_held))
-local fair, plain = state.share ~= '', state.share == '' and state.ordered ~= '1'
+local wanted = math.min(#members, tonumber(state.max_in_flight) - in_flight())
+-- Without shares what can go out goes in the order of the log, so nothing need be put in order first.
+local fair = state.share ~= ''
+local direct = not fair and state.laying == -1
 local given, looks, until_ = 0, 2000, now + tonumber(state.ack_wait)
 local until_text = text(until_)
-local found = {}
-local function lease(offset, share, entry)
-  entry = entry or entry_of(offset)
+local told, fresh, holders, ahead = #head + 8, {}, {}, 1
+for place = #head + 1, told do head[place] = 0 end
+local function tell_of(entry, attempts)
+  head[told + 1], head[told + 2], head[told + 3] = entry[1], entry[2][2], entry[2][4]
+  head[told + 4], head[told + 5] = state.fence, attempts
+  given, size, told = given + 1, size - #entry[2][4], told + 5
+end
+local function lease(offset, share)
+  local entry = entry_of(offset)
   if not entry then return gone(offset) end
   local delivery, member = delivery_of(offset) or new_delivery(offset, share), members[given + 1]
   state.fence = state.fence + 1
@@ -34,14 +42,18 @@ local function lease(offset, share, entry)
   put_delivery(offset, delivery)
   later('ZADD', g_due, until_text, pack8(offset))
   later('ZADD', g_held, '0', held_name(member, offset))
-  given, size = given + 1, size - #entry[2][4]
-  local at = #found
-  found[at + 1], found[at + 2], found[at + 3] = entry[1], entry[2][2], entry[2][4]
-  found[at + 4], found[at + 5] = state.fence, delivery[ATTEMPTS]
+  tell_of(entry, delivery[ATTEMPTS])
+end
+-- What was never out goes with others like it, in a run.
+local function lease_fresh(offset, entry)
+  state.fence = state.fence + 1
+  fresh[#fresh + 1], holders[#holders + 1] = offset, members[given + 1]
+  tell_of(entry, 0)
 end
 local function read_ahead()
   local at = math.max(state.offered + 1, first)
-  local count = plain and state.filter == '#' and math.min(256, wanted - given) or 64
+  local count = direct and math.min(256, math.max(ahead, wanted - given)) or 64
+  ahead = ahead * 2
   if at > last then
     state.offered = math.max(state.offered, last)
     return
@@ -49,14 +61,14 @@ local function read_ahead()
   local entries = redis.call('XRANGE', log, id(at), '+', 'COUNT', count)
   looks = looks - #entries
   for _, entry in ipairs(entries) do
-    if plain and (given >= wanted or size <= 0) then return end
+    if direct and (given >= wanted or size <= 0) then return end
     state.offered = leading(entry[1])
     -- Whether it is as it was written is looked at by whoever gets it.
     if shaped(entry) and wanted_topic(entry[2][4]) then
       deliveries[state.offered] = false
-      local free, share = offer(state.offered, entry[2][2], entry[2][4])
-      if free and plain then
-        lease(state.offered, share, entry)
+      local free, share = offer(state.offered, entry[2][2], entry[2][4], direct)
+      if free and direct then
+        lease_fresh(state.offered, entry)
       elseif free then
         make_ready(state.offered, share)
       end
@@ -68,7 +80,7 @@ if state.offered + 1 >= none_from and state.offered < none_to then
   state.offered = math.min(none_to, last)
 end
 -- What a group knows is in memory: what is delayed or parked too, behind which others stand.
-local function crowded() return redis.call('ZCARD', g_open) >= 1000000 end
+local function crowded() return redis.call('ZCARD', g_open) + state.bundled >= 1000000 end
 -- Where shares take turns everything has to be known first, within reason.
 if fair and more == 0 and wanted > 0 then
   while state.offered < last and not crowded() do
@@ -93,12 +105,13 @@ while more == 0 and given < wanted do
   end
   if size <= 0 and given < wanted then more = 1 end
 end
+if #fresh > 0 then Runs.bundle(mark, until_, state.fence - #fresh + 1, fresh, holders, tonumber(ARGV[14])) end
 tell('ZADD', g_due)
 local due = redis.call('ZRANGE', g_due, 0, 0, 'WITHSCORES')[2]
 progressed = moved and redis.call('ZCARD', g_ready) > 0
 settle()
-answer(1, more, due and tonumber(due) or -1, now, until_, state.offered, state.fence, state.life)
-for _, each in ipairs(found) do head[#head + 1] = each end
+local opening = {1, more, due and tonumber(due) or -1, now, until_, state.offered, state.fence, state.life}
+for place, each in ipairs(opening) do head[5 + place] = each end
 return head
 """
 
@@ -107,15 +120,42 @@ _END = r"""
 local what, wait, dead = ARGV[10], tonumber(ARGV[11]), ARGV[12] == '1'
 if not begin() then return answer(0) end
 advance(1000)
-local full = redis.call('ZCARD', g_held) >= tonumber(state.max_in_flight)
+local full = in_flight() >= tonumber(state.max_in_flight)
 local leases, offsets = cmsgpack.unpack(ARGV[13]), {}
-for at = 1, #leases, 3 do offsets[#offsets + 1] = leases[at] end
+local named, marks, size = {}, {}, #leases
+for at = 3, size, 3 do
+  local life = leases[at]
+  if named[life] == nil then
+    local of, mark = string.match(life, '^([^.]*)%.(.*)$')
+    named[life] = of == state.life and mark or false
+    marks[#marks + 1] = named[life] or nil
+  end
+end
+Runs.read(marks)
+for life, mark in pairs(named) do named[life] = mark and runs[mark] end
+for at = 1, size, 3 do
+  local run = named[leases[at + 2]]
+  local place = run and Runs.place_of(run, leases[at], leases[at + 1])
+  if not place then
+    offsets[#offsets + 1] = leases[at]
+  elseif what ~= 'ack' then
+    Runs.unbundle_one(run, place)
+  end
+end
+Runs.tell_alone()
 known_deliveries(offsets)
 answer(1)
-for at = 1, #leases, 3 do
+local told = #head
+for at = 1, size, 3 do
   local offset = leases[at]
-  local delivery = leased(offset, leases[at + 1], leases[at + 2])
+  local run = named[leases[at + 2]]
+  local place = run and Runs.place_of(run, offset, leases[at + 1])
+  local delivery = place or leased(offset, leases[at + 1], leases[at + 2])
   if not delivery then -- it had run out
+  elseif place then
+    Runs.mark_done(run, place)
+    next_in_line(offset)
+    progressed = progressed or full
   elseif what == 'ack' then
     let_go(offset, delivery)
     finish(offset)
@@ -135,7 +175,8 @@ for at = 1, #leases, 3 do
     let_go(offset, delivery)
     if entry and not genuine(entry) then finish(offset) else gone(offset) end
   end
-  head[#head + 1] = delivery and 1 or 0
+  told = told + 1
+  head[told] = delivery and 1 or 0
 end
 settle()
 return head
@@ -148,6 +189,16 @@ if not begin() then return answer(0) end
 advance(1000)
 local most = mark == '' and 500 or 20000
 local range = prefixed(member)
+-- What it has of runs, of a few at a time, becomes its own first.
+local bundled = mark ~= '' and {range .. mark}
+  or redis.call('ZRANGE', g_holders, '[' .. range, '(' .. range .. '\255', 'BYLEX', 'LIMIT', 0, 8)
+for _, each in ipairs(bundled) do
+  local its = string.sub(each, #range + 1)
+  Runs.read({its})
+  local run = runs[its]
+  if run then Runs.unbundle(run, function(place) return Runs.member_in(run, place) == member end) end
+  redis.call('ZREM', g_holders, each)
+end
 local found, offsets = redis.call('ZRANGE', g_held, '[' .. range, '(' .. range .. '\255', 'BYLEX',
   'LIMIT', 0, most), {}
 for place, each in ipairs(found) do offsets[place] = unpack8(each, #each - 7) end
@@ -166,7 +217,7 @@ for _, offset in ipairs(offsets) do
   end
 end
 settle()
-return answer(1, #found == most and 1 or 0)
+return answer(1, (#found == most or #bundled == 8) and 1 or 0)
 """
 
 # ARGV also: the configuration as JSON; where to start, 'new', 'earliest' or behind which offset; the epoch in
@@ -196,6 +247,7 @@ elseif redis.call('HGET', groups, 'c:' .. name) ~= json then
   for field, setting in pairs(fields) do state[field] = setting end
   state.wanted = levels_of(state.filter)
   if state.keep ~= '1' then redis.call('ZREM', floors, name) end
+  Runs.unbundle_all()
   if relay then lay_anew() end
   progressed = true
 end
@@ -205,7 +257,7 @@ return answer(1, made and 1 or 0)
 
 _DELETE = r"""
 local there = redis.call('HDEL', groups, 'c:' .. name, 'f:' .. name, 'l:' .. name)
-redis.call('UNLINK', unpack(KEYS, 11, 23))
+redis.call('UNLINK', unpack(KEYS, 11, 26))
 redis.call('ZREM', cursors, name)
 redis.call('ZREM', floors, name)
 redis.pcall(publish, news, '.')
@@ -229,6 +281,12 @@ return answer(1, more and 1 or 0)
 _PURGED = r"""
 local filter, before, where, after = levels_of(ARGV[10]), tonumber(ARGV[11]), ARGV[12], ARGV[13]
 if not begin() then return answer(0) end
+if where == 'open' and after == '-inf' then
+  for _, its in ipairs(Runs.all()) do
+    local run = runs[its]
+    if run then Runs.unbundle(run, function(place) return purged_at(Runs.offset_in(run, place)) end) end
+  end
+end
 local key, following = ({open = g_open, back = g_back, dead = g_graves})[where],
   ({open = 'back', back = 'dead'})[where] or ''
 local found = redis.call('ZRANGE', key, '(' .. after, '+inf', 'BYSCORE', 'LIMIT', 0, 250, 'WITHSCORES')

@@ -53,8 +53,22 @@ for _, member in ipairs(redis.call('ZRANGE', g_open, 0, 9)) do
 end
 local sent_first = redis.call('ZRANGE', g_back, 0, 0)[1]
 if sent_first then look(entry_of(tonumber(sent_first))) end
-answer(1, more and 1 or 0, skipped, redis.call('ZCARD', g_open), redis.call('ZCARD', g_back),
-  redis.call('ZCARD', g_held), redis.call('ZCARD', g_due), redis.call('ZCARD', g_lines),
+local together, bundled = {}, Runs.all()
+for _, mark in ipairs(bundled) do
+  local run = runs[mark]
+  if run then
+    if run.left > 0 then look(redis.call('XRANGE', log, id(Runs.offset_in(run, run.front - 4)),
+      id(Runs.offset_in(run, run.front - 4)))[1]) end
+    for place = 1, run.count do
+      if run.places[place] == OPEN then
+        local member = Runs.member_in(run, place)
+        together[member] = (together[member] or 0) + 1
+      end
+    end
+  end
+end
+answer(1, more and 1 or 0, skipped, redis.call('ZCARD', g_open) + state.bundled, redis.call('ZCARD', g_back),
+  in_flight(), redis.call('ZCARD', g_due) - #bundled + state.bundled, redis.call('ZCARD', g_lines),
   redis.call('ZCARD', g_graves), state.redelivered,
   state.lost + tonumber(redis.call('HGET', groups, 'l:' .. name) or '0'), oldest_time, state.offered)
 local at = '-'
@@ -62,14 +76,32 @@ for _ = 1, 10000 do
   local member = redis.call('ZRANGE', g_held, at, '+', 'BYLEX', 'LIMIT', 0, 1)[1]
   if not member then break end
   local prefix = string.sub(member, 1, #member - 8)
-  answer(string.sub(prefix, 5), redis.call('ZLEXCOUNT', g_held, '[' .. prefix, '(' .. prefix .. '\255'))
+  local member_ = string.sub(prefix, 5)
+  local count = redis.call('ZLEXCOUNT', g_held, '[' .. prefix, '(' .. prefix .. '\255')
+  answer(member_, count + (together[member_] or 0))
+  together[member_] = nil
   at = '[' .. prefix .. '\255'
 end
+for member, count in pairs(together) do answer(member, count) end
 return head
 """
 
 # What is said of one publication: its delivery, and the offset that it is parked behind.
 _TELLING = r"""
+-- What is in runs, as if each were by itself; for looking only, so behind all that is written.
+local function look_into_runs(from, through)
+  local offsets = {}
+  for _, mark in ipairs(Runs.all()) do
+    local run = runs[mark]
+    for place = 1, run and run.count or 0 do
+      local offset = Runs.offset_in(run, place)
+      if run.places[place] == OPEN and offset >= from and offset <= through then
+        deliveries[offset], offsets[#offsets + 1] = Runs.alone(run, place), offset
+      end
+    end
+  end
+  return offsets
+end
 local function behind_whom(offset)
   local member = place_in_line(offset)
   if not member then return -1 end
@@ -91,7 +123,8 @@ if not begin() then return answer(0) end
 local more = advance(1000)
 if lay(250) then more = true end
 settle()
-local unfinished = redis.call('ZCOUNT', g_open, text(offset), text(offset)) == 1
+local unfinished = #look_into_runs(offset, offset) == 1
+  or redis.call('ZCOUNT', g_open, text(offset), text(offset)) == 1
   or redis.call('HEXISTS', g_sent, text(offset)) == 1
 local before = 0
 if state.share == '' then before = redis.call('ZCOUNT', g_ready, '-inf', '(' .. text(offset)) end
@@ -112,7 +145,7 @@ if not begin() then return answer(0) end
 local more = advance(1000)
 if lay(250) then more = true end
 settle()
-local offsets = {}
+local offsets = look_into_runs(tonumber(after) + 1, math.huge)
 for _, member in ipairs(redis.call('ZRANGE', g_open, '(' .. after, '+inf', 'BYSCORE', 'LIMIT', 0, most_)) do
   offsets[#offsets + 1] = unpack8(member)
 end

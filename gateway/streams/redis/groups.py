@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from contextlib import suppress
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from gateway.codecs.group_record import encode_list
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 _TAKEN_BYTES: Final = 1024 * 1024
 _LEASES: Final = 500
 """How many leases one call ends, sends back or takes; Redis does nothing else meanwhile."""
+
+_RUN: Final = 8
+"""How many leases of one call are kept together; fewer cost less each by itself."""
 
 _UNDONE: Final = 1000
 """How many calls whose answer was lost are remembered, to be undone."""
@@ -77,7 +81,7 @@ class RedisGroups:
         self._letters = GroupLetters(asking)
         self._watching = GroupWatching()
         self._acknowledging: dict[tuple[str, str], SharedCall] = {}
-        self._undone: list[tuple[str, str, frozenset[str], str]] = []
+        self._undone: list[tuple[str, str, frozenset[str], list[str]]] = []
 
     async def keep_looking(self) -> None:
         """Wake members that wait now and then, for ever."""
@@ -106,15 +110,16 @@ class RedisGroups:
         for group, configuration in (await self.groups(stream)).items():
             if configuration.keep_unacked:
                 with suppress(NotFound):
-                    offered = (await self._asking.ask(stream, group, TAKE, "", *_ALL_MATCH, 0))[4]
+                    nobody = 0, _RUN, encode_list(())
+                    offered = (await self._asking.ask(stream, group, TAKE, "", *_ALL_MATCH, *nobody))[4]
                     without = await self._none(stream, group, offered)
-                    await self._asking.ask(stream, group, TAKE, "", *without, 0)
+                    await self._asking.ask(stream, group, TAKE, "", *without, *nobody)
 
     async def undo(self) -> None:
         """Give back what was leased by calls whose answer was lost: nobody knows of it."""
         while self._undone:
-            stream, group, members, mark = self._undone[0]
-            for member in members:
+            stream, group, members, marks = self._undone[0]
+            for member, mark in product(members, marks):
                 with suppress(NotFound):
                     await self._leave(stream, group, "back", member, mark)
             del self._undone[0]
@@ -150,14 +155,17 @@ class RedisGroups:
 
     async def take(self, stream: str, group: str, members: Sequence[str]) -> Taken:
         """Lease what is next in turn."""
-        log, mark = self._asking.log(stream, group), secrets.token_hex(4)
+        log, marks = self._asking.log(stream, group), list[str]()
         given: list[LeasedPublication] = []
         without = _ALL_MATCH
         try:
             while True:
                 some = members[len(given) : len(given) + _LEASES]
+                mark = secrets.token_hex(4)
+                marks.append(mark)
                 told = await self._asking.ask(
-                    stream, group, TAKE, mark, *without, _TAKEN_BYTES, encode_list(some), size=_TAKEN_BYTES
+                    *(stream, group, TAKE, mark, *without, _TAKEN_BYTES, _RUN, encode_list(some)),
+                    size=_TAKEN_BYTES,
                 )
                 more, due, now, until, offered, fence, life = told[:7]
                 self._asking.saw(stream, group, fence)
@@ -175,7 +183,7 @@ class RedisGroups:
                 without = await self._none(stream, group, offered) if more == 2 else _ALL_MATCH
         except BaseException:
             if len(self._undone) < _UNDONE:
-                self._undone.append((stream, group, frozenset(members), mark))
+                self._undone.append((stream, group, frozenset(members), marks))
             raise
         return Taken(given, None if due < 0 else due + _ahead(self._asking.now() - now))
 

@@ -166,7 +166,7 @@ if contradicted() then
 end
 """
 
-HOLES = r"""
+HOLES_READ = r"""
 -- Known holes that end at an offset or behind it, in order.
 local function holes_from(offset, count)
   local found = {}
@@ -180,6 +180,11 @@ local function holes_from(offset, count)
   end
   return found
 end
+"""
+
+HOLES = (
+    HOLES_READ
+    + r"""
 local function hole(begin, stop, reason, at, bytes)
   return table.concat({text(begin), text(stop), reason, text(at), text(bytes)}, ' ')
 end
@@ -231,8 +236,9 @@ local function ranges_of(begin, through, reason, count)
   return ranges
 end
 """
+)
 
-INDEX = (
+TOPIC_KEYS = (
     RECORDS
     + r"""
 local keyed = {}
@@ -262,6 +268,12 @@ local function key_in(record)
   if topic == '' or #topic ~= size or string.find(topic, '%z') then return nil end
   return key_of(topic)
 end
+"""
+)
+
+INDEX = (
+    TOPIC_KEYS
+    + r"""
 -- The eighth field of a record says that the publication ends its topic's last value, the ninth is its delay:
 -- one byte each where there is none.
 local function deletes(record)
