@@ -183,7 +183,10 @@ end
 
 -- Settings have changed what waits for what: everything that isn't finished takes its place anew, in steps.
 local function lay_anew()
-  redis.call('UNLINK', g_ready, g_turns, g_lines, g_places)
+  tell_ready()
+  redis.call('UNLINK', g_ready, g_turns)
+  turns, next_turn = {}, 1
+  forget_places()
   state.laying = 0
 end
 local function lay_one(offset, member)
@@ -201,7 +204,7 @@ local function lay_one(offset, member)
   end
   -- What is out already waits for nobody.
   if delivery and delivery[STATE] == 'l' then
-    if key and not redis.call('HGET', g_places, 'k' .. key) then enter_line(offset, key, share) end
+    if key and not place_of('k' .. key) then enter_line(offset, key, share) end
   elseif enter_line(offset, key, share) then
     redis.call('ZREM', g_due, pack8(offset))
     if delivery then delivery[STATE] = 'r' end
@@ -285,6 +288,8 @@ end
 -- Writes what has changed, and announces what others may wait for.
 local function settle(silent)
   Runs.settle()
+  tell_ready()
+  tell_places()
   for command, keys in pairs(gathered) do
     for key in pairs(keys) do tell(command, key) end
   end

@@ -63,7 +63,7 @@ local function mark_done(run, place)
   touched[run.mark] = run
 end
 -- The place of a lease that is valid.
-local function place_of(run, offset, fence)
+local function valid_place(run, offset, fence)
   local place = fence - run.base + 1
   if run.due > now and run.places[place] == OPEN and offset_in(run, place) == offset then return place end
 end
@@ -144,7 +144,7 @@ Runs.all = all_runs
 Runs.offset_in = offset_in
 Runs.member_in = member_in
 Runs.mark_done = mark_done
-Runs.place_of = place_of
+Runs.valid_place = valid_place
 Runs.alone = alone
 Runs.tell_alone = tell_alone
 Runs.unbundle_one = unbundle_one

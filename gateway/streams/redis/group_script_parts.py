@@ -60,7 +60,7 @@ local function prefixed(string_)
 end
 
 -- What is to be done to a key, gathered; to be told before the key is read.
-local gathered = {ZADD = {}, ZREM = {}, HSET = {}, HDEL = {}}
+local gathered = {ZADD = {}, ['ZADD NX'] = {}, ZREM = {}, HSET = {}, HDEL = {}}
 local function later(command, key, argument, other)
   local arguments = gathered[command][key]
   if not arguments then
@@ -75,7 +75,12 @@ local function tell(command, key)
   if not arguments then return end
   gathered[command][key] = nil
   for at = 1, #arguments, 1000 do
-    redis.call(command, key, unpack(arguments, at, math.min(#arguments, at + 999)))
+    local some = math.min(#arguments, at + 999)
+    if command == 'ZADD NX' then
+      redis.call('ZADD', key, 'NX', unpack(arguments, at, some))
+    else
+      redis.call(command, key, unpack(arguments, at, some))
+    end
   end
 end
 
@@ -116,7 +121,7 @@ end
 
 -- Where a publication can be had: of its entry, or of the copy of what was sent back.
 local function entry_of(offset)
-  local kept = redis.call('HGET', g_sent, text(offset))
+  local kept = state.back > 0 and redis.call('HGET', g_sent, text(offset))
   if kept then
     local copy = cmsgpack.unpack(kept)
     return {id(offset), {'h', copy[1], 'r', copy[2]}}
@@ -133,16 +138,59 @@ local function topic_in(record)
   local key = key_in(record)
   return key and topic_of(key)
 end
+local record_keys = {}
+local function known_key(record)
+  local key = record_keys[record]
+  if key == nil then
+    key = key_of_publication(record) or false
+    record_keys[record] = key
+  end
+  return key or nil
+end
 -- Of a record: whose turn it is taken for, and its key.
 local function share_and_key(record)
   if state.share == '' and state.ordered ~= '1' then return '', nil end
   local level = tonumber(state.share)
   local key = nil
   if state.ordered == '1' or state.share == 'key' then
-    key = key_of_publication(record)
+    key = known_key(record)
   end
   if level then return levels_of(topic_in(record) or '')[level] or '', key end
   return state.share == 'key' and key or '', key
+end
+
+-- Who is first of its key, and what is parked where: read once, and written at the end.
+local places, replaced, parked = {}, {}, nil
+local function read_places(fields)
+  local wanted = {}
+  for _, field in ipairs(fields) do
+    if places[field] == nil then wanted[#wanted + 1] = field end
+  end
+  for at = 1, #wanted, 1000 do
+    local found = redis.call('HMGET', g_places, unpack(wanted, at, math.min(#wanted, at + 999)))
+    for number, place in ipairs(found) do places[wanted[at + number - 1]] = place end
+  end
+end
+local function place_of(field)
+  if places[field] == nil then places[field] = redis.call('HGET', g_places, field) end
+  return places[field]
+end
+local function put_place(field, place) places[field], replaced[field] = place, true end
+local function tell_places()
+  for field in pairs(replaced) do
+    if places[field] then
+      later('HSET', g_places, field, places[field])
+    else
+      later('HDEL', g_places, field)
+    end
+  end
+  replaced = {}
+  tell('HSET', g_places)
+  tell('HDEL', g_places)
+end
+local function forget_places()
+  redis.call('UNLINK', g_lines, g_places)
+  places, replaced, parked = {}, {}, 0
 end
 
 -- Turns
@@ -163,61 +211,78 @@ local function make_ready(offset, share)
   progressed = true
   if unlaid(offset) then return end
   if state.share == '' then
-    redis.call('ZADD', g_ready, text(offset), text(offset))
+    later('ZADD', g_ready, text(offset), text(offset))
     return
   end
-  redis.call('ZADD', g_ready, '0', prefixed(share) .. pack8(offset))
-  if not redis.call('ZSCORE', g_turns, share) then
-    state.turn = state.turn + 1
-    redis.call('ZADD', g_turns, text(state.turn), share)
-  end
+  later('ZADD', g_ready, '0', prefixed(share) .. pack8(offset))
+  state.turn = state.turn + 1
+  later('ZADD NX', g_turns, text(state.turn), share)
+end
+local function tell_ready()
+  tell('ZREM', g_ready)
+  tell('ZADD', g_ready)
+  tell('ZREM', g_turns)
+  tell('ZADD', g_turns)
+  tell('ZADD NX', g_turns)
 end
 local function line_end(share, after)
   return redis.call('ZRANGE', g_ready, '[' .. prefixed(share), '(' .. prefixed(share) .. '\255', 'BYLEX',
     'LIMIT', 0, after)
 end
 local function leave_ready(offset, share)
+  tell_ready()
   if state.share == '' then return redis.call('ZREM', g_ready, text(offset)) end
   local left = redis.call('ZREM', g_ready, prefixed(share) .. pack8(offset))
   if left == 1 and #line_end(share, 1) == 0 then redis.call('ZREM', g_turns, share) end
   return left
 end
-local function take_next()
+local turns, next_turn = {}, 1
+local function take_next(at_most)
   if state.share == '' then
+    tell('ZADD', g_ready)
     local popped = redis.call('ZPOPMIN', g_ready)[1]
     return popped and tonumber(popped), ''
   end
-  local share = redis.call('ZRANGE', g_turns, 0, 0)[1]
+  -- Whoever has had a turn comes behind all others, so these are the next ones.
+  if next_turn > #turns then
+    tell_ready()
+    turns, next_turn = redis.call('ZRANGE', g_turns, 0, at_most - 1), 1
+  end
+  local share = turns[next_turn]
   if not share then return nil end
+  next_turn = next_turn + 1
   local members = line_end(share, 2)
-  if members[1] then redis.call('ZREM', g_ready, members[1]) end
+  if members[1] then later('ZREM', g_ready, members[1]) end
   if members[2] then
     state.turn = state.turn + 1
-    redis.call('ZADD', g_turns, text(state.turn), share)
+    later('ZADD', g_turns, text(state.turn), share)
   else
-    redis.call('ZREM', g_turns, share)
+    later('ZREM', g_turns, share)
   end
   return members[1] and unpack8(members[1], #members[1] - 7), share
 end
 -- Whether it is parked behind another one of its key.
 local function enter_line(offset, key, share)
   if state.ordered ~= '1' or not key then return false end
-  if not redis.call('HGET', g_places, 'k' .. key) then
-    redis.call('HSET', g_places, 'k' .. key, text(offset), 'o' .. text(offset), key)
+  if not place_of('k' .. key) then
+    put_place('k' .. key, text(offset))
+    put_place('o' .. text(offset), key)
     return false
   end
   state.line = state.line + 1
   local member = prefixed(key) .. pack8(state.line) .. pack8(offset) .. share
   redis.call('ZADD', g_lines, '0', member)
-  redis.call('HSET', g_places, 'p' .. text(offset), member)
+  if parked then parked = parked + 1 end
+  put_place('p' .. text(offset), member)
   return true
 end
 local function place_in_line(offset)
-  return state.ordered == '1' and redis.call('HGET', g_places, 'p' .. text(offset)) or nil
+  return state.ordered == '1' and place_of('p' .. text(offset)) or nil
 end
 local function leave_line(offset, member)
   redis.call('ZREM', g_lines, member)
-  redis.call('HDEL', g_places, 'p' .. text(offset))
+  if parked then parked = parked - 1 end
+  put_place('p' .. text(offset), false)
 end
 local function delay(offset, delivery, until_)
   delivery[STATE], delivery[DUE] = 'd', until_
@@ -225,18 +290,20 @@ local function delay(offset, delivery, until_)
   redis.call('ZADD', g_due, text(until_), pack8(offset))
 end
 local function next_in_line(offset)
-  local key = state.ordered == '1' and redis.call('HGET', g_places, 'o' .. text(offset))
+  local key = state.ordered == '1' and place_of('o' .. text(offset))
   if not key then return end
-  redis.call('HDEL', g_places, 'o' .. text(offset))
-  local member = redis.call('ZRANGE', g_lines, '[' .. prefixed(key), '(' .. prefixed(key) .. '\255', 'BYLEX',
+  put_place('o' .. text(offset), false)
+  parked = parked or redis.call('ZCARD', g_lines)
+  local member = parked > 0 and redis.call('ZRANGE', g_lines, '[' .. prefixed(key), '(' .. prefixed(key) .. '\255', 'BYLEX',
     'LIMIT', 0, 1)[1]
   if not member then
-    redis.call('HDEL', g_places, 'k' .. key)
+    put_place('k' .. key, false)
     return
   end
   local following = unpack8(member, 4 + #key + 9)
   leave_line(following, member)
-  redis.call('HSET', g_places, 'k' .. key, text(following), 'o' .. text(following), key)
+  put_place('k' .. key, text(following))
+  put_place('o' .. text(following), key)
   local delivery = delivery_of(following)
   if delivery then
     -- Delayed by its publisher, or sent back: it may be due by now, or not yet.

@@ -60,6 +60,14 @@ local function read_ahead()
   end
   local entries = redis.call('XRANGE', log, id(at), '+', 'COUNT', count)
   looks = looks - #entries
+  if state.ordered == '1' then
+    local fields = {}
+    for place = 1, direct and math.min(#entries, wanted - given) or #entries do
+      local key = shaped(entries[place]) and known_key(entries[place][2][4])
+      if key then fields[#fields + 1] = 'k' .. key end
+    end
+    read_places(fields)
+  end
   for _, entry in ipairs(entries) do
     if direct and (given >= wanted or size <= 0) then return end
     state.offered = leading(entry[1])
@@ -93,7 +101,7 @@ if fair and more == 0 and wanted > 0 then
   end
 end
 while more == 0 and given < wanted do
-  local offset, share = take_next()
+  local offset, share = take_next(wanted - given)
   if offset then
     lease(offset, share)
   elseif state.offered >= last or fair or crowded() then
@@ -108,6 +116,7 @@ end
 if #fresh > 0 then Runs.bundle(mark, until_, state.fence - #fresh + 1, fresh, holders, tonumber(ARGV[14])) end
 tell('ZADD', g_due)
 local due = redis.call('ZRANGE', g_due, 0, 0, 'WITHSCORES')[2]
+tell_ready()
 progressed = moved and redis.call('ZCARD', g_ready) > 0
 settle()
 local opening = {1, more, due and tonumber(due) or -1, now, until_, state.offered, state.fence, state.life}
@@ -135,7 +144,7 @@ Runs.read(marks)
 for life, mark in pairs(named) do named[life] = mark and runs[mark] end
 for at = 1, size, 3 do
   local run = named[leases[at + 2]]
-  local place = run and Runs.place_of(run, leases[at], leases[at + 1])
+  local place = run and Runs.valid_place(run, leases[at], leases[at + 1])
   if not place then
     offsets[#offsets + 1] = leases[at]
   elseif what ~= 'ack' then
@@ -144,12 +153,17 @@ for at = 1, size, 3 do
 end
 Runs.tell_alone()
 known_deliveries(offsets)
+if state.ordered == '1' then
+  local fields = {}
+  for at = 1, size, 3 do fields[#fields + 1] = 'o' .. text(leases[at]) end
+  read_places(fields)
+end
 answer(1)
 local told = #head
 for at = 1, size, 3 do
   local offset = leases[at]
   local run = named[leases[at + 2]]
-  local place = run and Runs.place_of(run, offset, leases[at + 1])
+  local place = run and Runs.valid_place(run, offset, leases[at + 1])
   local delivery = place or leased(offset, leases[at + 1], leases[at + 2])
   if not delivery then -- it had run out
   elseif place then

@@ -106,7 +106,7 @@ local function behind_whom(offset)
   local member = place_in_line(offset)
   if not member then return -1 end
   local size = struct.unpack('>I4', member)
-  return tonumber(redis.call('HGET', g_places, 'k' .. string.sub(member, 5, 4 + size)) or '-1')
+  return tonumber(place_of('k' .. string.sub(member, 5, 4 + size)) or '-1')
 end
 local function told_of(offset)
   local delivery = delivery_of(offset)

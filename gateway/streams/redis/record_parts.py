@@ -42,10 +42,17 @@ local function places_in(record)
 end
 -- The seventh field, a text; nothing where there is none.
 local function key_of_publication(record)
-  local places = places_in(record)
-  local mark = places and string.byte(record, places[7])
+  local at = string.byte(record) == 2 and 6 or 2
+  local count = (string.byte(record, at) or 0) - 0x90
+  if count < 7 or count > 15 then return nil end
+  at = at + 1
+  for _ = 1, 6 do
+    at = at and pass_value(record, at)
+  end
+  local behind = at and pass_value(record, at)
+  local mark = behind and string.byte(record, at)
   if not mark or mark == 0xc0 then return nil end
-  return string.sub(record, places[7] + 1 + (sizes[mark] or 0), places[8] - 1)
+  return string.sub(record, at + 1 + (sizes[mark] or 0), behind - 1)
 end
 -- The ninth field, milliseconds.
 local function delay_in(record)
