@@ -27,6 +27,13 @@ class Codec(Encoder, Protocol):
         """The kind of frame that its messages travel in: text or binary."""
         ...
 
+    def read_plain_publish(self, frame: bytes) -> tuple[str, bytes] | None:
+        """The topic and the JSON body of a ``publish`` that says nothing else, as ``decode`` reads them.
+
+        None where it is anything else, or nothing that is known to be one: ``decode`` tells.
+        """
+        ...
+
     def decode(self, frame: bytes) -> Command:
         """Read one message of a client's: the payload of its frame.
 

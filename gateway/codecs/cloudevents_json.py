@@ -61,6 +61,10 @@ class CloudEventsJson:
         self._codec = codec
         self._reader = reader
 
+    def read_plain_publish(self, frame: bytes) -> tuple[str, bytes] | None:
+        """See ``Codec``: no event, since one has more fields."""
+        return self._codec.read_plain_publish(frame)
+
     def decode(self, frame: bytes) -> Command:
         """Read one client frame: an event is published, everything else is a command of ``gateway.v1``.
 

@@ -76,6 +76,10 @@ class GatewayV1:
         self.limits = MessageLimits(message_bytes, json_depth, header_entries, header_bytes)
         self._heads = KnownHeads(_PUBLISH_START, self.limits)
 
+    def read_plain_publish(self, frame: bytes) -> tuple[str, bytes] | None:
+        """See ``Codec``."""
+        return self._heads.split(frame)
+
     def decode(self, frame: bytes) -> Command:
         """Read the text of one client frame.
 
@@ -87,8 +91,6 @@ class GatewayV1:
             TooLarge: the published body is over ``message_bytes``.
         Spec: docs/protocol.md, "Client to gateway".
         """
-        if frame.startswith(_PUBLISH_START) and (publish := self._heads.read(frame)) is not None:
-            return publish
         try:
             command = DECODER.decode(frame).command(self.limits)
         except REFUSALS as exc:

@@ -43,6 +43,11 @@ class KnownHeads:
 
     def read(self, text: bytes) -> Publish | None:
         """The command that ``text`` stands for, or None: then it is to be read in another way."""
+        plain = self.split(text)
+        return None if plain is None else Publish(*plain)
+
+    def split(self, text: bytes) -> tuple[str, bytes] | None:
+        """As ``read``, but the command's topic and data alone: it says nothing else."""
         head, _, rest = text.partition(_DATA)
         topic = self._topics.get(head)
         if topic is None or rest[-1:] != b"}":
@@ -58,7 +63,7 @@ class KnownHeads:
             _loads(data)
         except (BadFrame, orjson.JSONDecodeError):
             return None
-        return Publish(topic, data)
+        return topic, data
 
     def note(self, text: bytes, publish: Publish) -> None:
         """Remember how ``text`` begins, which was read as ``publish``, if it could have been read here."""

@@ -64,7 +64,12 @@ class DeferredReply(NamedTuple):
 
 
 class CommandDispatcher:
-    """Maps a command to its use case."""
+    """Maps a command to its use case.
+
+    Attributes:
+        publish_plain: see ``PublishService.submit_plain``; a future that it returns is answered with
+            ``published_later``.
+    """
 
     def __init__(
         self,
@@ -77,12 +82,14 @@ class CommandDispatcher:
     ) -> None:
         self._subscriber = subscriber
         self._publisher = publisher
+        # Without a call in between, since it is made once per message.
+        self.publish_plain = publisher.submit_plain
         self._authentication = authentication
         self._consumer = consumer
         self._acknowledger = acknowledger
         self._tasks: set[asyncio.Task[list[Event]]] = set()
         self._use_cases: dict[type, Callable[[Any, CommandClient], list[Event] | DeferredReply]] = {
-            Publish: self.publish,
+            Publish: self._publish,
             Subscribe: self._subscribe,
             Unsubscribe: self._unsubscribe,
             Authenticate: self._authenticate,
@@ -108,12 +115,10 @@ class CommandDispatcher:
             raise InternalError(f"no way to carry out {type(command).__name__}") from None
         return use_case(command, client)
 
-    def publish(self, command: Publish, client: CommandClient) -> list[Event] | DeferredReply:
-        """As ``dispatch``, for the command that comes most often."""
+    def _publish(self, command: Publish, client: CommandClient) -> list[Event] | DeferredReply:
         receipt = self._publisher.submit(command, client.principal)
         if isinstance(receipt, asyncio.Future):
-            # Publishes may overtake each other's answers: the store, and the bus, keep their order.
-            return DeferredReply(receipt, False, _published, command.ref)
+            return published_later(receipt, command.ref)
         # Most publishers ask for no reply: they pay for none.
         return [] if command.ref is None else _published(receipt, command.ref)
 
@@ -159,6 +164,14 @@ class CommandDispatcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return DeferredReply(task, exclusive, _as_they_are, ref)
+
+
+def published_later(receipt: asyncio.Future[Receipt], ref: Reference) -> DeferredReply:
+    """The reply to a publish once ``receipt`` is there; publishes may overtake each other's answers.
+
+    The store, and the bus, keep their order.
+    """
+    return DeferredReply(receipt, False, _published, ref)
 
 
 def _published(receipt: Receipt, ref: Reference) -> list[Event]:

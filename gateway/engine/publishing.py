@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from gateway.core.messages.publication import Publication
+from gateway.core.messages.publication import Publication, Publish
 from gateway.core.topics.grammar import TopicLimits, parse_topic
 from gateway.engine.appending import Receipt
 from gateway.engine.metrics.refusals import Refusals
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from gateway.auth.principal import Principal
     from gateway.bus.base import Bus
-    from gateway.core.messages.publication import Publish
     from gateway.core.session.idempotency import IdempotencyWindow
     from gateway.core.session.rate import KeyedRates
     from gateway.engine.appending import Appender
@@ -31,6 +30,8 @@ __all__ = ["PublishService", "PublishStatistics", "Receipt"]
 # Which topics there are is the publishers' to choose: 11 MB at the most. Longer ones are parsed each time.
 _REMEMBERED_TOPICS: Final = 16384
 _LONGEST_REMEMBERED: Final = 128
+_UNKNOWN: Final = ""
+"""In place of a stream's name, which is never empty: it has yet to be looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,31 @@ class PublishService:
         if command.idempotency_key is not None:
             return self._submit_once(command, publication, principal.subject, size)
         return self._hand_over(publication, size)
+
+    def submit_plain(self, topic: str, data: bytes, principal: Principal) -> asyncio.Future[Receipt] | None:
+        """As ``submit``, what says nothing but its topic and its JSON body, and whose receipt nobody wants.
+
+        Returns:
+            A future where another node's answer, or a store's, is awaited; None: it is accepted.
+        """
+        size = len(data)
+        # A live topic that is known, nothing that is to be counted or asked for: all else goes the long way.
+        if (
+            self._streams.get(topic, _UNKNOWN) is not None
+            or self._subject_rates is not None
+            or size > self._message_bytes
+            or self._ended
+            or not principal.grants.may_publish(topic)
+        ):
+            receipt = self.submit(Publish(topic, data), principal)
+            return None if isinstance(receipt, Receipt) else receipt
+        publication = Publication(
+            topic, f"{self._prefix}-{next(self._numbers):x}", time.time_ns() // 1_000_000, data
+        )
+        handed_over = self._bus.publish(publication)
+        self._accepted += 1
+        self._bytes += size
+        return None if handed_over is None else _after(handed_over, Receipt(publication.id))
 
     async def publish(self, command: Publish, principal: Principal) -> Receipt:
         """Like ``submit``, awaited."""

@@ -133,6 +133,13 @@ class Throttle:
         self._bytes = _bucket(rates.publish_bytes, now)
         self._refusals: RateLimit | None = None
 
+    def admits_plain_publish(self, now: float) -> bool:
+        """Count a publish where its number is all that is limited; False: nothing is counted."""
+        commands = self._commands
+        return (
+            commands is not None and self._publishes is None and self._bytes is None and commands.allow(now)
+        )
+
     def judge(self, command: Command | None, now: float, rates: Rates) -> Verdict | None:
         """Count ``command``, where None stands for one that could not be decoded; None admits it."""
         if self._commands is not None and not self._commands.allow(now):

@@ -133,6 +133,16 @@ class Session:
         self._bad_frames = 0
         self._minute = now
 
+    def admits_plain_publish(self, now: float) -> bool:
+        """Whether a publish may pass, which then counts as received.
+
+        False: nothing is counted yet, and ``receive`` is to be asked.
+        """
+        if self.state is not _AUTHENTICATED:
+            return False
+        rates = self._limits.rates
+        return not rates.limited or (self._throttle or self._begin(now)).admits_plain_publish(now)
+
     def receive(self, command: Command, now: float) -> Effect:
         """Decide what becomes of a decoded command."""
         rates = self._limits.rates

@@ -98,10 +98,14 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [False, False, True]
 
 
-def test_a_codec_reads_refs_of_topics_that_it_knows() -> None:
+def test_a_codec_takes_a_publish_for_plain_only_if_it_says_nothing_else() -> None:
     codec = GatewayV1()
+    assert codec.read_plain_publish(b'{"op":"publish","topic":"a","data":2}') is None
     plain = codec.decode(b'{"op":"publish","topic":"a","data":1}')
-    again = codec.decode(b'{"op":"publish","topic":"a","data":2}')
     referred = codec.decode(b'{"op":"publish","topic":"a","data":2,"ref":7}')
-    assert [plain.data, again.data, referred.data] == [b"1", b"2", b"2"]  # type: ignore[union-attr]
-    assert (again.ref, referred.ref) == (None, 7)
+    assert isinstance(plain, Publish)
+    assert isinstance(referred, Publish)
+    assert (plain.data, plain.ref, referred.data, referred.ref) == (b"1", None, b"2", 7)
+    assert codec.read_plain_publish(b'{"op":"publish","topic":"a","data":2}') == ("a", b"2")
+    assert codec.read_plain_publish(b'{"op":"publish","topic":"a","data":2,"ref":7}') is None
+    assert codec.read_plain_publish(b'{"op":"ping"}') is None

@@ -91,6 +91,8 @@ class Publisher:
             raise self.answer
         return self.answer
 
+    def submit_plain(self, topic: str, data: bytes, principal: Principal) -> None: ...
+
 
 class Tokens:
     """Knows tokens by heart."""

@@ -13,12 +13,13 @@ from gateway.auth.principal import Principal
 from gateway.bus.local import LocalBus
 from gateway.core.messages.publication import Publication, Publish
 from gateway.core.session.idempotency import IdempotencyWindow
+from gateway.core.session.rate import KeyedRates
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.core.streams.stream import StreamMap
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.appending import Appender
 from gateway.engine.publishing import PublishService, Receipt
-from gateway.errors import BadCommand, BadTopic, Conflict, NotPermitted, TooLarge
+from gateway.errors import BadCommand, BadTopic, Conflict, NotPermitted, RateLimited, TooLarge, Unavailable
 from gateway.streams.memory import MemoryStore
 
 ANYONE = Principal()
@@ -159,3 +160,44 @@ async def test_a_tick_s_publishes_are_stored_in_the_order_they_came(node: Node) 
     receipts = [await each if isinstance(each, asyncio.Future) else each for each in answers]
     assert [receipt.offset for receipt in receipts] == list(range(1, 101))
     assert [each.data for each in await node.stored("orders")] == [b"%d" % number for number in range(100)]
+
+
+async def test_a_plain_publish_is_accepted_or_refused_as_any_other(node: Node) -> None:
+    publisher = node.publisher
+    granted = Principal(grants=Grants(publish=("chat", "orders/#")))
+    # Twice each: the second time the topic is known.
+    for _ in range(2):
+        assert publisher.submit_plain("chat", b"1", granted) is None
+        with pytest.raises(NotPermitted):
+            publisher.submit_plain("talk", b"1", granted)
+        with pytest.raises(TooLarge):
+            publisher.submit_plain("chat", b"1" * 101, granted)
+        with pytest.raises(BadTopic):
+            publisher.submit_plain("chat/+", b"1", ANYONE)
+        with pytest.raises(BadTopic):
+            publisher.submit_plain("$own", b"1", ANYONE)
+        if (later := publisher.submit_plain("orders/eu", b"1", granted)) is not None:
+            await later
+    assert [(each.topic, each.data) for each in node.live] == [("chat", b"1")] * 2
+    assert [each.topic for each in await node.stored("orders")] == ["orders/eu"] * 2
+    assert len({each.id for each in node.live}) == 2
+    assert (publisher.statistics().accepted, publisher.statistics().bytes) == (4, 4)
+    publisher.end()
+    with pytest.raises(Unavailable):
+        publisher.submit_plain("chat", b"1", granted)
+
+
+async def test_a_plain_publish_counts_against_its_subject_s_rate() -> None:
+    bus = LocalBus()
+    publisher = PublishService(
+        bus,
+        answers=IdempotencyWindow(seconds=60, entries=100),
+        topic_limits=TopicLimits(),
+        message_bytes=100,
+        subject_rates=KeyedRates(0.001, 2),
+    )
+    await bus.start(lambda publication: None, lambda affects, dropped: None)
+    ann = Principal("ann")
+    assert [publisher.submit_plain("chat", b"1", ann) for _ in range(2)] == [None, None]
+    with pytest.raises(RateLimited):
+        publisher.submit_plain("chat", b"1", ann)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.messages.commands import Authenticate, Command, Ping, Subscribe, Unsubscribe
 from gateway.core.messages.events import Failure, Pong
@@ -244,3 +246,27 @@ def test_a_closed_session_stays_closed() -> None:
     session.close()
     session.admit(100.0, remaining=1.0)
     assert (session.state, session.deadline) == (SessionState.CLOSED, None)
+
+
+@given(
+    st.builds(Rates, *[st.sampled_from([0.0, 1.0, 3.0])] * 3),
+    st.lists(st.floats(0, 1), max_size=60),
+    st.sampled_from(["authenticated", "unauthenticated", "leaving", "closed"]),
+)
+def test_a_plain_publish_passes_exactly_where_any_publish_does(
+    rates: Rates, pauses: list[float], state: str
+) -> None:
+    short, long = (
+        new_session(authenticated=state != "unauthenticated", limits=SessionLimits(rates=rates))
+        for _ in range(2)
+    )
+    for session in (short, long):
+        if state == "leaving":
+            session.leave()
+        elif state == "closed":
+            session.close()
+    publish, now = Publish("t", data=b"1"), 100.0
+    for pause in pauses:
+        now += pause
+        received = publish if short.admits_plain_publish(now) else short.receive(publish, now)
+        assert received == long.receive(publish, now)
