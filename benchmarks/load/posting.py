@@ -15,9 +15,11 @@ _LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 ANSWER_SECONDS: Final = 30.0
 
 
-def request(path: str, content_type: str, body: bytes) -> bytes:
-    """One POST."""
+def request(path: str, content_type: str, body: bytes, *, token: str | None = None) -> bytes:
+    """One POST, with a token where there is one."""
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
+    if token is not None:
+        head += f"Authorization: Bearer {token}\r\n"
     return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 

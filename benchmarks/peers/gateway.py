@@ -72,6 +72,14 @@ class Gateway(Peer):
         other.tables += f'[[streams.groups]]\nname = "{name}"\n{lines}'
         return other
 
+    def with_secret(self, secret: str) -> Gateway:
+        """The same with a key that tokens are signed by; who has none may connect, and do nothing."""
+        other = self.with_environment(BENCH_SECRET=secret)
+        other.tables += (
+            '[auth]\nmode = "optional"\n[[auth.keys]]\nalgorithm = "HS256"\nsecret = "env:BENCH_SECRET"\n'
+        )
+        return other
+
     def with_environment(self, **environment: str) -> Gateway:
         """The same with settings from the environment."""
         other = copy.copy(self)

@@ -1,4 +1,4 @@
-"""F7: what it costs to publish, by each of the four ways."""
+"""F7: what it costs to publish, by each of the four ways, and into a stream with a token."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from benchmarks.load.dialling import dial_many
 from benchmarks.load.fanout import Publisher, measured, warm_up
 from benchmarks.load.posting import Poster, chunk, chunked_request, request
 from benchmarks.measurement import Measurement, Target
+from benchmarks.peers.gateway import Gateway
 from benchmarks.scenarios.base import (
     LOAD_CPU,
     MESSAGES_PER_CPU,
@@ -24,6 +25,8 @@ from benchmarks.scenarios.base import (
     TOPIC,
     Scenario,
 )
+from gateway.auth.jwt import sign
+from gateway.auth.jwt_keys import secret_key
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench, Running
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 SUBSCRIBERS = 10
 BATCH = 100
+SMALL_BATCHES = (1, 10)
+SECRET = "a secret for nothing but this measurement"
 # Messages in flight of the ways that stream: less than an outbox holds (1024), so that nothing is dropped.
 IN_FLIGHT = 768
 
@@ -42,13 +47,22 @@ Way = Callable[["Running", Publisher, float], Awaitable[None]]
 class Publishing(Scenario):
     id = "F7"
     grows = False
-    title = "publishing: 32 keep-alive connections POST; batches of 100; NDJSON; WebSocket"
+    title = "publishing: 32 keep-alive connections POST; batches of 1, 10 and 100; NDJSON; WebSocket"
     peers = ("gateway", "starlette")
     columns = (MESSAGES_PER_SECOND, MESSAGES_PER_CPU, PER_CPU, SERVER_CPU, LOAD_CPU)
     targets = (
         Target("NDJSON, 10 subscribers", "messages_per_second", 100_000),
-        Target("POST", "messages_per_cpu_second", 0.7, over=("starlette", "POST")),
+        Target("POST", "messages_per_cpu_second", 1.3, over=("starlette", "POST")),
         Target("POST", "messages_per_second", 0.7, over=("starlette", "POST")),
+        *(
+            Target(
+                f"batches of {size}, {SUBSCRIBERS} subscribers",
+                "messages_per_cpu_second",
+                1,
+                over=("gateway", f"WebSocket, {SUBSCRIBERS} subscribers"),
+            )
+            for size in SMALL_BATCHES
+        ),
     )
 
     async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:
@@ -61,6 +75,7 @@ class Publishing(Scenario):
                 )
                 ways: dict[str, Way] = {
                     "POST": post_single,
+                    **{f"batches of {size}": partial(post_batches, each=size) for size in SMALL_BATCHES},
                     "batches of 100": post_batches,
                     "NDJSON": post_lines,
                     "WebSocket": write_frames,
@@ -68,7 +83,12 @@ class Publishing(Scenario):
                 for name, way in ways.items():
                     label = f"{name}, {SUBSCRIBERS} subscribers"
                     measurements.append(await _measure(at, bench, label, way))
-            return measurements
+        if isinstance(peer, Gateway):
+            stored = peer.with_streams(bench="bench/#").with_secret(SECRET)
+            async with running(stored) as at:
+                way = partial(post_single, token=_token())
+                measurements.append(await _measure(at, bench, "POST, JWT, SQLite full", way))
+        return measurements
 
 
 async def _measure(at: Running, bench: Bench, label: str, way: Way) -> Measurement:
@@ -88,23 +108,24 @@ async def _measure(at: Running, bench: Bench, label: str, way: Way) -> Measureme
     return Measurement(label, figures, problems)
 
 
-async def post_single(at: Running, publisher: Publisher, seconds: float) -> None:
+async def post_single(at: Running, publisher: Publisher, seconds: float, *, token: str | None = None) -> None:
     """One message a request, one request at a time on each connection."""
 
     def message() -> bytes:
-        return request(f"/v1/topics/{TOPIC}", "application/json", publisher.payloads.make())
+        body = publisher.payloads.make()
+        return request(f"/v1/topics/{TOPIC}", "application/json", body, token=token)
 
     await _keep_posting(at, publisher, message, CONNECTIONS, 1, seconds)
 
 
-async def post_batches(at: Running, publisher: Publisher, seconds: float) -> None:
-    """A hundred messages a request, on four connections."""
+async def post_batches(at: Running, publisher: Publisher, seconds: float, *, each: int = BATCH) -> None:
+    """``each`` messages a request, on four connections."""
 
     def batch() -> bytes:
-        body = b",".join(_item(publisher.payloads) for _ in range(BATCH))
+        body = b",".join(_item(publisher.payloads) for _ in range(each))
         return request("/v1/publish", "application/json", b"[" + body + b"]")
 
-    await _keep_posting(at, publisher, batch, 4, BATCH, seconds)
+    await _keep_posting(at, publisher, batch, 4, each, seconds)
 
 
 async def _keep_posting(
@@ -174,6 +195,12 @@ async def _keep_streaming(
         await publisher.arrival()
     publisher.expected = publisher.payloads.sent * receivers
     await publisher.arrival()
+
+
+def _token() -> str:
+    """A token that ``SECRET`` has signed: its bearer may publish."""
+    claims = {"sub": "bench", "exp": int(time.time()) + 3600, "gateway": {"publish": ["bench/#"]}}
+    return sign(json.dumps(claims).encode(), secret_key(SECRET))
 
 
 def _item(payloads: Payloads) -> bytes:
