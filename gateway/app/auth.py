@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.auth.api_keys import ApiKey
@@ -28,11 +29,12 @@ FindPrincipals: TypeAlias = "Callable[[GuardedAuthenticator, Credentials | None]
 
 
 def build_authenticator(
-    auth: Auth, *, known_otherwise: bool = False
+    auth: Auth, *, known_otherwise: bool = False, wall_clock: Callable[[], float] = time.time
 ) -> AcceptEveryone | RefuseTokens | CredentialAuthenticator:
     """Build what decides whom a credential speaks for; start its ``run`` with the node.
 
     ``known_otherwise``: somebody else says who clients are, so without keys nobody is let in by a token.
+    ``wall_clock``: seconds since 1970, by which tokens end.
 
     Raises:
         ValueError: a key is too short or not of its algorithm, a grant is no filter, or two API keys clash.
@@ -49,6 +51,7 @@ def build_authenticator(
             for key in auth.api_keys
         ],
         anonymous=Grants(auth.anonymous.subscribe, auth.anonymous.publish, auth.anonymous.consume),
+        wall_clock=wall_clock,
     )
 
 

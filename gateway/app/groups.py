@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from gateway.settings.group import Group
 from gateway.supervision import Background
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.routing import Route
 
@@ -93,13 +92,11 @@ def build_groups(
     *,
     node: str,
     topic_limits: TopicLimits,
+    clock: Callable[[], int],
 ) -> GroupParts:
-    """Build what works ``streams`` off; its tasks are ``following``'s."""
+    """Build what works ``streams`` off; its tasks are ``following``'s, ``clock`` tells ms since 1970."""
     groups = Groups(getattr(streams.store, "groups", None), refusals)
     background = Background(streams.supervision) if following is None else following.background
-
-    def clock() -> int:
-        return time.time_ns() // 1_000_000
 
     consumer = ConsumeService(groups, delivery, background, node=node, clock=clock, topic_limits=topic_limits)
     puller = PullService(groups, streams.reader, background, node=node, clock=clock)

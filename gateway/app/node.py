@@ -135,6 +135,35 @@ class GatewayNode(NodeParts):
                         if self._shared_memory is not None:
                             await self._shared_memory.close()
 
+    async def look(self) -> None:
+        """Do now what timers would do in time: for who has moved the clock."""
+        await self._upkeep.turn()
+        self._groups.consumer.look()
+        self._groups.puller.look()
+
+    def under_way(self) -> str | None:
+        """What the node has yet to do of what it was given, in words; None: it only waits for more."""
+        if self.hub.unwritten:
+            return "messages are being written"
+        if self._following is not None:
+            if self._following.tails.statistics().failing:
+                return "a stream can't be read"
+            catching_up = self._following.catching_up.statistics()
+            if catching_up.ready or catching_up.reading:
+                return "history is being read"
+        return None
+
+    def progress(self) -> tuple[int, ...]:
+        """Figures that change as long as something goes on in the node."""
+        groups = self._groups.groups.counts.values()
+        return (
+            self.publisher.statistics().accepted,
+            self.hub.delivered,
+            *(each.delivered for each in groups),
+            *(each.acknowledged + each.rejected for each in groups),
+            *(each.facts().waiting_bytes for each in self._sessions.open.values()),
+        )
+
     def _tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What runs as long as the node does, by its name in metrics."""
         tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,6 +18,7 @@ from gateway.app.reloading import Reloading
 from gateway.app.routes import RouteParts, gateway_routes
 from gateway.app.statistics import build_statistics
 from gateway.app.streams import build_streams, watch_streams
+from gateway.app.surroundings import Surroundings
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.auth.requests import RequestPrincipals
 from gateway.codecs.cloudevents_json import CloudEventsJson
@@ -78,6 +78,7 @@ class NodeParts:
         certificate: Certificate | None = None,
         find_principals: FindPrincipals = RequestPrincipals,
         log: BoundLogger | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         """Build a node.
 
@@ -86,13 +87,16 @@ class NodeParts:
             certificate: to begin with, where one is loaded already; else the settings' files are read.
             find_principals: makes what says for whom requests speak.
             log: what is told goes there; None: to the process' own, see ``configure_logs``.
+            surroundings: the time, and what stands in for bus and store; None: nothing does.
 
         Raises:
             ValueError: what a setting names (a key, a certificate, a template) breaks a rule.
         """
         limits = settings.limits
         self._settings = settings
-        self._clock = time.monotonic
+        surroundings = surroundings or Surroundings()
+        self._time = surroundings.clock
+        self._clock = self._time.monotonic
         self._log = log or structlog.stdlib.get_logger("gateway")
         self.node = secrets.token_hex(4)
         self.health = Health()
@@ -101,12 +105,12 @@ class NodeParts:
         self.hub = Hub(arguments.hub_limits(limits))
         self._codec = arguments.codec(limits)
         self._event_reader = arguments.cloudevent_reader(settings)
-        self._bus = build_bus(
-            settings.redis, node=self.node, codec=self._codec, supervision=self._supervision
+        self._bus = surroundings.bus(
+            build_bus(settings.redis, node=self.node, codec=self._codec, supervision=self._supervision)
         )
         self._shared_memory = build_shared_memory(settings.redis) if settings.hooks else None
         self._refusals = Refusals()
-        self._streams = build_streams(settings, self._bus, self._supervision, self._refusals)
+        self._streams = build_streams(settings, self._bus, self._supervision, self._refusals, surroundings)
         self._delivery = DeliveryService(self.hub, resumed=self._resume_readers)
         self._streams.tell_losses(self._delivery)
         self._following = self._streams.follow(self.hub, self._delivery)
@@ -117,7 +121,7 @@ class NodeParts:
         )
         self._upkeep = use_cases.build_upkeep(limits, self._sessions, self.hub, clock=self._clock)
         self.publisher = use_cases.build_publisher(
-            limits, self._bus, self._refusals, appender=self._streams.appender
+            limits, self._bus, self._refusals, appender=self._streams.appender, clock=self._time
         )
         self._subscriber = use_cases.build_subscriber(
             limits, self.hub, self._bus, refusals=self._refusals, following=self._following
@@ -129,14 +133,19 @@ class NodeParts:
             self._refusals,
             node=self.node,
             topic_limits=arguments.topic_limits(limits),
+            clock=self._time.milliseconds,
         )
         known_otherwise = find_principals is not RequestPrincipals
         self._origins = arguments.origin_policy(
             settings, refused=doors.tell_refused(self._refusals), authenticated=known_otherwise
         )
-        self._keys = build_authenticator(settings.auth, known_otherwise=known_otherwise)
+        self._keys = build_authenticator(
+            settings.auth, known_otherwise=known_otherwise, wall_clock=self._time.wall
+        )
         blocks = BlockList()
-        self._authenticator = GuardedAuthenticator(self._keys, blocks, self._refusals, clock=self._clock)
+        self._authenticator = GuardedAuthenticator(
+            self._keys, blocks, self._refusals, clock=self._clock, wall_clock=self._time.wall
+        )
         self._partitions = PartitionDifference(settings.redis.partitions)
         self._partitions.announce = self._delivery.announce_loss
         self._cluster, self._administration = self._build_administration(blocks)
@@ -255,6 +264,7 @@ class NodeParts:
             statistics=self._statistics,
             setup=self._reloading.shown(self.node, self._settings),
             clock=self._clock,
+            wall_clock=self._time.wall,
         )
         return gateway_routes(
             parts, [*doors.event_routes(services, self._codec, self.metrics), *self._door.routes()]
@@ -267,7 +277,7 @@ class NodeParts:
     def _services(self) -> Services:
         limits = self._settings.limits
         authentication = Authentication(
-            self._authenticator, self._subscriber, self._groups.consumer, wall_clock=time.time
+            self._authenticator, self._subscriber, self._groups.consumer, wall_clock=self._time.wall
         )
         return Services(
             node=self.node,

@@ -68,6 +68,7 @@ class RouteParts:
     statistics: StatisticsService
     setup: NodeSettings
     clock: Callable[[], float]
+    wall_clock: Callable[[], float]
 
 
 def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[BaseRoute]:
@@ -76,7 +77,9 @@ def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[
     publishing_limits = arguments.publishing_limits(limits)
     authenticate = principal_finder(parts.principals)
     administrator = administrators(authenticate)
-    lasting = LastingRequests(parts.sessions, parts.authenticator, clock=parts.clock)
+    lasting = LastingRequests(
+        parts.sessions, parts.authenticator, clock=parts.clock, wall_clock=parts.wall_clock
+    )
     bodies, unverified = doors.build_body_readers(limits, parts.refusals, parts.metrics)
     topic_limits = arguments.topic_limits(limits)
     last_values = last_value_routes(

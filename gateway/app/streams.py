@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.routing import Route
 
+    from gateway.app.surroundings import NodeClock, Surroundings
     from gateway.bus.base import Bus
     from gateway.core.fanout.hub import Hub
     from gateway.core.streams.stream import StreamMap
@@ -127,7 +128,9 @@ class StreamParts:
                     await self.store.stop()
 
 
-def build_streams(settings: Settings, bus: Bus, supervision: Supervision, refusals: Refusals) -> StreamParts:
+def build_streams(
+    settings: Settings, bus: Bus, supervision: Supervision, refusals: Refusals, surroundings: Surroundings
+) -> StreamParts:
     """Build the parts; nothing is opened yet.
 
     Args:
@@ -135,12 +138,15 @@ def build_streams(settings: Settings, bus: Bus, supervision: Supervision, refusa
         bus: where other nodes are reached.
         supervision: keeps their tasks running.
         refusals: counts who is turned away.
+        surroundings: the time, and what stands in for the store.
 
     Raises:
         ValueError: ``redis.url`` is none that can be used.
     """
     streams = stream_map(settings.streams)
-    store = _build_store(settings, streams, supervision) if len(streams) else None
+    store = None
+    if len(streams):
+        store = surroundings.store(_build_store(settings, streams, supervision, surroundings.clock))
     agreement = StreamAgreement(streams.digest)
     live = None if settings.redis.url is None else CapturedLive(bus, streams, agreement)
     watched = None
@@ -222,7 +228,7 @@ def last_value_routes(
     return LastValueRoutes(values, authenticate=authenticate, lasting=lasting, topic_limits=topic_limits)
 
 
-def _build_store(settings: Settings, streams: StreamMap, supervision: Supervision) -> Store:
+def _build_store(settings: Settings, streams: StreamMap, supervision: Supervision, clock: NodeClock) -> Store:
     from gateway.streams.limits import StoreLimits  # noqa: PLC0415 - a node without streams loads no store
 
     store = settings.store
@@ -238,7 +244,7 @@ def _build_store(settings: Settings, streams: StreamMap, supervision: Supervisio
     if url == MEMORY:
         from gateway.streams.memory import MemoryStore  # noqa: PLC0415 - as above
 
-        return MemoryStore(streams, limits=limits, supervision=supervision)
+        return MemoryStore(streams, limits=limits, clock=clock.milliseconds, supervision=supervision)
     from gateway.streams.sqlite.store import SqliteStore  # noqa: PLC0415 - as above
 
     return SqliteStore(
@@ -246,6 +252,7 @@ def _build_store(settings: Settings, streams: StreamMap, supervision: Supervisio
         streams,
         synchronous=store.synchronous,
         limits=limits,
+        clock=clock.milliseconds,
         supervision=supervision,
     )
 

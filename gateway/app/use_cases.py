@@ -16,6 +16,7 @@ from gateway.engine.subscribing import SubscribeService
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.app.surroundings import NodeClock
     from gateway.bus.base import Bus
     from gateway.core.fanout.hub import Hub
     from gateway.engine.appending import Appender
@@ -51,7 +52,7 @@ def watch_tasks(supervision: Supervision, metrics: Metrics, health: Health) -> N
 
 
 def build_publisher(
-    limits: Limits, bus: Bus, refusals: Refusals, *, appender: Appender | None
+    limits: Limits, bus: Bus, refusals: Refusals, *, appender: Appender | None, clock: NodeClock
 ) -> PublishService:
     """Build the way in; ``appender`` takes what streams capture, None where there are none."""
     answers: IdempotencyWindow[Receipt] = IdempotencyWindow(
@@ -66,6 +67,8 @@ def build_publisher(
         refusals=refusals,
         subject_rates=KeyedRates(per_second, 5 * per_second) if per_second else None,
         appender=appender,
+        clock=clock.monotonic,
+        wall_clock_ns=clock.wall_ns,
     )
 
 

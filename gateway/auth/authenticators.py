@@ -129,6 +129,7 @@ def build(
     jwks: Jwks | None = None,
     api_keys: Iterable[ApiKey] = (),
     anonymous: Grants = NOTHING,
+    wall_clock: Callable[[], float] = time.time,
 ) -> AcceptEveryone | CredentialAuthenticator:
     """Build the authenticator for one ``mode``; start its `run` with the node.
 
@@ -139,6 +140,7 @@ def build(
         jwks: the keys of an issuer.
         api_keys: keys of services.
         anonymous: grants of those without a credential in mode ``optional``.
+        wall_clock: seconds since 1970, by which tokens end.
 
     Raises:
         ValueError: two keys share what tells them apart, or a grant is no filter.
@@ -151,4 +153,5 @@ def build(
         api_keys=ApiKeys(api_keys),
         keys=ConfiguredKeys(keys, expected),
         jwks=jwks,
+        clock=wall_clock,
     )

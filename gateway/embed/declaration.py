@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from gateway.settings import InvalidSettings, Settings, read
 from gateway.settings.problems import explain
-from gateway.settings.store import store_problems
+from gateway.settings.store import MEMORY, store_problems
 
 Setting: TypeAlias = Any
 """A value as a settings file may have it."""
@@ -111,6 +111,13 @@ def joined(settings: Settings, redis_url: str | None, *, workers: int) -> Settin
         return settings
     redis = settings.redis.model_copy(update={"url": SecretStr(redis_url)})
     return settings.model_copy(update={"redis": redis})
+
+
+def alone(settings: Settings) -> Settings:
+    """Return ``settings`` for a gateway that shares nothing with others, and leaves nothing behind."""
+    store = settings.store.model_copy(update={"url": MEMORY})
+    redis = settings.redis.model_copy(update={"url": None})
+    return settings.model_copy(update={"store": store, "redis": redis})
 
 
 def _plain(value: Setting) -> Setting:

@@ -18,7 +18,7 @@ from gateway.core.cluster.control import ChangeSubject
 from gateway.embed.declaration import Sections, joined, settings_of
 from gateway.embed.errors import NotRunning
 from gateway.embed.feeds import InProcessFeed, InProcessItems
-from gateway.embed.identity import ApplicationPrincipals, Called
+from gateway.embed.identity import ApplicationPrincipals, Called, Identity, principal_of
 from gateway.embed.log import application_log
 from gateway.embed.mounting import Mounted, nowhere
 from gateway.embed.outgoing import MessageOptions, Outgoing, deletion_command, publish_command
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from gateway.app.surroundings import Surroundings
     from gateway.client import Client, Gap, Message, State
     from gateway.client.body import Data
     from gateway.client.delivery import ClientDelivery
@@ -104,6 +105,7 @@ class Gateway:
         self._settings = settings_of(
             config, {name: each for name, each in sections.items() if each is not None}
         )
+        self._surroundings: Surroundings | None = None
         # Keys, templates and addresses are read by the parts themselves: not first at the start.
         try:
             self._build()
@@ -182,10 +184,15 @@ class Gateway:
 
     def _build(self) -> GatewayNode:
         if self._authenticate is None:
-            return GatewayNode(self._settings, log=application_log())
+            return GatewayNode(self._settings, log=application_log(), surroundings=self._surroundings)
         extend = None if self._permissions is None else self._permissions.beside
         find_principals = partial(ApplicationPrincipals, authenticate=self._authenticate, extend=extend)
-        node = GatewayNode(self._settings, find_principals=find_principals, log=application_log())
+        node = GatewayNode(
+            self._settings,
+            find_principals=find_principals,
+            log=application_log(),
+            surroundings=self._surroundings,
+        )
         if self._permissions is not None:
             self._permissions.watch(node.metrics)
             node.subjects.forget = self._permissions.forget
@@ -306,14 +313,20 @@ class Gateway:
 
     # Hearing in process
 
-    def client(self) -> Client:
+    def client(self, identity: Identity | str | None = None) -> Client:
         """A client of this gateway without a socket, for ``async with``: all that ``gateway.client`` has.
+
+        Args:
+            identity: for whom it speaks, as ``authenticate`` gives it; None: the application, which may all.
 
         Raises:
             NotRunning: the gateway isn't running.
             WrongEventLoop: this is not the event loop that it runs in.
         """
-        return self._run().client()
+        running, permissions = self._run(), self._permissions
+        if identity is None:
+            return running.client()
+        return running.client(principal_of(identity, permissions and permissions.beside))
 
     @overload
     def subscribe(

@@ -181,15 +181,24 @@ class ApplicationPrincipals(RequestPrincipals):
 
     def _principal(self, known: object) -> Principal:
         try:
-            identity = _identity(known)
-            grants = identity.grants()
-            expires = identity.expires_ms()
+            return principal_of(known, self._extend)
         except Exception as error:
             _log.exception("what authenticate gave is of no use: refused")
             raise Unavailable("the application could not tell") from error
-        if self._extend is not None:
-            grants = self._extend(grants, identity.subject)
-        return Principal(identity.subject, expires, grants)
+
+
+def principal_of(known: object, extend: Callable[[Grants, str | None], Grants] | None) -> Principal:
+    """For whom a client speaks, of what an application says of it; ``extend`` as above.
+
+    Raises:
+        BadFilter: a grant is no filter.
+        TypeError: it is neither an ``Identity`` nor a subject.
+    """
+    identity = _identity(known)
+    grants = identity.grants()
+    if extend is not None:
+        grants = extend(grants, identity.subject)
+    return Principal(identity.subject, identity.expires_ms(), grants)
 
 
 def _identity(known: object) -> Identity:

@@ -44,7 +44,11 @@ class _Question(NamedTuple):
 
 
 class Permissions:
-    """The questions to one application, and its answers."""
+    """The questions to one application, and its answers.
+
+    Attributes:
+        clock: tells monotonic seconds.
+    """
 
     def __init__(
         self, authorize: Called, *, remember_seconds: float, clock: Callable[[], float] = time.monotonic
@@ -52,7 +56,7 @@ class Permissions:
         """Ask ``authorize``, and again after ``remember_seconds``."""
         self._authorize = authorize
         self._seconds = remember_seconds
-        self._clock = clock
+        self.clock = clock
         self._answers: dict[str | None, dict[tuple[Action, str], tuple[bool, float]]] = {}
         self._remembered = 0
         self._asked: dict[_Question, asyncio.Task[bool]] = {}
@@ -65,7 +69,7 @@ class Permissions:
     def known(self, subject: str | None, action: Action, name: str) -> bool | None:
         """What the application has said; None where that isn't known, or not any more."""
         found = self._answers.get(subject, {}).get((action, name))
-        return found[0] if found is not None and found[1] > self._clock() else None
+        return found[0] if found is not None and found[1] > self.clock() else None
 
     def ask(self, principal: Principal, action: Action, name: str) -> asyncio.Future[bool] | None:
         """See ``Grants.ask``.
@@ -91,6 +95,11 @@ class Permissions:
         self._remembered -= len(self._answers.pop(subject, ()))
         for question in [each for each in self._asked if each.subject == subject]:
             del self._asked[question]
+
+    @property
+    def asking(self) -> bool:
+        """Whether an answer is awaited."""
+        return bool(self._asked)
 
     def end(self) -> None:
         """Ask nothing any more: the gateway ends."""
@@ -134,7 +143,7 @@ class Permissions:
         answers = self._answers.setdefault(question.subject, {})
         key = (question.action, question.name)
         self._remembered += key not in answers
-        answers[key] = (allowed, self._clock() + self._seconds)
+        answers[key] = (allowed, self.clock() + self._seconds)
 
 
 class AskingGrants(Grants):

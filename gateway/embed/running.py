@@ -66,9 +66,9 @@ class RunningGateway:
             self.signals.listen()
         await self._asgi(scope, receive, send)
 
-    def client(self) -> InProcessClient:
-        """A client in process, to be opened; it ends with this at the latest."""
-        client = InProcessClient(self, APPLICATION)
+    def client(self, principal: Principal = APPLICATION) -> InProcessClient:
+        """A client in process, to be opened, for ``principal``; it ends with this at the latest."""
+        client = InProcessClient(self, principal)
         self._clients.add(client)
         return client
 

@@ -101,12 +101,20 @@ class GuardedAuthenticator:
     """An authenticator behind which blocked subjects are refused, whatever door they come to."""
 
     def __init__(
-        self, inner: Authenticator, blocks: BlockList, refusals: Refusals, *, clock: Callable[[], float]
+        self,
+        inner: Authenticator,
+        blocks: BlockList,
+        refusals: Refusals,
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """Stand before ``inner``; ``clock`` tells monotonic seconds, ``wall_clock`` those since 1970."""
         self._inner = inner
         self._blocks = blocks
         self._refusals = refusals
         self._clock = clock
+        self._wall_clock = wall_clock
         self.required = inner.required
         self.anonymous = inner.anonymous
 
@@ -134,7 +142,9 @@ class GuardedAuthenticator:
             SubjectBlocked: its subject has been blocked since.
             TokenExpired: its credential has run out since.
         """
-        if principal.expires is not None and time.time() >= principal.expires / 1000 + LEEWAY_SECONDS:
+        if principal.expires is not None and self._wall_clock() >= (
+            principal.expires / 1000 + LEEWAY_SECONDS
+        ):
             raise TokenExpired("the credential has run out")
         self._refuse_blocked(principal)
 

@@ -38,11 +38,18 @@ class LastingRequests:
     """Takes requests into the register of sessions."""
 
     def __init__(
-        self, sessions: Sessions, guard: GuardedAuthenticator, *, clock: Callable[[], float]
+        self,
+        sessions: Sessions,
+        guard: GuardedAuthenticator,
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """Take them into ``sessions``; ``clock`` tells monotonic seconds, ``wall_clock`` those since 1970."""
         self._sessions = sessions
         self._guard = guard
         self._clock = clock
+        self._wall_clock = wall_clock
 
     def confirm(self, principal: Principal) -> None:
         """See that ``principal`` may still do what it might when its request came; sees no renewal.
@@ -69,7 +76,7 @@ class LastingRequests:
         now = self._clock()
         deadline = None
         if principal.expires is not None:
-            deadline = now + principal.expires / 1000 - time.time() + LEEWAY_SECONDS
+            deadline = now + principal.expires / 1000 - self._wall_clock() + LEEWAY_SECONDS
         request = LastingRequest(self, principal, peer, deadline=deadline, patient=patient)
         self._sessions.attach(request, check_at=request.next_check(now), request=True)
         return request

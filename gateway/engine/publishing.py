@@ -18,6 +18,7 @@ from gateway.streams.base import Dedupe
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from gateway.auth.principal import Principal
     from gateway.bus.base import Bus
@@ -62,8 +63,13 @@ class PublishService:
         refusals: Refusals | None = None,
         subject_rates: KeyedRates[str] | None = None,
         appender: Appender | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Publish to ``bus``, and what a stream captures through ``appender``; None: there are no streams."""
+        """Publish to ``bus``, and what a stream captures through ``appender``; None: there are no streams.
+
+        ``clock`` tells monotonic seconds, ``wall_clock_ns`` nanoseconds since 1970.
+        """
         self._bus = bus
         self._answers = answers
         self._topic_limits = topic_limits
@@ -71,6 +77,8 @@ class PublishService:
         self._refusals = refusals or Refusals()
         self._subject_rates = subject_rates
         self._appender = appender
+        self._clock = clock
+        self._wall_clock_ns = wall_clock_ns
         self._streams: dict[str, str | None] = {}  # of topics known to be valid
         self._prefix = secrets.token_hex(5)
         self._numbers = count(1)
@@ -122,7 +130,7 @@ class PublishService:
         publication = Publication(
             topic,
             command.id or f"{self._prefix}-{next(self._numbers):x}",
-            time.time_ns() // 1_000_000,
+            self._wall_clock_ns() // 1_000_000,
             command.data,
             command.binary,
             command.content_type,
@@ -227,7 +235,7 @@ class PublishService:
         return stream
 
     def _check_rate(self, rates: KeyedRates[str], subject: str) -> None:
-        if not rates.allow(subject, time.monotonic()):
+        if not rates.allow(subject, self._clock()):
             self._refusals.count("publishes_per_second_per_subject")
             raise RateLimited("the subject publishes more per second than it may")
 
@@ -247,7 +255,7 @@ class PublishService:
         key = hashlib.blake2b(dedupe.key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         fingerprint = dedupe.fingerprint
         try:
-            first = self._answers.reserve(key, fingerprint, now=time.monotonic(), owner=subject)
+            first = self._answers.reserve(key, fingerprint, now=self._clock(), owner=subject)
         except RateLimited:
             self._refusals.count("idempotency_entries")
             raise
@@ -261,7 +269,7 @@ class PublishService:
             self._answers.release(key)
             raise
         if isinstance(receipt, Receipt):
-            self._answers.remember(key, fingerprint, receipt, now=time.monotonic())
+            self._answers.remember(key, fingerprint, receipt, now=self._clock())
         else:
             receipt.add_done_callback(lambda done: self._complete(key, fingerprint, done))
         return receipt
@@ -270,7 +278,7 @@ class PublishService:
         if done.cancelled() or done.exception() is not None:
             self._answers.release(key)
         else:
-            self._answers.remember(key, fingerprint, done.result(), now=time.monotonic())
+            self._answers.remember(key, fingerprint, done.result(), now=self._clock())
 
 
 def _after(done: asyncio.Future[None], receipt: Receipt) -> asyncio.Future[Receipt]:

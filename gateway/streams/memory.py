@@ -213,6 +213,14 @@ class MemoryStore:
             last_values_evicted=sum(each.evicted for each in self._logs.values()),
         )
 
+    async def sweep(self) -> None:
+        """Let go of what is too old by now, as happens every few seconds."""
+        for stream, each in self._logs.items():
+            each.advance(self._clock())
+            each.trim(self._groups.kept_from(stream))
+            self._groups.trimmed(stream, _told_of(each.left))
+        await self._groups.sweep()
+
     def _counted(self, page: SelectedPage) -> SelectedPage:
         self._read += len(page.publications)
         return page
@@ -245,11 +253,7 @@ class MemoryStore:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._limits.sweep_seconds)
-            for stream, each in self._logs.items():
-                each.advance(self._clock())
-                each.trim(self._groups.kept_from(stream))
-                self._groups.trimmed(stream, _told_of(each.left))
-            await self._groups.sweep()
+            await self.sweep()
 
 
 def _told_of(publications: Sequence[Publication]) -> list[Trimmed]:

@@ -52,7 +52,7 @@ ROOMS = {
     "settings": room("core", "pydantic pydantic_core pydantic_settings"),
 }
 # The only code that sees everything.
-WIRING = {"app", "cli", "embed", "__main__"}
+WIRING = {"app", "cli", "embed", "testing", "__main__"}
 
 
 class Import(NamedTuple):

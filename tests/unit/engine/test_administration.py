@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -15,7 +14,6 @@ from gateway.core.cluster.block_list import BlockList
 from gateway.core.cluster.connection_pages import slowness
 from gateway.core.cluster.control import Connections, SearchConnections, SlowConnections
 from gateway.core.session.close_codes import CloseCode
-from gateway.engine import administration
 from gateway.engine.administration import Administration, GuardedAuthenticator
 from gateway.engine.metrics.refusals import Refusals
 from gateway.errors import NotPermitted, SubjectBlocked, TokenExpired, Unauthenticated
@@ -183,11 +181,10 @@ async def test_a_block_while_the_credential_is_looked_at_counts() -> None:
 
 
 @pytest.mark.parametrize(("late", "ends"), [(-1, False), (LEEWAY_SECONDS - 1, False), (LEEWAY_SECONDS, True)])
-def test_a_credential_is_confirmed_until_its_end_and_a_little_longer(
-    late: float, ends: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(administration, "time", SimpleNamespace(time=lambda: 1000.0 + late))
-    guard, _, _ = guarded()
+def test_a_credential_is_confirmed_until_its_end_and_a_little_longer(late: float, ends: bool) -> None:
+    guard = GuardedAuthenticator(
+        Keys(), BlockList(), Refusals(), clock=lambda: 5.0, wall_clock=lambda: 1000.0 + late
+    )
     principal = Principal("ann", expires=1_000_000)
     if ends:
         with pytest.raises(TokenExpired):

@@ -13,7 +13,7 @@ from gateway.auth.principal import Principal
 from gateway.core.cluster.block_list import BlockList
 from gateway.core.messages.events import GoAway
 from gateway.core.session.close_codes import CloseCode
-from gateway.engine import administration, lasting
+from gateway.engine import lasting
 from gateway.engine.administration import Administration, GuardedAuthenticator
 from gateway.engine.lasting import LastingRequest, LastingRequests
 from gateway.engine.metrics.refusals import Refusals
@@ -34,14 +34,12 @@ class Door:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = NOW
         clock = lambda: self.now  # noqa: E731 - read again and again
-        for module in (administration, lasting):
-            monkeypatch.setattr(
-                module, "time", SimpleNamespace(time=clock, time_ns=lambda: int(self.now * 1_000_000_000))
-            )
+        told = SimpleNamespace(time=clock, time_ns=lambda: int(self.now * 1_000_000_000))
+        monkeypatch.setattr(lasting, "time", told)
         self.blocks = BlockList()
         self.sessions = Sessions(limit=100, clock=clock, refusals=Refusals())
-        guard = GuardedAuthenticator(Keys(), self.blocks, Refusals(), clock=clock)
-        self.requests = LastingRequests(self.sessions, guard, clock=clock)
+        guard = GuardedAuthenticator(Keys(), self.blocks, Refusals(), clock=clock, wall_clock=clock)
+        self.requests = LastingRequests(self.sessions, guard, clock=clock, wall_clock=clock)
 
     def begin(self, principal: Principal = ANN, *, patient: bool = False) -> LastingRequest:
         return self.requests.begin(principal, "127.0.0.1:5", patient=patient)
