@@ -323,10 +323,11 @@ class Gateway:
             NotRunning: the gateway isn't running.
             WrongEventLoop: this is not the event loop that it runs in.
         """
-        running, permissions = self._run(), self._permissions
+        running = self._run()
         if identity is None:
             return running.client()
-        return running.client(principal_of(identity, permissions and permissions.beside))
+        extend = None if self._permissions is None else self._permissions.beside
+        return running.client(principal_of(identity, extend))
 
     @overload
     def subscribe(

@@ -39,15 +39,15 @@ async def test_without_streams(gateway):
 
 ASYNCIO = "asyncio_default_fixture_loop_scope = function\n"
 RUNS = {
-    "anyio by marks": ("pytest.mark.anyio", ""),
-    "anyio by mode": ("", "anyio_mode = auto\n"),
-    "pytest-asyncio by marks": ("pytest.mark.asyncio", ASYNCIO),
-    "pytest-asyncio by mode": ("", f"{ASYNCIO}asyncio_mode = auto\n"),
-    "pytest-asyncio in one event loop": (
-        "pytest.mark.asyncio",
-        f"{ASYNCIO}asyncio_default_test_loop_scope = module\n",
+    "anyio": ("pytest.mark.anyio", "", "no:asyncio"),
+    "pytest-asyncio by marks": ("pytest.mark.asyncio", ASYNCIO, "asyncio"),
+    "pytest-asyncio by mode, in one event loop": (
+        "",
+        f"{ASYNCIO}asyncio_mode = auto\nasyncio_default_test_loop_scope = module\n",
+        "asyncio",
     ),
 }
+BACKEND = "import pytest\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
 
 
 def run_pytest(directory: Path, ini: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -68,12 +68,10 @@ def run_pytest(directory: Path, ini: str, *arguments: str) -> subprocess.Complet
 
 @pytest.mark.parametrize("run", RUNS)
 def test_it_works_with(tmp_path: Path, run: str) -> None:
-    marks, ini = RUNS[run]
+    marks, ini, plugin = RUNS[run]
     (tmp_path / "test_shop.py").write_text(TESTS.format(marks=marks))
-    (tmp_path / "conftest.py").write_text(
-        "import pytest\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
-    )
-    done = run_pytest(tmp_path, ini)
+    (tmp_path / "conftest.py").write_text(BACKEND)
+    done = run_pytest(tmp_path, ini, "-p", plugin)
     assert (done.returncode, "5 passed" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
@@ -100,10 +98,8 @@ def test_a_process(gateway_server, number):
         assert gateway_server.pid != pid
         assert gateway_server.stop() == 0
 """)
-    (tmp_path / "conftest.py").write_text(
-        "import pytest\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
-    )
-    done = run_pytest(tmp_path, "", "-n", "2", "-rP")
+    (tmp_path / "conftest.py").write_text(BACKEND)
+    done = run_pytest(tmp_path, "", "-p", "no:asyncio", "-n", "2", "-rP")
     assert (done.returncode, "7 passed" in done.stdout) == (0, True), done.stdout + done.stderr
     pids = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("gateway ")]
     assert len(pids) == 2
@@ -136,7 +132,7 @@ import json, sys
 def test_other():
     print("loaded", json.dumps(sorted(name for name in sys.modules if name.split(".")[0] == "gateway")))
 """)
-    done = run_pytest(tmp_path, "", "-rP")
+    done = run_pytest(tmp_path, "", "-p", "no:asyncio", "-rP")
     [line] = [line for line in done.stdout.splitlines() if line.startswith("loaded ")]
     assert json.loads(line.removeprefix("loaded ")) == [
         "gateway",
