@@ -9,6 +9,7 @@ export default defineConfig({
     conditions: ["source"],
     alias: {
       "playwright-core": here("./node_modules/playwright-core/index.mjs"),
+      "axe-core": here("./node_modules/axe-core/axe.js"),
       "@fanout-gateway/client": here("./client/src/index.ts"),
       "react-dom/server": here("./node_modules/react-dom/server.node.js"),
       react: here("./node_modules/react"),
@@ -23,6 +24,7 @@ export default defineConfig({
     fileParallelism: false,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 20_000 } },
     // Node before 22 has its WebSocket behind this flag.
     execArgv: ["--experimental-websocket"],
   },

@@ -1,7 +1,7 @@
 /** The machine's own Chromium, and a console page in it. */
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
-import { type Browser, type Page, chromium } from "playwright-core";
+import { type Browser, type BrowserContextOptions, type Page, chromium } from "playwright-core";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 
@@ -53,11 +53,27 @@ export class ConsolePage {
     });
   }
 
-  /** Opens the page and waits until it is connected. */
-  static async open(browser: Browser, url: string): Promise<ConsolePage> {
-    const opened = new ConsolePage(await browser.newPage());
-    await opened.page.goto(url);
+  /** Opens a room of the page and waits until it is connected. */
+  static async open(
+    browser: Browser,
+    url: string,
+    room = "topics",
+    options: BrowserContextOptions = {},
+  ): Promise<ConsolePage> {
+    const opened = await ConsolePage.visit(browser, url, room, options);
     await opened.waitForState("Connected");
+    return opened;
+  }
+
+  /** Opens a room of the page. */
+  static async visit(
+    browser: Browser,
+    url: string,
+    room = "topics",
+    options: BrowserContextOptions = {},
+  ): Promise<ConsolePage> {
+    const opened = new ConsolePage(await browser.newPage({ viewport: { width: 1360, height: 850 }, ...options }));
+    await opened.page.goto(`${url}/#/${room}`);
     return opened;
   }
 
@@ -78,13 +94,13 @@ export class ConsolePage {
     await form.getByLabel("Topic", { exact: true }).fill(topic);
     await form.getByLabel("Content type").fill(contentType);
     await form.getByLabel("Body", { exact: true }).fill(body);
-    await form.getByRole("button", { name: "Publish" }).click();
+    await form.getByRole("button", { name: "Publish", exact: true }).click();
     await form.getByText(/^Published/).waitFor();
   }
 
-  /** The line of the list that holds `text`. */
-  line(text: string) {
-    return this.page.locator("tbody tr", { hasText: text });
+  /** The lines of the room's table that hold `text`; all of those in sight without one. */
+  line(text: string | RegExp = "") {
+    return this.page.locator(".lines [role=row]", { hasText: text });
   }
 
   get inspector() {

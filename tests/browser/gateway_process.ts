@@ -27,6 +27,11 @@ export class GatewayProcess {
     return gateway;
   }
 
+  /** Where its settings are, and its data. */
+  get home(): string {
+    return this.directory;
+  }
+
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
   }
@@ -64,6 +69,13 @@ export class GatewayProcess {
     return { ended };
   }
 
+  /** Waits until it has ended by itself, as a drain has it do. */
+  async ended(): Promise<void> {
+    const child = this.#child;
+    this.#child = null;
+    if (child !== null && child.exitCode === null && child.signalCode === null) await once(child, "exit");
+  }
+
   /** Takes it away without a word: SIGKILL. */
   async kill(): Promise<void> {
     const child = this.#child;
@@ -81,7 +93,11 @@ export class GatewayProcess {
   }
 
   /** Publishes over HTTP, as curl would. */
-  async publish(topic: string, body: string | Uint8Array<ArrayBuffer>, contentType = "application/json"): Promise<void> {
+  async publish(
+    topic: string,
+    body: string | Uint8Array<ArrayBuffer>,
+    contentType = "application/json",
+  ): Promise<void> {
     await this.#post(`/v1/topics/${topic}`, body, contentType);
   }
 

@@ -27,7 +27,7 @@ it("after a kill and a restart the page is connected again, tells the gap and go
   await opened.waitForState("Reconnecting");
   await gateway.run();
   await opened.waitForState("Connected");
-  await opened.page.locator("tr.gap", { hasText: "Gap on orders/#: the connection was away" }).waitFor();
+  await opened.page.locator(".line.gap", { hasText: "Gap on orders/#: the connection was away" }).waitFor();
 
   await gateway.publish("orders/after", "2");
   await opened.line("orders/after").waitFor();

@@ -1,40 +1,33 @@
-/**
- * The rooms of the console and the way between them: `#/topics` opens the room whose path is `topics`. What follows
- * a `?` belongs to the room. A room is built at the first visit and kept, so that what it shows goes on meanwhile.
- */
-import type { Client } from "@fanout-gateway/client";
-import { element } from "./dom.js";
+/** The rooms of the console, in the order of the navigation. */
+import type { ComponentType } from "preact";
+import { AuditRoom } from "./audit/room.js";
+import { ConnectionsRoom } from "./connections/room.js";
+import { DeadLettersRoom } from "./dead_letters/room.js";
+import { NodesRoom } from "./nodes/room.js";
+import { OverviewRoom } from "./overview/room.js";
+import { QueuesRoom } from "./queues/room.js";
+import { SettingsRoom } from "./settings/room.js";
+import { StreamsRoom } from "./streams/room.js";
+import { TopicsRoom } from "./topics/room.js";
+import { WebhooksRoom } from "./webhooks/room.js";
 
-/** What every room is given. */
-export interface Context {
-  readonly client: Client;
-}
-
-export interface Room {
+export interface RoomEntry {
   readonly path: string;
   readonly title: string;
-  build(context: Context): HTMLElement;
+  /** Whether its calls need the grant `admin`; where that is missing the room isn't offered. */
+  readonly admin: boolean;
+  readonly view: ComponentType;
 }
 
-export function showRooms(rooms: readonly [Room, ...Room[]], context: Context): void {
-  const main = document.querySelector("#main") as HTMLElement;
-  const navigation = document.querySelector("#rooms") as HTMLElement;
-  const built = new Map<Room, HTMLElement>();
-  const links = new Map(rooms.map((room) => [room, element("a", { href: `#/${room.path}` }, room.title)]));
-  navigation.replaceChildren(...links.values());
-
-  const open = (): void => {
-    const path = location.hash.replace(/^#\//, "").split("?")[0];
-    const room = rooms.find((candidate) => candidate.path === path) ?? rooms[0];
-    const shown = built.get(room) ?? room.build(context);
-    built.set(room, shown);
-    main.replaceChildren(shown);
-    document.title = `${room.title} · Fanout Gateway`;
-    for (const [other, link] of links) {
-      if (other === room) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
-    }
-  };
-  addEventListener("hashchange", open);
-  open();
-}
+export const ROOMS: readonly RoomEntry[] = [
+  { path: "overview", title: "Overview", admin: true, view: OverviewRoom },
+  { path: "topics", title: "Topics", admin: false, view: TopicsRoom },
+  { path: "connections", title: "Connections", admin: true, view: ConnectionsRoom },
+  { path: "streams", title: "Streams", admin: true, view: StreamsRoom },
+  { path: "queues", title: "Queues", admin: true, view: QueuesRoom },
+  { path: "dead-letters", title: "Dead letters", admin: true, view: DeadLettersRoom },
+  { path: "webhooks", title: "Webhooks", admin: true, view: WebhooksRoom },
+  { path: "nodes", title: "Nodes", admin: true, view: NodesRoom },
+  { path: "settings", title: "Settings", admin: true, view: SettingsRoom },
+  { path: "audit", title: "Audit", admin: true, view: AuditRoom },
+];

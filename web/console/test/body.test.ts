@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { bodyBytes, bodyKind, hexDump, pretty, preview, size } from "../src/topics/body.js";
+import { bodyBytes, bodyKind, hexDump, pretty, preview } from "../src/ui/body.js";
+import { size } from "../src/ui/format.js";
 import { publishBody } from "../src/topics/publish_body.js";
 
 describe("a body that arrived", () => {

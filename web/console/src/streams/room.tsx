@@ -1,0 +1,224 @@
+/** Streams: what they hold, reading them, purging them. */
+import type { JSX } from "preact";
+import { usePoll } from "../gateway/poll.js";
+import { growth, newest } from "../gateway/series.js";
+import { beat, series } from "../gateway/statistics.js";
+import { go, href, place } from "../router.js";
+import { count, duration, moment, short, size } from "../ui/format.js";
+import { Answer, Card, Facts, Figure, Notice, Room, Tabs } from "../ui/parts.js";
+import { Plot } from "../ui/plot.js";
+import { type Column, Table } from "../ui/table.js";
+import { MessagesOf } from "./messages.js";
+import { PurgeButton } from "./purge.js";
+import { type Stream, listStreams } from "./streams.js";
+import { TopicsOf } from "./topics_of.js";
+
+export function StreamsRoom(): JSX.Element {
+  const poll = usePoll("streams", 5, listStreams);
+  const [name, view = "state"] = place.value.rest;
+  const answer = poll.state.value;
+  const stream = answer.value?.find((each) => each.name === name);
+  if (stream !== undefined) return <One stream={stream} view={view} onChange={poll.refresh} />;
+  return (
+    <Room title="Streams">
+      <Answer of={answer}>
+        {(streams) => (
+          <>
+            {name !== undefined && <Notice kind="warn">There is no stream {name}.</Notice>}
+            <List streams={streams} />
+          </>
+        )}
+      </Answer>
+    </Room>
+  );
+}
+
+function rateOf(stream: string): number | null {
+  return newest(growth(series.stream(stream, "last"), series.heldTimes));
+}
+
+const COLUMNS: readonly Column<Stream>[] = [
+  { id: "name", title: "Stream", width: "minmax(6rem, 2fr)", cell: ({ name }) => name, order: ({ name }) => name },
+  {
+    id: "filter",
+    title: "Captures",
+    width: "minmax(6rem, 2fr)",
+    kind: "code",
+    cell: ({ filter }) => filter,
+    order: ({ filter }) => filter,
+  },
+  {
+    id: "rate",
+    title: "A second",
+    width: "5.5rem",
+    kind: "number",
+    wide: true,
+    cell: ({ name }) => short(rateOf(name)),
+    order: ({ name }) => rateOf(name),
+  },
+  {
+    id: "messages",
+    title: "Messages",
+    width: "6.5rem",
+    kind: "number",
+    cell: ({ messages }) => count(messages),
+    order: ({ messages }) => messages,
+  },
+  {
+    id: "bytes",
+    title: "Size",
+    width: "5.5rem",
+    kind: "number",
+    cell: ({ bytes }) => size(bytes),
+    order: ({ bytes }) => bytes,
+  },
+  {
+    id: "topics",
+    title: "Topics",
+    width: "5rem",
+    kind: "number",
+    wide: true,
+    cell: ({ name }) => count(newest(series.stream(name, "topics"))),
+    order: ({ name }) => newest(series.stream(name, "topics")),
+  },
+  {
+    id: "age",
+    title: "Oldest",
+    width: "6rem",
+    kind: "number",
+    wide: true,
+    cell: (each) => duration(each.oldest_age_ms),
+    order: (each) => each.oldest_age_ms,
+  },
+  {
+    id: "groups",
+    title: "Groups",
+    width: "4.5rem",
+    kind: "number",
+    wide: true,
+    cell: ({ groups }) => count(groups?.length ?? 0),
+    order: ({ groups }) => groups?.length ?? 0,
+  },
+];
+
+function List({ streams }: { streams: readonly Stream[] }): JSX.Element {
+  void beat.value;
+  return (
+    <Table
+      label="Streams"
+      rows={streams}
+      columns={COLUMNS}
+      id={({ name }) => name}
+      onSelect={({ name }) => go(href(["streams", name]))}
+      empty="No stream is configured: what is published is live, and kept nowhere. See [[streams]] in the settings."
+    />
+  );
+}
+
+function One({ stream, view, onChange }: { stream: Stream; view: string; onChange: () => void }): JSX.Element {
+  const tabs = [
+    { id: "state", title: "State", href: href(["streams", stream.name]) },
+    { id: "messages", title: "Messages", href: href(["streams", stream.name, "messages"]) },
+    { id: "topics", title: "Topics", href: href(["streams", stream.name, "topics"]) },
+  ];
+  return (
+    <Room
+      title={stream.name}
+      aside={
+        <>
+          <a href="#/streams">All streams</a>
+          <Tabs label="View" tabs={tabs} current={view} />
+        </>
+      }
+      actions={
+        <>
+          <a class="button" href={href(["topics"], { filter: stream.filter, from: "last:100" })}>
+            Follow live
+          </a>
+          <PurgeButton stream={stream} onDone={onChange} />
+        </>
+      }
+    >
+      {view === "messages" && <MessagesOf stream={stream} />}
+      {view === "topics" && <TopicsOf stream={stream} />}
+      {view === "state" && <State stream={stream} />}
+    </Room>
+  );
+}
+
+function State({ stream }: { stream: Stream }): JSX.Element {
+  void beat.value;
+  const { name } = stream;
+  const times = series.heldTimes;
+  return (
+    <>
+      <div class="figures">
+        <Figure name="Messages" value={count(stream.messages)} />
+        <Figure name="Size" value={size(stream.bytes)} />
+        <Figure name="A second" value={short(rateOf(name))} />
+        <Figure name="Oldest" value={duration(stream.oldest_age_ms)} />
+        <Figure name="Topics" value={count(newest(series.stream(name, "topics")))} />
+      </div>
+      <div class="plots">
+        <Card label="Rate">
+          <Plot
+            title="Messages stored a second"
+            times={times}
+            format={short}
+            lines={[{ label: "stored", values: growth(series.stream(name, "last"), times), color: 1 }]}
+          />
+        </Card>
+        <Card label="Size">
+          <Plot
+            title="Messages kept"
+            times={times}
+            format={short}
+            lines={[{ label: "kept", values: series.stream(name, "messages"), color: 2 }]}
+          />
+        </Card>
+      </div>
+      <div class="columns">
+        <Card title="What it holds">
+          <Facts
+            of={[
+              ["Captures", <code>{stream.filter}</code>],
+              ["Epoch", <code>{stream.epoch}</code>],
+              ["Offsets", `${count(stream.first)} to ${count(stream.last)}`],
+              ["Oldest message", moment(stream.first_time)],
+              ["Newest message", moment(stream.last_time)],
+              ["Last values", stream.last_values === true ? `${count(stream.last_values_kept)} topics` : "not kept"],
+            ]}
+          />
+        </Card>
+        <Card title="What it keeps">
+          <Facts
+            of={[
+              ["Messages", limit(stream.max_messages, count)],
+              ["Size", limit(stream.max_bytes, size)],
+              ["Age", limit(stream.max_age, (seconds) => duration(seconds * 1000))],
+              ["Repeats known for", limit(stream.dedupe_window, (seconds) => duration(seconds * 1000))],
+              ["Groups", <GroupLinks stream={name} groups={stream.groups ?? []} />],
+            ]}
+          />
+        </Card>
+      </div>
+    </>
+  );
+}
+
+function GroupLinks({ stream, groups }: { stream: string; groups: readonly string[] }): JSX.Element {
+  if (groups.length === 0) return <>none</>;
+  return (
+    <>
+      {groups.map((group) => (
+        <a key={group} class="listed" href={href(["queues", stream, group])}>
+          {group}
+        </a>
+      ))}
+    </>
+  );
+}
+
+function limit(value: number | null, words: (value: number) => string): string {
+  return value === null ? "no bound" : words(value);
+}
