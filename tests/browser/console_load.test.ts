@@ -1,0 +1,236 @@
+/** What a day brings: floods, ten thousand connections, hours, restarts, tabs that sleep. */
+import { once } from "node:events";
+import { type Socket, connect } from "node:net";
+import { Client } from "@fanout-gateway/client";
+import type { Browser, Page } from "playwright-core";
+import { afterEach, beforeAll, afterAll, expect, it } from "vitest";
+import { ConsolePage, launchChromium } from "./chromium.js";
+import { fill, killSome, startGateway } from "./console_fixture.js";
+import type { GatewayProcess } from "./gateway_process.js";
+
+const RATE = 1000;
+/** For how long, in seconds; longer by hand: CONSOLE_SOAK=3600. */
+const SOAK = Number(process.env["CONSOLE_SOAK"] ?? 15);
+const MANY = Number(process.env["CONSOLE_CONNECTIONS"] ?? 10_000);
+// A page that stands still for this long is noticed by everybody; a busy machine alone doesn't come near.
+const LONGEST_FRAME_MILLISECONDS = 2000;
+/** More than the lists and the plots of the page come to between two looks. */
+const GROWTH_BYTES = 8 * 2 ** 20;
+
+let browser: Browser;
+let gateway: GatewayProcess;
+
+beforeAll(async () => {
+  browser = await launchChromium();
+});
+
+afterAll(async () => {
+  await browser?.close();
+});
+
+afterEach(async () => {
+  await gateway?.stop();
+});
+
+it(
+  `1,000 messages a second: responsive, bounded, and it says that it samples`,
+  async () => {
+    gateway = await startGateway();
+    const opened = await ConsolePage.open(browser, gateway.url, "topics?filter=flood/%23");
+    const { page } = opened;
+    await page.locator(".chip:not(.pending)").waitFor();
+    const publisher = new Client(gateway.url);
+    await publisher.connect();
+    const flood = publishSteadily(publisher);
+    await page.getByText(/^sampled: [\d,]+ not in the list$/).waitFor({ timeout: 30_000 });
+    await page.evaluate(watchFrames);
+    const before = await heapAfterCollection(page);
+    const halfway = Date.now() + SOAK * 500;
+    await expect.poll(() => Date.now() > halfway, { timeout: SOAK * 2000 + 10_000, interval: 200 }).toBe(true);
+    // Rooms are left and come back to meanwhile.
+    for (const room of ["overview", "connections", "topics"]) {
+      await page.evaluate((name) => (location.hash = `#/${name}`), room);
+      await page.waitForTimeout(SOAK * 150);
+    }
+    const after = await heapAfterCollection(page);
+    const longest = await page.evaluate(() => (globalThis as unknown as { longestFrame: number }).longestFrame);
+    const published = flood.stop();
+    console.log(
+      `longest frame ${Math.round(longest)} ms; heap ${mebibytes(before)} to ${mebibytes(after)} over ${SOAK} s, ${published} messages`,
+    );
+    expect(longest).toBeLessThan(LONGEST_FRAME_MILLISECONDS);
+    expect(after - before).toBeLessThan(GROWTH_BYTES);
+    await page.getByRole("button", { name: "Pause" }).click();
+    await page.getByText(/^paused, [\d,]+ arrived since$/).waitFor();
+    // All that was published is counted, shown or not.
+    await expect
+      .poll(async () => Number((await page.locator("#total").textContent())?.replaceAll(",", "")), { timeout: 30_000 })
+      .toBe(published);
+    publisher.close();
+    expect(opened.complaints).toEqual([]);
+  },
+  SOAK * 4000 + 90_000,
+);
+
+it(`${MANY.toLocaleString("en-US")} connections are listed, sorted and searched`, async () => {
+  gateway = await startGateway();
+  const sockets = await openMany(gateway, MANY);
+  try {
+    const opened = await ConsolePage.open(browser, gateway.url, "connections");
+    const { page } = opened;
+    await page.evaluate(watchFrames);
+    await page.getByText(/asked every 10 s/).waitFor({ timeout: 60_000 });
+    const rows = page.getByRole("grid");
+    // The page's own connection too; of more than are listed it says so.
+    await expect
+      .poll(async () => Number(await rows.getAttribute("aria-rowcount")), { timeout: 60_000 })
+      .toBeGreaterThan(Math.min(MANY, 10_000));
+    expect(await opened.line().count()).toBeLessThan(80);
+    await page.getByRole("columnheader", { name: "Address" }).getByRole("button").click();
+    await page.getByRole("row").nth(1).focus();
+    await page.keyboard.press("End");
+    await page.locator(`[aria-rowindex="${await rows.getAttribute("aria-rowcount")}"]`).waitFor();
+    await page.getByLabel("Address begins with").fill("127.0.0.1:4");
+    await page
+      .getByRole("status")
+      .filter({ hasText: / of [\d,]+$/ })
+      .waitFor();
+    const longest = await page.evaluate(() => (globalThis as unknown as { longestFrame: number }).longestFrame);
+    console.log(`longest frame with ${MANY} connections listed: ${Math.round(longest)} ms`);
+    expect(longest).toBeLessThan(LONGEST_FRAME_MILLISECONDS);
+    expect(opened.complaints).toEqual([]);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+  }
+}, 180_000);
+
+it("sending back thousands of dead letters says how far it is", async () => {
+  gateway = await startGateway();
+  for (let round = 0; round < 5; round += 1) {
+    await fill(gateway, 1000);
+    await killSome(gateway, 600);
+  }
+  const { page } = await ConsolePage.open(browser, gateway.url, "dead-letters");
+  // What the progress said; a fast gateway leaves no time to read it.
+  await page.evaluate(() => {
+    const said: string[] = [];
+    Object.assign(globalThis, { said });
+    new MutationObserver(() => {
+      const text = document.querySelector("progress")?.parentElement?.textContent;
+      if (text !== undefined && text !== null) said.push(text);
+    }).observe(document.body, { childList: true, subtree: true, characterData: true });
+  });
+  await page.getByRole("button", { name: "Redrive all …" }).click();
+  await page.getByText("3,000 letters would be sent back.").waitFor();
+  await page.getByRole("dialog").getByRole("button", { name: "Redrive" }).click();
+  await page.getByText("3,000 letters sent back.").waitFor({ timeout: 60_000 });
+  const said = await page.evaluate(() => (globalThis as unknown as { said: string[] }).said);
+  expect(said.some((text) => /[\d,]+ of 3,000$/.test(text))).toBe(true);
+  await page.getByText("No dead letters: everything was handled.").waitFor();
+});
+
+it("a kill and a restart: every room goes on, and the plots too", async () => {
+  gateway = await startGateway();
+  const opened = await ConsolePage.open(browser, gateway.url, "overview");
+  const { page } = opened;
+  const connections = page.locator(".figure", { hasText: "Connections" }).locator(".figure-value");
+  await expect.poll(() => connections.textContent(), { timeout: 20_000 }).toBe("1");
+  await gateway.kill();
+  await page.getByText(/^No new figures/).waitFor();
+  await opened.waitForState("Reconnecting");
+  await gateway.run();
+  await page.getByText(/^No new figures/).waitFor({ state: "detached", timeout: 30_000 });
+  await opened.waitForState("Connected");
+  await expect.poll(() => connections.textContent(), { timeout: 20_000 }).toBe("1");
+});
+
+it("a tab that sleeps asks for nothing, and is current as soon as it is seen", async () => {
+  gateway = await startGateway();
+  const opened = await ConsolePage.open(browser, gateway.url, "nodes");
+  const { page } = opened;
+  await page.getByText("ready", { exact: true }).waitFor();
+  await page.evaluate(setHidden, true);
+  let asked = 0;
+  page.on("request", () => (asked += 1));
+  // Awake it asks every two seconds.
+  await page.waitForTimeout(5000);
+  expect(asked).toBe(0);
+  await page.evaluate(setHidden, false);
+  await expect.poll(() => asked).toBeGreaterThanOrEqual(2); // the nodes, and the statistics of the time asleep
+  expect(opened.complaints).toEqual([]);
+});
+
+/** In the page: as the browser does when another tab is in front. */
+function setHidden(hidden: boolean): void {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+  Object.defineProperty(document, "visibilityState", {
+    configurable: true,
+    get: () => (hidden ? "hidden" : "visible"),
+  });
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+
+function publishSteadily(client: Client): { stop: () => number } {
+  const began = Date.now();
+  let published = 0;
+  const timer = setInterval(() => {
+    const due = Math.floor(((Date.now() - began) * RATE) / 1000);
+    // Not answered, or the round trips would set the pace; a pause of this process is not made up for.
+    for (const most = published + 200; published < Math.min(due, most); published += 1) {
+      void client.publish(
+        `flood/${published % 50}/${published % 7}`,
+        { number: published, text: "some words of a message" },
+        { ack: false },
+      );
+    }
+  }, 20);
+  return {
+    stop: () => {
+      clearInterval(timer);
+      return published;
+    },
+  };
+}
+
+async function heapAfterCollection(page: Page): Promise<number> {
+  const session = await page.context().newCDPSession(page);
+  await session.send("HeapProfiler.collectGarbage");
+  const { usedSize } = await session.send("Runtime.getHeapUsage");
+  await session.detach();
+  return usedSize;
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+}
+
+/** Idle WebSockets, opened without a library: only their number matters. */
+async function openMany(target: GatewayProcess, count: number): Promise<Socket[]> {
+  const sockets: Socket[] = [];
+  const open = async (): Promise<void> => {
+    const socket = connect(target.port, "127.0.0.1");
+    socket.on("error", () => undefined);
+    socket.write(
+      `GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1:${target.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    );
+    const [answer] = (await once(socket, "data")) as [Buffer];
+    if (!answer.toString("latin1").startsWith("HTTP/1.1 101")) throw new Error(answer.toString("latin1"));
+    sockets.push(socket);
+  };
+  while (sockets.length < count) await Promise.all(Array.from({ length: Math.min(100, count - sockets.length) }, open));
+  return sockets;
+}
+
+/** In the page: remembers the longest time between two frames. */
+function watchFrames(): void {
+  const watched = globalThis as unknown as { longestFrame: number };
+  watched.longestFrame = 0;
+  let last = performance.now();
+  const frame = (now: number): void => {
+    watched.longestFrame = Math.max(watched.longestFrame, now - last);
+    last = now;
+    requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+}

@@ -1,0 +1,196 @@
+/** The console of a gateway that asks who comes: signing in, what a principal sees, renewing in band, masks. */
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { Client } from "@fanout-gateway/client";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { ConsolePage, launchChromium } from "./chromium.js";
+import { expectAccessible } from "./console_fixture.js";
+import { GatewayProcess } from "./gateway_process.js";
+
+const PROGRAM = fileURLToPath(new URL("../../.venv/bin/gateway", import.meta.url));
+const SECRET = "a secret of the tests, of at least 32 bytes";
+const SETTINGS = `
+[auth]
+mode = "required"
+expiry_grace = "1s"
+
+[[auth.keys]]
+algorithm = "HS256"
+secret = "env:CONSOLE_TOKEN_SECRET"
+
+[console]
+mask = ["$.card.number", "$..password"]
+
+[[streams]]
+name = "orders"
+filter = "orders/#"
+`;
+
+let gateway: GatewayProcess;
+let browser: Browser;
+let configuration: string;
+let key: string;
+
+beforeAll(async () => {
+  process.env["CONSOLE_TOKEN_SECRET"] = SECRET;
+  const [made = "", ...block] = (
+    await run("key", "create", "--name", "operators", "--admin", "--subscribe", "#")
+  ).split("\n");
+  key = made.trim();
+  gateway = await GatewayProcess.start(SETTINGS + block.join("\n"));
+  configuration = join(gateway.home, "gateway.toml");
+  browser = await launchChromium();
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await gateway?.stop();
+});
+
+async function run(...command: string[]): Promise<string> {
+  const [program = PROGRAM, ...first] = (process.env["GATEWAY_COMMAND"] ?? PROGRAM).split(" ");
+  return (await promisify(execFile)(program, [...first, ...command])).stdout;
+}
+
+/** A token as the command line makes one. */
+async function token(...options: string[]): Promise<string> {
+  return (await run("token", "--config", configuration, ...options)).trim();
+}
+
+const ADMIN = ["--sub", "ann", "--admin", "--subscribe", "#", "--publish", "#"];
+
+async function signIn(page: Page, credential: string, button = "Sign in"): Promise<void> {
+  await page.getByLabel("Token or API key").fill(credential);
+  await page.getByRole("button", { name: button, exact: true }).click();
+}
+
+async function publish(body: unknown): Promise<void> {
+  const answer = await fetch(`${gateway.url}/v1/topics/orders/eu`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${await token(...ADMIN)}`, "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  if (!answer.ok) throw new Error(await answer.text());
+}
+
+it("asks for a token, says what is wrong with one, and opens with the right one", async () => {
+  const opened = await ConsolePage.visit(browser, gateway.url, "topics?filter=orders/%23");
+  const { page } = opened;
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  await expectAccessible(page);
+  await signIn(page, "nonsense");
+  await page.locator(".hint.problem").waitFor();
+  await signIn(page, await token(...ADMIN, "--expires", "1h"));
+  await opened.waitForState("Connected");
+  // The address it was opened with is the one it goes on with.
+  await page.locator(".chip:not(.pending)").getByText("orders/#").waitFor();
+  await publish({ card: { number: "4111", name: "Ann" }, account: { password: "p4ss" } });
+  await opened.line("orders/eu").getByText('"name":"Ann"').waitFor();
+  await page.getByRole("button", { name: "ann" }).waitFor();
+
+  // In memory and nowhere else.
+  const kept = await page.evaluate(() =>
+    JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href]),
+  );
+  expect(kept).not.toContain("eyJ");
+  await page.reload();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+});
+
+it("covers what the settings mask", async () => {
+  const opened = await ConsolePage.visit(browser, gateway.url, "topics?filter=orders/%23&from=last:10");
+  const { page } = opened;
+  await publish({ card: { number: "4111", name: "Ann" }, account: { password: "p4ss" } });
+  await signIn(page, await token(...ADMIN));
+  await opened.line("orders/eu").first().click();
+  await opened.inspector.getByText('"number": "***"').waitFor();
+  const text = await page.evaluate(() => document.body.innerText);
+  expect(text).toContain("Ann");
+  expect(text).not.toContain("4111");
+  expect(text).not.toContain("p4ss");
+});
+
+it("shows a principal without admin what its grants allow", async () => {
+  const opened = await ConsolePage.visit(browser, gateway.url, "");
+  const { page } = opened;
+  await signIn(page, await token("--sub", "bob", "--subscribe", "orders/#"));
+  await opened.waitForState("Connected");
+  await page.getByRole("heading", { name: "Topics", exact: true }).waitFor();
+  expect(await page.getByRole("navigation", { name: "Rooms" }).getByRole("link").allTextContents()).toEqual(["Topics"]);
+  await opened.subscribe("orders/#");
+  await page.getByLabel("Topic filter").fill("devices/#");
+  await page.getByRole("button", { name: "Subscribe", exact: true }).click();
+  await page.locator(".hint.problem", { hasText: "devices/#" }).waitFor();
+  await page.goto(`${gateway.url}/#/connections`);
+  await page.getByText("This room needs the grant admin").waitFor();
+  expect(opened.complaints).toEqual([]);
+});
+
+it("takes an API key, whose name is the subject, and blocks a subject until that is lifted", async () => {
+  const opened = await ConsolePage.visit(browser, gateway.url, "connections");
+  const { page } = opened;
+  await signIn(page, key);
+  await page.getByRole("button", { name: "operators" }).waitFor();
+  const eve = new Client(gateway.url, { token: await token("--sub", "eve", "--subscribe", "#") });
+  await eve.connect();
+  const ended = new Promise<string>((resolve) =>
+    eve.on("state", ({ state, error }) => state === "closed" && resolve(error?.code ?? "")),
+  );
+  await opened.line("eve").click();
+  await page.getByRole("region", { name: "Connection" }).getByRole("button", { name: "Block …" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Go ahead" }).click();
+  await page.getByText(/^1 connection closed, blocked until/).waitFor();
+  expect(await ended).toBe("forbidden");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Block a subject …" }).click();
+  await page.getByRole("dialog").getByLabel("Subject").fill("eve");
+  await page.getByRole("dialog").getByLabel("What").selectOption("Lift a block");
+  await page.getByRole("dialog").getByRole("button", { name: "Go ahead" }).click();
+  await page.getByText(/^0 connections closed, not blocked/).waitFor();
+  const again = new Client(gateway.url, { token: await token("--sub", "eve", "--subscribe", "#") });
+  await again.connect();
+  again.close();
+});
+
+it("renews in band: the connection, its session and the list stay", async () => {
+  const opened = await ConsolePage.visit(browser, gateway.url, "topics?filter=orders/%23");
+  const { page } = opened;
+  let sockets = 0;
+  page.on("websocket", () => (sockets += 1));
+  const second = await token(...ADMIN, "--expires", "1h");
+  await signIn(page, await token(...ADMIN, "--expires", "12s"));
+  // With the leeway of 5 s and the grace of 1 s.
+  const over = Date.now() + 19_000;
+  await opened.waitForState("Connected");
+  await page.locator(".chip:not(.pending)").getByText("orders/#").waitFor();
+  // So short a token is asked for anew at once.
+  const banner = page.getByRole("region", { name: "Renew the token" });
+  await banner.getByText(/^Your token runs out in/).waitFor();
+  await expectAccessible(page);
+  await signIn(page, second, "Renew");
+  await publish({ before: 1 });
+  await opened.line("before").waitFor();
+  await banner.waitFor({ state: "detached" });
+  // Beyond the end of the first token nothing has been closed.
+  await expect.poll(() => Date.now(), { timeout: 40_000, interval: 500 }).toBeGreaterThan(over);
+  await publish({ after: 1 });
+  await opened.line("after").waitFor();
+  expect(await opened.line("before").count()).toBe(1);
+  expect(await page.locator(".line.gap").count()).toBe(0);
+  expect(sockets).toBe(1);
+  await page.goto(`${gateway.url}/#/streams`);
+  await opened.line("orders/#").waitFor();
+});
+
+it("a token that has run out asks for another one, and the room goes on", async () => {
+  const opened = await ConsolePage.visit(browser, gateway.url, "streams");
+  const { page } = opened;
+  await signIn(page, await token(...ADMIN, "--expires", "1s"));
+  await page.getByText(/^Your token is not taken any more/).waitFor({ timeout: 30_000 });
+  await signIn(page, await token(...ADMIN), "Renew");
+  await opened.line("orders/#").waitFor();
+  await opened.waitForState("Connected");
+});
