@@ -61,6 +61,7 @@ it("several filters give one line for each message, and one goes without the oth
   expect(await opened.line().count()).toBe(1);
 
   await opened.page.getByRole("button", { name: "Unsubscribe from both/#" }).click();
+  await expect.poll(() => opened.page.locator(".chip").count()).toBe(1);
   await gateway.publish("both/two", "2");
   await gateway.publish("other/one", "3");
   await opened.line("other/one").waitFor();
