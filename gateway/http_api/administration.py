@@ -130,12 +130,14 @@ class AdministrationRoutes:
     async def disconnect_session(self, request: Request) -> Response:
         """End one connection."""
         await self._authenticate(request)
+        check_names(request.query_params)
         await self._administration.disconnect_session(request.path_params["session"])
         return Response(status_code=204)
 
     async def disconnect_subject(self, request: Request) -> Response:
         """End all connections of a subject, and block it where that is asked."""
         await self._authenticate(request)
+        check_names(request.query_params)
         asked = _decode(await self._bodies.read(request, limit=_BODY_BYTES))
         # Once more: the body may have taken its time.
         await self._authenticate(request)

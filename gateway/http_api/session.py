@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.codecs.query import check_names
 from gateway.core.origin import canonical_origin
 from gateway.errors import BadCommand, NotFound, TooLarge, Unauthenticated
 from gateway.http_api.publishing.receipts import json_answer
@@ -67,6 +68,8 @@ class SessionRoutes:
         token = credentials.bearer(request.scope)
         if token is None:
             raise Unauthenticated("a session begins with a credential: Authorization: Bearer")
+        credentials.find(request.scope)  # refuses one in the URL as well, as everywhere
+        check_names(request.query_params)
         if len(token) > _COOKIE_BYTES:
             raise TooLarge(
                 f"a credential in a cookie is at most {_COOKIE_BYTES} bytes, this one has {len(token)}"

@@ -39,3 +39,16 @@ def test_a_misspelt_parameter_is_named(gateway: RunningGateway, path: str, name:
     answer = httpx2.get(gateway.url + path, timeout=HANG_SECONDS)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_command")
     assert repr(name) in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/disconnect?block_seconds=60"),
+        ("DELETE", "/v1/connections/0123456789abcdef?block_seconds=60"),
+    ],
+)
+def test_a_parameter_that_belongs_elsewhere_is_named(gateway: RunningGateway, method: str, path: str) -> None:
+    answer = httpx2.request(method, gateway.url + path, content=b'{"subject": "eve"}', timeout=HANG_SECONDS)
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_command")
+    assert "'block_seconds'" in answer.json()["detail"]

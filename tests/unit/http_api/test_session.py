@@ -104,6 +104,14 @@ async def test_what_is_no_credential_for_a_cookie_is_refused(headers, status, co
     assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.parametrize("name", ["access_token", "token", "lifetime"])
+async def test_a_token_in_the_url_is_refused_beside_a_good_one(name) -> None:
+    async with client(CREDENTIALS) as http:
+        answer = await http.post(f"/v1/session?{name}=good", headers={"authorization": "Bearer good"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_command")
+    assert "set-cookie" not in answer.headers
+
+
 async def test_it_can_be_ended_by_who_has_none() -> None:
     async with client(CREDENTIALS) as http:
         answer = await http.delete("/v1/session", headers={"sec-fetch-site": "cross-site"})
