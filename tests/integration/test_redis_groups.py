@@ -512,3 +512,42 @@ async def test_a_cluster_keeps_groups_together(tmp_path: Path, prefix: str) -> N
             await one.purge("s", "s/b")
             assert (await other.groups.figures("s", "g")).depth == 4
             end()
+
+
+@watched
+@pytest.mark.parametrize(
+    "group",
+    [
+        GroupConfiguration("g", ack_wait=60.0),
+        GroupConfiguration("g", ack_wait=60.0, ordered_by_key=True),
+        GroupConfiguration("g", ack_wait=60.0, keep_unacked=True),
+    ],
+)
+async def test_what_is_kept_together_comes_apart(
+    url: str, prefix: str, client: redis.Redis, group: GroupConfiguration
+) -> None:
+    """Of what one call leased some is done, some fails, some goes back; figures are exact all the while."""
+    async with nodes(url, prefix, group) as (one, other):
+        await say(one, *(f"t/{number}" for number in range(100)))
+        given = list((await one.groups.take("s", "g", ["a", "b"] * 50)).deliveries)
+        assert len(client.hkeys(f"{{{prefix}:stream:s}}:group:g:runs")) == 2
+        done = given[10:60:2] + given[90:] + given[60:90] + given[11:60:2]
+        for place in range(0, 90, 9):
+            some = done[place : place + 9]
+            assert await ack(other, *some) == [True] * 9
+            assert await ack(one, *some) == [False] * 9
+            left = await one.groups.figures("s", "g")
+            assert left.depth == left.in_flight == 100 - place - 9
+            assert sum(left.members.values()) == left.in_flight
+        assert await one.groups.reject("s", "g", [given[0].lease], delay=60_000) == [True]
+        assert await one.groups.extend("s", "g", [given[1].lease], 60_000) == [True]
+        await one.groups.release("s", "g", "a")
+        left = await one.groups.figures("s", "g")
+        assert (left.depth, left.in_flight, left.delayed, left.members) == (10, 5, 1, {"b": 5})
+        again = await take(other, 10)
+        assert offsets(again) == [3, 5, 7, 9]
+        assert await ack(one, *again, *given[1:10:2]) == [True] * 9
+        left = await one.groups.figures("s", "g")
+        assert (left.depth, left.in_flight, left.delayed) == (1, 0, 1)
+        for key in ("runs", "holders", "fronts", "held"):
+            assert not client.exists(f"{{{prefix}:stream:s}}:group:g:{key}")

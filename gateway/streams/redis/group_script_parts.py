@@ -294,8 +294,9 @@ local function next_in_line(offset)
   if not key then return end
   put_place('o' .. text(offset), false)
   parked = parked or redis.call('ZCARD', g_lines)
-  local member = parked > 0 and redis.call('ZRANGE', g_lines, '[' .. prefixed(key),
-    '(' .. prefixed(key) .. '\255', 'BYLEX', 'LIMIT', 0, 1)[1]
+  local range = prefixed(key)
+  local member = parked > 0 and redis.call('ZRANGE', g_lines, '[' .. range, '(' .. range .. '\255', 'BYLEX',
+    'LIMIT', 0, 1)[1]
   if not member then
     put_place('k' .. key, false)
     return
