@@ -136,10 +136,8 @@ class GatewayNode(NodeParts):
                             await self._shared_memory.close()
 
     async def look(self) -> None:
-        """Do now what timers would do in time: for who has moved the clock."""
+        """Do now what is done each second: for who has moved the clock."""
         await self._upkeep.turn()
-        self._groups.consumer.look()
-        self._groups.puller.look()
 
     def under_way(self) -> str | None:
         """What the node has yet to do of what it was given, in words; None: it only waits for more."""

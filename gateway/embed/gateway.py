@@ -18,7 +18,7 @@ from gateway.core.cluster.control import ChangeSubject
 from gateway.embed.declaration import Sections, joined, settings_of
 from gateway.embed.errors import NotRunning
 from gateway.embed.feeds import InProcessFeed, InProcessItems
-from gateway.embed.identity import ApplicationPrincipals, Called, Identity, principal_of
+from gateway.embed.identity import ApplicationPrincipals, Called
 from gateway.embed.log import application_log
 from gateway.embed.mounting import Mounted, nowhere
 from gateway.embed.outgoing import MessageOptions, Outgoing, deletion_command, publish_command
@@ -183,15 +183,12 @@ class Gateway:
         self._settings = joined(self._settings, redis_url if own is None else None, workers=workers)
 
     def _build(self) -> GatewayNode:
+        build = partial(GatewayNode, self._settings, log=application_log(), surroundings=self._surroundings)
         if self._authenticate is None:
-            return GatewayNode(self._settings, log=application_log(), surroundings=self._surroundings)
+            return build()
         extend = None if self._permissions is None else self._permissions.beside
-        find_principals = partial(ApplicationPrincipals, authenticate=self._authenticate, extend=extend)
-        node = GatewayNode(
-            self._settings,
-            find_principals=find_principals,
-            log=application_log(),
-            surroundings=self._surroundings,
+        node = build(
+            find_principals=partial(ApplicationPrincipals, authenticate=self._authenticate, extend=extend)
         )
         if self._permissions is not None:
             self._permissions.watch(node.metrics)
@@ -313,21 +310,14 @@ class Gateway:
 
     # Hearing in process
 
-    def client(self, identity: Identity | str | None = None) -> Client:
+    def client(self) -> Client:
         """A client of this gateway without a socket, for ``async with``: all that ``gateway.client`` has.
-
-        Args:
-            identity: for whom it speaks, as ``authenticate`` gives it; None: the application, which may all.
 
         Raises:
             NotRunning: the gateway isn't running.
             WrongEventLoop: this is not the event loop that it runs in.
         """
-        running = self._run()
-        if identity is None:
-            return running.client()
-        extend = None if self._permissions is None else self._permissions.beside
-        return running.client(principal_of(identity, extend))
+        return self._run().client()
 
     @overload
     def subscribe(

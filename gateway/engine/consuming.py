@@ -43,6 +43,7 @@ _MOST_EACH: Final = 10
 """For each member, where that is more: what it gets together costs one write, and one answer."""
 
 _MOST_OF_ALL: Final = 1024
+
 _PIECE: Final = 64 * 1024
 """Bytes that a connection is given before it is asked whether it takes more."""
 
@@ -259,11 +260,6 @@ class ConsumeService:
             leases = [each for each in leases if not each[1]]
         served.members.end([(lease.offset, lease.fence) for lease, _ in leases])
         self._wake(key)
-
-    def look(self) -> None:
-        """Look at every group now: the clock has been moved."""
-        for key in list(self._served):
-            self._wake(key)
 
     def _wake(self, key: GroupKey) -> None:
         served = self._served.get(key)

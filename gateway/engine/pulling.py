@@ -92,11 +92,6 @@ class PullService:
             if waited_for == key:
                 news.set()
 
-    def look(self) -> None:
-        """Have all that wait look now: the clock has been moved."""
-        for news in self._waiting:
-            news.set()
-
     @property
     def waiting(self) -> int:
         """How many wait for something to come."""

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from gateway.embed.declaration import alone
 from gateway.embed.discovery import mounts
 from gateway.embed.gateway import Gateway
+from gateway.embed.identity import principal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.app.surroundings import Surroundings
+    from gateway.client import Client
+    from gateway.embed.identity import Identity
 
 
 def gateway_of(application: object, settings: dict[str, Any]) -> Gateway:
@@ -49,6 +52,18 @@ def alone_within(gateway: Gateway, surroundings: Surroundings) -> Iterator[None]
         gateway._settings, gateway._surroundings = settings, None
         if permissions is not None:
             permissions.clock = time.monotonic
+
+
+def client_of(gateway: Gateway, identity: Identity | str | None) -> Client:
+    """A client in process that speaks for ``identity``, as ``authenticate`` gives it; None: the application.
+
+    Raises:
+        NotRunning: the gateway isn't running.
+    """
+    if identity is None:
+        return gateway.client()
+    extend = None if gateway._permissions is None else gateway._permissions.beside
+    return gateway._run().client(principal_of(identity, extend))
 
 
 def is_asking(gateway: Gateway) -> bool:

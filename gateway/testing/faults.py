@@ -118,6 +118,10 @@ class AbsentableStore:
                 self._reading.discard(scope)
         raise _is_away()
 
+    def wake(self) -> None:
+        """Have all that wait for something to work off look: something may be due, as the time has moved."""
+        self.groups.wake()
+
     def statistics(self) -> StoreStatistics:
         """Those of the store."""
         found = self._store.statistics()
@@ -137,6 +141,22 @@ class _AbsentableGroups:
     def __init__(self, store: AbsentableStore, groups: Any) -> None:  # noqa: ANN401 - as the store has them
         self._store = store
         self._groups = groups
+        self._watching: dict[object, Callable[[], None]] = {}
+
+    def watch(self, stream: str, group: str, wake: Callable[[], None]) -> Callable[[], None]:
+        unwatch = self._groups.watch(stream, group, wake)
+        watching = object()
+        self._watching[watching] = wake
+
+        def end() -> None:
+            self._watching.pop(watching, None)
+            unwatch()
+
+        return end
+
+    def wake(self) -> None:
+        for wake in list(self._watching.values()):
+            wake()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
         found = getattr(self._groups, name)

@@ -12,7 +12,7 @@ import httpx2
 from gateway.app.surroundings import Surroundings
 from gateway.core.topics.grammar import parse_filter
 from gateway.testing.clock import MovableClock
-from gateway.testing.embedded import alone_within, gateway_of, is_asking
+from gateway.testing.embedded import alone_within, client_of, gateway_of, is_asking
 from gateway.testing.faults import AbsentableStore, CuttableBus
 from gateway.testing.lifespan import lifespan_of
 from gateway.testing.recording import Recording
@@ -160,7 +160,7 @@ class InMemoryGateway:
         Raises:
             NotRunning: the gateway isn't running.
         """
-        return self.embedded.client(identity)
+        return client_of(self.embedded, identity)
 
     def published(self, topic_filter: str = "#") -> list[Message]:
         """What was accepted so far, by whomever and through whichever door, in order; repeats once.
@@ -282,4 +282,6 @@ class InMemoryGateway:
         if self._kept is not None and self._store is not None and not self._store.away:
             await self._kept.sweep()
         await self._running().look()
+        if self._store is not None:
+            self._store.wake()
         await self.settled()
