@@ -187,9 +187,8 @@ class Gateway:
         if self._authenticate is None:
             return build()
         extend = None if self._permissions is None else self._permissions.beside
-        node = build(
-            find_principals=partial(ApplicationPrincipals, authenticate=self._authenticate, extend=extend)
-        )
+        principals = partial(ApplicationPrincipals, authenticate=self._authenticate, extend=extend)
+        node = build(find_principals=principals)
         if self._permissions is not None:
             self._permissions.watch(node.metrics)
             node.subjects.forget = self._permissions.forget
@@ -321,11 +320,7 @@ class Gateway:
 
     @overload
     def subscribe(
-        self,
-        topic_filter: str,
-        *,
-        gaps: Literal[False] = False,
-        **options: Unpack[SubscribeOptions],
+        self, topic_filter: str, *, gaps: Literal[False] = False, **options: Unpack[SubscribeOptions]
     ) -> InProcessItems[Message]: ...
     @overload
     def subscribe(
