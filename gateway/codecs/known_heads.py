@@ -26,6 +26,7 @@ _HEADS: Final = 16384
 _LONGEST_HEAD: Final = 256
 
 _DATA: Final = b',"data":'
+_BRACE: Final = ord("}")
 _WHITESPACE: Final = b" \t\r\n"
 _loads = orjson.loads
 
@@ -33,12 +34,14 @@ _loads = orjson.loads
 class KnownHeads:
     """The texts before ``,"data":`` that are known to give the topic and nothing else."""
 
-    __slots__ = ("_limits", "_start", "_topics")
+    __slots__ = ("_most_bytes", "_most_levels", "_shallow_bytes", "_start", "_topics")
 
     def __init__(self, start: bytes, limits: MessageLimits) -> None:
         """Know none; each begins with ``start``, up to the topic's value."""
         self._start = start
-        self._limits = limits
+        self._most_bytes = limits.message_bytes
+        self._most_levels = limits.json_depth - 1  # the object around it is one
+        self._shallow_bytes = 2 * limits.json_depth  # less can't be too deep
         self._topics: dict[bytes, str] = {}
 
     def read(self, text: bytes) -> Publish | None:
@@ -50,16 +53,16 @@ class KnownHeads:
         """As ``read``, but the command's topic and data alone: it says nothing else."""
         head, _, rest = text.partition(_DATA)
         topic = self._topics.get(head)
-        if topic is None or rest[-1:] != b"}":
+        if topic is None or text[-1] != _BRACE:
             return None
         data = rest[:-1].strip(_WHITESPACE)
-        limits = self._limits
-        if len(data) > limits.message_bytes:
+        size = len(data)
+        if size > self._most_bytes:
             return None
         try:
             # The same that `check_data` holds other texts to.
-            if len(data) >= 2 * limits.json_depth:
-                check_depth(data, limits.json_depth - 1)
+            if size >= self._shallow_bytes:
+                check_depth(data, self._most_levels)
             _loads(data)
         except (BadFrame, orjson.JSONDecodeError):
             return None

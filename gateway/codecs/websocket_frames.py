@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,12 +18,22 @@ _LENGTH_16 = Struct("!H").unpack_from
 _LENGTH_64 = Struct("!Q").unpack_from
 
 
+_SMALL: Final = 1024
+_SMALL_HEADS: Final = tuple(
+    bytes((_FINAL | TEXT, size)) if size < 126 else _HEAD_16(_FINAL | TEXT, 126, size)
+    for size in range(_SMALL)
+)
+"""How small text frames begin, by their size: one is made for every message, and most are small."""
+
+
 def server_frame(payload: bytes, opcode: int = TEXT) -> bytes:
     """Return ``payload`` as one complete frame, ready for the transport.
 
     Spec: RFC 6455, 5.1 (a server does not mask) and 5.2 (the shortest length form must be used).
     """
     size = len(payload)
+    if size < _SMALL and opcode == TEXT:
+        return _SMALL_HEADS[size] + payload
     if size < 126:
         return bytes((_FINAL | opcode, size)) + payload
     if size < 0x10000:
