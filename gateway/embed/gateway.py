@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import anyio
 
 from gateway.app import arguments
 from gateway.app.node import GatewayNode
-from gateway.client.errors import NoAnswer
 from gateway.core.cluster.control import ChangeSubject
 from gateway.embed.declaration import Sections, joined, settings_of
 from gateway.embed.errors import NotRunning
@@ -45,9 +42,6 @@ if TYPE_CHECKING:
     from gateway.embed.identity import Authenticate
     from gateway.embed.outgoing import PublishFunction
     from gateway.embed.permissions import Authorize
-
-_SYNC_SECONDS: Final = 5.0
-"""How long a thread waits for what is answered within two seconds."""
 
 _log = logging.getLogger("gateway.embed")
 
@@ -281,27 +275,11 @@ class Gateway:
         """As ``publish``, from another thread: synchronous views and endpoints, executors, scheduled jobs.
 
         Raises:
-            WrongEventLoop: this is an event loop's thread: it would wait for itself.
-            NoAnswer: the event loop was too busy, or ended meanwhile: published or not, nobody knows.
+            WrongEventLoop, NoAnswer: see ``RunningGateway.publish_from_thread``.
         """
-        running = self._running
-        if running is None:
+        if (running := self._running) is None:
             raise self._not_running()
-        if _in_event_loop():
-            raise WrongEventLoop("publish_sync would block an event loop: await publish there")
-        work = running.publish(publish_command(topic, data, options, self._message_limits))
-        try:
-            asked = asyncio.run_coroutine_threadsafe(work, running.loop)
-        except RuntimeError as error:  # the loop has been closed since
-            work.close()
-            raise self._not_running() from error
-        try:
-            return asked.result(_SYNC_SECONDS)
-        except TimeoutError as error:
-            asked.cancel()
-            raise NoAnswer(f"publish to {topic!r}: no answer within {_SYNC_SECONDS:g} s") from error
-        except CancelledError as error:
-            raise NoAnswer(f"publish to {topic!r}: the gateway has ended meanwhile") from error
+        return running.publish_from_thread(publish_command(topic, data, options, self._message_limits))
 
     async def publisher(self) -> PublishFunction:
         """``publish``, as a dependency: ``publish: Annotated[Publish, Depends(gateway.publisher)]``."""
@@ -404,7 +382,7 @@ class Gateway:
         running = self._running
         if running is None:
             raise self._not_running()
-        if not _in_event_loop(running.loop):
+        if not running.is_here():
             raise WrongEventLoop(
                 "the gateway runs in another event loop than this one: threads use publish_sync, and a "
                 "second event loop needs a gateway of its own"
@@ -419,12 +397,3 @@ class Gateway:
             "FastAPI(lifespan=gateway.lifespan), enter it in the application's own, or wrap the application "
             "with gateway.mount"
         )
-
-
-def _in_event_loop(loop: asyncio.AbstractEventLoop | None = None) -> bool:
-    """Whether this thread runs ``loop`` just now, or any at all."""
-    try:
-        current = asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return loop is None or current is loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -10,11 +11,12 @@ import anyio
 
 from gateway.app import http as doors
 from gateway.auth.principal import Principal
+from gateway.client.errors import NoAnswer
 from gateway.core.messages.events import Published
-from gateway.embed.errors import SomeNotPublished
+from gateway.embed.errors import NotRunning, SomeNotPublished
 from gateway.embed.in_process import InProcessClient
 from gateway.embed.signals import EndSignals
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, WrongEventLoop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 APPLICATION: Final = Principal("$application")
 """Whom the application publishes for: a subject that idempotency keys of clients have no part in."""
+
+_SYNC_SECONDS: Final = 5.0
+"""How long a thread waits for what is answered within two seconds."""
 
 _END_SECONDS: Final = 5.0
 """How long clients in process are waited for that have been closed: they have nothing to wait for."""
@@ -90,6 +95,34 @@ class RunningGateway:
         """Publish for the application."""
         return published(await self.node.publisher.publish(command, APPLICATION))
 
+    def publish_from_thread(self, command: Publish) -> Published:
+        """Publish for the application, which is in another thread than the event loop's.
+
+        Raises:
+            WrongEventLoop: this is an event loop's thread: it would wait for itself.
+            NoAnswer: the event loop was too busy, or ended meanwhile: published or not, nobody knows.
+        """
+        if _current_loop() is not None:
+            raise WrongEventLoop("publish_sync would block an event loop: await publish there")
+        work = self.publish(command)
+        try:
+            asked = asyncio.run_coroutine_threadsafe(work, self.loop)
+        except RuntimeError as error:  # the loop has been closed since
+            work.close()
+            raise NotRunning("the gateway has ended with its application's lifespan") from error
+        try:
+            return asked.result(_SYNC_SECONDS)
+        except TimeoutError as error:
+            asked.cancel()
+            told = f"publish to {command.topic!r}: no answer within {_SYNC_SECONDS:g} s"
+            raise NoAnswer(told) from error
+        except CancelledError as error:
+            raise NoAnswer(f"publish to {command.topic!r}: the gateway has ended meanwhile") from error
+
+    def is_here(self) -> bool:
+        """Whether this is the event loop that it runs in."""
+        return _current_loop() is self.loop
+
     async def publish_many(self, commands: Iterable[Publish | GatewayError]) -> list[Published]:
         """Publish in order, all at once; an error among ``commands`` is the result of that one.
 
@@ -139,3 +172,11 @@ class RunningGateway:
 def published(receipt: Receipt) -> Published:
     """The answer to a publish."""
     return Published(receipt.id, receipt.stream, receipt.offset)
+
+
+def _current_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this thread runs just now."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -32,7 +32,7 @@ from gateway.embed import (
     Stream,
     WrongEventLoop,
 )
-from gateway.embed import gateway as module
+from gateway.embed import running as module
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
