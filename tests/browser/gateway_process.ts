@@ -10,6 +10,13 @@ import { fileURLToPath } from "node:url";
 const INSTALLED = fileURLToPath(new URL("../../.venv/bin/gateway", import.meta.url));
 const START_MILLISECONDS = 30_000;
 
+/** An application with a gateway mounted in it: its module and name, where it lies, and the mount. */
+export interface Application {
+  readonly app: string;
+  readonly path: string;
+  readonly mount: string;
+}
+
 export class GatewayProcess {
   #child: ChildProcess | null = null;
   #output = "";
@@ -17,11 +24,13 @@ export class GatewayProcess {
   private constructor(
     readonly port: number,
     private readonly directory: string,
+    private readonly application: Application | null,
   ) {}
 
   /** Starts a gateway on a free port, in an empty directory, with these settings (TOML) and no others. */
-  static async start(settings = ""): Promise<GatewayProcess> {
-    const gateway = new GatewayProcess(await freePort(), await mkdtemp(join(tmpdir(), "gateway-browser-")));
+  static async start(settings = "", application: Application | null = null): Promise<GatewayProcess> {
+    const directory = await mkdtemp(join(tmpdir(), "gateway-browser-"));
+    const gateway = new GatewayProcess(await freePort(), directory, application);
     await writeFile(join(gateway.directory, "gateway.toml"), settings);
     await gateway.run();
     return gateway;
@@ -39,9 +48,15 @@ export class GatewayProcess {
   /** Runs it, on the same port as before; returns once it is ready. */
   async run(): Promise<void> {
     const [program = INSTALLED, ...first] = (process.env["GATEWAY_COMMAND"] ?? INSTALLED).split(" ");
-    const child = spawn(program, [...first, "serve", "--port", String(this.port)], {
+    const serve = ["serve", "--port", String(this.port)];
+    if (this.application !== null) serve.push("--app", this.application.app);
+    const child = spawn(program, [...first, ...serve], {
       cwd: this.directory,
-      env: { ...process.env, GATEWAY_CONFIG: join(this.directory, "gateway.toml") },
+      env: {
+        ...process.env,
+        GATEWAY_CONFIG: join(this.directory, "gateway.toml"),
+        PYTHONPATH: this.application?.path ?? process.env["PYTHONPATH"],
+      },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;
@@ -114,7 +129,7 @@ export class GatewayProcess {
 
   async #ready(): Promise<boolean> {
     try {
-      return (await fetch(`${this.url}/readyz`)).ok;
+      return (await fetch(`${this.url}${this.application?.mount ?? ""}/readyz`)).ok;
     } catch {
       return false;
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -79,3 +80,13 @@ def test_the_lines_of_the_readme() -> None:
             assert client.get("/realtime/v1/streams/orders/messages").status_code == 401
     finally:
         del sys.modules[module.__name__]
+
+
+def test_the_tests_of_the_shop_pass() -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio"]
+    shop = ROOT / "examples" / "shop"
+    done = subprocess.run(
+        command, cwd=shop, capture_output=True, text=True, timeout=6 * HANG_SECONDS, check=False
+    )
+    assert (done.returncode, "6 passed" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert not list(shop.glob("*.db*"))
