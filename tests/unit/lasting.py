@@ -19,5 +19,12 @@ def lasting_requests(sessions: Sessions | None = None, *, blocks: BlockList | No
         sessions = Sessions(limit=1000, clock=clock, refusals=Refusals())
     # Not ``or``: an empty list that a test is about to fill is false.
     blocked = BlockList() if blocks is None else blocks
-    guard = GuardedAuthenticator(AcceptEveryone(), blocked, Refusals(), clock=clock)
+    guard = GuardedAuthenticator(
+        AcceptEveryone(), blocked, Refusals(), clock=clock, wall_clock=lambda: time.time()
+    )
     return LastingRequests(sessions, guard, clock=clock)
+
+
+def _now() -> float:
+    # Looked up when it is asked for: a test may have put another clock there.
+    return time.time()

@@ -197,7 +197,7 @@ FOR_EVER = {
 }
 """Where tasks begin that belong to the node and not to one connection or request."""
 
-OF_ONE_PEER = ("transports", "http_api", "client", "cli")
+OF_ONE_PEER = ("transports", "http_api", "client", "cli", "testing")
 
 
 def begun_in(path: Path) -> set[str]:

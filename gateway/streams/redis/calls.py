@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.redis.wire import CommandRefused, Reply
     from gateway.streams.redis.link import CallLink
     from gateway.streams.redis.log import RedisLog
-    from gateway.streams.redis.script_parts import Script
+    from gateway.streams.redis.script import Script
 
 AGAIN_SECONDS = 0.05
 """The pause before a call goes again that was refused by a server that is not ready, or not the right one."""

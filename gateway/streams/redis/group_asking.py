@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.redis.wire import Reply
     from gateway.streams.base import Readable
     from gateway.streams.redis.log import RedisLog
-    from gateway.streams.redis.script_parts import Script
+    from gateway.streams.redis.script import Script
 
 _CONFIGURATIONS: Final = 1000
 """How many are at hand, decoded."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.redis.wire import Reply
     from gateway.streams.redis.link import CallLink
     from gateway.streams.redis.log import RedisLog
-    from gateway.streams.redis.script_parts import Script
+    from gateway.streams.redis.script import Script
 
 _HEAD = 5
 

@@ -13,7 +13,7 @@ from gateway.streams.redis.script_parts import HOLES_READ, TOPIC_KEYS, script
 from gateway.streams.redis.search_scripts import MATCHING
 
 if TYPE_CHECKING:
-    from gateway.streams.redis.script_parts import Script
+    from gateway.streams.redis.script import Script
 
 _LAWS = r"""
 -- The end

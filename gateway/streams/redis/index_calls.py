@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gateway.core.streams.configuration import Bounds
     from gateway.redis.wire import Reply
     from gateway.streams.redis.log import RedisLog
-    from gateway.streams.redis.script_parts import Script
+    from gateway.streams.redis.script import Script
 
 _HEAD = 5
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.redis.wire import Reply
     from gateway.streams.limits import RedisStoreLimits
     from gateway.streams.redis.log import RedisLog
-    from gateway.streams.redis.script_parts import Script
+    from gateway.streams.redis.script import Script
 
 _HEAD = 5
 # What one call may do: Redis does nothing else meanwhile.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.core.timing.backoff import Backoff
     from gateway.redis.servers import Address, Servers
     from gateway.redis.wire import Reply, Wire
-    from gateway.streams.redis.script_parts import Script
+    from gateway.streams.redis.script import Script
 
 _EXCHANGE_CALLS = 128
 _EXCHANGE_BYTES = 4 * 1024 * 1024

@@ -21,16 +21,9 @@ step, in the background (``TEND`` of ``index_scripts``).
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
 
 from gateway.streams.redis.record_parts import RECORDS
-
-
-class Script(NamedTuple):
-    """A script's text, and the digest by which a server that has seen it knows it."""
-
-    text: str
-    digest: str
+from gateway.streams.redis.script import Script
 
 
 def script(*parts: str) -> Script:

@@ -13,7 +13,7 @@ from gateway.errors import RedisUnavailable
 from gateway.redis.servers import Address
 from gateway.redis.wire import CommandRefused
 from gateway.streams.redis.link import CallLink
-from gateway.streams.redis.script_parts import Script
+from gateway.streams.redis.script import Script
 from gateway.streams.redis.scripts import READ
 from tests.patience import HANG_SECONDS
 
