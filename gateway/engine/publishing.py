@@ -170,7 +170,7 @@ class PublishService:
             receipt = self.submit(Publish(topic, data), principal)
             return None if isinstance(receipt, Receipt) else receipt
         publication = Publication(
-            topic, f"{self._prefix}-{next(self._numbers):x}", time.time_ns() // 1_000_000, data
+            topic, f"{self._prefix}-{next(self._numbers):x}", self._wall_clock_ns() // 1_000_000, data
         )
         handed_over = self._bus.publish(publication)
         self._accepted += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from gateway.auth.principal import AcceptEveryone
 from gateway.core.cluster.block_list import BlockList
@@ -11,20 +12,21 @@ from gateway.engine.lasting import LastingRequests
 from gateway.engine.metrics.refusals import Refusals
 from gateway.engine.sessions import Sessions
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def lasting_requests(sessions: Sessions | None = None, *, blocks: BlockList | None = None) -> LastingRequests:
+
+def lasting_requests(
+    sessions: Sessions | None = None,
+    *,
+    blocks: BlockList | None = None,
+    wall_clock: Callable[[], float] = time.time,
+) -> LastingRequests:
     """One over ``sessions``, whose principals may go on unless ``blocks`` says otherwise."""
     clock = time.monotonic
     if sessions is None:
         sessions = Sessions(limit=1000, clock=clock, refusals=Refusals())
     # Not ``or``: an empty list that a test is about to fill is false.
     blocked = BlockList() if blocks is None else blocks
-    guard = GuardedAuthenticator(
-        AcceptEveryone(), blocked, Refusals(), clock=clock, wall_clock=lambda: time.time()
-    )
-    return LastingRequests(sessions, guard, clock=clock)
-
-
-def _now() -> float:
-    # Looked up when it is asked for: a test may have put another clock there.
-    return time.time()
+    guard = GuardedAuthenticator(AcceptEveryone(), blocked, Refusals(), clock=clock, wall_clock=wall_clock)
+    return LastingRequests(sessions, guard, clock=clock, wall_clock=wall_clock)

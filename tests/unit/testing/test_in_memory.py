@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 
 from gateway.client import Gap
 from gateway.embed import Gateway, Group, Identity, NotRunning, Stream
+from gateway.embed.running import APPLICATION
 from gateway.errors import (
     BadFilter,
     BusUnavailable,
@@ -148,6 +149,22 @@ async def test_windows_end(gateway) -> None:
     await gateway.clock.move(window + 1)
     await gateway.publish("a", 1, idempotency_key="one")
     assert len(gateway.published()) == 2
+
+
+async def test_messages_bear_its_time_through_every_door(gateway) -> None:
+    async with gateway.client() as client:
+        for _ in range(3):  # what is known of a topic is used from the second time on
+            await gateway.publish("a", 1)
+            await client.publish("a", 1)
+            await gateway.http.post("/v1/topics/a", json=1)
+        await gateway.clock.move(timedelta(days=1))
+        later = gateway.clock.now() - timedelta(seconds=1)
+        await gateway.publish("a", 2)
+        gateway._node.publisher.submit_plain("a", b"2", APPLICATION)
+        await client.publish("a", 2)
+        await gateway.http.post("/v1/topics/a", json=2)
+        await gateway.settled()
+    assert [each.data for each in gateway.published() if each.time > later] == [2, 2, 2, 2]
 
 
 async def test_credentials_end(gateway) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -95,14 +94,13 @@ async def test_answers_that_fail_when_the_sender_has_gone_are_not_logged(remote_
     assert logged == []
 
 
-async def test_a_stream_stops_when_its_credential_has_run_out(monkeypatch) -> None:
+async def test_a_stream_stops_when_its_credential_has_run_out() -> None:
     bus = LocalBus()
     await bus.start(lambda _publication: None, lambda affects, dropped: None)
     publisher = PublishService(
         bus, answers=IdempotencyWindow(seconds=1, entries=1), topic_limits=TopicLimits(), message_bytes=100
     )
     now = 1_700_000_000.0
-    monkeypatch.setattr(time, "time", lambda: now)
 
     async def pieces() -> AsyncIterator[bytes]:
         nonlocal now
@@ -111,7 +109,7 @@ async def test_a_stream_stops_when_its_credential_has_run_out(monkeypatch) -> No
             now += 1
 
     principal = Principal("ann", expires=int((now + 3) * 1000))
-    session = lasting_requests().begin(principal, "peer", patient=False)
+    session = lasting_requests(wall_clock=lambda: now).begin(principal, "peer", patient=False)
     stream = LineStream(publisher, session, PublishingLimits(), PublishItems(MessageLimits()))
     summary = await stream.run(pieces())
     assert (summary["accepted"], summary["failed"], summary["stopped_at"]) == (16, 1, 17)
