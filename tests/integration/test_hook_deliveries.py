@@ -17,6 +17,7 @@ from gateway.redis.expiring_texts import ExpiringTexts
 from tests.patience import HANG_SECONDS
 
 from .credentials import ENVIRONMENT, SETTINGS, bearer, token
+from .raw_client import until
 
 if TYPE_CHECKING:
     from tests.redis_process import RunningRedis
@@ -64,7 +65,7 @@ def deliveries(gateway: RunningGateway, headers: dict[str, str] | None = None) -
     return answer["deliveries"]
 
 
-def test_refusals_are_told_to_the_operator_alone(gateway_process: StartGateway) -> None:
+async def test_refusals_are_told_to_the_operator_alone(gateway_process: StartGateway) -> None:
     gateway = gateway_process(SETTINGS + HOOKS, ENVIRONMENT | SECRETS)
     body = b'{"kind": "paid", "card": "4242 4242"}'
     assert deliver(gateway, body) == 200
@@ -86,6 +87,8 @@ def test_refusals_are_told_to_the_operator_alone(gateway_process: StartGateway) 
     assert repeated["id"] == published["id"] == "d1"
     assert all(each["address"].startswith("127.0.0.1:") for each in listed)
 
+    # A thread writes the log, in its own time.
+    await until(lambda: "wrong_signature" in gateway.output())
     log = gateway.output()
     assert "hook shop refused a delivery" in log
     assert "wrong_signature" in log
