@@ -386,6 +386,8 @@ local function settle_front()
     end
   end
   first = stop
+  -- Whatever was told before may have the same entry behind it.
+  redis.call('HDEL', meta, 'front')
 end
 local function forget_value(key, offset)
   redis.call('ZREM', order, key)
