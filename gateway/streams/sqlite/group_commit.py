@@ -110,12 +110,13 @@ class GroupCommit:
 
         It may be done more than once where a transaction isn't kept. Cancelling the future undoes nothing.
         """
-        done = self._jobs.add(job)
+        loop = asyncio.get_running_loop()
         if self._closing:
-            self._jobs.fail(StreamUnavailable("the store of streams is closed"))
-        else:
-            self._begin(asyncio.get_running_loop())
-        return done
+            refused: asyncio.Future[T] = loop.create_future()
+            refused.set_exception(StreamUnavailable("the store of streams is closed"))
+            return refused
+        self._begin(loop)
+        return self._jobs.add(job)
 
     async def close(self, *, note: bool) -> None:
         """Finish what was accepted and close, in bounded time.
@@ -125,8 +126,7 @@ class GroupCommit:
         """
         assert self._worker is not None
         self._closing, self._connected = True, False
-        # What was accepted is stored before anything is abandoned: publishers that were not refused count on
-        # it.
+        # What was accepted is stored before anything is abandoned: whoever was not refused counts on it.
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 while self._busy:

@@ -437,3 +437,21 @@ def test_what_groups_keep_fails_with_its_transaction_and_at_the_end() -> None:
             await store.writing.write(lambda _: 3)
 
     run(main())
+
+
+def test_what_comes_after_the_end_has_begun_fails_alone() -> None:
+    async def main() -> None:
+        store = Store()
+        await store.writing.open()
+        first = store.append(0)
+        await asyncio.sleep(DISK_SECONDS / 2)
+        accepted = store.writing.write(lambda _: "accepted")
+        closing = asyncio.create_task(store.writing.close(note=False))
+        await asyncio.sleep(0)
+        with pytest.raises(StreamUnavailable, match="closed"):
+            await store.writing.write(lambda _: "late")
+        await closing
+        assert (await first).offset == 1
+        assert await accepted == "accepted"
+
+    run(main())
