@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -53,6 +53,10 @@ class TrackedDelivery:
     fence: int = 0
     since: int = 0
     failures: list[DeliveryFailure] = field(default_factory=list)
+
+    def copy(self) -> TrackedDelivery:
+        """It as it is now, whatever becomes of it."""
+        return replace(self, failures=list(self.failures))
 
     def begin_lease(self, member: str, fence: int, now: int, due: int) -> None:
         """``member`` has it from ``now`` until ``due``."""

@@ -8,7 +8,6 @@ step failed to keep is in the next one again.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.errors import StreamUnavailable
@@ -17,7 +16,7 @@ from gateway.streams.groups.journal import GroupChange, GroupCounters, GroupStat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.groups.deliveries import Dead, TrackedDelivery
+    from gateway.core.groups.deliveries import Dead
     from gateway.core.groups.group import Group
     from gateway.core.messages.publication import Publication
     from gateway.streams.groups.backlog import GroupBacklog
@@ -84,7 +83,7 @@ class GroupKeeper:
             epoch,
             self.counters(),
             group.finished.ranges(),
-            [copy_of(each) for each in group.deliveries.values()],
+            [each.copy() for each in group.deliveries.values()],
             dict(self.redriven),
             held,
             self.dead,
@@ -198,8 +197,3 @@ class GroupKeeper:
             for offset in (*kept.missing, *kept.evicted):
                 group.discard(offset)
             self._finished()
-
-
-def copy_of(delivery: TrackedDelivery) -> TrackedDelivery:
-    """A delivery as it is now, whatever becomes of it."""
-    return replace(delivery, failures=list(delivery.failures))

@@ -233,7 +233,10 @@ class LocalGroup:
         full = not group.room
         answers = [each.life == life and group.ack(each.offset, each.fence) for each in leases]
         await self._keep()
-        (self.wake if full else self._wake_if_free)()
+        if full:
+            self.wake()
+        else:
+            self._wake_if_free()
         return answers
 
     async def reject(self, leases: Sequence[Lease], *, delay: int | None, dead: bool) -> Sequence[bool]:

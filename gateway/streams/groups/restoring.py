@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.core.groups.deliveries import DeliveryState
@@ -22,7 +21,7 @@ def group_of(state: GroupState) -> Group:
     group = Group(
         state.configuration,
         finished=Finished(counters.floor, state.ranges),
-        deliveries=[replace(each, failures=list(each.failures)) for each in state.deliveries],
+        deliveries=[each.copy() for each in state.deliveries],
         fence=counters.fence,
     )
     group.redelivered, group.lost = counters.redelivered, counters.lost

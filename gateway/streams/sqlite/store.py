@@ -111,7 +111,7 @@ class SqliteStore(SnapshotQueries):
         self._groups = LocalGroups(
             logs,
             self,
-            SqliteJournal(self._number, self._write, self._look),
+            SqliteJournal(self._number, writing.write, self._look),
             clock=clock,
             seconds=limits.timeout,
         )
@@ -227,9 +227,6 @@ class SqliteStore(SnapshotQueries):
         if removed or copies:
             await self._writing.overwrite(stream)
         return removed
-
-    def _write(self, job: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        return self._writing.write(job)
 
     async def _look(self, job: Callable[[sqlite3.Connection], T]) -> T:
         return await self._ask(partial(self._reader.look, job))

@@ -18,3 +18,11 @@ def test_only_the_newest_failures_are_remembered_and_all_are_counted() -> None:
     assert delivery.fail(17, "reason 17") == 1
     assert delivery.attempts == 18
     assert delivery.failures == [DeliveryFailure(time, f"reason {time}") for time in range(2, 18)]
+
+
+def test_a_copy_stays_as_it_is() -> None:
+    delivery = TrackedDelivery(7)
+    delivery.fail(1, "one")
+    copy = delivery.copy()
+    delivery.fail(2, "two")
+    assert (copy.attempts, copy.failures) == (1, [DeliveryFailure(1, "one")])
