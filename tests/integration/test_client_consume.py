@@ -22,7 +22,7 @@ from gateway.client import (
 from gateway.errors import Conflict, NotFound
 from tests.patience import HANG_SECONDS
 
-from .group_client import call, figures, publish
+from .group_client import call, figures, publish, put
 from .raw_client import until
 from .slow_link import slow_link
 
@@ -53,13 +53,6 @@ def group(gateway: RunningGateway, request: pytest.FixtureRequest) -> str:
     name = request.node.name.replace("[", ".").replace("]", "")[-60:]
     put(gateway, name)
     return name
-
-
-def put(gateway: RunningGateway, name: str, **settings: Any) -> None:
-    status, answer = call(
-        gateway, "PUT", f"streams/s/groups/{name}", {"backoff": [0.05], "ack_wait": 60} | settings
-    )
-    assert status in {200, 201}, answer
 
 
 def client_of(gateway: RunningGateway, url: str = "", **options: Any) -> Client:

@@ -27,6 +27,7 @@ from gateway.errors import BadFilter, NotFound
 from tests.patience import HANG_SECONDS
 
 from .group_client import call, figures, publish
+from .group_client import put as put_group
 from .raw_client import until
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ def group(gateway: RunningGateway, request: pytest.FixtureRequest) -> str:
 
 
 def put(gateway: RunningGateway, name: str, **settings: Any) -> None:
-    settings = {"backoff": [0.02], "ack_wait": 60, "max_deliver": 3} | settings
-    status, answer = call(gateway, "PUT", f"streams/s/groups/{name}", settings)
-    assert status in {200, 201}, answer
+    put_group(gateway, name, **{"backoff": [0.02], "max_deliver": 3} | settings)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from gateway.auth.api_keys import new_key
 from gateway.core.groups.delivery_token import LeaseName, encode_token
 from tests.patience import HANG_SECONDS
 
-from .group_client import Consumer, call, consumer, figures, publish
+from .group_client import Consumer, call, consumer, figures, publish, put
 from .raw_client import command, raw_client, until
 
 if TYPE_CHECKING:
@@ -56,12 +56,6 @@ def group(gateway: RunningGateway, request: pytest.FixtureRequest) -> str:
     name = request.node.name.replace("[", ".").replace("]", "")[-60:]
     put(gateway, name)
     return name
-
-
-def put(gateway: RunningGateway, name: str, **settings: Any) -> None:
-    settings = {"backoff": [0.05], "ack_wait": 60} | settings
-    status, answer = call(gateway, "PUT", f"streams/s/groups/{name}", settings)
-    assert status in {200, 201}, answer
 
 
 @asynccontextmanager
