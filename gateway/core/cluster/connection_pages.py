@@ -27,9 +27,13 @@ def slowest(
     return heapq.nsmallest(limit, rows, key=lambda row: (slowness(row[1]), row[0]))
 
 
-def slowness(facts: ConnectionInfo) -> tuple[int, int, str]:
-    """What a connection is ordered by: the slowest is least."""
-    return -facts.waiting_bytes, -facts.waiting_messages, facts.session
+def slowness(facts: ConnectionInfo) -> tuple[int, int, int, str]:
+    """What a connection is ordered by: the slowest is least.
+
+    For a blocked one that was let go nothing waits, as for one that is up to date: it is ordered before that.
+    """
+    blocked = -1 if facts.blocked_ms is None else facts.blocked_ms
+    return -facts.waiting_bytes, -facts.waiting_messages, -blocked, facts.session
 
 
 def merge(pages: Mapping[str, Connections], *, limit: int) -> MergedPage:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.cluster.connection_pages import merge
+from gateway.core.cluster.connection_pages import merge, slowest
 from gateway.core.cluster.control import Connections
 from gateway.core.cluster.info import ConnectionInfo
 
@@ -36,3 +36,17 @@ def test_page_after_page_holds_every_connection_once(nodes, limit, fewer) -> Non
         seen += [(facts.session, node) for node, facts in merged.connections]
         after = merged.next
     assert seen == sorted((name, node) for node, names in owned.items() for name in names)
+
+
+def test_the_slowest_are_those_for_which_most_waits_then_those_blocked_longest() -> None:
+    """Nothing waits for one that was let go: it is told from those that are up to date."""
+
+    def waits(session: str, size: int, blocked_ms: int | None) -> ConnectionInfo:
+        return ConnectionInfo(session, None, "", "websocket", 0, 0, 0, size, blocked_ms=blocked_ms)
+
+    most, long, short, taking = waits("d", 9, 1), waits("c", 0, 7), waits("b", 0, 0), waits("a", 0, None)
+    assert slowest({"n1": (taking, most), "n2": (short, long)}, limit=3) == [
+        ("n1", most),
+        ("n2", long),
+        ("n2", short),
+    ]
