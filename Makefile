@@ -11,6 +11,8 @@ NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm
 ARGS ?=
 
 export PYTHONUNBUFFERED := 1
+# Without it each process that is started compiles the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Node.js knows its own certificate authorities only; behind a proxy the machine's list has one more.
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 

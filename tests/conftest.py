@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import HealthCheck, settings
 # Some tests hold thousands of connections; shells allow 1,024 files.
 _, _MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
+
+# Gateways start by the hundred: each would compile the whole package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A shared machine stalls now and then: a deadline per example would fail on its stalls, not on our code.
 settings.register_profile(

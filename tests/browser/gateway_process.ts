@@ -9,6 +9,8 @@ import { fileURLToPath } from "node:url";
 
 const INSTALLED = fileURLToPath(new URL("../../.venv/bin/gateway", import.meta.url));
 const START_MILLISECONDS = 30_000;
+const FIRST_PORT = 30_000;
+const PORTS = 2_700;
 
 /** An application with a gateway mounted in it: its module and name, where it lies, and the mount. */
 export interface Application {
@@ -136,12 +138,22 @@ export class GatewayProcess {
   }
 }
 
+/**
+ * A port for as long as the gateway is there, down or up: below those that systems give out by themselves, and above
+ * those of tests/ports.py.
+ */
 async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("no free port");
-  return address.port;
+  for (let tries = 0; tries < PORTS; tries += 1) {
+    const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
+    const server = createServer().listen(port, "127.0.0.1");
+    const free = await once(server, "listening").then(
+      () => true,
+      () => false,
+    );
+    if (!free) continue;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
+  throw new Error("no free port");
 }

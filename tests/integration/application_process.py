@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .conftest import STOP_SECONDS, RunningGateway, free_port
+from tests.ports import free_port
+
+from .conftest import STOP_SECONDS, RunningGateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

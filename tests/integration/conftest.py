@@ -11,7 +11,6 @@ import http.client
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from tests.patience import HANG_SECONDS
+from tests.ports import free_port
 from tests.redis_process import module_redis_server, redis_server
 
 if TYPE_CHECKING:
@@ -205,13 +205,6 @@ class StartGateway(Protocol):
         way: str = "direct",
         host: str = "127.0.0.1",
     ) -> RunningGateway: ...
-
-
-def free_port() -> int:
-    """A loopback port that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tests.integration.conftest import STOP_SECONDS, free_port
+from tests.integration.conftest import STOP_SECONDS
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,9 @@ import httpx2
 import pytest
 
 from tests.patience import HANG_SECONDS
+from tests.ports import free_port
 
-from .conftest import READY_SECONDS, STOP_SECONDS, free_port
+from .conftest import READY_SECONDS, STOP_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.redis_process import free_port
+from tests.ports import free_port
 
 from .credentials import ENVIRONMENT, SETTINGS, client, token
 from .test_redis_rights import STREAM, ask, knows
