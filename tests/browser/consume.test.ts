@@ -3,20 +3,22 @@ import { Client, type Delivery } from "@fanout-gateway/client";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { GatewayProcess } from "./gateway_process.js";
 
-// One for each test.
-const STREAMS = ["share", "poison", "keep", "kill", "back"];
-const SETTINGS = STREAMS.map(
-  (name) => `[[streams]]
+// One for each test, with how long its deliveries are given for: short where one has to run out.
+const STREAMS = { share: "60s", poison: "60s", keep: "4s", kill: "2s", back: "60s" };
+const SETTINGS = Object.entries(STREAMS)
+  .map(
+    ([name, ackWait]) => `[[streams]]
 name = "${name}"
 filter = "${name}/#"
 
 [[streams.groups]]
 name = "billing"
-ack_wait = "2s"
+ack_wait = "${ackWait}"
 backoff = ["10ms"]
 max_deliver = 3
 `,
-).join("\n");
+  )
+  .join("\n");
 
 interface Order {
   readonly number: number;
@@ -100,7 +102,7 @@ it("keeps a lease for longer than the group gives, and one that nobody keeps run
   expect(again).toMatchObject({ offset: first.offset, attempt: 2 });
   expect(again.fence).toBeGreaterThan(first.fence);
   expect(await first.ack()).toBe(false);
-  expect(await again.handle(() => new Promise((resolve) => setTimeout(resolve, 2500)))).toBe(true);
+  expect(await again.handle(() => new Promise((resolve) => setTimeout(resolve, 4500)))).toBe(true);
   expect((await figures("keep")).redelivered).toBe(1);
 });
 

@@ -138,7 +138,11 @@ it("comes back after a restart, though it meets the node that still drains, and 
   expect((await answered).status()).toBe(200);
   stuck.destroy();
   await ended;
-  expect(await page.evaluate(() => (globalThis as unknown as { source: EventSource }).source.readyState)).toBe(0);
+  const state = await page.waitForFunction(() => {
+    const { readyState } = (globalThis as unknown as { source: EventSource }).source;
+    return readyState === EventSource.OPEN ? null : { readyState };
+  });
+  expect(await state.jsonValue()).toEqual({ readyState: 0 });
   await node.run();
   await heard(page, "subscribed", 2);
   await node.publish("live/a", "1");

@@ -49,29 +49,26 @@ async function keepFollowing(stop: AbortSignal): Promise<void> {
 
 /** Loads the past and goes on behind it; a tab that was asleep has the same done anew, which fills its hole. */
 async function followOnce(stop: AbortSignal): Promise<void> {
-  const past = await call<Past>("v1/statistics", { query: { scope: SCOPE, seconds: SECONDS }, signal: stop });
-  series.load(past);
-  loaded.value = true;
-  trouble.value = null;
-  beat.value += 1;
   const asleep = new AbortController();
   const hide = (): void => {
     if (document.hidden) asleep.abort();
   };
   document.addEventListener("visibilitychange", hide);
+  const signal = AbortSignal.any([stop, asleep.signal]);
   try {
-    await readEvents(
-      address("v1/statistics/events", { scope: SCOPE, since: past.end ?? 0 }),
-      AbortSignal.any([stop, asleep.signal]),
-      (event) => {
-        if (event.name === "statistics") {
-          series.add(JSON.parse(event.data) as Tick);
-          trouble.value = null;
-          beat.value += 1;
-        } else if (event.name === "error")
-          trouble.value = String((JSON.parse(event.data) as { reason?: unknown }).reason);
-      },
-    );
+    const past = await call<Past>("v1/statistics", { query: { scope: SCOPE, seconds: SECONDS }, signal });
+    series.load(past);
+    loaded.value = true;
+    trouble.value = null;
+    beat.value += 1;
+    await readEvents(address("v1/statistics/events", { scope: SCOPE, since: past.end ?? 0 }), signal, (event) => {
+      if (event.name === "statistics") {
+        series.add(JSON.parse(event.data) as Tick);
+        trouble.value = null;
+        beat.value += 1;
+      } else if (event.name === "error")
+        trouble.value = String((JSON.parse(event.data) as { reason?: unknown }).reason);
+    });
   } finally {
     document.removeEventListener("visibilitychange", hide);
   }
