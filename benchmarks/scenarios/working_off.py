@@ -64,10 +64,12 @@ class WorkingOff(Scenario):
 
     async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:
         if isinstance(peer, RedisPy):
-            ways = [(members, "") for members in MEMBERS] + [(10, TOGETHER)]
+            ways = [(members, "") for members in _members(bench)] + [(10, TOGETHER)]
             return [await _plain_loop(bench, members, how) for members, how in ways]
         return [
-            await _work_off(peer, bench, store, members) for store in _stores(peer) for members in MEMBERS
+            await _work_off(peer, bench, store, members)
+            for store in _stores(peer)
+            for members in _members(bench)
         ]
 
 
@@ -79,6 +81,11 @@ def _stores(peer: Peer) -> tuple[str, ...]:
         return (MEMORY, FULL)
     assert isinstance(peer, JetStream)
     return (NORMAL,)
+
+
+def _members(bench: Bench) -> list[int]:
+    """How many join, scaled; at a small scale some of them are alike."""
+    return list(dict.fromkeys(max(1, round(members * bench.scale)) for members in MEMBERS))
 
 
 def _count(bench: Bench) -> int:
