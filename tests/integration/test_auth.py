@@ -28,7 +28,9 @@ server.access_log = true
 
 @pytest.fixture(scope="module", params=["direct", "asgi"])
 def gateway(request: pytest.FixtureRequest, module_gateway_process: StartGateway) -> RunningGateway:
-    return module_gateway_process(SETTINGS + MORE, ENVIRONMENT, way=request.param)
+    # Long enough for what is done within it.
+    settings = SETTINGS.replace('expiry_grace = "1s"', 'expiry_grace = "2s"')
+    return module_gateway_process(settings + MORE, ENVIRONMENT, way=request.param)
 
 
 async def refused(gateway: RunningGateway, path: str = "", **headers: str) -> tuple[int, str]:
@@ -117,7 +119,7 @@ async def test_a_cookie_counts_only_from_an_allowed_page(gateway) -> None:
 
 
 async def test_a_credential_that_runs_out_is_told_then_closed(gateway) -> None:
-    async with client(gateway, token(lives=-4)) as ann, client(gateway, token()) as publisher:
+    async with client(gateway, token()) as publisher, client(gateway, token(lives=-3)) as ann:
         assert (await ann.say(op="subscribe", filter="a/b"))["op"] == "subscribed"
         told = await ann.hear()
         assert (told["op"], told["code"], told["fatal"]) == ("error", "token_expired", False)
@@ -131,7 +133,7 @@ async def test_a_credential_that_runs_out_is_told_then_closed(gateway) -> None:
 
 
 async def test_renewal_in_band_goes_on_without_a_gap(gateway) -> None:
-    async with client(gateway, token(lives=-4)) as ann:
+    async with client(gateway, token(lives=-3)) as ann:
         assert (await ann.say(op="subscribe", filter="a/b"))["op"] == "subscribed"
         assert (await ann.hear())["code"] == "token_expired"
         assert (await ann.say(op="auth", token=token(), ref=1))["op"] == "authenticated"
@@ -143,7 +145,7 @@ async def test_renewal_in_band_goes_on_without_a_gap(gateway) -> None:
 
 async def test_a_renewed_credential_may_run_out_sooner(gateway) -> None:
     async with client(gateway, token()) as ann:
-        assert (await ann.say(op="auth", token=token(lives=-4)))["op"] == "authenticated"
+        assert (await ann.say(op="auth", token=token(lives=-3)))["op"] == "authenticated"
         assert (await ann.hear())["code"] == "token_expired"
         assert await ann.closed() == 4401
 

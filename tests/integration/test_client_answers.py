@@ -94,7 +94,7 @@ async def test_an_answer_that_may_have_been_taken_is_told_as_lost(
 
 async def test_an_answer_has_a_time(peer: Peer) -> None:
     peer.answer = lambda command: command["op"] in {"ack", "nack"}
-    async with client_of(peer, timeout=0.2) as client, client.consume("s", group="g") as consumer:
+    async with client_of(peer, timeout=1.0) as client, client.consume("s", group="g") as consumer:
         delivery = await first(peer, consumer)
         with pytest.raises(CommandTimeout):
             await delivery.nack()

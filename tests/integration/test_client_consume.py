@@ -197,12 +197,12 @@ async def test_the_end_of_the_group_ends_the_loop(gateway: RunningGateway, group
 async def test_a_lease_is_kept_alive_inside_a_block_and_not_outside(
     gateway: RunningGateway, group: str
 ) -> None:
-    put(gateway, group, ack_wait=0.5)
+    put(gateway, group, ack_wait=1.2)
     publish(gateway)
     async with client_of(gateway) as client, client.consume("s", group=group) as consumer:
         async with await take(consumer) as delivery:
-            # Three leases long, and nobody gets it meanwhile.
-            await anyio.sleep(1.5)
+            # For longer than a lease, and nobody gets it meanwhile.
+            await anyio.sleep(2.0)
             assert len(consumer) == 0
         assert (delivery.outcome, delivery.attempt) == (DeliveryOutcome.ACKED, 1)
         publish(gateway)

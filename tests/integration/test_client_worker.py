@@ -226,14 +226,14 @@ async def test_synchronous_handlers_run_in_threads_beside_each_other(
 
 
 async def test_a_lease_is_kept_alive_while_a_handler_runs(gateway: RunningGateway, group: str) -> None:
-    put(gateway, group, ack_wait=0.5)
+    put(gateway, group, ack_wait=1.2)
     attempts: list[int] = []
     worker = Worker("s", group=group)
 
     @worker.handle()
     async def long(delivery: Delivery) -> None:
         attempts.append(delivery.attempt)
-        await anyio.sleep(1.6)
+        await anyio.sleep(2.0)
 
     publish(gateway)
     async with working(gateway, worker):

@@ -73,7 +73,7 @@ async def test_a_cookie_counts_from_allowed_pages_alone(gateway, headers, status
 
 
 async def test_what_ends_with_the_credential_is_told_twice(gateway) -> None:
-    async with events(gateway, "a/b", headers=bearer(token("dora", lives=-4.0))) as client:
+    async with events(gateway, "a/b", headers=bearer(token("dora", lives=-3.0))) as client:
         *_, expired, ended = await client.end()
     assert (expired.name, expired.data["code"], expired.data["fatal"]) == ("error", "token_expired", False)
     assert (ended.name, ended.data["code"], ended.data["fatal"]) == ("error", "token_expired", True)

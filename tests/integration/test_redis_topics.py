@@ -124,7 +124,7 @@ async def test_an_index_that_nobody_builds_refuses_what_needs_all_of_it(
         await say(store, *NAMES * 10)
     client.delete(key(prefix, INDEX_KEY))
     client.hset(key(prefix, META), "tending", f"other {10**15}")
-    async with running(url, prefix, streams(), timeout=0.3) as store:
+    async with running(url, prefix, streams(), timeout=1.0) as store:
         client.hset(key(prefix, META), "tending", f"other {int(client.time()[0]) * 1000 + 50_000}")  # type: ignore[index]
         client.delete(key(prefix, INDEX_KEY))
         assert await store.select("s", ["s/a"], 0, messages=9) is None
