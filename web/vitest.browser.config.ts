@@ -22,9 +22,10 @@ export default defineConfig({
     environment: "node",
     // Each file starts a gateway and a browser.
     fileParallelism: false,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
-    expect: { poll: { timeout: 20_000 } },
+    // For what hangs; what a test waits for has PATIENCE of tests/browser/chromium.ts.
+    testTimeout: 180_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 45_000 } },
     // Node before 22 has its WebSocket behind this flag.
     execArgv: ["--experimental-websocket"],
   },

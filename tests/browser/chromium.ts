@@ -3,6 +3,12 @@ import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 import { type Browser, type BrowserContextOptions, type Page, chromium } from "playwright-core";
 
+/**
+ * How long tests wait for what is promised, in milliseconds: a page that lost its gateway draws its waits by lot, up to
+ * the client's longest one, 30 s.
+ */
+export const PATIENCE = 45_000;
+
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 
 export async function launchChromium(): Promise<Browser> {
@@ -46,7 +52,7 @@ export class ConsolePage {
   readonly complaints: string[] = [];
 
   private constructor(readonly page: Page) {
-    page.setDefaultTimeout(15_000);
+    page.setDefaultTimeout(PATIENCE);
     page.on("pageerror", (error) => this.complaints.push(error.message));
     page.on("console", (line) => {
       if (line.type() === "error") this.complaints.push(line.text());

@@ -44,7 +44,7 @@ it(
     const publisher = new Client(gateway.url);
     await publisher.connect();
     const flood = publishSteadily(publisher);
-    await page.getByText(/^sampled: [\d,]+ not in the list$/).waitFor({ timeout: 30_000 });
+    await page.getByText(/^sampled: [\d,]+ not in the list$/).waitFor();
     await page.evaluate(watchFrames);
     const before = await heapAfterCollection(page);
     const halfway = Date.now() + SOAK * 500;
@@ -66,7 +66,7 @@ it(
     await page.getByText(/^paused, [\d,]+ arrived since$/).waitFor();
     // All that was published is counted, shown or not.
     await expect
-      .poll(async () => Number((await page.locator("#total").textContent())?.replaceAll(",", "")), { timeout: 30_000 })
+      .poll(async () => Number((await page.locator("#total").textContent())?.replaceAll(",", "")))
       .toBe(published);
     publisher.close();
     expect(opened.complaints).toEqual([]);
@@ -136,14 +136,14 @@ it("a kill and a restart: every room goes on, and the plots too", async () => {
   const opened = await ConsolePage.open(browser, gateway.url, "overview");
   const { page } = opened;
   const connections = page.locator(".figure", { hasText: "Connections" }).locator(".figure-value");
-  await expect.poll(() => connections.textContent(), { timeout: 20_000 }).toBe("1");
+  await expect.poll(() => connections.textContent()).toBe("1");
   await gateway.kill();
   await page.getByText(/^No new figures/).waitFor();
   await opened.waitForState("Reconnecting");
   await gateway.run();
-  await page.getByText(/^No new figures/).waitFor({ state: "detached", timeout: 30_000 });
+  await page.getByText(/^No new figures/).waitFor({ state: "detached" });
   await opened.waitForState("Connected");
-  await expect.poll(() => connections.textContent(), { timeout: 20_000 }).toBe("1");
+  await expect.poll(() => connections.textContent()).toBe("1");
 });
 
 it("a tab that sleeps asks for nothing, and is current as soon as it is seen", async () => {

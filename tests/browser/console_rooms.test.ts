@@ -55,9 +55,9 @@ it("overview: shows what goes on, second by second", async () => {
   await client.subscribe("live/#", { onMessage: () => undefined });
   const connections = page.locator(".figure", { hasText: "Connections" }).locator(".figure-value");
   // The page's own connection, and the client's.
-  await expect.poll(() => connections.textContent(), { timeout: 20_000 }).toBe("2");
+  await expect.poll(() => connections.textContent()).toBe("2");
   client.close();
-  await expect.poll(() => connections.textContent(), { timeout: 20_000 }).toBe("1");
+  await expect.poll(() => connections.textContent()).toBe("1");
   expect(opened.complaints).toEqual([]);
 });
 

@@ -112,7 +112,7 @@ beforeAll(
       body: '{"subject": "eve", "block_seconds": 60}',
     });
   },
-  60_000 + WARM_UP * 1000,
+  120_000 + WARM_UP * 1000,
 );
 
 afterAll(async () => {

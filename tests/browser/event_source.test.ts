@@ -4,7 +4,7 @@ import { type Server, createServer } from "node:http";
 import { type Socket, connect } from "node:net";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { launchChromium } from "./chromium.js";
+import { PATIENCE, launchChromium } from "./chromium.js";
 import { GatewayProcess } from "./gateway_process.js";
 
 interface Heard {
@@ -73,7 +73,7 @@ async function heard(page: Page, name: string, count: number): Promise<Heard[]> 
       return all.filter((event) => event.name === wanted).length >= least;
     },
     [name, count] as const,
-    { timeout: 20_000 },
+    { timeout: PATIENCE },
   );
   const all = await page.evaluate(() => (globalThis as unknown as { heard: Heard[] }).heard);
   return all.filter((event) => event.name === name);

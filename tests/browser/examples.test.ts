@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type PreviewServer, build, preview } from "vite";
-import { launchChromium } from "./chromium.js";
+import { PATIENCE, launchChromium } from "./chromium.js";
 import { GatewayProcess } from "./gateway_process.js";
 import { inWeb } from "./pages.js";
 
@@ -36,7 +36,7 @@ afterAll(async () => {
 
 async function open(name: string): Promise<{ page: Page; complaints: string[] }> {
   const page = await browser.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(PATIENCE);
   const complaints: string[] = [];
   page.on("pageerror", (error) => complaints.push(error.message));
   await page.goto(`${origin}/${name}.html`);

@@ -5,7 +5,7 @@ import { createElement } from "react";
 import { renderToString } from "react-dom/server";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { App } from "../../web/react/test/app.js";
-import { launchChromium } from "./chromium.js";
+import { PATIENCE, launchChromium } from "./chromium.js";
 import { GatewayProcess } from "./gateway_process.js";
 import { Pages, inWeb } from "./pages.js";
 
@@ -65,7 +65,7 @@ async function open(query = ""): Promise<Opened> {
 
 async function shows(page: Page, id: string, text: string): Promise<void> {
   await page.waitForFunction(([id, text]) => document.getElementById(id)?.textContent?.trim() === text, [id, text] as const, {
-    timeout: 20_000,
+    timeout: PATIENCE,
   });
 }
 

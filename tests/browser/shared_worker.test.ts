@@ -6,7 +6,7 @@ import type { Client } from "@fanout-gateway/client";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { build } from "vite";
-import { launchChromium } from "./chromium.js";
+import { PATIENCE, launchChromium } from "./chromium.js";
 import { GatewayProcess } from "./gateway_process.js";
 import { Pages, inWeb } from "./pages.js";
 import { AUTHENTICATION, token } from "./tokens.js";
@@ -88,7 +88,7 @@ async function openTab(): Promise<Page> {
 async function hears(page: Page, wanted: number[], which: "heard" | "done" = "heard"): Promise<void> {
   const same = ([wanted, which]: readonly [string, "heard" | "done"]): boolean =>
     JSON.stringify((globalThis as unknown as InPage)[which]) === wanted;
-  await page.waitForFunction(same, [JSON.stringify(wanted), which] as const, { timeout: 20_000 });
+  await page.waitForFunction(same, [JSON.stringify(wanted), which] as const, { timeout: PATIENCE });
 }
 
 it("hear all by one socket, over a gateway that is killed, and go on without the tab that opened it", async () => {

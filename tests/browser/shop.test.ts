@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { build } from "vite";
-import { launchChromium } from "./chromium.js";
+import { PATIENCE, launchChromium } from "./chromium.js";
 import { GatewayProcess } from "./gateway_process.js";
 import { inWeb } from "./pages.js";
 
@@ -35,7 +35,7 @@ afterAll(async () => {
 
 async function open(): Promise<{ page: Page; complaints: string[] }> {
   const page = await browser.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(PATIENCE);
   const complaints: string[] = [];
   page.on("pageerror", (error) => complaints.push(error.message));
   await page.goto(shop.url);
