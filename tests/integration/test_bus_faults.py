@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -109,15 +110,17 @@ async def test_output_buffer_limit(nodes: list[RunningGateway], server: RunningR
         await record.steady()
         os.kill(slow.pid, signal.SIGSTOP)
         try:
-            async with httpx2.AsyncClient() as http:
-                body = b'"' + b"x" * 60_000 + b'"'
-                async with asyncio.timeout(HANG_SECONDS):
-                    while "sub=1" in pubsub_clients(server) or len(pubsub_clients(server).splitlines()) > 1:
-                        await http.post(
-                            f"{quick.url}/v1/topics/red/big",
-                            content=body,
-                            headers={"content-type": "application/json"},
-                        )
+            async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
+                publish = partial(
+                    http.post,
+                    f"{quick.url}/v1/topics/red/big",
+                    content=b'"' + b"x" * 60_000 + b'"',
+                    headers={"content-type": "application/json"},
+                )
+                # Besides the limit it takes what the system keeps for the connection: some megabytes.
+                async with asyncio.timeout(3 * HANG_SECONDS):
+                    while "sub=1" in (listening := pubsub_clients(server)) or len(listening.splitlines()) > 1:
+                        await asyncio.gather(*(publish() for _ in range(10)))
         finally:
             os.kill(slow.pid, signal.SIGCONT)
         await record.steady()
@@ -184,7 +187,10 @@ async def test_planned_failover_by_sentinel(gateway_process: StartGateway, tmp_p
         async with history(nodes) as record:
             await record.steady()
             sentinel.call("SENTINEL", "FAILOVER", "main")
-            await record.until(lambda: len(pubsub_clients(replica).splitlines()) == len(nodes))
+            # The sentinel takes several of its rounds, and nodes go over in turn.
+            await record.until(
+                lambda: len(pubsub_clients(replica).splitlines()) == len(nodes), 3 * HANG_SECONDS
+            )
             await record.steady()
         assert all(each.gaps for each in record.subscribers)
         record.check()
