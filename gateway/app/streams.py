@@ -202,7 +202,9 @@ def stream_routes(
     groups: GroupAdministration,
 ) -> list[Route]:
     """The routes that read, describe and purge streams."""
-    purging = PurgeRoute(parts.map, purges, administrator=administrator, topic_limits=topic_limits)
+    purging = PurgeRoute(
+        parts.map, purges, administrator=administrator, lasting=lasting, topic_limits=topic_limits
+    )
     reading = StreamRoutes(
         parts.map,
         overview=parts.overview,

@@ -31,8 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its frames are for people, a server's log is not; locals hold secrets
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (serve, check, publish, subscribe, consume, work, streams, topics, token):
+for _command in (serve, check, publish, subscribe, consume, work, topics, token):
     app.command()(_command)
+app.add_typer(streams, name="streams")
 app.add_typer(groups, name="groups")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(hooks, name="hooks")

@@ -1,5 +1,8 @@
 """Asking a gateway over HTTP, for commands that need no socket: its answer, or one line that says why not."""
 
+import json
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     import httpx2
 
 _SECONDS: Final = 15.0
+_BETWEEN_LINES: Final = 600.0
 
 
 def ask(
@@ -36,6 +40,26 @@ def ask(
     if response.status_code != 200:
         _refuse(response)
     return read(response.json)
+
+
+def ask_lines(
+    url: str, path: str, token: str | None, *, tls: "ssl.SSLContext | None" = None, method: str
+) -> "Iterator[Any]":
+    """Give the JSON of each line that the gateway at ``url`` answers, as they come; ends as ``ask``."""
+    headers = {"accept": "application/x-ndjson"}
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    address = url.rstrip("/") + path
+    with (
+        _answered(url),
+        _client(url, tls, seconds=_BETWEEN_LINES) as client,
+        client.stream(method, address, headers=headers) as response,
+    ):
+        if response.status_code != 200:
+            response.read()
+            _refuse(response)
+        for line in response.iter_lines():
+            yield read(partial(json.loads, line))
 
 
 def read(take: "Callable[[], Any]") -> Any:  # noqa: ANN401 - JSON
@@ -67,20 +91,31 @@ def send(
     seconds: float = _SECONDS,
 ) -> "httpx2.Response":
     """Return the answer of the gateway at ``url``, whatever it is, or end: none answers."""
+    with _answered(url), _client(url, tls, seconds=seconds) as client:
+        return client.request(
+            method or ("GET" if content is None else "POST"),
+            url.rstrip("/") + path,
+            content=content,
+            headers={name.encode(): value.encode() for name, value in headers.items()},
+        )
+
+
+def _client(url: str, tls: "ssl.SSLContext | None", *, seconds: float) -> "httpx2.Client":
     import httpx2  # noqa: PLC0415 - keeps `gateway --help` quick
 
-    address = url.rstrip("/") + path
+    # A proxy can't reach this machine's loopback for us.
+    return httpx2.Client(
+        timeout=seconds, trust_env=not _is_loopback(url), verify=True if tls is None else tls
+    )
+
+
+@contextmanager
+def _answered(url: str) -> "Iterator[None]":
+    """End the command where no gateway answers."""
+    import httpx2  # noqa: PLC0415 - as above
+
     try:
-        # A proxy can't reach this machine's loopback for us.
-        with httpx2.Client(
-            timeout=seconds, trust_env=not _is_loopback(url), verify=True if tls is None else tls
-        ) as client:
-            return client.request(
-                method or ("GET" if content is None else "POST"),
-                address,
-                content=content,
-                headers={name.encode(): value.encode() for name, value in headers.items()},
-            )
+        yield
     except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
         fail(f"--url {url!r}: give it as http://HOST:PORT or https://HOST", ExitCode.USAGE)
     except httpx2.TransportError as exc:

@@ -8,15 +8,25 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli.http import ask, read
+from gateway.cli.default_command import DEFAULT, WithDefault
+from gateway.cli.exits import ExitCode, fail
+from gateway.cli.http import ask, ask_lines, read, refused
 from gateway.cli.output import age, details, printable, table
 from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
 
 _HEADINGS: Final = ("STREAM", "FILTER", "MESSAGES", "SIZE", "FIRST", "LAST", "OLDEST")
 _RIGHT: Final = range(2, 7)
+_DRY_RUN_SECONDS: Final = 600.0
 
 
-def streams(
+streams = typer.Typer(
+    cls=WithDefault,
+    help="Show the streams, and what each holds; purge them. Needs the grant `admin`.",
+)
+
+
+@streams.command(DEFAULT)
+def list_streams(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this stream only.")] = None,
     *,
     as_json: Annotated[
@@ -26,7 +36,7 @@ def streams(
     token_env: TokenVariable = None,
     cacert: CaCert = None,
 ) -> None:
-    """Show the streams, and what each holds. Needs the grant `admin`."""
+    """Show the streams, and what each holds."""
     token, tls = token_from(token_env), tls_from(cacert, url)
     if name is None:
         found = read(lambda: list(ask(url, "/v1/streams", token, tls=tls)["streams"]))
@@ -39,6 +49,57 @@ def streams(
     else:
         lines = details(read(lambda: _facts(found[0])))
     sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+@streams.command()
+def purge(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The stream.")],
+    *,
+    topic_filter: Annotated[
+        str | None, typer.Option("--filter", metavar="FILTER", help="What this topic filter matches.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of it.")] = False,
+    before: Annotated[
+        int | None, typer.Option("--before", min=1, help="Only messages with smaller offsets.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    url: Url = DEFAULT_URL,
+    token_env: TokenVariable = None,
+    cacert: CaCert = None,
+) -> None:
+    """Remove messages of a stream for good."""
+    if everything == (topic_filter is not None):
+        fail("say what goes: either --filter, or --all", ExitCode.USAGE)
+    token, tls = token_from(token_env), tls_from(cacert, url)
+    path = f"/v1/streams/{quote(name, safe='')}/messages?filter={quote(topic_filter or '#', safe='')}"
+    if before is not None:
+        path += f"&before={before}"
+    if dry_run:
+        told = ask(url, path + "&dry_run=true", token, tls=tls, method="DELETE", seconds=_DRY_RUN_SECONDS)
+        sys.stdout.write(read(lambda: _extent(told)) + "\n")
+        return
+    shows = sys.stderr.isatty()
+    last: Mapping[str, Any] = {}
+    for last in ask_lines(url, path, token, tls=tls, method="DELETE"):
+        if shows and "total" in last:
+            sys.stderr.write(f"\r{last['done']:,} of {last['total']:,}")
+            sys.stderr.flush()
+    if shows:
+        sys.stderr.write("\r\033[K")
+    count = read(lambda: int(last["purged"]))
+    sys.stdout.write(f"{count:,} purged\n")
+    if "code" in last:
+        refused(printable(str(last["code"])), printable(str(last.get("reason", ""))))
+    if missing := last.get("missing"):
+        sys.stderr.write(f"these nodes let go of it later: {printable(', '.join(map(str, missing)))}\n")
+
+
+def _extent(told: Mapping[str, Any]) -> str:
+    count = int(told["count"])
+    if not count:
+        return "0 would be purged"
+    first, last = int(told["first"]), int(told["last"])
+    return f"{count:,} would be purged: {_size(int(told['bytes']))}, offsets {first} to {last}"
 
 
 def _row(stream: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from gateway.http_api.raw_headers import all_values
 from gateway.http_api.waiting_clients import while_connected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
@@ -45,13 +45,27 @@ class ProgressLines(Response):
         steps: AsyncGenerator[Progress, None],
         *,
         lasting: LastingRequests,
+        counted: str = "count",
+        rest: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
+        """Tell ``principal`` of ``steps``.
+
+        Args:
+            request: what asked for them.
+            principal: who.
+            steps: what goes on while somebody reads.
+            lasting: ends it with its credential.
+            counted: what the last line calls the number of what was done.
+            rest: what else the last line says, once all is done.
+        """
         super().__init__()
         del self.headers["content-length"]
         self._request = request
         self._principal = principal
         self._steps = steps
         self._lasting = lasting
+        self._counted = counted
+        self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
         """Write it until all is done, or nobody listens any more."""
@@ -66,10 +80,10 @@ class ProgressLines(Response):
                 while (step := await session.wait(anext(steps, None))) is not None:
                     session.confirm()
                     done = step.done
-                    note(self._request.scope, count=done)
+                    note(self._request.scope, **{self._counted: done})
                     line = orjson.dumps({"done": step.done, "total": step.total}) + b"\n"
                     await session.wait(send({"type": "http.response.body", "body": line, "more_body": True}))
-                last = orjson.dumps({"count": done})
+                last = orjson.dumps({self._counted: done, **self._rest()})
             except GatewayError as error:
-                last = orjson.dumps({"count": done, **failure_object(error)})
+                last = orjson.dumps({self._counted: done, **failure_object(error)})
         await send({"type": "http.response.body", "body": last + b"\n", "more_body": False})

@@ -24,14 +24,14 @@ from gateway.core.streams.pages import SelectedPage
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds
     from gateway.core.streams.pages import Page
     from gateway.streams.groups.base import GroupStore
-    from gateway.streams.statistics import StoreStatistics, StreamStatistics
+    from gateway.streams.statistics import Extent, StoreStatistics, StreamStatistics
 
 __all__ = [
     "Appended",
@@ -333,23 +333,32 @@ class Store(Readable, Protocol):
         """
         ...
 
-    async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
+    def purge(self, stream: str, topic_filter: str, before: int | None = None) -> AsyncGenerator[int, None]:
         """Remove what matches, last values included, for good; in bounded steps, each of them atomic.
 
         Offsets stay: what was removed is a hole with the reason ``purged`` until retention passes it, also
-        for idempotency keys, which remember their offset.
+        for idempotency keys, which remember their offset. Copies that groups have (dead letters) are gone
+        once it has ended; who leaves it before leaves them, and what is removed by then stays removed.
 
         Args:
             stream: a configured stream.
             topic_filter: a parsed filter.
             before: only publications with smaller offsets go; None for all that there are now.
 
-        Returns:
-            How many publications were removed.
+        Yields:
+            How many publications were removed by each step.
 
         Raises:
             StreamUnavailable: the store can't be reached, or its index isn't complete yet; a part may be
                 removed.
+        """
+        ...
+
+    async def measure(self, stream: str, topic_filter: str, before: int | None = None) -> Extent:
+        """What ``purge`` would remove from the log; found in bounded steps, as that is.
+
+        Raises:
+            StreamUnavailable: the store can't be reached, or its index isn't complete yet.
         """
         ...
 

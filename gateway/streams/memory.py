@@ -15,11 +15,11 @@ from gateway.streams.groups.local import LocalGroups
 from gateway.streams.groups.memory import MemoryJournal
 from gateway.streams.limits import StoreLimits
 from gateway.streams.memory_log import MemoryLog
-from gateway.streams.statistics import StoreStatistics, StreamStatistics
+from gateway.streams.statistics import Extent, StoreStatistics, StreamStatistics
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
@@ -167,20 +167,29 @@ class MemoryStore:
         """The topics that match, behind topic ``after``."""
         return self._open(stream).topics(topic_filter, after, limit)
 
-    async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
+    async def purge(
+        self, stream: str, topic_filter: str, before: int | None = None
+    ) -> AsyncGenerator[int, None]:
         """Remove what matches, with a turn of the event loop for others after each step."""
-        purged = 0
         log = self._open(stream)
         end = log.log.recent.last + 1
         for count in log.purge(
             topic_filter, before, lambda gone: self._groups.purged(stream, _told_of(gone))
         ):
-            purged += count
             self._purged += count
+            yield count
             await asyncio.sleep(0)
             self._open(stream)
         await self._groups.purge(stream, topic_filter, end if before is None else min(before, end))
-        return purged
+
+    async def measure(self, stream: str, topic_filter: str, before: int | None = None) -> Extent:
+        """What a purge would remove."""
+        found = Extent()
+        for part in self._open(stream).measure(topic_filter, before):
+            found += part
+            await asyncio.sleep(0)
+            self._open(stream)
+        return found
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         """Begin a new epoch if this one ended before ``seen``; nothing here can have lost it."""

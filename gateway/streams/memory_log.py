@@ -18,9 +18,10 @@ from gateway.errors import Conflict, TooMany
 from gateway.streams.base import Appended, SelectedPage, TopicPage, TopicSummary
 from gateway.streams.limits import full
 from gateway.streams.local_log import KeyShares, LocalLog
+from gateway.streams.statistics import Extent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import StreamConfiguration
@@ -294,6 +295,32 @@ class MemoryLog:
                     return
                 after = page.next
 
+    def measure(self, topic_filter: str, before: int | None) -> Iterator[Extent]:
+        """What ``purge`` would remove, in steps as that."""
+        end = self.log.recent.last + 1
+        before = end if before is None else min(before, end)
+        after: str | None = None
+        while True:
+            page = self.index.page(topic_filter, after, _TOPICS, _TOPICS)
+            values = (self.values.get(each) for each in page.topics)
+            gone = [each for each in values if each is not None and each.offset < min(before, self.log.first)]
+            yield _extent({each.offset: each.size for each in gone})
+            offsets = array("q")
+            for topic in page.topics:
+                offsets.extend(self.index.offsets(topic, before, end))
+                while len(offsets) >= _STRETCH:
+                    yield self._extent_of(offsets[:_STRETCH])
+                    del offsets[:_STRETCH]
+            yield self._extent_of(offsets)
+            if page.next is None:
+                return
+            after = page.next
+
+    def _extent_of(self, offsets: Iterable[int]) -> Extent:
+        recent = self.log.recent
+        # What has left meanwhile is purged by nobody.
+        return _extent({each: recent.get(each)[1] for each in offsets if recent.find(each) is not None})
+
     def _purge(self, offsets: Sequence[int]) -> Sequence[Publication]:
         removed = self.log.purge(offsets)
         # They are all that their topics have up to the last of them.
@@ -333,6 +360,11 @@ def _cut(
             return taken, taken[-1].offset
         taken.append(publication)
     return taken, None
+
+
+def _extent(sizes: Mapping[int, int]) -> Extent:
+    """Of publications, their bytes by offset."""
+    return Extent(len(sizes), sum(sizes.values()), min(sizes, default=None), max(sizes, default=None))
 
 
 def _near(offsets: Sequence[int]) -> Iterator[Sequence[int]]:

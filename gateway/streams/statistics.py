@@ -31,6 +31,33 @@ class StreamStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """How much of a log something concerns.
+
+    Attributes:
+        messages: how many publications.
+        bytes: of their records, as the retention limit counts.
+        first: the smallest of their offsets; None where there are none.
+        last: the largest.
+    """
+
+    messages: int = 0
+    bytes: int = 0
+    first: int | None = None
+    last: int | None = None
+
+    def __add__(self, other: Extent) -> Extent:
+        """Both together."""
+        offsets = [each for each in (self.first, self.last, other.first, other.last) if each is not None]
+        return Extent(
+            self.messages + other.messages,
+            self.bytes + other.bytes,
+            min(offsets, default=None),
+            max(offsets, default=None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class StoreStatistics:
     """Counts since the start, and sizes now, of this node's door to the store.
 

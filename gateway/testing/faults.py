@@ -12,7 +12,7 @@ from gateway.errors import BusUnavailable, StreamUnavailable
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from gateway.bus.base import Lost
     from gateway.core.messages.publication import Publication
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gateway.streams.statistics import StoreStatistics
 
 _OF_A_STORE: Final = frozenset({
-    "at", "before", "before_newest", "bounds", "count", "describe", "last_value", "newest_by_topic", "purge",
-    "raise_epoch", "select", "snapshot", "topics",
+    "at", "before", "before_newest", "bounds", "count", "describe", "last_value", "measure",
+    "newest_by_topic", "raise_epoch", "select", "snapshot", "topics",
 })  # fmt: skip
 _OF_GROUPS: Final = frozenset({
     "acknowledge", "browse", "dead_letters", "delete", "discard", "explain", "extend", "figures", "give_back",
@@ -117,6 +117,11 @@ class AbsentableStore:
             finally:
                 self._reading.discard(scope)
         raise _is_away()
+
+    def purge(self, *arguments: Any, **options: Any) -> AsyncGenerator[int, None]:  # noqa: ANN401 - as above
+        """Remove in steps."""
+        self.check()
+        return self._store.purge(*arguments, **options)
 
     def wake(self) -> None:
         """Have all that wait for something to work off look: something may be due, as the time has moved."""

@@ -17,6 +17,7 @@ from gateway.streams.groups import whereabouts
 from gateway.streams.redis import group_figures
 from tests.conformance.store_contenders import CONTENDERS, Contender, until
 from tests.patience import HANG_SECONDS
+from tests.purging import purge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -479,7 +480,7 @@ async def test_what_is_purged_goes_from_groups_too(contender: Contender) -> None
         await publish(store, *["s/a", "s/b"] * 4)
         given = await take(store, 4)
         await store.groups.reject("s", "g", leases(given[:2]), dead=True)
-        await store.purge("s", "s/a")
+        await purge(store, "s", "s/a")
         assert await ack(store, given[2:]) == [False, True]
         told = await figures(store)
         assert (told.lost, told.dead, told.depth) == (0, 1, 2)

@@ -26,6 +26,7 @@ from gateway.core.topics.grammar import matches
 from gateway.errors import StoreFull
 from tests.conformance.store_contenders import CONTENDERS, WITH_CLOCKS, Contender
 from tests.patience import HANG_SECONDS
+from tests.purging import purge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -315,7 +316,7 @@ class GroupsMachine(RuleBasedStateMachine):
     @rule(topic_filter=FILTERS, ago=st.integers(0, 20))
     def purge(self, topic_filter: str, ago: int) -> None:
         before = max(1, len(self.published) + 1 - ago)
-        self.run(self.store.purge("s", topic_filter, before))
+        self.run(purge(self.store, "s", topic_filter, before))
         gone = {
             each.offset or 0
             for each in self.published

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from gateway.core.streams.topic_keys import topic_key
 from gateway.core.topics.grammar import matches
 from gateway.errors import StreamUnavailable, TooMany
 from gateway.streams.base import Appended, Dedupe
+from gateway.streams.statistics import Extent
 from tests.conformance.store_contenders import (
     CONTENDERS,
     LIMITS,
@@ -23,6 +25,7 @@ from tests.conformance.store_contenders import (
     offsets,
     until,
 )
+from tests.purging import purge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -390,7 +393,7 @@ async def test_what_is_purged_is_a_hole_to_every_reader(contender: Contender) ->
         await fill(store, *["s/a", "s/b", "s/b", "s/c"] * 5)
         size = len(encode_record(on("s/b", 2)))
         before = await store.describe("s")
-        assert await store.purge("s", "s/b") == 10
+        assert await purge(store, "s", "s/b") == 10
         holes = [Hole(first, first + 1, PURGED) for first in range(2, 20, 4)]
         left = [offset for offset in range(1, 21) if offset % 4 in (0, 1)]
         assert await read_all(store) == (left, holes)
@@ -402,9 +405,9 @@ async def test_what_is_purged_is_a_hole_to_every_reader(contender: Contender) ->
         assert [each.topic for each in await topics_of(store)] == ["s/a", "s/c"]
         assert await store.before_newest("s", "s/a", 2) in range(9, 13)
         assert store.statistics().purged == 10
-        assert await store.purge("s", "s/b") == 0
+        assert await purge(store, "s", "s/b") == 0
         # Another topic's publication between two holes makes one of them.
-        assert await store.purge("s", "+/c") == 5
+        assert await purge(store, "s", "+/c") == 5
         assert (await read_all(store))[1] == [Hole(first, first + 2, PURGED) for first in range(2, 20, 4)]
     if contender.durable:
         async with contender.running() as store:
@@ -414,12 +417,55 @@ async def test_what_is_purged_is_a_hole_to_every_reader(contender: Contender) ->
             assert (await store.append("s", on("s/b"))).offset == 21
 
 
+async def test_what_a_purge_would_remove_is_told_before(contender: Contender) -> None:
+    async with contender.running() as store:
+        for _ in range(6):
+            await fill(store, *["s/a", "s/b", "s/b", "s/c"] * 100)
+        size = len(encode_record(on("s/b", 2)))
+        before = await store.describe("s")
+        found = await store.measure("s", "s/b")
+        assert (found.messages, found.first, found.last) == (1200, 2, 2399)
+        assert 1200 * size <= found.bytes <= 1200 * (size + 3)
+        assert await store.measure("s", "s/b", 7) == await store.measure("s", "s/b", 6 + 1)
+        assert (await store.measure("s", "s/b", 7)).last == 6
+        assert await store.measure("s", "s/no") == Extent()
+        assert await store.measure("s", "s/a", 1) == Extent()
+        assert (await store.measure("s", "#")).bytes == before.bytes
+        assert await store.describe("s") == before
+        assert await purge(store, "s", "s/b") == 1200
+        assert await store.measure("s", "s/b") == Extent()
+        assert (await store.describe("s")).bytes == before.bytes - found.bytes
+        assert (await store.measure("s", "s/+")).messages == 1200
+
+
+async def test_last_values_of_what_is_gone_are_told_before(contender: Contender) -> None:
+    async with contender.running(VALUES) as store:
+        await fill(store, "s/a", "s/b", "s/c", "s/a", "s/d", "s/e")
+        found = await store.measure("s", "s/+")
+        assert found.messages == await purge(store, "s", "s/+")
+        assert (found.first, found.last) == (2, 6)
+
+
+async def test_a_purge_that_is_left_has_removed_what_it_said(contender: Contender) -> None:
+    async with contender.running() as store:
+        for _ in range(10):
+            await fill(store, *["s/a"] * 200)
+        async with aclosing(store.purge("s", "s/a")) as steps:
+            removed = 0
+            async for count in steps:
+                removed += count
+                if removed:
+                    break
+        assert (await store.measure("s", "s/a")).messages == 2000 - removed
+        assert await purge(store, "s", "s/a") == 2000 - removed
+
+
 async def test_holes_that_meet_become_one(contender: Contender) -> None:
     async with contender.running() as store:
         await fill(store, *["s/a", "s/b", "s/c"] * 4)
-        assert await store.purge("s", "s/c") == 4
-        assert await store.purge("s", "s/a") == 4
-        assert await store.purge("s", "s/b", 9) == 3
+        assert await purge(store, "s", "s/c") == 4
+        assert await purge(store, "s", "s/a") == 4
+        assert await purge(store, "s", "s/b", 9) == 3
         assert await read_all(store) == ([11], [Hole(1, 10, PURGED), Hole(12, 12, PURGED)])
         assert await select_all(store, ["s/+"]) == await read_all(store)
         page = await store.read("s", 4, messages=1)
@@ -430,7 +476,7 @@ async def test_everything_may_be_purged_and_offsets_go_on(contender: Contender) 
     async with contender.running() as store:
         await fill(store, *["s/a", "s/b"] * 10)
         bounds = await store.bounds("s")
-        assert await store.purge("s", "#") == 20
+        assert await purge(store, "s", "#") == 20
         assert (await store.bounds("s")).last == 20
         assert (await store.bounds("s")).epoch == bounds.epoch
         assert (await store.describe("s")).bytes == 0
@@ -444,10 +490,10 @@ async def test_everything_may_be_purged_and_offsets_go_on(contender: Contender) 
 async def test_only_what_is_before_an_offset_is_purged(contender: Contender) -> None:
     async with contender.running() as store:
         await fill(store, *["s/a", "s/b"] * 10)
-        assert await store.purge("s", "s/a", 9) == 4
+        assert await purge(store, "s", "s/a", 9) == 4
         assert (await select_all(store, ["s/a"]))[0] == [9, 11, 13, 15, 17, 19]
-        assert await store.purge("s", "s/+", 1) == 0
-        assert await store.purge("s", "s/b", 1000) == 10
+        assert await purge(store, "s", "s/+", 1) == 0
+        assert await purge(store, "s", "s/b", 1000) == 10
         assert (await select_all(store, ["#"]))[0] == [9, 11, 13, 15, 17, 19]
 
 
@@ -455,13 +501,13 @@ async def test_last_values_are_purged_too(contender: Contender) -> None:
     async with contender.running(VALUES) as store:
         await fill(store, "s/a", "s/b", "s/c", "s/a", "s/d", "s/e")
         # Of s/c nothing but the last value is left.
-        assert await store.purge("s", "s/c") == 1
-        assert await store.purge("s", "s/a", 4) == 0
+        assert await purge(store, "s", "s/c") == 1
+        assert await purge(store, "s", "s/a", 4) == 0
         assert await values_of(store) == ["m2", "m4", "m5", "m6"]
-        assert await store.purge("s", "s/a", 5) == 1
+        assert await purge(store, "s", "s/a", 5) == 1
         assert await values_of(store) == ["m2", "m5", "m6"]
         assert (await store.last_value("s", "s/a"))[1] is None
-        assert await store.purge("s", "+/+") == 3
+        assert await purge(store, "s", "+/+") == 3
         assert await values_of(store) == []
         assert await topics_of(store) == []
         await store.append("s", on("s/a", 7))
@@ -475,7 +521,7 @@ async def test_an_idempotency_key_keeps_its_offset(contender: Contender) -> None
     async with contender.running() as store:
         await fill(store, "s/a")
         await store.append("s", on("s/b", 2), Dedupe("k", b"f"))
-        assert await store.purge("s", "s/b") == 1
+        assert await purge(store, "s", "s/b") == 1
         assert await store.append("s", on("s/b", 3), Dedupe("k", b"f")) == Appended("m2", 2, repeated=True)
         assert (await store.bounds("s")).last == 2
 
@@ -483,7 +529,7 @@ async def test_an_idempotency_key_keeps_its_offset(contender: Contender) -> None
 async def test_holes_leave_with_the_log(contender: Contender) -> None:
     async with contender.running(StreamConfiguration("s", "#", max_messages=10)) as store:
         await fill(store, *["s/a", "s/b"] * 5)
-        assert await store.purge("s", "s/b") == 5
+        assert await purge(store, "s", "s/b") == 5
         await fill(store, *["s/a"] * 25)
         bounds = await store.bounds("s")
         assert bounds.first == 26
@@ -495,7 +541,7 @@ async def test_a_log_with_holes_keeps_what_it_may(contender: Contender) -> None:
     limits = StreamConfiguration("s", "#", max_bytes=10 * len(encode_record(on("s/a", 1))))
     async with contender.running(limits) as store:
         await fill(store, *["s/a", "s/b"] * 4)
-        assert await store.purge("s", "s/b") == 4
+        assert await purge(store, "s", "s/b") == 4
         await fill(store, *["s/a"] * 6)
         assert (await read_all(store))[0] == [1, 3, 5, 7, 9, 10, 11, 12, 13, 14]
 
@@ -510,7 +556,8 @@ async def test_a_stopped_store_knows_no_topics(contender: Contender) -> None:
         store.snapshot("s", "s/a", 0, None, messages=1),
         store.last_value("s", "s/a"),
         store.topics("s", "s/a", after=None, limit=1),
-        store.purge("s", "s/a"),
+        purge(store, "s", "s/a"),
+        store.measure("s", "s/a"),
     ):
         with pytest.raises(StreamUnavailable):
             await call
@@ -519,7 +566,7 @@ async def test_a_stopped_store_knows_no_topics(contender: Contender) -> None:
 async def test_what_was_purged_where_the_log_begins_goes_as_what_is_kept_does(contender: Contender) -> None:
     async with contender.running(VALUES) as store:
         await fill(store, "s/a", "s/b", "s/c")
-        assert await store.purge("s", "s/a") == 1
+        assert await purge(store, "s", "s/a") == 1
         await fill(store, "s/d")
         bounds = await store.bounds("s")
         assert bounds.first in {1, 2}, "what was purged may count as what is kept, or not"

@@ -27,6 +27,7 @@ from gateway.core.topics.grammar import matches
 from gateway.streams.base import Dedupe
 from tests.conformance.store_contenders import CONTENDERS, Contender, until
 from tests.patience import HANG_SECONDS
+from tests.purging import purge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -135,6 +136,14 @@ class Model:
         self.kept = [each for each in self.kept if each.offset >= first]
         self.purged = {offset for offset in self.purged if offset >= first}
 
+    def measure(self, topic_filter: str, before: int) -> tuple[int, int, int | None, int | None]:
+        sizes = {
+            each.offset: each.size
+            for each in (*self.kept, *self.values.values())
+            if matches(topic_filter, each.topic) and each.offset < before
+        }
+        return len(sizes), sum(sizes.values()), min(sizes, default=None), max(sizes, default=None)
+
     def purge(self, topic_filter: str, before: int) -> int:
         gone = {
             each.offset
@@ -225,8 +234,12 @@ class TopicsMachine(RuleBasedStateMachine):
     def purge(self, stream: str, topic_filter: str, ago: int | None) -> None:
         model = self.models[stream]
         before = None if ago is None else max(1, model.last + 1 - ago)
-        expected = model.purge(topic_filter, model.last + 1 if before is None else before)
-        assert self.run(self.store.purge(stream, topic_filter, before)) == expected
+        end = model.last + 1 if before is None else before
+        would = model.measure(topic_filter, end)
+        expected = model.purge(topic_filter, end)
+        extent = self.run(self.store.measure(stream, topic_filter, before))
+        assert (extent.messages, extent.bytes, extent.first, extent.last) == would
+        assert self.run(purge(self.store, stream, topic_filter, before)) == expected
 
     @precondition(lambda self: self.contender.began is not None)
     @rule(seconds=st.sampled_from([0.001, 5, 10, 10.001, 20.001]))

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 from websockets.asyncio.client import ClientConnection, connect
 
+from gateway.cli import app
+from gateway.cli.exits import ExitCode
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
+    from click.testing import Result
+
     from tests.integration.conftest import RunningGateway, StartGateway
     from tests.redis_process import RunningRedis
 
@@ -116,6 +121,48 @@ def test_only_what_is_before_an_offset_goes_and_a_second_call_finds_nothing(
     assert [each["offset"] for each in page["messages"]] == [4, 5]
 
 
+def test_what_would_go_is_told_and_nothing_goes(nodes: list[RunningGateway]) -> None:
+    node = nodes[-1]
+    for number in range(5):
+        publish(nodes[0], f"chat/{number % 2}", str(number))
+    path = f"{node.url}/v1/streams/chat/messages"
+    held = httpx2.get(f"{node.url}/v1/streams/chat").json()
+    told = httpx2.delete(path, params={"filter": "#", "dry_run": "true"}).json()
+    assert told == {"count": 5, "bytes": held["bytes"], "first": 1, "last": 5}
+    told = httpx2.delete(path, params={"filter": "chat/0", "before": "5", "dry_run": "true"}).json()
+    assert (told["count"], told["first"], told["last"]) == (2, 1, 3)
+    assert 0 < told["bytes"] < held["bytes"]
+    nothing = {"count": 0, "bytes": 0, "first": None, "last": None}
+    assert httpx2.delete(path, params={"filter": "chat/no", "dry_run": "true"}).json() == nothing
+    assert httpx2.get(f"{node.url}/v1/streams/chat").json()["messages"] == 5
+    assert purge(node, filter="chat/0", before="5", dry_run="false")["purged"] == 2
+    records = httpx2.get(f"{node.url}/v1/audit").json()["records"]
+    assert [each["detail"] for each in records] == [
+        {"purged": 2}, *({"count": count, "dry_run": True} for count in (0, 2, 5))
+    ]  # fmt: skip
+
+
+def test_a_purge_tells_how_far_it_has_come(nodes: list[RunningGateway]) -> None:
+    items = [{"topic": f"chat/{number % 3}", "data": number} for number in range(1000)]
+    for _ in range(3):
+        httpx2.post(f"{nodes[0].url}/v1/publish", json=items, timeout=HANG_SECONDS).raise_for_status()
+    answer = httpx2.delete(
+        f"{nodes[-1].url}/v1/streams/chat/messages",
+        params={"filter": "chat/+", "before": "2951"},
+        headers={"accept": "application/x-ndjson"},
+        timeout=HANG_SECONDS,
+    )
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    *steps, last = map(json.loads, answer.text.splitlines())
+    assert steps[0] == {"done": 0, "total": 2950}
+    assert steps[-1] == {"done": 2950, "total": 2950}
+    assert [each["done"] for each in steps] == sorted(each["done"] for each in steps)
+    assert (last["purged"], last["missing"]) == (2950, [])
+    assert len(last["nodes"]) == len(nodes)
+    assert "complete" in last
+    assert purge(nodes[0], filter="#")["purged"] == 50
+
+
 def test_nothing_of_it_is_left_in_the_files(gateway_process: StartGateway) -> None:
     node = gateway_process(f'[store]\nurl = "sqlite:data/streams.db"\n{STREAM}')
     for _ in range(20):
@@ -133,6 +180,7 @@ def test_nothing_of_it_is_left_in_the_files(gateway_process: StartGateway) -> No
         ({"filter": "a/#/b"}, 400),
         ({"filter": "other/#"}, 400),
         ({"filter": "#", "before": "0"}, 400),
+        ({"filter": "#", "dry_run": "yes"}, 400),
     ],
 )
 def test_a_purge_says_what_goes(gateway_process: StartGateway, query: dict[str, str], status: int) -> None:
@@ -140,3 +188,27 @@ def test_a_purge_says_what_goes(gateway_process: StartGateway, query: dict[str, 
     publish(node, "chat/x", "stays")
     assert httpx2.delete(f"{node.url}/v1/streams/chat/messages", params=query).status_code == status
     assert len(httpx2.get(f"{node.url}/v1/streams/chat/messages").json()["messages"]) == 1
+
+
+def test_the_command_line_tells_what_would_go_and_purges(gateway_process: StartGateway) -> None:
+    node = gateway_process(STREAM)
+    for number in range(6):
+        publish(node, f"chat/{number % 2}", str(number))
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["streams", "purge", "chat", *arguments, "--url", node.url])
+
+    told = run("--filter", "chat/0", "--before", "5", "--dry-run")
+    assert told.exit_code == 0, told.output
+    assert told.stdout.startswith("2 would be purged: ")
+    assert told.stdout.endswith("offsets 1 to 3\n")
+    assert run("--filter", "chat/no", "--dry-run").stdout == "0 would be purged\n"
+    assert run("--filter", "chat/0", "--before", "5").stdout == "2 purged\n"
+    assert run("--all").stdout == "4 purged\n"
+    for wrong in ([], ["--all", "--filter", "chat/0"]):
+        assert run(*wrong).exit_code == ExitCode.USAGE
+    refused = run("--filter", "other/#")
+    assert refused.exit_code == ExitCode.REFUSED
+    assert "bad_filter" in refused.stderr
+    shown = CliRunner().invoke(app, ["streams", "chat", "--json", "--url", node.url])
+    assert json.loads(shown.stdout)["messages"] == 6, "what is purged counts as offsets"

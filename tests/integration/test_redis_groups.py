@@ -20,6 +20,7 @@ from gateway.errors import NotFound, StoreFull
 from tests.integration.store_in_redis import running, until
 from tests.integration.test_redis_rights import documented
 from tests.patience import HANG_SECONDS
+from tests.purging import purge
 from tests.redis_process import redis_cluster
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ async def test_what_is_purged_is_nobodys_work_any_more(url: str, prefix: str) ->
         await one.groups.redrive("s", "g", ids=["3"])
         await other.groups.give_back("s", "g", [given[5].lease, given[6].lease])
         await other.groups.reject("s", "g", [given[7].lease], delay=100_000)
-        await other.purge("s", "s/x")
+        await purge(other, "s", "s/x")
         figures = await one.groups.figures("s", "g")
         assert (figures.lost, figures.dead) == (0, 1)
         assert (figures.depth, figures.in_flight, figures.delayed, figures.parked) == (6, 4, 0, 0)
@@ -431,10 +432,10 @@ async def test_the_index_finds_offsets_and_counts(url: str, prefix: str) -> None
         assert await other.count("s", "#", 0, 99) == 10
         assert await other.count("s", "s/b", 3, 14) == 3
         assert await other.count("s", "$t/+", 0, 15) == 5
-        await one.purge("s", "s/a")
+        await purge(one, "s", "s/a")
         assert await other.count("s", "#", 0, 99) == 5
         assert [each.offset for each in await other.at("s", [1, 2])] == [2]
-        await one.purge("s", "$t/a")
+        await purge(one, "s", "$t/a")
         assert await other.count("s", "#", 3, 99) == 4
 
 
@@ -486,7 +487,7 @@ async def test_the_documented_rights_are_enough(module_redis_server: RunningRedi
         await one.groups.browse("s", "g", None, after=0, limit=9)
         await one.groups.put("s", GroupConfiguration("g", filter="s/a"))
         await say(one, *["s/a"] * 60)
-        await one.purge("s", "s/a")
+        await purge(one, "s", "s/a")
         assert (await one.groups.figures("s", "g")).depth == 0
         await one.groups.delete("s", "g")
         assert one.statistics().refused == 0
@@ -509,7 +510,7 @@ async def test_a_cluster_keeps_groups_together(tmp_path: Path, prefix: str) -> N
                 await woken.wait()
             assert await other.groups.redrive("s", "g") == 1
             assert (await one.groups.figures("s", "g")).parked == 7
-            await one.purge("s", "s/b")
+            await purge(one, "s", "s/b")
             assert (await other.groups.figures("s", "g")).depth == 4
             end()
 

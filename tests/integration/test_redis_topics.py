@@ -23,6 +23,7 @@ from gateway.streams.redis.search_scripts import SEARCHING
 from tests.integration.store_in_redis import running
 from tests.integration.test_redis_rights import documented
 from tests.patience import HANG_SECONDS
+from tests.purging import purge
 from tests.unit.core.streams.test_topic_keys import TOPICS, filters
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ async def test_an_index_that_nobody_builds_refuses_what_needs_all_of_it(
         for call in (
             store.topics("s", "#", after=None, limit=9),
             store.newest_by_topic("s", "#", 1, 0, None, messages=9),
-            store.purge("s", "s/a"),
+            purge(store, "s", "s/a"),
         ):
             with pytest.raises(StreamUnavailable, match="is being built"):
                 await call
@@ -176,7 +177,7 @@ async def test_what_somebody_removed_is_told_by_the_index_too(
 ) -> None:
     async with running(url, prefix, streams()) as store:
         await say(store, *NAMES * 10)
-        assert await store.purge("s", "s/c") == 10
+        assert await purge(store, "s", "s/c") == 10
         client.xdel(key(prefix, LOG), "6-0", "7-0", "39-0")
         assert await store.select("s", ["s/a"], 0, messages=9) is None, "nobody knows yet what is missing"
         for each in FILTERS:
@@ -193,7 +194,7 @@ async def test_another_log_gets_another_index(client: redis.Redis, url: str, pre
         await say(store, *NAMES * 5)
         copies = {name: client.dump(key(prefix, name)) for name in (LOG, META)}
         await say(store, "s/x", "s/y", "s/y")
-        await store.purge("s", "s/x")
+        await purge(store, "s", "s/x")
         for name, copy in copies.items():
             assert isinstance(copy, bytes)
             client.restore(key(prefix, name), 0, copy, replace=True)
@@ -270,7 +271,7 @@ async def test_the_documented_rights_are_enough_for_the_index(
             await selected(store, "#")
             await store.snapshot("s", "#", 0, None, messages=9)
             await store.newest_by_topic("s", "#", 1, 0, None, messages=9)
-            await store.purge("s", "s/a")
+            await purge(store, "s", "s/a")
         assert store.statistics().refused == 0
     assert client.execute_command("ACL", "LOG") == []
     client.execute_command("ACL", "DELUSER", "some")
@@ -361,7 +362,7 @@ class Life:
         elif name == "end":
             await store.append("s", Publication(arguments[0], "end", 0, None, deleted=True))
         elif name == "purge":
-            await store.purge("s", *arguments)
+            await purge(store, "s", *arguments)
         elif name == "remove":
             client.xdel(key(self.prefix, LOG), f"{arguments[0]}-0")
         elif name == "forget":

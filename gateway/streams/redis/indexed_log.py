@@ -21,10 +21,11 @@ from gateway.streams.redis.index_calls import EpochChanged, IndexSteps
 from gateway.streams.redis.index_scripts import PURGE
 from gateway.streams.redis.merging import OffsetMerge
 from gateway.streams.redis.scripts import head_of
-from gateway.streams.redis.search_scripts import COUNT, FETCH, SEARCH, SNAPSHOT, TOPICS
+from gateway.streams.redis.search_scripts import COUNT, FETCH, MEASURE, SEARCH, SNAPSHOT, TOPICS
+from gateway.streams.statistics import Extent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from gateway.core.messages.publication import Publication
     from gateway.redis.wire import Reply
@@ -38,6 +39,7 @@ _SEEKS = 1_000
 _OFFSETS = 4_000
 _FETCHED = 1_000
 _PURGED = 500
+_MEASURED = 1_000
 _SUMMARIES = 250
 _AT_BYTES = 1024 * 1024
 
@@ -203,7 +205,7 @@ class IndexedLog:
             if after is None or len(found) >= limit:
                 return TopicPage(found, after)
 
-    async def purge(self, topic_filter: str, before: int | None) -> AsyncIterator[int]:
+    async def purge(self, topic_filter: str, before: int | None) -> AsyncGenerator[int, None]:
         """Remove what matches in steps; tell how many publications went with each.
 
         Raises:
@@ -218,6 +220,21 @@ class IndexedLog:
             target = reply[_HEAD + 1]
             if not target:
                 return
+
+    async def measure(self, topic_filter: str, before: int) -> Extent:
+        """What a purge would remove.
+
+        Raises:
+            StreamUnavailable: the index isn't complete.
+        """
+        target, begin, found = _start_of(topic_filter), 0, Extent()
+        while True:
+            question = (topic_filter, target, _MEASURED, min(before, _ENDLESS), begin)
+            reply = await self._ask_complete(MEASURE, *question, complete=_is_complete)
+            target, begin, messages, size, first, last = reply[_HEAD + 1 : _HEAD + 7]
+            found += Extent(messages, size, first or None, last or None)
+            if not target:
+                return found
 
     async def _search(
         self,

@@ -295,8 +295,47 @@ end)
 return reply
 """
 
+# ARGV also: a filter, the key to go on with, how many seeks, the offset before which; the offset to begin
+# with in the topic of that key.
+_MEASURE = r"""
+local filter, target, budget, resumed = ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[10])
+local before = math.min(tonumber(ARGV[9]), last + 1)
+local known = reach(index_state())
+local reply = {epoch, first, last, header, raised, known, '', 0, 0, 0, 0, 0}
+if known > first then return reply end
+local function take(offset, bytes)
+  reply[9], reply[10] = reply[9] + 1, reply[10] + bytes
+  if reply[11] == 0 or offset < reply[11] then reply[11] = offset end
+  reply[12] = math.max(reply[12], offset)
+end
+local left = budget
+reply[7] = search(filter, target, budget, function(key)
+  local begin = key == target and resumed or 0
+  local found = redis.call('ZRANGE', topics, '[' .. member_of(key, begin), '(' .. member_of(key, before),
+    'BYLEX', 'LIMIT', 0, left)
+  for _, member in ipairs(found) do
+    local offset = offset_of(member)
+    if offset >= first then
+      local entry = redis.call('XRANGE', log, id(offset), id(offset))[1]
+      if entry then take(offset, genuine(entry) and #entry[2][4] or 0) end
+    else
+      local kept = redis.call('HGET', values, key)
+      if kept then take(offset, #kept - (string.find(kept, '\0', 1, true) or 0)) end
+    end
+  end
+  left = left - #found
+  if left <= 0 then
+    reply[8] = offset_of(found[#found]) + 1
+    return false
+  end
+  return 1 + #found
+end)
+return reply
+"""
+
 SEARCH = script(HOLES, INDEX, SEARCHING, _SEARCH)
 COUNT = script(HOLES, INDEX, SEARCHING, _COUNT)
+MEASURE = script(HOLES, INDEX, SEARCHING, _MEASURE)
 FETCH = script(HOLES, INDEX, _FETCH)
 TOPICS = script(HOLES, INDEX, SEARCHING, _TOPICS)
 SNAPSHOT = script(HOLES, INDEX, SEARCHING, _SNAPSHOT)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,14 +38,14 @@ from gateway.streams.statistics import StoreStatistics
 from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
     from gateway.core.streams.configuration import Bounds, StreamConfiguration
     from gateway.core.streams.pages import Page
     from gateway.streams.base import Appended, Dedupe, TopicPage
-    from gateway.streams.statistics import StreamStatistics
+    from gateway.streams.statistics import Extent, StreamStatistics
 
 _POLL_SECONDS = 0.5
 """How often a reader looks by itself while appends can't be heard of."""
@@ -238,15 +239,22 @@ class RedisStore:
         """Look through the index."""
         return await self._index(stream).topics(topic_filter, after, limit)
 
-    async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
+    async def purge(
+        self, stream: str, topic_filter: str, before: int | None = None
+    ) -> AsyncGenerator[int, None]:
         """Remove what the index leads to."""
-        index, purged = self._index(stream), 0
+        index = self._index(stream)
         end = (await self.bounds(stream)).last + 1 if before is None else before
-        async for removed in index.purge(topic_filter, end):
-            purged += removed
-            self._purged += removed
+        async with aclosing(index.purge(topic_filter, end)) as steps:
+            async for removed in steps:
+                self._purged += removed
+                yield removed
         await self._groups.purged(stream, topic_filter, end)
-        return purged
+
+    async def measure(self, stream: str, topic_filter: str, before: int | None = None) -> Extent:
+        """Ask for what a purge would remove."""
+        end = (await self.bounds(stream)).last + 1 if before is None else before
+        return await self._index(stream).measure(topic_filter, end)
 
     async def raise_epoch(self, stream: str, seen: Position) -> Bounds:
         """Let Redis compare the log with ``seen``, and begin a new epoch if it falls short of it."""

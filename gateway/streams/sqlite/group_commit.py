@@ -12,12 +12,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+import anyio
+
 from gateway.errors import StreamUnavailable
 from gateway.streams.base import Appended
 from gateway.streams.sqlite.append_queue import AppendQueue, Waiting
 from gateway.streams.sqlite.jobs import Jobs
 from gateway.streams.sqlite.overwriting import overwrite_removed
-from gateway.streams.sqlite.purging import Cursor
 from gateway.streams.sqlite.transaction import kept_of, retention_of
 from gateway.streams.sqlite.worker import Worker
 from gateway.streams.statistics import StoreStatistics
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.streams.limits import StoreLimits
     from gateway.streams.local_log import LocalLog
     from gateway.streams.sqlite.opening import Opened
+    from gateway.streams.sqlite.purging import Cursor, Purged
     from gateway.streams.sqlite.seen import End
     from gateway.streams.sqlite.transaction import Committed
     from gateway.streams.sqlite.writing import Writer
@@ -180,32 +182,29 @@ class GroupCommit:
             self._raised += 1
         return log.bounds
 
-    async def purge(self, stream: str, topic_filter: str, before: int) -> int:
-        """Remove what matches and has a smaller offset than ``before``; how many publications that were.
+    async def purge(self, stream: str, topic_filter: str, before: int, cursor: Cursor) -> Purged:
+        """Remove some of what matches and has a smaller offset than ``before``, from ``cursor`` on.
 
         Other transactions come in between; ``overwrite`` must follow.
 
         Raises:
             StreamUnavailable: it could not be written; a part may be removed.
         """
-        removed = 0
-        cursor: Cursor | None = Cursor()
         try:
-            while cursor is not None:
+            # The thread removes them, whoever has gone: then what is at hand of them has to go as well.
+            with anyio.CancelScope(shield=True):
                 purged = await self._run(partial(self._writer.purge, stream, topic_filter, before, cursor))
-                # What is at hand is served to readers without a look at the file.
-                if purged.offsets:
-                    self._logs[stream].purge(purged.offsets)
-                    if self._groups is not None:
-                        self._groups.purged(stream, purged.gone)
-                removed += purged.removed
-                self._purged += purged.removed
-                cursor = purged.next
         except StreamUnavailable:
             # The index may have to be made anew first.
             self.sweep()
             raise
-        return removed
+        # What is at hand is served to readers without a look at the file.
+        if purged.offsets:
+            self._logs[stream].purge(purged.offsets)
+            if self._groups is not None:
+                self._groups.purged(stream, purged.gone)
+        self._purged += purged.removed
+        return purged
 
     async def overwrite(self, stream: str) -> None:
         """Leave nothing of what was removed in the files; raises ``StreamUnavailable``."""

@@ -16,8 +16,9 @@ from gateway.core.streams.pages import PURGED, TRIMMED, Hole, Page, page_through
 from gateway.errors import StreamUnavailable
 from gateway.streams.base import SelectedPage
 from gateway.streams.sqlite.segments import DamagedSegment
-from gateway.streams.sqlite.selecting import NotIndexed
+from gateway.streams.sqlite.selecting import LogView, NotIndexed
 from gateway.streams.sqlite.tail import OldSnapshot, Tail
+from gateway.streams.statistics import Extent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.streams.local_log import LocalLog
     from gateway.streams.sqlite.group_commit import GroupCommit
     from gateway.streams.sqlite.reading import Snapshot, SqliteReader, Viewed
-    from gateway.streams.sqlite.selecting import LogView, Selected
+    from gateway.streams.sqlite.selecting import Selected
     from gateway.streams.sqlite.worker import Worker
 
 T = TypeVar("T")
@@ -101,6 +102,22 @@ class SnapshotQueries:
                 return found
             await asyncio.sleep(_WAIT_SECONDS)
         raise StreamUnavailable("the store of streams changes faster than it can be read")
+
+    async def measure(self, stream: str, topic_filter: str, before: int | None = None) -> Extent:
+        """What a purge would remove: a segment at a time, then what last values alone have."""
+        log, size = self._logs[stream], self._tails[stream].size
+        end = log.recent.last if before is None else min(before - 1, log.recent.last)
+        found = Extent()
+        for segment in range((log.first - 1) // size, (end - 1) // size + 1):
+            find = partial(LogView.extent, topic_filter=topic_filter, segment=segment)
+            found += _indexed(stream, await self._view(stream, find, end)).found
+        number = self._number(stream)
+        key: bytes | None = b""
+        while key is not None:
+            read = partial(self._reader.measure_values, number, topic_filter, before=end + 1, begin=key)
+            told: tuple[Extent, bytes | None] = await self._ask(read)
+            found, key = found + told[0], told[1]
+        return found
 
     async def before_newest(self, stream: str, topic_filter: str, count: int) -> int | None:
         """The offset before the newest ``count`` that match."""

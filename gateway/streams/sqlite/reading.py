@@ -12,7 +12,13 @@ from gateway.errors import StreamUnavailable
 from gateway.streams.sqlite.file import ODD, open_alone, open_to_read, what_failed
 from gateway.streams.sqlite.rows import read_at, read_rows, read_topics, time_from
 from gateway.streams.sqlite.selecting import LogView
-from gateway.streams.sqlite.snapshots import Incomplete, count_values, last_topics, read_values
+from gateway.streams.sqlite.snapshots import (
+    Incomplete,
+    count_values,
+    last_topics,
+    measure_values,
+    read_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.streams.sqlite.segments import Known
     from gateway.streams.sqlite.snapshots import Values
     from gateway.streams.sqlite.tail import Tail
+    from gateway.streams.statistics import Extent
 
 T = TypeVar("T")
 _ALL = 2**62
@@ -149,6 +156,18 @@ class SqliteReader:
         """
         with _values():
             return log.topics(topic_filter, after, limit, last_topics(log.connection, log.number))
+
+    def measure_values(
+        self, number: int, topic_filter: str, *, before: int, begin: bytes
+    ) -> tuple[Extent, bytes | None]:
+        """How much some last values are that the log has no more, and the key to go on with.
+
+        Raises:
+            StreamUnavailable: they can't be read, or not all of them are known.
+        """
+        with self._snapshot() as connection, _values():
+            before = min(before, _bounds(connection, number)[1])
+            return measure_values(connection, number, topic_filter, before=before, begin=begin)
 
     def values(
         self,

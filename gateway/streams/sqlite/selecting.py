@@ -16,7 +16,7 @@ from gateway.core.topics.grammar import has_wildcard
 from gateway.errors import TooMany
 from gateway.streams.base import TopicPage, TopicSummary
 from gateway.streams.sqlite.matching import Seek, entries_matching
-from gateway.streams.sqlite.rows import read_at, time_from
+from gateway.streams.sqlite.rows import extent_at, read_at, time_from
 from gateway.streams.sqlite.segments import (
     DamagedSegment,
     newest_segment,
@@ -25,6 +25,7 @@ from gateway.streams.sqlite.segments import (
     unpack,
     within,
 )
+from gateway.streams.statistics import Extent
 
 if TYPE_CHECKING:
     import sqlite3
@@ -192,6 +193,23 @@ class LogView:
                 first = bisect_left(places, begin)
                 found += bisect_right(places, end, first) - first
         return found
+
+    def extent(self, topic_filter: str, segment: int) -> Extent:
+        """How much of one segment matches.
+
+        Raises:
+            DamagedSegment: the index can't tell.
+        """
+        if segment < self._oldest:
+            return Extent()
+        part = self.segment(segment, ordered=has_wildcard(topic_filter))
+        matching = {
+            key: unpack(packed) if isinstance(packed, bytes) else packed
+            for key, packed in filter(None, entries_matching(part, topic_filter))
+        }
+        first, end = self.first, self.end
+        offsets = [each for each in _merged(matching, part.base) if first <= each <= end]
+        return extent_at(self.connection, self.number, offsets)
 
     def newest_by_topic(
         self, topic_filter: str, count: int, after: int, messages: int, size: int

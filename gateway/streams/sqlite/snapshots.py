@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.core.streams.topic_keys import BELOW_ALL, topic_key, topic_of, topics_matching
 from gateway.core.topics.grammar import has_wildcard, matches
 from gateway.streams.sqlite.last_values import COMPLETE
+from gateway.streams.sqlite.matching import Seek
 from gateway.streams.sqlite.rows import publication_of, read_at
+from gateway.streams.statistics import Extent
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -83,6 +85,32 @@ def count_values(connection: sqlite3.Connection, number: int) -> int:
         (count,) = connection.execute(f"SELECT count(*) FROM last_{number}").fetchone()  # noqa: S608
         return int(count)
     return 0
+
+
+def measure_values(
+    connection: sqlite3.Connection, number: int, topic_filter: str, *, before: int, begin: bytes
+) -> tuple[Extent, bytes | None]:
+    """How much some of those are that match, from a key on, with smaller offsets; and the key to go on with.
+
+    Raises:
+        Incomplete: not all of them are known.
+    """
+    topics = last_topics(connection, number)
+    if topics is None:
+        return Extent(), None
+    seek = Seek([topics], begin)
+    found = Extent()
+    for looked, topic in enumerate(topics_matching(topic_filter, seek), 1):
+        if topic is not None:
+            (offset, size) = connection.execute(
+                f"SELECT offset, length(record) FROM last_{number} WHERE topic = ?",  # noqa: S608
+                (topic_key(topic),),
+            ).fetchone()
+            if offset < before:
+                found += Extent(1, size or 0, offset, offset)
+        if looked >= _FEW_TOPICS and seek.last is not None:
+            return found, seek.last + b"\0"
+    return found, None
 
 
 def read_values(

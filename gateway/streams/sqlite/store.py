@@ -13,18 +13,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.codecs.record import encode_record
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StreamUnavailable
 from gateway.streams.groups.local import LocalGroups
 from gateway.streams.limits import StoreLimits
 from gateway.streams.local_log import LocalLog
 from gateway.streams.sqlite.group_commit import GroupCommit
 from gateway.streams.sqlite.groups import SqliteJournal
+from gateway.streams.sqlite.purging import Cursor
 from gateway.streams.sqlite.queries import SnapshotQueries
 from gateway.streams.sqlite.reading import SqliteReader
 from gateway.streams.sqlite.seen import SeenFile
@@ -37,7 +39,7 @@ from gateway.supervision import Supervision
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from gateway.core.messages.commands import Position
     from gateway.core.messages.publication import Publication
@@ -117,6 +119,9 @@ class SqliteStore(SnapshotQueries):
         )
         writing.tell(self._groups)
         self._renewing = False
+        self._purges: Counter[str] = Counter()
+        self._unwritten: set[str] = set()
+        self._overwriting = asyncio.Lock()
         self._upkeep: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -215,18 +220,38 @@ class SqliteStore(SnapshotQueries):
         """A snapshot."""
         return self._writing.statistics(read=self._read)
 
-    async def purge(self, stream: str, topic_filter: str, before: int | None = None) -> int:
+    async def purge(
+        self, stream: str, topic_filter: str, before: int | None = None
+    ) -> AsyncGenerator[int, None]:
         """Remove what matches, for good."""
         self._require()
         end = self._logs[stream].recent.last + 1
         before = end if before is None else min(before, end)
-        copies = await self._groups.purge(stream, topic_filter, before)
-        removed = await self._writing.purge(stream, topic_filter, before)
-        # What became a dead letter, or was sent back, meanwhile.
-        copies += await self._groups.purge(stream, topic_filter, before)
-        if removed or copies:
-            await self._writing.overwrite(stream)
-        return removed
+        self._purges[stream] += 1
+        try:
+            await self._purge_copies(stream, topic_filter, before)
+            cursor: Cursor | None = Cursor()
+            while cursor is not None:
+                step = await self._writing.purge(stream, topic_filter, before, cursor)
+                if step.removed:
+                    self._unwritten.add(stream)
+                yield step.removed
+                cursor = step.next
+            # What became a dead letter, or was sent back, meanwhile.
+            await self._purge_copies(stream, topic_filter, before)
+        finally:
+            self._purges[stream] -= 1
+        await self._overwrite(stream)
+
+    async def _purge_copies(self, stream: str, topic_filter: str, before: int) -> None:
+        if await self._groups.purge(stream, topic_filter, before):
+            self._unwritten.add(stream)
+
+    async def _overwrite(self, stream: str) -> None:
+        async with self._overwriting:
+            if stream in self._unwritten and not self._purges[stream]:
+                await self._writing.overwrite(stream)
+                self._unwritten.discard(stream)
 
     async def _look(self, job: Callable[[sqlite3.Connection], T]) -> T:
         return await self._ask(partial(self._reader.look, job))
@@ -244,6 +269,10 @@ class SqliteStore(SnapshotQueries):
             await asyncio.sleep(self._limits.sweep_seconds)
             self._writing.sweep()
             await self._sweep_groups()
+            for stream in list(self._unwritten):
+                # Of a purge that nobody stayed for.
+                with suppress(StreamUnavailable):
+                    await self._overwrite(stream)
             ends = self._writing.ends()
             if ends != noted and loop.time() >= next_note:
                 noted, next_note = ends, loop.time() + _NOTE_SECONDS
