@@ -75,7 +75,8 @@ class GroupParts:
         )
         groups = GroupRoutes(
             self.administration,
-            administrator,
+            authenticate=authenticate,
+            administrator=administrator,
             bodies=bodies,
             lasting=lasting,
             parse=parse_group,

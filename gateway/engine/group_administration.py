@@ -21,6 +21,7 @@ from gateway.streams.groups.base import DeadLetter, Explanation
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
+    from gateway.auth.grants import Grants
     from gateway.core.groups.configuration import GroupConfiguration
     from gateway.core.streams.stream import StreamMap
     from gateway.engine.groups import GroupCounts, GroupKey, Groups
@@ -161,6 +162,26 @@ class GroupAdministration:
             return []
         return sorted(await self._store(stream).groups(stream))
 
+    async def check_viewer(self, grants: Grants, stream: str, group: str) -> None:
+        """Let administrators look at a group, and who may consume from it.
+
+        Raises:
+            NotPermitted: ``grants`` allow neither.
+        """
+        if not grants.admin:
+            await self._groups.when_known(stream, group, grants)
+            self._groups.check_grant(stream, group, grants)
+
+    async def visible(self, grants: Grants, stream: str) -> list[str]:
+        """The names of a stream's groups that ``grants`` let somebody look at."""
+        found: list[str] = []
+        for name in await self.names(stream):
+            if not grants.admin:
+                await self._groups.when_known(stream, name, grants)
+            if grants.admin or grants.may_consume(stream, name):
+                found.append(name)
+        return found
+
     async def describe(self, stream: str, group: str) -> GroupFacts:
         """Describe one group."""
         store = self._store(stream)
@@ -169,15 +190,14 @@ class GroupAdministration:
             raise NotFound(f"stream {stream[:64]!r} has no group {group[:64]!r}")
         return GroupFacts(stream, configuration, await store.figures(stream, group))
 
-    async def describe_all(self, stream: str) -> list[GroupFacts]:
-        """Describe all groups of a stream, by name."""
-        store = self._store(stream)
+    async def describe_all(self, stream: str, grants: Grants) -> list[GroupFacts]:
+        """Describe the groups of a stream that ``grants`` let somebody look at, by name."""
+        self._store(stream)
         described: list[GroupFacts] = []
-        for _, configuration in sorted((await store.groups(stream)).items()):
+        for name in await self.visible(grants, stream):
             # One may be removed while the others are looked at.
             with suppress(NotFound):
-                figures = await store.figures(stream, configuration.name)
-                described.append(GroupFacts(stream, configuration, figures))
+                described.append(await self.describe(stream, name))
         return described
 
     async def put(self, stream: str, configuration: GroupConfiguration) -> bool:

@@ -1,4 +1,4 @@
-"""``/v1/streams/{stream}/groups``: groups made, changed and looked into, by administrators.
+"""``/v1/streams/{stream}/groups``: groups made and changed by administrators, looked into by consumers too.
 
 Spec: docs/http.md, "Groups".
 """
@@ -20,7 +20,7 @@ from gateway.codecs.gateway_v1 import encode_fields
 from gateway.codecs.query import check_names, decode_query
 from gateway.core.groups.configuration import GroupConfiguration
 from gateway.engine.group_administration import ChosenLetters
-from gateway.errors import BadCommand
+from gateway.errors import BadCommand, NotPermitted
 from gateway.http_api.audit import note
 from gateway.http_api.progress import ProgressLines, wants_lines
 from gateway.http_api.publishing.receipts import json_answer
@@ -100,8 +100,9 @@ class GroupRoutes:
     def __init__(
         self,
         administration: GroupAdministration,
-        administrator: RequestAuthenticator,
         *,
+        authenticate: RequestAuthenticator,
+        administrator: RequestAuthenticator,
         bodies: BodyReader,
         lasting: LastingRequests,
         parse: GroupParser,
@@ -109,6 +110,7 @@ class GroupRoutes:
     ) -> None:
         """Serve ``administration``; ``administrator`` must let administrators through alone."""
         self._administration = administration
+        self._authenticate = authenticate
         self._administrator = administrator
         self._bodies = bodies
         self._lasting = lasting
@@ -133,15 +135,17 @@ class GroupRoutes:
         ]
 
     async def list_groups(self, request: Request) -> Response:
-        """Describe all groups of a stream."""
-        await self._administrator(request)
+        """Describe the groups of a stream, those that may be looked at."""
+        grants = (await self._authenticate(request)).grants
         check_names(request.query_params)
-        found = await self._administration.describe_all(request.path_params["stream"])
+        found = await self._administration.describe_all(request.path_params["stream"], grants)
+        if not found and not grants.admin:
+            raise NotPermitted("no grant to consume from a group of this stream")
         return json_answer({"groups": [self._object(each) for each in found]})
 
     async def describe_group(self, request: Request) -> Response:
         """Describe one group."""
-        await self._administrator(request)
+        await self._check_viewer(request)
         check_names(request.query_params)
         return json_answer(self._object(await self._administration.describe(*_key(request))))
 
@@ -179,7 +183,7 @@ class GroupRoutes:
 
     async def browse(self, request: Request) -> Response:
         """List what isn't finished."""
-        await self._administrator(request)
+        await self._check_viewer(request)
         parameters = _parameters(request, "state", "after", "limit")
         state = parameters.get("state")
         if state is not None and state not in STATES:
@@ -191,14 +195,14 @@ class GroupRoutes:
 
     async def explain(self, request: Request) -> Response:
         """Say where one message is, and what it waits for."""
-        await self._administrator(request)
+        await self._check_viewer(request)
         check_names(request.query_params)
         offset = _number("offset", request.path_params["offset"], least=1)
         return json_answer(_explanation(await self._administration.explain(*_key(request), offset)))
 
     async def list_dead_letters(self, request: Request) -> Response:
         """List dead letters, the newest first."""
-        await self._administrator(request)
+        await self._check_viewer(request)
         parameters = _parameters(request, "after", "limit", "filter", "contains")
         after = parameters.get("after")
         contains = parameters.get("contains")
@@ -237,6 +241,10 @@ class GroupRoutes:
         count = await call(*_key(request), chosen, dry_run=asked.dry_run)
         note(request.scope, count=count, dry_run=asked.dry_run)
         return json_answer({"count": count})
+
+    async def _check_viewer(self, request: Request) -> None:
+        principal = await self._authenticate(request)
+        await self._administration.check_viewer(principal.grants, *_key(request))
 
     async def _choice(self, request: Request) -> tuple[_Chosen, Principal]:
         await self._administrator(request)

@@ -111,6 +111,7 @@ class SettingsRoutes:
             "admin": None,
             "subject": None,
             "grants": None,
+            "expires": None,
             "mask": None,
         }
         try:
@@ -120,4 +121,5 @@ class SettingsRoutes:
             return json_answer(told)
         rights = shown_rights(principal)
         told |= {"node": settings.node, "admin": rights["admin"], "subject": principal.subject}
-        return json_answer(told | {"grants": rights["grants"], "mask": list(settings.mask())})
+        told |= {"grants": rights["grants"], "expires": rights["expires"], "mask": list(settings.mask())}
+        return json_answer(told)

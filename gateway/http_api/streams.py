@@ -17,9 +17,9 @@ from starlette.routing import Route
 from gateway.auth.requests import peer_of
 from gateway.codecs.gateway_v1 import encode_object
 from gateway.codecs.query import check_names, decode_query
-from gateway.core.topics.grammar import TopicLimits, parse_filter, parse_topic
+from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter, parse_topic
 from gateway.engine.following.reading import Query
-from gateway.errors import NotPermitted
+from gateway.errors import NotFound, NotPermitted
 from gateway.http_api.publishing.receipts import json_answer
 from gateway.http_api.stream_queries import (
     MESSAGE_PARAMETERS,
@@ -34,8 +34,11 @@ from gateway.http_api.stream_queries import (
 from gateway.http_api.waiting_clients import asker_of, while_connected
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
 
+    from gateway.auth.grants import Grants
     from gateway.auth.principal import Principal
     from gateway.core.streams.stream import StreamMap
     from gateway.engine.following.reading import Missed, Reading, StreamReader
@@ -45,6 +48,11 @@ if TYPE_CHECKING:
     from gateway.http_api.authentication import RequestAuthenticator
 
 STREAMS_PATH: Final = "/v1/streams"
+MOST_READABLE: Final = 100
+"""Filters."""
+
+_TOLD_TO_CONSUMERS: Final = frozenset({"name", "groups", "readable"})
+_TOLD_TO_READERS: Final = _TOLD_TO_CONSUMERS | {"filter", "epoch", "first", "last"}
 
 
 class StreamRoutes:
@@ -57,17 +65,15 @@ class StreamRoutes:
         overview: StreamOverview,
         reader: StreamReader,
         authenticate: RequestAuthenticator,
-        administrator: RequestAuthenticator,
         lasting: LastingRequests,
         topic_limits: TopicLimits,
         groups: GroupAdministration,
     ) -> None:
-        """Serve ``streams``; ``administrator`` must let administrators through alone."""
+        """Serve ``streams``."""
         self._streams = streams
         self._overview = overview
         self._reader = reader
         self._authenticate = authenticate
-        self._administrator = administrator
         self._lasting = lasting
         self._topic_limits = topic_limits
         self._groups = groups
@@ -82,19 +88,22 @@ class StreamRoutes:
         ]
 
     async def list_streams(self, request: Request) -> Response:
-        """Describe every stream."""
-        await self._administrator(request)
+        """Describe the streams that may be looked at."""
+        grants = (await self._authenticate(request)).grants
         check_names(request.query_params)
-        return json_answer(
-            {"streams": [await self._object(each) for each in await self._overview.describe_all()]}
-        )
+        found = [await self._object(each.name, grants) for each in self._streams]
+        return json_answer({"streams": [each for each in found if each is not None]})
 
     async def describe_stream(self, request: Request) -> Response:
         """Describe one stream."""
-        await self._administrator(request)
+        grants = (await self._authenticate(request)).grants
         check_names(request.query_params)
-        found = await self._overview.describe(request.path_params["stream"])
-        return json_answer(await self._object(found))
+        name: str = request.path_params["stream"]
+        # The grant first: whoever has none is not told which streams there are.
+        found = await self._object(name, grants) if grants.admin or name in self._streams else None
+        if found is None:
+            raise NotPermitted("no grant to subscribe to anything of this stream, or to consume from it")
+        return json_answer(found)
 
     async def read_messages(self, request: Request) -> Response:
         """Read one page, and wait for one where that is asked."""
@@ -120,8 +129,22 @@ class StreamRoutes:
         page = await self._reader.topics(name, topic_filter, after=after, limit=limit_of(parameters))
         return json_answer({"topics": [asdict(each) for each in page.topics], "next": page.next})
 
-    async def _object(self, facts: StreamFacts) -> dict[str, Any]:
-        return _stream_object(facts, await self._groups.names(facts.configuration.name))
+    async def _object(self, name: str, grants: Grants) -> dict[str, Any] | None:
+        """What ``grants`` let somebody know of a stream; None where that is nothing."""
+        if name not in self._streams:
+            raise NotFound(f"no stream {name[:64]!r} is configured")
+        captured = self._streams[name].filter
+        await grants.when_known("subscribe", captured)
+        groups = await self._groups.visible(grants, name)
+        readable = [captured] if grants.may_subscribe(captured) else _meeting(grants.subscribe, captured)
+        if not (grants.admin or readable or groups):
+            return None
+        told = _stream_object(await self._overview.describe(name), groups, readable)
+        if grants.admin or readable == [captured]:
+            return told
+        # As much as each page of its messages tells; of one that it may not read nothing but the name.
+        known = _TOLD_TO_READERS if readable else _TOLD_TO_CONSUMERS
+        return {field: value if field in known else None for field, value in told.items()}
 
     async def _query(self, request: Request, principal: Principal) -> Query:
         parameters = QueryParams(decode_query(request.scope["query_string"]))
@@ -151,7 +174,12 @@ class StreamRoutes:
         return stream.name, topic_filter
 
 
-def _stream_object(facts: StreamFacts, groups: list[str]) -> dict[str, Any]:
+def _meeting(granted: Sequence[str], captured: str) -> list[str]:
+    """Those filters that match something of a stream, as far as an answer tells of."""
+    return [each for each in granted if intersects(each, captured)][:MOST_READABLE]
+
+
+def _stream_object(facts: StreamFacts, groups: list[str], readable: list[str]) -> dict[str, Any]:
     configuration, held = facts.configuration, facts.statistics
     now = time.time_ns() // 1_000_000
     return {
@@ -174,6 +202,7 @@ def _stream_object(facts: StreamFacts, groups: list[str]) -> dict[str, Any]:
         "last_time": held.last_time,
         "oldest_age_ms": None if held.first_time is None else max(0, now - held.first_time),
         "groups": groups,
+        "readable": readable,
     }
 
 

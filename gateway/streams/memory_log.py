@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 _TOPICS: Final = 4096
 _HOLES: Final = 1024
 _SCANNED: Final = 32_768
-_STRETCH: Final = 16_384
+_STRETCH: Final = 4096
 _PURGED_TOGETHER: Final = 32_768
+_MEASURED: Final = 4096
 
 
 class _First(NamedTuple):
@@ -308,9 +309,10 @@ class MemoryLog:
             offsets = array("q")
             for topic in page.topics:
                 offsets.extend(self.index.offsets(topic, before, end))
-                while len(offsets) >= _STRETCH:
-                    yield self._extent_of(offsets[:_STRETCH])
-                    del offsets[:_STRETCH]
+                if len(offsets) >= _MEASURED:
+                    for at in range(0, len(offsets), _MEASURED):
+                        yield self._extent_of(offsets[at : at + _MEASURED])
+                    offsets = array("q")
             yield self._extent_of(offsets)
             if page.next is None:
                 return

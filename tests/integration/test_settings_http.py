@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -134,12 +135,14 @@ def test_a_page_is_told_how_to_sign_in_and_then_what_it_may(gateway: RunningGate
         "admin": None,
         "subject": None,
         "grants": None,
+        "expires": None,
         "mask": None,
     }
     assert console(gateway, bearer("nonsense"))["grants"] is None
     told = console(gateway, bearer(token("ann")))
     assert (told["admin"], told["subject"], told["mask"]) == (False, "ann", ["$.card.number"])
     assert told["grants"] == {"subscribe": ["a/#"], "publish": ["a/#"], "consume": []}
+    assert told["expires"] > time.time() * 1000
 
 
 def test_what_administrators_did_is_read_back_from_any_node(nodes: list[RunningGateway]) -> None:

@@ -22,7 +22,7 @@ from gateway.core.messages.commands import MOST_PER_TOPIC, Overflow
 from gateway.core.statistics.series import SECONDS_KEPT
 from gateway.engine import group_administration, pulling
 from gateway.engine.following import last_values
-from gateway.http_api import group_members, groups, stream_queries
+from gateway.http_api import group_members, groups, stream_queries, streams
 from gateway.http_api.publishing import ndjson
 from gateway.http_api.webhooks import journal
 
@@ -82,6 +82,7 @@ def values(limits: PublishingLimits) -> dict[str, Any]:
         "group_states": list(groups.STATES),
         "members_shown": groups.MEMBERS_SHOWN,
         "most_dead_letters_named": groups.MOST_NAMED,
+        "most_readable": streams.MOST_READABLE,
         "most_searched": group_administration.MOST_SEARCHED,
         "search_characters": groups.SEARCH_CHARACTERS,
         "dead_letter_id_characters": groups.ID_CHARACTERS,

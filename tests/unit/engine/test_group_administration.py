@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from gateway.auth.grants import EVERYTHING
 from gateway.core.groups.configuration import MOST_GROUPS, GroupConfiguration
 from gateway.core.messages.publication import Publication
 from gateway.engine.group_administration import MOST_SEARCHED, ChosenLetters, ConfiguredGroups, Progress
@@ -29,7 +30,10 @@ async def test_a_group_is_made_changed_described_and_removed() -> None:
         facts = await administration.describe("t", "g")
         assert (facts.stream, facts.configuration, facts.statistics.depth) == ("t", changed, 0)
         assert await administration.put("t", GroupConfiguration("a"))
-        assert [each.configuration.name for each in await administration.describe_all("t")] == ["a", "g"]
+        assert [each.configuration.name for each in await administration.describe_all("t", EVERYTHING)] == [
+            "a",
+            "g",
+        ]
         assert await administration.names("t") == ["a", "g"]
         await administration.delete("t", "g")
         assert await administration.names("t") == ["a"]
@@ -43,7 +47,7 @@ async def test_what_is_not_there_is_not_found() -> None:
         administration = node.administration
         for wanted in (
             administration.names("u"),
-            administration.describe_all("u"),
+            administration.describe_all("u", EVERYTHING),
             administration.put("u", GROUP),
             administration.delete("s", "h"),
             administration.explain("s", "h", 1),

@@ -43,7 +43,6 @@ class Door:
             overview=StreamOverview(store, streams),
             reader=self.reader,
             authenticate=authenticate,
-            administrator=authenticate,
             lasting=lasting_requests(),
             topic_limits=TopicLimits(),
             groups=GroupAdministration(

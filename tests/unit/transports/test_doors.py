@@ -39,7 +39,8 @@ GRANTS: dict[str, dict[str, Any]] = {
     "admin": {"admin": True},
 }
 ALL = frozenset(GRANTS)
-KEYS = {name: new_key() for name in GRANTS}
+NARROW = {"subscribe": ["a/kept/it/mine/#", "a/+/it/x", "b/#"]}
+KEYS = {name: new_key() for name in (*GRANTS, "narrow")}
 HOOKS = (
     {"name": "open", "scheme": "none", "topic": "a/hook"},
     {"name": "other", "scheme": "none", "topic": "b/hook"},
@@ -67,6 +68,8 @@ PUBLISHERS = frozenset({"publish"})
 SUBSCRIBERS = frozenset({"subscribe"})
 ADMINISTRATORS = frozenset({"admin"})
 CONSUMERS = frozenset({"consume"})
+VIEWERS = ADMINISTRATORS | CONSUMERS
+NOBODY = frozenset({"nothing"})
 PUBLIC = {"allowed": ALL, "public": True}
 
 GROUPS = "/v1/streams/{stream}/groups"
@@ -99,15 +102,15 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("GET", "/v1/statistics/events"): Door("/v1/statistics/events", allowed=ADMINISTRATORS, endless=True),
     ("DELETE", "/v1/connections/{session}"): Door("/v1/connections/x", "", ADMINISTRATORS, 404),
     ("POST", "/v1/disconnect"): Door("/v1/disconnect", '{"subject":"x"}', ADMINISTRATORS),
-    ("GET", "/v1/streams"): Door("/v1/streams", allowed=ADMINISTRATORS),
-    ("GET", "/v1/streams/{stream}"): Door("/v1/streams/kept", allowed=ADMINISTRATORS),
+    ("GET", "/v1/streams"): Door("/v1/streams", allowed=ALL),
+    ("GET", "/v1/streams/{stream}"): Door("/v1/streams/kept", allowed=ALL - PUBLISHERS - NOBODY),
     ("DELETE", "/v1/streams/{stream}/messages"): Door(
         "/v1/streams/kept/messages?filter=%23", allowed=ADMINISTRATORS
     ),
     ("GET", "/v1/streams/{stream}/messages"): Door("/v1/streams/kept/messages", allowed=SUBSCRIBERS),
     ("GET", "/v1/streams/{stream}/topics"): Door("/v1/streams/kept/topics", allowed=SUBSCRIBERS),
-    ("GET", GROUPS): Door("/v1/streams/kept/groups", allowed=ADMINISTRATORS),
-    ("GET", GROUP): Door(JOBS, allowed=ADMINISTRATORS),
+    ("GET", GROUPS): Door("/v1/streams/kept/groups", allowed=VIEWERS),
+    ("GET", GROUP): Door(JOBS, allowed=VIEWERS),
     ("PUT", GROUP): Door(JOBS, "{}", ADMINISTRATORS),
     ("DELETE", GROUP): Door("/v1/streams/kept/groups/other", "", ADMINISTRATORS, 404),
     ("POST", GROUP + "/pull"): Door(JOBS + "/pull", "{}", CONSUMERS),
@@ -116,9 +119,9 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("POST", GROUP + "/extend"): Door(JOBS + "/extend", '{"deliveries":["t"],"by":1}', CONSUMERS),
     ("POST", GROUP + "/pause"): Door(JOBS + "/pause", "", ADMINISTRATORS),
     ("POST", GROUP + "/resume"): Door(JOBS + "/resume", "", ADMINISTRATORS),
-    ("GET", GROUP + "/messages"): Door(JOBS + "/messages", allowed=ADMINISTRATORS),
-    ("GET", GROUP + "/messages/{offset}"): Door(JOBS + "/messages/1", allowed=ADMINISTRATORS),
-    ("GET", GROUP + "/dead-letters"): Door(JOBS + "/dead-letters", allowed=ADMINISTRATORS),
+    ("GET", GROUP + "/messages"): Door(JOBS + "/messages", allowed=VIEWERS),
+    ("GET", GROUP + "/messages/{offset}"): Door(JOBS + "/messages/1", allowed=VIEWERS),
+    ("GET", GROUP + "/dead-letters"): Door(JOBS + "/dead-letters", allowed=VIEWERS),
     ("DELETE", GROUP + "/dead-letters"): Door(JOBS + "/dead-letters", "{}", ADMINISTRATORS),
     ("POST", GROUP + "/dead-letters/redrive"): Door(JOBS + "/dead-letters/redrive", "{}", ADMINISTRATORS),
     ("GET", "/v1/events"): Door("/v1/events?filter=a/%2B", allowed=SUBSCRIBERS, endless=True),
@@ -148,8 +151,14 @@ OPS: dict[type, tuple[dict[str, Any], frozenset[str], str]] = {
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[GatewayNode]:
-    keys = [{"name": name, "hash": KEYS[name][1], **grants} for name, grants in GRANTS.items()]
-    streams = [{"name": "kept", "filter": "a/kept/it/#", "groups": [{"name": "jobs"}]}]
+    keys = [
+        {"name": name, "hash": KEYS[name][1], **grants}
+        for name, grants in (GRANTS | {"narrow": NARROW}).items()
+    ]
+    streams = [
+        {"name": "kept", "filter": "a/kept/it/#", "groups": [{"name": "jobs"}]},
+        {"name": "far", "filter": "far/#"},
+    ]
     gateway = GatewayNode(
         Settings(
             auth={"mode": "required", "api_keys": keys},
@@ -303,6 +312,56 @@ async def test_reading_a_stream_needs_a_grant_that_covers_the_filter(
     response = await ask(gateway, "GET", door, KEYS["subscribe"][0])
     assert response.status_code == status, response.text
     assert response.json().get("code") == {200: None, 400: "bad_filter", 403: "forbidden"}[status]
+
+
+@pytest.mark.parametrize(
+    ("who", "told"),
+    [
+        ("nothing", {}),
+        ("publish", {}),
+        ("consume", {"kept": {"name", "groups", "readable"}, "far": set()}),
+        ("subscribe", {"kept": {"name", "groups", "readable", "filter", "max_messages", "bytes"}}),
+        ("narrow", {"kept": {"name", "groups", "readable", "filter", "epoch", "first", "last"}}),
+    ],
+)
+async def test_streams_are_told_as_far_as_the_grants_go(
+    gateway: GatewayNode, who: str, told: dict[str, set[str]]
+) -> None:
+    key = KEYS[who][0]
+    streams = (await ask(gateway, "GET", Door("/v1/streams"), key)).json()["streams"]
+    names = {name for name, fields in told.items() if fields}
+    assert {each["name"] for each in streams} == names
+    for each in streams:
+        assert (await ask(gateway, "GET", Door(f"/v1/streams/{each['name']}"), key)).json() == each
+        known = {name for name, value in each.items() if value is not None}
+        if who == "subscribe":
+            assert told[each["name"]] <= known
+        else:
+            assert known == told[each["name"]]
+        readable = {"subscribe": ["a/kept/it/#"], "narrow": ["a/kept/it/mine/#", "a/+/it/x"]}
+        assert each["readable"] == readable.get(who, [])
+        assert each["groups"] == (["jobs"] if who == "consume" else [])
+    for name in ("kept", "far", "unknown"):
+        status = 200 if name in names else 403
+        assert (await ask(gateway, "GET", Door(f"/v1/streams/{name}"), key)).status_code == status
+
+
+async def test_of_groups_those_are_told_that_may_be_consumed_from(gateway: GatewayNode) -> None:
+    groups = "/v1/streams/kept/groups"
+    for name in ("other", "third"):
+        made = await ask(gateway, "PUT", Door(f"{groups}/{name}", "{}"), KEYS["admin"][0])
+        assert made.status_code == 201
+    key = KEYS["consume"][0]
+    found = (await ask(gateway, "GET", Door(groups), key)).json()["groups"]
+    assert [each["name"] for each in found] == ["jobs"]
+    for path in ("", "/messages", "/messages/1", "/dead-letters"):
+        assert (await ask(gateway, "GET", Door(f"{groups}/jobs{path}"), key)).status_code == 200
+        assert (await ask(gateway, "GET", Door(f"{groups}/other{path}"), key)).status_code == 403
+        # Nobody is told which groups there are.
+        assert (await ask(gateway, "GET", Door(f"{groups}/none{path}"), key)).status_code == 403
+    everything = (await ask(gateway, "GET", Door(groups), KEYS["admin"][0])).json()["groups"]
+    assert [each["name"] for each in everything] == ["jobs", "other", "third"]
+    assert (await ask(gateway, "GET", Door("/v1/streams/far/groups"), key)).status_code == 403
 
 
 async def test_metrics_are_free_on_this_machine_but_not_through_a_proxy_on_it(gateway: GatewayNode) -> None:
