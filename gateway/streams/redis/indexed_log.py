@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.streams.pages import PURGED, TRIMMED, Hole
 from gateway.core.streams.topic_keys import topic_key, topic_of
+from gateway.core.timing.pace import Pace
 from gateway.core.topics.grammar import has_wildcard, matches
 from gateway.errors import StreamUnavailable, TooMany
 from gateway.streams.base import SelectedPage, TopicPage, TopicSummary
@@ -38,8 +39,6 @@ _HEAD = 5
 _SEEKS = 1_000
 _OFFSETS = 4_000
 _FETCHED = 1_000
-_PURGED = 500
-_MEASURED = 1_000
 _SUMMARIES = 250
 _AT_BYTES = 1024 * 1024
 
@@ -214,8 +213,9 @@ class IndexedLog:
         target = _start_of(topic_filter)
         steps = await self._complete()
         end = steps.known.last + 1 if before is None else before
+        pace = Pace()
         while True:
-            reply = await self._ask_complete(PURGE, topic_filter, target, _PURGED, end, complete=_is_complete)
+            reply = await self._ask_at(pace, PURGE, topic_filter, target, pace.size, end)
             yield reply[_HEAD + 2]
             target = reply[_HEAD + 1]
             if not target:
@@ -228,9 +228,9 @@ class IndexedLog:
             StreamUnavailable: the index isn't complete.
         """
         target, begin, found = _start_of(topic_filter), 0, Extent()
+        pace, before = Pace(), min(before, _ENDLESS)
         while True:
-            question = (topic_filter, target, _MEASURED, min(before, _ENDLESS), begin)
-            reply = await self._ask_complete(MEASURE, *question, complete=_is_complete)
+            reply = await self._ask_at(pace, MEASURE, topic_filter, target, pace.size, before, begin)
             target, begin, messages, size, first, last = reply[_HEAD + 1 : _HEAD + 7]
             found += Extent(messages, size, first or None, last or None)
             if not target:
@@ -361,6 +361,12 @@ class IndexedLog:
                 raise StreamUnavailable(
                     f"the index of topics of stream {self.log.name!r} is being built"
                 ) from None
+
+    async def _ask_at(self, pace: Pace, script: Script, *question: str | bytes | int) -> Reply:
+        began = asyncio.get_running_loop().time()
+        reply = await self._ask_complete(script, *question, complete=_is_complete)
+        pace.took(asyncio.get_running_loop().time() - began)
+        return reply
 
     def _knows(self, steps: IndexSteps, first: int) -> bool:
         """Whether the index told everything from offset ``first`` on; if not, something is done about it."""

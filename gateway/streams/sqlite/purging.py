@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.streams.sqlite.logs import SqliteLog
     from gateway.streams.sqlite.rows import Row
 
-_STEP = 1000
+_STEP = 250
 """How many publications a step removes."""
 _LOOKS = 4096
 """How many topics a step looks at."""
