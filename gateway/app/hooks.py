@@ -12,6 +12,7 @@ from gateway.http_api.webhooks.journal_routes import JournalRoutes
 if TYPE_CHECKING:
     from starlette.routing import Route
 
+    from gateway.engine.cluster.administration import ClusterAdministration
     from gateway.engine.following.reading import StreamReader
     from gateway.engine.lasting import LastingRequests
     from gateway.engine.publishing import PublishService
@@ -46,6 +47,7 @@ def hook_routes(
     reader: StreamReader,
     authenticate: RequestAuthenticator,
     administrator: RequestAuthenticator,
+    administration: ClusterAdministration,
     lasting: LastingRequests,
     bodies: BodyReader,
     shared: ExpiringTexts | None,
@@ -59,6 +61,7 @@ def hook_routes(
         reader: reads what streams keep.
         authenticate: finds who sends to hooks that verify nothing.
         administrator: lets administrators through alone.
+        administration: reaches the deliveries of other nodes.
         lasting: ends bodies whose senders lose their rights.
         bodies: reads bodies that are not verified yet.
         shared: what other nodes remember, if there are any.
@@ -80,7 +83,12 @@ def hook_routes(
     )
     register_hook_metrics(metrics, publishing)
     journal = JournalRoutes(
-        hooks, publishing.journal, publisher=publisher, reader=reader, administrator=administrator
+        hooks,
+        publishing.journal,
+        publisher=publisher,
+        reader=reader,
+        administration=administration,
+        administrator=administrator,
     )
     return [*publishing.routes(), *journal.routes()]
 

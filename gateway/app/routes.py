@@ -93,6 +93,7 @@ def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[
                 reader=parts.streams.reader,
                 authenticate=authenticate,
                 administrator=administrator,
+                administration=parts.administration,
                 lasting=lasting,
                 bodies=unverified,
                 shared=parts.shared_memory,

@@ -5,7 +5,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote, quote_plus
@@ -13,8 +13,8 @@ from urllib.parse import quote, quote_plus
 import typer
 
 from gateway.cli.exits import ExitCode, fail
-from gateway.cli.http import send
-from gateway.cli.output import printable
+from gateway.cli.http import ask, member, read, send
+from gateway.cli.output import printable, table
 from gateway.cli.serve import Config, load
 from gateway.cli.target import DEFAULT_URL, CaCert, TokenVariable, Url, tls_from, token_from
 
@@ -28,9 +28,18 @@ if TYPE_CHECKING:
     from gateway.http_api.webhooks.sample import SampleDelivery
     from gateway.settings import Settings
 
-hooks = typer.Typer(help="Webhooks: the senders that are known, and trying a hook.", no_args_is_help=True)
+hooks = typer.Typer(
+    help="Webhooks: those of a gateway, the senders that are known, and trying a hook.", no_args_is_help=True
+)
 
 _HEADINGS: Final = ("NAME", "SENDER", "NEEDS", "READ", "PAGE")
+_HOOKS: Final = {
+    "name": "NAME", "path": "PATH", "scheme": "SCHEME", "verification": "VERIFICATION", "topic": "TOPIC",
+}  # fmt: skip
+_DELIVERIES: Final = {
+    "node": "NODE", "number": "NUMBER", "verdict": "VERDICT", "reason": "REASON", "address": "ADDRESS",
+    "delivery_id": "DELIVERY", "topic": "TOPIC",
+}  # fmt: skip
 _EITHER: Final = "secret or public_key"
 _MASK: Final = "**********"
 _TEMPORARY: Final = {502, 503, 504}
@@ -52,6 +61,56 @@ def presets(
     found = [read_preset(name) for name in preset_names()]
     lines = [json.dumps(_object(each)) for each in found] if as_json else _table(found)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+@hooks.command(name="list")
+def list_hooks(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    url: Url = DEFAULT_URL,
+    token_env: TokenVariable = None,
+    cacert: CaCert = None,
+) -> None:
+    """Show the hooks of a gateway. Needs the grant `admin`."""
+    found = ask(url, "/v1/hooks", token_from(token_env), tls=tls_from(cacert, url))
+    _show(member(found, "hooks"), _HOOKS, as_json=as_json)
+
+
+@hooks.command()
+def deliveries(
+    name: Annotated[str, typer.Argument(help="The hook.")],
+    *,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=1000, help="So many at most, the newest.")
+    ] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    url: Url = DEFAULT_URL,
+    token_env: TokenVariable = None,
+    cacert: CaCert = None,
+) -> None:
+    """Show what became of a hook's last deliveries, on all nodes. Needs the grant `admin`."""
+    path = f"/v1/hooks/{quote(name, safe='')}/deliveries?limit={limit}"
+    found = ask(url, path, token_from(token_env), tls=tls_from(cacert, url))
+    _show(member(found, "deliveries"), _DELIVERIES, as_json=as_json)
+    if missing := member(found, "missing"):
+        sys.stderr.write(f"these nodes have not answered: {printable(', '.join(map(str, missing)))}\n")
+
+
+def _show(found: list[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        lines: Iterable[str] = (json.dumps(each, ensure_ascii=False) for each in found)
+    else:
+        rows = read(lambda: [tuple(_cell(each.get(name)) for name in columns) for each in found])
+        lines = table(tuple(columns.values()), rows, ())
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401 - JSON
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return printable(", ".join(map(str, value))) or "none"
+    return printable(str(value))
 
 
 @hooks.command(name="test")

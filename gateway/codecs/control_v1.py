@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.core.cluster.control import (
     AskAudit,
+    AskDeliveries,
     AskStatistics,
     AuditPage,
     BadControl,
@@ -25,6 +26,7 @@ from gateway.core.cluster.control import (
     ChangeSubject,
     Connections,
     Control,
+    DeliveriesPage,
     Described,
     DescribeSession,
     DrainNode,
@@ -63,6 +65,8 @@ _KINDS: Final[dict[str, type[Body]]] = {
     "described": Described,
     "ask_audit": AskAudit,
     "audit": AuditPage,
+    "ask_deliveries": AskDeliveries,
+    "deliveries": DeliveriesPage,
     "drain_node": DrainNode,
     "ask_statistics": AskStatistics,
     "statistics": StatisticsPage,

@@ -7,11 +7,14 @@ import hashlib
 import hmac
 import http.client
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from typer.testing import CliRunner
 
+from gateway.cli import app
 from gateway.errors import Unavailable
 from gateway.redis.expiring_texts import ExpiringTexts
 from tests.patience import HANG_SECONDS
@@ -59,10 +62,16 @@ def deliver(gateway: RunningGateway, body: bytes, *, name: str = "d1", secret: s
     return ask(gateway, "POST", "/v1/hooks/shop", body, headers)[0]
 
 
-def deliveries(gateway: RunningGateway, headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
-    status, answer = ask(gateway, "GET", "/v1/hooks/shop/deliveries", headers=headers)
+def listed(gateway: RunningGateway, query: str = "", headers: dict[str, str] | None = None) -> dict[str, Any]:
+    status, answer = ask(gateway, "GET", "/v1/hooks/shop/deliveries" + query, headers=headers)
     assert status == 200, answer
-    return answer["deliveries"]
+    found: dict[str, Any] = answer
+    return found
+
+
+def deliveries(gateway: RunningGateway, headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = listed(gateway, headers=headers)["deliveries"]
+    return found
 
 
 async def test_refusals_are_told_to_the_operator_alone(gateway_process: StartGateway) -> None:
@@ -77,15 +86,15 @@ async def test_refusals_are_told_to_the_operator_alone(gateway_process: StartGat
 
     for credential in ({}, bearer(token())):
         assert ask(gateway, "GET", "/v1/hooks/shop/deliveries", headers=credential)[0] in {401, 403}
-    listed = deliveries(gateway, bearer(token(admin=True)))
-    assert [each["verdict"] for each in listed] == ["refused", "refused", "repeated", "published"]
-    missing, wrong, repeated, published = listed
+    kept = deliveries(gateway, bearer(token(admin=True)))
+    assert [each["verdict"] for each in kept] == ["refused", "refused", "repeated", "published"]
+    missing, wrong, repeated, published = kept
     assert (missing["reason"], missing["number"]) == ("header_missing", 4)
     assert "x-shopify-hmac-sha256" in missing["detail"]
     assert (wrong["reason"], wrong["delivery_id"], wrong["size"]) == ("wrong_signature", "d2", len(body))
     assert published["topic"] == "shop/paid"
     assert repeated["id"] == published["id"] == "d1"
-    assert all(each["address"].startswith("127.0.0.1:") for each in listed)
+    assert all(each["address"].startswith("127.0.0.1:") for each in kept)
 
     # A thread writes the log, in its own time.
     await until(lambda: "wrong_signature" in gateway.output())
@@ -93,7 +102,7 @@ async def test_refusals_are_told_to_the_operator_alone(gateway_process: StartGat
     assert "hook shop refused a delivery" in log
     assert "wrong_signature" in log
     assert SECRET not in log
-    assert "4242 4242" not in log + json.dumps(listed)
+    assert "4242 4242" not in log + json.dumps(kept)
     admin = bearer(token(admin=True))
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
     connection.request("GET", "/metrics", headers=admin)
@@ -164,12 +173,93 @@ def test_a_repeat_is_known_on_every_node(
     assert deliver(first, b'{"kind": "paid"}') == 200
     assert deliver(second, b'{"kind": "paid"}') == 200
     assert deliver(second, b'{"kind": "sent"}') == 200
-    assert [each["verdict"] for each in deliveries(first)] == ["published"]
-    published, repeated = deliveries(second)
-    assert (published["verdict"], repeated["verdict"]) == ("published", "repeated")
+    # Each tells of both, whichever is asked.
+    assert deliveries(first) == deliveries(second)
+    again, repeated, published = deliveries(first)
+    assert [each["verdict"] for each in (again, repeated, published)] == [
+        "published",
+        "repeated",
+        "published",
+    ]
+    assert again["node"] == repeated["node"] != published["node"]
+    assert [each["number"] for each in (again, repeated, published)] == [2, 1, 1]
     assert repeated["id"] == "d1"
+    assert [each["number"] for each in listed(second, "?limit=1")["deliveries"]] == [2]
     assert first.metric('gateway_hook_deliveries_total{hook="shop"}') == 1
     assert second.metric('gateway_hook_repeats_total{hook="shop"}') == 1
+
+
+def test_a_delivery_of_another_node_is_published_again(
+    gateway_process: StartGateway, redis_server: RunningRedis
+) -> None:
+    settings = f'[redis]\nurl = "{redis_server.url}"\n' + STREAM + HOOKS
+    first, second = (gateway_process(settings, SECRETS) for _ in range(2))
+    assert deliver(second, b'{"kind": "sent"}', name="d2") == 200
+    assert deliver(first, b'{"kind": "paid"}') == 200
+    (delivery,) = [each for each in deliveries(second) if each["delivery_id"] == "d1"]
+    path = f"/v1/hooks/shop/deliveries/{delivery['number']}/replay"
+    # By its number alone it would be another one.
+    assert ask(second, "POST", path + f"?node={delivery['node']}")[0] == 201
+    newest, *_ = deliveries(first)
+    assert (newest["verdict"], newest["topic"]) == ("replayed", "shop/paid")
+    assert newest["node"] != delivery["node"]
+    assert ask(second, "POST", path + "?node=nobody")[0] == 404
+    assert ask(second, "POST", "/v1/hooks/shop/deliveries/77/replay?node=" + delivery["node"])[0] == 404
+
+
+def test_a_silent_node_is_named_and_those_of_the_others_are_told(
+    gateway_process: StartGateway, redis_server: RunningRedis
+) -> None:
+    settings = f'[redis]\nurl = "{redis_server.url}"\n' + STREAM + HOOKS
+    first, second = (gateway_process(settings, SECRETS) for _ in range(2))
+    assert deliver(first, b'{"kind": "paid"}') == 200
+    assert deliver(second, b'{"kind": "sent"}', name="d2") == 200
+    (silent,) = {each["node"] for each in deliveries(first) if each["delivery_id"] == "d2"}
+    process = second.process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    try:
+        told = listed(first)
+        assert [each["delivery_id"] for each in told["deliveries"]] == ["d1"]
+        assert (told["missing"], told["complete"]) == ([silent], False)
+        path = f"/v1/hooks/shop/deliveries/1/replay?node={silent}"
+        assert ask(first, "POST", path)[0] == 503
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def test_hooks_are_listed_without_what_is_secret(gateway_process: StartGateway) -> None:
+    more = """
+[[hooks]]
+name = "open"
+scheme = "none"
+topic = "open/{body.a}"
+
+[[hooks]]
+name = "mine"
+scheme = "hmac"
+secret = "env:HOOK_SECRET"
+header = "x-signature"
+algorithm = "sha512"
+topic = "mine"
+"""
+    gateway = gateway_process(HOOKS + more, SECRETS)
+    status, answer = ask(gateway, "GET", "/v1/hooks")
+    assert status == 200
+    shop, unverified, mine = answer["hooks"]
+    assert (shop["name"], shop["path"], shop["scheme"]) == ("shop", "/v1/hooks/shop", "shopify")
+    assert (shop["sender"], shop["verification"]) == ("Shopify", ["hmac-sha256"])
+    assert shop["topic"] == "shop/{body.kind}"
+    assert (unverified["sender"], unverified["verification"]) == (None, [])
+    assert (mine["verification"], mine["methods"]) == (["hmac-sha512"], ["POST"])
+    assert SECRET not in json.dumps(answer)
+    shown = CliRunner().invoke(app, ["hooks", "list", "--url", gateway.url])
+    assert shown.exit_code == 0, shown.output
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["NAME", "shop", "open", "mine"]
+    assert deliver(gateway, b"{}", secret="guessed") == 401
+    shown = CliRunner().invoke(app, ["hooks", "deliveries", "shop", "--url", gateway.url])
+    assert shown.exit_code == 0, shown.output
+    assert "wrong_signature" in shown.stdout
 
 
 async def test_a_key_is_one_node_s_until_it_is_set_or_released(redis_server: RunningRedis) -> None:

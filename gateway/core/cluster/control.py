@@ -11,7 +11,12 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from gateway.core.cluster.audit import AuditRecord  # noqa: TC001 - a codec reads the annotations
 from gateway.core.cluster.block_list import Block  # noqa: TC001 - a codec reads the annotations
-from gateway.core.cluster.info import ConnectionDetails, ConnectionInfo, NodeInfo  # noqa: TC001 - as above
+from gateway.core.cluster.info import (  # noqa: TC001 - as above
+    ConnectionDetails,
+    ConnectionInfo,
+    HookDelivery,
+    NodeInfo,
+)
 
 CONTROL_LEVEL: Final = "$gateway"
 """What the first level of all these topics begins with."""
@@ -272,6 +277,26 @@ class AuditPage:
 
 
 @dataclass(frozen=True, slots=True)
+class AskDeliveries:
+    """Ask for the newest ``limit`` deliveries to a hook."""
+
+    hook: str
+    limit: int
+
+    def __post_init__(self) -> None:
+        """Refuse a page of a size that no node asks for."""
+        if not 1 <= self.limit <= MOST_PER_PAGE or not 1 <= len(self.hook) <= LONGEST_NAME:
+            raise ValueError(f"a page has 1 to {MOST_PER_PAGE} deliveries, and a hook a name")
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesPage:
+    """Some of them, the newest first."""
+
+    deliveries: tuple[HookDelivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DrainNode:
     """Ask a node to drain and end."""
 
@@ -323,6 +348,7 @@ Question: TypeAlias = (
     | ForgetStream
     | AskStatistics
     | AskAudit
+    | AskDeliveries
     | DrainNode
     | ChangeSubject
 )
@@ -335,6 +361,7 @@ Answer: TypeAlias = (
     | Forgotten
     | StatisticsPage
     | AuditPage
+    | DeliveriesPage
     | Changed
     | Refused
 )

@@ -112,3 +112,36 @@ class NodeInfo:
     away: tuple[str, ...] = ()
     lag_ms: float | None = None
     memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookDelivery:
+    """What became of one webhook delivery.
+
+    Attributes:
+        number: counts the hook's deliveries on its node since that began, from 1.
+        time: when it was answered, milliseconds since 1970.
+        verdict: ``published``, ``refused`` and so on.
+        address: where it came from.
+        size: bytes of its body.
+        delivery_id: what its sender calls it; unverified where it was refused.
+        topic: where it was published.
+        reason: why it was refused, of a fixed set.
+        detail: the same for people.
+        id: the message's.
+        stream: that keeps it.
+        offset: its number there.
+    """
+
+    number: int
+    time: int
+    verdict: str
+    address: str
+    size: int
+    delivery_id: str | None = None
+    topic: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    id: str | None = None
+    stream: str | None = None
+    offset: int | None = None

@@ -6,15 +6,19 @@ some node is away. Each answer says who has done it, who has not, and whether th
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.core.cluster.audit import AuditPart, AuditTrail, Place
 from gateway.core.cluster.connection_pages import MergedPage, merge, slowest
 from gateway.core.cluster.control import (
+    MOST_PER_PAGE,
     AskAudit,
+    AskDeliveries,
     AuditPage,
     Connections,
+    DeliveriesPage,
     Described,
     DescribeSession,
     DrainNode,
@@ -32,11 +36,11 @@ from gateway.engine.cluster.peers import Told
 from gateway.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.core.cluster.block_list import BlockList
     from gateway.core.cluster.control import Answer
-    from gateway.core.cluster.info import ConnectionDetails, NodeInfo
+    from gateway.core.cluster.info import ConnectionDetails, HookDelivery, NodeInfo
     from gateway.core.cluster.membership import Member
     from gateway.engine.administration import Administration
     from gateway.engine.cluster.peers import Peers
@@ -94,6 +98,7 @@ class ClusterAdministration:
 
     Attributes:
         drain: begins to end this node; returns whether it can.
+        hook_deliveries: this node's newest deliveries to a hook, so many at most.
         trail: what administrators did on this node.
     """
 
@@ -116,6 +121,7 @@ class ClusterAdministration:
         self._wall_clock = wall_clock
         self.trail = AuditTrail(self._node)
         self.drain: Callable[[], bool] = _cannot_end
+        self.hook_deliveries: Callable[[str, int], Sequence[HookDelivery]] = _no_deliveries
 
     @property
     def told(self) -> dict[type, Callable[[Any], Answer | Awaitable[Answer]]]:
@@ -125,6 +131,7 @@ class ClusterAdministration:
             DescribeSession: lambda asked: self._local.describe(asked.session),
             DrainNode: self._drain_own,
             AskAudit: self._audit_own,
+            AskDeliveries: self._deliveries_own,
         }
 
     def nodes(self) -> Nodes:
@@ -202,6 +209,40 @@ class ClusterAdministration:
             *self.trail.page(asked.limit, None if asked.before is None else Place(*asked.before))
         )
 
+    async def deliveries(self, hook: str, limit: int) -> tuple[list[tuple[str, HookDelivery]], Reach]:
+        """Return the newest ``limit`` deliveries to a hook, each with its node, the newest first."""
+        told = await self._peers.ask(AskDeliveries(hook, limit))
+        found = [(self._node, each) for each in self.hook_deliveries(hook, limit)]
+        found += [
+            (node, each)
+            for node, page in told.answers.items()
+            if isinstance(page, DeliveriesPage)
+            for each in page.deliveries
+        ]
+        newest = heapq.nlargest(limit, found, key=lambda each: (each[1].time, each[0], each[1].number))
+        return newest, self.reach(told)
+
+    async def delivery(self, hook: str, number: int, node: str) -> HookDelivery | None:
+        """Return one of the last deliveries to a hook that a node took; None where it isn't among them.
+
+        Raises:
+            NotFound: there is no such node.
+            Unavailable: it doesn't answer.
+        """
+        if node in {"", self._node}:
+            found = self.hook_deliveries(hook, MOST_PER_PAGE)
+        elif any(member.facts.node == node for member in self._peers.others()):
+            page = await self._peers.ask_one(node, AskDeliveries(hook, MOST_PER_PAGE))
+            if not isinstance(page, DeliveriesPage):
+                raise Unavailable(f"node {node!r} does not answer")
+            found = page.deliveries
+        else:
+            raise NotFound(f"no node {node[:64]!r}")
+        return next((each for each in found if each.number == number), None)
+
+    def _deliveries_own(self, asked: AskDeliveries) -> DeliveriesPage:
+        return DeliveriesPage(tuple(self.hook_deliveries(asked.hook, asked.limit)))
+
     async def _search_own(self, asked: SearchConnections) -> Connections | SlowConnections:
         if asked.node not in {"", self._node}:
             return SlowConnections(()) if asked.slow else Connections((), None)
@@ -268,6 +309,10 @@ class ClusterAdministration:
 def _cannot_end() -> bool:
     """What a node answers whose process is another server's."""
     return False
+
+
+def _no_deliveries(hook: str, limit: int) -> Sequence[HookDelivery]:  # noqa: ARG001 - nobody took any
+    return ()
 
 
 def _has_described(answer: Answer) -> bool:

@@ -150,6 +150,13 @@ class Hook:
         return self.scheme != NO_SCHEME
 
     @property
+    def verification(self) -> list[str]:
+        """How a delivery is verified: algorithms of signatures, and ``token``; nothing for none."""
+        signed = self.declaration.signed
+        algorithms = {each.algorithm for each in (signed if isinstance(signed, list) else [signed])}
+        return sorted(algorithms) + ([] if self.token is None else ["token"])
+
+    @property
     def methods(self) -> frozenset[str]:
         """Those of the requests that it answers."""
         return frozenset({"POST"}).union(*(each.methods for each in self.challenges))

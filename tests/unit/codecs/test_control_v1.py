@@ -11,6 +11,7 @@ from gateway.core.cluster.audit import AuditRecord
 from gateway.core.cluster.block_list import LONGEST_BLOCK_SECONDS, Block
 from gateway.core.cluster.control import (
     AskAudit,
+    AskDeliveries,
     AskStatistics,
     AuditPage,
     BadControl,
@@ -20,6 +21,7 @@ from gateway.core.cluster.control import (
     ChangeSubject,
     Connections,
     Control,
+    DeliveriesPage,
     Described,
     DescribeSession,
     DrainNode,
@@ -36,7 +38,13 @@ from gateway.core.cluster.control import (
     SlowConnections,
     StatisticsPage,
 )
-from gateway.core.cluster.info import ConnectionDetails, ConnectionInfo, NodeInfo, SubscriptionInfo
+from gateway.core.cluster.info import (
+    ConnectionDetails,
+    ConnectionInfo,
+    HookDelivery,
+    NodeInfo,
+    SubscriptionInfo,
+)
 
 CODEC = ControlV1()
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -60,6 +68,9 @@ RECORD = st.builds(
     TEXT,
     COUNT,
     st.dictionaries(TEXT, st.none() | st.booleans() | COUNT | TEXT | st.floats(0, 1), max_size=2),
+)
+DELIVERY = st.builds(
+    HookDelivery, COUNT, COUNT, TEXT, TEXT, COUNT, *[st.none() | TEXT] * 6, st.none() | COUNT
 )
 DETAILS = st.builds(
     ConnectionDetails,
@@ -105,6 +116,8 @@ BODY = st.one_of(
     st.just(DrainNode()),
     st.builds(AskAudit, st.integers(1, 1000), st.none() | st.tuples(COUNT, TEXT, COUNT)),
     st.builds(AuditPage, st.lists(RECORD, max_size=2).map(tuple), st.booleans()),
+    st.builds(AskDeliveries, NAME, st.integers(1, 1000)),
+    st.builds(DeliveriesPage, st.lists(DELIVERY, max_size=2).map(tuple)),
     st.builds(AskStatistics, COUNT, st.integers(1, 240)),
     st.builds(
         StatisticsPage,
