@@ -246,7 +246,7 @@ def _verdict(
     if record is None:
         verdict = "accepted" if answer.is_success else "refused"
         return [
-            ("verdict", f"{verdict}; more is told to administrators, by the process that took it"),
+            ("verdict", f"{verdict}; more is told to administrators"),
             ("topic", f"{printable(sample.topic)}, by the settings here"),
         ]
     reason = f": {record['reason']}, {record.get('detail', '')}" if record.get("reason") else ""
