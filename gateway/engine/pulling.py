@@ -72,8 +72,9 @@ class PullService:
         await self._groups.when_known(stream, group, grants)
         store = self._groups.consumable(stream, group, grants)
         pull = _Pull((stream, group), f"{self._node}/http/{next(self._numbers)}", most)
-        if wait <= 0 or self._ending:
-            await self._take(pull)
+        # Before anything is remembered of the group: it may be a name that nothing bears.
+        await self._take(pull)
+        if pull.leased or wait <= 0 or self._ending:
             return pull.deliveries()
         with self._reader.waiting_place(asker):
             news = asyncio.Event()

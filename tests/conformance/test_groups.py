@@ -521,6 +521,26 @@ async def test_a_group_outlives_its_store(contender: Contender) -> None:
         assert offsets(await take(store, 10)) == [4]
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+async def test_what_is_sent_back_keeps_the_order_of_its_key(contender: Contender, by_name: bool) -> None:
+    group = replace(GROUP, max_deliver=1, backoff=(), ordered_by_key=True)
+    async with contender.running() as store:
+        await store.groups.put("s", group)
+        # So many that their offsets as texts would have another order.
+        for _ in range(12):
+            await publish(store, "s/a", key="k")
+        for _ in range(12):
+            await store.groups.reject("s", "g", leases(await take(store)))
+        letters, _ = await store.groups.dead_letters("s", "g", after=None, limit=20)
+        names = [each.id for each in letters] if by_name else None
+        assert await store.groups.redrive("s", "g", ids=names) == 12
+        given: list[int] = []
+        while some := await take(store, 20):
+            given += offsets(some)
+            await ack(store, some)
+        assert given == list(range(1, 13))
+
+
 async def test_acknowledgements_and_deliveries_at_once(contender: Contender) -> None:
     async with contender.running() as store:
         await store.groups.put("s", GroupConfiguration("g", start=EARLIEST, max_in_flight=40))

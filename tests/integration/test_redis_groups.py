@@ -92,6 +92,18 @@ async def test_members_on_two_nodes_get_each_publication_once(url: str, prefix: 
 
 
 @watched
+async def test_nothing_is_kept_of_answers_for_groups_that_are_not_there(url: str, prefix: str) -> None:
+    async with nodes(url, prefix, GroupConfiguration("g")) as (one, _):
+        await say(one, "s/a")
+        (given,) = await take(one)
+        for name in ("x", "y", "z"):
+            with pytest.raises(NotFound):
+                await one.groups.acknowledge("s", name, [given.lease])
+        assert await ack(one, given) == [True]
+        assert one.groups._acknowledging == {}
+
+
+@watched
 @pytest.mark.parametrize(
     "what", ["append", "nack", "give back", "release", "lose", "room", "line", "redrive"]
 )

@@ -76,7 +76,8 @@ class GroupLetters:
             chosen = {(found[1], found[0]) for each in ids if (found := letter_place(each)) is not None}
         else:
             chosen = {(offset, "") async for offset in self._chosen(stream, group, topic_filter)}
-        named, count = sorted(chosen, key=str), 0
+        # The first of a key stays the first, so they go back in the log's order.
+        named, count = sorted(chosen, key=lambda each: each[0]), 0
         for place in range(0, max(1, len(named)), _TOLD):
             some = [part for each in named[place : place + _TOLD] for part in each]
             act = "look" if dry_run else what

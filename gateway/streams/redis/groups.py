@@ -228,7 +228,12 @@ class RedisGroups:
             self._acknowledging[name] = call
         begin = call.parts // 3
         call.join(_named(leases))
-        told = self._asking.told(stream, group, await call.shared())
+        try:
+            told = self._asking.told(stream, group, await call.shared())
+        finally:
+            # Tokens may name any number of groups that there are not.
+            if call.closed and self._acknowledging.get(name) is call:
+                del self._acknowledging[name]
         return [bool(each) for each in told[begin : begin + len(leases)]]
 
     async def reject(

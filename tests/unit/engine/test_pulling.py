@@ -191,3 +191,18 @@ async def test_a_group_needs_a_grant_and_must_be_there() -> None:
                 await pull(node, wait=wait)
         with pytest.raises(NotFound):
             await waiting
+
+
+@in_virtual_time
+async def test_nothing_is_watched_of_a_name_that_no_group_bears() -> None:
+    async with groups_node() as node:
+        watched: list[str] = []
+        watch = node.store.groups.watch
+        node.store.groups.watch = lambda stream, group, wake: (  # type: ignore[method-assign]
+            watched.append(group) or watch(stream, group, wake)  # type: ignore[func-returns-value]
+        )
+        with pytest.raises(NotFound):
+            await node.puller.pull("s", "x", EVERYTHING, most=1, wait=5, asker="ann")
+        assert watched == []
+        assert await pull(node, wait=5) == []
+        assert watched == ["g"]
