@@ -1,4 +1,4 @@
-"""The use case acknowledge: ``ack``, ``nack`` and ``extend``, whatever the door and whoever had the lease."""
+"""The use case acknowledge: what members say of deliveries, whatever the door and whoever had the lease."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from gateway.core.groups.delivery_token import LeaseName, decode_token
-from gateway.core.messages.commands import Acknowledge, Extend, Reject
+from gateway.core.messages.commands import Acknowledge, Extend, GiveBack, Reject
 from gateway.core.messages.events import Acked
 from gateway.errors import NotFound
 from gateway.streams.groups.base import Lease
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.core.messages.events import Event
     from gateway.engine.groups import GroupKey, Groups
 
-Answer: TypeAlias = Acknowledge | Reject | Extend
+Answer: TypeAlias = Acknowledge | Reject | Extend | GiveBack
 """What a member says of deliveries."""
 
 
@@ -132,3 +132,5 @@ class AcknowledgeService:
                 return await store.reject(*key, leases, delay=delay, dead=dead)
             case Extend(by=by):
                 return await store.extend(*key, leases, by)
+            case GiveBack():
+                return await store.give_back(*key, leases)

@@ -305,39 +305,41 @@ class GroupAdministration:
             wanted = self._parsed(chosen.topic_filter)
             return await call(stream, group, ids=chosen.ids, topic_filter=wanted, dry_run=dry_run)
         done = 0
-        async with aclosing(self._pages(stream, group, chosen)) as pages:
-            async for ids in pages:
-                done += await call(stream, group, ids=ids, dry_run=dry_run)
+        for ids in await self._named(stream, group, chosen):
+            done += await call(stream, group, ids=ids, dry_run=dry_run)
         return done
 
     async def _steps(
         self, stream: str, group: str, chosen: ChosenLetters, call: _Clearing
     ) -> AsyncGenerator[Progress, None]:
-        total = await self._clear(stream, group, chosen, dry_run=True, call=call)
+        named = await self._named(stream, group, chosen)
+        total = sum(map(len, named))
+        if chosen.ids is not None:
+            total = await call(stream, group, ids=chosen.ids, dry_run=True)
         done = 0
         yield Progress(done, total)
-        async with aclosing(self._pages(stream, group, chosen)) as pages:
-            async for ids in pages:
-                done += await call(stream, group, ids=ids)
-                yield Progress(done, max(done, total))
+        for ids in named:
+            done += await call(stream, group, ids=ids)
+            yield Progress(done, total)
 
-    async def _pages(
-        self, stream: str, group: str, chosen: ChosenLetters
-    ) -> AsyncGenerator[Sequence[str], None]:
-        """The names of those that are chosen, some at a time."""
+    async def _named(self, stream: str, group: str, chosen: ChosenLetters) -> list[Sequence[str]]:
+        """The names of those that are chosen, some at a time; in the log's order, since that is a key's."""
         if chosen.ids is not None:
-            for first in range(0, len(chosen.ids), _SEARCHED_AT_ONCE):
-                yield chosen.ids[first : first + _SEARCHED_AT_ONCE]
-            return
+            # Together, since a store puts those of one call in order.
+            return [chosen.ids]
         store = self._store(stream)
         search = _Search(self._parsed(chosen.topic_filter), chosen.contains)
+        found: list[tuple[int, str]] = []
         after: str | None = None
         while True:
             page, after = await store.dead_letters(stream, group, after=after, limit=_SEARCHED_AT_ONCE)
-            if ids := [letter.id for letter in page if search.finds(letter)]:
-                yield ids
+            found += [(each.publication.offset or 0, each.id) for each in page if search.finds(each)]
             if after is None:
-                return
+                names = [name for _, name in sorted(found)]
+                return [
+                    names[place : place + _SEARCHED_AT_ONCE]
+                    for place in range(0, len(names), _SEARCHED_AT_ONCE)
+                ]
             await anyio.lowlevel.checkpoint()
 
     # For metrics

@@ -1,4 +1,4 @@
-"""Members of groups without a socket: ``…/pull``, ``/ack``, ``/nack`` and ``/extend``.
+"""Members of groups without a socket: ``…/pull``, ``/ack``, ``/nack``, ``/extend`` and ``/release``.
 
 Spec: docs/http.md, "Pulling".
 """
@@ -15,7 +15,7 @@ from gateway.auth.requests import peer_of
 from gateway.codecs.gateway_v1 import encode_delivery
 from gateway.codecs.gateway_v1_shapes import DELIVERY_CHARACTERS, LONGEST_DELAY, Delay
 from gateway.codecs.query import check_names
-from gateway.core.messages.commands import Acknowledge, Extend, Reject
+from gateway.core.messages.commands import Acknowledge, Extend, GiveBack, Reject
 from gateway.engine.pulling import LONGEST_PULL_SECONDS, MOST_PULLED
 from gateway.errors import BadCommand
 from gateway.http_api.groups import GROUP_PATH
@@ -51,11 +51,8 @@ class _PullShape(msgspec.Struct, forbid_unknown_fields=True):
     wait: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_PULL_SECONDS)] = 0.0
 
 
-class _AckShape(msgspec.Struct, forbid_unknown_fields=True):
+class _NamedShape(msgspec.Struct, forbid_unknown_fields=True):
     deliveries: _Tokens
-
-    def command(self) -> Answer:
-        return Acknowledge(self.deliveries)
 
 
 class _NackShape(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,7 +73,7 @@ class _ExtendShape(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _pull: Final = msgspec.json.Decoder(_PullShape)
-_ack: Final = msgspec.json.Decoder(_AckShape)
+_named: Final = msgspec.json.Decoder(_NamedShape)
 _nack: Final = msgspec.json.Decoder(_NackShape)
 _extend: Final = msgspec.json.Decoder(_ExtendShape)
 
@@ -108,6 +105,7 @@ class GroupMemberRoutes:
             Route(GROUP_PATH + "/ack", self.acknowledge, methods=["POST"]),
             Route(GROUP_PATH + "/nack", self.reject, methods=["POST"]),
             Route(GROUP_PATH + "/extend", self.extend, methods=["POST"]),
+            Route(GROUP_PATH + "/release", self.release, methods=["POST"]),
         ]
 
     async def pull(self, request: Request) -> Response:
@@ -123,7 +121,8 @@ class GroupMemberRoutes:
             asker=asker_of(request, principal),
         )
         if asked.wait <= 0:
-            return _deliveries(await pulling)
+            found = await while_connected(request, pulling)
+            return Response(status_code=204) if found is None else _deliveries(found)
         try:
             with self._lasting.begin(principal, peer_of(request.scope).text, patient=True) as session:
                 found = await session.wait(while_connected(request, pulling))
@@ -135,7 +134,7 @@ class GroupMemberRoutes:
     async def acknowledge(self, request: Request) -> Response:
         """They are done."""
         principal, body = await self._read(request)
-        return await self._answer(principal, _decode(_ack, body, "{deliveries}").command())
+        return await self._answer(principal, Acknowledge(_named_in(body)))
 
     async def reject(self, request: Request) -> Response:
         """They failed."""
@@ -146,6 +145,11 @@ class GroupMemberRoutes:
         """They take longer."""
         principal, body = await self._read(request)
         return await self._answer(principal, _decode(_extend, body, "{deliveries, by}").command())
+
+    async def release(self, request: Request) -> Response:
+        """Nothing was done with them: others have them at once."""
+        principal, body = await self._read(request)
+        return await self._answer(principal, GiveBack(_named_in(body)))
 
     async def _read(self, request: Request) -> tuple[Principal, bytes]:
         principal = await self._authenticate(request)
@@ -172,6 +176,10 @@ def _decode(decoder: msgspec.json.Decoder[_Shape], body: bytes, shape: str) -> _
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadCommand(f"the body must be {shape}: {exc}") from exc
+
+
+def _named_in(body: bytes) -> tuple[str, ...]:
+    return _decode(_named, body, "{deliveries}").deliveries
 
 
 def _deliveries(found: list[Delivery]) -> Response:

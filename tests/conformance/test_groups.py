@@ -197,7 +197,8 @@ async def test_who_goes_as_it_should_counts_nothing_and_who_vanishes_an_attempt(
         await store.groups.release("s", "g", "anne")
         given = await take(store, member="bert")
         assert given[0].attempt == 1
-        await store.groups.give_back("s", "g", leases(given))
+        assert list(await store.groups.give_back("s", "g", leases(given))) == [True]
+        assert list(await store.groups.give_back("s", "g", leases(given))) == [False]
         given = await take(store, member="bert")
         assert given[0].attempt == 1
         await store.groups.lose("s", "g", "bert")

@@ -301,6 +301,28 @@ async def test_who_pulls_is_a_member_too(gateway: RunningGateway, group: str) ->
     assert figures(gateway, group)["depth"] == 0
 
 
+async def test_what_was_pulled_is_given_back_and_counts_as_no_attempt(
+    gateway: RunningGateway, group: str
+) -> None:
+    path = f"streams/s/groups/{group}"
+    publish(gateway)
+    [first] = call(gateway, "POST", f"{path}/pull", {})[1]["deliveries"]
+    tokens = {"deliveries": [first["delivery"], "nobody's"]}
+    answer = {"deliveries": [first["delivery"]], "stale": ["nobody's"]}
+    assert call(gateway, "POST", f"{path}/release", tokens) == (200, answer)
+    assert call(gateway, "POST", f"{path}/release", tokens)[1]["deliveries"] == []
+    async with member(gateway, group, credit=1) as client:
+        publish(gateway)
+        second = await client.delivery()
+        assert (second["offset"], second["attempt"]) == (first["offset"], 1)
+        # Its credit is free again, wherever that was given back.
+        assert call(gateway, "POST", f"{path}/release", {"deliveries": [second["delivery"]]})[0] == 200
+        third = await client.delivery()
+        assert (third["offset"], third["attempt"]) == (first["offset"], 1)
+    status, answer = call(gateway, "POST", f"{path}/release", {"deliveries": ["x"], "by": 1})
+    assert (status, answer["code"]) == (400, "bad_command")
+
+
 async def test_a_pull_that_nobody_waits_for_leaves_nothing_leased(
     gateway: RunningGateway, group: str
 ) -> None:

@@ -108,6 +108,7 @@ KNOWN = {
         "acknowledge",
         "reject",
         "extend",
+        "releaseDeliveries",
         "browseGroup",
         "explainMessage",
         "listDeadLetters",

@@ -122,13 +122,15 @@ class Group:
         """What was taken can't be delivered now, for no fault of its own."""
         self._turns.make_ready(offset, self._taken.pop(offset))
 
-    def give_back(self, offset: int, fence: int) -> None:
-        """A lease that nobody was told of ends, and counts as nothing."""
+    def give_back(self, offset: int, fence: int) -> bool:
+        """A lease ends before anything was done, and counts as nothing; False where it had run out."""
         delivery = self._leased(offset, fence)
-        if delivery is not None:
-            self.redelivered -= delivery.attempts > 0
-            self._leases.let_go(delivery)
-            self._make_ready(delivery)
+        if delivery is None:
+            return False
+        self.redelivered -= delivery.attempts > 0
+        self._leases.let_go(delivery)
+        self._make_ready(delivery)
+        return True
 
     def gone(self, offset: int, *, lost: bool = True) -> None:
         """What was taken isn't in the log any more: it is lost, or was removed on purpose."""

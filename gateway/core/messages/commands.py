@@ -119,6 +119,14 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveBack:
+    """``release`` of a member without a socket: it has only its deliveries to give back."""
+
+    deliveries: tuple[str, ...]
+    ref: Reference = None
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledge:
     """``ack``."""
 

@@ -188,8 +188,8 @@ class GroupStore(Protocol):
         """It takes longer: the deadline is ``by`` milliseconds from now, unless it was later already."""
         ...
 
-    async def give_back(self, stream: str, group: str, leases: Sequence[Lease]) -> None:
-        """Nobody was told of these deliveries: they are another one's at once, and no attempt is counted."""
+    async def give_back(self, stream: str, group: str, leases: Sequence[Lease]) -> Sequence[bool]:
+        """Nothing was done with these: they are another one's at once, and no attempt is counted."""
         ...
 
     async def release(self, stream: str, group: str, member: str) -> None:

@@ -228,9 +228,9 @@ class LocalGroups:
         """They take longer."""
         return await self._group(stream, group).extend(leases, by)
 
-    async def give_back(self, stream: str, group: str, leases: Sequence[Lease]) -> None:
-        """Nobody was told of them."""
-        await self._group(stream, group).give_back(leases)
+    async def give_back(self, stream: str, group: str, leases: Sequence[Lease]) -> Sequence[bool]:
+        """Nothing was done with them."""
+        return await self._group(stream, group).give_back(leases)
 
     async def release(self, stream: str, group: str, member: str) -> None:
         """A member goes as it should."""

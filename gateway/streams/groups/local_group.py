@@ -263,14 +263,14 @@ class LocalGroup:
         self.wake()
         return answers
 
-    async def give_back(self, leases: Sequence[Lease]) -> None:
-        """Nobody was told of them."""
+    async def give_back(self, leases: Sequence[Lease]) -> Sequence[bool]:
+        """Nothing was done with them."""
         await self._usable()
-        for each in leases:
-            if each.life == self._state.life:
-                self.group.give_back(each.offset, each.fence)
+        life, group = self._state.life, self.group
+        answers = [each.life == life and group.give_back(each.offset, each.fence) for each in leases]
         await self._keep()
         self.wake()
+        return answers
 
     async def release(self, member: str) -> None:
         """A member goes as it should."""

@@ -252,9 +252,9 @@ class RedisGroups:
         """They take longer."""
         return await self._end(stream, group, "extend", leases, by)
 
-    async def give_back(self, stream: str, group: str, leases: Sequence[Lease]) -> None:
-        """Nobody was told of them."""
-        await self._end(stream, group, "back", leases)
+    async def give_back(self, stream: str, group: str, leases: Sequence[Lease]) -> Sequence[bool]:
+        """Nothing was done with them."""
+        return await self._end(stream, group, "back", leases)
 
     async def release(self, stream: str, group: str, member: str) -> None:
         """A member goes as it should."""

@@ -118,6 +118,7 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("POST", GROUP + "/ack"): Door(JOBS + "/ack", TOKENS, CONSUMERS),
     ("POST", GROUP + "/nack"): Door(JOBS + "/nack", TOKENS, CONSUMERS),
     ("POST", GROUP + "/extend"): Door(JOBS + "/extend", '{"deliveries":["t"],"by":1}', CONSUMERS),
+    ("POST", GROUP + "/release"): Door(JOBS + "/release", '{"deliveries":["t"]}', CONSUMERS),
     ("POST", GROUP + "/pause"): Door(JOBS + "/pause", "", ADMINISTRATORS),
     ("POST", GROUP + "/resume"): Door(JOBS + "/resume", "", ADMINISTRATORS),
     ("GET", GROUP + "/messages"): Door(JOBS + "/messages", allowed=VIEWERS),
