@@ -19,6 +19,7 @@ from gateway.core.messages.events import Consuming, Failure, Released
 from gateway.core.timing.backoff import Backoff
 from gateway.core.topics.grammar import DEFAULT_LIMITS, TopicLimits, parse_filter
 from gateway.engine.groups import GroupKey, delivery_of
+from gateway.engine.lease_review import LeaseReview
 from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
 from gateway.streams.groups.base import Lease
 
@@ -57,6 +58,7 @@ class _Served:
         self.key = key
         self.wake = wake
         self.members = Members()
+        self.review = LeaseReview()
         self.outboxes: dict[str, Outbox] = {}
         self.names: dict[Outbox, str] = {}
         self.blocked: set[str] = set()
@@ -124,13 +126,11 @@ class ConsumeService:
         if outbox.closed:
             return []
         key = (command.stream, command.group)
-        served = self._served.get(key)
-        if served is None:
+        if (served := self._served.get(key)) is None:
             served = _Served(key, partial(self._wake, key))
             served.unwatch = store.watch(*key, served.wake)
             self._served[key] = served
-        name = served.names.get(outbox)
-        if name is None:
+        if (name := served.names.get(outbox)) is None:
             self._numbers += 1
             name = f"{self._node}/{session}/{self._numbers}"
             served.names[outbox] = name
@@ -168,8 +168,7 @@ class ConsumeService:
     async def _give_back(self, store: GroupStore, key: GroupKey, tokens: Sequence[str]) -> None:
         named = [name for name in map(decode_token, tokens) if name is not None and name[:2] == key]
         await store.give_back(*key, [Lease(each.offset, each.fence, each.life) for each in named])
-        served = self._served.get(key)
-        if served is not None:
+        if (served := self._served.get(key)) is not None:
             served.members.end([(each.offset, each.fence) for each in named])
         self._wake(key)
 
@@ -206,8 +205,7 @@ class ConsumeService:
         served.members.leave(name)
         served.blocked.discard(name)
         del served.outboxes[name]
-        held = self._of.get(outbox)
-        if held is not None:
+        if (held := self._of.get(outbox)) is not None:
             held.discard(key)
             if not held:
                 del self._of[outbox]
@@ -331,10 +329,12 @@ class ConsumeService:
         """One step; when there may be more that nobody tells of (ms since 1970)."""
         store = self._groups.store
         assert store is not None, "there is a member"
-        runs_out = served.members.expire(self._clock())
+        now = self._clock()
+        runs_out = served.members.expire(now)
+        looks = await served.review.look(store, served.key, served.members, now)
         order = served.members.turns(served.step, partial(self._takes, served))
         if not order:
-            return runs_out
+            return _earliest(runs_out, looks)
         taken = await store.take(*served.key, order)
         back = self._deliver(served, taken)
         if back:
@@ -348,7 +348,7 @@ class ConsumeService:
         else:
             served.step = _FEWEST
         next_due = None if taken.next_due is None else taken.next_due + self._ahead_of(taken)
-        return min((each for each in (next_due, runs_out) if each is not None), default=None)
+        return _earliest(next_due, runs_out, looks)
 
     def _ahead_of(self, taken: Taken) -> int:
         """By how many ms this node's clock is ahead of the store's."""
@@ -363,8 +363,7 @@ class ConsumeService:
         return outbox.direct
 
     def _takes_again(self, key: GroupKey, name: str) -> None:
-        served = self._served.get(key)
-        if served is not None:
+        if (served := self._served.get(key)) is not None:
             served.blocked.discard(name)
             served.members.enter(name)
             self._wake(key)
@@ -381,7 +380,7 @@ class ConsumeService:
             if outbox is None or not outbox.direct:
                 back.append(leased.lease)
                 continue
-            members.give(member, offset, fence, leased.deadline + ahead)
+            members.give(member, offset, fence, leased.deadline + ahead, leased.lease.life)
             frame = outbox.encoder.encode(delivery_of(key, leased))
             frames.setdefault(member, []).append(frame)
             sizes[member] += len(frame)
@@ -395,3 +394,7 @@ class ConsumeService:
                 self._delivery.write_now(outboxes[member], pieces)
         self._groups.counts[key].delivered += len(taken.deliveries) - len(back)
         return back
+
+
+def _earliest(*times: int | None) -> int | None:
+    return min((each for each in times if each is not None), default=None)

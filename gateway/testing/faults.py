@@ -25,7 +25,7 @@ _OF_A_STORE: Final = frozenset({
 })  # fmt: skip
 _OF_GROUPS: Final = frozenset({
     "acknowledge", "browse", "dead_letters", "delete", "discard", "explain", "extend", "figures", "give_back",
-    "groups", "lose", "put", "redrive", "reject", "release", "take",
+    "groups", "held", "lose", "put", "redrive", "reject", "release", "take",
 })  # fmt: skip
 """What asks a store for an answer, which one that is away doesn't give."""
 

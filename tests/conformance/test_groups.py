@@ -207,6 +207,27 @@ async def test_who_goes_as_it_should_counts_nothing_and_who_vanishes_an_attempt(
         assert (await figures(store)).redelivered == 1
 
 
+async def test_whether_leases_still_hold_is_told_and_changes_nothing(contender: Contender) -> None:
+    async with contender.running() as store:
+        wait = patient(10, contender)
+        await store.groups.put("s", GroupConfiguration("g", start=EARLIEST, ack_wait=wait, backoff=()))
+        # So many that Redis keeps them together.
+        await publish(store, *["s/a"] * 12)
+        given = await take(store, 12)
+        assert list(await store.groups.held("s", "g", leases(given))) == [True] * 12
+        await ack(store, given[:1])
+        await store.groups.reject("s", "g", leases(given[1:2]))
+        await store.groups.give_back("s", "g", leases(given[2:3]))
+        again = await take(store, 2)
+        another = given[3].lease._replace(life="0.0")
+        asked = [*leases(given), *leases(again), another]
+        assert list(await store.groups.held("s", "g", asked)) == [False] * 3 + [True] * 11 + [False]
+        assert (await figures(store)).in_flight == 11
+        assert list(await ack(store, given[3:])) == [True] * 9
+        await contender.pass_time(wait)
+        assert list(await store.groups.held("s", "g", leases(again))) == [False, False]
+
+
 @pytest.mark.parametrize("way", ["release", "give_back"])
 async def test_what_has_run_out_has_failed_whatever_is_said_of_it_later(
     contender: Contender, way: str

@@ -124,8 +124,7 @@ class Group:
 
     def give_back(self, offset: int, fence: int) -> bool:
         """A lease ends before anything was done, and counts as nothing; False where it had run out."""
-        delivery = self._leased(offset, fence)
-        if delivery is None:
+        if (delivery := self.leased(offset, fence)) is None:
             return False
         self.redelivered -= delivery.attempts > 0
         self._leases.let_go(delivery)
@@ -153,7 +152,7 @@ class Group:
 
     def ack(self, offset: int, fence: int) -> bool:
         """A member has done it; False where its lease had run out."""
-        delivery = self._leased(offset, fence)
+        delivery = self.leased(offset, fence)
         if delivery is None:
             return False
         self._leases.let_go(delivery)
@@ -171,15 +170,13 @@ class Group:
         reason: str = "nack",
     ) -> Dead | bool:
         """A member could not do it: again after ``delay`` ms, or its backoff, or to the dead letters now."""
-        delivery = self._leased(offset, fence)
-        if delivery is None:
+        if (delivery := self.leased(offset, fence)) is None:
             return False
         return self._fail(delivery, now, reason, delay=delay, dead=dead) or True
 
     def extend(self, offset: int, fence: int, until: int) -> bool:
         """A member needs longer; False where its lease had run out."""
-        delivery = self._leased(offset, fence)
-        if delivery is None:
+        if (delivery := self.leased(offset, fence)) is None:
             return False
         delivery.due = max(delivery.due, until)
         self._timers.add(delivery.due, offset)
@@ -298,6 +295,13 @@ class Group:
         ready, parked = self._turns.ready, self._turns.parked
         return GroupDepth(ready + len(self._taken), self._leases.count, self._delayed, parked)
 
+    def leased(self, offset: int, fence: int) -> TrackedDelivery | None:
+        """What a member has, if it still has it."""
+        delivery = self.deliveries.get(offset)
+        if delivery is None or delivery.state is not DeliveryState.LEASED or delivery.fence != fence:
+            return None
+        return delivery
+
     # Inside
 
     def _is_due(self, due: int, offset: int) -> bool:
@@ -329,12 +333,6 @@ class Group:
 
     def _redriven(self, offset: int) -> bool:
         return offset in self.deliveries and offset in self.finished
-
-    def _leased(self, offset: int, fence: int) -> TrackedDelivery | None:
-        delivery = self.deliveries.get(offset)
-        if delivery is None or delivery.state is not DeliveryState.LEASED or delivery.fence != fence:
-            return None
-        return delivery
 
     def _hold(self, delivery: TrackedDelivery) -> None:
         self._leases.hold(delivery)

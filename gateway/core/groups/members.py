@@ -8,6 +8,7 @@ heap, each as often as its credit has changed, and an entry that isn't true any 
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.core.timing.due_times import DueTimes
@@ -52,6 +53,7 @@ class Members:
     def __init__(self) -> None:
         self._members: dict[str, GroupMember] = {}
         self._holders: dict[tuple[int, int], GroupMember] = {}
+        self._lives: dict[tuple[int, int], str] = {}
         self._timers = DueTimes[tuple[int, int]](self._is_due)
         self._order: list[_Entry] = []
         self._served = 0
@@ -76,7 +78,7 @@ class Members:
         member = self._members.pop(name, None)
         if member is not None:
             for lease in member.held:
-                del self._holders[lease]
+                del self._holders[lease], self._lives[lease]
 
     def turns(self, most: int, takes: Callable[[str], bool]) -> list[str]:
         """Who gets the next deliveries, at most ``most`` of them, in order; for each ``give`` may follow.
@@ -113,10 +115,11 @@ class Members:
         if member is not None:
             self._enter(member)
 
-    def give(self, name: str, offset: int, fence: int, until: int) -> bool:
+    def give(self, name: str, offset: int, fence: int, until: int, life: str = "") -> bool:
         """A member has a delivery, until its lease runs out; False where it is gone.
 
-        It has no turn again before it is ``enter``ed: once for all that it is given together.
+        It has no turn again before it is ``enter``ed: once for all that it is given together. ``life`` names
+        the lease where it is looked over.
         """
         member = self._members.get(name)
         if member is None:
@@ -126,6 +129,7 @@ class Members:
         lease = (offset, fence)
         member.held[lease] = until
         self._holders[lease] = member
+        self._lives[lease] = life
         self._timers.add(until, lease)
         return True
 
@@ -135,7 +139,7 @@ class Members:
         for lease in leases:
             member = self._holders.pop(lease, None)
             if member is not None:
-                del member.held[lease]
+                del member.held[lease], self._lives[lease]
                 freed[member] = None
         for member in freed:
             self._enter(member)
@@ -152,6 +156,18 @@ class Members:
         while (lease := self._timers.take(now)) is not None:
             self.end([lease])
         return self._timers.next
+
+    def look_over(self, most: int) -> list[tuple[int, int, str]]:
+        """Leases that may have ended elsewhere, at most ``most``; those that were looked over longest ago.
+
+        None where everybody has credit left: then nobody waits for it.
+        """
+        if all(each.free or not each.credit for each in self._members.values()):
+            return []
+        leases = list(islice(self._holders, most))
+        for lease in leases:
+            self._holders[lease] = self._holders.pop(lease)
+        return [(*lease, self._lives[lease]) for lease in leases]
 
     # Inside
 

@@ -188,6 +188,10 @@ class GroupStore(Protocol):
         """It takes longer: the deadline is ``by`` milliseconds from now, unless it was later already."""
         ...
 
+    async def held(self, stream: str, group: str, leases: Sequence[Lease]) -> Sequence[bool]:
+        """For each lease whether it still is one: its member may have answered elsewhere."""
+        ...
+
     async def give_back(self, stream: str, group: str, leases: Sequence[Lease]) -> Sequence[bool]:
         """Nothing was done with these: they are another one's at once, and no attempt is counted."""
         ...

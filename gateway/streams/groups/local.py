@@ -228,6 +228,10 @@ class LocalGroups:
         """They take longer."""
         return await self._group(stream, group).extend(leases, by)
 
+    async def held(self, stream: str, group: str, leases: Sequence[Lease]) -> Sequence[bool]:
+        """For each lease whether it still is one."""
+        return await self._group(stream, group).held(leases)
+
     async def give_back(self, stream: str, group: str, leases: Sequence[Lease]) -> Sequence[bool]:
         """Nothing was done with them."""
         return await self._group(stream, group).give_back(leases)

@@ -263,6 +263,12 @@ class LocalGroup:
         self.wake()
         return answers
 
+    async def held(self, leases: Sequence[Lease]) -> Sequence[bool]:
+        """For each lease whether it still is one."""
+        await self._usable()
+        life, group = self._state.life, self.group
+        return [each.life == life and group.leased(each.offset, each.fence) is not None for each in leases]
+
     async def give_back(self, leases: Sequence[Lease]) -> Sequence[bool]:
         """Nothing was done with them."""
         await self._usable()

@@ -147,7 +147,7 @@ for at = 1, size, 3 do
   local place = run and Runs.valid_place(run, leases[at], leases[at + 1])
   if not place then
     offsets[#offsets + 1] = leases[at]
-  elseif what ~= 'ack' then
+  elseif what ~= 'ack' and what ~= 'look' then
     Runs.unbundle_one(run, place)
   end
 end
@@ -165,7 +165,7 @@ for at = 1, size, 3 do
   local run = named[leases[at + 2]]
   local place = run and Runs.valid_place(run, offset, leases[at + 1])
   local delivery = place or leased(offset, leases[at + 1], leases[at + 2])
-  if not delivery then -- it had run out
+  if not delivery or what == 'look' then -- it had run out, or stays as it is
   elseif place then
     Runs.mark_done(run, place)
     next_in_line(offset)

@@ -252,6 +252,10 @@ class RedisGroups:
         """They take longer."""
         return await self._end(stream, group, "extend", leases, by)
 
+    async def held(self, stream: str, group: str, leases: Sequence[Lease]) -> Sequence[bool]:
+        """For each lease whether it still is one."""
+        return await self._end(stream, group, "look", leases)
+
     async def give_back(self, stream: str, group: str, leases: Sequence[Lease]) -> Sequence[bool]:
         """Nothing was done with them."""
         return await self._end(stream, group, "back", leases)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.auth.grants import EVERYTHING, NOTHING, Grants
+from gateway.core.groups.delivery_token import decode_token
 from gateway.engine.consuming import _PIECE
 from gateway.errors import Conflict, NotFound, NotPermitted, StreamUnavailable
+from gateway.streams.groups.base import Lease
 
 from .groups_world import GROUP, groups_node, in_virtual_time
 
@@ -485,3 +487,29 @@ async def test_an_unexpected_failure_does_not_end_the_group() -> None:
         await asyncio.sleep(1)
         assert member.offsets() == [1]
         node.background.supervision._counts.clear()
+
+
+@in_virtual_time
+async def test_credit_is_free_again_soon_where_another_node_heard_the_answer() -> None:
+    async with groups_node() as node:
+        calls = trouble(node).calls
+        member, other = node.member(), node.member()
+        await member.consume(credit=2)
+        await node.publish(6)
+        assert member.offsets() == [1, 2]
+        # Nobody asks more often than once a second for what has not changed.
+        await asyncio.sleep(5)
+        assert 4 <= calls.count("held") <= 6
+        # As another node does it: no service of this one hears of it.
+        name = decode_token(member.tokens()[0])
+        assert name is not None
+        await node.store.groups.acknowledge("s", "g", [Lease(name.offset, name.fence, name.life)])
+        await asyncio.sleep(1.1)
+        assert member.offsets() == [1, 2, 3]
+        # Who has credit left is served at once, and then nobody asks.
+        await other.consume(credit=9)
+        assert other.offsets() == [4, 5, 6]
+        await node.ack(*member.tokens())
+        calls.clear()
+        await asyncio.sleep(5)
+        assert "held" not in calls

@@ -187,3 +187,22 @@ def test_what_extensions_leave_behind_is_bounded() -> None:
         members.extend(1, 1, until)
     assert len(members._timers) <= SLACK + 5
     assert (members.expire(59), members.expire(60), members.expire(4_999)) == (60, 4_999, None)
+
+
+def test_leases_are_looked_over_in_turn_where_somebody_has_no_credit_left() -> None:
+    members = Members()
+    members.join("one", 3)
+    members.join("paused", 0)
+    for number in (1, 2):
+        members.give("one", number, number, 100, f"l{number}")
+    assert members.look_over(5) == []
+    members.give("one", 3, 3, 100, "l3")
+    assert members.look_over(2) == [(1, 1, "l1"), (2, 2, "l2")]
+    assert members.look_over(2) == [(3, 3, "l3"), (1, 1, "l1")]
+    members.end([(2, 2)])
+    assert members.look_over(2) == []
+    members.give("one", 4, 4, 100, "l4")
+    members.leave("one")
+    members.join("two", 1)
+    members.give("two", 5, 5, 100, "l5")
+    assert members.look_over(9) == [(5, 5, "l5")]
