@@ -133,7 +133,8 @@ class NodeParts:
             self._refusals,
             node=self.node,
             topic_limits=arguments.topic_limits(limits),
-            clock=self._time.milliseconds,
+            # As the store's own, or as that of all nodes: leases end by it.
+            clock=self._time.steady.milliseconds if settings.redis.url is None else self._time.milliseconds,
         )
         known_otherwise = find_principals is not RequestPrincipals
         self._origins = arguments.origin_policy(

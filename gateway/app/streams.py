@@ -245,7 +245,7 @@ def _build_store(settings: Settings, streams: StreamMap, supervision: Supervisio
     if url == MEMORY:
         from gateway.streams.memory import MemoryStore  # noqa: PLC0415 - as above
 
-        return MemoryStore(streams, limits=limits, clock=clock.milliseconds, supervision=supervision)
+        return MemoryStore(streams, limits=limits, clock=clock.steady.milliseconds, supervision=supervision)
     from gateway.streams.sqlite.store import SqliteStore  # noqa: PLC0415 - as above
 
     return SqliteStore(
@@ -253,7 +253,7 @@ def _build_store(settings: Settings, streams: StreamMap, supervision: Supervisio
         streams,
         synchronous=store.synchronous,
         limits=limits,
-        clock=clock.milliseconds,
+        clock=clock.steady.milliseconds,
         supervision=supervision,
     )
 

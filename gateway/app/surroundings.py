@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.core.timing.steady_time import SteadyTime
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,11 +23,17 @@ class NodeClock:
         monotonic: seconds that only grow.
         wall: seconds since 1970.
         wall_ns: nanoseconds since 1970.
+        steady: the time of day for what this process alone counts by, so that it never goes back.
     """
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     wall_ns: Callable[[], int] = time.time_ns
+    steady: SteadyTime = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Let time go on from now."""
+        object.__setattr__(self, "steady", SteadyTime(self.wall_ns, self.monotonic))
 
     def milliseconds(self) -> int:
         """Milliseconds since 1970."""

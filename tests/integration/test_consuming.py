@@ -18,9 +18,11 @@ from tests.patience import HANG_SECONDS
 
 from .group_client import Consumer, call, consumer, figures, publish, put
 from .raw_client import command, raw_client, until
+from .wrong_clock import clock_set_by
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.redis_process import RunningRedis
 
@@ -275,6 +277,23 @@ async def test_a_delay_holds_groups_up_and_nobody_else(gateway: RunningGateway, 
         assert got["deadline"] - 60_000 - got["time"] >= 700
     status, answer = call(gateway, "POST", "topics/live/a", b"1", **{"Gateway-Delay": "700"})
     assert (status, answer["code"]) == (400, "bad_command")
+
+
+@pytest.mark.parametrize("store", ["memory:", "sqlite:store.db"])
+async def test_leases_and_delays_end_in_time_where_the_clock_is_set_back(
+    gateway_process: StartGateway, tmp_path: Path, store: str
+) -> None:
+    environment, set_back = clock_set_by(-86_400, tmp_path / "clock")
+    gateway = gateway_process(SETTINGS.replace("memory:", store), environment)
+    put(gateway, "g", ack_wait="1s", backoff=["0.1s"])
+    publish(gateway)
+    assert len(call(gateway, "POST", "streams/s/groups/g/pull", {})[1]["deliveries"]) == 1
+    set_back.touch()
+    async with member(gateway, "g") as client:
+        again = await client.delivery()
+        assert again["attempt"] == 2
+        offset = publish(gateway, **{"Gateway-Delay": "100"})
+        assert (await client.delivery())["offset"] == offset
 
 
 async def test_who_pulls_is_a_member_too(gateway: RunningGateway, group: str) -> None:
