@@ -431,6 +431,24 @@ async def test_what_is_browsed_page_by_page_is_everything(
         assert found == {o: each for o, each in everything.items() if state in {None, each}}
 
 
+async def test_one_page_looks_through_no_more_than_is_good_for_others(
+    contender: Contender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, name, value in PAGES:
+        monkeypatch.setattr(place, name, value)
+    async with contender.running() as store:
+        await store.groups.put("s", GroupConfiguration("g", start=EARLIEST, ack_wait=60.0))
+        await publish(store, *["s/a"] * 40)
+        held = await take(store, 40)
+        await store.groups.reject("s", "g", leases(held), dead=True)
+        assert await store.groups.redrive("s", "g") == 40
+        assert len(await take(store, 40)) == 40
+        found, after = await store.groups.browse("s", "g", "delayed", after=0, limit=7)
+        assert not found
+        assert after is not None
+        assert after <= 8
+
+
 async def test_whoever_watches_is_told(contender: Contender) -> None:
     async with contender.running() as store:
         await store.groups.put("s", GROUP)

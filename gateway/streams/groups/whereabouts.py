@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.groups.deliveries import DeliveryFailure, DeliveryState
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 512
 _PAGES: Final = 20
-"""How many pages of a log are looked through for one page of what waits."""
+"""How many pages of a log, or of what is known, are looked through for one page of what is asked for."""
 
 _STATES: Final = {DeliveryState.LEASED: "leased", DeliveryState.DELAYED: "delayed"}
 
@@ -121,11 +122,12 @@ class Whereabouts:
         """What is in deliveries, and up to where they were looked through; None: all of them."""
         group, found = self._group, list[Explanation]()
         offsets = sorted(offset for offset in group.deliveries if offset > after)
-        for begin in range(0, len(offsets), _PAGE):
+        for begin in range(0, min(len(offsets), _PAGE * _PAGES), _PAGE):
             some = offsets[begin : begin + _PAGE]
             # Nobody else's key matters.
             keyed = await self._log.at(self._stream, some) if group.configuration.ordered_by_key else ()
-            keys = {each.offset: each.key for each in (*keyed, *self._redriven.values())}
+            copies = [self._redriven[offset] for offset in some if offset in self._redriven]
+            keys = {each.offset: each.key for each in (*keyed, *copies)}
             for offset in some:
                 delivery = group.deliveries.get(offset)
                 if delivery is not None and delivery.state is not DeliveryState.DEAD:
@@ -133,7 +135,9 @@ class Whereabouts:
                     found += [explained] if wanted(explained) else []
             if len(found) >= limit and some[-1] != offsets[-1]:
                 return found, some[-1]
-        return found, None
+            # Long work: others have their turn.
+            await asyncio.sleep(0)
+        return found, offsets[_PAGE * _PAGES - 1] if len(offsets) > _PAGE * _PAGES else None
 
     async def _browse_log(
         self, wanted: Callable[[Explanation], bool], after: int, limit: int
@@ -152,6 +156,7 @@ class Whereabouts:
                     found += [explained] if wanted(explained) else []
             if len(found) >= limit or through is None:
                 break
+            await asyncio.sleep(0)
         return found, through
 
     def _delivered(self, delivery: TrackedDelivery, key: str | None) -> Explanation:
