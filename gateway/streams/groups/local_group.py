@@ -56,6 +56,8 @@ class LocalGroup:
         self._time = 0
         self._turn = asyncio.Lock()
         self._loaded = asyncio.Event()
+        self._whole = False
+        self._resuming = asyncio.Lock()
         self._ended = False
         self._missed: list[Trimmed] = []
         self._watchers: dict[Callable[[], None], None] = {}
@@ -76,11 +78,6 @@ class LocalGroup:
         """Everything up to this offset is finished, and kept as such: retention may take it."""
         return self._keeper.floor
 
-    @property
-    def dead(self) -> int:
-        """How many dead letters are kept."""
-        return self._keeper.dead
-
     def _made_of(self, state: GroupState) -> tuple[Group, GroupBacklog]:
         group = group_of(state)
         return group, GroupBacklog(self._stream, group, self._log, trimmed=state.counters.trimmed)
@@ -95,10 +92,12 @@ class LocalGroup:
         for offset in last:
             group.restore(offset, redriven[offset].topic, redriven[offset].key)
         self._state = replace(state, ranges=(), deliveries=(), redriven={}, held={}, trimmed=())
+        self._whole = True
+        self._missed.clear()
         self._loaded.set()
         with suppress(StreamUnavailable):
             # It is tried again with whatever changes next.
-            await self._keep()
+            await self._keeper.keep()
 
     async def change(self, alter: Callable[[GroupState], GroupState]) -> None:
         """Go on as what ``alter`` makes of its state, under the same roof: watchers and dead letters stay.
@@ -109,7 +108,7 @@ class LocalGroup:
         async with self._turn:
             # Where it can't be kept in parts, it is as a whole.
             with suppress(GatewayError):
-                await self._keep()
+                await self._keeper.keep()
             self._loaded.clear()
             self._missed.clear()
             try:
@@ -123,11 +122,8 @@ class LocalGroup:
                 former = self._keeper.whole(self._state.life, self._state.epoch, copies)
                 state = alter(former)
                 await self._journal.begin(self._stream, state)
-                # What retention took meanwhile, this doesn't know of.
-                self._state = replace(state, trimmed=tuple(self._missed))
-                self.group, self._backlog = self._made_of(state)
-                self._keeper.restart(self.group, self._backlog)
-                await self.load()
+                self._state, self._whole = state, False
+                await self._resume()
             finally:
                 self._loaded.set()
         self.wake()
@@ -146,7 +142,7 @@ class LocalGroup:
 
     def trimmed(self, gone: Sequence[Trimmed]) -> None:
         """Retention has taken these from the log."""
-        if not self._loaded.is_set():
+        if not (self._whole and self._loaded.is_set()):
             self._missed += gone
         self._backlog.take_trimmed(gone)
         self._wake_if_free()
@@ -185,7 +181,7 @@ class LocalGroup:
                     if not offsets:
                         break
                     await self._lease(offsets, members, given)
-                await self._keep()
+                await self._keeper.keep()
             except BaseException:
                 for each in given:
                     group.give_back(each.lease.offset, each.lease.fence)
@@ -205,22 +201,16 @@ class LocalGroup:
             while left:
                 offset = left[-1]
                 publication = found.get(offset) or redriven.get(offset)
+                lost = publication is None and not await self._backlog.was_purged(offset)
+                left.pop()
                 if publication is None:
-                    lost = not await self._backlog.was_purged(offset)
-                    left.pop()
                     group.gone(offset, lost=lost)
                     continue
-                left.pop()
                 member = members[len(given)]
                 delivery = group.lease(offset, member, now)
+                lease = Lease(offset, delivery.fence, life)
                 given.append(
-                    LeasedPublication(
-                        publication,
-                        Lease(offset, delivery.fence, life),
-                        member,
-                        delivery.attempts + 1,
-                        delivery.due,
-                    )
+                    LeasedPublication(publication, lease, member, delivery.attempts + 1, delivery.due)
                 )
         finally:
             for offset in left:
@@ -232,7 +222,7 @@ class LocalGroup:
         life, group = self._state.life, self.group
         full = not group.room
         answers = [each.life == life and group.ack(each.offset, each.fence) for each in leases]
-        await self._keep()
+        await self._keeper.keep()
         if full:
             self.wake()
         else:
@@ -249,7 +239,7 @@ class LocalGroup:
             if isinstance(answer, Dead):
                 self._keeper.buried.append(answer)
             answers.append(bool(answer))
-        await self._keep()
+        await self._keeper.keep()
         self.wake()
         return answers
 
@@ -258,7 +248,7 @@ class LocalGroup:
         await self._usable()
         life, until = self._state.life, self._time + by
         answers = [each.life == life and self.group.extend(each.offset, each.fence, until) for each in leases]
-        await self._keep()
+        await self._keeper.keep()
         # Whoever waits for the next deadline doesn't know of this one.
         self.wake()
         return answers
@@ -274,7 +264,7 @@ class LocalGroup:
         await self._usable()
         life, group = self._state.life, self.group
         answers = [each.life == life and group.give_back(each.offset, each.fence) for each in leases]
-        await self._keep()
+        await self._keeper.keep()
         self.wake()
         return answers
 
@@ -282,14 +272,14 @@ class LocalGroup:
         """A member goes as it should."""
         await self._usable()
         self.group.release(member)
-        await self._keep()
+        await self._keeper.keep()
         self.wake()
 
     async def lose(self, member: str) -> None:
         """A member has vanished."""
         await self._usable()
         self._keeper.buried += self.group.lose(member, self._time)
-        await self._keep()
+        await self._keeper.keep()
         self.wake()
 
     # What is known
@@ -304,12 +294,12 @@ class LocalGroup:
         where = await self.whereabouts()
         oldest = await where.oldest(self._backlog)
         # All of one moment: whatever is not to be done any more is dead already.
-        return where.figures(self._backlog, self.dead + self._keeper.dying, oldest)
+        return where.figures(self._backlog, self._keeper.dead + self._keeper.dying, oldest)
 
     async def settle(self) -> None:
         """Wait until all that has become of its publications so far is kept."""
         await self._usable()
-        await self._keep()
+        await self._keeper.keep()
 
     # Dead letters
 
@@ -318,7 +308,7 @@ class LocalGroup:
         async with self._turn:
             await self._usable()
             # What is about to be buried or sent back already is known to the journal first.
-            await self._keep()
+            await self._keeper.keep()
             letters = await self._journal.dead(self._stream, self.configuration.name, offsets)
             count = 0
             for each in letters:
@@ -329,7 +319,7 @@ class LocalGroup:
                 self._keeper.sent_back.append(offset)
                 self.group.redrive(offset, publication.topic, publication.key)
                 count += 1
-            await self._keep()
+            await self._keeper.keep()
         self.wake()
         return count
 
@@ -337,13 +327,13 @@ class LocalGroup:
         """Give dead letters up; how many."""
         async with self._turn:
             await self._usable()
-            await self._keep()
+            await self._keeper.keep()
             letters = await self._journal.dead(self._stream, self.configuration.name, offsets)
             found = [each.publication.offset or 0 for each in letters]
             self._keeper.dead = await self._journal.discard(self._stream, self.configuration.name, found)
             for offset in found:
                 self.group.discard(offset)
-            await self._keep()
+            await self._keeper.keep()
         self._wake_if_free()
         return len(found)
 
@@ -353,16 +343,16 @@ class LocalGroup:
         meant = [each for each in copies if matches(topic_filter, each[1].topic)]
         for offset, each in meant:
             self.group.remove(offset, each.key)
-        await self._keep()
+        await self._keeper.keep()
         self._wake_if_free()
         return len(meant)
 
     async def expire(self) -> None:
         """Forget dead letters that are too old; and keep what nobody waits for."""
-        if self._ended or not self._loaded.is_set():
+        if self._ended or not (self._whole and self._loaded.is_set()):
             return
-        await self._keep()
-        if self.dead:
+        await self._keeper.keep()
+        if self._keeper.dead:
             before = self._clock() - round(self.configuration.dead_max_age * 1000)
             kept = await self._journal.expire(self._stream, self.configuration.name, before)
             if kept.dead is not None:
@@ -370,7 +360,7 @@ class LocalGroup:
             for offset in kept.evicted:
                 self.group.discard(offset)
             if kept.evicted:
-                await self._keep()
+                await self._keeper.keep()
                 self._wake_if_free()
 
     # Inside
@@ -379,12 +369,22 @@ class LocalGroup:
         """Wait until what was kept goes on, and let time pass: a lease that has run out is none."""
         while not self._loaded.is_set():
             await self._loaded.wait()
+        await self._resume()
         if self._ended:
             raise NotFound(f"stream {self._stream[:64]!r} has no group {self.configuration.name[:64]!r}")
         self._keeper.buried += self.group.advance(self._now())
 
-    async def _keep(self) -> None:
-        await self._keeper.keep()
+    async def _resume(self) -> None:
+        """Go on with what was kept, where that was tried before and failed, or nobody waited for it."""
+        if self._whole:
+            return
+        async with self._resuming:
+            if not self._whole:
+                # What retention took meanwhile, the state doesn't know of.
+                self._state = replace(self._state, trimmed=tuple(self._missed))
+                self.group, self._backlog = self._made_of(self._state)
+                self._keeper.restart(self.group, self._backlog)
+                await self.load()
 
     def _now(self) -> int:
         # Never back: what waits for a time is due once it has come.
