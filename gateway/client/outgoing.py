@@ -21,6 +21,7 @@ from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import timedelta
 
     from gateway.client.body import Data
     from gateway.client.publishing import Publishing
@@ -43,7 +44,7 @@ class OutgoingMessage:
     id: str | None = None
     key: str | None = None
     idempotency_key: str | None = None
-    delay: float | None = None
+    delay: float | timedelta | None = None
     deleted: bool = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 import anyio
@@ -41,7 +42,7 @@ class PublishOptions(TypedDict, total=False):
         id: a label, echoed to subscribers; the gateway makes one otherwise.
         key: for ordering in groups.
         idempotency_key: makes repeats harmless.
-        delay: seconds that groups see it later; subscribers get it at once.
+        delay: seconds, or a ``timedelta``, that groups see it later; subscribers get it at once.
         timeout: seconds that it may take; what the client was made with if not given.
     """
 
@@ -50,7 +51,7 @@ class PublishOptions(TypedDict, total=False):
     id: str | None
     key: str | None
     idempotency_key: str | None
-    delay: float | None
+    delay: float | timedelta | None
     timeout: float | None
 
 
@@ -168,8 +169,9 @@ def delete_command(topic: str, options: DeleteOptions) -> MakePublish:
 def _wire_fields(options: PublishOptions | DeleteOptions) -> dict[str, Any]:
     fields: dict[str, Any] = {**options}
     fields.pop("timeout", None)
-    seconds = fields.pop("delay", None)
-    if seconds is not None:
+    delay = fields.pop("delay", None)
+    if delay is not None:
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
         fields["delay"] = round(seconds * 1000)
     fields["headers"] = with_trace_context(options.get("headers"))
     return fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack
 
 import anyio
 
@@ -14,11 +14,11 @@ from gateway.app.node import GatewayNode
 from gateway.core.cluster.control import ChangeSubject
 from gateway.embed.declaration import Sections, joined, settings_of
 from gateway.embed.errors import NotRunning
-from gateway.embed.feeds import InProcessFeed, InProcessItems
+from gateway.embed.feeds import Feeds
 from gateway.embed.identity import ApplicationPrincipals, Called
 from gateway.embed.log import application_log
 from gateway.embed.mounting import Mounted, nowhere
-from gateway.embed.outgoing import MessageOptions, Outgoing, deletion_command, publish_command
+from gateway.embed.outgoing import MessageOptions, Outgoing, command_of, deletion_command, publish_command
 from gateway.embed.permissions import Permissions
 from gateway.embed.running import RunningGateway
 from gateway.errors import GatewayError, WrongEventLoop
@@ -33,20 +33,19 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from gateway.app.surroundings import Surroundings
-    from gateway.client import Client, Gap, Message, State
+    from gateway.client import Client
     from gateway.client.body import Data
-    from gateway.client.delivery import ClientDelivery
-    from gateway.client.subscription import SubscribeOptions
     from gateway.core.messages.events import Published
     from gateway.core.messages.publication import Publish
     from gateway.embed.identity import Authenticate
+    from gateway.embed.in_process import InProcessClient
     from gateway.embed.outgoing import PublishFunction
     from gateway.embed.permissions import Authorize
 
 _log = logging.getLogger("gateway.embed")
 
 
-class Gateway:
+class Gateway(Feeds):
     """A gateway inside an application: an ASGI application to mount, and a lifespan to run it by.
 
         gateway = Gateway(streams=[Stream("orders", filter="orders/#")])
@@ -257,11 +256,8 @@ class Gateway:
         running = self._run()
         commands: list[Publish | GatewayError] = []
         for each in messages:
-            message = each if isinstance(each, Outgoing) else Outgoing(*each)
             try:
-                commands.append(
-                    publish_command(message.topic, message.data, message.options(), self._message_limits)
-                )
+                commands.append(command_of(each, self._message_limits))
             except GatewayError as error:
                 commands.append(error)
         return await running.publish_many(commands)
@@ -284,72 +280,6 @@ class Gateway:
     async def publisher(self) -> PublishFunction:
         """``publish``, as a dependency: ``publish: Annotated[Publish, Depends(gateway.publisher)]``."""
         return self.publish
-
-    # Hearing in process
-
-    def client(self) -> Client:
-        """A client of this gateway without a socket, for ``async with``: all that ``gateway.client`` has.
-
-        Raises:
-            NotRunning: the gateway isn't running.
-            WrongEventLoop: this is not the event loop that it runs in.
-        """
-        return self._run().client()
-
-    @overload
-    def subscribe(
-        self, topic_filter: str, *, gaps: Literal[False] = False, **options: Unpack[SubscribeOptions]
-    ) -> InProcessItems[Message]: ...
-    @overload
-    def subscribe(
-        self, topic_filter: str, *, gaps: Literal[True], **options: Unpack[SubscribeOptions]
-    ) -> InProcessItems[Message | Gap]: ...
-    def subscribe(
-        self,
-        topic_filter: str,
-        *,
-        gaps: bool = False,
-        **options: Unpack[SubscribeOptions],
-    ) -> InProcessItems[Message] | InProcessItems[Message | Gap]:
-        """The messages that match, for ``async for``, or ``async with`` and then ``async for``.
-
-        A loop that is too slow is bounded as any client is, by ``limits`` and the overflow policy, and holds
-        up nobody else. Loops end with the gateway.
-
-        Args:
-            topic_filter: may hold ``+`` for one level and end with ``#`` for the rest.
-            gaps: yield ``Gap``s too, each where the messages are missing.
-            options: as ``gateway.client.Client.subscribe`` takes them.
-
-        Raises:
-            NotRunning: the gateway isn't running.
-            WrongEventLoop: this is not the event loop that it runs in.
-        """
-        clients = self._run().client
-        if gaps:
-            return InProcessItems(clients, lambda each: each.subscribe(topic_filter, gaps=True, **options))
-        return InProcessItems(clients, lambda each: each.subscribe(topic_filter, **options))
-
-    def state(
-        self, topic_filter: str, *, timeout: float | None = None, max_topics: int = 100_000
-    ) -> InProcessFeed[State]:
-        """The last messages of all topics that match, as a mapping that follows: used with ``async with``.
-
-        See ``gateway.client.Client.state``; raises as ``subscribe``.
-        """
-        return InProcessFeed(
-            self._run().client,
-            lambda each: each.state(topic_filter, timeout=timeout, max_topics=max_topics),
-        )
-
-    def consume(
-        self, stream: str, *, group: str, credit: int = 32, topic_filter: str | None = None
-    ) -> InProcessItems[ClientDelivery]:
-        """A group's deliveries: see ``gateway.client.Client.consume``; raises as ``subscribe``."""
-        return InProcessItems(
-            self._run().client,
-            lambda each: each.consume(stream, group=group, credit=credit, topic_filter=topic_filter),
-        )
 
     # What clients hear
 
@@ -377,6 +307,18 @@ class Gateway:
             NotRunning, WrongEventLoop: as ``publish``.
         """
         return await self._run().node.subjects.change(ChangeSubject(subject, "forget"))
+
+    def client(self) -> Client:
+        """A client of this gateway without a socket, for ``async with``: all that ``gateway.client`` has.
+
+        Raises:
+            NotRunning: the gateway isn't running.
+            WrongEventLoop: this is not the event loop that it runs in.
+        """
+        return self._make_client()()
+
+    def _make_client(self) -> Callable[[], InProcessClient]:
+        return self._run().client
 
     def _run(self) -> RunningGateway:
         running = self._running

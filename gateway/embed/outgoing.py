@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 from gateway.client.body import encode_body
+from gateway.client.outgoing import OutgoingMessage
 from gateway.codecs.body import check_content_type, check_data, check_headers, decode_body
 from gateway.codecs.gateway_v1_shapes import LABEL_CHARACTERS, LONGEST_DELAY
 from gateway.core.messages.publication import Publish
@@ -48,29 +48,21 @@ class PublishFunction(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One of many publications, see ``Gateway.publish_many``; the attributes are those of ``publish``."""
+Outgoing = OutgoingMessage
+"""One of many publications, see ``Gateway.publish_many``: what the client library takes."""
 
-    topic: str
-    data: Any = None
-    content_type: str | None = None
-    headers: Mapping[str, str] | None = None
-    id: str | None = None
-    key: str | None = None
-    idempotency_key: str | None = None
-    delay: float | timedelta | None = None
 
-    def options(self) -> MessageOptions:
-        """All but topic and data."""
-        return MessageOptions(
-            content_type=self.content_type,
-            headers=self.headers,
-            id=self.id,
-            key=self.key,
-            idempotency_key=self.idempotency_key,
-            delay=self.delay,
-        )
+def command_of(message: Outgoing | tuple[str, Any], limits: MessageLimits) -> Publish:
+    """The command that publishes one of many; raises as ``publish_command``."""
+    if not isinstance(message, Outgoing):
+        message = Outgoing(*message)
+    options = MessageOptions(
+        headers=message.headers, id=message.id, key=message.key, idempotency_key=message.idempotency_key
+    )
+    if message.deleted:
+        return deletion_command(message.topic, options, limits)
+    options |= MessageOptions(content_type=message.content_type, delay=message.delay)
+    return publish_command(message.topic, message.data, options, limits)
 
 
 def publish_command(topic: str, data: Data, options: MessageOptions, limits: MessageLimits) -> Publish:

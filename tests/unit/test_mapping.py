@@ -24,7 +24,6 @@ HELD_ELSEWHERE = {
     "engine/subjects.py": "tests/unit/embed/test_identity.py",
     # What stores that own their groups share: the same suites, which open them again and kill them.
     "streams/groups/local.py": f"{CONFORMANCE}/test_groups.py",
-    "streams/groups/local_group.py": f"{CONFORMANCE}/test_groups_model.py",
     "streams/groups/memory.py": f"{CONFORMANCE}/test_groups.py",
     "streams/groups/whereabouts.py": f"{CONFORMANCE}/test_groups.py",
     # What only a real Redis can show: what its scripts keep.

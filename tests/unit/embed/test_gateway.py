@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from gateway import errors
-from gateway.client import NoAnswer
+from gateway.client import NoAnswer, PartlyPublished
 from gateway.embed import (
     Gateway,
     Group,
@@ -43,6 +43,13 @@ if TYPE_CHECKING:
     from gateway.embed.running import RunningGateway
 
 HOST = "http://localhost"
+
+
+@dataclass
+class Total:
+    total: int
+
+
 KEPT: dict[str, Any] = {"streams": [Stream("orders", filter="orders/#")], "store": {"url": "memory:"}}
 
 
@@ -314,13 +321,34 @@ async def test_many_are_published_in_order_and_each_has_its_result() -> None:
     async with gateway.lifespan():
         done = await gateway.publish_many([("orders/1", 1), Outgoing("orders/2", 2, key="k")])
         assert [each.offset for each in done] == [1, 2]
-        with pytest.raises(
-            SomeNotPublished, match="1 of 3 were not published; the first of them, number 1"
-        ) as some:
+        with pytest.raises(SomeNotPublished, match="1 of 3 messages were not published") as some:
             await gateway.publish_many([("orders/1", 3), ("+", 4), ("orders/1", 5)])
+        assert isinstance(some.value, PartlyPublished)
         [third, wrong, fourth] = some.value.results
         assert (third.offset, fourth.offset) == (3, 4)
         assert isinstance(wrong, errors.BadTopic)
+
+
+async def test_many_may_end_what_topics_have_and_be_put_off() -> None:
+    kept = Stream("orders", filter="orders/#", last_values=True)
+    gateway = Gateway(streams=[kept], store={"url": "memory:"})
+    async with gateway.lifespan(), gateway.client() as client:
+        messages = [
+            ("orders/1", 1),
+            Outgoing("orders/1", deleted=True),
+            Outgoing("orders/2", 2, delay=timedelta(seconds=1)),
+        ]
+        assert len(await gateway.publish_many(messages)) == 3
+        await client.publish("orders/3", 3, delay=timedelta(seconds=1))
+        async with gateway.state("orders/+") as state:
+            assert {topic: each.data for topic, each in state.items()} == {"orders/2": 2, "orders/3": 3}
+
+
+async def test_what_is_heard_is_made_what_the_program_says() -> None:
+    gateway = Gateway(**KEPT)
+    async with gateway.lifespan(), gateway.subscribe("orders/+", model=Total) as heard:
+        await gateway.publish("orders/1", {"total": 7})
+        assert (await anext(aiter(heard))).data == Total(7)
 
 
 async def test_threads_publish_too() -> None:
