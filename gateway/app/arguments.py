@@ -67,7 +67,7 @@ def _hook(hook: HookSettings) -> Hook:
 
 
 def origin_policy(
-    settings: Settings, *, refused: Callable[[Exception], None], authenticated: bool = False
+    settings: Settings, *, refused: Callable[[Exception], None] | None = None, authenticated: bool = False
 ) -> OriginPolicy:
     """Which hosts and pages may talk to the node; ``refused`` is told of those that may not.
 

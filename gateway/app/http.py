@@ -18,6 +18,7 @@ from gateway.http_api.bodies import BodyReader
 from gateway.http_api.body_budget import BodyBudget
 from gateway.http_api.last_values import POSITION_HEADER
 from gateway.http_api.problems import exception_handlers, problem, problem_of
+from gateway.http_api.publishing.direct import DirectPublishing
 from gateway.http_api.publishing.endpoints import TOPICS_PREFIX, PublishingDoor
 from gateway.transports.http.connection_room import ConnectionRoom
 from gateway.transports.http.denial import deny
@@ -27,7 +28,7 @@ from gateway.transports.http.scopes import path_below_mount
 from gateway.transports.http.unread_responses import UnreadResponses
 from gateway.transports.server.origins import OriginGuard
 from gateway.transports.server.proxies import ProxyChain, TrustedProxies, proxy_addresses
-from gateway.transports.server.security_headers import SecurityHeaders
+from gateway.transports.server.security_headers import API_HEADERS, SecurityHeaders
 from gateway.transports.server.server_context import LimitedLog
 from gateway.transports.sse.endpoint import EventDoor
 from gateway.transports.websocket.connection import WEBSOCKET_PATH
@@ -41,9 +42,12 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from gateway.auth.authenticators import CredentialAuthenticator
+    from gateway.auth.principal import Authenticator
     from gateway.codecs.gateway_v1 import GatewayV1
+    from gateway.codecs.gateway_v1_shapes import PublishItems
     from gateway.engine.admission import Admission
     from gateway.engine.metrics.refusals import Refusals
+    from gateway.engine.publishing import PublishService
     from gateway.engine.sessions import Sessions
     from gateway.observability.metrics import Metrics
     from gateway.settings import Limits, Settings
@@ -153,6 +157,42 @@ def handshake_checks(settings: Settings, origins: OriginPolicy) -> list[Callable
         checks.append(ProxyChain(settings.server.trusted_proxies).put_client)
     checks.append(origins.check_request)
     return checks
+
+
+def build_requests(
+    settings: Settings,
+    publisher: PublishService,
+    authenticator: Authenticator,
+    items: PublishItems,
+    *,
+    known_otherwise: bool,
+) -> DirectPublishing | None:
+    """Build what answers requests to publish without the application; None where only that can.
+
+    An application around the gateway may say by any part of a request whose it is, and behind a bus between
+    nodes each answer is waited for.
+
+    Args:
+        settings: of the node.
+        publisher: publishes.
+        authenticator: knows who sends.
+        items: knows what items of arrays begin with.
+        known_otherwise: not by credentials.
+    """
+    if known_otherwise or settings.redis.url is not None:
+        return None
+    # A policy that tells nobody: what it refuses here is refused, and counted, by the application.
+    origins = arguments.origin_policy(settings)
+    return DirectPublishing(
+        publisher,
+        authenticator,
+        arguments.credentials(settings, origins),
+        checks=[origins.check_request],
+        items=items,
+        limits=arguments.publishing_limits(settings.limits),
+        # What `_middleware` adds: all answers may be others for another origin, where there are any.
+        fields=[*([(b"vary", b"Origin")] if settings.origins.allow else ()), *API_HEADERS],
+    )
 
 
 def build_room(

@@ -62,6 +62,7 @@ class GatewayNode(NodeParts):
                 room=self._room,
                 unread=self._unread,
                 door=self._door,
+                requests=self._requests,
             ),
             prepare=self._streams.open,
             started=lambda: self._started(sockets[0].getsockname()),

@@ -22,6 +22,7 @@ from gateway.app.surroundings import Surroundings
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.auth.requests import RequestPrincipals
 from gateway.codecs.cloudevents_json import CloudEventsJson
+from gateway.codecs.gateway_v1_shapes import PublishItems
 from gateway.core.cluster.block_list import BlockList
 from gateway.core.fanout.hub import Hub
 from gateway.engine.administration import GuardedAuthenticator
@@ -159,6 +160,10 @@ class NodeParts:
         self._certificate = certificate or arguments.certificate(settings)
         self._reloading = Reloading(settings, store=self._streams.store, certificate=self._certificate)
         self._watch()
+        self._items = PublishItems(arguments.message_limits(limits))
+        self._requests = doors.build_requests(
+            settings, self.publisher, self._authenticator, self._items, known_otherwise=known_otherwise
+        )
         self.services = self._services()
         self._door = WebSocketDoor(
             self.services,
@@ -252,6 +257,7 @@ class NodeParts:
             health=self.health,
             refusals=self._refusals,
             publisher=self.publisher,
+            items=self._items,
             streams=self._streams,
             groups=self._groups,
             purging=PurgeService(self._streams.store, self._administration, forget=self._forget_stream),

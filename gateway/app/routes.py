@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.app.streams import StreamParts
     from gateway.auth.requests import RequestPrincipals
     from gateway.codecs.cloudevents import CloudEventReader
+    from gateway.codecs.gateway_v1_shapes import PublishItems
     from gateway.engine.administration import GuardedAuthenticator
     from gateway.engine.cluster.administration import ClusterAdministration
     from gateway.engine.cluster.statistics import StatisticsService
@@ -55,6 +56,7 @@ class RouteParts:
     health: Health
     refusals: Refusals
     publisher: PublishService
+    items: PublishItems
     streams: StreamParts
     groups: GroupParts
     purging: PurgeService
@@ -125,6 +127,7 @@ def gateway_routes(parts: RouteParts, subscribing: Sequence[BaseRoute]) -> list[
             lasting=lasting,
             limits=publishing_limits,
             bodies=bodies,
+            items=parts.items,
             read_topic=last_values.read_topic,
         ),
         *last_values.routes(),

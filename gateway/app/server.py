@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
     from gateway.transports.http.connection_room import ConnectionRoom
+    from gateway.transports.http.known_requests import RequestDoor
     from gateway.transports.http.protocol import GatewayHttpProtocol
     from gateway.transports.http.unread_responses import UnreadResponses
     from gateway.transports.server.open_files import OpenFiles
@@ -47,6 +48,7 @@ def server_config(
     room: ConnectionRoom | None = None,
     unread: UnreadResponses | None = None,
     door: DirectDoor | None = None,
+    requests: RequestDoor | None = None,
 ) -> uvicorn.Config:
     """Return how uvicorn serves ``asgi``: our protocol classes and bounds, and none of its own habits."""
     limits = settings.limits
@@ -56,6 +58,8 @@ def server_config(
         room=room,
         unread=unread,
         offer=TakeoverOffer(paths=None, policy=arguments.connection_policy(limits), door=door),
+        # The application writes that log.
+        requests=None if settings.server.access_log else requests,
     )
     return uvicorn.Config(
         asgi,

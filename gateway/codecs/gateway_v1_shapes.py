@@ -287,6 +287,10 @@ class PublishItems:
         self._limits = limits
         self._heads = KnownHeads(b'{"topic":', limits)
 
+    def split(self, raw: bytes) -> tuple[str, bytes] | None:
+        """See ``KnownHeads.split``."""
+        return self._heads.split(raw)
+
     def decode(self, raw: bytes) -> Publish:
         """See ``decode_publish_item``."""
         if (publish := self._heads.read(raw)) is not None:

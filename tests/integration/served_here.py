@@ -48,6 +48,7 @@ async def served_here(*, direct: bool = True, **settings: Any) -> AsyncIterator[
             room=gateway._room,
             unread=gateway._unread,
             door=gateway._door if direct else None,
+            requests=gateway._requests if direct else None,
         ),
         prepare=gateway._streams.open,
         started=lambda: None,

@@ -59,15 +59,21 @@ def rest_routes(
     lasting: LastingRequests,
     limits: PublishingLimits | None = None,
     bodies: BodyReader | None = None,
+    items: PublishItems | None = None,
     read_topic: Answer | None = None,
 ) -> list[Route]:
-    """Return the routes that publish over REST; ``read_topic`` answers who asks for a topic's last value."""
+    """Return the routes that publish over REST.
+
+    ``items`` reads those of arrays and lines, ``read_topic`` answers who asks for a topic's last value.
+    """
+    limits = limits or PublishingLimits()
     rest = RestPublishing(
         publisher,
         authenticate,
         lasting=lasting,
-        limits=limits or PublishingLimits(),
+        limits=limits,
         bodies=bodies or BodyReader(),
+        items=items or PublishItems(limits.message),
     )
     topic: dict[str, Answer] = {"POST": rest.publish_to_topic, "DELETE": rest.delete_topic}
     if read_topic is not None:
@@ -143,13 +149,14 @@ class RestPublishing:
         lasting: LastingRequests,
         limits: PublishingLimits,
         bodies: BodyReader,
+        items: PublishItems,
     ) -> None:
         self._publisher = publisher
         self._authenticate = authenticate
         self._lasting = lasting
         self._limits = limits
         self._bodies = bodies
-        self._items = PublishItems(limits.message)
+        self._items = items
         self._batches = Batches(publisher, limits, self._items.decode)
 
     async def publish_to_topic(self, request: Request) -> PublishAnswer:

@@ -1,0 +1,158 @@
+"""Publishing over HTTP without an application: what most requests are, answered where they are read.
+
+Such a request has a topic in its path or an array as its body, JSON, and header fields that say nothing of a
+message. What its head means is found out once (``recognise``), its body and what may change in time are
+judged each time. Like ``PublishService.submit_plain`` this way has no words for a refusal: wherever anything
+is special nothing has changed, and the same request goes the general way, which says why.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from gateway.codecs.body import check_content_type, check_depth, is_json
+from gateway.codecs.gateway_v1_shapes import split_publish_items
+from gateway.errors import GatewayError
+from gateway.http_api.publishing.endpoints import PUBLISH_PATH, TOPICS_PREFIX
+from gateway.http_api.publishing.topic_path import topic_from_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from starlette.types import Scope
+
+    from gateway.auth.credentials import Credentials
+    from gateway.auth.principal import Authenticator, Principal
+    from gateway.codecs.gateway_v1_shapes import PublishItems
+    from gateway.engine.publishing import PublishService
+    from gateway.http_api.publishing.limits import PublishingLimits
+
+    Field = tuple[bytes, bytes]
+    Make = Callable[[bytes], bytes | None]
+
+# What is named here changes nothing about an answer, or is looked at here. All other fields may: a new one
+# that the endpoints look at is passed on to them without being entered anywhere.
+_ORDINARY: Final = frozenset(
+    b"""
+    accept accept-charset accept-encoding accept-language authorization cache-control connection
+    content-length content-type date forwarded from host pragma priority user-agent via
+    x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip
+    """.split()
+)
+_WHITESPACE: Final = b" \t\r\n"
+# What an array may have here, since its items are published without a pause: less than a millisecond.
+_MOST_ITEMS: Final = 128
+_MOST_BYTES: Final = 65_536
+
+
+class DirectPublishing:
+    """Recognises requests to publish; a ``known_requests.RequestDoor``."""
+
+    def __init__(
+        self,
+        publisher: PublishService,
+        authenticator: Authenticator,
+        credentials: Credentials | None,
+        *,
+        checks: Sequence[Callable[[Scope], None]],
+        items: PublishItems,
+        limits: PublishingLimits,
+        fields: Iterable[Field],
+    ) -> None:
+        """Make the door.
+
+        Args:
+            publisher: publishes.
+            authenticator: knows who sends.
+            credentials: where they may be; None looks at none. Asking has no effect.
+            checks: what the application's middleware does with the scope of a request, in its order, without
+                another effect than to raise ``GatewayError`` where the request goes no further.
+            items: knows what items of arrays begin with.
+            limits: of one request.
+            fields: header fields that each answer has.
+        """
+        self._publisher = publisher
+        self._authenticator = authenticator
+        self._credentials = credentials
+        self._checks = checks
+        self._items = items
+        self._message = limits.message
+        self._most_items = min(limits.batch_items, _MOST_ITEMS)
+        self._most_bytes = min(limits.batch_bytes, _MOST_BYTES)
+        self._shallow_bytes = 2 * limits.message.json_depth  # less can't be too deep
+        self._fields = b"".join(b"%b: %b\r\n" % field for field in fields)
+
+    def recognise(self, target: bytes, fields: Sequence[Field]) -> tuple[int, Make] | None:
+        """See ``RequestDoor``."""
+        named = dict(fields)
+        if b"?" in target or not _ORDINARY.issuperset(named):
+            return None
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": target.decode("latin-1"),
+            "raw_path": target,
+            "query_string": b"",
+            "headers": fields,
+        }
+        try:
+            for check in self._checks:
+                check(scope)
+            principal = self._principal_of(scope)
+            if principal is None:
+                return None
+            content_type = named.get(b"content-type", b"").decode("latin-1")
+            if target == PUBLISH_PATH.encode():
+                return (200, partial(self._publish_items, principal)) if is_json(content_type) else None
+            check_content_type(content_type)
+            topic = topic_from_path(scope, TOPICS_PREFIX)
+        except GatewayError:
+            return None
+        return (
+            (202, partial(self._publish, topic, content_type, principal)) if is_json(content_type) else None
+        )
+
+    def _principal_of(self, scope: Scope) -> Principal | None:
+        token = None if self._credentials is None else self._credentials.find(scope)
+        return self._authenticator.anonymous if token is None else None
+
+    def _publish(self, topic: str, content_type: str, principal: Principal, body: bytes) -> bytes | None:
+        text = body.strip(_WHITESPACE)
+        publisher = self._publisher
+        if len(body) > self._message.message_bytes or not publisher.is_plain(topic, len(text), principal):
+            return None
+        try:
+            if len(text) >= self._shallow_bytes:
+                check_depth(text, self._message.json_depth)
+            orjson.loads(text)
+            name = publisher.publish_plain(topic, text, content_type)
+        except (orjson.JSONDecodeError, GatewayError):
+            return None
+        return self._answer(b'{"id":"%b"}' % name.encode())
+
+    def _publish_items(self, principal: Principal, body: bytes) -> bytes | None:
+        if len(body) > self._most_bytes:
+            return None
+        publisher = self._publisher
+        try:
+            split = self._items.split
+            plain = [split(item) for item in split_publish_items(body, self._message)]
+        except GatewayError:
+            return None
+        # All are judged before the first is published: one that is special takes the others along.
+        if not 0 < len(plain) <= self._most_items or not all(
+            item is not None and publisher.is_plain(item[0], len(item[1]), principal) for item in plain
+        ):
+            return None
+        names = [publisher.publish_plain(*item, None) for item in plain if item is not None]
+        return self._answer(b'{"results":[{"id":"%b"}]}' % '"},{"id":"'.join(names).encode())
+
+    def _answer(self, body: bytes) -> bytes:
+        return b"content-length: %d\r\ncontent-type: application/json\r\n%b\r\n%b" % (
+            len(body),
+            self._fields,
+            body,
+        )

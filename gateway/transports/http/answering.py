@@ -1,0 +1,70 @@
+"""A connection that answers known requests by itself, in the callback that brings them.
+
+Such an answer needs no scope, no task and no messages. It is given only where nothing else is under way: no
+request before it is unanswered, nothing of the connection waits to be parsed or to be taken, the connection
+is kept. In every other case the request goes the general way, which is the same to its client.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from gateway.transports.http.protocol import GatewayHttpProtocol
+from gateway.transports.http.request_rules import RequestRefused
+
+if TYPE_CHECKING:
+    from gateway.transports.http.known_requests import KnownRequests
+
+_METHOD: Final = b"POST "  # of all that can be known
+
+
+class AnsweringHttpProtocol(GatewayHttpProtocol):
+    """One connection of a server that knows requests."""
+
+    known: ClassVar[KnownRequests]
+
+    def data_received(self, data: bytes) -> None:
+        """Answer, or feed the parser."""
+        if not data.startswith(_METHOD) or self._refused or self._ahead or not self._at_rest():
+            super().data_received(data)
+        elif not self._answer_known(data):
+            self._read_and_note(data)
+
+    def _at_rest(self) -> bool:
+        """Whether a request that begins now may be answered now: nothing comes before it."""
+        cycle = self.cycle
+        return (
+            # Behind an answer that came ahead of its request's whole body the rest of that follows.
+            (cycle is None or (cycle.response_complete and not cycle.more_body))
+            and not self._reader.in_head
+            and self._shut_out is None
+            and not self._context.draining
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
+
+    def _answer_known(self, data: bytes) -> bool:
+        try:
+            answer = self.known.answer(data, self.server_state.default_headers)
+        except Exception as error:  # noqa: BLE001 - the request may have had its effect: it is not tried again
+            self._context.log.defect("a request can't be answered", error)
+            self._quiet.stop(self)
+            self._refuse(RequestRefused(HTTPStatus.INTERNAL_SERVER_ERROR))
+            return True
+        if answer is None:
+            return False
+        self._heads.stop(self)
+        self.transport.write(answer)
+        self.server_state.total_requests += 1
+        self._quiet.start(self, self._close)
+        return True
+
+    def _read_and_note(self, data: bytes) -> None:
+        earlier = self.cycle
+        super().data_received(data)
+        cycle = self.cycle
+        if cycle is None or cycle is earlier or cycle.more_body:
+            return
+        if not (self._refused or self.pipeline or self._ahead or self._reader.in_head):
+            self.known.note(data, self._reader, bytes(cycle.body))
