@@ -51,6 +51,17 @@ class Authenticator(Protocol):
         """
         ...
 
+    def known(self, token: str) -> Principal | None:
+        """Return whom ``token`` speaks for where that is known already; None if ``authenticate`` has to tell.
+
+        It has no effect: who goes by the answer says so to ``reused``.
+        """
+        ...
+
+    def reused(self) -> None:
+        """What ``known`` answered was taken for a credential that is right."""
+        ...
+
 
 class RefuseTokens:
     """Clients are known by their requests alone, as an application around the gateway knows them."""
@@ -61,6 +72,12 @@ class RefuseTokens:
     async def authenticate(self, token: str) -> Principal:  # noqa: ARG002 - no token is looked at
         """Refuse it."""
         raise Unauthenticated("no token is taken here: the application says whose request it is")
+
+    def known(self, token: str) -> None:
+        """None is."""
+
+    def reused(self) -> None:
+        """Never."""
 
     async def run(self) -> None:
         """Do nothing, as ``AcceptEveryone``."""
@@ -75,6 +92,13 @@ class AcceptEveryone:
     async def authenticate(self, token: str) -> Principal:  # noqa: ARG002 - no token is looked at
         """Return the anonymous principal."""
         return ANONYMOUS
+
+    def known(self, token: str) -> Principal:  # noqa: ARG002 - as above
+        """Return the anonymous principal."""
+        return ANONYMOUS
+
+    def reused(self) -> None:
+        """Nothing is counted."""
 
     async def run(self) -> None:
         """Do nothing: there are no keys to keep fresh."""

@@ -135,6 +135,16 @@ class GuardedAuthenticator:
         self._refuse_blocked(principal)
         return principal
 
+    def known(self, token: str) -> Principal | None:
+        """Return whom ``token`` speaks for, if that is known and nobody is blocked; it has no effect."""
+        principal = self._inner.known(token)
+        blocked = principal is not None and self._is_blocked(principal)
+        return None if blocked else principal
+
+    def reused(self) -> None:
+        """What ``known`` answered counts as ``authenticate`` would have counted it."""
+        self._inner.reused()
+
     def confirm(self, principal: Principal) -> None:
         """See that ``principal``, who was let in before, would be let in now.
 
@@ -149,6 +159,9 @@ class GuardedAuthenticator:
         self._refuse_blocked(principal)
 
     def _refuse_blocked(self, principal: Principal) -> None:
-        if principal.subject is not None and self._blocks.blocked(principal.subject, self._clock()):
+        if self._is_blocked(principal):
             self._refusals.count("block")
             raise SubjectBlocked("the subject is blocked for now")
+
+    def _is_blocked(self, principal: Principal) -> bool:
+        return principal.subject is not None and self._blocks.blocked(principal.subject, self._clock())

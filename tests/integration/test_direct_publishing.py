@@ -17,6 +17,8 @@ from tests.integration.test_admission import until
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from websockets.asyncio.client import ClientConnection
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -262,6 +264,7 @@ DIRECT = {
     "another topic",
     "usual fields",
     "absolute",
+    "token",
     "keep",
     "one item",
     "an object",
@@ -289,3 +292,38 @@ async def test_what_is_plain_is_answered_without_the_application() -> None:
             if answered[:1] == [True]:
                 found.add(name)
         assert found == DIRECT
+
+
+def _block(node: ServedHere) -> None:
+    node.gateway._authenticator._blocks.blocked = lambda _subject, _now: True  # type: ignore[method-assign]
+
+
+def _pass_ages(node: ServedHere) -> None:
+    for part in (node.gateway._keys, node.gateway._authenticator):
+        for name in ("_clock", "_wall_clock"):
+            if name in vars(part):
+                setattr(part, name, lambda: 5_000_000_000.0)
+
+
+def _end(node: ServedHere) -> None:
+    node.gateway.publisher.end()
+
+
+def _drain(node: ServedHere) -> None:
+    node.context.draining = True
+
+
+@pytest.mark.parametrize(("happen", "status"), [(_block, 403), (_pass_ages, 401), (_end, 503), (_drain, 202)])
+async def test_what_happens_meanwhile_counts_at_once(
+    happen: Callable[[ServedHere], None], status: int
+) -> None:
+    outcomes = []
+    for direct in (True, False):
+        async with served_here(direct=direct, **SETTINGS) as node:
+            await _converse(node, REQUESTS["token"], REQUESTS["token"], CLOSE)
+            happen(node)
+            answers = await _converse(node, REQUESTS["token"], CLOSE)
+            assert answers[0].startswith(f"HTTP/1.1 {status} ")
+            refusals = dict(node.gateway._refusals.statistics())
+            outcomes.append((answers, refusals, node.gateway._keys.statistics()))
+    assert outcomes[0] == outcomes[1]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.http_api.publishing.limits import PublishingLimits
 
     Field = tuple[bytes, bytes]
+    Sender = Principal | str  # somebody whom no request's credential makes another, or the credential
     Make = Callable[[bytes], bytes | None]
 
 # What is named here changes nothing about an answer, or is looked at here. All other fields may: a new one
@@ -101,25 +102,30 @@ class DirectPublishing:
         try:
             for check in self._checks:
                 check(scope)
-            principal = self._principal_of(scope)
-            if principal is None:
+            sender = self._sender_of(scope)
+            if sender is None:
                 return None
             content_type = named.get(b"content-type", b"").decode("latin-1")
             if target == PUBLISH_PATH.encode():
-                return (200, partial(self._publish_items, principal)) if is_json(content_type) else None
+                return (200, partial(self._publish_items, sender)) if is_json(content_type) else None
             check_content_type(content_type)
             topic = topic_from_path(scope, TOPICS_PREFIX)
         except GatewayError:
             return None
-        return (
-            (202, partial(self._publish, topic, content_type, principal)) if is_json(content_type) else None
-        )
+        return (202, partial(self._publish, topic, content_type, sender)) if is_json(content_type) else None
 
-    def _principal_of(self, scope: Scope) -> Principal | None:
+    def _sender_of(self, scope: Scope) -> Sender | None:
         token = None if self._credentials is None else self._credentials.find(scope)
-        return self._authenticator.anonymous if token is None else None
+        return self._authenticator.anonymous if token is None else token
 
-    def _publish(self, topic: str, content_type: str, principal: Principal, body: bytes) -> bytes | None:
+    def _principal(self, sender: Sender) -> Principal | None:
+        """Who it is now: what a token stands for may end, and its subject be blocked."""
+        return self._authenticator.known(sender) if isinstance(sender, str) else sender
+
+    def _publish(self, topic: str, content_type: str, sender: Sender, body: bytes) -> bytes | None:
+        principal = self._principal(sender)
+        if principal is None:
+            return None
         text = body.strip(_WHITESPACE)
         publisher = self._publisher
         if len(body) > self._message.message_bytes or not publisher.is_plain(topic, len(text), principal):
@@ -131,10 +137,11 @@ class DirectPublishing:
             name = publisher.publish_plain(topic, text, content_type)
         except (orjson.JSONDecodeError, GatewayError):
             return None
-        return self._answer(b'{"id":"%b"}' % name.encode())
+        return self._answer(b'{"id":"%b"}' % name.encode(), sender)
 
-    def _publish_items(self, principal: Principal, body: bytes) -> bytes | None:
-        if len(body) > self._most_bytes:
+    def _publish_items(self, sender: Sender, body: bytes) -> bytes | None:
+        principal = self._principal(sender)
+        if principal is None or len(body) > self._most_bytes:
             return None
         publisher = self._publisher
         try:
@@ -148,9 +155,11 @@ class DirectPublishing:
         ):
             return None
         names = [publisher.publish_plain(*item, None) for item in plain if item is not None]
-        return self._answer(b'{"results":[{"id":"%b"}]}' % '"},{"id":"'.join(names).encode())
+        return self._answer(b'{"results":[{"id":"%b"}]}' % '"},{"id":"'.join(names).encode(), sender)
 
-    def _answer(self, body: bytes) -> bytes:
+    def _answer(self, body: bytes, sender: Sender) -> bytes:
+        if isinstance(sender, str):
+            self._authenticator.reused()
         return b"content-length: %d\r\ncontent-type: application/json\r\n%b\r\n%b" % (
             len(body),
             self._fields,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -89,6 +90,39 @@ async def test_the_same_token_is_the_same_principal_until_it_expires() -> None:
         with pytest.raises(TokenExpired):
             await built.authenticate(text)
     assert built.statistics().expired == 2
+
+
+async def test_a_token_is_known_once_it_was_right_and_until_it_expires() -> None:
+    now = NOW
+    built = required(KEY, clock=lambda: now)
+    text = token(KEY)
+    assert built.known(text) is None
+    principal = await built.authenticate(text)
+    assert built.known(text) is principal
+    assert built.known(text[:-2]) is None
+    assert built.statistics().accepted == 1, "to ask has no effect"
+    built.reused()
+    assert built.statistics().accepted == 2
+    now = NOW + 65
+    assert built.known(text) is None
+    assert (built.statistics().expired, built.statistics().refused) == (0, 0)
+
+
+def test_an_api_key_is_known_if_it_is_right() -> None:
+    key, hashed = new_key()
+    built = build("required", api_keys=[ApiKey.of("billing", hashed, Grants())])
+    known = built.known(key)
+    assert known is not None
+    assert known.subject == "billing"
+    assert built.known(key[:-1]) is None
+
+
+async def test_no_token_is_known_whose_issuer_has_other_keys_now() -> None:
+    built = required(KEY)
+    text = token(KEY)
+    await built.authenticate(text)
+    built._jwks = SimpleNamespace(revision=1)  # type: ignore[assignment]
+    assert built.known(text) is None
 
 
 async def test_a_token_alike_but_for_one_character_is_not_remembered() -> None:

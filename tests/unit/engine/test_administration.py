@@ -138,6 +138,9 @@ class Keys:
             raise Unauthenticated("wrong")
         return Principal(token or None)
 
+    def known(self, token: str) -> Principal | None:
+        return None if token == "wrong" else Principal(token or None)
+
 
 def guarded(inner: object = None) -> tuple[GuardedAuthenticator, BlockList, Refusals]:
     blocks, refusals = BlockList(), Refusals()
@@ -165,6 +168,15 @@ async def test_who_is_blocked_is_refused_and_counted() -> None:
     with pytest.raises(SubjectBlocked):
         guard.confirm(ANN)
     assert refusals.statistics()["block"] == 2
+
+
+def test_who_is_known_and_not_blocked_need_not_be_authenticated() -> None:
+    guard, blocks, refusals = guarded()
+    block(blocks, "bob")
+    assert guard.known("ann") == ANN
+    assert guard.known("bob") is None
+    assert guard.known("wrong") is None
+    assert not any(refusals.statistics().values())
 
 
 async def test_a_wrong_credential_is_counted_as_one() -> None:

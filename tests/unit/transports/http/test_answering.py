@@ -173,6 +173,8 @@ async def test_there_is_no_direct_answer_once_the_connection_is_about_to_end_or_
     client = await Client.known()
     happen(client)
     assert DIRECT not in await client.send(request(b"x"))
+    client.protocol.flow.resume_writing()
+    await client.send()
 
 
 async def test_a_defect_is_answered_once_and_ends_the_connection() -> None:
