@@ -165,21 +165,25 @@ def build_requests(
     authenticator: Authenticator,
     items: PublishItems,
     *,
+    at_once: bool,
     known_otherwise: bool,
 ) -> DirectPublishing | None:
     """Build what answers requests to publish without the application; None where only that can.
 
-    An application around the gateway may say by any part of a request whose it is, and behind a bus between
-    nodes each answer is waited for.
+    The checks are what `_middleware` does with such requests, as in `handshake_checks`.
+
+    An application around the gateway may say by any part of a request whose it is; and where the bus goes to
+    other nodes each answer is waited for.
 
     Args:
         settings: of the node.
         publisher: publishes.
         authenticator: knows who sends.
         items: knows what items of arrays begin with.
-        known_otherwise: not by credentials.
+        at_once: the bus answers without waiting.
+        known_otherwise: who sends is known by something else than credentials.
     """
-    if known_otherwise or settings.redis.url is not None:
+    if known_otherwise or not at_once:
         return None
     # A policy that tells nobody: what it refuses here is refused, and counted, by the application.
     origins = arguments.origin_policy(settings)

@@ -21,6 +21,7 @@ from gateway.app.streams import build_streams, watch_streams
 from gateway.app.surroundings import Surroundings
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.auth.requests import RequestPrincipals
+from gateway.bus.local import LocalBus
 from gateway.codecs.cloudevents_json import CloudEventsJson
 from gateway.codecs.gateway_v1_shapes import PublishItems
 from gateway.core.cluster.block_list import BlockList
@@ -162,7 +163,12 @@ class NodeParts:
         self._watch()
         self._items = PublishItems(arguments.message_limits(limits))
         self._requests = doors.build_requests(
-            settings, self.publisher, self._authenticator, self._items, known_otherwise=known_otherwise
+            settings,
+            self.publisher,
+            self._authenticator,
+            self._items,
+            at_once=isinstance(self._bus, LocalBus),
+            known_otherwise=known_otherwise,
         )
         self.services = self._services()
         self._door = WebSocketDoor(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.transports.http.request_reader import RequestReader
     from gateway.transports.http.request_rules import Field, Fields
 
-# Clients choose their heads, so these bound memory too: 8 MB of heads, and what the door makes of each.
+# Clients choose their heads, so these bound memory too: to 20 MB, with what the door makes of each.
 _HEADS: Final = 4096
 _LONGEST_HEAD: Final = 2048
 
