@@ -125,6 +125,7 @@ REQUESTS: dict[str, bytes] = {
     "an item that is captured": post("/v1/publish", items(ITEM, {"topic": "captured/x", "data": 1})),
     "an item with an id": post("/v1/publish", items(ITEM, ITEM | {"id": "mine"})),
     "an item that is deep": post("/v1/publish", f'[{{"topic":"known/topic","data":{"[" * 130}{"]" * 130}}}]'),
+    "many numbers": post("/v1/publish", items(*range(9_000))),
     "no items": post("/v1/publish", "[]"),
     "broken array": post("/v1/publish", items(ITEM) + "]"),
     "broken item": post("/v1/publish", '[{"topic":"known/topic","data":}]'),

@@ -143,18 +143,24 @@ class DirectPublishing:
         principal = self._principal(sender)
         if principal is None or len(body) > self._most_bytes:
             return None
-        publisher = self._publisher
         try:
-            split = self._items.split
-            plain = [split(item) for item in split_publish_items(body, self._message)]
+            items = split_publish_items(body, self._message)
         except GatewayError:
             return None
-        # All are judged before the first is published: one that is special takes the others along.
-        if not 0 < len(plain) <= self._most_items or not all(
-            item is not None and publisher.is_plain(item[0], len(item[1]), principal) for item in plain
-        ):
+        if not 0 < len(items) <= self._most_items:
             return None
-        names = [publisher.publish_plain(*item, None) for item in plain if item is not None]
+        publisher, split = self._publisher, self._items.split
+        plain = []
+        # All are judged before the first is published: one that is special takes the others along.
+        for item in items:
+            topic_and_data = split(item)
+            if topic_and_data is None:
+                return None
+            topic, data = topic_and_data
+            if not publisher.is_plain(topic, len(data), principal):
+                return None
+            plain.append(topic_and_data)
+        names = [publisher.publish_plain(topic, data, None) for topic, data in plain]
         return self._answer(b'{"results":[{"id":"%b"}]}' % '"},{"id":"'.join(names).encode(), sender)
 
     def _answer(self, body: bytes, sender: Sender) -> bytes:
