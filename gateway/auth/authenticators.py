@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -67,7 +68,8 @@ class CredentialAuthenticator:
         sources: list[KeySource] = [keys] if jwks is None else [keys, jwks]
         self._tokens = TokenVerifier(sources)
         self._clock = clock
-        self._verified: dict[bytes, Principal] = {}
+        # A plain dict would search its dead front for the oldest.
+        self._verified: OrderedDict[bytes, Principal] = OrderedDict()
         self._revision = 0
         self._accepted = self._refused = self._expired = 0
 
@@ -89,17 +91,15 @@ class CredentialAuthenticator:
             TokenExpired: it was right once.
             Unavailable: the issuer's keys can't be had now.
         """
-        try:
-            principal = (
-                self._api_keys.verify(token) if token.startswith(PREFIX) else await self._principal(token)
-            )
-        except TokenExpired:
-            self._expired += 1
-            raise
-        except Unauthenticated:
-            self._refused += 1
-            raise
-        self._accepted += 1
+        principal = self.recognise(token)
+        if principal is None:
+            try:
+                principal = await self._tokens.verify(token, now=self._clock())
+            except Unauthenticated as error:
+                self._count(error)
+                raise
+            self._accepted += 1
+            self._remember(_digest(token), principal)
         return principal
 
     def known(self, token: str) -> Principal | None:
@@ -118,7 +118,17 @@ class CredentialAuthenticator:
         """See ``Authenticator``."""
         self._accepted += 1
 
-    async def _principal(self, token: str) -> Principal:
+    def recognise(self, token: str) -> Principal | None:
+        """As ``authenticate``; None where the issuer may have to be asked for its keys."""
+        try:
+            principal = self._api_keys.verify(token) if token.startswith(PREFIX) else self._by_token(token)
+        except Unauthenticated as error:
+            self._count(error)
+            raise
+        self._accepted += principal is not None
+        return principal
+
+    def _by_token(self, token: str) -> Principal | None:
         now = self._clock()
         digest = _digest(token)
         if self._jwks is not None and self._jwks.revision != self._revision:
@@ -130,11 +140,21 @@ class CredentialAuthenticator:
                 return known
             del self._verified[digest]
             raise TokenExpired("the token has expired")
-        principal = await self._tokens.verify(token, now=now)
-        if len(self._verified) >= _REMEMBERED_TOKENS:
-            del self._verified[next(iter(self._verified))]
-        self._verified[digest] = principal
+        principal = self._tokens.verify_now(token, now=now)
+        if principal is not None:
+            self._remember(digest, principal)
         return principal
+
+    def _remember(self, digest: bytes, principal: Principal) -> None:
+        if len(self._verified) >= _REMEMBERED_TOKENS:
+            self._verified.popitem(last=False)
+        self._verified[digest] = principal
+
+    def _count(self, error: Unauthenticated) -> None:
+        if isinstance(error, TokenExpired):
+            self._expired += 1
+        else:
+            self._refused += 1
 
 
 def _digest(token: str) -> bytes:

@@ -6,11 +6,13 @@ would grant what nobody granted. Spec: RFC 7519, 4.1; docs/security.md, "Tokens"
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.auth.grants import Grants, parse_consume_grant, parse_grant
+import orjson
+
+from gateway.auth.grants import NOTHING, SUBJECT, Grants, parse_consume_grant, parse_grant
 from gateway.auth.principal import Principal
 from gateway.core.cluster.block_list import LONGEST_SUBJECT
 from gateway.errors import BadFilter, TokenExpired, Unauthenticated
@@ -22,6 +24,10 @@ LEEWAY_SECONDS: Final = 5
 """How far the issuer's clock may be from ours."""
 
 _MOST_FILTERS: Final = 100
+_SUBJECT: Final = SUBJECT.encode()
+_REMEMBERED_CLAIMS: Final = 256
+_LONGEST_REMEMBERED: Final = 1024
+"""Bytes of a claim with grants that is remembered: all together less than 1 MB."""
 _LAST_SECOND: Final = 253_402_300_799  # of the year 9999
 _KINDS: Final[Mapping[str, Callable[[str], str]]] = {
     "subscribe": parse_grant,
@@ -49,13 +55,12 @@ def principal_of(payload: bytes, expected: Expected, *, now: float) -> Principal
     expires = _check_times(claims, now)
     _check_addressee(claims, expected)
     subject = claims.get("sub")
-    if subject is not None and not (isinstance(subject, str) and _is_text(subject)):
+    if subject is not None and not isinstance(subject, str):
         raise Unauthenticated("the token's 'sub' must be a text")
     if subject is not None and len(subject) > LONGEST_SUBJECT:
         # Who can't be named can't be disconnected or blocked either.
         raise Unauthenticated(f"the token's 'sub' must have no more than {LONGEST_SUBJECT:,} characters")
-    templates = _grants(claims.get("gateway"))
-    return Principal(subject, int(expires * 1000), Grants.for_subject(templates, subject))
+    return Principal(subject, int(expires * 1000), _grants_of(claims.get("gateway"), subject))
 
 
 def parse_object(text: bytes, part: str) -> dict[str, Any]:
@@ -65,8 +70,8 @@ def parse_object(text: bytes, part: str) -> dict[str, Any]:
         Unauthenticated: it is not one.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict):
         raise Unauthenticated(f"the token's {part} are not a JSON object")
@@ -106,9 +111,20 @@ def _check_addressee(claims: Mapping[str, Any], expected: Expected) -> None:
         raise Unauthenticated("the token is for another audience")
 
 
-def _grants(claim: object) -> Grants:
+def _grants_of(claim: object, subject: str | None) -> Grants:
     if claim is None:
-        return Grants()
+        return NOTHING
+    text = orjson.dumps(claim)
+    templates = _templates_in(text) if len(text) <= _LONGEST_REMEMBERED else _templates(claim)
+    return Grants.for_subject(templates, subject) if _SUBJECT in text else templates
+
+
+@lru_cache(_REMEMBERED_CLAIMS)  # an issuer's tokens nearly all have the same, or one of a few
+def _templates_in(text: bytes) -> Grants:
+    return _templates(orjson.loads(text))
+
+
+def _templates(claim: object) -> Grants:
     if not isinstance(claim, dict):
         raise Unauthenticated("the token's 'gateway' must be an object")
     if unknown := sorted(set(claim) - {*_KINDS, "admin"}):
@@ -122,20 +138,13 @@ def _grants(claim: object) -> Grants:
 
 def _filters(claim: Mapping[str, object], kind: str) -> tuple[str, ...]:
     filters = claim.get(kind, [])
-    if not isinstance(filters, list) or not all(isinstance(text, str) for text in filters):
+    if not isinstance(filters, list) or any(type(text) is not str for text in filters):
         raise Unauthenticated(f"the token's 'gateway.{kind}' must be a list of texts")
     if len(filters) > _MOST_FILTERS:
         raise Unauthenticated(f"the token's 'gateway.{kind}' must have at most {_MOST_FILTERS} filters")
+    parse = _KINDS[kind]
     try:
-        return tuple(_KINDS[kind](text) for text in filters)
+        return tuple([parse(text) for text in filters])
     except BadFilter:
         # Its message would repeat the filter, and nothing of a token is repeated.
         raise Unauthenticated(f"the token's 'gateway.{kind}' holds what is not a filter") from None
-
-
-def _is_text(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)

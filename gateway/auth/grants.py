@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 from gateway.core.topics.grammar import covers, matches, parse_filter
 from gateway.errors import BadFilter
@@ -40,8 +40,10 @@ class Grants:
         publish: each matches topics that may be published to.
         consume: each matches a ``stream/group`` that may be consumed from.
         admin: whether everything else under ``/v1`` is allowed.
+        asks: whether ``ask`` asks anybody at all.
     """
 
+    asks: ClassVar[bool] = False
     subscribe: tuple[str, ...] = ()
     publish: tuple[str, ...] = ()
     consume: tuple[str, ...] = ()
@@ -148,14 +150,12 @@ def parse_consume_grant(text: str) -> str:
 
 
 def _replaced(templates: Iterable[str], subject: str | None) -> tuple[str, ...]:
-    grants = (_with_subject(template, subject) for template in templates)
-    return tuple(grant for grant in grants if grant is not None)
+    grants = [_with_subject(template, subject) if SUBJECT in template else template for template in templates]
+    return tuple([grant for grant in grants if grant is not None])
 
 
 def _with_subject(template: str, subject: str | None) -> str | None:
     """The filter that ``template`` is for ``subject``, or None if it is void."""
-    if SUBJECT not in template:
-        return template
     if not subject or not _SPECIAL.isdisjoint(subject):
         return None
     if subject.startswith("$") and template.startswith(SUBJECT):

@@ -101,14 +101,21 @@ class Jwks:
         age = self._clock() - self._succeeded
         return JwksStatistics(len(self._keys), self._fetches, self._failures, age)
 
+    def known(self, kid: str | None, algorithm: str) -> Sequence[JwtKey] | None:
+        """Return the keys in question; None where the issuer may have new ones."""
+        if algorithm == "HS256" or (kid is not None and len(kid) > LONGEST_KID):
+            return ()
+        return matching(self._keys, kid, algorithm) or None
+
     async def find(self, kid: str | None, algorithm: str) -> Sequence[JwtKey]:
         """Return the keys in question; where there are none, see first whether the issuer has new ones.
 
         Raises:
             Unavailable: it can't be known now whether the issuer has such a key.
         """
-        if algorithm == "HS256" or (kid is not None and len(kid) > LONGEST_KID):
-            return ()
+        known = self.known(kid, algorithm)
+        if known is not None:
+            return known
         came_after = self._fetches
         deadline = anyio.current_time() + _FETCH_SECONDS + 1
         while not (found := matching(self._keys, kid, algorithm)) and self._confirmed <= came_after:

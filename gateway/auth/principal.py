@@ -63,13 +63,25 @@ class Authenticator(Protocol):
         ...
 
 
+class PromptAuthenticator(Authenticator, Protocol):
+    """One that nearly always knows at once."""
+
+    def recognise(self, token: str) -> Principal | None:
+        """As ``authenticate``, where nothing has to be waited for; else None."""
+        ...
+
+
 class RefuseTokens:
     """Clients are known by their requests alone, as an application around the gateway knows them."""
 
     required = True
     anonymous = None
 
-    async def authenticate(self, token: str) -> Principal:  # noqa: ARG002 - no token is looked at
+    async def authenticate(self, token: str) -> Principal:
+        """Refuse it."""
+        return self.recognise(token)
+
+    def recognise(self, token: str) -> Principal:  # noqa: ARG002 - no token is looked at
         """Refuse it."""
         raise Unauthenticated("no token is taken here: the application says whose request it is")
 
@@ -99,6 +111,10 @@ class AcceptEveryone:
 
     def reused(self) -> None:
         """Nothing is counted."""
+
+    def recognise(self, token: str) -> Principal:  # noqa: ARG002 - as above
+        """Return the anonymous principal."""
+        return ANONYMOUS
 
     async def run(self) -> None:
         """Do nothing: there are no keys to keep fresh."""

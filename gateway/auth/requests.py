@@ -9,13 +9,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from gateway.auth.principal import Principal
 from gateway.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.auth.credentials import Credentials
-    from gateway.auth.principal import Authenticator, Principal
+    from gateway.auth.principal import PromptAuthenticator
 
 
 Inquiry: TypeAlias = "Callable[[], Awaitable[Principal]]"
@@ -43,7 +44,7 @@ def peer_of(scope: Mapping[str, Any]) -> Peer:
 class RequestPrincipals:
     """Finds for whom a request speaks."""
 
-    def __init__(self, authenticator: Authenticator, credentials: Credentials | None) -> None:
+    def __init__(self, authenticator: PromptAuthenticator, credentials: Credentials | None) -> None:
         """Look for ``credentials``; None looks at none: everyone is anonymous.
 
         Without authentication a proxy in front may have its own ``Authorization``, which is none of ours.
@@ -51,16 +52,18 @@ class RequestPrincipals:
         self._authenticator = authenticator
         self._credentials = credentials
 
-    def inquiry(self, scope: Mapping[str, Any]) -> Inquiry | None:
-        """Return what finds out for whom the request speaks; None where it carries nothing that says so.
+    def recognise(self, scope: Mapping[str, Any]) -> Principal | Inquiry | None:
+        """Return for whom the request speaks, or what finds it out; None where nothing in it says so.
 
         The inquiry raises ``GatewayError`` where the credential is not right.
 
         Raises:
-            GatewayError: it may not be where it is; see ``Credentials.find``.
+            GatewayError: it is not right, or may not be where it is; see ``Credentials.find``.
         """
         token = None if self._credentials is None else self._credentials.find(scope)
-        return None if token is None else partial(self._authenticator.authenticate, token)
+        if token is None:
+            return None
+        return self._authenticator.recognise(token) or partial(self._authenticator.authenticate, token)
 
     async def find(self, scope: Mapping[str, Any]) -> Principal | None:
         """Return for whom the request's credential speaks; None where there is none.
@@ -68,8 +71,8 @@ class RequestPrincipals:
         Raises:
             GatewayError: the credential is not right, or may not be where it is.
         """
-        inquiry = self.inquiry(scope)
-        return None if inquiry is None else await inquiry()
+        found = self.recognise(scope)
+        return found if found is None or isinstance(found, Principal) else await found()
 
     async def require(self, scope: Mapping[str, Any], *, ways: str = "Authorization: Bearer") -> Principal:
         """As ``find``; without a credential it is an anonymous client, where there may be any.

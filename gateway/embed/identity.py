@@ -160,7 +160,7 @@ class ApplicationPrincipals(RequestPrincipals):
         self._authenticate = authenticate
         self._extend = extend
 
-    def inquiry(self, scope: Mapping[str, Any]) -> Inquiry:
+    def recognise(self, scope: Mapping[str, Any]) -> Inquiry:
         """See ``RequestPrincipals``: every request is asked about."""
         return partial(self._ask, scope)
 
@@ -173,8 +173,9 @@ class ApplicationPrincipals(RequestPrincipals):
         return principal
 
     async def _by_credential(self, scope: Mapping[str, Any]) -> Principal:
-        inquiry = super().inquiry(scope)
-        principal = await inquiry() if inquiry is not None else self._guard.anonymous
+        found = super().recognise(scope)
+        principal = found if found is None or isinstance(found, Principal) else await found()
+        principal = principal or self._guard.anonymous
         if principal is None:
             raise Unauthenticated("the application knows nobody by this request")
         return principal

@@ -20,7 +20,7 @@ from gateway.errors import NotPermitted, SubjectBlocked, TokenExpired, Unauthent
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 
-    from gateway.auth.principal import Authenticator, Principal
+    from gateway.auth.principal import Principal, PromptAuthenticator
     from gateway.core.cluster.block_list import BlockList
     from gateway.core.cluster.control import SearchConnections
     from gateway.core.cluster.info import ConnectionInfo
@@ -102,7 +102,7 @@ class GuardedAuthenticator:
 
     def __init__(
         self,
-        inner: Authenticator,
+        inner: PromptAuthenticator,
         blocks: BlockList,
         refusals: Refusals,
         *,
@@ -144,6 +144,17 @@ class GuardedAuthenticator:
     def reused(self) -> None:
         """What ``known`` answered counts as ``authenticate`` would have counted it."""
         self._inner.reused()
+
+    def recognise(self, token: str) -> Principal | None:
+        """As ``authenticate``, where nothing has to be waited for; else None."""
+        try:
+            principal = self._inner.recognise(token)
+        except Unauthenticated:
+            self._refusals.count("credential")
+            raise
+        if principal is not None:
+            self._refuse_blocked(principal)
+        return principal
 
     def confirm(self, principal: Principal) -> None:
         """See that ``principal``, who was let in before, would be let in now.

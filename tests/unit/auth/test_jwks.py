@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -91,6 +91,19 @@ def issued(key: JwtKey, **changes: object) -> str:
 RSA = key_of("RS256", "one")
 EC = key_of("ES256", "two")
 PUBLISHED = [jwk(RSA, kid="one", use="sig", alg="RS256"), jwk(EC, kid="two")]
+
+
+async def test_nothing_is_waited_for_where_the_key_is_known() -> None:
+    async with running(Issuer(PUBLISHED), Clock()) as keys:
+        auth = authenticator(keys)
+        assert auth.recognise(issued(RSA)) is None, "the keys haven't come yet"
+        principal = await auth.authenticate(issued(RSA))
+        assert auth.recognise(issued(RSA, sub="bob")) == replace(principal, subject="bob")
+        assert auth.recognise(issued(key_of("RS256", "new"))) is None, "the issuer may have another by now"
+        stolen = issued(RSA).rpartition(".")[2]
+        with pytest.raises(Unauthenticated):
+            auth.recognise(f"{issued(RSA, sub='eve').rpartition('.')[0]}.{stolen}")
+    assert (auth.statistics().accepted, auth.statistics().refused) == (2, 1)
 
 
 async def test_tokens_of_the_issuer_are_verified_with_its_keys() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,16 @@ EXPECTED = Expected()
 
 
 async def verify(text: str, *keys: JwtKey, expected: Expected = EXPECTED, now: float = NOW) -> Principal:
-    return await TokenVerifier([ConfiguredKeys(keys, expected)]).verify(text, now=now)
+    """What waits for keys and what doesn't must come to the same."""
+    verifier = TokenVerifier([ConfiguredKeys(keys, expected)])
+    try:
+        principal = await verifier.verify(text, now=now)
+    except Unauthenticated as error:
+        with pytest.raises(type(error), match=re.escape(str(error))):
+            verifier.verify_now(text, now=now)
+        raise
+    assert verifier.verify_now(text, now=now) == principal
+    return principal
 
 
 async def refusal(text: str, *keys: JwtKey, expected: Expected = EXPECTED) -> str:
@@ -94,6 +104,20 @@ async def test_unknown_headers_are_ignored() -> None:
 async def test_grants_come_from_the_gateway_claim(changes: dict[str, object], grants: Grants) -> None:
     key = key_of("HS256")
     assert (await verify(token(key, **changes), key)).grants == grants
+
+
+async def test_grants_that_name_no_subject_are_shared_by_those_whose_tokens_have_the_same() -> None:
+    key = secret_key(SECRET)
+    one, other, more, own = [
+        await verify(token(key, sub=name, gateway={"subscribe": filters}), key)
+        for name, filters in [("ann", ["a/#"]), ("bob", ["a/#"]), ("bob", ["a/#", "b"]), ("bob", ["{sub}/#"])]
+    ]
+    assert one.grants is other.grants
+    assert more.grants == Grants(subscribe=("a/#", "b"))
+    assert own.grants == Grants(subscribe=("bob/#",))
+    assert (await verify(token(key, gateway={"subscribe": ["{sub}/#"]}), key)).grants.subscribe == ("ann/#",)
+    many = [f"{number:020}/#" for number in range(90)]
+    assert (await verify(token(key, gateway={"subscribe": many}), key)).grants.subscribe == tuple(many)
 
 
 @pytest.mark.parametrize("audience", ["gateway", ["other", "gateway"]])
@@ -281,7 +305,7 @@ async def test_any_text_is_refused_or_right(text: str) -> None:
         ({"nbf": "x"}, "'nbf' must be a number"),
         ({"sub": 1}, "'sub' must be a text"),
         ({"sub": ["ann"]}, "'sub' must be a text"),
-        ({"sub": "\ud800"}, "'sub' must be a text"),
+        ({"sub": "\ud800"}, "not a JSON object"),
         ({"sub": "a" * 1025}, "'sub' must have no more than 1,024 characters"),
         ({"gateway": []}, "'gateway' must be an object"),
         ({"gateway": {"publsh": []}}, "unknown members"),

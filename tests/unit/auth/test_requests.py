@@ -11,7 +11,7 @@ CREDENTIALS = Credentials(trusted_origin=lambda _host, _origin: True)
 
 
 class OneToken:
-    """Accepts ``right`` alone."""
+    """Accepts ``right`` once it has looked it up, and ``known`` at once."""
 
     required = True
     anonymous = None
@@ -20,6 +20,9 @@ class OneToken:
         if token != "right":
             raise Unauthenticated("wrong token")
         return Principal("ann")
+
+    def recognise(self, token: str) -> Principal | None:
+        return Principal("bob") if token == "known" else None
 
 
 def scope(token: str | None = None) -> dict[str, object]:
@@ -36,6 +39,7 @@ async def test_a_credential_speaks_for_its_principal() -> None:
     principals = RequestPrincipals(OneToken(), CREDENTIALS)
     for each in (principals.find, principals.require):
         assert await each(scope("right")) == Principal("ann")
+        assert await each(scope("known")) == Principal("bob")
         with pytest.raises(Unauthenticated, match="wrong token"):
             await each(scope("wrong"))
 

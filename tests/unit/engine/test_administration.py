@@ -141,6 +141,11 @@ class Keys:
     def known(self, token: str) -> Principal | None:
         return None if token == "wrong" else Principal(token or None)
 
+    def recognise(self, token: str) -> Principal | None:
+        if token == "wrong":
+            raise Unauthenticated("wrong")
+        return None if token == "unknown" else Principal(token or None)
+
 
 def guarded(inner: object = None) -> tuple[GuardedAuthenticator, BlockList, Refusals]:
     blocks, refusals = BlockList(), Refusals()
@@ -184,6 +189,18 @@ async def test_a_wrong_credential_is_counted_as_one() -> None:
     with pytest.raises(Unauthenticated):
         await guard.authenticate("wrong")
     assert (refusals.statistics()["credential"], refusals.statistics()["block"]) == (1, 0)
+
+
+def test_whom_the_authenticator_knows_at_once_the_guard_judges_at_once() -> None:
+    guard, blocks, refusals = guarded()
+    block(blocks, "bob")
+    assert guard.recognise("ann") == ANN
+    assert guard.recognise("unknown") is None
+    with pytest.raises(SubjectBlocked):
+        guard.recognise("bob")
+    with pytest.raises(Unauthenticated):
+        guard.recognise("wrong")
+    assert (refusals.statistics()["credential"], refusals.statistics()["block"]) == (1, 1)
 
 
 async def test_a_block_while_the_credential_is_looked_at_counts() -> None:

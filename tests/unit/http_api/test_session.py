@@ -28,6 +28,8 @@ class Tokens:
             raise Unauthenticated("no such token")
         return Principal("ann", EXPIRES if token == "good" else None)
 
+    def recognise(self, token: str) -> Principal | None: ...
+
 
 def client(credentials: Credentials | None) -> httpx2.AsyncClient:
     routes = SessionRoutes(Tokens(), credentials, clock=lambda: NOW).routes()
