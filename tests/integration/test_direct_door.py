@@ -90,6 +90,32 @@ async def test_a_client_is_let_in_and_what_it_said_early_is_heard(how: Any) -> N
         await until(lambda: not node.connections)
 
 
+async def test_a_head_like_an_earlier_one_gets_what_that_got_with_values_of_its_own() -> None:
+    door = Door(let_in)
+    heads = [HANDSHAKE + b"Cookie: %b\r\n\r\n" % value for value in (b"one", b"two", b"one")]
+    async with running(never_asked, TakeoverOffer(paths=None, door=door)) as node:
+        answers = []
+        for head in heads:
+            reader, writer = await node.ask(head)
+            async with asyncio.timeout(HANG_SECONDS):
+                answers.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(b"\x81\x82\0\0\0\0hi")
+                assert await reader.readexactly(4) == b"\x81\x02hi"
+            writer.close()
+        refused = await node.answer(heads[0].replace(b"Key: ", b"Key: x"))
+        await until(lambda: not node.connections)
+
+    assert answers[0] == answers[1] == answers[2]
+    assert refused.startswith(b"HTTP/1.1 400 ")
+    cookies = [dict(scope["headers"])[b"cookie"] for scope in door.scopes]
+    assert cookies == [b"one", b"two", b"one"]
+    addresses = {scope.pop("client") for scope in door.scopes}
+    assert len(addresses) == len(heads)
+    for scope in door.scopes:
+        scope["headers"] = [field for field in scope["headers"] if field[0] != b"cookie"]
+    assert door.scopes[0] == door.scopes[1] == door.scopes[2]
+
+
 async def test_other_paths_are_the_applications() -> None:
     async with running(echo, offer(fail)) as node:
         with pytest.raises(ConnectionClosedError) as closed:

@@ -47,8 +47,11 @@ class Node:
 
         class Listened(GatewayHttpProtocol):
             def connection_made(self, transport: Any) -> None:
-                protocols.append(self)
                 super().connection_made(Listening(transport, writes))  # type: ignore[arg-type]
+
+            def _expect_requests(self) -> None:
+                super()._expect_requests()
+                protocols.append(self)
 
         self.writes, self.protocols = writes, protocols
         config = uvicorn.Config(app, port=0, http=Listened, log_config=None, lifespan="off", **options)

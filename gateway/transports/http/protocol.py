@@ -6,7 +6,8 @@ may take. The parts, each with a file of its own:
 
 - ``request_reader`` makes requests of bytes, within bounds and rules; ``read_ahead`` holds what comes early;
 - ``cycle`` is a request and its response, ``unread_responses`` what of it nobody takes;
-- ``connection_room`` decides whether there is room for the connection at all;
+- ``connection`` is what is before, between and after requests; ``connection_room`` decides whether there is
+  room for it at all;
 - ``takeover`` and ``websocket_start`` give its transport away.
 
 Waits for a head, a body and another request are in shared queues, instead of a timer for each.
@@ -17,153 +18,64 @@ Uvicorn takes it as ``Config(http=GatewayHttpProtocol)``; ``configuration.http_p
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr
 
-from gateway.transports.http.connection_room import ConnectionRoom
+from gateway.transports.http.connection import LINGER_SECONDS, HttpConnection
 from gateway.transports.http.cycle import HttpCycle, application_now
 from gateway.transports.http.read_ahead import MOST_WAITING, TURN_BYTES, ReadAhead, end_of_piece, has_one_head
-from gateway.transports.http.request_bounds import RequestLimits
-from gateway.transports.http.request_flow import RequestFlow
 from gateway.transports.http.request_reader import RequestReader
 from gateway.transports.http.request_rules import RequestRefused
 from gateway.transports.http.scopes import complete_scope
 from gateway.transports.http.takeover import EXTENSION, ReleasedTransport, ResponseOffer
-from gateway.transports.http.unread_responses import UnreadResponse, UnreadResponses
-from gateway.transports.http.websocket_start import delegate_websocket, open_websocket
-from gateway.transports.server.open_files import Room
-from gateway.transports.server.proxies import peer_name
-from gateway.transports.server.server_context import Wait, context_of, half_close
+from gateway.transports.http.websocket_start import (
+    delegate_websocket,
+    open_known_websocket,
+    open_websocket,
+)
+from gateway.transports.server.server_context import Wait, half_close
 from gateway.transports.websocket.handshake import answered
+from gateway.transports.websocket.known_handshakes import ReadHandshake
 from gateway.transports.websocket.takeover_offer import TakeoverOffer
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
-
     from uvicorn._types import ASGI3Application
-    from uvicorn.config import Config
-    from uvicorn.server import ServerState
-
-    from gateway.errors import GatewayError
-    from gateway.transports.server.open_files import OpenFiles
-
-_LINGER_SECONDS: Final = 2.0  # that a refused client may go on sending until the connection is cut
 
 
-class GatewayHttpProtocol(HttpToolsProtocol):
+class GatewayHttpProtocol(HttpConnection):
     """One connection, until it ends, becomes a WebSocket, or its response is taken over."""
 
-    limits: ClassVar[RequestLimits] = RequestLimits()
-    files: ClassVar[OpenFiles | None] = None
-    room: ClassVar[ConnectionRoom] = ConnectionRoom()
-    unread: ClassVar[UnreadResponses] = UnreadResponses()
     offer: ClassVar[TakeoverOffer] = TakeoverOffer()
-    flow: RequestFlow
-    cycle: HttpCycle
+    cycle: HttpCycle = None  # type: ignore[assignment]  # before the first
+    _first = b""  # the connection's first read, while that is parsed
+    _running: HttpCycle | None = None  # whose application runs; `cycle` is the one read last
+    _offer: ResponseOffer | None = None
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        context = self._context = context_of(server_state, self.loop)
-        self._heads = context.deadlines(Wait.HEAD, self.limits.head_seconds)
-        self._bodies = context.deadlines(Wait.BODY, self.limits.body_seconds)
-        self._quiet = context.deadlines(Wait.REQUEST, self.timeout_keep_alive)
-        # Not uvicorn's: its parser calls the connection, and holds it.
-        self.parser = None  # type: ignore[assignment]
+    def _expect_requests(self) -> None:
+        super()._expect_requests()
         self._reader = RequestReader(
             self.limits, self, offer=self.offer, delegates=self.ws_protocol_class is not None
         )
         self._ahead = ReadAhead()
-        self._running: HttpCycle | None = None  # whose application runs; `cycle` is the one read last
-        self._refused = False
-        self._shut_out: GatewayError | None = None  # why requests are refused: the connection is spare
-        self._offer: ResponseOffer | None = None
-        self.before_connection: Callable[[], None] | None = None  # who had the connection until now
-
-    # The connection: asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, and wait for a head for a limited time."""
-        if self.before_connection is not None:
-            self.before_connection()
-            self.before_connection = None
-        # Not uvicorn's: it asks the system for addresses that most connections have no use for.
-        self.connections.add(self)
-        self.transport = transport
-        self.flow = RequestFlow(transport)
-        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        self.client = peer_name(transport)
-        taken = self._context.deadlines(Wait.TAKEN, self.limits.write_seconds)
-        self._unread = UnreadResponse(transport, self.unread, taken, self._context.log)
-        address = self.client[0] if self.client else ""
-        self._shut_out = self.room.enter(self, address, everyone=self.connections, quiet=self._quiet)
-        room = Room.ENOUGH if self.files is None else self.files.room(transport)
-        if room is Room.ENOUGH:
-            self._heads.start(self, self._head_late)
-        elif room is Room.REFUSE:
-            fields = ((b"retry-after", b"1"),)
-            self._refuse(RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "no room for a connection", fields))
-        else:
-            self._refused = True
-            transport.abort()
-
-    def pause_writing(self) -> None:
-        """The transport's buffer is above its high mark."""
-        super().pause_writing()
-        self._unread.begin()
-
-    def resume_writing(self) -> None:
-        """It is below its low mark."""
-        super().resume_writing()
-        self._unread.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more comes or goes."""
+        # The class below tells the cycle that was read last, which may not have begun.
+        running = self._running
         super().connection_lost(exc)
-        self._context.deadlines(Wait.GONE, _LINGER_SECONDS).stop(self)
-        if self._running is not None:
-            # The class below tells the cycle that was read last, which may not have begun.
-            self._running.disconnect()
-        self._forget()
-
-    def abandon(self) -> None:
-        """There will be no connection: let go of what refers to this object."""
-        self.before_connection = None
-        self._forget()
-
-    def give_way(self) -> None:
-        """Another connection takes this one's place."""
-        if self._shut_out is None:
-            self._close()
-        else:
-            self.transport.abort()
+        if running is not None:
+            running.disconnect()
 
     def end_after_response(self) -> None:
         """The server drains: answer the request that is under way, and keep the connection for no other."""
         if not self._idle():
             self.cycle.keep_alive = False
 
-    def _close(self) -> None:
-        """Close once everything is written, or the client doesn't take it."""
-        if not self.transport.is_closing():
-            self._unread.begin()
-            self.transport.close()
-
     def _forget(self) -> None:
-        """Let go of all that refers to this object, so that it is freed without a collection."""
-        for waits in (self._heads, self._bodies, self._quiet):
-            waits.stop(self)
-        if self.transport is not None:
-            self._unread.end()
-        self.room.leave(self)
+        super()._forget()
+        if not self._serving:
+            return
         self.pipeline.clear()
         self._ahead.take()
         self._running = None
@@ -179,6 +91,14 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         """Feed the parser, within bounds."""
         if self._refused:
             return
+        if not self._serving:
+            if self._shut_out is None and open_known_websocket(
+                self, data, offer=self.offer, context=self._context, limits=self.limits
+            ):
+                self._forget()
+                return
+            self._expect_requests()
+            self._first = data
         self._quiet.stop(self)
         if self._ahead:
             self._ahead.add(data)
@@ -186,6 +106,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
                 self.flow.wait()
         else:
             self._feed(data)
+        self._first = b""
 
     def _feed(self, data: bytes, at: int = 0) -> None:
         """Parse what is behind ``at``, no further than requests may wait, nor than a turn goes."""
@@ -329,7 +250,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         if not self._idle():
             # The next request's head is late while this one's response runs: that ends the connection too.
             self.cycle.keep_alive = False
-        elif self._reader.in_head:
+        elif self._serving and self._reader.in_head:
             self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT))
         else:
             self._close()
@@ -366,7 +287,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         fields = [*self.server_state.default_headers, *refused.fields]
         self.transport.write(answered(refused.status, fields, str(refused).encode()))
         half_close(self.transport)
-        self._context.deadlines(Wait.GONE, _LINGER_SECONDS).start(self, self.transport.abort)
+        self._context.deadlines(Wait.GONE, LINGER_SECONDS).start(self, self.transport.abort)
 
     # Giving the transport away
 
@@ -394,7 +315,9 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         else:
             self.flow.resume_reading()
             if self.offer.is_for(self.url):
-                open_websocket(self, handshake, early, offer=self.offer, context=self._context)
+                read = ReadHandshake(self.url, self.headers, handshake)
+                first, offer, context = self._first, self.offer, self._context
+                open_websocket(self, read, early, first=first, offer=offer, context=context)
             else:
                 delegate_websocket(self)
             self._forget()

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
     from uvicorn._types import HTTPScope
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    from gateway.transports.websocket.known_handshakes import ReadHandshake
 
 
 def complete_scope(scope: HTTPScope, method: bytes, version: str, target: bytes) -> None:
@@ -37,24 +40,24 @@ def path_below_mount(scope: Mapping[str, Any]) -> str:
     return path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
 
 
-def websocket_scope(request: HTTPScope, target: bytes, subprotocols: list[str]) -> Scope:
-    """Return the scope of a handshake, from that of the request it is."""
-    root = request["root_path"]
-    raw_path, _, query = target.partition(b"?")
+def websocket_scope(http: HttpToolsProtocol, read: ReadHandshake) -> Scope:
+    """Return the scope of a handshake that has come on a connection of HTTP."""
+    root = http.config.root_path
+    raw_path, _, query = read.target.partition(b"?")
     path = raw_path.decode("ascii")
     return {
         "type": "websocket",
-        "asgi": {"version": request["asgi"]["version"], "spec_version": "2.4"},
+        "asgi": {"version": http.config.asgi_version, "spec_version": "2.4"},
         "http_version": "1.1",
-        "scheme": "wss" if request["scheme"] == "https" else "ws",
-        "server": request["server"],
-        "client": request["client"],
+        "scheme": "wss" if http.scheme == "https" else "ws",
+        "server": http.server,
+        "client": http.client,
         "root_path": root,
         "path": root + (unquote(path) if "%" in path else path),
         "raw_path": root.encode("ascii") + raw_path,
         "query_string": query,
-        "headers": request["headers"],
-        "subprotocols": subprotocols,
-        "state": request["state"],
+        "headers": read.fields,
+        "subprotocols": read.handshake.subprotocols.copy(),
+        "state": http.app_state.copy(),
         "extensions": {"websocket.http.response": {}},
     }

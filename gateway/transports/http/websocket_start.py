@@ -12,35 +12,83 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+    from gateway.transports.http.request_bounds import RequestLimits
     from gateway.transports.server.server_context import ServerContext
-    from gateway.transports.websocket.handshake import Handshake
+    from gateway.transports.websocket.known_handshakes import ReadHandshake
     from gateway.transports.websocket.takeover_offer import TakeoverOffer
+
+
+def open_known_websocket(
+    http: HttpToolsProtocol,
+    data: bytes,
+    *,
+    offer: TakeoverOffer,
+    context: ServerContext,
+    limits: RequestLimits,
+) -> bool:
+    """Begin one if ``data``, all that has come, is a head like one that was read before; False: it isn't."""
+    door = offer.door
+    # Most other requests are told from its own by their first line.
+    if door is None or not data.startswith(b"GET " + door.path):
+        return False
+    if len(data) > limits.line_bytes or len(data) > limits.head_bytes:
+        return False
+    read = offer.known.recall(data)
+    if read is None:
+        return False
+    opening = _opening(http, read, offer=offer, context=context, writable=True)
+    opening.ask(door, websocket_scope(http, read), b"")
+    return True
 
 
 def open_websocket(
     http: HttpToolsProtocol,
-    handshake: Handshake,
+    read: ReadHandshake,
     early: bytes,
     *,
+    first: bytes,
     offer: TakeoverOffer,
     context: ServerContext,
 ) -> None:
-    """Begin one that may be taken over; ``early`` is what the client sent behind its ``handshake``."""
-    http.connections.discard(http)
-    opening = WebSocketOpening(
+    """Begin one that may be taken over.
+
+    Args:
+        http: has the connection.
+        read: its handshake.
+        early: what the client sent behind that.
+        first: the connection's first read, if the handshake was in that.
+        offer: whose door is asked.
+        context: of the server.
+    """
+    writable = not http.flow.write_paused
+    opening = _opening(http, read, offer=offer, context=context, writable=writable)
+    scope = websocket_scope(http, read)
+    door = offer.door_of(read.target)
+    if door is None:
+        opening.begin(cast("ASGIApp", http.app), scope, early)
+        return
+    if first and not early:
+        offer.known.note(first, read)
+    opening.ask(door, scope, early)
+
+
+def _opening(
+    http: HttpToolsProtocol,
+    read: ReadHandshake,
+    *,
+    offer: TakeoverOffer,
+    context: ServerContext,
+    writable: bool,
+) -> WebSocketOpening:
+    context.connections.discard(http)
+    return WebSocketOpening(
         http.transport,
-        handshake.key,
+        read.handshake.key,
         policy=offer.policy,
         context=context,
         state=http.server_state,
-        writable=not http.flow.write_paused,
+        writable=writable,
     )
-    scope = websocket_scope(http.scope, http.url, handshake.subprotocols)
-    door = offer.door_of(http.url)
-    if door is not None:
-        opening.ask(door, scope, early)
-    else:
-        opening.begin(cast("ASGIApp", http.app), scope, early)
 
 
 def delegate_websocket(http: HttpToolsProtocol) -> None:

@@ -32,6 +32,9 @@ class Wait(Enum):
     GONE = "the peer to go"
     TAKEN = "the peer to take what was written"
 
+    # By identity, which is what equality is: the class's own is a Python function that hashes the name.
+    __hash__ = object.__hash__
+
 
 class LimitedLog:
     """Records that peers can cause: a few lines of each kind per ten seconds, and how many were left out.

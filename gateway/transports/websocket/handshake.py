@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from binascii import Error, a2b_base64, b2a_base64
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.transports.http.request_rules import RequestRefused, refuse_repeated
 
@@ -32,8 +31,7 @@ _NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(NamedTuple):
     """What a client asks for.
 
     Attributes:
@@ -86,11 +84,19 @@ def read_handshake(method: bytes, version: str, target: bytes, fields: Fields) -
         fields = ((b"sec-websocket-version", _VERSION),)
         raise RequestRefused(HTTPStatus.UPGRADE_REQUIRED, "Sec-WebSocket-Version must be 13", fields)
     key = found.get(b"sec-websocket-key", b"")
-    if not _is_key(key):
+    if not is_key(key):
         raise RequestRefused(HTTPStatus.BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64")
     offered = found.get(b"sec-websocket-protocol")
     subprotocols = [] if offered is None else _tokens(offered)
     return Handshake(key, subprotocols, found.get(b"sec-websocket-extensions", b""))
+
+
+def is_key(key: bytes) -> bool:
+    """Whether it is what ``Sec-WebSocket-Key`` must be: 16 bytes in base64."""
+    try:
+        return len(a2b_base64(key, strict_mode=True)) == _KEY_BYTES
+    except Error:
+        return False
 
 
 def accepted(key: bytes, subprotocol: str | None, fields: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
@@ -147,13 +153,6 @@ def _joined(fields: Fields) -> dict[bytes, bytes]:
     for name, value in fields:
         found[name] = found[name] + b", " + value if name in found else value  # RFC 9110, 5.3
     return found
-
-
-def _is_key(key: bytes) -> bool:
-    try:
-        return len(a2b_base64(key, strict_mode=True)) == _KEY_BYTES
-    except Error:
-        return False
 
 
 def _tokens(value: bytes) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.transports.websocket.connection import WEBSOCKET_PATH, Takeover
+from gateway.transports.websocket.known_handshakes import KnownHandshakes
 from gateway.transports.websocket.limits import ConnectionPolicy
 
 if TYPE_CHECKING:
@@ -58,11 +59,13 @@ class TakeoverOffer:
             where all do: whatever names no endpoint is then refused within our bounds too.
         policy: bounds of their connections.
         door: asked ahead of the application.
+        known: heads of the handshakes that it was asked about.
     """
 
     paths: frozenset[bytes] | None = frozenset({WEBSOCKET_PATH.encode()})
     policy: ConnectionPolicy = field(default_factory=ConnectionPolicy)
     door: DirectDoor | None = None
+    known: KnownHandshakes = field(default_factory=KnownHandshakes, compare=False)
 
     def is_for(self, target: bytes) -> bool:
         """Whether the endpoint of a request target, a path with its query, takes its connections over."""

@@ -55,6 +55,8 @@ class Connection(GatewayHttpProtocol):
         config = Config(app, ws="none", log_config=None, access_log=False)
         config.load()
         super().__init__(config, ServerState(), {})
+        self.connection_made(Transport())
+        self._expect_requests()
         self.bodies: list[bytes] = []
         self.fed = 0
         feed = self._reader.__class__.feed
@@ -68,7 +70,6 @@ class Connection(GatewayHttpProtocol):
                 return feed(self, data, idle=idle)
 
         self._reader.__class__ = Reader
-        self.connection_made(Transport())
 
     def take_body(self, body: bytes) -> None:
         self.bodies.append(body)
