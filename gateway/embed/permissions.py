@@ -151,6 +151,7 @@ class AskingGrants(Grants):
 
     __slots__ = ("_permissions", "_subject")
 
+    asks = True
     _permissions: Permissions
     _subject: str | None
 

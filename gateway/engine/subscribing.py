@@ -100,11 +100,13 @@ class SubscribeService:
         return events if awaited is None else self._after(awaited, outbox, topic_filter, events)
 
     def ask(self, command: Subscribe, grants: Grants) -> asyncio.Future[bool] | None:
-        """Ask whether ``subscribe`` is allowed; None where that is known, see ``Grants.ask``.
+        """Ask whether ``subscribe`` is allowed; None where it knows, see ``Grants.ask``.
 
         Raises:
-            BadFilter: the filter is not valid.
+            BadFilter: the filter is not valid, and somebody would be asked about it.
         """
+        if not grants.asks:
+            return None
         topic_filter = parse_filter(command.filter, self._topic_limits)
         if topic_filter.startswith(CONTROL_LEVEL) or grants.may_subscribe(topic_filter):
             return None

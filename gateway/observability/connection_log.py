@@ -12,7 +12,8 @@ class ConnectionLog:
     """The life of connections in the log."""
 
     def __init__(self, logger: BoundLogger) -> None:
-        self._logger = logger
+        # Bound once: what `get_logger` gives looks for its configuration with each record.
+        self._logger = logger.bind()
 
     def opened(self, session: str, *, transport: str, peer: str, **facts: Any) -> None:  # noqa: ANN401
         """A client has connected over ``transport`` from ``peer``."""

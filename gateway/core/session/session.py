@@ -192,7 +192,7 @@ class Session:
             remaining: seconds until it runs out, leeway not counted; None for one that never does.
         """
         # It was checked elsewhere and took its time: what has begun to end meanwhile goes on to end.
-        if self.state in {SessionState.LEAVING, SessionState.CLOSED}:
+        if self.state is SessionState.LEAVING or self.state is SessionState.CLOSED:
             return
         self.state = SessionState.AUTHENTICATED
         self._failed = 0

@@ -68,7 +68,8 @@ def parse_filter(text: str, limits: TopicLimits = DEFAULT_LIMITS) -> str:
         BadFilter: empty, a misplaced wildcard, a NUL, a lone surrogate, or over a limit.
     Spec: OASIS MQTT 5.0, 4.7.1 and 4.7.3.
     """
-    rule = _broken_rule(text, limits)
+    plain = text.isascii() and 0 < len(text) <= limits.bytes and "\0" not in text
+    rule = None if plain and text.count("/") < limits.levels else _broken_rule(text, limits)
     if rule is None and has_wildcard(text):
         rule = _broken_wildcard_rule(text.split("/"))
     if rule is not None:
