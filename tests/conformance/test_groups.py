@@ -313,6 +313,32 @@ async def test_shares_take_turns(contender: Contender) -> None:
         assert offsets(await take(store, 6)) == [1, 51, 2, 52, 3, 53]
 
 
+async def test_shares_take_turns_however_much_of_one_waits(contender: Contender) -> None:
+    async with contender.running() as store:
+        await store.groups.put(
+            "s", replace(GROUP, fair_by="level:2", max_in_flight=1000, max_deliver=9, backoff=())
+        )
+        await publish(store, *["s/loud/x"] * 300, "s/quiet/x", "s/quiet/y", *["s/loud/y"] * 20)
+        first = list(await take(store, 5))
+        assert offsets(first) == [1, 301, 2, 302, 3]
+        # What failed comes before what wasn't out yet, and what is gone takes nobody's turn.
+        await store.groups.reject("s", "g", leases(first[2:3]), delay=0)
+        await store.groups.give_back("s", "g", leases(first[3:4]))
+        await store.purge("s", "s/quiet/x")
+        await store.purge("s", "s/loud/y")
+        await publish(store, *["s/new"] * 2)
+        given = list(await take(store, 4))
+        assert offsets(given) == [2, 302, 323, 4]
+        while some := await take(store, 90):
+            given += some
+        assert offsets(given)[4:] == [324, *range(5, 301)]
+        fences = [each.lease.fence for each in given]
+        assert fences == sorted(set(fences))
+        assert all(await ack(store, [first[0], first[4], *given]))
+        told = await figures(store)
+        assert (told.depth, told.in_flight, told.lost) == (0, 0, 0)
+
+
 async def test_dead_letters_are_browsed_sent_back_and_given_up(contender: Contender) -> None:
     async with contender.running() as store:
         await store.groups.put("s", GROUP)

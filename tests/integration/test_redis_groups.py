@@ -534,6 +534,8 @@ async def test_a_cluster_keeps_groups_together(tmp_path: Path, prefix: str) -> N
         GroupConfiguration("g", ack_wait=60.0),
         GroupConfiguration("g", ack_wait=60.0, ordered_by_key=True),
         GroupConfiguration("g", ack_wait=60.0, keep_unacked=True),
+        GroupConfiguration("g", ack_wait=60.0, fair_by="level:2"),
+        GroupConfiguration("g", ack_wait=60.0, fair_by="level:2", keep_unacked=True),
     ],
 )
 async def test_what_is_kept_together_comes_apart(
@@ -543,7 +545,7 @@ async def test_what_is_kept_together_comes_apart(
     async with nodes(url, prefix, group) as (one, other):
         await say(one, *(f"t/{number}" for number in range(100)))
         given = list((await one.groups.take("s", "g", ["a", "b"] * 50)).deliveries)
-        assert len(client.hkeys(f"{{{prefix}:stream:s}}:group:g:runs")) == 2
+        assert len(client.hkeys(f"{{{prefix}:stream:s}}:group:g:runs")) == (3 if group.fair_by else 2)
         done = given[10:60:2] + given[90:] + given[60:90] + given[11:60:2]
         for place in range(0, 90, 9):
             some = done[place : place + 9]
@@ -552,6 +554,9 @@ async def test_what_is_kept_together_comes_apart(
             left = await one.groups.figures("s", "g")
             assert left.depth == left.in_flight == 100 - place - 9
             assert sum(left.members.values()) == left.in_flight
+            floor = client.zscore(f"{{{prefix}:stream:s}}:floors", "g")
+            first = min({each.lease.offset for each in given} - set(offsets(done[: place + 9])))
+            assert floor == (first - 1 if group.keep_unacked else None)
         assert await one.groups.reject("s", "g", [given[0].lease], delay=60_000) == [True]
         assert await one.groups.extend("s", "g", [given[1].lease], 60_000) == [True]
         await one.groups.release("s", "g", "a")
@@ -562,5 +567,33 @@ async def test_what_is_kept_together_comes_apart(
         assert await ack(one, *again, *given[1:10:2]) == [True] * 9
         left = await one.groups.figures("s", "g")
         assert (left.depth, left.in_flight, left.delayed) == (1, 0, 1)
-        for key in ("runs", "holders", "fronts", "held"):
+        for key in ("runs", "holders", "fronts", "held", "ready", "turns", "queues"):
             assert not client.exists(f"{{{prefix}:stream:s}}:group:g:{key}")
+
+
+@watched
+async def test_nothing_is_left_of_shares_of_which_nothing_waits(
+    url: str, prefix: str, client: redis.Redis
+) -> None:
+    """However many keys there were, and however many waited of one of them."""
+    kept = [f"{{{prefix}:stream:s}}:group:g:{key}" for key in ("open", "turns", "queues", "pieces", "ready")]
+    async with nodes(url, prefix, GroupConfiguration("g", ack_wait=60.0, fair_by="key")) as (one, other):
+        for name in (f"key-{number}" for number in range(100)):
+            await say(one, "t", key=name)
+        await say(one, *["t"] * 200, key="key-50")
+        given = await take(other, 50)
+        assert offsets(given) == list(range(1, 51))
+        assert [client.exists(key) for key in kept] == [1, 1, 1, 1, 0]
+        assert client.hlen(kept[2]) == client.llen(kept[1]) == 50
+        while some := await take(one, 100):
+            given += some
+        assert [client.exists(key) for key in kept] == [0] * 5
+        assert len(set(offsets(given))) == 300
+        assert all(await ack(one, *given))
+        # What is purged while it waits takes its share along, at the latest when its turn comes.
+        await say(one, *["t"] * 150, key="key-1")
+        await say(one, "u", key="key-2")
+        assert len(await take(one)) == 1
+        await one.purge("s", "t")
+        assert offsets(await take(one, 5)) == [451]
+        assert [client.exists(key) for key in kept[1:]] == [0] * 4

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.streams.redis.group_run_parts import RUNS
-from gateway.streams.redis.group_script_parts import TURNS
+from gateway.streams.redis.group_script_parts import STATE
+from gateway.streams.redis.group_turn_parts import TURNS
 from gateway.streams.redis.script_parts import HOLES_READ, TOPIC_KEYS, script
 from gateway.streams.redis.search_scripts import MATCHING
 
@@ -157,14 +158,14 @@ local function advance(most)
   return true
 end
 
--- What comes: whether it may go out at once, and its share.
-local function offer(offset, header_, record, at_once)
+-- What comes, its offset also as text: whether it may go out at once, and its share.
+local function offer(offset, number, header_, record, at_once)
   local share, key = share_and_key(record)
   local parked = enter_line(offset, key, share)
   local wait = delay_in(record)
   local due = wait and leading(header_) + wait
   local delayed = due and due > now
-  if parked or delayed or not at_once then later('ZADD', g_open, text(offset), pack8(offset) .. share) end
+  if parked or delayed or not at_once then later('ZADD', g_open, number, pack8(offset) .. share) end
   if delayed then
     local delivery = new_delivery(offset, share)
     delivery[DUE] = due
@@ -184,8 +185,8 @@ end
 -- Settings have changed what waits for what: everything that isn't finished takes its place anew, in steps.
 local function lay_anew()
   tell_ready()
-  redis.call('UNLINK', g_ready, g_turns)
-  turns, next_turn = {}, 1
+  redis.call('UNLINK', g_ready)
+  Queues.forget()
   forget_places()
   state.laying = 0
 end
@@ -209,7 +210,7 @@ local function lay_one(offset, member)
     redis.call('ZREM', g_due, pack8(offset))
     if delivery then delivery[STATE] = 'r' end
   elseif not delivery or delivery[STATE] == 'r' then
-    make_ready(offset, share)
+    make_ready(offset, share, true)
   end
 end
 -- Whether some have no place yet. Where this is, in one number: -1 at the end, from 0 on the offset of what
@@ -277,7 +278,7 @@ local function begin()
     before_state[field] = state[field]
   end
   before_state.life, before_state.epoch = state.life, state.epoch
-  state.wanted = levels_of(state.filter)
+  state.wanted, state.level = levels_of(state.filter), tonumber(state.share)
   state.back = redis.call('ZCARD', g_back)
   -- A server that took another one's place may not have heard of the last leases.
   state.fence = math.max(state.fence, seen_fence)
@@ -289,6 +290,7 @@ end
 local function settle(silent)
   Runs.settle()
   tell_ready()
+  Queues.tell()
   tell_places()
   for command, keys in pairs(gathered) do
     for key in pairs(keys) do tell(command, key) end
@@ -329,4 +331,4 @@ end
 
 def group_script(*parts: str) -> Script:
     """The script that these parts make of a group."""
-    return script(HOLES_READ, TOPIC_KEYS, MATCHING, TURNS, RUNS, _LAWS, *parts)
+    return script(HOLES_READ, TOPIC_KEYS, MATCHING, STATE, TURNS, RUNS, _LAWS, *parts)

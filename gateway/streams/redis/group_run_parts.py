@@ -7,8 +7,9 @@ fails, is given back, takes longer, runs out) makes it a delivery by itself firs
 ``group_script_parts`` has them.
 
 * ``runs``, a hash: by a run's mark its offsets and members, which stay; by the mark with a ``+`` how many are
-  left, and a byte for each, which change.
-* ``holders``, a sorted set, all scores 0: member and mark. ``fronts``: marks by the first offset left.
+  left, and a byte for each, which change; where shares take turns, by the mark with a ``=`` those.
+* ``holders``, a sorted set, all scores 0: member and mark. ``fronts``: marks by the first offset left, or,
+  where shares took turns and nothing is to be kept for the group, one before that.
 * Among what is ``due`` a run stands by its mark with a ``#``.
 
 A lease names its run by its life, and its place there by its fence: those of a run follow one another.
@@ -67,8 +68,25 @@ local function valid_place(run, offset, fence)
   local place = fence - run.base + 1
   if run.due > now and run.places[place] == OPEN and offset_in(run, place) == offset then return place end
 end
+local function share_in(run, place)
+  if not run.fair then return '' end
+  run.shares = run.shares or cmsgpack.unpack(redis.call('HGET', g_runs, run.mark .. '='))
+  return run.shares[place]
+end
 local function alone(run, place)
-  return {'l', run.due, 0, member_in(run, place), run.base + place - 1, run.since, '', '', run.mark}
+  return {'l', run.due, 0, member_in(run, place), run.base + place - 1, run.since, '', share_in(run, place),
+    run.mark}
+end
+-- The place of the first offset left.
+local function front_of(run)
+  local front = nil
+  for place = 1, run.count do
+    if run.places[place] == OPEN then
+      if not run.fair then return place end
+      if not front or offset_in(run, place) < offset_in(run, front) then front = place end
+    end
+  end
+  return front
 end
 local function keep_alone(offset, delivery)
   put_delivery(offset, delivery)
@@ -95,17 +113,21 @@ local function unbundle_all()
     if runs[mark] then unbundle(runs[mark]) end
   end
 end
--- Keeps what was leased from the log in order, to these members, with fences behind a first one.
-local function bundle(mark, due, base, offsets, members, few)
+-- Keeps what was leased, to these members, with fences behind a first one, and shares where they take turns.
+-- An offset of 0 is none: what was leased between was leased before.
+local function bundle(mark, due, base, offsets, members, few, shares)
   -- A few by themselves cost less; and a mark that another call has already is nobody's fault.
   if #offsets < few or redis.call('HEXISTS', g_runs, mark) == 1 then
     for place, offset in ipairs(offsets) do
-      keep_alone(offset, {'l', due, 0, members[place], base + place - 1, now, '', '', mark})
+      local share = shares and shares[place] or ''
+      if offset > 0 then
+        keep_alone(offset, {'l', due, 0, members[place], base + place - 1, now, '', share, mark})
+      end
     end
     return
   end
   local run = {due = due, since = now, base = base, names = {}}
-  local packed, holders, numbers_ = {}, {}, {}
+  local packed, holders, left, count, lowest, numbers_, open = {}, {}, {}, 0, offsets[1], {}, {}
   for place, offset in ipairs(offsets) do
     local member = members[place]
     if not numbers_[member] then
@@ -114,13 +136,23 @@ local function bundle(mark, due, base, offsets, members, few)
       later('ZADD', g_holders, '0', prefixed(member) .. mark)
     end
     packed[place], holders[place] = pack8(offset), numbers_[member]
+    if offset > 0 then
+      left[place], count = '0', count + 1
+      if offset < lowest then lowest = offset end
+      if shares then open[count] = packed[place] .. shares[place] end
+    else
+      left[place] = '1'
+    end
   end
+  if shares then redis.call('ZREM', g_open, unpack(open)) end
   run.offsets, run.holders = table.concat(packed), table.concat(holders)
+  run.fair = shares and true
+  if shares then later('HSET', g_runs, mark .. '=', cmsgpack.pack(shares)) end
   later('HSET', g_runs, mark, cmsgpack.pack(run))
-  later('HSET', g_runs, mark .. '+', struct.pack('>I4', #offsets) .. string.rep('0', #offsets))
-  later('ZADD', g_fronts, text(offsets[1]), mark)
+  later('HSET', g_runs, mark .. '+', struct.pack('>I4', count) .. table.concat(left))
+  later('ZADD', g_fronts, text(lowest), mark)
   later('ZADD', g_due, text(due), mark .. '#')
-  state.bundled = state.bundled + #offsets
+  state.bundled = state.bundled + count
 end
 local function settle_runs()
   for mark, run in pairs(touched) do
@@ -128,6 +160,7 @@ local function settle_runs()
     if run.left > 0 and run.left * 16 < run.count then unbundle(run) end
     if run.left == 0 then
       later('HDEL', g_runs, mark, mark .. '+')
+      if run.fair then later('HDEL', g_runs, mark .. '=') end
       later('ZREM', g_fronts, mark)
       later('ZREM', g_due, mark .. '#')
       for _, member in ipairs(run.names) do later('ZREM', g_holders, prefixed(member) .. mark) end
@@ -135,7 +168,11 @@ local function settle_runs()
       local left = struct.pack('>I4', run.left) .. string.char(unpack(run.places))
       later('HSET', g_runs, mark .. '+', left)
       local front = string.find(left, '0', 5, true)
-      if front ~= run.front then later('ZADD', g_fronts, text(offset_in(run, front - 4)), mark) end
+      if run.fair and state.keep == '1' then
+        later('ZADD', g_fronts, text(offset_in(run, front_of(run))), mark)
+      elseif front ~= run.front and not run.fair then
+        later('ZADD', g_fronts, text(offset_in(run, front - 4)), mark)
+      end
     end
   end
 end
@@ -146,6 +183,7 @@ Runs.member_in = member_in
 Runs.mark_done = mark_done
 Runs.valid_place = valid_place
 Runs.alone = alone
+Runs.front_of = front_of
 Runs.tell_alone = tell_alone
 Runs.unbundle_one = unbundle_one
 Runs.unbundle = unbundle

@@ -16,7 +16,7 @@ And for each group, behind ``:group:NAME:``
   ``r``eady or parked, ``x`` dead but holding its key.
 * ``due``, a sorted set of leases and delays by their ends; ``held``, the leases by member.
 * ``open``, a sorted set by offset of all that was offered and isn't finished; with its share.
-* ``ready``, what may go out: by offset, or, where shares take turns (``turns``), by share and offset.
+* ``ready``, ``turns`` and ``queues``, what may go out; ``group_turn_parts`` says how.
 * ``lines``, what is parked behind others of its key, in order; ``places``, a hash: of a key (``k``) the first
   one, of a first one (``o``) its key, of a parked one (``p``) its member of ``lines``.
 * ``sent`` and ``back``, copies of dead letters that were sent back, and their offsets; ``dead`` and
@@ -29,13 +29,14 @@ from __future__ import annotations
 
 GROUP_KEYS = (
     "state", "deliveries", "due", "open", "held", "ready", "turns", "lines", "places", "sent", "back",
-    "dead", "graves", "runs", "holders", "fronts",
+    "dead", "graves", "runs", "holders", "fronts", "queues",
+    "pieces",
 )  # fmt: skip
 """A group's keys, in the order in which its scripts get them."""
 
 # KEYS also: what all groups share, and the group's own. ARGV also: its name; the time in ms, or '' for that
 # of the server; the highest fence that the node has seen; the channel on which what changes is announced.
-TURNS = r"""
+STATE = r"""
 local groups, cursors, floors = unpack(KEYS, 8, 10)
 local g_state, g_deliveries, g_due, g_open, g_held, g_ready, g_turns, g_lines, g_places, g_sent, g_back,
   g_dead, g_graves, g_runs, g_holders, g_fronts = unpack(KEYS, 11, 26)
@@ -43,7 +44,7 @@ local name, seen_fence, news = ARGV[6], tonumber(ARGV[8]), ARGV[9]
 local clock = redis.call('TIME')
 local now = tonumber(ARGV[7]) or (clock[1] * 1000 + math.floor(clock[2] / 1000))
 
-local numbers = {'offered', 'fence', 'redelivered', 'lost', 'turn', 'line', 'grave', 'laying', 'bundled'}
+local numbers = {'offered', 'fence', 'redelivered', 'lost', 'line', 'grave', 'laying', 'bundled'}
 local settings = {'life', 'epoch', 'filter', 'share', 'backoff', 'ack_wait', 'max_deliver', 'max_in_flight',
   'ordered', 'hold', 'keep', 'dead_most', 'dead_age'}
 local state, before_state, progressed = {}, {}, false
@@ -60,7 +61,7 @@ local function prefixed(string_)
 end
 
 -- What is to be done to a key, gathered; to be told before the key is read.
-local gathered = {ZADD = {}, ['ZADD NX'] = {}, ZREM = {}, HSET = {}, HDEL = {}}
+local gathered = {ZADD = {}, ZREM = {}, HSET = {}, HDEL = {}}
 local function later(command, key, argument, other)
   local arguments = gathered[command][key]
   if not arguments then
@@ -76,11 +77,7 @@ local function tell(command, key)
   gathered[command][key] = nil
   for at = 1, #arguments, 1000 do
     local some = math.min(#arguments, at + 999)
-    if command == 'ZADD NX' then
-      redis.call('ZADD', key, 'NX', unpack(arguments, at, some))
-    else
-      redis.call(command, key, unpack(arguments, at, some))
-    end
+    redis.call(command, key, unpack(arguments, at, some))
   end
 end
 
@@ -150,9 +147,9 @@ end
 -- Of a record: whose turn it is taken for, and its key.
 local function share_and_key(record)
   if state.share == '' and state.ordered ~= '1' then return '', nil end
-  local level = tonumber(state.share)
-  local key = nil
-  if state.ordered == '1' or state.share == 'key' then
+  if state.share == 'key' and state.ordered ~= '1' then return key_of_publication(record) or '', nil end
+  local level, key = state.level, nil
+  if state.ordered == '1' then
     key = known_key(record)
   end
   if level then return levels_of(topic_in(record) or '')[level] or '', key end
@@ -191,127 +188,5 @@ end
 local function forget_places()
   redis.call('UNLINK', g_lines, g_places)
   places, replaced, parked = {}, {}, 0
-end
-
--- Turns
-
--- Whether it has no place yet since settings changed; see below.
-local function unlaid(offset)
-  if state.laying == -1 then return false end
-  local sent_back = state.back > 0 and redis.call('HEXISTS', g_sent, text(offset)) == 1
-  if state.laying >= 0 then return sent_back or offset > state.laying end
-  return sent_back and offset > -2 - state.laying
-end
-local function make_ready(offset, share)
-  local delivery = delivery_of(offset)
-  if delivery then
-    delivery[STATE] = 'r'
-    put_delivery(offset, delivery)
-  end
-  progressed = true
-  if unlaid(offset) then return end
-  if state.share == '' then
-    later('ZADD', g_ready, text(offset), text(offset))
-    return
-  end
-  later('ZADD', g_ready, '0', prefixed(share) .. pack8(offset))
-  state.turn = state.turn + 1
-  later('ZADD NX', g_turns, text(state.turn), share)
-end
-local function tell_ready()
-  tell('ZREM', g_ready)
-  tell('ZADD', g_ready)
-  tell('ZREM', g_turns)
-  tell('ZADD', g_turns)
-  tell('ZADD NX', g_turns)
-end
-local function line_end(share, after)
-  return redis.call('ZRANGE', g_ready, '[' .. prefixed(share), '(' .. prefixed(share) .. '\255', 'BYLEX',
-    'LIMIT', 0, after)
-end
-local function leave_ready(offset, share)
-  tell_ready()
-  if state.share == '' then return redis.call('ZREM', g_ready, text(offset)) end
-  local left = redis.call('ZREM', g_ready, prefixed(share) .. pack8(offset))
-  if left == 1 and #line_end(share, 1) == 0 then redis.call('ZREM', g_turns, share) end
-  return left
-end
-local turns, next_turn = {}, 1
-local function take_next(at_most)
-  if state.share == '' then
-    tell('ZADD', g_ready)
-    local popped = redis.call('ZPOPMIN', g_ready)[1]
-    return popped and tonumber(popped), ''
-  end
-  -- Whoever has had a turn comes behind all others, so these are the next ones.
-  if next_turn > #turns then
-    tell_ready()
-    turns, next_turn = redis.call('ZRANGE', g_turns, 0, at_most - 1), 1
-  end
-  local share = turns[next_turn]
-  if not share then return nil end
-  next_turn = next_turn + 1
-  local members = line_end(share, 2)
-  if members[1] then later('ZREM', g_ready, members[1]) end
-  if members[2] then
-    state.turn = state.turn + 1
-    later('ZADD', g_turns, text(state.turn), share)
-  else
-    later('ZREM', g_turns, share)
-  end
-  return members[1] and unpack8(members[1], #members[1] - 7), share
-end
--- Whether it is parked behind another one of its key.
-local function enter_line(offset, key, share)
-  if state.ordered ~= '1' or not key then return false end
-  if not place_of('k' .. key) then
-    put_place('k' .. key, text(offset))
-    put_place('o' .. text(offset), key)
-    return false
-  end
-  state.line = state.line + 1
-  local member = prefixed(key) .. pack8(state.line) .. pack8(offset) .. share
-  redis.call('ZADD', g_lines, '0', member)
-  if parked then parked = parked + 1 end
-  put_place('p' .. text(offset), member)
-  return true
-end
-local function place_in_line(offset)
-  return state.ordered == '1' and place_of('p' .. text(offset)) or nil
-end
-local function leave_line(offset, member)
-  redis.call('ZREM', g_lines, member)
-  if parked then parked = parked - 1 end
-  put_place('p' .. text(offset), false)
-end
-local function delay(offset, delivery, until_)
-  delivery[STATE], delivery[DUE] = 'd', until_
-  put_delivery(offset, delivery)
-  redis.call('ZADD', g_due, text(until_), pack8(offset))
-end
-local function next_in_line(offset)
-  local key = state.ordered == '1' and place_of('o' .. text(offset))
-  if not key then return end
-  put_place('o' .. text(offset), false)
-  parked = parked or redis.call('ZCARD', g_lines)
-  local range = prefixed(key)
-  local member = parked > 0 and redis.call('ZRANGE', g_lines, '[' .. range, '(' .. range .. '\255', 'BYLEX',
-    'LIMIT', 0, 1)[1]
-  if not member then
-    put_place('k' .. key, false)
-    return
-  end
-  local following = unpack8(member, 4 + #key + 9)
-  leave_line(following, member)
-  put_place('k' .. key, text(following))
-  put_place('o' .. text(following), key)
-  local delivery = delivery_of(following)
-  if delivery then
-    -- Delayed by its publisher, or sent back: it may be due by now, or not yet.
-    progressed = true
-    delay(following, delivery, delivery[DUE])
-  else
-    make_ready(following, string.sub(member, 4 + #key + 17))
-  end
 end
 """

@@ -9,121 +9,6 @@ from __future__ import annotations
 from gateway.streams.redis.group_laws import group_script
 from gateway.streams.redis.script_parts import script
 
-# ARGV also: what names the leases of this call; a range of offsets in which nothing matches; how many bytes;
-# how many leases are worth a run; the members, packed.
-_TAKE = r"""
-local mark, none_from, none_to, size = ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-if not begin() then return answer(0) end
-local members = cmsgpack.unpack(ARGV[15])
-local more = advance(1000) and 1 or 0
-local moved = progressed
-if lay(250) then more = 1 end
-local wanted = math.min(#members, tonumber(state.max_in_flight) - in_flight())
--- Without shares what can go out goes in the order of the log, so nothing need be put in order first.
-local fair = state.share ~= ''
-local direct = not fair and state.laying == -1
-local given, looks, until_ = 0, 2000, now + tonumber(state.ack_wait)
-local until_text = text(until_)
-local told, fresh, holders, ahead = #head + 8, {}, {}, 1
-for place = #head + 1, told do head[place] = 0 end
-local function tell_of(entry, attempts)
-  head[told + 1], head[told + 2], head[told + 3] = entry[1], entry[2][2], entry[2][4]
-  head[told + 4], head[told + 5] = state.fence, attempts
-  given, size, told = given + 1, size - #entry[2][4], told + 5
-end
-local function lease(offset, share)
-  local entry = entry_of(offset)
-  if not entry then return gone(offset) end
-  local delivery, member = delivery_of(offset) or new_delivery(offset, share), members[given + 1]
-  state.fence = state.fence + 1
-  if delivery[ATTEMPTS] > 0 then state.redelivered = state.redelivered + 1 end
-  delivery[STATE], delivery[DUE], delivery[MEMBER] = 'l', until_, member
-  delivery[FENCE], delivery[SINCE], delivery[MARK] = state.fence, now, mark
-  put_delivery(offset, delivery)
-  later('ZADD', g_due, until_text, pack8(offset))
-  later('ZADD', g_held, '0', held_name(member, offset))
-  tell_of(entry, delivery[ATTEMPTS])
-end
--- What was never out goes with others like it, in a run.
-local function lease_fresh(offset, entry)
-  state.fence = state.fence + 1
-  fresh[#fresh + 1], holders[#holders + 1] = offset, members[given + 1]
-  tell_of(entry, 0)
-end
-local function read_ahead()
-  local at = math.max(state.offered + 1, first)
-  local count = direct and math.min(256, math.max(ahead, wanted - given)) or 64
-  ahead = ahead * 2
-  if at > last then
-    state.offered = math.max(state.offered, last)
-    return
-  end
-  local entries = redis.call('XRANGE', log, id(at), '+', 'COUNT', count)
-  looks = looks - #entries
-  if state.ordered == '1' then
-    local fields = {}
-    for place = 1, direct and math.min(#entries, wanted - given) or #entries do
-      local key = shaped(entries[place]) and known_key(entries[place][2][4])
-      if key then fields[#fields + 1] = 'k' .. key end
-    end
-    read_places(fields)
-  end
-  for _, entry in ipairs(entries) do
-    if direct and (given >= wanted or size <= 0) then return end
-    state.offered = leading(entry[1])
-    -- Whether it is as it was written is looked at by whoever gets it.
-    if shaped(entry) and wanted_topic(entry[2][4]) then
-      deliveries[state.offered] = false
-      local free, share = offer(state.offered, entry[2][2], entry[2][4], direct)
-      if free and direct then
-        lease_fresh(state.offered, entry)
-      elseif free then
-        make_ready(state.offered, share)
-      end
-    end
-  end
-  if #entries < count then state.offered = last end
-end
-if state.offered + 1 >= none_from and state.offered < none_to then
-  state.offered = math.min(none_to, last)
-end
--- What a group knows is in memory: what is delayed or parked too, behind which others stand.
-local function crowded() return redis.call('ZCARD', g_open) + state.bundled >= 1000000 end
--- Where shares take turns everything has to be known first, within reason.
-if fair and more == 0 and wanted > 0 then
-  while state.offered < last and not crowded() do
-    if looks <= 0 then
-      more = 1
-      break
-    end
-    read_ahead()
-    tell('ZADD', g_open)
-  end
-end
-while more == 0 and given < wanted do
-  local offset, share = take_next(wanted - given)
-  if offset then
-    lease(offset, share)
-  elseif state.offered >= last or fair or crowded() then
-    break
-  elseif looks <= 0 then
-    more = 2
-  else
-    read_ahead()
-  end
-  if size <= 0 and given < wanted then more = 1 end
-end
-if #fresh > 0 then Runs.bundle(mark, until_, state.fence - #fresh + 1, fresh, holders, tonumber(ARGV[14])) end
-tell('ZADD', g_due)
-local due = redis.call('ZRANGE', g_due, 0, 0, 'WITHSCORES')[2]
-tell_ready()
-progressed = moved and redis.call('ZCARD', g_ready) > 0
-settle()
-local opening = {1, more, due and tonumber(due) or -1, now, until_, state.offered, state.fence, state.life}
-for place, each in ipairs(opening) do head[5 + place] = each end
-return head
-"""
-
 # ARGV also: what happens, a time in ms or '', 1 for dead; offset, fence and life of each lease, packed.
 _END = r"""
 local what, wait, dead = ARGV[10], tonumber(ARGV[11]), ARGV[12] == '1'
@@ -259,7 +144,7 @@ if made then
 elseif redis.call('HGET', groups, 'c:' .. name) ~= json then
   note_settings()
   for field, setting in pairs(fields) do state[field] = setting end
-  state.wanted = levels_of(state.filter)
+  state.wanted, state.level = levels_of(state.filter), tonumber(state.share)
   if state.keep ~= '1' then redis.call('ZREM', floors, name) end
   Runs.unbundle_all()
   if relay then lay_anew() end
@@ -271,7 +156,7 @@ return answer(1, made and 1 or 0)
 
 _DELETE = r"""
 local there = redis.call('HDEL', groups, 'c:' .. name, 'f:' .. name, 'l:' .. name)
-redis.call('UNLINK', unpack(KEYS, 11, 26))
+redis.call('UNLINK', unpack(KEYS, 11, 28))
 redis.call('ZREM', cursors, name)
 redis.call('ZREM', floors, name)
 redis.pcall(publish, news, '.')
@@ -342,7 +227,6 @@ if #found == 500 then following = where else after = '-inf' end
 return answer(1, following, following == where and after or '0')
 """
 
-TAKE = group_script(_TAKE)
 END = group_script(_END)
 LEAVE = group_script(_LEAVE)
 PUT = group_script(_PUT)

@@ -57,8 +57,11 @@ local together, bundled = {}, Runs.all()
 for _, mark in ipairs(bundled) do
   local run = runs[mark]
   if run then
-    if run.left > 0 then look(redis.call('XRANGE', log, id(Runs.offset_in(run, run.front - 4)),
-      id(Runs.offset_in(run, run.front - 4)))[1]) end
+    local front = Runs.front_of(run)
+    if front then
+      local oldest_ = id(Runs.offset_in(run, front))
+      look(redis.call('XRANGE', log, oldest_, oldest_)[1])
+    end
     for place = 1, run.count do
       if run.places[place] == OPEN then
         local member = Runs.member_in(run, place)

@@ -20,7 +20,8 @@ from gateway.streams.redis.entries import decode_entry
 from gateway.streams.redis.group_asking import GroupAsking
 from gateway.streams.redis.group_figures import GroupFigures
 from gateway.streams.redis.group_letters import GroupLetters
-from gateway.streams.redis.group_scripts import END, EXPIRE, LEAVE, PURGED, TAKE
+from gateway.streams.redis.group_scripts import END, EXPIRE, LEAVE, PURGED
+from gateway.streams.redis.group_take_script import TAKE
 from gateway.streams.redis.group_watching import GroupWatching
 
 if TYPE_CHECKING:

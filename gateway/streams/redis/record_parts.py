@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 RECORDS = r"""
+local byte = string.byte
 -- Where the fields of a record begin, and where the last one ends; cmsgpack knows no binary strings. Nothing
 -- where it is no record.
 local sizes = {[0xc4] = 1, [0xc5] = 2, [0xc6] = 4, [0xd9] = 1, [0xda] = 2, [0xdb] = 4}
 local wide = {[0xcc] = 1, [0xcd] = 2, [0xce] = 4, [0xcf] = 8, [0xd0] = 1, [0xd1] = 2, [0xd2] = 4, [0xd3] = 8}
 local function number_at(record, at, size)
   local number = 0
-  for place = at, at + size - 1 do number = number * 256 + (string.byte(record, place) or 0) end
+  for place = at, at + size - 1 do number = number * 256 + (byte(record, place) or 0) end
   return number
 end
 local function pass_value(record, at)
-  local mark = string.byte(record, at)
+  local mark = byte(record, at)
   if not mark then return nil end
   if sizes[mark] then return at + 1 + sizes[mark] + number_at(record, at + 1, sizes[mark]) end
   if wide[mark] then return at + 1 + wide[mark] end
@@ -29,8 +30,8 @@ local function pass_value(record, at)
   return behind
 end
 local function places_in(record)
-  local at = string.byte(record) == 2 and 6 or 2
-  local count = (string.byte(record, at) or 0) - 0x90
+  local at = byte(record) == 2 and 6 or 2
+  local count = (byte(record, at) or 0) - 0x90
   if count < 7 or count > 15 then return nil end
   local places = {at + 1}
   for place = 1, count do
@@ -42,23 +43,34 @@ local function places_in(record)
 end
 -- The seventh field, a text; nothing where there is none.
 local function key_of_publication(record)
-  local at = string.byte(record) == 2 and 6 or 2
-  local count = (string.byte(record, at) or 0) - 0x90
+  local at = byte(record) == 2 and 6 or 2
+  local count = (byte(record, at) or 0) - 0x90
   if count < 7 or count > 15 then return nil end
   at = at + 1
-  for _ = 1, 6 do
-    at = at and pass_value(record, at)
+  for number = 1, 6 do
+    local head, following, last_ = byte(record, at or #record + 1, (at or 0) + 2)
+    -- Most have neither of the three in front of it.
+    if number == 4 and head == 0xc0 and following == 0xc0 and last_ == 0xc0 then
+      at = at + 3
+      break
+    elseif head == 0xc0 then
+      at = at + 1
+    elseif head and head >= 0xa0 and head < 0xc0 then
+      at = at + 1 + head - 0xa0
+    else
+      at = head and pass_value(record, at)
+    end
   end
   local behind = at and pass_value(record, at)
-  local mark = behind and string.byte(record, at)
+  local mark = behind and byte(record, at)
   if not mark or mark == 0xc0 then return nil end
   return string.sub(record, at + 1 + (sizes[mark] or 0), behind - 1)
 end
 -- The ninth field, milliseconds.
 local function delay_in(record)
-  if string.byte(record, -1) == 0xc0 then return nil end
+  if byte(record, -1) == 0xc0 then return nil end
   local places = places_in(record)
-  local mark = places and places[10] and string.byte(record, places[9])
+  local mark = places and places[10] and byte(record, places[9])
   if not mark then return nil end
   return mark < 0x80 and mark or (wide[mark] and number_at(record, places[9] + 1, wide[mark])) or nil
 end

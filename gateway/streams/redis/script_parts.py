@@ -49,10 +49,11 @@ local function bounded(number) return number and number <= most and number or ni
 local function seal(entry_id, stem, record)
   return ' ~' .. string.sub(redis.sha1hex(entry_id .. ' ' .. stem .. ' ' .. string.sub(record, 1, 5)), 1, 8)
 end
+-- The offset of an entry as text, where it may be one that a gateway wrote.
 local function shaped(entry)
   local fields = entry[2]
   return #fields == 4 and fields[1] == 'h' and fields[3] == 'r' and fields[4] ~= ''
-    and string.match(entry[1], '^%d+%-0$')
+    and string.match(entry[1], '^(%d+)%-0$')
 end
 -- What an entry says of its publication, or nothing where no gateway wrote it so. Without a seal it is of an
 -- earlier release.
@@ -247,12 +248,12 @@ local function member_of(key, offset) return key .. '\0\0' .. struct.pack('>I8',
 local function offset_of(member) return (struct.unpack('>I8', member, #member - 7)) end
 -- The key of a record's topic: behind the version, the checksum and the head of an array of few fields.
 local function key_in(record)
-  local at = string.byte(record) == 2 and 7 or 3
-  local mark, size = string.byte(record, at) or 0, nil
+  local at = byte(record) == 2 and 7 or 3
+  local mark, size = byte(record, at) or 0, nil
   if mark >= 0xa0 and mark < 0xc0 then size = mark - 0xa0
-  elseif mark == 0xd9 then size, at = string.byte(record, at + 1), at + 1
+  elseif mark == 0xd9 then size, at = byte(record, at + 1), at + 1
   elseif mark == 0xda then
-    local high, low = string.byte(record, at + 1, at + 2)
+    local high, low = byte(record, at + 1, at + 2)
     size, at = low and high * 256 + low, at + 2
   end
   local topic = size and string.sub(record, at + 1, at + size)
