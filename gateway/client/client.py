@@ -375,6 +375,19 @@ class Client:
             await connection.request(lambda ref: Ping(ref=ref))
             return anyio.current_time() - began
 
+    async def renew(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as publish has it
+        """Present a token of the token function now, and wait until the gateway has taken it.
+
+        Raises:
+            GatewayError: it was refused, and the old one counts on; or there is none for now.
+            TypeError: the client's token is no function.
+        """
+        self._check_open()
+        with time_limit(self._timeout if timeout is None else timeout, "renew"):
+            await self._link.connected()
+            if not await self._link.renewed():
+                raise TypeError("there is no other token: give token= an async function")
+
     def _check_open(self) -> None:
         self._link.check_usable()
         if self._tasks is None:

@@ -164,6 +164,10 @@ class SyncClient:
         """Send ``ping`` and wait for ``pong``; returns the round trip in seconds."""
         return self.call(partial(self._client.ping, timeout=timeout))
 
+    def renew(self, *, timeout: float | None = None) -> None:
+        """Present a token of the token function now, and wait until the gateway has taken it."""
+        self.call(partial(self._client.renew, timeout=timeout))
+
     @overload
     def subscribe(
         self, topic_filter: str, *, gaps: Literal[False] = False, **options: Unpack[SubscribeOptions]

@@ -70,6 +70,21 @@ it("comes back after a kill, and tells the gap", async () => {
   expect((await subscription[Symbol.asyncIterator]().next()).value?.topic).toBe("orders/after");
 });
 
+it("renews when it is told to, and has other grants from then on", async () => {
+  const guarded = await GatewayProcess.start(AUTHENTICATION);
+  let grants = { subscribe: ["a"], publish: [] as string[] };
+  client.close();
+  client = new Client(guarded.url, { token: async () => token("ann", grants) });
+  const subscription = await client.subscribe<number>("a");
+  await expect(client.publish("a", 1)).rejects.toMatchObject({ code: "forbidden" });
+  grants = { subscribe: ["a"], publish: ["a"] };
+  await client.renew();
+  await client.publish("a", 2);
+  expect((await subscription[Symbol.asyncIterator]().next()).value?.data).toBe(2);
+  expect(client.status.state).toBe("connected");
+  await guarded.stop();
+});
+
 it("renews its credential while it is connected, before the gateway takes it away", async () => {
   const guarded = await GatewayProcess.start(AUTHENTICATION);
   const grants = { subscribe: ["#"], publish: ["#"] };

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.client import Backoff, Client
 from gateway.client.token_expiry import expires_at
-from gateway.errors import TokenExpired, Unauthenticated, Unavailable
+from gateway.errors import NotPermitted, TokenExpired, Unauthenticated, Unavailable
 from tests.patience import HANG_SECONDS
 
 from .credentials import ENVIRONMENT, SETTINGS, token
@@ -61,6 +61,42 @@ async def test_a_token_is_renewed_before_it_ends(peer: Peer) -> None:
         await client.ping()
     assert auths(peer) == made[1:3]
     assert peer.tokens == [f"Bearer {made[0]}"]
+
+
+async def test_a_token_is_renewed_when_the_program_says_so(gateway_process: StartGateway) -> None:
+    node = gateway_process(SETTINGS, ENVIRONMENT)
+    grants = {"subscribe": ["a"]}
+
+    async def fresh() -> str:
+        return token(**grants)
+
+    async with Client(node.url, token=fresh) as client:
+        with pytest.raises(NotPermitted):
+            await client.publish("a", 1)
+        grants["publish"] = ["a"]
+        await client.renew()
+        await client.publish("a", 1)
+        assert client.statistics().connects == 1
+
+
+async def test_a_renewal_that_cannot_be_had_is_told(peer: Peer) -> None:
+    async with client_of(peer, token="always the same") as client:
+        with pytest.raises(TypeError, match="async function"):
+            await client.renew()
+
+    async def wrong() -> str:
+        return ends_in(3600)
+
+    async def refuse(command: dict[str, Any]) -> bool:
+        if command["op"] != "auth":
+            return False
+        await peer.send(op="error", code="forbidden", reason="another subject", ref=command["ref"])
+        return True
+
+    peer.answer = refuse
+    async with client_of(peer, token=wrong) as client:
+        with pytest.raises(NotPermitted, match="another subject"):
+            await client.renew()
 
 
 async def answer_auth(peer: Peer, command: dict[str, Any], lives: float) -> bool:

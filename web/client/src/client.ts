@@ -82,6 +82,20 @@ export class Client extends Emitter<ClientEvents> {
     this.#link.retryNow();
   }
 
+  /**
+   * Presents a token of the token function now, instead of when the old one's end comes near: rights have changed, or
+   * somebody has entered another. It does so in band, so connection and subscriptions stay; the subject must too.
+   * Resolves once the gateway has taken it. While the connection is away it tries now to reconnect, which takes a fresh
+   * token anyway, and does not wait for that.
+   *
+   * @throws GatewayError `unauthenticated` or `token_expired`: the gateway doesn't take it, and the old one counts on;
+   *   `forbidden`: it is another subject's; `timeout`, …
+   * @throws TypeError the client was made without a token.
+   */
+  async renew(): Promise<void> {
+    await this.#link.renew();
+  }
+
   /** Ends the connection and every subscription, for good. */
   close(): void {
     this.#link.close();
@@ -223,7 +237,7 @@ export class Client extends Emitter<ClientEvents> {
 
   // A refusal that no command of this client is waiting for.
   #refused(error: GatewayError): void {
-    if (error.code === "token_expired") this.#link.renew();
+    if (error.code === "token_expired") this.#link.expired();
     else {
       this.#memberships.noteError(error);
       this.emit("error", error);

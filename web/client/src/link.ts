@@ -122,9 +122,17 @@ export class Link {
     if (this.state !== "closed") this.#finish(null);
   }
 
-  /** Gets a token, and tells the gateway. */
-  renew(): void {
-    if (this.#connection !== null) void this.#renew(this.#connection);
+  /** Gets a token, and tells the gateway, see `Client.renew`. */
+  async renew(): Promise<void> {
+    if (this.options.token === undefined) throw new TypeError("the client has no token to renew: give the option token");
+    if (this.state === "closed") throw new GatewayError("closed", "the client was closed");
+    if (this.connection === null) this.retryNow();
+    else await this.#authenticate(this.connection);
+  }
+
+  /** The gateway says that the credential has run out. */
+  expired(): void {
+    if (this.#connection !== null) void this.#keepGood(this.#connection);
   }
 
   /** The node drains. Come back when it says, after `milliseconds`, and not in one wave with everybody else. */
@@ -190,25 +198,39 @@ export class Link {
   #ready(connection: Connection, authenticated: ServerFrame | null): void {
     this.#connectedAt = Date.now();
     this.#notBefore = 0;
-    this.#credentials.watch(authenticated?.["expires"], () => void this.#renew(connection));
+    this.#watch(connection, authenticated);
     this.#moveTo("connected");
     if (this.#connection !== connection) return; // a listener closed the client
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();
     this.events.attach(connection);
   }
 
-  async #renew(connection: Connection): Promise<void> {
+  #watch(connection: Connection, authenticated: ServerFrame | null): void {
+    // Of a shared socket the worker does.
+    if (this.options.shared === undefined)
+      this.#credentials.watch(authenticated?.["expires"], () => void this.#keepGood(connection));
+  }
+
+  async #authenticate(connection: Connection): Promise<void> {
     try {
       const token = await this.#credentials.get();
-      if (token === null) return;
+      if (token === null || connection !== this.#connection) return;
       const reply = await connection.request({ op: "auth", token });
-      this.#credentials.watch(reply["expires"], () => void this.#renew(connection));
+      if (connection === this.#connection) this.#watch(connection, reply);
     } catch (thrown) {
-      if (connection !== this.#connection) return;
+      // A connection that comes after it has begun with a token of its own.
+      if (connection === this.#connection) throw toGatewayError(thrown, "unavailable");
+    }
+  }
+
+  async #keepGood(connection: Connection): Promise<void> {
+    try {
+      await this.#authenticate(connection);
+    } catch (thrown) {
       const error = toGatewayError(thrown, "unavailable");
       this.events.error(error);
       // One that is refused would be again, and too many of them end the connection.
-      if (error.retryable) this.#credentials.watchAgain(() => void this.#renew(connection));
+      if (error.retryable) this.#credentials.watchAgain(() => void this.#keepGood(connection));
     }
   }
 

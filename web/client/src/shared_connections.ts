@@ -54,6 +54,7 @@ class SharedConnection {
         if (this.#connection === null) return Promise.reject(new GatewayError("unavailable", "not connected"));
         return this.#connection.request(command, onReply);
       },
+      authenticate: (token) => this.#authenticate(token),
       members: new Map(),
     };
     this.#sweep = setInterval(() => {
@@ -143,14 +144,18 @@ class SharedConnection {
   async #renew(): Promise<void> {
     try {
       const token = await this.#credentials.get();
-      if (token === null) return;
-      const reply = await this.#parts.request({ op: "auth", token });
-      this.#credentials.watch(reply["expires"], () => void this.#renew());
+      if (token !== null) await this.#authenticate(token);
     } catch (thrown) {
       const error = toGatewayError(thrown, "unavailable");
       this.#tellAll({ op: "error", code: error.code, reason: error.reason, fatal: false });
       if (error.retryable && !this.#over) this.#credentials.watchAgain(() => void this.#renew());
     }
+  }
+
+  async #authenticate(token: string): Promise<ServerFrame> {
+    const reply = await this.#parts.request({ op: "auth", token });
+    this.#credentials.watch(reply["expires"], () => void this.#renew());
+    return reply;
   }
 
   // Each tab comes back by itself, with its own positions: there is nothing to be kept here.

@@ -11,6 +11,8 @@ import { type CommandFrame, type Gap, type Message, type ServerFrame, present } 
 export interface SharedParts {
   readonly registry: Registry;
   readonly request: Request;
+  /** Presents a credential on the connection of all. */
+  readonly authenticate: (token: string) => Promise<ServerFrame>;
   /** Whose a membership of a group is, by `stream/group`. */
   readonly members: Map<string, Tab>;
 }
@@ -117,6 +119,9 @@ export class Tab {
     switch (command.op) {
       case "ping":
         reply({ op: "pong" });
+        return;
+      case "auth":
+        reply(await parts.authenticate(String(command["token"])));
         return;
       case "subscribe":
         await this.#subscribe(parts, command, reply);

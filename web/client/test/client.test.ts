@@ -328,6 +328,55 @@ describe("a token", () => {
   });
 });
 
+describe("a renewal that is asked for", () => {
+  const tokens = (): unknown[] => gateway.last.commands("auth").map((command) => command["token"]);
+
+  it("tells the gateway a fresh token at once, and stays connected", async () => {
+    let made = 0;
+    gateway.answer = (command) =>
+      command["op"] === "auth"
+        ? { op: "authenticated", subject: "tester", expires: Date.now() + 100_000 }
+        : answerLikeTheGateway(command);
+    await open({ token: async () => `token-${++made}` }).connect();
+    await vi.advanceTimersByTimeAsync(60_000);
+    await client.renew();
+    expect(tokens()).toEqual(["token-1", "token-2"]);
+    // The next one is due by the new one's end.
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(tokens()).toHaveLength(2);
+    await vi.advanceTimersByTimeAsync(25_001);
+    expect(tokens()).toEqual(["token-1", "token-2", "token-3"]);
+    expect(gateway.sockets).toHaveLength(1);
+  });
+
+  it("says why it is refused, to the caller alone", async () => {
+    const errors: GatewayError[] = [];
+    await open({ token: async () => "any" }).connect();
+    client.on("error", (error) => errors.push(error));
+    gateway.answer = () => ({ op: "error", code: "forbidden", reason: "another subject" });
+    await expect(client.renew()).rejects.toMatchObject({ code: "forbidden", reason: "another subject" });
+    expect(client.status.state).toBe("connected");
+    expect(errors).toEqual([]);
+  });
+
+  it("tries to reconnect where the connection is away", async () => {
+    let made = 0;
+    await open({ token: async () => `token-${++made}` }).connect();
+    gateway.last.fail(1006);
+    expect(client.status.state).toBe("reconnecting");
+    await client.renew();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(tokens()).toEqual(["token-2"]);
+    expect(client.status.state).toBe("connected");
+  });
+
+  it("needs a token, and a client that is not closed", async () => {
+    await expect(open().renew()).rejects.toThrow(TypeError);
+    open({ token: "fixed" }).close();
+    await expect(client.renew()).rejects.toMatchObject({ code: "closed" });
+  });
+});
+
 describe("a token function", () => {
   const LIFE = 100_000;
 

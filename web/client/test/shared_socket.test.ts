@@ -98,6 +98,16 @@ it("are asked for a token when the connection needs one: at first, and when it r
   await until(() => expect(gateway.last.commands("auth")).toHaveLength(3));
 });
 
+it("renew by the one connection, each with its own token", async () => {
+  const tab = (name: string): Client => open({ token: async () => `of ${name}` });
+  await tab("first").connect();
+  const second = tab("second");
+  await second.connect();
+  await second.renew();
+  expect(gateway.last.commands("auth").map(({ token }) => token)).toEqual(["of first", "of second"]);
+  expect(gateway.sockets).toHaveLength(1);
+});
+
 it("come back together, each behind what it has, and all have everything", async () => {
   const model = new ModelGateway();
   connections = new SharedConnections(model.scripted.WebSocket);

@@ -104,7 +104,7 @@ async function enter(token: string | null, keepConnection = false): Promise<void
     access.value = { state: "open", admin, subject };
   });
   if (!keepConnection) connect();
-  else client.value?.retryNow();
+  else await client.value?.renew().catch(connect);
 }
 
 async function ask(token: string | null): Promise<Told> {
