@@ -277,7 +277,7 @@ it("webhooks: a delivery that is refused says why, one that is signed is publish
   const delivery = page.getByRole("region", { name: "Delivery" });
   await delivery.getByText(/^Refused: /).waitFor();
   await opened.line("published").click();
-  await delivery.getByText("orders/hooks/push").waitFor();
+  await delivery.getByText("orders/hooks/sample").waitFor();
   await delivery.getByRole("button", { name: "Publish again …" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Publish" }).click();
   await page.getByText(/^Published as /).waitFor();

@@ -1,4 +1,4 @@
-"""``/v1/hooks`` and ``/v1/hooks/{hook}/deliveries``: what hooks there are, and what became of deliveries.
+"""``/v1/hooks`` and ``/v1/hooks/{hook}/deliveries``: what hooks there are, what they are told, what became of deliveries.
 
 One may be published again. Deliveries are those of all nodes: each has kept its own.
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import orjson
 from starlette.datastructures import QueryParams
 from starlette.routing import Route
@@ -73,6 +74,7 @@ class JournalRoutes:
         """The routes of all hooks."""
         return [
             Route(_HOOKS_PATH, self.list_hooks, methods=["GET"]),
+            Route(_HOOKS_PATH + "/{hook}/declaration", self.declaration, methods=["GET"]),
             Route(_DELIVERIES_PATH, self.list_deliveries, methods=["GET"]),
             Route(_DELIVERIES_PATH + "/{number}/replay", self.replay, methods=["POST"]),
         ]
@@ -82,6 +84,16 @@ class JournalRoutes:
         await self._administrator(request)
         check_names(request.query_params)
         return json_answer({"hooks": [_hook_object(each) for each in self._hooks.values()]})
+
+    async def declaration(self, request: Request) -> Response:
+        """Return what a hook is told to do, its preset's part too, without a secret."""
+        await self._administrator(request)
+        check_names(request.query_params)
+        hook = self._hooks[self._hook(request)]
+        told: dict[str, Any] = msgspec.to_builtins(hook.declaration)
+        # Of the ways to sign, those that the hook has a key for.
+        told["signed"] = [msgspec.to_builtins(each.declaration) for each in hook.schemes]
+        return json_answer({"name": hook.name, "scheme": hook.scheme, "declaration": told})
 
     async def list_deliveries(self, request: Request) -> Response:
         """Return what became of the last deliveries, the newest first."""

@@ -87,6 +87,7 @@ ROUTES: dict[tuple[str, str], Door] = {
     ("OPTIONS", "/v1/cloudevents"): Door("/v1/cloudevents", allowed=ALL, status=204),
     ("POST", "/v1/hooks/{hook}"): Door("/v1/hooks/open", "1", PUBLISHERS, 202),
     ("GET", "/v1/hooks"): Door("/v1/hooks", allowed=ADMINISTRATORS),
+    ("GET", "/v1/hooks/{hook}/declaration"): Door("/v1/hooks/open/declaration", allowed=ADMINISTRATORS),
     ("GET", "/v1/hooks/{hook}/deliveries"): Door("/v1/hooks/open/deliveries", allowed=ADMINISTRATORS),
     ("POST", "/v1/hooks/{hook}/deliveries/{number}/replay"): Door(
         "/v1/hooks/open/deliveries/1/replay", "", ADMINISTRATORS, 404

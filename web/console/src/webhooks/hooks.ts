@@ -1,6 +1,7 @@
 /** Hooks and what became of their deliveries, as docs/webhooks.md tells. */
 import { call, path } from "../gateway/api.js";
 import { readSettings } from "../gateway/settings.js";
+import type { Declaration } from "./signing.js";
 
 export interface Hook {
   readonly name: string;
@@ -33,6 +34,11 @@ export async function listHooks(signal: AbortSignal): Promise<readonly Hook[]> {
     scheme: String(table["scheme"] ?? "hmac"),
     topic: typeof table["topic"] === "string" ? table["topic"] : null,
   }));
+}
+
+/** What a hook is told to do: its preset's part and the settings'. */
+export async function readDeclaration(hook: string, signal: AbortSignal): Promise<Declaration> {
+  return (await call<{ declaration: Declaration }>(path("hooks", hook, "declaration"), { signal })).declaration;
 }
 
 export async function listDeliveries(hook: string, signal: AbortSignal): Promise<readonly Delivery[]> {

@@ -2,10 +2,11 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Problem, address, authorization, inWords, path, reach, toProblem } from "../gateway/api.js";
+import { usePoll } from "../gateway/poll.js";
 import { Dialog } from "../ui/dialog.js";
-import { Field, Notice } from "../ui/parts.js";
-import type { Hook } from "./hooks.js";
-import { SIGNERS } from "./signing.js";
+import { Answer, Field, Notice } from "../ui/parts.js";
+import { type Hook, readDeclaration } from "./hooks.js";
+import { type Declaration, type Sample, madeUp, signed, whyUnsigned } from "./signing.js";
 
 interface Outcome {
   readonly good: boolean;
@@ -21,17 +22,33 @@ export function TryIt({ hook, onSent }: { hook: Hook; onSent: () => void }): JSX
       </button>
       {open && (
         <Dialog title={`Try ${hook.name}`} wide onClose={() => setOpen(false)}>
-          <TryForm hook={hook} onSent={onSent} />
+          <Asked hook={hook} onSent={onSent} />
         </Dialog>
       )}
     </>
   );
 }
 
-function TryForm({ hook, onSent }: { hook: Hook; onSent: () => void }): JSX.Element {
-  const signer = SIGNERS[hook.scheme];
-  const [body, setBody] = useState('{"repository": {"full_name": "acme/shop"}}');
-  const [headers, setHeaders] = useState("content-type: application/json");
+function Asked({ hook, onSent }: { hook: Hook; onSent: () => void }): JSX.Element {
+  const poll = usePoll(hook.name, 0, (signal) => readDeclaration(hook.name, signal));
+  return (
+    <Answer of={poll.state.value}>
+      {(declaration) => <TryForm hook={hook} declaration={declaration} onSent={onSent} />}
+    </Answer>
+  );
+}
+
+interface TryProps {
+  readonly hook: Hook;
+  readonly declaration: Declaration;
+  readonly onSent: () => void;
+}
+
+function TryForm({ hook, declaration, onSent }: TryProps): JSX.Element {
+  const unsigned = whyUnsigned(declaration);
+  const [sample] = useState(() => madeUp(declaration));
+  const [body, setBody] = useState(sample.body);
+  const [headers, setHeaders] = useState(inLines(sample.headers));
   const [secret, setSecret] = useState("");
   const [problem, setProblem] = useState<string | null>(null);
   const [outcome, setOutcome] = useState<Outcome | null>(null);
@@ -40,8 +57,11 @@ function TryForm({ hook, onSent }: { hook: Hook; onSent: () => void }): JSX.Elem
     if (typeof own === "string") return setProblem(own);
     setProblem(null);
     try {
-      const signed = signer !== undefined && secret !== "" ? await signer(body, secret, Date.now()) : {};
-      setOutcome(await send(hook, body, { ...signed, ...own }));
+      const { query } = sample;
+      const given = { url: address(path("hooks", hook.name)), body, headers: own };
+      const plain: Sample = { body, headers: own, query };
+      const made = secret === "" ? plain : await signed(declaration, given, secret, Date.now());
+      setOutcome(await send(hook, made));
     } catch (error) {
       setOutcome({ good: false, words: inWords(error) });
     }
@@ -66,7 +86,7 @@ function TryForm({ hook, onSent }: { hook: Hook; onSent: () => void }): JSX.Elem
           />
         )}
       </Field>
-      <Field label="Headers" problem={problem} hint="one a line, name: value; they win over those of the signature">
+      <Field label="Headers" problem={problem} hint="one a line, name: value; those of the signature come on top">
         {(given) => (
           <textarea
             {...given}
@@ -77,10 +97,10 @@ function TryForm({ hook, onSent }: { hook: Hook; onSent: () => void }): JSX.Elem
           />
         )}
       </Field>
-      {signer !== undefined && (
+      {unsigned === null && (
         <Field
           label="Secret"
-          hint="signs the delivery in this page, and is not kept; empty: the delivery is not signed"
+          hint="signs the delivery in this page as its sender would, and is not kept; empty: it is not signed"
         >
           {(given) => (
             <input
@@ -93,12 +113,7 @@ function TryForm({ hook, onSent }: { hook: Hook; onSent: () => void }): JSX.Elem
           )}
         </Field>
       )}
-      {signer === undefined && hook.scheme !== "none" && (
-        <p class="muted">
-          The page can't sign for {hook.scheme}. On the gateway's machine <code>gateway hooks test {hook.name}</code>{" "}
-          does.
-        </p>
-      )}
+      {unsigned !== null && <p class="muted">{unsigned}</p>}
       <div class="submit">
         <button type="submit" class="primary">
           Send
@@ -111,10 +126,10 @@ function TryForm({ hook, onSent }: { hook: Hook; onSent: () => void }): JSX.Elem
   );
 }
 
-async function send(hook: Hook, body: string, headers: Readonly<Record<string, string>>): Promise<Outcome> {
+async function send(hook: Hook, { body, headers, query }: Sample): Promise<Outcome> {
   // Where nothing is signed it is the credential that vouches for it; elsewhere it has no business.
   const credential = hook.scheme === "none" ? authorization() : {};
-  const response = await reach(address(path("hooks", hook.name)), {
+  const response = await reach(address(path("hooks", hook.name)) + (query === "" ? "" : `?${query}`), {
     method: "POST",
     body,
     headers: { ...headers, ...credential },
@@ -122,6 +137,12 @@ async function send(hook: Hook, body: string, headers: Readonly<Record<string, s
   if (response.ok) return { good: true, words: `${response.status} ${(await response.text()) || response.statusText}` };
   const problem: Problem = await toProblem(response);
   return { good: false, words: `${problem.status} ${problem.code}: ${problem.message}` };
+}
+
+function inLines(headers: Readonly<Record<string, string>>): string {
+  return Object.entries(headers)
+    .map(([name, value]) => `${name}: ${value}`)
+    .join("\n");
 }
 
 /** The headers that the text holds, or what is wrong with it. */
