@@ -2,9 +2,9 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, inWords } from "../gateway/api.js";
-import { place, setParameters } from "../router.js";
+import { place } from "../router.js";
 import { count, moment, plural } from "../ui/format.js";
-import { Card, Facts, Field, Notice, Room, Tag } from "../ui/parts.js";
+import { Card, Facts, Narrowing, Notice, Room, Tag } from "../ui/parts.js";
 import { type Column, Table } from "../ui/table.js";
 
 /** As `GET /v1/audit` tells of one (docs/http.md, "Audit"). */
@@ -128,16 +128,7 @@ export function AuditRoom(): JSX.Element {
             aria-label="Search the audit"
             onSubmit={(event) => event.preventDefault()}
           >
-            <Field label="Search" class="grow">
-              {(given) => (
-                <input
-                  {...given}
-                  spellcheck={false}
-                  value={search}
-                  onInput={(event) => setParameters({ search: event.currentTarget.value })}
-                />
-              )}
-            </Field>
+            <Narrowing label="Search" name="search" />
             <span class="muted level-with-controls" role="status">
               {loading ? "Loading …" : `${count(rows.length)} shown${next.current === null ? "" : ", more below"}`}
             </span>

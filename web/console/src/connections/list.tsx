@@ -6,8 +6,8 @@ import { usePoll } from "../gateway/poll.js";
 import { now } from "../gateway/session.js";
 import { place, setParameters } from "../router.js";
 import { count, duration, size } from "../ui/format.js";
-import { Field, Meter } from "../ui/parts.js";
-import { type Column, Table } from "../ui/table.js";
+import { Field, Meter, Narrowing } from "../ui/parts.js";
+import { type Column, Table, numbers } from "../ui/table.js";
 import { type Connection, type Listing, type Wanted, isSlow, matching } from "./connections.js";
 
 export function wantedOf(parameters: URLSearchParams): Wanted {
@@ -72,38 +72,28 @@ const COLUMNS: readonly Column<Connection>[] = [
     cell: (each) => each.node,
     order: (each) => each.node,
   },
-  {
+  numbers({
     id: "age",
     title: "For",
     width: "5rem",
-    kind: "number",
     wide: true,
+    of: (each) => -each.connected,
     cell: (each) => duration(Math.max(0, now.value - each.connected)),
-    order: (each) => -each.connected,
-  },
-  {
-    id: "subscriptions",
-    title: "Filters",
-    width: "4.2rem",
-    kind: "number",
-    wide: true,
-    cell: (each) => count(each.subscriptions),
-    order: (each) => each.subscriptions,
-  },
-  {
+  }),
+  numbers({ id: "subscriptions", title: "Filters", width: "4.2rem", wide: true, of: (each) => each.subscriptions }),
+  numbers({
     id: "blocked",
     title: "Takes nothing",
     width: "6.5rem",
-    kind: "number",
     wide: true,
+    of: (each) => each.blocked_ms,
     cell: (each) => (each.blocked_ms == null ? "" : `for ${duration(each.blocked_ms)}`),
-    order: (each) => each.blocked_ms ?? null,
-  },
-  {
+  }),
+  numbers({
     id: "waiting",
     title: "Outbox",
     width: "9.5rem",
-    kind: "number",
+    of: (each) => (each.fill ?? 0) * 1e12 + each.waiting_bytes,
     cell: (each) =>
       each.waiting_messages === 0 ? (
         "0"
@@ -114,8 +104,7 @@ const COLUMNS: readonly Column<Connection>[] = [
           label={`${count(each.waiting_messages)} · ${size(each.waiting_bytes)}`}
         />
       ),
-    order: (each) => (each.fill ?? 0) * 1e12 + each.waiting_bytes,
-  },
+  }),
 ];
 
 function Filters({ wanted, shown, of }: { wanted: Wanted; shown: number; of: number }): JSX.Element {
@@ -127,24 +116,8 @@ function Filters({ wanted, shown, of }: { wanted: Wanted; shown: number; of: num
       aria-label="Filter connections"
       onSubmit={(event) => event.preventDefault()}
     >
-      <Field label="Subject" class="grow">
-        {(given) => (
-          <input
-            {...given}
-            value={wanted.subject}
-            onInput={(event) => setParameters({ subject: event.currentTarget.value })}
-          />
-        )}
-      </Field>
-      <Field label="Address begins with" class="grow">
-        {(given) => (
-          <input
-            {...given}
-            value={wanted.address}
-            onInput={(event) => setParameters({ address: event.currentTarget.value })}
-          />
-        )}
-      </Field>
+      <Narrowing label="Subject" name="subject" />
+      <Narrowing label="Address begins with" name="address" />
       <Field label="Node">
         {(given) => (
           <select

@@ -7,7 +7,7 @@ import { type Group, listGroups } from "../queues/groups.js";
 import { href, place, setParameters } from "../router.js";
 import { count, moment, plural } from "../ui/format.js";
 import { MessageView, fromWire, oneLine } from "../ui/message.js";
-import { Answer, Card, Field, Notice, Room } from "../ui/parts.js";
+import { Answer, Card, Field, Inspector, Notice, Room } from "../ui/parts.js";
 import { type Column, Table } from "../ui/table.js";
 import { Decide } from "./decide.js";
 import type { Choice, Letter, Search } from "./letters.js";
@@ -140,37 +140,33 @@ function Letters({ group, onChange }: { group: Group; onChange: () => void }): J
         />
       </Card>
       <div class="aside">
-        <div ref={inspector} class="inspector">
-          <Card title="Inspector">
-            {chosen === null ? (
-              <p class="empty">Choose a letter from the list.</p>
-            ) : (
-              <>
-                <Notice kind="warn">{chosen.reason}</Notice>
-                <MessageView
-                  message={{ ...fromWire(chosen), id: chosen.message_id }}
-                  more={[
-                    ["Attempts", count(chosen.attempts)],
-                    ["First failed", moment(chosen.first_failed)],
-                    ["Last failed", moment(chosen.last_failed)],
-                  ]}
-                />
-                <div class="submit">
-                  <button type="button" onClick={() => setAsked({ action: "redrive", choice: { ids: [chosen.id] } })}>
-                    Redrive this …
-                  </button>
-                  <button
-                    type="button"
-                    class="danger"
-                    onClick={() => setAsked({ action: "discard", choice: { ids: [chosen.id] } })}
-                  >
-                    Discard this …
-                  </button>
-                </div>
-              </>
-            )}
-          </Card>
-        </div>
+        <Inspector box={inspector} empty="Choose a letter from the list.">
+          {chosen && (
+            <>
+              <Notice kind="warn">{chosen.reason}</Notice>
+              <MessageView
+                message={{ ...fromWire(chosen), id: chosen.message_id }}
+                more={[
+                  ["Attempts", count(chosen.attempts)],
+                  ["First failed", moment(chosen.first_failed)],
+                  ["Last failed", moment(chosen.last_failed)],
+                ]}
+              />
+              <div class="submit">
+                <button type="button" onClick={() => setAsked({ action: "redrive", choice: { ids: [chosen.id] } })}>
+                  Redrive this …
+                </button>
+                <button
+                  type="button"
+                  class="danger"
+                  onClick={() => setAsked({ action: "discard", choice: { ids: [chosen.id] } })}
+                >
+                  Discard this …
+                </button>
+              </div>
+            </>
+          )}
+        </Inspector>
       </div>
       {asked !== null && (
         <Decide

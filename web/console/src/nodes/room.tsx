@@ -10,7 +10,7 @@ import { href, place, setParameters } from "../router.js";
 import { Confirm } from "../ui/dialog.js";
 import { count, duration, moment, plural, size } from "../ui/format.js";
 import { Answer, Card, Facts, Notice, Room, Tag } from "../ui/parts.js";
-import { type Column, Table } from "../ui/table.js";
+import { type Column, Table, numbers } from "../ui/table.js";
 
 export function NodesRoom(): JSX.Element {
   const poll = usePoll("nodes", 2, listNodes);
@@ -113,41 +113,17 @@ const COLUMNS: readonly Column<Node>[] = [
     cell: ({ version }) => version,
     order: ({ version }) => version,
   },
-  {
+  numbers({
     id: "up",
     title: "Runs for",
     width: "6rem",
-    kind: "number",
     wide: true,
+    of: ({ started }) => -started,
     cell: ({ started }) => duration(Math.max(0, now.value - started)),
-    order: ({ started }) => -started,
-  },
-  {
-    id: "connections",
-    title: "Connections",
-    width: "6.5rem",
-    kind: "number",
-    cell: (each) => count(each.connections),
-    order: (each) => each.connections,
-  },
-  {
-    id: "lag",
-    title: "Lag",
-    width: "5rem",
-    kind: "number",
-    wide: true,
-    cell: (each) => duration(each.lag_ms),
-    order: (each) => each.lag_ms ?? null,
-  },
-  {
-    id: "memory",
-    title: "Memory",
-    width: "6rem",
-    kind: "number",
-    wide: true,
-    cell: (each) => size(each.memory_bytes),
-    order: (each) => each.memory_bytes ?? null,
-  },
+  }),
+  numbers({ id: "connections", title: "Connections", width: "6.5rem", of: (each) => each.connections }),
+  numbers({ id: "lag", title: "Lag", width: "5rem", wide: true, of: (each) => each.lag_ms, write: duration }),
+  numbers({ id: "memory", title: "Memory", width: "6rem", wide: true, of: (each) => each.memory_bytes, write: size }),
   {
     id: "heard",
     title: "Heard",

@@ -4,22 +4,15 @@ import { useState } from "preact/hooks";
 import { usePoll } from "../gateway/poll.js";
 import { now } from "../gateway/session.js";
 import { place, setParameters } from "../router.js";
-import { count, duration, plural } from "../ui/format.js";
+import { duration, plural } from "../ui/format.js";
 import { Answer, Card } from "../ui/parts.js";
-import { type Column, Table } from "../ui/table.js";
+import { type Column, Table, numbers } from "../ui/table.js";
 import { type Group, type Whereabouts, unfinished } from "./groups.js";
 
 const STATES = ["leased", "delayed", "parked", "waiting"] as const;
 
 const COLUMNS: readonly Column<Whereabouts>[] = [
-  {
-    id: "offset",
-    title: "Offset",
-    width: "7rem",
-    kind: "number",
-    cell: ({ offset }) => count(offset),
-    order: ({ offset }) => offset,
-  },
+  numbers({ id: "offset", title: "Offset", width: "7rem", of: ({ offset }) => offset }),
   {
     id: "member",
     title: "Member",
@@ -28,32 +21,22 @@ const COLUMNS: readonly Column<Whereabouts>[] = [
     cell: ({ member, behind }) => member ?? (behind === null ? "" : `behind ${behind}`),
     order: ({ member }) => member,
   },
-  {
+  numbers({
     id: "since",
     title: "Since",
     width: "6rem",
-    kind: "number",
     wide: true,
+    of: ({ since }) => since,
     cell: ({ since }) => (since === null ? "" : duration(Math.max(0, now.value - since))),
-    order: ({ since }) => since,
-  },
-  {
+  }),
+  numbers({
     id: "due",
     title: "Left",
     width: "6rem",
-    kind: "number",
+    of: ({ due }) => due,
     cell: ({ due }) => (due === null ? "" : due < now.value ? "over" : duration(due - now.value)),
-    order: ({ due }) => due,
-  },
-  {
-    id: "attempts",
-    title: "Failed",
-    width: "5rem",
-    kind: "number",
-    wide: true,
-    cell: ({ attempts }) => count(attempts),
-    order: ({ attempts }) => attempts,
-  },
+  }),
+  numbers({ id: "attempts", title: "Failed", width: "5rem", wide: true, of: ({ attempts }) => attempts }),
   {
     id: "reason",
     title: "Last failure",

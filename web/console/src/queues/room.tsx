@@ -9,7 +9,7 @@ import { Confirm } from "../ui/dialog.js";
 import { count, duration, plural, short } from "../ui/format.js";
 import { Answer, Card, Facts, Figure, Notice, Room, Tag } from "../ui/parts.js";
 import { Plot } from "../ui/plot.js";
-import { type Column, Table } from "../ui/table.js";
+import { type Column, Table, numbers } from "../ui/table.js";
 import { type Group, groupPath, listGroups } from "./groups.js";
 import { Leases } from "./leases.js";
 import { WhereIsIt } from "./where_is_it.js";
@@ -59,75 +59,28 @@ const COLUMNS: readonly Column<Group>[] = [
     ),
     order: (each) => `${each.stream}/${each.name}`,
   },
-  {
-    id: "depth",
-    title: "Depth",
-    width: "5.5rem",
-    kind: "number",
-    cell: ({ depth }) => count(depth),
-    order: ({ depth }) => depth,
-  },
-  {
-    id: "flight",
-    title: "In flight",
-    width: "5.5rem",
-    kind: "number",
-    cell: (each) => count(each.in_flight),
-    order: (each) => each.in_flight,
-  },
-  {
-    id: "delayed",
-    title: "Delayed",
-    width: "5.5rem",
-    kind: "number",
-    wide: true,
-    cell: ({ delayed }) => count(delayed),
-    order: ({ delayed }) => delayed,
-  },
-  {
-    id: "parked",
-    title: "Parked",
-    width: "5rem",
-    kind: "number",
-    wide: true,
-    cell: ({ parked }) => count(parked),
-    order: ({ parked }) => parked,
-  },
-  {
-    id: "age",
-    title: "Oldest",
-    width: "5.5rem",
-    kind: "number",
-    cell: (each) => duration(each.oldest_age_ms),
-    order: (each) => each.oldest_age_ms,
-  },
-  {
-    id: "members",
-    title: "Members",
-    width: "5.2rem",
-    kind: "number",
-    wide: true,
-    cell: ({ members }) => count(members.length),
-    order: ({ members }) => members.length,
-  },
-  {
+  numbers({ id: "depth", title: "Depth", width: "5.5rem", of: ({ depth }) => depth }),
+  numbers({ id: "flight", title: "In flight", width: "5.5rem", of: (each) => each.in_flight }),
+  numbers({ id: "delayed", title: "Delayed", width: "5.5rem", wide: true, of: ({ delayed }) => delayed }),
+  numbers({ id: "parked", title: "Parked", width: "5rem", wide: true, of: ({ parked }) => parked }),
+  numbers({ id: "age", title: "Oldest", width: "5.5rem", of: (each) => each.oldest_age_ms, write: duration }),
+  numbers({ id: "members", title: "Members", width: "5.2rem", wide: true, of: ({ members }) => members.length }),
+  numbers({
     id: "dead",
     title: "Dead",
     width: "4.5rem",
-    kind: "number",
     wide: true,
+    of: ({ dead }) => dead,
     cell: (each) => (each.dead === 0 ? "0" : <a href={lettersOf(each)}>{count(each.dead)}</a>),
-    order: ({ dead }) => dead,
-  },
-  {
+  }),
+  numbers({
     id: "lost",
     title: "Lost",
     width: "4.5rem",
-    kind: "number",
     wide: true,
+    of: ({ lost }) => lost,
     cell: ({ lost }) => (lost === 0 ? "0" : <Tag kind="bad">{count(lost)}</Tag>),
-    order: ({ lost }) => lost,
-  },
+  }),
 ];
 
 function lettersOf(group: Group): string {
@@ -228,14 +181,7 @@ const MEMBERS: readonly Column<Group["members"][number]>[] = [
     cell: ({ name }) => name,
     order: ({ name }) => name,
   },
-  {
-    id: "flight",
-    title: "In flight",
-    width: "6rem",
-    kind: "number",
-    cell: (member) => count(member.in_flight),
-    order: (member) => member.in_flight,
-  },
+  numbers({ id: "flight", title: "In flight", width: "6rem", of: (member) => member.in_flight }),
 ];
 
 function inJson(value: unknown): string {

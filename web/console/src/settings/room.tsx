@@ -7,7 +7,7 @@ import { type Setting, type Settings, readSettings } from "../gateway/settings.j
 import { place, setParameters } from "../router.js";
 import { Confirm } from "../ui/dialog.js";
 import { count } from "../ui/format.js";
-import { Answer, Card, Facts, Field, Room, Tag } from "../ui/parts.js";
+import { Answer, Card, Facts, Narrowing, Room, Tag } from "../ui/parts.js";
 import { type Column, Table } from "../ui/table.js";
 
 export function SettingsRoom(): JSX.Element {
@@ -84,16 +84,7 @@ function List({
     <div class={setting === undefined ? "fill" : "split"}>
       <div class="fill">
         <form class="line-form" role="search" aria-label="Search settings" onSubmit={(event) => event.preventDefault()}>
-          <Field label="Search" class="grow">
-            {(given) => (
-              <input
-                {...given}
-                spellcheck={false}
-                value={search}
-                onInput={(event) => setParameters({ search: event.currentTarget.value })}
-              />
-            )}
-          </Field>
+          <Narrowing label="Search" name="search" />
           <label class="check level-with-controls">
             <input
               type="checkbox"

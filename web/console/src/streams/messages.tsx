@@ -6,7 +6,7 @@ import { usePoll } from "../gateway/poll.js";
 import { place, setParameters } from "../router.js";
 import { count, moment, plural, size } from "../ui/format.js";
 import { MessageView, bytesOf, fromWire, oneLine } from "../ui/message.js";
-import { Answer, Card, Field, Notice } from "../ui/parts.js";
+import { Answer, Card, Field, Inspector, Notice } from "../ui/parts.js";
 import { type Column, Table } from "../ui/table.js";
 import { type Read, type Stream, readStream } from "./streams.js";
 
@@ -78,15 +78,9 @@ export function MessagesOf({ stream }: { stream: Stream }): JSX.Element {
         </Answer>
       </Card>
       <div class="aside">
-        <div ref={inspector} class="inspector">
-          <Card title="Inspector">
-            {chosen === null ? (
-              <p class="empty">Choose a message from the list.</p>
-            ) : (
-              <MessageView message={fromWire(chosen)} />
-            )}
-          </Card>
-        </div>
+        <Inspector box={inspector} empty="Choose a message from the list.">
+          {chosen && <MessageView message={fromWire(chosen)} />}
+        </Inspector>
       </div>
     </div>
   );

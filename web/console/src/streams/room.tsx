@@ -7,7 +7,7 @@ import { go, href, place } from "../router.js";
 import { count, duration, moment, short, size } from "../ui/format.js";
 import { Answer, Card, Facts, Figure, Notice, Room, Tabs } from "../ui/parts.js";
 import { Plot } from "../ui/plot.js";
-import { type Column, Table } from "../ui/table.js";
+import { type Column, Table, numbers } from "../ui/table.js";
 import { MessagesOf } from "./messages.js";
 import { PurgeButton } from "./purge.js";
 import { type Stream, listStreams } from "./streams.js";
@@ -47,58 +47,18 @@ const COLUMNS: readonly Column<Stream>[] = [
     cell: ({ filter }) => filter,
     order: ({ filter }) => filter,
   },
-  {
-    id: "rate",
-    title: "A second",
-    width: "5.5rem",
-    kind: "number",
-    wide: true,
-    cell: ({ name }) => short(rateOf(name)),
-    order: ({ name }) => rateOf(name),
-  },
-  {
-    id: "messages",
-    title: "Messages",
-    width: "6.5rem",
-    kind: "number",
-    cell: ({ messages }) => count(messages),
-    order: ({ messages }) => messages,
-  },
-  {
-    id: "bytes",
-    title: "Size",
-    width: "5.5rem",
-    kind: "number",
-    cell: ({ bytes }) => size(bytes),
-    order: ({ bytes }) => bytes,
-  },
-  {
+  numbers({ id: "rate", title: "A second", width: "5.5rem", wide: true, of: ({ name }) => rateOf(name), write: short }),
+  numbers({ id: "messages", title: "Messages", width: "6.5rem", of: ({ messages }) => messages }),
+  numbers({ id: "bytes", title: "Size", width: "5.5rem", of: ({ bytes }) => bytes, write: size }),
+  numbers({
     id: "topics",
     title: "Topics",
     width: "5rem",
-    kind: "number",
     wide: true,
-    cell: ({ name }) => count(newest(series.stream(name, "topics"))),
-    order: ({ name }) => newest(series.stream(name, "topics")),
-  },
-  {
-    id: "age",
-    title: "Oldest",
-    width: "6rem",
-    kind: "number",
-    wide: true,
-    cell: (each) => duration(each.oldest_age_ms),
-    order: (each) => each.oldest_age_ms,
-  },
-  {
-    id: "groups",
-    title: "Groups",
-    width: "4.5rem",
-    kind: "number",
-    wide: true,
-    cell: ({ groups }) => count(groups?.length ?? 0),
-    order: ({ groups }) => groups?.length ?? 0,
-  },
+    of: ({ name }) => newest(series.stream(name, "topics")),
+  }),
+  numbers({ id: "age", title: "Oldest", width: "6rem", wide: true, of: (each) => each.oldest_age_ms, write: duration }),
+  numbers({ id: "groups", title: "Groups", width: "4.5rem", wide: true, of: ({ groups }) => groups?.length ?? 0 }),
 ];
 
 function List({ streams }: { streams: readonly Stream[] }): JSX.Element {

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { credential } from "../gateway/api.js";
 import { href, place, setParameters } from "../router.js";
 import { type Shown, MessageView } from "../ui/message.js";
-import { Card, Room, Tabs } from "../ui/parts.js";
+import { Card, Inspector, Room, Tabs } from "../ui/parts.js";
 import { MessagesView } from "./messages_view.js";
 import { PublishForm } from "./publish.js";
 import { listening } from "./snippets.js";
@@ -94,15 +94,9 @@ export function TopicsRoom(): JSX.Element {
           <Card title="Publish" class="publish">
             <PublishForm />
           </Card>
-          <div ref={inspector} class="inspector">
-            <Card title="Inspector">
-              {shown === null ? (
-                <p class="empty">Choose a message from the list.</p>
-              ) : (
-                <MessageView message={shown.message} />
-              )}
-            </Card>
-          </div>
+          <Inspector box={inspector} empty="Choose a message from the list.">
+            {shown && <MessageView message={shown.message} />}
+          </Inspector>
         </div>
       </div>
     </Room>

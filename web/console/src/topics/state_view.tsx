@@ -5,7 +5,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { client, now } from "../gateway/session.js";
 import { count, duration, moment } from "../ui/format.js";
 import { type Shown, oneLine } from "../ui/message.js";
-import { type Column, Table } from "../ui/table.js";
+import { type Column, Table, numbers } from "../ui/table.js";
 import type { ViewProps } from "./messages_view.js";
 
 interface Value {
@@ -31,14 +31,13 @@ const STATE_COLUMNS: readonly Column<Value>[] = [
     kind: "code",
     cell: ({ message }) => oneLine(message.data, message.contentType, message.deleted),
   },
-  {
+  numbers({
     id: "age",
     title: "Age",
     width: "6rem",
-    kind: "number",
+    of: ({ message }) => -message.time,
     cell: ({ message }) => <span title={moment(message.time)}>{duration(Math.max(0, now.value - message.time))}</span>,
-    order: ({ message }) => -message.time,
-  },
+  }),
 ];
 
 /** The last message of each topic, kept current: what the filters' streams keep as last values, and what comes. */

@@ -1,8 +1,9 @@
 /** The small parts that every room is made of. */
-import type { ComponentChildren, JSX } from "preact";
+import type { ComponentChildren, JSX, Ref } from "preact";
 import { useId, useState } from "preact/hooks";
 import type { Problem } from "../gateway/api.js";
 import type { Polled } from "../gateway/poll.js";
+import { place, setParameters } from "../router.js";
 import { moment } from "./format.js";
 
 interface RoomProps {
@@ -70,6 +71,39 @@ export function Field({ label, hint = "", problem, class: name = "", children }:
       <span id={`${id}-hint`} class={`hint ${wrong ? "problem" : ""}`} aria-live="polite">
         {wrong ? problem : hint}
       </span>
+    </div>
+  );
+}
+
+/** A text that narrows what is shown, and is in the address under this name. */
+export function Narrowing({ label, name }: { label: string; name: string }): JSX.Element {
+  return (
+    <Field label={label} class="grow">
+      {(given) => (
+        <input
+          {...given}
+          spellcheck={false}
+          value={place.value.parameters.get(name) ?? ""}
+          onInput={(event) => setParameters({ [name]: event.currentTarget.value })}
+        />
+      )}
+    </Field>
+  );
+}
+
+/** What was chosen from a list, beside it; `box` is what is scrolled to where the page is narrow. */
+export function Inspector({
+  box,
+  empty,
+  children,
+}: {
+  box: Ref<HTMLDivElement>;
+  empty: string;
+  children: ComponentChildren;
+}): JSX.Element {
+  return (
+    <div ref={box} class="inspector">
+      <Card title="Inspector">{children ?? <p class="empty">{empty}</p>}</Card>
     </div>
   );
 }

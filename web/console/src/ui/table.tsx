@@ -4,6 +4,7 @@
  */
 import type { ComponentChildren, JSX, TargetedEvent, TargetedKeyboardEvent } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { count } from "./format.js";
 
 export interface Column<Row> {
   readonly id: string;
@@ -18,6 +19,19 @@ export interface Column<Row> {
   readonly kind?: "text" | "code" | "number";
   /** Left out where the page is narrow. */
   readonly wide?: boolean;
+}
+
+interface Numbers<Row> extends Pick<Column<Row>, "id" | "title" | "width" | "wide"> {
+  readonly of: (row: Row) => number | null | undefined;
+  /** As people read it; `count` unless told otherwise. */
+  readonly write?: (value: number | null | undefined) => ComponentChildren;
+  /** In place of `write` where it takes more than the number. */
+  readonly cell?: (row: Row) => ComponentChildren;
+}
+
+/** A column of numbers, which the lines can be sorted by. */
+export function numbers<Row>({ of, write = count, ...column }: Numbers<Row>): Column<Row> {
+  return { kind: "number", cell: (row) => write(of(row)), order: (row) => of(row) ?? null, ...column };
 }
 
 export interface TableProps<Row> {
