@@ -142,7 +142,7 @@ export class GatewayProcess {
  * A port for as long as the gateway is there, down or up: below those that systems give out by themselves, and above
  * those of tests/ports.py.
  */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (let tries = 0; tries < PORTS; tries += 1) {
     const port = FIRST_PORT + Math.floor(Math.random() * PORTS);
     const server = createServer().listen(port, "127.0.0.1");
