@@ -178,7 +178,7 @@ it("streams: reads at an offset, and purges after having said how many", async (
   await page.getByRole("button", { name: "Purge …" }).click();
   await page.getByRole("dialog").getByLabel("Topic filter").fill("orders/eu/paid");
   await page.getByRole("button", { name: "See what it would remove" }).click();
-  await page.getByText("It would remove 10 messages.").waitFor();
+  await page.getByText(/^It would remove 10 messages, [\d.]+ KiB: offsets 4 to 40\.$/).waitFor();
   expect(await holds()).toBe(10);
   await page.getByRole("button", { name: "Purge for good" }).click();
   await page.getByText("10 messages purged.").waitFor();

@@ -3,7 +3,6 @@ import { type CallOptions, call } from "../gateway/api.js";
 import { callInSteps } from "../gateway/lines.js";
 import { type Group, groupPath } from "../queues/groups.js";
 import type { Progress } from "../ui/dialog.js";
-import { count } from "../ui/format.js";
 import type { WireMessage } from "../ui/message.js";
 
 export interface Letter extends Omit<WireMessage, "id"> {
@@ -48,7 +47,7 @@ export async function rehearse(
   return (await call<{ count: number }>(target, options)).count;
 }
 
-export function perform(
+export async function perform(
   group: Group,
   action: "redrive" | "discard",
   choice: Choice,
@@ -56,9 +55,7 @@ export function perform(
   signal: AbortSignal,
 ): Promise<number> {
   const { target, options } = request(group, action, body(choice), signal);
-  return callInSteps(target, options, (done, whole) =>
-    tell({ done, whole, words: whole === null ? `${count(done)} done` : `${count(done)} of ${count(whole)}` }),
-  );
+  return (await callInSteps<{ count: number }>(target, options, tell)).count;
 }
 
 function request(

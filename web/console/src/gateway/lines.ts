@@ -1,25 +1,28 @@
 /** Calls that take long and answer a line for each step (`application/x-ndjson`). */
+import type { Progress } from "../ui/dialog.js";
+import { count } from "../ui/format.js";
 import { type CallOptions, Problem, address, authorization, credential, reach, refusal, toProblem } from "./api.js";
 
-interface Step {
-  readonly done?: number;
-  readonly total?: number | null;
-  readonly count?: number;
-  readonly code?: string;
-  readonly reason?: string;
-}
+type Line<Last> =
+  | { readonly done: number; readonly total: number | null }
+  | { readonly code: string; readonly reason: string }
+  | Last;
 
-/** The last line's `count`; `onStep` hears of the others. Throws where the gateway can't go on: what is done stays done. */
-export async function callInSteps(
+/**
+ * The last line; `tell` hears of the others.
+ *
+ * @throws Problem the gateway refuses it, or can't go on: what is done stays done.
+ */
+export async function callInSteps<Last extends object>(
   target: string,
   options: CallOptions,
-  onStep: (done: number, total: number | null) => void,
-): Promise<number> {
+  tell: (progress: Progress) => void,
+): Promise<Last> {
   const used = credential.value;
   const response = await reach(address(target, options.query), {
     method: options.method ?? "POST",
     headers: { accept: "application/x-ndjson", "content-type": "application/json", ...authorization(used) },
-    body: JSON.stringify(options.body ?? {}),
+    ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
   if (!response.ok || response.body === null) {
@@ -27,13 +30,15 @@ export async function callInSteps(
     if (response.status === 401 && used === credential.value) refusal.value = problem.code;
     throw problem;
   }
-  let count: number | null = null;
+  let last: Last | null = null;
   const take = (line: string): void => {
     if (line.trim() === "") return;
-    const step = JSON.parse(line) as Step;
-    if (step.code !== undefined) throw new Problem(response.status, step.code, step.reason ?? step.code);
-    if (step.count !== undefined) count = step.count;
-    else onStep(step.done ?? 0, step.total ?? null);
+    const told = JSON.parse(line) as Line<Last>;
+    if ("code" in told) throw new Problem(response.status, told.code, told.reason);
+    if ("done" in told) {
+      const { done, total: whole } = told;
+      tell({ done, whole, words: whole === null ? `${count(done)} done` : `${count(done)} of ${count(whole)}` });
+    } else last = told;
   };
   let rest = "";
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -43,6 +48,6 @@ export async function callInSteps(
     for (const line of lines) take(line);
   }
   take(rest);
-  if (count === null) throw new Problem(0, "unreachable", "the answer broke off; what is done stays done");
-  return count;
+  if (last === null) throw new Problem(0, "unreachable", "the answer broke off; what is done stays done");
+  return last;
 }

@@ -3,10 +3,11 @@ import { filterProblem } from "@fanout-gateway/client";
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { call, path } from "../gateway/api.js";
+import { callInSteps } from "../gateway/lines.js";
 import { Confirm, Dialog } from "../ui/dialog.js";
-import { count, plural } from "../ui/format.js";
+import { count, plural, size } from "../ui/format.js";
 import { Field } from "../ui/parts.js";
-import { type Stream, readStream } from "./streams.js";
+import type { Stream } from "./streams.js";
 
 interface What {
   readonly filter: string;
@@ -33,15 +34,12 @@ export function PurgeButton({ stream, onDone }: { stream: Stream; onDone: () => 
           dangerous
           onClose={close}
           rehearse={(signal) => forecast(stream, what, signal)}
-          perform={async () => {
-            const done = await call<{ purged: number; missing: readonly string[] }>(
+          perform={async (tell, signal) => {
+            const done = await callInSteps<{ purged: number; missing: readonly string[] }>(
               path("streams", stream.name, "messages"),
-              {
-                method: "DELETE",
-                query: { filter: what.filter, before: what.before },
-              },
-            );
-            onDone();
+              { method: "DELETE", query: { ...what }, signal },
+              tell,
+            ).finally(onDone);
             const late = done.missing.length === 0 ? "" : ` ${plural(done.missing.length, "node")} did not say so yet.`;
             return `${plural(done.purged, "message")} purged.${late}`;
           }}
@@ -112,28 +110,13 @@ function Ask({
   );
 }
 
-/** How many pages are read to count; beyond them "at least" has to do. */
-const PAGES = 30;
-
-/** Counts what would go by reading it: the gateway has no rehearsal of a purge. */
+/** What would go, as the gateway counts it. */
 async function forecast(stream: Stream, what: What, signal: AbortSignal): Promise<string> {
-  if (what.filter === "#" && what.before === null)
-    return `It would remove everything: ${plural(stream.messages, "message")}.`;
-  let found = 0;
-  let from = "earliest";
-  let epoch: string | undefined;
-  for (let page = 0; page < PAGES; page += 1) {
-    const read = await readStream(
-      stream.name,
-      { from, filter: what.filter, limit: 1000, ...(epoch === undefined ? {} : { epoch }) },
-      signal,
-    );
-    found += read.messages.filter(({ offset }) => what.before === null || offset < what.before).length;
-    const over = read.next > read.last || (what.before !== null && read.next >= what.before);
-    if (over)
-      return found === 0 ? "Nothing matches: it would remove nothing." : `It would remove ${plural(found, "message")}.`;
-    from = String(read.next);
-    epoch = read.epoch;
-  }
-  return `It would remove at least ${plural(found, "message")}; there are too many to count them all.`;
+  const would = await call<{ count: number; bytes: number; first: number | null; last: number | null }>(
+    path("streams", stream.name, "messages"),
+    { method: "DELETE", query: { ...what, dry_run: true }, signal },
+  );
+  if (would.count === 0) return "Nothing matches: it would remove nothing.";
+  const where = would.count === 1 ? `offset ${count(would.first)}` : `offsets ${count(would.first)} to ${count(would.last)}`;
+  return `It would remove ${plural(would.count, "message")}, ${size(would.bytes)}: ${where}.`;
 }
