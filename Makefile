@@ -50,10 +50,11 @@ unit: ## unit tests (ARGS="-k topics")
 integration: $(VENV)/.npm-tests ## tests against real gateway processes
 conformance: ## one suite per interface over every implementation
 
-browser: needs $(VENV)/.test console ## the browser library and the console, in Chromium
+browser: needs $(VENV)/.test console ## the browser library and the console, in Chromium and Firefox
 	$(NPM) --prefix web run --silent typecheck
 	$(NPM) --prefix web test --silent
 	$(NPM) --prefix web run --silent test:browser
+	$(NPM) --prefix web run --silent test:firefox
 
 chart: $(VENV)/.test $(VENV)/.chart ## the Helm chart, rendered and held to Kubernetes' schemas
 	$(BIN)/pytest tests/chart $(ARGS)

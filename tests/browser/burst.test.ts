@@ -1,7 +1,7 @@
 /** More messages than anybody can read must not freeze the page. */
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { ConsolePage, launchChromium } from "./chromium.js";
+import { ConsolePage, launchBrowser } from "./browser.js";
 import { GatewayProcess } from "./gateway_process.js";
 
 const BATCH = 1000;
@@ -14,7 +14,7 @@ let browser: Browser;
 
 beforeAll(async () => {
   gateway = await GatewayProcess.start();
-  browser = await launchChromium();
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {

@@ -2,7 +2,7 @@
 import { Client } from "@fanout-gateway/client";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
-import { ConsolePage, launchChromium } from "./chromium.js";
+import { ConsolePage, launchBrowser } from "./browser.js";
 import { call, fill, killSome, startGateway } from "./console_fixture.js";
 import type { GatewayProcess } from "./gateway_process.js";
 import { RedisProcess } from "./redis_process.js";
@@ -18,7 +18,7 @@ beforeAll(async () => {
   redis = await RedisProcess.start();
   const joined = `redis.url = "${redis.url}"\n`;
   [near, far] = await Promise.all([startGateway(joined), startGateway(joined)]);
-  browser = await launchChromium();
+  browser = await launchBrowser();
   farName = (await call<{ node: string }>(far, "console")).node;
 });
 

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { Client } from "@fanout-gateway/client";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
-import { ConsolePage, launchChromium } from "./chromium.js";
+import { ConsolePage, launchBrowser } from "./browser.js";
 import { HOOK_SECRET, call, fill, killSome, pull, startGateway } from "./console_fixture.js";
 import type { GatewayProcess } from "./gateway_process.js";
 
@@ -19,7 +19,7 @@ let browser: Browser;
 beforeAll(async () => {
   gateway = await startGateway();
   await fill(gateway);
-  browser = await launchChromium();
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { Client } from "@fanout-gateway/client";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ConsolePage, launchChromium } from "./chromium.js";
+import { ConsolePage, launchBrowser } from "./browser.js";
 import { HOOK_SECRET, call, expectAccessible, fill, killSome, pull, startGateway } from "./console_fixture.js";
 import type { GatewayProcess } from "./gateway_process.js";
 
@@ -94,7 +94,7 @@ beforeAll(
   async () => {
     await mkdir(DIRECTORY, { recursive: true });
     gateway = await startGateway();
-    browser = await launchChromium();
+    browser = await launchBrowser();
     await fill(gateway, 200);
     await killSome(gateway, 6);
     for (const filter of ["orders/#", "orders/eu/+", "devices/+/state"]) {

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { Client } from "@fanout-gateway/client";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { ConsolePage, launchChromium } from "./chromium.js";
+import { ConsolePage, launchBrowser } from "./browser.js";
 import { expectAccessible } from "./console_fixture.js";
 import { GatewayProcess } from "./gateway_process.js";
 
@@ -42,7 +42,7 @@ beforeAll(async () => {
   key = made.trim();
   gateway = await GatewayProcess.start(SETTINGS + block.join("\n"));
   configuration = join(gateway.home, "gateway.toml");
-  browser = await launchChromium();
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {

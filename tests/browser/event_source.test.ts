@@ -4,7 +4,7 @@ import { type Server, createServer } from "node:http";
 import { type Socket, connect } from "node:net";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { PATIENCE, launchChromium } from "./chromium.js";
+import { PATIENCE, launchBrowser } from "./browser.js";
 import { GatewayProcess } from "./gateway_process.js";
 
 interface Heard {
@@ -38,7 +38,7 @@ beforeAll(async () => {
   gateway = await GatewayProcess.start(
     `origins.allow = ["${allowed}"]\nstreams = [{ name = "orders", filter = "orders/#" }]\n`,
   );
-  browser = await launchChromium();
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type PreviewServer, build, preview } from "vite";
-import { PATIENCE, launchChromium } from "./chromium.js";
+import { PATIENCE, launchBrowser } from "./browser.js";
 import { GatewayProcess } from "./gateway_process.js";
 import { inWeb } from "./pages.js";
 
@@ -25,7 +25,7 @@ beforeAll(async () => {
   const address = server.httpServer.address();
   if (address === null || typeof address === "string") throw new Error("no port");
   origin = `http://127.0.0.1:${address.port}`;
-  browser = await launchChromium();
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { type Server, createServer } from "node:http";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { launchChromium } from "./chromium.js";
+import { launchBrowser } from "./browser.js";
 import { GatewayProcess } from "./gateway_process.js";
 
 let gateway: GatewayProcess;
@@ -13,7 +13,7 @@ let foreignUrl: string;
 
 beforeAll(async () => {
   gateway = await GatewayProcess.start();
-  browser = await launchChromium();
+  browser = await launchBrowser();
   elsewhere = createServer((_request, response) => {
     response.setHeader("content-type", "text/html");
     response.end("<!doctype html><title>Another origin</title>");

@@ -5,7 +5,7 @@ import { createElement } from "react";
 import { renderToString } from "react-dom/server";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { App } from "../../web/react/test/app.js";
-import { PATIENCE, launchChromium } from "./chromium.js";
+import { PATIENCE, launchBrowser } from "./browser.js";
 import { GatewayProcess } from "./gateway_process.js";
 import { Pages, inWeb } from "./pages.js";
 
@@ -23,7 +23,7 @@ beforeAll(async () => {
   gateway = await GatewayProcess.start(
     `origins.allow = ["${pages.origin}"]\nstreams = [{ name = "orders", filter = "orders/#", last_values = true }]\n`,
   );
-  browser = await launchChromium();
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {

@@ -1,7 +1,7 @@
 /** A gateway that dies and comes back. */
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { ConsolePage, launchChromium } from "./chromium.js";
+import { ConsolePage, launchBrowser } from "./browser.js";
 import { GatewayProcess } from "./gateway_process.js";
 
 let gateway: GatewayProcess;
@@ -9,7 +9,7 @@ let browser: Browser;
 
 beforeAll(async () => {
   gateway = await GatewayProcess.start();
-  browser = await launchChromium();
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {

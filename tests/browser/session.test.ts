@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { type Server, createServer } from "node:http";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { launchChromium } from "./chromium.js";
+import { launchBrowser } from "./browser.js";
 import { GatewayProcess } from "./gateway_process.js";
 import { AUTHENTICATION, token } from "./tokens.js";
 
@@ -28,7 +28,7 @@ async function serveOrigin(): Promise<string> {
 beforeAll(async () => {
   [allowed, foreign] = [await serveOrigin(), await serveOrigin()];
   gateway = await GatewayProcess.start(`origins.allow = ["${allowed}"]\n${AUTHENTICATION}`);
-  browser = await launchChromium();
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {

@@ -6,7 +6,7 @@ import type { Client } from "@fanout-gateway/client";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { build } from "vite";
-import { PATIENCE, launchChromium } from "./chromium.js";
+import { PATIENCE, launchBrowser } from "./browser.js";
 import { GatewayProcess } from "./gateway_process.js";
 import { Pages, inWeb } from "./pages.js";
 import { AUTHENTICATION, token } from "./tokens.js";
@@ -43,7 +43,7 @@ beforeAll(async () => {
   await writeFile(join(directory, "index.html"), `<!doctype html><title>A tab</title><script src="/fanout-gateway.min.js"></script>`);
   pages = await Pages.serve(directory);
   gateway = await GatewayProcess.start(`origins.allow = ["${pages.origin}"]\n${STREAM}${AUTHENTICATION}`);
-  browser = await launchChromium();
+  browser = await launchBrowser();
   context = await browser.newContext();
 });
 

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { build } from "vite";
-import { PATIENCE, launchChromium } from "./chromium.js";
+import { PATIENCE, launchBrowser } from "./browser.js";
 import { GatewayProcess } from "./gateway_process.js";
 import { inWeb } from "./pages.js";
 
@@ -20,7 +20,7 @@ beforeAll(async () => {
   // The script of the library, which the page takes from there.
   await build({ root: inWeb("client"), configFile: inWeb("client/vite.config.ts"), logLevel: "error" });
   shop = await GatewayProcess.start("", { app: "shop:app", path: SHOP, mount: "/realtime" });
-  browser = await launchChromium();
+  browser = await launchBrowser();
 });
 
 afterAll(async () => {

@@ -1,7 +1,7 @@
-/** The machine's own Chromium, and a console page in it. */
+/** The machine's own Chromium, or Firefox, and a console page in it. */
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
-import { type Browser, type BrowserContextOptions, type Page, chromium } from "playwright-core";
+import { type Browser, type BrowserContextOptions, type Page, chromium, firefox } from "playwright-core";
 
 /**
  * How long tests wait for what is promised, in milliseconds: a page that lost its gateway draws its waits by lot, up to
@@ -9,11 +9,17 @@ import { type Browser, type BrowserContextOptions, type Page, chromium } from "p
  */
 export const PATIENCE = 45_000;
 
-const NAMES = ["chromium", "chromium-browser", "google-chrome"];
+const CHROMIUM = ["chromium", "chromium-browser", "google-chrome"];
+const FIREFOX = ["firefox-esr", "firefox"];
 
-export async function launchChromium(): Promise<Browser> {
+/** Firefox with BROWSER=firefox, Chromium otherwise. Either may be named: CHROMIUM=/path, FIREFOX=/path. */
+export async function launchBrowser(): Promise<Browser> {
+  if (process.env["BROWSER"] === "firefox") {
+    // The channel has it driven by WebDriver BiDi, which a Firefox that isn't Playwright's own understands.
+    return await firefox.launch({ channel: "moz-firefox", executablePath: find("FIREFOX", FIREFOX) });
+  }
   return await chromium.launch({
-    executablePath: findChromium(),
+    executablePath: find("CHROMIUM", CHROMIUM),
     args: [
       "--no-sandbox",
       "--disable-gpu",
@@ -26,16 +32,16 @@ export async function launchChromium(): Promise<Browser> {
   });
 }
 
-function findChromium(): string {
-  const named = process.env["CHROMIUM"];
+function find(variable: string, names: readonly string[]): string {
+  const named = process.env[variable];
   if (named !== undefined) return named;
   for (const directory of (process.env["PATH"] ?? "").split(delimiter)) {
-    for (const name of NAMES) {
+    for (const name of names) {
       const path = join(directory, name);
       if (isExecutable(path)) return path;
     }
   }
-  throw new Error("no Chromium on this machine; run: apt-get install -y chromium (or set CHROMIUM to its path)");
+  throw new Error(`no browser on this machine; run: apt-get install -y ${names[0]} (or set ${variable} to its path)`);
 }
 
 function isExecutable(path: string): boolean {
