@@ -1,9 +1,10 @@
 /** The console of a gateway of two nodes: whichever of them answers the page, it is of both. */
+import { createHmac } from "node:crypto";
 import { Client } from "@fanout-gateway/client";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { ConsolePage, launchBrowser } from "./browser.js";
-import { call, fill, killSome, startGateway } from "./console_fixture.js";
+import { HOOK_SECRET, call, fill, killSome, startGateway } from "./console_fixture.js";
 import type { GatewayProcess } from "./gateway_process.js";
 import { RedisProcess } from "./redis_process.js";
 
@@ -81,6 +82,31 @@ it("topics, streams and queues: what comes in at the other node is there", async
   await page.getByRole("dialog").getByRole("button", { name: "Redrive" }).click();
   await page.getByText("3 letters sent back.").waitFor();
   expect((await call<{ dead: number }>(far, "streams/orders/groups/billing")).dead).toBe(0);
+  expect(opened.complaints).toEqual([]);
+});
+
+it("webhooks: has what became of the other node's deliveries", async () => {
+  const body = '{"number": 1}';
+  const signature = createHmac("sha256", HOOK_SECRET).update(body).digest("hex");
+  const deliver = async (secretly: string): Promise<number> =>
+    (
+      await fetch(`${far.url}/v1/hooks/shop`, {
+        method: "POST",
+        headers: { "content-type": "application/json", "x-hub-signature-256": secretly, "x-github-event": "push" },
+        body,
+      })
+    ).status;
+  expect(await deliver("sha256=00")).toBe(401);
+  expect(await deliver(`sha256=${signature}`)).toBe(201);
+  const { opened, page } = await open("webhooks");
+  await opened.line("refused").filter({ hasText: farName }).waitFor();
+  await opened.line("published").filter({ hasText: farName }).click();
+  const delivery = page.getByRole("region", { name: "Delivery" });
+  await delivery.getByRole("button", { name: "Publish again …" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Publish" }).click();
+  await page.getByText(/^Published as /).waitFor();
+  await page.keyboard.press("Escape");
+  await opened.line("replayed").waitFor();
   expect(opened.complaints).toEqual([]);
 });
 

@@ -262,7 +262,7 @@ it("dead letters: searched, looked at, sent back and given up", async () => {
 
 it("webhooks: a delivery that is refused says why, one that is signed is published, and again", async () => {
   const { opened, page } = await open("webhooks");
-  await page.getByText("No delivery has come since this node began.").waitFor();
+  await page.getByText("No delivery has come since the nodes began.").waitFor();
   await page.getByRole("button", { name: "Try a payload …" }).click();
   const dialog = page.getByRole("dialog");
   await dialog.getByLabel("Secret").fill("not the secret");

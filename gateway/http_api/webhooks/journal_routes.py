@@ -1,4 +1,4 @@
-"""``/v1/hooks`` and ``/v1/hooks/{hook}/deliveries``: what hooks there are, what they are told, what became of deliveries.
+"""``/v1/hooks`` and below: what hooks there are and are told to do, and what became of deliveries.
 
 One may be published again. Deliveries are those of all nodes: each has kept its own.
 

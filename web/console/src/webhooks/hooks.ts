@@ -1,15 +1,21 @@
 /** Hooks and what became of their deliveries, as docs/webhooks.md tells. */
 import { call, path } from "../gateway/api.js";
-import { readSettings } from "../gateway/settings.js";
 import type { Declaration } from "./signing.js";
+
+/** How many deliveries are listed at most. */
+const MOST = 500;
 
 export interface Hook {
   readonly name: string;
   readonly scheme: string;
-  readonly topic: string | null;
+  /** Who sends to it, where a preset tells. */
+  readonly sender: string | null;
+  readonly topic: string;
 }
 
 export interface Delivery {
+  /** The node that took it, and numbered it. */
+  readonly node: string;
   readonly number: number;
   readonly time: number;
   readonly verdict: "published" | "repeated" | "ignored" | "answered" | "refused" | "replayed";
@@ -24,16 +30,8 @@ export interface Delivery {
   readonly offset?: number;
 }
 
-/** The hooks of the settings; of presets the topic is the preset's own where the settings have none. */
 export async function listHooks(signal: AbortSignal): Promise<readonly Hook[]> {
-  const { settings } = await readSettings(signal);
-  const tables = settings.find((setting) => setting.name === "hooks")?.value;
-  if (!Array.isArray(tables)) return [];
-  return tables.map((table: Readonly<Record<string, unknown>>) => ({
-    name: String(table["name"]),
-    scheme: String(table["scheme"] ?? "hmac"),
-    topic: typeof table["topic"] === "string" ? table["topic"] : null,
-  }));
+  return (await call<{ hooks: readonly Hook[] }>("v1/hooks", { signal })).hooks;
 }
 
 /** What a hook is told to do: its preset's part and the settings'. */
@@ -41,10 +39,17 @@ export async function readDeclaration(hook: string, signal: AbortSignal): Promis
   return (await call<{ declaration: Declaration }>(path("hooks", hook, "declaration"), { signal })).declaration;
 }
 
-export async function listDeliveries(hook: string, signal: AbortSignal): Promise<readonly Delivery[]> {
-  return (await call<{ deliveries: readonly Delivery[] }>(path("hooks", hook, "deliveries"), { signal })).deliveries;
+export interface Deliveries {
+  readonly deliveries: readonly Delivery[];
+  /** Nodes that have not answered. */
+  readonly missing: readonly string[];
 }
 
-export function replay(hook: string, number: number): Promise<{ id: string; stream?: string; offset?: number }> {
-  return call(path("hooks", hook, "deliveries", number, "replay"), { method: "POST" });
+/** The last ones of all nodes, the newest first. */
+export function listDeliveries(hook: string, signal: AbortSignal): Promise<Deliveries> {
+  return call<Deliveries>(path("hooks", hook, "deliveries"), { query: { limit: MOST }, signal });
+}
+
+export function replay(hook: string, { node, number }: Delivery): Promise<{ id: string }> {
+  return call(path("hooks", hook, "deliveries", number, "replay"), { method: "POST", query: { node } });
 }

@@ -44,7 +44,6 @@ const VERDICTS: Readonly<Record<Delivery["verdict"], "good" | "warn" | "bad" | "
 };
 
 const COLUMNS: readonly Column<Delivery>[] = [
-  { id: "number", title: "No.", width: "3.5rem", kind: "number", cell: ({ number }) => count(number) },
   { id: "time", title: "Time", width: "6.5rem", kind: "number", cell: ({ time }) => moment(time) },
   {
     id: "verdict",
@@ -67,15 +66,20 @@ const COLUMNS: readonly Column<Delivery>[] = [
     wide: true,
     cell: ({ address }) => address ?? "",
   },
+  { id: "node", title: "Node", width: "6.5rem", kind: "code", wide: true, cell: ({ node }) => node },
   { id: "size", title: "Size", width: "5rem", kind: "number", wide: true, cell: (each) => size(each.size) },
 ];
 
+function nameOf({ node, number }: Delivery): string {
+  return `${node} ${number}`;
+}
+
 function Deliveries({ hook, hooks }: { hook: Hook; hooks: readonly Hook[] }): JSX.Element {
   const poll = usePoll(hook.name, 3, (signal) => listDeliveries(hook.name, signal));
-  const [chosen, setChosen] = useState<number | null>(null);
+  const [chosen, setChosen] = useState<string | null>(null);
   const [verdict, setVerdict] = useState("");
-  const all = poll.state.value.value ?? [];
-  const delivery = all.find(({ number }) => number === chosen);
+  const all = poll.state.value.value?.deliveries ?? [];
+  const delivery = all.find((each) => nameOf(each) === chosen);
   return (
     <div class="split">
       <Card label="Deliveries" class="feed">
@@ -107,24 +111,28 @@ function Deliveries({ hook, hooks }: { hook: Hook; hooks: readonly Hook[] }): JS
         </div>
         <p class="hint">
           Scheme <code>{hook.scheme}</code>
-          {hook.topic !== null && (
-            <>
-              , topic <code>{hook.topic}</code>
-            </>
-          )}
-          . {plural(all.length, "delivery", "deliveries")} kept, of this node.
+          {hook.sender !== null && ` (${hook.sender})`}, topic <code>{hook.topic}</code>.{" "}
+          {plural(all.length, "delivery", "deliveries")} kept, of all nodes.
         </p>
         <Answer of={poll.state.value}>
-          {(deliveries) => (
-            <Table
-              label="Deliveries, newest first"
-              rows={verdict === "" ? deliveries : deliveries.filter((each) => each.verdict === verdict)}
-              columns={COLUMNS}
-              id={({ number }) => String(number)}
-              selected={chosen === null ? null : String(chosen)}
-              onSelect={({ number }) => setChosen(number)}
-              empty="No delivery has come since this node began."
-            />
+          {({ deliveries, missing }) => (
+            <>
+              {missing.length > 0 && (
+                <Notice kind="warn">
+                  {plural(missing.length, "node")} did not answer: {missing.length === 1 ? "its" : "their"} deliveries are
+                  missing.
+                </Notice>
+              )}
+              <Table
+                label="Deliveries, newest first"
+                rows={verdict === "" ? deliveries : deliveries.filter((each) => each.verdict === verdict)}
+                columns={COLUMNS}
+                id={nameOf}
+                selected={chosen}
+                onSelect={(each) => setChosen(nameOf(each))}
+                empty="No delivery has come since the nodes began."
+              />
+            </>
           )}
         </Answer>
       </Card>
@@ -158,6 +166,7 @@ function One({ hook, delivery, onDone }: { hook: Hook; delivery: Delivery; onDon
           ["Time", new Date(delivery.time).toISOString()],
           ["From", delivery.address],
           ["Size", size(delivery.size)],
+          ["Node", `${delivery.node}, no. ${delivery.number}`],
           ["Its name", delivery.delivery_id],
           [
             "Topic",
@@ -189,7 +198,7 @@ function One({ hook, delivery, onDone }: { hook: Hook; delivery: Delivery; onDon
           action="Publish"
           onClose={() => setAsking(false)}
           perform={async () => {
-            const receipt = await replay(hook.name, delivery.number);
+            const receipt = await replay(hook.name, delivery);
             onDone();
             return `Published as ${receipt.id}.`;
           }}
