@@ -27,6 +27,14 @@ mask = ["$.card.number", "$..password"]
 [[streams]]
 name = "orders"
 filter = "orders/#"
+
+[[streams.groups]]
+name = "billing"
+filter = "orders/+"
+
+[[streams]]
+name = "devices"
+filter = "devices/#"
 `;
 
 let gateway: GatewayProcess;
@@ -60,20 +68,34 @@ async function token(...options: string[]): Promise<string> {
   return (await run("token", "--config", configuration, ...options)).trim();
 }
 
-const ADMIN = ["--sub", "ann", "--admin", "--subscribe", "#", "--publish", "#"];
+const ADMIN = ["--sub", "ann", "--admin", "--subscribe", "#", "--publish", "#", "--consume", "orders/billing"];
 
 async function signIn(page: Page, credential: string, button = "Sign in"): Promise<void> {
   await page.getByLabel("Token or API key").fill(credential);
   await page.getByRole("button", { name: button, exact: true }).click();
 }
 
-async function publish(body: unknown): Promise<void> {
-  const answer = await fetch(`${gateway.url}/v1/topics/orders/eu`, {
+async function publish(body: unknown, topic = "orders/eu"): Promise<void> {
+  await post(`topics/${topic}`, body);
+}
+
+/** A call about the stream `orders`. */
+async function asAdmin<Answer>(path: string, body: unknown): Promise<Answer> {
+  return (await post(`streams/orders/${path}`, body)) as Answer;
+}
+
+async function post(path: string, body: unknown): Promise<unknown> {
+  const answer = await fetch(`${gateway.url}/v1/${path}`, {
     method: "POST",
     headers: { authorization: `Bearer ${await token(...ADMIN)}`, "content-type": "application/json" },
     body: JSON.stringify(body),
   });
   if (!answer.ok) throw new Error(await answer.text());
+  return await answer.json();
+}
+
+async function rooms(page: Page): Promise<readonly string[]> {
+  return await page.getByRole("navigation", { name: "Rooms" }).getByRole("link").allTextContents();
 }
 
 it("asks for a token, says what is wrong with one, and opens with the right one", async () => {
@@ -119,12 +141,44 @@ it("shows a principal without admin what its grants allow", async () => {
   await signIn(page, await token("--sub", "bob", "--subscribe", "orders/#"));
   await opened.waitForState("Connected");
   await page.getByRole("heading", { name: "Topics", exact: true }).waitFor();
-  expect(await page.getByRole("navigation", { name: "Rooms" }).getByRole("link").allTextContents()).toEqual(["Topics"]);
+  expect(await rooms(page)).toEqual(["Topics", "Streams"]);
   await opened.subscribe("orders/#");
   await page.getByLabel("Topic filter").fill("devices/#");
   await page.getByRole("button", { name: "Subscribe", exact: true }).click();
   await page.locator(".hint.problem", { hasText: "devices/#" }).waitFor();
   await page.goto(`${gateway.url}/#/connections`);
+  await page.getByText("This room needs the grant admin").waitFor();
+  expect(opened.complaints).toEqual([]);
+});
+
+it("shows who may read a part of a stream that part, and who may consume from a group that group", async () => {
+  for (const topic of ["orders/eu", "orders/us"]) await publish({ at: topic }, topic);
+  const { deliveries } = await asAdmin<{ deliveries: { delivery: string }[] }>("groups/billing/pull", { max: 1 });
+  await asAdmin("groups/billing/nack", { deliveries: deliveries.map(({ delivery }) => delivery), dead: true });
+  const opened = await ConsolePage.visit(browser, gateway.url, "streams");
+  const { page } = opened;
+  await signIn(page, await token("--sub", "bob", "--subscribe", "orders/us", "--consume", "orders/billing"));
+  await opened.waitForState("Connected");
+  expect(await rooms(page)).toEqual(["Topics", "Streams", "Queues", "Dead letters"]);
+  await opened.line("orders/#").click();
+  await page.getByText("You may read").waitFor();
+  await expectAccessible(page);
+  expect(await page.getByRole("button", { name: "Purge …" }).count()).toBe(0);
+  await page.getByRole("navigation", { name: "View" }).getByRole("link", { name: "Messages" }).click();
+  await opened.line("orders/us").first().waitFor();
+  expect(await opened.line("orders/eu").count()).toBe(0);
+
+  await page.goto(`${gateway.url}/#/queues`);
+  await opened.line("billing").click();
+  await page.getByRole("region", { name: "Where is it?" }).waitFor();
+  expect(await page.getByRole("button", { name: "Pause …" }).count()).toBe(0);
+  await expectAccessible(page);
+  await page.goto(`${gateway.url}/#/dead-letters`);
+  await opened.line("orders/").first().click();
+  await opened.inspector.getByText('"at": "orders/').waitFor();
+  expect(await page.getByRole("button", { name: /Redrive|Discard/ }).count()).toBe(0);
+  await expectAccessible(page);
+  await page.goto(`${gateway.url}/#/webhooks`);
   await page.getByText("This room needs the grant admin").waitFor();
   expect(opened.complaints).toEqual([]);
 });

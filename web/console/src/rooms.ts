@@ -3,6 +3,7 @@ import type { ComponentType } from "preact";
 import { AuditRoom } from "./audit/room.js";
 import { ConnectionsRoom } from "./connections/room.js";
 import { DeadLettersRoom } from "./dead_letters/room.js";
+import { type Grants, isAdmin, mayAnything } from "./gateway/session.js";
 import { NodesRoom } from "./nodes/room.js";
 import { OverviewRoom } from "./overview/room.js";
 import { QueuesRoom } from "./queues/room.js";
@@ -14,20 +15,25 @@ import { WebhooksRoom } from "./webhooks/room.js";
 export interface RoomEntry {
   readonly path: string;
   readonly title: string;
-  /** Whether its calls need the grant `admin`; where that is missing the room isn't offered. */
-  readonly admin: boolean;
+  /** The grant that its calls need, for anything at all; where that is missing the room isn't offered. */
+  readonly needs: "admin" | keyof Grants | null;
   readonly view: ComponentType;
 }
 
 export const ROOMS: readonly RoomEntry[] = [
-  { path: "overview", title: "Overview", admin: true, view: OverviewRoom },
-  { path: "topics", title: "Topics", admin: false, view: TopicsRoom },
-  { path: "connections", title: "Connections", admin: true, view: ConnectionsRoom },
-  { path: "streams", title: "Streams", admin: true, view: StreamsRoom },
-  { path: "queues", title: "Queues", admin: true, view: QueuesRoom },
-  { path: "dead-letters", title: "Dead letters", admin: true, view: DeadLettersRoom },
-  { path: "webhooks", title: "Webhooks", admin: true, view: WebhooksRoom },
-  { path: "nodes", title: "Nodes", admin: true, view: NodesRoom },
-  { path: "settings", title: "Settings", admin: true, view: SettingsRoom },
-  { path: "audit", title: "Audit", admin: true, view: AuditRoom },
+  { path: "overview", title: "Overview", needs: "admin", view: OverviewRoom },
+  { path: "topics", title: "Topics", needs: null, view: TopicsRoom },
+  { path: "connections", title: "Connections", needs: "admin", view: ConnectionsRoom },
+  { path: "streams", title: "Streams", needs: "subscribe", view: StreamsRoom },
+  { path: "queues", title: "Queues", needs: "consume", view: QueuesRoom },
+  { path: "dead-letters", title: "Dead letters", needs: "consume", view: DeadLettersRoom },
+  { path: "webhooks", title: "Webhooks", needs: "admin", view: WebhooksRoom },
+  { path: "nodes", title: "Nodes", needs: "admin", view: NodesRoom },
+  { path: "settings", title: "Settings", needs: "admin", view: SettingsRoom },
+  { path: "audit", title: "Audit", needs: "admin", view: AuditRoom },
 ];
+
+/** The rooms for whoever is signed in. */
+export function offered(): readonly RoomEntry[] {
+  return ROOMS.filter(({ needs }) => needs === null || (needs === "admin" ? isAdmin.value : mayAnything(needs)));
+}

@@ -3,6 +3,7 @@ import { filterProblem } from "@fanout-gateway/client";
 import type { JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { usePoll } from "../gateway/poll.js";
+import { isAdmin } from "../gateway/session.js";
 import { type Group, listGroups } from "../queues/groups.js";
 import { href, place, setParameters } from "../router.js";
 import { count, moment, plural } from "../ui/format.js";
@@ -103,21 +104,25 @@ function Letters({ group, onChange }: { group: Group; onChange: () => void }): J
               Unmark
             </button>
           )}
-          <button
-            type="button"
-            disabled={list.letters.length === 0}
-            onClick={() => setAsked({ action: "redrive", choice })}
-          >
-            Redrive {many} …
-          </button>
-          <button
-            type="button"
-            class="danger"
-            disabled={list.letters.length === 0}
-            onClick={() => setAsked({ action: "discard", choice })}
-          >
-            Discard {many} …
-          </button>
+          {isAdmin.value && (
+            <>
+              <button
+                type="button"
+                disabled={list.letters.length === 0}
+                onClick={() => setAsked({ action: "redrive", choice })}
+              >
+                Redrive {many} …
+              </button>
+              <button
+                type="button"
+                class="danger"
+                disabled={list.letters.length === 0}
+                onClick={() => setAsked({ action: "discard", choice })}
+              >
+                Discard {many} …
+              </button>
+            </>
+          )}
         </div>
         <Table
           label="Dead letters, newest first"
@@ -152,18 +157,20 @@ function Letters({ group, onChange }: { group: Group; onChange: () => void }): J
                   ["Last failed", moment(chosen.last_failed)],
                 ]}
               />
-              <div class="submit">
-                <button type="button" onClick={() => setAsked({ action: "redrive", choice: { ids: [chosen.id] } })}>
-                  Redrive this …
-                </button>
-                <button
-                  type="button"
-                  class="danger"
-                  onClick={() => setAsked({ action: "discard", choice: { ids: [chosen.id] } })}
-                >
-                  Discard this …
-                </button>
-              </div>
+              {isAdmin.value && (
+                <div class="submit">
+                  <button type="button" onClick={() => setAsked({ action: "redrive", choice: { ids: [chosen.id] } })}>
+                    Redrive this …
+                  </button>
+                  <button
+                    type="button"
+                    class="danger"
+                    onClick={() => setAsked({ action: "discard", choice: { ids: [chosen.id] } })}
+                  >
+                    Discard this …
+                  </button>
+                </div>
+              )}
             </>
           )}
         </Inspector>
@@ -186,7 +193,7 @@ function Letters({ group, onChange }: { group: Group; onChange: () => void }): J
 }
 
 function columns(marked: ReadonlySet<string>, toggle: (id: string) => void): readonly Column<Letter>[] {
-  return [
+  const all: readonly Column<Letter>[] = [
     {
       id: "mark",
       title: "Marked",
@@ -222,6 +229,8 @@ function columns(marked: ReadonlySet<string>, toggle: (id: string) => void): rea
       cell: (letter) => oneLine(fromWire(letter).data, letter.content_type, letter.deleted),
     },
   ];
+  // Marks are for what only administrators may do.
+  return isAdmin.value ? all : all.slice(1);
 }
 
 function SearchForm({ search }: { search: Search }): JSX.Element {

@@ -4,16 +4,28 @@ import { batch, computed, signal } from "@preact/signals";
 import { Problem, address, authorization, credential, reach, refusal, toProblem } from "./api.js";
 import { masks } from "./mask.js";
 
+/** Topic filters, and groups as `stream/group`. */
+export interface Grants {
+  readonly subscribe: readonly string[];
+  readonly publish: readonly string[];
+  readonly consume: readonly string[];
+}
+
 /**
  * `asking`: nobody knows yet. `closed`: a credential is needed. `open`: whoever this is may come in; `admin` says
  * whether the calls of administration answer.
  */
 export type Access =
   | { readonly state: "asking" | "closed" }
-  | { readonly state: "open"; readonly admin: boolean; readonly subject: string | null };
+  | { readonly state: "open"; readonly admin: boolean; readonly subject: string | null; readonly grants: Grants };
 
 export const access = signal<Access>({ state: "asking" });
 export const isAdmin = computed(() => access.value.state === "open" && access.value.admin);
+/** Whether there is a grant of this kind, whatever it reaches; administrators look at everything. */
+export function mayAnything(kind: keyof Grants): boolean {
+  const { value } = access;
+  return value.state === "open" && (value.admin || value.grants[kind].length > 0);
+}
 /** The connection of all rooms; another one after each sign-in. */
 export const client = signal<Client | null>(null);
 /** The moment, by this browser's clock (ms), and whether the gateway answered it. */
@@ -46,6 +58,7 @@ interface Told {
   readonly authentication: string | null;
   readonly admin: boolean | null;
   readonly subject: string | null;
+  readonly grants: Grants | null;
   readonly mask: readonly string[] | null;
 }
 
@@ -96,12 +109,12 @@ async function enter(token: string | null, keepConnection = false): Promise<void
   // Without the right credential nothing is told; the reason is what any other call says.
   if (told.admin === null)
     throw token === null ? new Problem(401, "unauthenticated", "a credential is needed") : await whyNot(token);
-  const { admin, subject, mask } = told;
+  const { admin, subject, mask, grants } = told;
   batch(() => {
     credential.value = token;
     refusal.value = null;
     masks.value = mask ?? [];
-    access.value = { state: "open", admin, subject };
+    access.value = { state: "open", admin, subject, grants: grants ?? { subscribe: [], publish: [], consume: [] } };
   });
   if (!keepConnection) connect();
   else await client.value?.renew().catch(connect);

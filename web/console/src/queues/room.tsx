@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { call } from "../gateway/api.js";
 import { usePoll } from "../gateway/poll.js";
+import { isAdmin, mayAnything } from "../gateway/session.js";
 import { beat, series } from "../gateway/statistics.js";
 import { go, href, place } from "../router.js";
 import { Confirm } from "../ui/dialog.js";
@@ -98,12 +99,12 @@ function One({ group, onChange }: { group: Group; onChange: () => void }): JSX.E
       aside={
         <>
           <a href="#/queues">All queues</a>
-          <a href={href(["streams", group.stream])}>Its stream</a>
+          {mayAnything("subscribe") && <a href={href(["streams", group.stream])}>Its stream</a>}
           {group.paused === true && <Tag kind="warn">paused: its members get nothing new</Tag>}
         </>
       }
       actions={
-        group.paused === undefined ? null : <PauseButton group={group} paused={group.paused} onDone={onChange} />
+        group.paused === undefined || !isAdmin.value ? null : <PauseButton group={group} paused={group.paused} onDone={onChange} />
       }
     >
       <div class="figures">
@@ -121,33 +122,35 @@ function One({ group, onChange }: { group: Group; onChange: () => void }): JSX.E
         />
         <Figure name="Lost" value={count(group.lost)} kind={group.lost > 0 ? "bad" : ""} />
       </div>
-      <div class="plots">
-        <Card label="Depth">
-          <Plot
-            title="Depth"
-            times={times}
-            format={short}
-            lines={[{ label: "not finished", values: figure("depth"), color: 1 }]}
-          />
-        </Card>
-        <Card label="In flight">
-          <Plot
-            title="In flight"
-            times={times}
-            format={short}
-            lines={[{ label: "leased", values: figure("in_flight"), color: 2 }]}
-          />
-        </Card>
-        <Card label="Oldest">
-          <Plot
-            title="Oldest"
-            times={times}
-            format={duration}
-            least={1000}
-            lines={[{ label: "age", values: figure("oldest_age_ms"), color: 3 }]}
-          />
-        </Card>
-      </div>
+      {isAdmin.value && (
+        <div class="plots">
+          <Card label="Depth">
+            <Plot
+              title="Depth"
+              times={times}
+              format={short}
+              lines={[{ label: "not finished", values: figure("depth"), color: 1 }]}
+            />
+          </Card>
+          <Card label="In flight">
+            <Plot
+              title="In flight"
+              times={times}
+              format={short}
+              lines={[{ label: "leased", values: figure("in_flight"), color: 2 }]}
+            />
+          </Card>
+          <Card label="Oldest">
+            <Plot
+              title="Oldest"
+              times={times}
+              format={duration}
+              least={1000}
+              lines={[{ label: "age", values: figure("oldest_age_ms"), color: 3 }]}
+            />
+          </Card>
+        </div>
+      )}
       <div class="columns">
         <WhereIsIt group={group} />
         <Card title={`Members with deliveries (${count(group.members.length)})`}>

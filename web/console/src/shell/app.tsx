@@ -2,8 +2,8 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { credential } from "../gateway/api.js";
-import { access, isAdmin } from "../gateway/session.js";
-import { ROOMS, type RoomEntry } from "../rooms.js";
+import { access } from "../gateway/session.js";
+import { ROOMS, type RoomEntry, offered } from "../rooms.js";
 import { place } from "../router.js";
 import { Badge } from "./badge.js";
 import { Icon } from "./icons.js";
@@ -12,8 +12,8 @@ import { theme, turnTheme } from "./theme.js";
 
 export function App(): JSX.Element {
   const { state } = access.value;
-  const offered = ROOMS.filter((room) => !room.admin || isAdmin.value);
-  const room = roomAt(offered);
+  const rooms = offered();
+  const room = roomAt(rooms);
   useEffect(() => {
     document.title = `${state === "closed" ? "Sign in" : (room?.title ?? "Console")} · Fanout Gateway`;
   }, [state, room]);
@@ -29,7 +29,7 @@ export function App(): JSX.Element {
       <a class="skip" href="#main" onClick={skip}>
         Skip to the content
       </a>
-      <Side offered={offered} current={room} />
+      <Side offered={rooms} current={room} />
       <main id="main" tabIndex={-1}>
         <RenewBanner />
         {state === "open" && room !== undefined && <room.view key={room.path} />}
@@ -40,9 +40,9 @@ export function App(): JSX.Element {
   );
 }
 
-function roomAt(offered: readonly RoomEntry[]): RoomEntry | undefined {
+function roomAt(rooms: readonly RoomEntry[]): RoomEntry | undefined {
   const { room } = place.value;
-  return room === "" ? offered[0] : offered.find((entry) => entry.path === room);
+  return room === "" ? rooms[0] : rooms.find((entry) => entry.path === room);
 }
 
 function NotOffered(): JSX.Element {
@@ -55,7 +55,7 @@ function NotOffered(): JSX.Element {
       <p class="empty">
         {known === undefined
           ? "Nothing is at this address."
-          : "This room needs the grant admin, which you do not have."}{" "}
+          : `This room needs the grant ${known.needs ?? ""}, which you do not have.`}{" "}
         <a href="#/topics">Topics</a> is open to you.
       </p>
     </div>

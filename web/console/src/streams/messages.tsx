@@ -8,7 +8,7 @@ import { count, moment, plural, size } from "../ui/format.js";
 import { MessageView, bytesOf, fromWire, oneLine } from "../ui/message.js";
 import { Answer, Card, Field, Inspector, Notice } from "../ui/parts.js";
 import { type Column, Table } from "../ui/table.js";
-import { type Read, type Stream, readStream } from "./streams.js";
+import { type Read, type Stream, readStream, readableBy } from "./streams.js";
 
 type Message = Read["messages"][number];
 
@@ -45,7 +45,7 @@ const COLUMNS: readonly Column<Message>[] = [
 export function MessagesOf({ stream }: { stream: Stream }): JSX.Element {
   const { parameters } = place.value;
   const from = parameters.get("from") || NEWEST;
-  const filter = parameters.get("filter") ?? "";
+  const filter = parameters.get("filter") || (readableBy(stream)[0] ?? "");
   const [chosen, setChosen] = useState<Message | null>(null);
   const inspector = useRef<HTMLDivElement>(null);
   const poll = usePoll(`${stream.name} ${from} ${filter}`, 0, (signal) =>

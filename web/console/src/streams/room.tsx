@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { usePoll } from "../gateway/poll.js";
 import { growth, newest } from "../gateway/series.js";
+import { isAdmin } from "../gateway/session.js";
 import { beat, series } from "../gateway/statistics.js";
 import { go, href, place } from "../router.js";
 import { count, duration, moment, short, size } from "../ui/format.js";
@@ -17,15 +18,17 @@ export function StreamsRoom(): JSX.Element {
   const poll = usePoll("streams", 5, listStreams);
   const [name, view = "state"] = place.value.rest;
   const answer = poll.state.value;
-  const stream = answer.value?.find((each) => each.name === name);
+  // Who may consume from a group is told of its stream too, and can't read it.
+  const readable = answer.value?.filter((each) => isAdmin.value || each.readable?.length !== 0);
+  const stream = readable?.find((each) => each.name === name);
   if (stream !== undefined) return <One stream={stream} view={view} onChange={poll.refresh} />;
   return (
     <Room title="Streams">
       <Answer of={answer}>
-        {(streams) => (
+        {() => (
           <>
             {name !== undefined && <Notice kind="warn">There is no stream {name}.</Notice>}
-            <List streams={streams} />
+            <List streams={readable ?? []} />
           </>
         )}
       </Answer>
@@ -92,10 +95,10 @@ function One({ stream, view, onChange }: { stream: Stream; view: string; onChang
       }
       actions={
         <>
-          <a class="button" href={href(["topics"], { filter: stream.filter, from: "last:100" })}>
+          <a class="button" href={href(["topics"], { filter: stream.readable ?? stream.filter, from: "last:100" })}>
             Follow live
           </a>
-          <PurgeButton stream={stream} onDone={onChange} />
+          {isAdmin.value && <PurgeButton stream={stream} onDone={onChange} />}
         </>
       }
     >
@@ -109,34 +112,16 @@ function One({ stream, view, onChange }: { stream: Stream; view: string; onChang
 function State({ stream }: { stream: Stream }): JSX.Element {
   void beat.value;
   const { name } = stream;
-  const times = series.heldTimes;
   return (
     <>
       <div class="figures">
         <Figure name="Messages" value={count(stream.messages)} />
         <Figure name="Size" value={size(stream.bytes)} />
-        <Figure name="A second" value={short(rateOf(name))} />
+        {isAdmin.value && <Figure name="A second" value={short(rateOf(name))} />}
         <Figure name="Oldest" value={duration(stream.oldest_age_ms)} />
-        <Figure name="Topics" value={count(newest(series.stream(name, "topics")))} />
+        {isAdmin.value && <Figure name="Topics" value={count(newest(series.stream(name, "topics")))} />}
       </div>
-      <div class="plots">
-        <Card label="Rate">
-          <Plot
-            title="Messages stored a second"
-            times={times}
-            format={short}
-            lines={[{ label: "stored", values: growth(series.stream(name, "last"), times), color: 1 }]}
-          />
-        </Card>
-        <Card label="Size">
-          <Plot
-            title="Messages kept"
-            times={times}
-            format={short}
-            lines={[{ label: "kept", values: series.stream(name, "messages"), color: 2 }]}
-          />
-        </Card>
-      </div>
+      {isAdmin.value && <Plots name={name} />}
       <div class="columns">
         <Card title="What it holds">
           <Facts
@@ -157,12 +142,38 @@ function State({ stream }: { stream: Stream }): JSX.Element {
               ["Size", limit(stream.max_bytes, size)],
               ["Age", limit(stream.max_age, (seconds) => duration(seconds * 1000))],
               ["Repeats known for", limit(stream.dedupe_window, (seconds) => duration(seconds * 1000))],
+              ["You may read", (stream.readable ?? [stream.filter]).map((each) => <code class="listed">{each}</code>)],
               ["Groups", <GroupLinks stream={name} groups={stream.groups ?? []} />],
             ]}
           />
         </Card>
       </div>
     </>
+  );
+}
+
+function Plots({ name }: { name: string }): JSX.Element {
+  void beat.value;
+  const times = series.heldTimes;
+  return (
+    <div class="plots">
+      <Card label="Rate">
+        <Plot
+          title="Messages stored a second"
+          times={times}
+          format={short}
+          lines={[{ label: "stored", values: growth(series.stream(name, "last"), times), color: 1 }]}
+        />
+      </Card>
+      <Card label="Size">
+        <Plot
+          title="Messages kept"
+          times={times}
+          format={short}
+          lines={[{ label: "kept", values: series.stream(name, "messages"), color: 2 }]}
+        />
+      </Card>
+    </div>
   );
 }
 

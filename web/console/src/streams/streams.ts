@@ -2,18 +2,21 @@
 import { call, path } from "../gateway/api.js";
 import type { WireMessage } from "../ui/message.js";
 
+/** Of one that may be read in part only, figures that tell of the rest are null. */
 export interface Stream {
   readonly name: string;
   readonly filter: string;
   readonly epoch: string;
   readonly first: number;
   readonly last: number;
-  readonly messages: number;
-  readonly bytes: number;
+  readonly messages: number | null;
+  readonly bytes: number | null;
   readonly first_time: number | null;
   readonly last_time: number | null;
   readonly oldest_age_ms: number | null;
   readonly groups?: readonly string[];
+  /** By which filters whoever is signed in may read it: its own where that is all of it. */
+  readonly readable?: readonly string[];
   readonly max_messages: number | null;
   readonly max_bytes: number | null;
   readonly max_age: number | null;
@@ -41,6 +44,11 @@ export interface TopicOf {
 
 export async function listStreams(signal: AbortSignal): Promise<readonly Stream[]> {
   return (await call<{ streams: readonly Stream[] }>("v1/streams", { signal })).streams;
+}
+
+/** The filters by which somebody reads it who hasn't said one: "" for all of it. */
+export function readableBy({ filter, readable = [filter] }: Stream): readonly string[] {
+  return readable.length === 0 || readable.includes(filter) ? [""] : readable;
 }
 
 export interface Reading {

@@ -7,7 +7,7 @@ import { go, href, place, setParameters } from "../router.js";
 import { count, moment } from "../ui/format.js";
 import { Card, Field, Notice } from "../ui/parts.js";
 import { type Column, Table } from "../ui/table.js";
-import { type Stream, type TopicOf, readTopics } from "./streams.js";
+import { type Stream, type TopicOf, readTopics, readableBy } from "./streams.js";
 
 /** More than this is no list that anybody reads. */
 const MOST = 20_000;
@@ -20,7 +20,7 @@ const COLUMNS: readonly Column<TopicOf>[] = [
 ];
 
 export function TopicsOf({ stream }: { stream: Stream }): JSX.Element {
-  const filter = place.value.parameters.get("filter") ?? "";
+  const filter = place.value.parameters.get("filter") || (readableBy(stream)[0] ?? "");
   const [typed, setTyped] = useState(filter);
   const [topics, setTopics] = useState<readonly TopicOf[]>([]);
   const [problem, setProblem] = useState<string | null>(null);

@@ -30,6 +30,7 @@ export class Feed {
   #arrivedWhilePaused = 0;
   #leftOut = 0;
   #total = 0;
+  #gaps = 0;
   #numbered = 0;
   #credit = BURST;
   #credited = 0;
@@ -54,6 +55,11 @@ export class Feed {
     return this.#leftOut;
   }
 
+  /** How often something was told to be missing. */
+  get gaps(): number {
+    return this.#gaps;
+  }
+
   /** What is shown, the newest first; another list only where something has changed. */
   get entries(): readonly Entry[] {
     return this.#entries;
@@ -65,7 +71,7 @@ export class Feed {
       this.#turnTo(entry.receivedAt);
       if (entry.past !== true) this.#perSecond[0] = (this.#perSecond[0] ?? 0) + 1;
       if (this.#paused) this.#arrivedWhilePaused += 1;
-    }
+    } else this.#gaps += 1;
     this.#numbered += 1;
     this.#waiting.push({ ...entry, number: this.#numbered });
     // Cut in large steps: shifting one by one would move the whole list for each message of a burst.
@@ -103,6 +109,7 @@ export class Feed {
     this.#entries = [];
     this.#waiting = [];
     this.#total = 0;
+    this.#gaps = 0;
     this.#leftOut = 0;
     this.#arrivedWhilePaused = 0;
     this.#credit = BURST;

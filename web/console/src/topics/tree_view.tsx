@@ -1,12 +1,17 @@
 /** The topics that were seen, as a tree with rates. */
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { count, duration } from "../ui/format.js";
+import { count, duration, plural } from "../ui/format.js";
 import { oneLine } from "../ui/message.js";
 import { type Column, Table } from "../ui/table.js";
 import type { ViewProps } from "./messages_view.js";
 import { tail } from "./tail.js";
 import type { Level } from "./tree.js";
+
+/** What the counts lack. */
+function missed(gaps: number): string {
+  return gaps === 0 ? "" : `; ${plural(gaps, "gap")} in it tell${gaps === 1 ? "s" : ""} of messages that it has not`;
+}
 
 export function TreeView({
   filters,
@@ -109,6 +114,9 @@ export function TreeView({
         onSelect={(level) => level.last !== null && onSelect(level.path, level.last)}
         empty={filters.length === 0 ? "Subscribe to a filter to see its topics here." : "Nothing has arrived yet."}
       />
+      <p class="hint">
+        Counts and rates are of what this page has got since it subscribed{missed(tail.feed.gaps)}.
+      </p>
       {tail.tree.full && (
         <p class="hint">
           More topics come than are shown here ({count(tail.tree.levels)} levels): the rest counts for the levels above.
