@@ -120,7 +120,7 @@ it(`${said(MANY)} connections are listed, sorted and searched`, async () => {
 }, 180_000);
 
 it(
-  `sending back ${said(LETTERS)} dead letters says how far it is, and others are served meanwhile`,
+  `sending back ${said(LETTERS)} dead letters says how far it is, others are served meanwhile; and so does a purge`,
   async () => {
     gateway = await startGateway();
     for (let missing = LETTERS; missing > 0; missing -= 600) {
@@ -156,6 +156,18 @@ it(
     expect(longest).toBeLessThan(LONGEST_FRAME_MILLISECONDS);
     expect(Math.max(...trips)).toBeLessThan(LONGEST_TRIP_MILLISECONDS);
     await page.getByText("No dead letters: everything was handled.").waitFor();
+    await page.keyboard.press("Escape");
+
+    const kept = said(1000 * Math.ceil(LETTERS / 600));
+    await page.evaluate(() => (location.hash = "#/streams/orders"));
+    await page.getByRole("button", { name: "Purge …" }).click();
+    await page.getByRole("dialog").getByLabel("Topic filter").fill("#");
+    await page.getByRole("button", { name: "See what it would remove" }).click();
+    await page.getByText(new RegExp(`^It would remove ${kept} messages, `)).waitFor({ timeout: REDRIVE_MILLISECONDS });
+    await page.getByRole("button", { name: "Purge for good" }).click();
+    await page.getByText(`${kept} messages purged.`).waitFor({ timeout: REDRIVE_MILLISECONDS });
+    const all = await page.evaluate(() => (globalThis as unknown as { said: string[] }).said);
+    expect(all.slice(words.length).some((text) => text.endsWith(` of ${kept}`))).toBe(true);
   },
   60_000 + 2 * REDRIVE_MILLISECONDS,
 );
