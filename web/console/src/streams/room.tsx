@@ -111,7 +111,8 @@ function One({ stream, view, onChange }: { stream: Stream; view: string; onChang
 
 function State({ stream }: { stream: Stream }): JSX.Element {
   void beat.value;
-  const { name } = stream;
+  const { name, filter, readable = [] } = stream;
+  const part = readable.includes(filter) ? [] : readable;
   return (
     <>
       <div class="figures">
@@ -142,7 +143,7 @@ function State({ stream }: { stream: Stream }): JSX.Element {
               ["Size", limit(stream.max_bytes, size)],
               ["Age", limit(stream.max_age, (seconds) => duration(seconds * 1000))],
               ["Repeats known for", limit(stream.dedupe_window, (seconds) => duration(seconds * 1000))],
-              ["You may read", (stream.readable ?? [stream.filter]).map((each) => <code class="listed">{each}</code>)],
+              ["You may read", part.length === 0 ? undefined : part.map((each) => <code class="listed">{each}</code>)],
               ["Groups", <GroupLinks stream={name} groups={stream.groups ?? []} />],
             ]}
           />
