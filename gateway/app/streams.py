@@ -210,6 +210,7 @@ def stream_routes(
         overview=parts.overview,
         reader=parts.reader,
         authenticate=authenticate,
+        administrator=administrator,
         lasting=lasting,
         topic_limits=topic_limits,
         groups=groups,

@@ -32,7 +32,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many.")]
 dead_letters = typer.Typer(
     cls=WithDefault,
     help="Show the messages that a group could not handle, send them back or give them up. "
-    "Needs the grant `admin`; to show them `consume` for the group is enough.",
+    "Needs the grant `admin`.",
 )
 
 

@@ -41,8 +41,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, as
 
 groups = typer.Typer(
     cls=WithDefault,
-    help="Show what consumer groups have to do, or where a message is. "
-    "Needs the grant `admin`, or `consume` for a group.",
+    help="Show what consumer groups have to do, or where a message is. Needs the grant `admin`.",
 )
 
 

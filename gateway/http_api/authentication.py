@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from gateway.auth.principal import Principal
 from gateway.auth.requests import RequestPrincipals
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ADMINISTRATOR: Final = "gateway.administrator"
 """Where a request's scope says which administrator it is of."""
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 RequestAuthenticator: TypeAlias = Callable[[Request], Awaitable[Principal]]
 """A request → who sent it; raises ``Unauthenticated`` for a credential that is not right."""
@@ -36,6 +39,16 @@ def principal_finder(principals: RequestPrincipals) -> RequestAuthenticator:
         return await principals.require(request.scope)
 
     return principal_of
+
+
+def for_administrators(endpoint: Endpoint, administrator: RequestAuthenticator) -> Endpoint:
+    """Narrow ``endpoint`` to those whom ``administrator`` lets through."""
+
+    async def checked(request: Request) -> Response:
+        await administrator(request)
+        return await endpoint(request)
+
+    return checked
 
 
 def administrators(authenticate: RequestAuthenticator) -> RequestAuthenticator:

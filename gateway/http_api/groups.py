@@ -1,4 +1,6 @@
-"""``/v1/streams/{stream}/groups``: groups made and changed by administrators, looked into by consumers too.
+"""``/v1/streams/{stream}/groups``: groups made, changed and looked into, by administrators.
+
+Who may consume from a group looks into it below ``VISIBLE_PATH``, with the same answers.
 
 Spec: docs/http.md, "Groups".
 """
@@ -22,10 +24,11 @@ from gateway.core.groups.configuration import GroupConfiguration
 from gateway.engine.group_administration import ChosenLetters
 from gateway.errors import BadCommand, NotPermitted
 from gateway.http_api.audit import note
+from gateway.http_api.authentication import for_administrators
 from gateway.http_api.progress import ProgressLines, wants_lines
 from gateway.http_api.publishing.receipts import json_answer
 from gateway.http_api.stream_queries import limit_of
-from gateway.http_api.streams import STREAMS_PATH
+from gateway.http_api.streams import STREAMS_PATH, VISIBLE_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 
 GROUPS_PATH: Final = STREAMS_PATH + "/{stream}/groups"
 GROUP_PATH: Final = GROUPS_PATH + "/{group}"
+_VISIBLE_GROUPS: Final = VISIBLE_PATH + "/{stream}/groups"
 
 GroupParser: TypeAlias = Callable[[str, Mapping[str, Any]], GroupConfiguration]
 """A group's name and settings → what the core takes; raises ``BadCommand``."""
@@ -121,17 +125,30 @@ class GroupRoutes:
         """The routes of all groups."""
         letters = GROUP_PATH + "/dead-letters"
         return [
-            Route(GROUPS_PATH, self.list_groups, methods=["GET"]),
+            *self._looks(),
             Route(GROUP_PATH, self.describe_group, methods=["GET"]),
             Route(GROUP_PATH, self.put_group, methods=["PUT"]),
             Route(GROUP_PATH, self.delete_group, methods=["DELETE"]),
             Route(GROUP_PATH + "/pause", self.pause, methods=["POST"]),
             Route(GROUP_PATH + "/resume", self.resume, methods=["POST"]),
-            Route(GROUP_PATH + "/messages", self.browse, methods=["GET"]),
-            Route(GROUP_PATH + "/messages/{offset}", self.explain, methods=["GET"]),
-            Route(letters, self.list_dead_letters, methods=["GET"]),
             Route(letters, self.discard, methods=["DELETE"]),
             Route(letters + "/redrive", self.redrive, methods=["POST"]),
+        ]
+
+    def _looks(self) -> list[Route]:
+        looks = (
+            ("", self.list_groups),
+            ("/{group}/messages", self.browse),
+            ("/{group}/messages/{offset}", self.explain),
+            ("/{group}/dead-letters", self.list_dead_letters),
+        )
+        return [
+            route
+            for path, endpoint in looks
+            for route in (
+                Route(GROUPS_PATH + path, for_administrators(endpoint, self._administrator), methods=["GET"]),
+                Route(_VISIBLE_GROUPS + path, endpoint, methods=["GET"]),
+            )
         ]
 
     async def list_groups(self, request: Request) -> Response:
@@ -145,7 +162,7 @@ class GroupRoutes:
 
     async def describe_group(self, request: Request) -> Response:
         """Describe one group."""
-        await self._check_viewer(request)
+        await self._administrator(request)
         check_names(request.query_params)
         return json_answer(self._object(await self._administration.describe(*_key(request))))
 

@@ -20,6 +20,7 @@ from gateway.codecs.query import check_names, decode_query
 from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter, parse_topic
 from gateway.engine.following.reading import Query
 from gateway.errors import NotFound, NotPermitted
+from gateway.http_api.authentication import for_administrators
 from gateway.http_api.publishing.receipts import json_answer
 from gateway.http_api.stream_queries import (
     MESSAGE_PARAMETERS,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from gateway.http_api.authentication import RequestAuthenticator
 
 STREAMS_PATH: Final = "/v1/streams"
+VISIBLE_PATH: Final = "/v1/console/streams"
+"""The same, as far as the grants of whoever asks reach."""
 MOST_READABLE: Final = 100
 """Filters."""
 
@@ -65,15 +68,17 @@ class StreamRoutes:
         overview: StreamOverview,
         reader: StreamReader,
         authenticate: RequestAuthenticator,
+        administrator: RequestAuthenticator,
         lasting: LastingRequests,
         topic_limits: TopicLimits,
         groups: GroupAdministration,
     ) -> None:
-        """Serve ``streams``."""
+        """Serve ``streams``; ``administrator`` must let administrators through alone."""
         self._streams = streams
         self._overview = overview
         self._reader = reader
         self._authenticate = authenticate
+        self._administrator = administrator
         self._lasting = lasting
         self._topic_limits = topic_limits
         self._groups = groups
@@ -81,7 +86,8 @@ class StreamRoutes:
     def routes(self) -> list[Route]:
         """The routes of all streams."""
         return [
-            Route(STREAMS_PATH, self.list_streams, methods=["GET"]),
+            Route(STREAMS_PATH, for_administrators(self.list_streams, self._administrator), methods=["GET"]),
+            Route(VISIBLE_PATH, self.list_streams, methods=["GET"]),
             Route(STREAMS_PATH + "/{stream}", self.describe_stream, methods=["GET"]),
             Route(STREAMS_PATH + "/{stream}/messages", self.read_messages, methods=["GET"]),
             Route(STREAMS_PATH + "/{stream}/topics", self.list_topics, methods=["GET"]),
@@ -96,14 +102,12 @@ class StreamRoutes:
 
     async def describe_stream(self, request: Request) -> Response:
         """Describe one stream."""
-        grants = (await self._authenticate(request)).grants
+        grants = (await self._administrator(request)).grants
         check_names(request.query_params)
         name: str = request.path_params["stream"]
-        # The grant first: whoever has none is not told which streams there are.
-        found = await self._object(name, grants) if grants.admin or name in self._streams else None
-        if found is None:
-            raise NotPermitted("no grant to subscribe to anything of this stream, or to consume from it")
-        return json_answer(found)
+        if name not in self._streams:
+            raise NotFound(f"no stream {name[:64]!r} is configured")
+        return json_answer(await self._object(name, grants))
 
     async def read_messages(self, request: Request) -> Response:
         """Read one page, and wait for one where that is asked."""
@@ -131,8 +135,6 @@ class StreamRoutes:
 
     async def _object(self, name: str, grants: Grants) -> dict[str, Any] | None:
         """What ``grants`` let somebody know of a stream; None where that is nothing."""
-        if name not in self._streams:
-            raise NotFound(f"no stream {name[:64]!r} is configured")
         captured = self._streams[name].filter
         await grants.when_known("subscribe", captured)
         groups = await self._groups.visible(grants, name)

@@ -95,6 +95,7 @@ KNOWN = {
     "listTopics": {"stream": "kept"},
     "readTopic": {"topic": "kept/a"},
     "listGroups": {"stream": "kept"},
+    "listVisibleGroups": {"stream": "kept"},
     # Another one: it is gone when the next case comes.
     "deleteGroup": {"stream": "kept", "group": "nobody"},
 } | {
@@ -110,8 +111,11 @@ KNOWN = {
         "extend",
         "releaseDeliveries",
         "browseGroup",
+        "browseVisibleGroup",
         "explainMessage",
+        "explainVisibleMessage",
         "listDeadLetters",
+        "listVisibleDeadLetters",
         "discardDeadLetters",
         "redriveDeadLetters",
     )

@@ -43,6 +43,7 @@ class Door:
             overview=StreamOverview(store, streams),
             reader=self.reader,
             authenticate=authenticate,
+            administrator=authenticate,
             lasting=lasting_requests(),
             topic_limits=TopicLimits(),
             groups=GroupAdministration(

@@ -1,7 +1,7 @@
 /** Dead letters of a group, as docs/http.md tells of them. */
 import { type CallOptions, call } from "../gateway/api.js";
 import { callInSteps } from "../gateway/lines.js";
-import { type Group, groupPath } from "../queues/groups.js";
+import { type Group, groupPath, viewPath } from "../queues/groups.js";
 import type { Progress } from "../ui/dialog.js";
 import type { WireMessage } from "../ui/message.js";
 
@@ -33,7 +33,7 @@ export function listLetters(
   after: string | null,
   signal: AbortSignal,
 ): Promise<Page> {
-  return call<Page>(groupPath(group, "dead-letters"), { query: { filter, contains, after, limit: 200 }, signal });
+  return call<Page>(viewPath(group, "dead-letters"), { query: { filter, contains, after, limit: 200 }, signal });
 }
 
 /** How many would be sent back, or given up. */

@@ -37,7 +37,7 @@ export async function listGroups(signal: AbortSignal): Promise<readonly Group[]>
   const streams = await listStreams(signal);
   const asked = streams.filter((stream) => (stream.groups ?? []).length > 0);
   const answers = await Promise.all(
-    asked.map((stream) => call<{ groups: readonly Group[] }>(path("streams", stream.name, "groups"), { signal })),
+    asked.map((stream) => call<{ groups: readonly Group[] }>(path("console", "streams", stream.name, "groups"), { signal })),
   );
   return answers.flatMap((answer) => answer.groups);
 }
@@ -46,8 +46,13 @@ export function groupPath(group: { stream: string; name: string }, ...rest: read
   return path("streams", group.stream, "groups", group.name, ...rest);
 }
 
+/** Where a group is looked into by all who may consume from it. */
+export function viewPath(group: { stream: string; name: string }, ...rest: readonly (string | number)[]): string {
+  return path("console", "streams", group.stream, "groups", group.name, ...rest);
+}
+
 export function whereIs(group: Group, offset: number, signal: AbortSignal): Promise<Whereabouts> {
-  return call<Whereabouts>(groupPath(group, "messages", offset), { signal });
+  return call<Whereabouts>(viewPath(group, "messages", offset), { signal });
 }
 
 export function unfinished(
@@ -56,7 +61,7 @@ export function unfinished(
   after: number | null,
   signal: AbortSignal,
 ): Promise<{ messages: readonly Whereabouts[]; next: number | null }> {
-  return call(groupPath(group, "messages"), { query: { state, after, limit: 500 }, signal });
+  return call(viewPath(group, "messages"), { query: { state, after, limit: 500 }, signal });
 }
 
 /** Where a message is, in a sentence. */

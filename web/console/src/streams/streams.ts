@@ -43,7 +43,7 @@ export interface TopicOf {
 }
 
 export async function listStreams(signal: AbortSignal): Promise<readonly Stream[]> {
-  return (await call<{ streams: readonly Stream[] }>("v1/streams", { signal })).streams;
+  return (await call<{ streams: readonly Stream[] }>("v1/console/streams", { signal })).streams;
 }
 
 /** The filters by which somebody reads it who hasn't said one: "" for all of it. */
