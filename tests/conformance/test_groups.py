@@ -324,8 +324,8 @@ async def test_shares_take_turns_however_much_of_one_waits(contender: Contender)
         # What failed comes before what wasn't out yet, and what is gone takes nobody's turn.
         await store.groups.reject("s", "g", leases(first[2:3]), delay=0)
         await store.groups.give_back("s", "g", leases(first[3:4]))
-        await store.purge("s", "s/quiet/x")
-        await store.purge("s", "s/loud/y")
+        await purge(store, "s", "s/quiet/x")
+        await purge(store, "s", "s/loud/y")
         await publish(store, *["s/new"] * 2)
         given = list(await take(store, 4))
         assert offsets(given) == [2, 302, 323, 4]

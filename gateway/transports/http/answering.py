@@ -26,7 +26,12 @@ class AnsweringHttpProtocol(GatewayHttpProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer, or feed the parser."""
-        if not data.startswith(_METHOD) or self._refused or self._ahead or not self._at_rest():
+        if self._refused or not data.startswith(_METHOD):
+            super().data_received(data)
+            return
+        if not self._serving:
+            self._expect_requests()
+        if self._ahead or not self._at_rest():
             super().data_received(data)
         elif not self._answer_known(data):
             self._read_and_note(data)
