@@ -37,7 +37,8 @@ CONFIGURATIONS = {
     "plain": StreamConfiguration("plain", "plain/#"),
     "few": StreamConfiguration("few", "few/#", max_messages=5),
     "small": StreamConfiguration("small", "small/#", max_bytes=400),
-    "young": StreamConfiguration("young", "young/#", max_age=10, max_messages=20, dedupe_window=5),
+    # Redis has a clock of its own, on which no example takes so long.
+    "young": StreamConfiguration("young", "young/#", max_age=1000, max_messages=20, dedupe_window=500),
 }
 STREAMS = st.sampled_from(sorted(CONFIGURATIONS))
 
@@ -212,7 +213,7 @@ class StoreMachine(RuleBasedStateMachine):
         model.epoch = bounds.epoch
 
     @precondition(lambda self: self.contender.began is not None)
-    @rule(seconds=st.sampled_from([0.001, 3, 5, 10, 10.001]))
+    @rule(seconds=st.sampled_from([0.001, 300, 500, 1000, 1000.001]))
     def pass_time(self, seconds: float) -> None:
         """Without anybody appending, what is too old goes."""
         self.run(self.contender.pass_time(seconds))
@@ -227,7 +228,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(until(trimmed))
 
     @precondition(lambda self: self.contender.began is not None)
-    @rule(stream=STREAMS, ago=st.integers(0, 12_000))
+    @rule(stream=STREAMS, ago=st.integers(0, 1_200_000))
     def before(self, stream: str, ago: int) -> None:
         model = self.models[stream]
         time = self.passed - ago
