@@ -113,5 +113,9 @@ def from_snapshot(topic_filter: str, stream: FollowedStream, found: StartPositio
         found: where it would have begun, and what it is told.
     """
     window = stream.tail
+    position, gap = Position(window.epoch, window.last), found.gap
+    if gap is not None and (gap.reason == "epoch" or found.position.epoch != position.epoch):
+        # A gap moves who is told of it: to where the values are as of, not to the log that is left out.
+        gap = epoch_gap(topic_filter, stream, position)
     phase = SnapshotSource(topic_filter, window.last) if window.last else None
-    return StartPosition(Position(window.epoch, window.last), found.recovered, found.gap, phase)
+    return StartPosition(position, found.recovered, gap, phase)

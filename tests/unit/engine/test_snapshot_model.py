@@ -61,8 +61,8 @@ class View:
 class ViewClient:
     """One connection, and the views that it keeps."""
 
-    def __init__(self, store: ModelStore, hub: Hub, clock: Any) -> None:
-        self.store, self.hub, self.clock = store, hub, clock
+    def __init__(self, store: ModelStore, hub: Hub, clock: Any, wrong: list[BaseException]) -> None:
+        self.store, self.hub, self.clock, self.wrong = store, hub, clock, wrong
         self.outbox = Outbox(self, ENCODER, OutboxLimits(messages=6, bytes=2000))
         hub.attach(self.outbox)
         self.views: dict[str, View] = {}
@@ -70,12 +70,18 @@ class ViewClient:
         """Of an earlier connection, by filter, until the answer says whether they go on."""
         self.room: int | None = None
         self.closed: int | None = None
+        self.gone = False
 
     def write(self, frames: bytes) -> None:
         for line in frames.splitlines():
             frame = json.loads(line)
-            getattr(self, f"on_{frame['op']}")(frame)
-            self.check_all()
+            try:
+                getattr(self, f"on_{frame['op']}")(frame)
+                self.check_all()
+            except Exception as error:
+                # Who writes takes it for a broken connection.
+                self.wrong.append(error)
+                raise
         if self.room is not None:
             self.room -= len(frames)
             if self.room <= 0:
@@ -184,10 +190,13 @@ class SnapshotModel(RuleBasedStateMachine):
         await self.bus.start(self.delivery.deliver, self.delivery.announce_loss)
         self.append(messages)
         await asyncio.sleep(0)
-        self.clients = [ViewClient(self.store, self.hub, self.loop.time) for _ in range(2)]
+        self.clients = [self.client() for _ in range(2)]
         # Streams are followed whoever joins: so that tails have their own pace.
-        keeper = ViewClient(self.store, self.hub, self.loop.time)
+        keeper = self.client()
         await self.ask(keeper, Subscribe("s/none", start=START_NEW))
+
+    def client(self) -> ViewClient:
+        return ViewClient(self.store, self.hub, self.loop.time, self.wrong)
 
     def resumed(self, outbox: Outbox) -> None:
         self.following.catching_up.wake(outbox)
@@ -252,6 +261,7 @@ class SnapshotModel(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), topic_filter=st.sampled_from(FILTERS), turns=st.integers(0, 6))
     @in_loop
     async def join(self, which: int, topic_filter: str, turns: int) -> None:
+        await self.come_back(which)
         await self.ask(self.clients[which], Subscribe(topic_filter, start=START_SNAPSHOT))
         await self.turns(turns)
 
@@ -268,11 +278,27 @@ class SnapshotModel(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1))
     @in_loop
+    async def disconnect(self, which: int) -> None:
+        """Stay away for whatever happens next."""
+        self.end(self.clients[which])
+
+    @rule(which=st.integers(0, 1))
+    @in_loop
     async def reconnect(self, which: int) -> None:
-        """Come back with what was whole, and begin anew what was not."""
+        self.end(self.clients[which])
+        await self.come_back(which)
+
+    def end(self, client: ViewClient) -> None:
+        if not client.gone:
+            client.gone = True
+            self.subscriber.end(client.outbox)
+
+    async def come_back(self, which: int) -> None:
+        """Go on with what was whole, and begin anew what was not."""
         before = self.clients[which]
-        self.subscriber.end(before.outbox)
-        client = self.clients[which] = ViewClient(self.store, self.hub, self.loop.time)
+        if not before.gone:
+            return
+        client = self.clients[which] = self.client()
         for topic_filter, view in before.views.items():
             resume = view.positions if view.whole and not view.broken else None
             if resume:
@@ -284,14 +310,14 @@ class SnapshotModel(RuleBasedStateMachine):
     async def read_slowly(self, which: int, room: int) -> None:
         client = self.clients[which]
         client.room = room
-        if room == 0:
+        if room == 0 and not client.gone:
             self.hub.block(client.outbox, 0, now=self.loop.time())
 
     @rule(which=st.integers(0, 1))
     @in_loop
     async def read_on(self, which: int) -> None:
         client = self.clients[which]
-        if client.outbox.blocked_since is not None:
+        if client.outbox.blocked_since is not None and not client.gone:
             client.room = None if client.room is None else 100
             self.delivery.resume(client.outbox)
 
@@ -312,6 +338,8 @@ class SnapshotModel(RuleBasedStateMachine):
     async def come_to_rest(self) -> None:
         self.store.away = False
         self.store.notify()
+        for which in range(len(self.clients)):
+            await self.come_back(which)
         for client in self.clients:
             client.room = None
             if client.outbox.blocked_since is not None:
@@ -322,6 +350,7 @@ class SnapshotModel(RuleBasedStateMachine):
                 if view.broken:
                     await self.ask(client, Subscribe(topic_filter, start=START_SNAPSHOT))
         await asyncio.sleep(60)
+        self.nothing_went_wrong()
         for client in self.clients:
             for topic_filter, view in client.views.items():
                 assert view.whole, f"{topic_filter} never caught up"
@@ -351,3 +380,18 @@ class SnapshotModel(RuleBasedStateMachine):
 
 TestSnapshotModel = SnapshotModel.TestCase
 TestSnapshotModel.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+
+
+def test_a_view_of_a_former_epoch_begins_anew_where_its_snapshot_is() -> None:
+    state = SnapshotModel()
+    try:
+        state.build(latency=0.0, messages=[("t/a", False)] * 3 + [("s/a", False)])
+        state.join(which=1, topic_filter="+/a", turns=0)
+        state.come_to_rest()
+        state.disconnect(which=1)
+        state.fail_over(name="t", count=0)
+        state.turn(turns=12)
+        state.reconnect(which=1)
+        state.come_to_rest()
+    finally:
+        state.teardown()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.catchup.page_choice import NewestByTopic
-from gateway.core.catchup.start import from_bounds, from_newest, resume_at
+from gateway.core.catchup.page_choice import NewestByTopic, SnapshotSource
+from gateway.core.catchup.start import epoch_gap, from_bounds, from_newest, from_snapshot, resume_at
 from gateway.core.messages.commands import START_NEW, Position, Start, StartKind
 from gateway.core.streams.configuration import Bounds
 from gateway.core.streams.pages import SelectedPage
@@ -72,3 +72,27 @@ def test_the_newest_of_each_topic_begin_before_the_first_of_them() -> None:
 def test_where_no_topic_has_anything_the_log_is_read_on_from_its_end() -> None:
     beginning = from_newest("s/+", 3, SelectedPage(BOUNDS, [], 20))
     assert (beginning.position, beginning.phase) == (Position("e1", 20), None)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Position("e0", 15),
+        Position("e1", 21),
+        Position("e2", 6),  # trimmed in the life that this was when the store was asked; the tail has another
+    ],
+)
+def test_a_snapshot_in_place_of_another_epoch_tells_where_the_snapshot_is(wanted: Position) -> None:
+    stream = followed_stream(last=18)
+    found = resume_at("s/#", stream, wanted, Bounds("e2" if wanted.epoch == "e2" else "e1", 11, 20))
+    beginning = from_snapshot("s/#", stream, found)
+    assert (beginning.position, beginning.recovered) == (Position("e1", 18), False)
+    assert beginning.phase == SnapshotSource("s/#", 18)
+    assert beginning.gap == epoch_gap("s/#", stream, Position("e1", 18))
+
+
+def test_a_snapshot_in_place_of_a_trimmed_position_says_which_offsets_are_missing() -> None:
+    stream = followed_stream(last=20)
+    found = resume_at("s/#", stream, Position("e1", 6), BOUNDS)
+    beginning = from_snapshot("s/#", stream, found)
+    assert (beginning.position, beginning.gap) == (Position("e1", 20), found.gap)

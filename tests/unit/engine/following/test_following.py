@@ -560,10 +560,31 @@ async def test_what_can_not_be_resumed_begins_with_a_snapshot_of_everything(
         reply = await client.subscribe("#", START_SNAPSHOT, resume)
         assert reply["recovered"] is False
         await client.until(lambda: {"op": "caught_up", "filter": "#"} in client.frames)
-        assert [each["reason"] for each in client.frames if each["op"] == "gap"] == told
+        gaps = [each for each in client.frames if each["op"] == "gap"]
+        assert [each["reason"] for each in gaps] == told
+        # Of another life a client knows nothing but what the gap says: its values are as of there.
+        at = [(each["epoch"], each["offset"]) for each in gaps if each["reason"] == "epoch"]
+        assert at == [tuple(reply["positions"]["s"].values())] * len(at)
         assert sorted(told_as(client.frames)) == [
             ("s2", True), ("s3", True), ("s4", True), ("t1", True), ("t2", True),
         ]  # fmt: skip
+
+
+async def test_a_snapshot_is_told_of_a_new_epoch_when_its_node_has_noticed_it() -> None:
+    async with world("s", last_values=("s",)) as here:
+        here.append(3)
+        keeper = here.client()
+        await keeper.subscribe("s/#")
+        # Nothing wakes the tail, and the store is asked for the bounds.
+        here.store.logs["s"].begin_again()
+        client = here.client()
+        reply = await client.subscribe("s/#", START_SNAPSHOT, {"s": Position("s0", 1)})
+        assert reply["positions"] == {"s": {"epoch": "s1", "offset": 3}}
+        here.store.notify()
+        await client.until(lambda: {"op": "caught_up", "filter": "s/#"} in client.frames)
+        gaps = [(each["epoch"], each["offset"]) for each in client.frames if each["op"] == "gap"]
+        # A client passes over a gap of the epoch in which it is: each is named once, with the right offset.
+        assert gaps == [("s1", 3), ("s2", 3)]
 
 
 async def test_an_overlapping_live_subscription_is_left_alone_by_a_snapshot() -> None:
