@@ -594,6 +594,6 @@ async def test_nothing_is_left_of_shares_of_which_nothing_waits(
         await say(one, *["t"] * 150, key="key-1")
         await say(one, "u", key="key-2")
         assert len(await take(one)) == 1
-        await one.purge("s", "t")
+        await purge(one, "s", "t")
         assert offsets(await take(one, 5)) == [451]
         assert [client.exists(key) for key in kept[1:]] == [0] * 4
