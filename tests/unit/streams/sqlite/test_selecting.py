@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,13 @@ from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.core.topics.grammar import matches
 from gateway.errors import StoreUnusable, StreamUnavailable
+from gateway.streams.sqlite.indexing import LogIndex
 from gateway.streams.sqlite.store import SqliteStore
+from tests.patience import HANG_SECONDS
 from tests.unit.streams.sqlite_parts import indexed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 STREAM = StreamConfiguration("s", "s/#")
@@ -145,9 +148,18 @@ async def test_whichever_bit_flips_no_filter_misses_anything_unsaid(tmp_path: Pa
         "UPDATE block_1 SET content = (SELECT content FROM block_1 WHERE id = 393216) WHERE id = 262144",
     ],
 )
-async def test_a_damaged_segment_is_passed_and_made_anew(tmp_path: Path, damage: str) -> None:
+async def test_a_damaged_segment_is_passed_and_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
     path = tmp_path / "streams.db"
     await fill(path)
+    allowed, repair = threading.Event(), LogIndex._repair
+
+    def repair_when_allowed(self: LogIndex, connection: sqlite3.Connection, segment: int) -> Iterator[None]:
+        assert allowed.wait(HANG_SECONDS)
+        yield from repair(self, connection, segment)
+
+    monkeypatch.setattr(LogIndex, "_repair", repair_when_allowed)
     with closing(sqlite3.connect(path)) as database:
         assert database.execute(damage).rowcount == 1
         database.commit()
@@ -163,12 +175,14 @@ async def test_a_damaged_segment_is_passed_and_made_anew(tmp_path: Path, damage:
         assert await store.before_newest("s", "s/1/#", 1000) is None
         with pytest.raises(StreamUnavailable):
             await store.topics("s", "#", after=None, limit=100)
+        allowed.set()
         await indexed(store)
         page = await store.select("s", ["s/1/#"], 0, messages=1000)
         assert page is not None
         assert facts(page.publications) == facts([each for each in everything if each.topic[:4] == "s/1/"])
         assert len((await store.topics("s", "#", after=None, limit=100)).topics) == len(TOPICS)
     finally:
+        allowed.set()
         await store.stop()
 
 
