@@ -174,13 +174,14 @@ class GroupAdministration:
 
     async def visible(self, grants: Grants, stream: str) -> list[str]:
         """The names of a stream's groups that ``grants`` let somebody look at."""
-        found: list[str] = []
-        for name in await self.names(stream):
-            if not grants.admin:
-                await self._groups.when_known(stream, name, grants)
-            if grants.admin or grants.may_consume(stream, name):
-                found.append(name)
-        return found
+        return await self._visible(grants, stream, await self.names(stream))
+
+    async def _visible(self, grants: Grants, stream: str, names: list[str]) -> list[str]:
+        if grants.admin:
+            return names
+        for name in names:
+            await self._groups.when_known(stream, name, grants)
+        return [name for name in names if grants.may_consume(stream, name)]
 
     async def describe(self, stream: str, group: str) -> GroupFacts:
         """Describe one group."""
@@ -192,12 +193,13 @@ class GroupAdministration:
 
     async def describe_all(self, stream: str, grants: Grants) -> list[GroupFacts]:
         """Describe the groups of a stream that ``grants`` let somebody look at, by name."""
-        self._store(stream)
+        store = self._store(stream)
+        configurations = await store.groups(stream)
         described: list[GroupFacts] = []
-        for name in await self.visible(grants, stream):
+        for name in await self._visible(grants, stream, sorted(configurations)):
             # One may be removed while the others are looked at.
             with suppress(NotFound):
-                described.append(await self.describe(stream, name))
+                described.append(GroupFacts(stream, configurations[name], await store.figures(stream, name)))
         return described
 
     async def put(self, stream: str, configuration: GroupConfiguration) -> bool:

@@ -51,6 +51,12 @@ def for_administrators(endpoint: Endpoint, administrator: RequestAuthenticator) 
     return checked
 
 
+async def viewer_of(request: Request, authenticate: RequestAuthenticator) -> Principal:
+    """Whose request it is; who was found by ``for_administrators`` isn't looked for once more."""
+    administrator: Principal | None = request.scope.get(ADMINISTRATOR)
+    return administrator or await authenticate(request)
+
+
 def administrators(authenticate: RequestAuthenticator) -> RequestAuthenticator:
     """Narrow ``authenticate`` to principals with the grant ``admin``; others get ``NotPermitted``."""
 

@@ -24,7 +24,7 @@ from gateway.core.groups.configuration import GroupConfiguration
 from gateway.engine.group_administration import ChosenLetters
 from gateway.errors import BadCommand, NotPermitted
 from gateway.http_api.audit import note
-from gateway.http_api.authentication import for_administrators
+from gateway.http_api.authentication import for_administrators, viewer_of
 from gateway.http_api.progress import ProgressLines, wants_lines
 from gateway.http_api.publishing.receipts import json_answer
 from gateway.http_api.stream_queries import limit_of
@@ -153,7 +153,7 @@ class GroupRoutes:
 
     async def list_groups(self, request: Request) -> Response:
         """Describe the groups of a stream, those that may be looked at."""
-        grants = (await self._authenticate(request)).grants
+        grants = (await viewer_of(request, self._authenticate)).grants
         check_names(request.query_params)
         found = await self._administration.describe_all(request.path_params["stream"], grants)
         if not found and not grants.admin:
@@ -260,7 +260,7 @@ class GroupRoutes:
         return json_answer({"count": count})
 
     async def _check_viewer(self, request: Request) -> None:
-        principal = await self._authenticate(request)
+        principal = await viewer_of(request, self._authenticate)
         await self._administration.check_viewer(principal.grants, *_key(request))
 
     async def _choice(self, request: Request) -> tuple[_Chosen, Principal]:

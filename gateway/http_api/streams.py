@@ -20,7 +20,7 @@ from gateway.codecs.query import check_names, decode_query
 from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter, parse_topic
 from gateway.engine.following.reading import Query
 from gateway.errors import NotFound, NotPermitted
-from gateway.http_api.authentication import for_administrators
+from gateway.http_api.authentication import for_administrators, viewer_of
 from gateway.http_api.publishing.receipts import json_answer
 from gateway.http_api.stream_queries import (
     MESSAGE_PARAMETERS,
@@ -95,7 +95,7 @@ class StreamRoutes:
 
     async def list_streams(self, request: Request) -> Response:
         """Describe the streams that may be looked at."""
-        grants = (await self._authenticate(request)).grants
+        grants = (await viewer_of(request, self._authenticate)).grants
         check_names(request.query_params)
         found = [await self._object(each.name, grants) for each in self._streams]
         return json_answer({"streams": [each for each in found if each is not None]})
