@@ -187,8 +187,15 @@ def watch_streams(
         overview=parts.overview,
     )
     health.parts["store"] = lambda: store.statistics().connected
+
+    def answers(stream: str) -> bool:
+        # Where the whole store is away that says it all.
+        return not store.statistics().connected or (
+            watched.readable(stream) and not following.tails.failing(stream)
+        )
+
     for each in parts.map:
-        health.parts[f"stream:{each.name}"] = partial(watched.readable, each.name)
+        health.parts[f"stream:{each.name}"] = partial(answers, each.name)
 
 
 def stream_routes(

@@ -98,11 +98,7 @@ class Following:
     def nearby(
         self, command: Subscribe, streams: tuple[FollowedStream, ...]
     ) -> dict[FollowedStream, StartPosition] | None:
-        """Where ``command`` begins in each stream, if no store needs to be asked; else None.
-
-        Raises:
-            StreamUnavailable: a stream can't be read now.
-        """
+        """Where ``command`` begins in each stream, if no store needs to be asked; else None."""
         if not self.tails.follow(streams):
             return None
         found: dict[FollowedStream, StartPosition] = {}

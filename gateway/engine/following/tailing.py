@@ -75,6 +75,24 @@ class _Tail:
         self.seen = 0
         self.starting: asyncio.Future[None] | None = None
         self.error: StreamUnavailable | None = None
+        self.wanted = asyncio.Event()
+        self.recovering: asyncio.Future[None] | None = None
+
+    def recovered(self) -> asyncio.Future[None]:
+        """How the next attempt to read ends, which is made now: somebody waits for it."""
+        if self.recovering is None:
+            self.recovering = _promise()
+            self.wanted.set()
+        return self.recovering
+
+    def attempted(self, error: StreamUnavailable | None) -> None:
+        """An attempt to read has ended so."""
+        self.error = error
+        waiting, self.recovering = self.recovering, None
+        if waiting is not None and error is None:
+            waiting.set_result(None)
+        elif waiting is not None:
+            waiting.set_exception(_unreadable(self.stream))
 
 
 class Tails:
@@ -155,22 +173,16 @@ class Tails:
             tail.left_at = self._clock()
 
     def follow(self, streams: tuple[FollowedStream, ...]) -> bool:
-        """Whether all of these streams are followed now; ``started`` awaits it.
-
-        Raises:
-            StreamUnavailable: the store can't be reached, so nobody knows what the stream holds.
-        """
-        for stream in streams:
-            error = self._tails[stream.name].error
-            if stream.window is not None and error is not None:
-                raise StreamUnavailable(f"stream {stream.name!r} can't be read now") from error
-        return all(stream.window is not None for stream in streams)
+        """Whether all of these streams are followed now; ``started`` awaits it."""
+        return all(stream.window is not None and self._tails[stream.name].error is None for stream in streams)
 
     async def started(self, streams: tuple[FollowedStream, ...]) -> None:
         """Return once these streams, in which the caller has an interest, are followed.
 
+        A tail that failed reads again at once, whatever its pause: what it knew may be over.
+
         Raises:
-            StreamUnavailable: the store can't be reached.
+            StreamUnavailable: the store can't be reached, so nobody knows what the stream holds.
         """
         for stream in streams:
             tail = self._tails[stream.name]
@@ -179,6 +191,8 @@ class Tails:
                     self._start(tail)
                 assert tail.starting is not None
                 await asyncio.shield(tail.starting)
+            elif tail.error is not None:
+                await asyncio.shield(tail.recovered())
 
     async def bounds(self, stream: FollowedStream) -> Bounds:
         """What the log holds now; those who ask while an answer is on its way share it.
@@ -197,6 +211,11 @@ class Tails:
         tail = self._tails[stream.name]
         if stream.window is not None and stream.window.epoch == bounds.epoch:
             tail.seen = max(tail.seen, bounds.last)
+
+    def failing(self, stream: str) -> bool:
+        """Whether the stream of that name is followed, and could not be read last."""
+        tail = self._tails[stream]
+        return tail.stream.window is not None and tail.error is not None
 
     def statistics(self) -> TailStatistics:
         """A snapshot for metrics, health and tests."""
@@ -229,7 +248,7 @@ class Tails:
             return
         except BaseException:
             tail.starting = None
-            starting.set_exception(StreamUnavailable(f"stream {tail.stream.name!r} can't be read now"))
+            starting.set_exception(_unreadable(tail.stream))
             raise
         tail.stream.window = TailWindow(
             tail.stream.name,
@@ -247,14 +266,20 @@ class Tails:
         failures = 0
         while tail.interest_count or self._clock() - tail.left_at < _LINGER_SECONDS:
             try:
-                # After a failure the first answer must come at once: until then subscribers are refused.
-                page = await self._read(tail, wait=0.0 if failures else _WAIT_SECONDS)
+                # After a failure the first answer must come at once: subscribers wait for it.
+                page = await self._read(tail, wait=_WAIT_SECONDS if tail.error is None else 0.0)
             except StreamUnavailable as error:
                 failures += 1
-                tail.error = error
-                await anyio.sleep(_AFTER_FAILURE.wait(failures))
+                tail.wanted.clear()
+                tail.attempted(error)
+                with anyio.move_on_after(_AFTER_FAILURE.wait(failures)):
+                    await tail.wanted.wait()
                 continue
-            failures, tail.error = 0, None
+            except BaseException:
+                tail.attempted(_unreadable(tail.stream))
+                raise
+            failures = 0
+            tail.attempted(None)
             if page is not None:
                 await self._take(tail, page)
             # A store that always has something must not keep the event loop to itself.
@@ -318,6 +343,10 @@ class Tails:
         self._interrupted += 1
         for catch_up in self._hub.interrupt(stream):
             self._begin(catch_up)
+
+
+def _unreadable(stream: FollowedStream) -> StreamUnavailable:
+    return StreamUnavailable(f"stream {stream.name!r} can't be read now")
 
 
 def _promise() -> asyncio.Future[Any]:

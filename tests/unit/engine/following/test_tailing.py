@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 
 from gateway.core.messages.commands import Position
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import Bounds
+from gateway.core.timing.backoff import Backoff
+from gateway.engine.following import tailing
 from gateway.errors import StreamUnavailable
+from tests.patience import HANG_SECONDS
 from tests.unit.engine.following_world import until, world
 
 if TYPE_CHECKING:
@@ -240,6 +244,29 @@ async def test_a_failing_tail_is_counted() -> None:
         assert node.following.tails.statistics().followed == 2
         node.store.away = False
         await client.until(lambda: node.following.tails.statistics().failing == 0)
+
+
+async def test_who_subscribes_after_a_failure_has_the_tail_read_now_and_gets_what_it_found() -> None:
+    async with world() as node:
+        await node.client().subscribe("s/#")
+        attempts: list[str] = []
+        read = node.store.read
+
+        async def counted(stream: str, *arguments: Any, **options: Any) -> Page:
+            attempts.append(stream)
+            return await read(stream, *arguments, **options)
+
+        node.store.read, node.store.away = counted, True
+        with patch.object(tailing, "_AFTER_FAILURE", Backoff(first_seconds=HANG_SECONDS, random=lambda: 1.0)):
+            node.store.notify()
+            await until(lambda: node.following.tails.failing("s"))
+            before = len(attempts)
+            with pytest.raises(StreamUnavailable):
+                await node.client().subscribe("s/#")
+            assert len(attempts) > before
+            node.store.away = False
+            await node.client().subscribe("s/#")
+        assert not node.following.tails.failing("s")
 
 
 async def test_a_tail_whose_task_fails_goes_on_where_it_was() -> None:
