@@ -119,11 +119,11 @@ class History:
 
     def check(self, *, gaps: Callable[[Subscriber], bool] = lambda _: True) -> None:
         """Assert the promises; ``gaps`` says who may have some."""
-        assert self.slowest <= ANSWER_SECONDS
+        assert self.slowest <= ANSWER_SECONDS, f"an answer took {self.slowest} s"
         for each in self.subscribers:
             assert not each.closed, "a client was disconnected"
-            assert each.twice == []
-            assert {frame["reason"] for _, frame in each.gaps} <= {"bus"}
+            assert each.twice == [], f"{each.twice} came twice"
+            assert {frame["reason"] for _, frame in each.gaps} <= {"bus"}, each.gaps
             assert gaps(each) or not each.gaps, each.gaps
             untold = self.untold(each)
             assert untold == [], f"{len(untold)} lost without a gap, of {len(self.answered)}"

@@ -23,8 +23,17 @@ if TYPE_CHECKING:
 RECOVERY_SECONDS = PATIENCE * (2.0 + 1.5)  # the longest wait, and a connection's time
 
 
+LIMITS = """
+[limits]
+commands_per_second = 0
+outbox_messages = 100_000
+outbox_bytes = "64MiB"
+"""
+"""None of the tests is about a client that reads slowly, as the test itself may on a busy machine."""
+
+
 def settings_for(url: str) -> str:
-    return f'[redis]\nurl = "{url}"\n[limits]\ncommands_per_second = 0\n'
+    return f'[redis]\nurl = "{url}"\n{LIMITS}'
 
 
 async def status(node: RunningGateway) -> str:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 NARROW = 40_000  # bytes per second
 BODY = b'"' + b"x" * 60_000 + b'"'
 # The clients of the test share its core with the link: they may be slow, and are not what is tried here.
-PATIENT = 'outbox_bytes = "64MiB"\n'
 MOST_GROWTH = 64 * 1024 * 1024  # of memory: both queues of the bus, and what the clients of the test hold
 
 
@@ -47,7 +46,7 @@ def nodes(
 ) -> list[RunningGateway]:
     """The near one and the far one."""
     urls = (module_redis_server.url, module_link.url)
-    return [module_gateway_process(settings_for(url) + PATIENT) for url in urls]
+    return [module_gateway_process(settings_for(url)) for url in urls]
 
 
 async def flood(node: RunningGateway, seconds: float) -> list[int]:
