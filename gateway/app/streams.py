@@ -190,9 +190,8 @@ def watch_streams(
 
     def answers(stream: str) -> bool:
         # Where the whole store is away that says it all.
-        return not store.statistics().connected or (
-            watched.readable(stream) and not following.tails.failing(stream)
-        )
+        readable = watched.readable(stream)
+        return readable and not (store.statistics().connected and following.tails.failing(stream))
 
     for each in parts.map:
         health.parts[f"stream:{each.name}"] = partial(answers, each.name)

@@ -178,9 +178,10 @@ class WatchedStore:
         try:
             yield
         except StreamUnavailable as error:
-            if not self._connected():
-                raise
             condition = self._conditions.setdefault(stream, _Condition())
+            if not self._connected():
+                condition.failed_at = None
+                raise
             now = self._clock()
             if condition.failed_at is None and now - self._failure_told_at >= LOG_SECONDS:
                 self._failure_told_at = now
