@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -173,17 +173,17 @@ async def history(nodes: Sequence[RunningGateway], *, pause: float = 0.005) -> A
     """Two subscribers and two publishers on each node, from here to the end of the block."""
     record = History()
     run = secrets.token_hex(2)  # histories overlap: no two messages bear one id
-    async with asyncio.TaskGroup() as tasks:
-        running = []
+    async with AsyncExitStack() as connections, asyncio.TaskGroup() as tasks:
+        readers = []
         for node in nodes:
             for filters in (["#"], [f"{topic.partition('/')[0]}/#" for topic in TOPICS]):
-                websocket = await connect(node.ws_url, ping_interval=None)
+                websocket = await connections.enter_async_context(connect(node.ws_url, ping_interval=None))
                 await websocket.recv()
                 subscriber = Subscriber(node)
                 record.subscribers.append(subscriber)
                 for each in filters:
                     await subscriber.subscribe(websocket, each)
-                running.append((tasks.create_task(subscriber.run(websocket)), websocket))
+                readers.append(tasks.create_task(subscriber.run(websocket)))
         publishers = [
             tasks.create_task(_publish(record, node, f"{run}-{index}{letter}", pause))
             for index, node in enumerate(nodes)
@@ -192,9 +192,11 @@ async def history(nodes: Sequence[RunningGateway], *, pause: float = 0.005) -> A
         try:
             yield record
         finally:
+            # Once, and until they have gone: one that is cancelled twice doesn't close its connection.
             for task in publishers:
-                task.cancel()
+                if not task.cancelling():
+                    task.cancel()
+            await asyncio.wait(publishers)
             await record.all_settled()
-            for task, websocket in running:
+            for task in readers:
                 task.cancel()
-                await websocket.close()

@@ -59,9 +59,9 @@ class Direction:
                 await put.send((anyio.current_time() + self.delay, chunk))
 
     async def _pass(self, size: int) -> None:
-        while not self.bytes_per_second:  # noqa: ASYNC110 - another thread changes it
+        while not (rate := self.bytes_per_second):  # noqa: ASYNC110 - another thread changes it
             await anyio.sleep(0.005)
-        self._free_at = max(self._free_at, anyio.current_time()) + size / self.bytes_per_second
+        self._free_at = max(self._free_at, anyio.current_time()) + size / rate
         await anyio.sleep_until(self._free_at)
 
 
@@ -94,10 +94,13 @@ class SlowLink:
 
     def _cut(self, *, reset: bool) -> None:
         async def cut() -> None:
-            for stream in list(self._streams):
+            streams = list(self._streams)
+            # All before the first is closed: those at its other end may close meanwhile, by themselves.
+            for stream in streams if reset else ():
                 raw = stream.extra(SocketAttribute.raw_socket)
-                if reset:
+                if raw.fileno() != -1:
                     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            for stream in streams:
                 await stream.aclose()
 
         assert self._portal is not None, "the link is open"

@@ -114,10 +114,13 @@ class Kept:
                 self.followed[frame["offset"]] = frame["data"]
 
     async def settled(self, more: int = 5) -> None:
-        """Wait until new ones are stored, and everything that was stored has come."""
+        """Wait until new ones are stored, and everything that was stored by then has come."""
         until = len(self.stored) + more
         async with asyncio.timeout(HANG_SECONDS):
-            while len(self.stored) < until or not self.stored.items() <= self.followed.items():  # noqa: ASYNC110
+            while len(self.stored) < until:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            stored = self.stored.copy()
+            while not stored.items() <= self.followed.items():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
