@@ -6,7 +6,10 @@ import os
 import resource
 
 import pytest
+from httpx2._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
+
+from tests.patience import HANG_SECONDS
 
 # Some tests hold thousands of connections; shells allow 1,024 files.
 _, _MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -14,6 +17,10 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
 
 # Gateways start by the hundred: each would compile the whole package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Requests that name no time wait like anything else: nobody promises httpx's five seconds.
+for part in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, part, HANG_SECONDS)
 
 # A shared machine stalls now and then: a deadline per example would fail on its stalls, not on our code.
 settings.register_profile(

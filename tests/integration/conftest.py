@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["module_redis_server", "redis_server"]
 
-READY_SECONDS = 30.0
+READY_SECONDS = 3 * HANG_SECONDS
 STOP_SECONDS = 25.0  # drain_seconds, its two seconds of grace, and a busy machine
 POLL_SECONDS = 0.02
 
@@ -181,7 +181,7 @@ class RunningGateway:
         return self.process
 
     def _readiness(self) -> int | None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG_SECONDS)
         try:
             connection.request("GET", f"{self.mount}/readyz")
             return connection.getresponse().status

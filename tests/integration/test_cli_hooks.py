@@ -80,7 +80,7 @@ def try_hook(
     command = [sys.executable, "-m", "gateway", "hooks", "test", *arguments, "--config", str(config)]
     done = subprocess.run(
         [*command, "--url", f"http://127.0.0.1:{gateway.port}"],
-        check=False, capture_output=True, text=True, timeout=HANG_SECONDS,
+        check=False, capture_output=True, text=True, timeout=3 * HANG_SECONDS,
         env=known | ENVIRONMENT | SECRETS | variables,
     )  # fmt: skip
     for secret in (*SECRETS.values(), "grid+code%2B1", "grid%20code%2B1", *variables.values()):

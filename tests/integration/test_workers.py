@@ -27,6 +27,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from gateway.client import Backoff, Client, Message
 from tests.patience import HANG_SECONDS
 
+from .conftest import READY_SECONDS
 from .process_tree import children, command_line, is_running, wait_for, wait_until_gone
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ async def test_killed_workers_are_replaced_and_their_clients_come_back(gateway: 
 
 def replaced(gateway: RunningGateway, victim: int) -> None:
     """Wait until there are two workers again, and both listen."""
-    wait_for(lambda: len(set(workers(gateway)) - {victim}) == 2)
-    wait_for(lambda: listening(gateway.port) == 2)
+    wait_for(lambda: len(set(workers(gateway)) - {victim}) == 2, seconds=READY_SECONDS)
+    wait_for(lambda: listening(gateway.port) == 2, seconds=READY_SECONDS)
 
 
 def listening(port: int) -> int:
@@ -244,7 +245,9 @@ def test_the_private_redis_is_for_this_user_alone(gateway: RunningGateway) -> No
 
 def test_a_second_gateway_does_not_take_half_of_the_clients(gateway: RunningGateway, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gateway", "serve", "--port", str(gateway.port), "--workers", "2"]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path)
+    second = subprocess.run(
+        command, capture_output=True, text=True, timeout=READY_SECONDS, check=False, cwd=tmp_path
+    )
     assert second.returncode == 1
     assert "can't listen on 127.0.0.1" in second.stderr
 
