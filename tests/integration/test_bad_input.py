@@ -11,6 +11,7 @@ import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from .raw_client import CLOSE, PING, PONG, RawClient, bystander, command, frame, raw_client, subscribe, until
@@ -24,11 +25,7 @@ MIB = 1024 * 1024
 RATE = 100
 SETTINGS = f"""
 limits.commands_per_second = {RATE}
-limits.ping_interval = "1s"
-limits.pong_timeout = "1s"
 """
-# The same for uvicorn's own WebSocket class, whose business it is on the portable way.
-PINGS = {"UVICORN_WS_PING_INTERVAL": "1", "UVICORN_WS_PING_TIMEOUT": "1"}
 DIRECT_SETTINGS = """
 limits.commands_per_second = 1000000
 limits.message_timeout = "4s"
@@ -37,7 +34,7 @@ limits.message_timeout = "4s"
 
 @pytest.fixture(scope="module", params=["direct", "asgi"])
 def gateway(request: pytest.FixtureRequest, module_gateway_process: StartGateway) -> RunningGateway:
-    return module_gateway_process(SETTINGS, PINGS, way=request.param)
+    return module_gateway_process(SETTINGS, way=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -206,20 +203,36 @@ async def test_a_client_that_sends_and_never_reads_is_no_longer_read(
         await is_alive(client)
 
 
-async def test_a_connection_that_stays_silent_is_ended(gateway, neighbours) -> None:
-    """The peer's kernel lives, the peer doesn't: its pong is missing."""
-    async with raw_client(gateway) as client:
-        assert (await client.frame())[0] == PING
-        await client.ended()
+@pytest.mark.parametrize("way", ["direct", "asgi"])
+async def test_of_silent_connections_those_live_on_that_answer_pings(gateway_process, way: str) -> None:
+    """The kernel of the other one's peer lives, the peer doesn't: its pong is missing."""
+    gateway = gateway_process(
+        'limits.ping_interval = "0.1s"\nlimits.pong_timeout = "3s"\n',
+        # Uvicorn's own WebSocket class does it itself on the portable way.
+        {"UVICORN_WS_PING_INTERVAL": "0.1", "UVICORN_WS_PING_TIMEOUT": "3"},
+        way=way,
+    )
+    answered = 0
+    async with (
+        raw_client(gateway) as silent,
+        raw_client(gateway) as client,
+        anyio.create_task_group() as tasks,
+    ):
 
-
-async def test_a_connection_that_answers_pings_lives_on(gateway, neighbours) -> None:
-    async with raw_client(gateway) as client:
-        for _ in range(2):
+        async def answer() -> None:
+            nonlocal answered
             opcode, payload = await client.frame()
-            assert opcode == PING
-            await client.send(frame(payload, PONG))
-        await is_alive(client)
+            while opcode == PING:
+                await client.send(frame(payload, PONG))
+                answered += 1
+                opcode, payload = await client.frame()
+            assert json.loads(payload) == {"op": "pong", "ref": "alive"}
+
+        tasks.start_soon(answer)
+        assert (await silent.frame())[0] == PING
+        await silent.ended()
+        await until(lambda: answered >= 2)
+        await client.send(command(op="ping", ref="alive"))
 
 
 async def test_a_message_that_is_never_finished_ends_the_connection(
