@@ -196,7 +196,7 @@ async def test_while_nobody_can_be_asked_a_lease_ends_by_itself(peer: Peer) -> N
     async def short(command: dict[str, Any]) -> bool:
         if command["op"] != "consume":
             return False
-        fields = {"stream": "s", "group": "g", "credit": 32, "ack_wait": 300, "ref": command["ref"]}
+        fields = {"stream": "s", "group": "g", "credit": 32, "ack_wait": 1_000, "ref": command["ref"]}
         await peer.send(op="consuming", **fields)
         return True
 

@@ -226,23 +226,34 @@ async def test_synchronous_handlers_run_in_threads_beside_each_other(
 
 
 async def test_a_lease_is_kept_alive_while_a_handler_runs(gateway: RunningGateway, group: str) -> None:
-    put(gateway, group, ack_wait=1.2)
+    put(gateway, group, ack_wait=3.0)
     attempts: list[int] = []
+    go_on = anyio.Event()
     worker = Worker("s", group=group)
 
     @worker.handle()
     async def long(delivery: Delivery) -> None:
         attempts.append(delivery.attempt)
-        await anyio.sleep(2.0)
+        await go_on.wait()
 
-    publish(gateway)
+    def due() -> float:
+        where = call(gateway, "GET", f"streams/s/groups/{group}/messages/{offset}")[1]
+        assert where["waits_for"] == "acknowledgement"
+        return float(where["due"])
+
+    offset = publish(gateway)
     async with working(gateway, worker):
+        await until(lambda: attempts)
+        for _ in range(2):
+            before = due()
+            await until(lambda before=before: due() > before)
+        go_on.set()
         await until_idle(gateway, group)
     assert attempts == [1]
 
 
 async def test_a_handler_whose_lease_is_lost_is_cancelled(gateway: RunningGateway, group: str) -> None:
-    put(gateway, group, ack_wait=0.5, backoff=[0.01])
+    put(gateway, group, ack_wait=1.5, backoff=[0.01])
     tokens: list[str] = []
     ends: list[str] = []
     told: list[Exception] = []

@@ -80,8 +80,9 @@ jobs = [Job(name, globals()[name]) for name in sys.argv[2:]]
 below = Job("rests", rests) if sys.argv[1] == "below" else None
 quick = Backoff(first_seconds=0.01, limit_seconds=0.01, stable_seconds=60)
 policy = RestartPolicy(ends=3, backoff=quick)
-watched = 1.0 if "beats" in sys.argv or "freezes" in sys.argv else 0.0
-sys.exit(Supervisor(jobs, foundation=below, stop_seconds=0.5, hang_seconds=watched, policy=policy).run())
+watched = 2.0 if "beats" in sys.argv or "freezes" in sys.argv else 0.0
+stop = 1.0 if "hangs" in sys.argv else 20.0
+sys.exit(Supervisor(jobs, foundation=below, stop_seconds=stop, hang_seconds=watched, policy=policy).run())
 """
 
 
@@ -177,7 +178,7 @@ def test_what_gives_no_sign_of_life_is_killed_and_begun_again(start) -> None:
     program.ends_with(0)
     said = program.said()
     assert "freezes (process" in said
-    assert "gave no sign of life for 1 s and is killed" in said
+    assert "gave no sign of life for 2 s and is killed" in said
     assert said.count("life 0 after 0 hangs") == 1
     assert said.count("is started again") == 1
 
