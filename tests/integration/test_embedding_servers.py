@@ -102,22 +102,23 @@ async def test_events_are_sent_as_they_come(served: RunningApplication) -> None:
 
 
 async def test_a_client_that_goes_is_noticed(served: RunningApplication) -> None:
-    before = await _sessions(served)
+    await _until_sessions(served, 0)
     async with connect(served.ws_url) as socket, httpx2.AsyncClient() as http:
         await socket.recv()
         async with http.stream("GET", f"{served.url}/v1/events?filter=a") as response:
             assert response.status_code == 200
-            assert await _sessions(served) == before + 2
-        while await _sessions(served) != before + 1:  # noqa: ASYNC110 - another process
+            await _until_sessions(served, 2)
+        await _until_sessions(served, 1)
+    await _until_sessions(served, 0)
+
+
+async def _until_sessions(served: RunningApplication, count: int) -> None:
+    async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
+        while True:
+            found = (await http.get(f"{served.url}/v1/connections")).json()["connections"]
+            if len([each for each in found if each["transport"] != "http"]) == count:
+                return
             await anyio.sleep(0.02)
-    while await _sessions(served) != before:  # noqa: ASYNC110 - another process
-        await anyio.sleep(0.02)
-
-
-async def _sessions(served: RunningApplication) -> int:
-    async with httpx2.AsyncClient() as http:
-        found = (await http.get(f"{served.url}/v1/connections")).json()["connections"]
-    return len([each for each in found if each["transport"] != "http"])
 
 
 async def _end(socket: ClientConnection) -> int:

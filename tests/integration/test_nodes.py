@@ -13,6 +13,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.patience import HANG_SECONDS
 
+from .process_tree import wait_for
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -117,6 +119,5 @@ async def test_every_subscriber_on_every_node_sees_one_order(nodes: list[Running
 
 def test_a_node_that_starts_later_joins(nodes: list[RunningGateway]) -> None:
     # On a machine that has other things to do its event loop may just have been late.
-    nodes[2].wait_until_ready()
-    assert httpx2.get(f"{nodes[2].url}/readyz").json() == {"status": "ready"}
+    wait_for(lambda: httpx2.get(f"{nodes[2].url}/readyz", timeout=HANG_SECONDS).json() == {"status": "ready"})
     assert nodes[2].metric("gateway_bus_connected") == 1

@@ -37,6 +37,7 @@ watched = pytest.mark.usefixtures("no_task_left")
 
 LOG, META, INDEX_KEY, HOLES_KEY, ORDER, VALUES = "log", "meta", "topics", "holes", "order", "values"
 NAMES = ["s/a", "s/b", "s/a/x", "s/c"]
+UNCHECKED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 FILTERS = ["s/a", "s/+", "s/a/#", "#", "s/d"]
 
 
@@ -295,7 +296,7 @@ return found
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=UNCHECKED)
 @given(topics=st.sets(TOPICS, min_size=1, max_size=30), topic_filter=filters(), budget=st.integers(1, 9))
 def test_the_search_in_redis_finds_what_the_search_here_does(
     client: redis.Redis, topics: set[str], topic_filter: str, budget: int
@@ -399,7 +400,7 @@ class Life:
         await until_swept(self.client, self.prefix, len(page.publications) + len(kept))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=UNCHECKED)
 @given(steps=st.lists(STEPS, min_size=1, max_size=12), values=st.booleans())
 def test_whatever_happens_the_index_tells_what_a_scan_does(
     client: redis.Redis, url: str, steps: list[tuple[Any, ...]], values: bool

@@ -112,7 +112,7 @@ async def test_what_was_done_is_in_the_last_seconds(gateway) -> None:
     assert in_all(told, "delivery_bytes") > in_all(before, "delivery_bytes")
     assert in_all(told, "stored") >= 1
     assert max(value or 0 for value in told["series"]["fanout_max_ms"]) > 0
-    assert max(told["series"]["memory_bytes"][-3:]) > 1_000_000
+    assert max(value or 0 for value in told["series"]["memory_bytes"]) > 1_000_000
     assert told["totals"]["publications"] >= 3
     assert told["by_node"][told["nodes"][0]].keys() == told["series"].keys()
 
