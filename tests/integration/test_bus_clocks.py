@@ -47,7 +47,7 @@ def nodes(
 
 
 async def publish(node: RunningGateway, credential: str) -> int:
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
         answer = await http.post(f"{node.url}/v1/topics/a/b", content=b"1", headers=bearer(credential))
     return answer.status_code
 
@@ -89,7 +89,7 @@ async def test_a_block_lasts_as_long_as_was_said(nodes: list[RunningGateway]) ->
     async def block(node: RunningGateway, offset: int, seconds: int) -> None:
         admin = bearer(token("root", lives=offset + 600, admin=True))
         order = {"subject": f"eve{offset}", "block_seconds": seconds}
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
             answer = await http.post(f"{node.url}/v1/disconnect", json=order, headers=admin)
         assert answer.status_code == 200
 

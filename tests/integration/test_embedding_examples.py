@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def post(url: str, body: object) -> httpx2.Response:
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
         return await http.post(url, json=body)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def counted(gateway: RunningGateway, limit: str) -> int:
     """What the metric says of one limit."""
-    text = httpx2.get(f"{gateway.url}/metrics").text
+    text = httpx2.get(f"{gateway.url}/metrics", timeout=HANG_SECONDS).text
     found = re.search(rf'^gateway_refused_total{{limit="{limit}"}} (\d+)', text, re.MULTILINE)
     assert found is not None
     return int(found[1])
@@ -170,7 +170,7 @@ async def test_who_has_many_idempotency_keys_is_refused_and_the_others_keep_thei
 
     def publish(subject: str, key: str) -> httpx2.Response:
         headers = {**bearer(token(subject)), "Idempotency-Key": key}
-        return httpx2.post(f"{gateway.url}/v1/topics/a/b", headers=headers)
+        return httpx2.post(f"{gateway.url}/v1/topics/a/b", headers=headers, timeout=HANG_SECONDS)
 
     first = publish("bob", "mine").json()
     statuses = [publish("ann", str(number)).status_code for number in range(60)]

@@ -179,7 +179,7 @@ def test_nonsense_is_answered_as_promised_too(api, operation):
 def test_listening_is_answered_as_promised(gateway, query):
     document = openapi_document(PublishingLimits())
     (operation,) = document["paths"]["/v1/events"].values()
-    with httpx2.stream("GET", f"{gateway.url}/v1/events?{query}") as response:
+    with httpx2.stream("GET", f"{gateway.url}/v1/events?{query}", timeout=HANG_SECONDS) as response:
         promised = resolved(operation["responses"][str(response.status_code)], document)
     assert response.headers["content-type"] in promised["content"]
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 from .raw_client import RawClient, bystander, command, raw_client, subscribe, until
 
 if TYPE_CHECKING:
@@ -60,13 +62,13 @@ def numbers(events: list[dict[str, Any]]) -> list[int]:
 
 def waiting(gateway: RunningGateway) -> list[int]:
     """How many publications wait for each connection."""
-    listed = httpx2.get(f"{gateway.url}/v1/connections").json()
+    listed = httpx2.get(f"{gateway.url}/v1/connections", timeout=HANG_SECONDS).json()
     return [each["waiting_messages"] for each in listed["connections"]]
 
 
 def slowest(gateway: RunningGateway) -> dict[str, Any]:
     """The connection that takes nothing, or takes least."""
-    listed = httpx2.get(f"{gateway.url}/v1/connections?order=slow&limit=1").json()
+    listed = httpx2.get(f"{gateway.url}/v1/connections?order=slow&limit=1", timeout=HANG_SECONDS).json()
     (found,) = listed["connections"]
     described: dict[str, Any] = found
     return described
@@ -78,7 +80,7 @@ def is_let_go(gateway: RunningGateway) -> bool:
 
 
 def described(gateway: RunningGateway, session: str) -> dict[str, Any]:
-    shown: dict[str, Any] = httpx2.get(f"{gateway.url}/v1/connections/{session}").json()
+    shown: dict[str, Any] = httpx2.get(f"{gateway.url}/v1/connections/{session}", timeout=HANG_SECONDS).json()
     return shown
 
 
@@ -165,7 +167,7 @@ async def test_history_and_a_live_subscription_that_overlaps_do_not_mix(gateway)
 async def test_a_page_of_json_is_what_the_codec_says(gateway) -> None:
     topic = f"orders/{time.time_ns()}"
     data = {"text": "ü\n", "list": [1, 2.50, None]}
-    async with httpx2.AsyncClient(base_url=gateway.url) as http:
+    async with httpx2.AsyncClient(base_url=gateway.url, timeout=HANG_SECONDS) as http:
         await http.post(
             f"/v1/topics/{topic}", content=json.dumps(data), headers={"content-type": "application/json"}
         )
