@@ -50,6 +50,7 @@ def forgetful_proxy(gateway_port: int) -> Iterator[ForgetfulProxy]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        timeout = HANG_SECONDS
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
@@ -89,7 +90,7 @@ def forgetful_proxy(gateway_port: int) -> Iterator[ForgetfulProxy]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+        server.daemon_threads = False  # so that nothing is handed on once the block is left
         proxy.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
