@@ -30,7 +30,7 @@ async def peer() -> AsyncIterator[Peer]:
 
 
 def client_of(peer: Peer) -> Client:
-    return Client(peer.url, backoff=QUICK, timeout=5.0)
+    return Client(peer.url, backoff=QUICK, timeout=HANG_SECONDS)
 
 
 def begins_at(peer: Peer, offset: int, *, epoch: str = "e1", recovered: bool | None = None) -> None:
