@@ -81,15 +81,15 @@ def test_groups_are_watched_until_somebody_interrupts(gateway: RunningGateway, g
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
         try:
             assert watching.stdout is not None
-            depths = set()
+            depths: set[int] = set()
             for line in watching.stdout:
                 shown = json.loads(line)
                 if shown["name"] == group:
+                    if not depths:  # once: a busy machine may show what was before several times
+                        publish(gateway)
                     depths.add(shown["depth"])
                     if depths == {0, 1}:
                         break
-                    if depths == {0}:
-                        publish(gateway)
             watching.send_signal(2)
             assert watching.wait(HANG_SECONDS) == 130
         finally:
