@@ -23,14 +23,12 @@ from .raw_client import command, raw_client
 
 if TYPE_CHECKING:
     from .conftest import RunningGateway, StartGateway
+    from .raw_client import RawClient
 
 
 def counted(gateway: RunningGateway, limit: str) -> int:
     """What the metric says of one limit."""
-    text = httpx2.get(f"{gateway.url}/metrics", timeout=HANG_SECONDS).text
-    found = re.search(rf'^gateway_refused_total{{limit="{limit}"}} (\d+)', text, re.MULTILINE)
-    assert found is not None
-    return int(found[1])
+    return int(gateway.metric(f'gateway_refused_total{{limit="{limit}"}}'))
 
 
 async def refusal(gateway: RunningGateway, **headers: str) -> tuple[int, str | None, str]:
@@ -81,14 +79,20 @@ async def test_without_trusted_proxies_a_header_changes_no_address(gateway_proce
 
 async def test_one_address_may_connect_so_often(gateway_process) -> None:
     gateway = gateway_process("limits.connects_per_second_per_address = 1\n")
-    statuses = []
-    for _ in range(8):
+    statuses: list[int] = []
+
+    async def come() -> None:
         try:
             async with client(gateway):
                 statuses.append(101)
         except InvalidStatus as refused:
             statuses.append(refused.response.status_code)
-    assert statuses[:5] == [101] * 5
+
+    # Together, as one more may come with each second.
+    async with anyio.create_task_group() as tasks:
+        for _ in range(30):
+            tasks.start_soon(come)
+    assert statuses.count(101) >= 5
     assert 429 in statuses
     assert counted(gateway, "connects_per_second_per_address") == statuses.count(429)
 
@@ -111,31 +115,42 @@ async def test_one_subject_may_have_so_many_connections(gateway_process) -> None
 
 async def test_publishes_and_bytes_of_one_connection(gateway_process) -> None:
     gateway = gateway_process("limits.publishes_per_second = 2\nlimits.publish_bytes_per_second = 1000\n")
-    async with client(gateway) as fast, client(gateway) as neighbour:
-        codes = [(await fast.say(op="publish", topic="t", data=1, ref=n)).get("code") for n in range(15)]
-        assert codes[:10] == [None] * 10
-        assert codes[-1] == "rate_limited"
-        assert (await fast.say(op="ping"))["op"] == "pong"
-        for number in range(5):
-            reply = await neighbour.say(op="publish", topic="t", data="x" * 990, ref=number)
-            assert reply["op"] == "published"
-        reply = await neighbour.say(op="publish", topic="t", data="x" * 900, ref=9)
-        assert reply["code"] == "rate_limited"
-    assert counted(gateway, "publishes_per_second") >= 1
+
+    async def codes(client: RawClient, *data: object) -> list[str | None]:
+        """What publishes are answered that come at once, as a little more is allowed with time."""
+        commands = (command(op="publish", topic="t", data=each, ref=1) for each in data)
+        await client.send(b"".join(commands))
+        return [(await client.event()).get("code") for _ in data]
+
+    async with raw_client(gateway) as fast, raw_client(gateway) as neighbour:
+        assert await codes(fast, *range(15)) == [None] * 10 + ["rate_limited"] * 5
+        await fast.send(command(op="ping"))
+        assert (await fast.event())["op"] == "pong"
+        large = ["x" * 990] * 5
+        assert await codes(neighbour, *large, "x" * 900) == [None] * 5 + ["rate_limited"]
+    assert counted(gateway, "publishes_per_second") == 5
     assert counted(gateway, "publish_bytes_per_second") == 1
 
 
 async def test_publishes_of_one_subject_over_all_doors(gateway_process) -> None:
     gateway = gateway_process(SETTINGS + "limits.publishes_per_second_per_subject = 2\n", ENVIRONMENT)
     url = f"{gateway.url}/v1/topics/a/b"
-    async with client(gateway, token("ann")) as ann:
-        for number in range(10):
-            assert (await ann.say(op="publish", topic="a/b", data=1, ref=number))["op"] == "published"
-        refused = httpx2.post(url, headers=bearer(token("ann")))
-        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
-        assert refused.headers["Retry-After"] == "1"
-        assert httpx2.post(url, headers=bearer(token("bob"))).status_code == 202
-    assert counted(gateway, "publishes_per_second_per_subject") == 1
+    async with client(gateway, token("ann")) as ann, httpx2.AsyncClient(timeout=HANG_SECONDS) as http:
+        codes: list[str | None] = []
+        # Each half a second allows one more, and a machine may stand still for so long. What is published
+        # over HTTP is too little to be refused by itself.
+        for _ in range(5):
+            for number in range(12):
+                await ann.send(op="publish", topic="a/b", data=1, ref=number)
+            answer = await http.post(url, headers=bearer(token("ann")))
+            codes += [(await ann.hear()).get("code") for _ in range(12)]
+            if answer.status_code != 202:
+                break
+        assert codes[:10] == [None] * 10
+        assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+        assert answer.headers["Retry-After"] == "1"
+        assert (await http.post(url, headers=bearer(token("bob")))).status_code == 202
+    assert counted(gateway, "publishes_per_second_per_subject") == codes.count("rate_limited") + 1
 
 
 async def test_filters_that_make_matching_expensive_are_refused_and_the_others_taken(gateway_process) -> None:
@@ -167,17 +182,18 @@ async def test_filters_that_make_matching_expensive_are_refused_and_the_others_t
 
 async def test_who_has_many_idempotency_keys_is_refused_and_the_others_keep_theirs(gateway_process) -> None:
     gateway = gateway_process(SETTINGS + "limits.idempotency_entries = 100\n", ENVIRONMENT)
+    async with httpx2.AsyncClient(base_url=gateway.url, timeout=HANG_SECONDS) as http:
 
-    def publish(subject: str, key: str) -> httpx2.Response:
-        headers = {**bearer(token(subject)), "Idempotency-Key": key}
-        return httpx2.post(f"{gateway.url}/v1/topics/a/b", headers=headers, timeout=HANG_SECONDS)
+        async def publish(subject: str, key: str) -> httpx2.Response:
+            headers = {**bearer(token(subject)), "Idempotency-Key": key}
+            return await http.post("/v1/topics/a/b", headers=headers)
 
-    first = publish("bob", "mine").json()
-    statuses = [publish("ann", str(number)).status_code for number in range(60)]
-    assert statuses == [202] * 50 + [429] * 10
-    assert publish("bob", "mine").json() == first
-    assert publish("ann", "0").status_code == 202, "a repeat is answered as before"
-    assert publish("bob", "another").status_code == 202
+        first = (await publish("bob", "mine")).json()
+        statuses = [(await publish("ann", str(number))).status_code for number in range(60)]
+        assert statuses == [202] * 50 + [429] * 10
+        assert (await publish("bob", "mine")).json() == first
+        assert (await publish("ann", "0")).status_code == 202, "a repeat is answered as before"
+        assert (await publish("bob", "another")).status_code == 202
     assert counted(gateway, "idempotency_entries") == 10
 
 
@@ -190,7 +206,7 @@ async def test_a_storm_of_subscribing_ends_with_4429_and_spares_the_neighbours(g
     async with client(gateway) as neighbour, raw_client(gateway) as stormy:
         assert (await neighbour.say(op="subscribe", filter="n"))["op"] == "subscribed"
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stormy.send_what_is_taken, storm, 1.0)
+            tasks.start_soon(stormy.send_what_is_taken, storm, HANG_SECONDS)
             code = await stormy.close_code()
             tasks.cancel_scope.cancel()
         assert code == 4429
@@ -200,8 +216,7 @@ async def test_a_storm_of_subscribing_ends_with_4429_and_spares_the_neighbours(g
 
 
 async def test_idle_unauthenticated_connections_end_by_themselves(gateway_process) -> None:
-    settings = SETTINGS + 'limits.auth_timeout = "3s"\nlimits.head_timeout = "3s"\n'
-    gateway = gateway_process(settings, ENVIRONMENT)
+    gateway = gateway_process(SETTINGS + 'limits.auth_timeout = "3s"\n', ENVIRONMENT)
     async with client(gateway, token()) as neighbour, AsyncExitStack() as idle:
         nobodies = []
         for _ in range(100):
