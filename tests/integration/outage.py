@@ -32,6 +32,10 @@ outbox_bytes = "64MiB"
 """None of the tests is about a client that reads slowly, as the test itself may on a busy machine."""
 
 
+PATIENT_REDIS = 'timeout = "10s"\nsilence_timeout = "20s"\n'
+"""Of ``[redis]``, in tests that are about no fault: a machine that stands still is none."""
+
+
 def settings_for(url: str) -> str:
     return f'[redis]\nurl = "{url}"\n{LIMITS}'
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -60,15 +61,21 @@ def numbers(events: list[dict[str, Any]]) -> list[int]:
     return [event["data"]["n"] for event in events]
 
 
+def get(gateway: RunningGateway, path: str) -> dict[str, Any]:
+    with urllib.request.urlopen(gateway.url + path, timeout=HANG_SECONDS) as response:
+        found: dict[str, Any] = json.load(response)
+    return found
+
+
 def waiting(gateway: RunningGateway) -> list[int]:
     """How many publications wait for each connection."""
-    listed = httpx2.get(f"{gateway.url}/v1/connections", timeout=HANG_SECONDS).json()
+    listed = get(gateway, "/v1/connections")
     return [each["waiting_messages"] for each in listed["connections"]]
 
 
 def slowest(gateway: RunningGateway) -> dict[str, Any]:
     """The connection that takes nothing, or takes least."""
-    listed = httpx2.get(f"{gateway.url}/v1/connections?order=slow&limit=1", timeout=HANG_SECONDS).json()
+    listed = get(gateway, "/v1/connections?order=slow&limit=1")
     (found,) = listed["connections"]
     described: dict[str, Any] = found
     return described
@@ -80,8 +87,7 @@ def is_let_go(gateway: RunningGateway) -> bool:
 
 
 def described(gateway: RunningGateway, session: str) -> dict[str, Any]:
-    shown: dict[str, Any] = httpx2.get(f"{gateway.url}/v1/connections/{session}", timeout=HANG_SECONDS).json()
-    return shown
+    return get(gateway, f"/v1/connections/{session}")
 
 
 async def test_a_client_that_stops_reading_under_load_gets_everything_and_is_live_again(gateway) -> None:
