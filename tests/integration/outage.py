@@ -32,8 +32,13 @@ outbox_bytes = "64MiB"
 """None of the tests is about a client that reads slowly, as the test itself may on a busy machine."""
 
 
-PATIENT_REDIS = 'timeout = "10s"\nsilence_timeout = "20s"\n'
-"""Of ``[redis]``, in tests that are about no fault: a machine that stands still is none."""
+PATIENT_REDIS = """
+timeout = "10s"
+silence_timeout = "20s"
+[store]
+timeout = "10s"
+"""
+"""To go on with in ``[redis]``, for tests that are about no fault: a machine that stands still is none."""
 
 
 def settings_for(url: str) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.integration.credentials import ENVIRONMENT, SETTINGS, bearer, client, token
 from tests.integration.history import history, no_gaps
-from tests.integration.outage import settings_for
+from tests.integration.outage import PATIENT_REDIS, settings_for
 from tests.integration.wrong_clock import clock_off_by
 from tests.patience import HANG_SECONDS
 
@@ -37,7 +38,9 @@ def nodes(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[RunningGateway]:
     settings = (
-        SETTINGS.replace('"required"', '"optional"') + ANONYMOUS + settings_for(module_redis_server.url)
+        SETTINGS.replace('"required"', '"optional"')
+        + ANONYMOUS
+        + settings_for(module_redis_server.url).replace("[limits]", f"{PATIENT_REDIS}[limits]")
     )
     directory = tmp_path_factory.mktemp("clocks")
     return [
@@ -78,9 +81,17 @@ async def test_a_token_is_judged_by_the_clock_of_the_node_it_is_shown_to(nodes: 
             assert await publish(node, token(lives=lives)) == (202 if node in accepting else 401)
 
     async def until_expired(node: RunningGateway, offset: int) -> None:
-        async with client(node, token(lives=offset + 1)) as one:
-            assert (await one.hear())["code"] == "token_expired"
-            assert await one.closed() == 4401
+        for lives in (1, 4, 16):  # on a busy machine a second may be over before the token is shown
+            try:
+                async with client(node, token(lives=offset + lives)) as one:
+                    assert (await one.hear())["code"] == "token_expired"
+                    assert await one.closed() == 4401
+            except InvalidStatus as refused:
+                if refused.response.status_code != 401:
+                    raise
+            else:
+                return
+        pytest.fail("no token was shown in time")
 
     await asyncio.gather(*(until_expired(node, offset) for node, offset in zip(nodes, OFFSETS, strict=True)))
 

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.integration.event_client import events
+from tests.integration.outage import PATIENT_REDIS
 from tests.integration.test_stream_subscriptions import client, say, take
 from tests.patience import HANG_SECONDS
 
@@ -202,7 +203,8 @@ async def test_server_sent_events_begin_with_a_snapshot_and_go_on_by_their_id(
 async def test_a_snapshot_is_the_same_on_every_node(
     gateway_process: StartGateway, redis_server: RunningRedis
 ) -> None:
-    settings = SETTINGS.replace('[store]\nurl = "memory:"', f'[redis]\nurl = "{redis_server.url}"')
+    redis = f'[redis]\nurl = "{redis_server.url}"\n{PATIENT_REDIS}'
+    settings = SETTINGS.replace('[store]\nurl = "memory:"', redis)
     one, other = gateway_process(settings), gateway_process(settings)
     async with (
         httpx2.AsyncClient(base_url=one.url, timeout=HANG_SECONDS) as here,

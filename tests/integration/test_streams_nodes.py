@@ -13,6 +13,8 @@ import pytest
 
 from tests.patience import HANG_SECONDS
 
+from .outage import PATIENT_REDIS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,7 +27,7 @@ STREAM = '[[streams]]\nname = "orders"\nfilter = "orders/#"\n'
 
 @pytest.fixture(scope="module")
 def nodes(module_gateway_process: StartGateway, module_redis_server: RunningRedis) -> list[RunningGateway]:
-    settings = f'[redis]\nurl = "{module_redis_server.url}"\n{STREAM}'
+    settings = f'[redis]\nurl = "{module_redis_server.url}"\n{PATIENT_REDIS}{STREAM}'
     return [module_gateway_process(settings) for _ in range(2)]
 
 
@@ -82,6 +84,7 @@ def test_while_redis_is_away_nodes_say_so_in_time_and_recover(
     gateway_process: StartGateway, redis_server: RunningRedis
 ) -> None:
     node = gateway_process(f'[redis]\nurl = "{redis_server.url}"\n{STREAM}')
+    until(lambda: ask(node, "/readyz")[1] == {"status": "ready"})
     assert ask(node, "/v1/topics/orders/a", b"1")[0] == 201
     epoch = ask(node, "/v1/streams/orders")[1]["epoch"]
     redis_server.kill()
