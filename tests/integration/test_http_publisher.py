@@ -181,27 +181,42 @@ async def test_without_keys_of_its_own_nothing_uncertain_is_repeated(
     assert len(await heard(1)) == 1
 
 
-async def test_never_sent_is_told_from_not_answered(proxy: ForgetfulProxy, make: Make) -> None:
+DEADLINES = (0.2, 1.0, 5.0)
+"""One after the other: a busy machine may need longer than a short one to try, or to know what came of it."""
+
+
+async def test_never_sent_is_told(make: Make) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and not listened to
         async with make(f"http://127.0.0.1:{bound.getsockname()[1]}") as publisher:
-            with pytest.raises(NotSent):
-                await publisher.publish("live/1", 1, timeout=0.2)
+            errors = []
+            for seconds in DEADLINES:
+                with pytest.raises((NotSent, CommandTimeout)) as caught:
+                    await publisher.publish("live/1", 1, timeout=seconds)
+                errors.append(caught.type)
+                if issubclass(caught.type, NotSent):
+                    break
+    assert issubclass(errors[-1], NotSent), errors
+
+
+async def test_not_answered_is_told_from_never_sent(proxy: ForgetfulProxy, make: Make) -> None:
     proxy.hold.clear()
-    unsent = []
+    told: dict[str, str] = {}
+
+    def sent() -> list[str]:
+        came = b"".join(proxy.bodies).decode()
+        return [topic for topic in told if f'"{topic}"' in came]
+
     async with make(proxy.url) as publisher:
-        for seconds in (0.2, 1.0, 5.0):  # a busy machine may need so long to send anything
+        for seconds in DEADLINES:
             topic = f"live/{seconds:g}"
-            try:
-                with pytest.raises(CommandTimeout, match=rf"'{topic}': no answer within {seconds:g} s"):
-                    await publisher.publish(topic, 1, timeout=seconds)
+            with pytest.raises((NotSent, CommandTimeout)) as caught:
+                await publisher.publish(topic, 1, timeout=seconds)
+            told[topic] = str(caught.value)
+            if sent():
                 break
-            except NotSent:
-                unsent.append(topic)
-    assert await to_thread.run_sync(partial(proxy.came.acquire, timeout=HANG_SECONDS))
-    sent = b"".join(proxy.bodies).decode()
-    assert f'"{topic}"' in sent
-    assert not any(f'"{each}"' in sent for each in unsent)
+    assert sent()
+    assert all("no answer within" in told[topic] for topic in sent())
 
 
 async def test_who_waits_behind_a_request_and_gives_up_was_never_sent(
