@@ -76,6 +76,7 @@ class Node:
             lifespan="off",
             timeout_graceful_shutdown=3,
         )
+        self.writers: list[asyncio.StreamWriter] = []
         self.server = uvicorn.Server(config)
         self.server.capture_signals = nullcontext  # type: ignore[method-assign]  # pytest keeps its own
 
@@ -92,6 +93,7 @@ class Node:
 
     async def ask(self, request: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers.append(writer)
         writer.write(request)
         return reader, writer
 
@@ -118,6 +120,8 @@ async def running(app: Any, offer: TakeoverOffer = EVERYWHERE) -> AsyncIterator[
         node.server.should_exit = True
         async with asyncio.timeout(HANG_SECONDS):
             await serving
+        for each in node.writers:  # also of a test that failed
+            each.close()
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
