@@ -24,11 +24,11 @@ import httpx2
 import pytest
 
 from tests.integration.group_client import Consumer, call, consumer, figures, publish
-from tests.integration.outage import until_status
+from tests.integration.outage import PATIENT_REDIS, until_status
 from tests.integration.queue_member import ACK_WAIT, KINDS, MAX_DELIVER, POISON
 from tests.integration.raw_client import until
 from tests.integration.slow_link import SlowLink, slow_link
-from tests.patience import HANG_SECONDS
+from tests.patience import HANG_SECONDS, PATIENCE
 from tests.redis_process import redis_servers
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ ordered_by_key = true
 PUBLICATIONS = 240
 KEYS = 40
 FAULTS = 9
-SLACK_MS = 1_000
+SLACK_MS = 1_000 * PATIENCE
 """How much later somebody may say that his connection has ended than it has."""
 
 
@@ -210,13 +210,19 @@ def world(
     elif request.param == "redis":
         (server,) = stack.enter_context(redis_servers(tmp_path, DURABLE))
         redis_links = [stack.enter_context(slow_link(server.port)) for _ in range(2)]
-        files = [f'[redis]\nurl = "{each.url}"\ntimeout = 0.6\n{settings}' for each in redis_links]
+        patience = "timeout = 0.6\n" if settings == STREAMS else PATIENT_REDIS
+        files = [f'[redis]\nurl = "{each.url}"\n{patience}{settings}' for each in redis_links]
     nodes = [gateway_process(each) for each in files]
     links = [stack.enter_context(slow_link(each.port)) for each in nodes]
     world = World(nodes, links, tmp_path, server, redis_links)
     yield world
     for member in list(world.members):
         world.kill_member(member)
+
+
+async def until_ready(nodes: list[RunningGateway]) -> None:
+    for each in nodes:
+        await until_status(each, "ready")
 
 
 async def publish_all(world: World) -> None:
@@ -329,8 +335,7 @@ async def test_all_is_done_once_or_dead_whatever_happens(
         await asyncio.sleep(chance.uniform(0.05, 0.3))
         await fault(world, chance)
     await publishing
-    for node in world.nodes:
-        await until_status(node, "ready")
+    await until_ready(world.nodes)
     async with asyncio.timeout(3 * HANG_SECONDS):
         while (found := await asyncio.to_thread(settled, world)) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -376,6 +381,7 @@ PATIENT = STREAMS.replace(f"ack_wait = {ACK_WAIT}", "ack_wait = 60").replace("[0
 async def test_every_step_that_was_answered_outlives_who_answered(world: World) -> None:
     """One publication at each step of its life; then the node is killed, and Redis too."""
     node = world.nodes[0]
+    await until_ready(world.nodes)
     for number in range(8):
         publish(node, body=number, **{"Gateway-Key": "k" if number >= 6 else f"k{number}"})
     async with consumer(node) as client:
@@ -406,7 +412,7 @@ async def test_every_step_that_was_answered_outlives_who_answered(world: World) 
         if world.redis is not None:
             world.redis.restart()
         await asyncio.to_thread(node.start)
-        await until_status(node, "ready")
+        await until_ready(world.nodes)
     assert await asyncio.to_thread(shown, node) == before
     # All tokens are what they were, at another node too.
     async with consumer(world.nodes[-1]) as client:
@@ -431,8 +437,9 @@ async def test_a_redis_that_lost_something_holds_nobody_up(
     with redis_servers(tmp_path, ()) as (server,):
         # What one member holds comes back when its lease runs out; on a busy machine others' may too.
         streams = STREAMS.replace(f"max_deliver = {MAX_DELIVER}", "max_deliver = 100")
-        settings = f'[redis]\nurl = "{server.url}"\n{streams}start = "earliest"\n'
+        settings = f'[redis]\nurl = "{server.url}"\n{PATIENT_REDIS}{streams}start = "earliest"\n'
         nodes = [gateway_process(settings) for _ in range(2)]
+        await until_ready(nodes)
         async with consumer(nodes[0]) as one, consumer(nodes[1]) as two:
             for member in (one, two):
                 await member.consume("g", credit=3)
@@ -444,8 +451,7 @@ async def test_a_redis_that_lost_something_holds_nobody_up(
             await one.ack(held[0])
             publish(nodes[0], body="gone", **{"Gateway-Key": "k0"})
             server.restart()
-            for node in nodes:
-                await until_status(node, "ready")
+            await until_ready(nodes)
             offsets = [publish(nodes[number % 2], **{"Gateway-Key": f"k{number % 2}"}) for number in range(6)]
             assert offsets[0] == (5 if lost == "the tail" else 1)
             done: set[int] = set()
