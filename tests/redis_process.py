@@ -141,7 +141,7 @@ def redis_cluster(directory: Path, make: str = "valkey") -> Iterator[list[Runnin
         for server, (first, last) in zip(servers, CLUSTER_PARTS, strict=True):
             server.call("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
             server.call("CLUSTER", "MEET", "127.0.0.1", str(servers[0].port))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 3 * HANG_SECONDS
         while not all("cluster_state:ok" in str(info(server)) and knows(server, 3) for server in servers):
             assert time.monotonic() < deadline, info(servers[0])
             time.sleep(0.05)
