@@ -75,7 +75,7 @@ class History:
     async def until(self, condition: Callable[[], bool], seconds: float = HANG_SECONDS) -> None:
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - frames come from other processes
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.02)
 
     async def steady(self, count: int = 50, *, seconds: float = HANG_SECONDS) -> None:
         """Wait until everyone has got ``count`` more, and some of every publisher, from now on."""
