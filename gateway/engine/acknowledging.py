@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import compress
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from gateway.core.groups.delivery_token import LeaseName, decode_token
 from gateway.core.messages.commands import Acknowledge, Extend, GiveBack, Reject
 from gateway.core.messages.events import Acked
-from gateway.errors import NotFound
+from gateway.errors import BadCommand, NotFound
 from gateway.streams.groups.base import Lease
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Answer: TypeAlias = Acknowledge | Reject | Extend | GiveBack
 """What a member says of deliveries."""
+
+MOST_GROUPS_ANSWERED: Final = 64
+"""Groups whose deliveries one command may name: each is asked for by itself, one after the other."""
 
 
 class Answered(NamedTuple):
@@ -63,6 +66,7 @@ class AcknowledgeService:
 
         Raises:
             NotPermitted: a token is of a group that the principal may not consume from; nothing was done.
+            BadCommand: the tokens are of too many groups; nothing was done.
             StreamUnavailable: the store can't keep it; some of it may have been done all the same.
         """
         tokens = answer.deliveries
@@ -84,6 +88,11 @@ class AcknowledgeService:
             name = decode_token(token)
             if name is not None:
                 by_group[name.stream, name.group][token] = name
+        if len(by_group) > MOST_GROUPS_ANSWERED:
+            raise BadCommand(
+                f"the deliveries are of {len(by_group)} groups; one command answers those of"
+                f" {MOST_GROUPS_ANSWERED} at most"
+            )
         for stream, group in by_group:
             await self._groups.when_known(stream, group, grants)
         for stream, group in by_group:

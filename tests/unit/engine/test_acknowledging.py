@@ -8,10 +8,10 @@ from gateway.auth.grants import EVERYTHING, Grants
 from gateway.core.groups.delivery_token import decode_token, encode_token
 from gateway.core.messages.commands import Acknowledge, Extend, Reject
 from gateway.core.messages.events import Acked
-from gateway.engine.acknowledging import AcknowledgeService
+from gateway.engine.acknowledging import MOST_GROUPS_ANSWERED, AcknowledgeService
 from gateway.engine.groups import Groups
 from gateway.engine.metrics.refusals import Refusals
-from gateway.errors import NotPermitted
+from gateway.errors import BadCommand, NotPermitted
 
 from .groups_world import GROUP, groups_node, in_virtual_time
 
@@ -70,6 +70,21 @@ async def test_a_token_of_another_life_or_lease_is_stale() -> None:
         assert await node.ack(*tokens) == ((), tokens)
         assert (await node.ack(*member.tokens())).stale == ()
         assert set(node.groups.counts) <= {("s", "g")}, "what is made up is not counted"
+
+
+@in_virtual_time
+async def test_a_command_that_names_too_many_groups_asks_for_none_of_them() -> None:
+    async with groups_node() as node:
+        member = node.member()
+        await member.consume()
+        await node.publish()
+        name = decode_token(member.tokens()[0])
+        assert name is not None
+        made_up = [encode_token(name._replace(group=f"g{each}")) for each in range(MOST_GROUPS_ANSWERED)]
+        with pytest.raises(BadCommand, match="65 groups"):
+            await node.ack(*member.tokens(), *made_up)
+        # One fewer is answered, and nothing was done before.
+        assert await node.ack(*member.tokens(), *made_up[1:]) == (member.tokens(), tuple(made_up[1:]))
 
 
 @pytest.mark.parametrize("answer", [Acknowledge(("t",)), Reject(("t",)), Extend(("t",), 1)])
