@@ -26,7 +26,8 @@ export class Membership {
   readonly #filter: string | undefined;
   #credit: number | undefined;
   #request: Request | null = null;
-  #member = false;
+  /** The gateway was asked on this connection, and has not refused: it is a member, or will be. */
+  #asked = false;
   #attempt = 0;
   /** Settled once the gateway has answered a `consume`, or can't any more. */
   #joining: Promise<void> = Promise.resolve();
@@ -69,14 +70,14 @@ export class Membership {
   /** The connection is gone: what nobody has taken yet goes to others, so it is not handed out here. */
   detach(): void {
     this.#request = null;
-    this.#member = false;
+    this.#asked = false;
     this.#attempt += 1;
     this.#answers.detach();
     for (const delivery of this.#waiting.splice(0)) this.#keeper.letGo(delivery);
   }
 
   deliver(frame: ServerFrame): void {
-    if (!this.#member || this.ended) return;
+    if (!this.#asked || this.ended) return;
     const delivery = new Delivery(toMessage(frame), toLease(frame), this.#answers, this.#keeper);
     const reader = this.#readers.shift();
     if (reader !== undefined) {
@@ -103,7 +104,7 @@ export class Membership {
 
   async setCredit(credit: number): Promise<void> {
     this.#credit = checked(credit);
-    if (this.#member) await this.#request?.(this.#command());
+    if (this.#asked) await this.#request?.(this.#command());
   }
 
   /** Leaves the group; what was answered before is told first. */
@@ -127,7 +128,7 @@ export class Membership {
     // One that is left before the gateway has answered would stay a member for whom nobody works.
     await this.#joining;
     try {
-      if (this.#member) await this.#request?.({ op: "release", stream: this.stream, group: this.group });
+      if (this.#asked) await this.#request?.({ op: "release", stream: this.stream, group: this.group });
     } catch (thrown) {
       // Without a connection, or where it was no member any more, there is nothing to give back.
       const error = toGatewayError(thrown, "internal");
@@ -138,7 +139,7 @@ export class Membership {
   }
 
   #finish(error: GatewayError | null): void {
-    this.#member = false;
+    this.#asked = false;
     this.#attempt += 1;
     this.#waiting.length = 0;
     this.#keeper.letAllGo();
@@ -164,14 +165,17 @@ export class Membership {
     const request = this.#request;
     if (request === null || this.ended) return;
     const attempt = ++this.#attempt;
+    const before = this.#asked;
+    this.#asked = true;
     try {
-      // Deliveries may come in the frame behind the reply.
-      await request(this.#command(), () => {
-        if (attempt === this.#attempt) this.#member = true;
-      });
+      await request(this.#command());
       this.#resolve();
     } catch (thrown) {
-      if (attempt === this.#attempt) this.#refused(attempt, toGatewayError(thrown, "internal"));
+      const error = toGatewayError(thrown, "internal");
+      if (attempt !== this.#attempt) return;
+      // An answer that is only late makes it a member all the same, and deliveries come behind it.
+      if (error.code !== "timeout") this.#asked = before;
+      this.#refused(attempt, error);
     }
   }
 

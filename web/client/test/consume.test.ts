@@ -84,6 +84,45 @@ describe("a consumer", () => {
     expect(gateway.last.commands("release")).toMatchObject([{ stream: "orders", group: "billing" }]);
   });
 
+  describe("whose group answers too late", () => {
+    async function late(): Promise<{ consumer: Consumer; answer: () => void }> {
+      await open().connect();
+      answering({ consume: null });
+      const consumer = client.consume("orders", { group: "billing", credit: 5 });
+      await vi.advanceTimersByTimeAsync(10_000);
+      const [asked] = gateway.last.commands("consume");
+      gateway.answer = answerLikeTheGateway;
+      return {
+        consumer,
+        answer: () => gateway.last.push({ op: "consuming", ref: asked?.["ref"], stream: "orders", group: "billing", credit: 5 }),
+      };
+    }
+
+    it("takes the deliveries that come behind the answer", async () => {
+      const { consumer, answer } = await late();
+      answer();
+      gateway.last.push(delivery(1));
+      await vi.advanceTimersByTimeAsync(5000);
+      await consumer.ready;
+      expect(await (await next(consumer)).ack()).toBe(true);
+      expect(gateway.last.commands("ack")).toMatchObject([{ deliveries: ["token-1"] }]);
+    });
+
+    it("is no member any more once it was left", async () => {
+      const { consumer, answer } = await late();
+      await consumer.close();
+      answer();
+      expect(gateway.last.commands("release")).toMatchObject([{ stream: "orders", group: "billing" }]);
+    });
+  });
+
+  it("has the credit that was set before the gateway had answered", async () => {
+    await open().connect();
+    const consumer = client.consume("orders", { group: "billing", credit: 5 });
+    await consumer.setCredit(50);
+    expect(gateway.last.commands("consume").map((command) => command["credit"])).toEqual([5, 50]);
+  });
+
   it("sends the answers of one moment together, and each its own result", async () => {
     const consumer = await join();
     for (const offset of [1, 2, 3, 4]) gateway.last.push(delivery(offset));
