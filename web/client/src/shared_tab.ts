@@ -79,7 +79,10 @@ export class Tab {
     if (joining !== undefined) {
       // It may be a member in a moment: then there is something to give back.
       this.#joining.delete(key);
-      joining.then(() => this.#giveBack(parts, key), () => parts.members.delete(key));
+      joining.then(
+        () => this.#giveBack(parts, key),
+        (thrown) => (isLate(thrown) ? this.#giveBack(parts, key) : parts.members.delete(key)),
+      );
       return;
     }
     parts.members.delete(key);
@@ -139,8 +142,11 @@ export class Tab {
         await this.#consume(parts, key, command, reply);
         return;
       case "release":
-        reply(await parts.request(command));
-        parts.members.delete(key);
+        try {
+          reply(await parts.request(command));
+        } finally {
+          parts.members.delete(key);
+        }
         return;
       default:
         reply(await parts.request(command));
@@ -157,7 +163,8 @@ export class Tab {
     try {
       await joining;
     } catch (thrown) {
-      if (holder === undefined) parts.members.delete(key);
+      // Where the answer is only late, deliveries come behind it.
+      if (holder === undefined && !isLate(thrown)) parts.members.delete(key);
       throw thrown;
     } finally {
       this.#joining.delete(key);
@@ -186,6 +193,10 @@ export class Tab {
     }
     if (earlier !== undefined) await parts.registry.remove(earlier);
   }
+}
+
+function isLate(thrown: unknown): boolean {
+  return toGatewayError(thrown, "internal").code === "timeout";
 }
 
 /** One filter of one tab; messages and gaps are here the frames that they came in. */

@@ -150,6 +150,24 @@ it("work a group off in one of them, and answer by it", async () => {
   await second.consume("orders", { group: "billing" }).ready;
 });
 
+it("get what comes behind an answer that is late, and leave what it made them members of", async () => {
+  const [first, second] = [open(), open()];
+  await Promise.all([first.connect(), second.connect()]);
+  // As the worker's own clock says it.
+  const late = { op: "error", code: "timeout", reason: "no reply" };
+  gateway.answer = (command) => (command["op"] === "consume" ? late : answerLikeTheGateway(command));
+  const errors: unknown[] = [];
+  first.on("error", ({ code }) => errors.push(code));
+  const consumer = first.consume("orders", { group: "billing" });
+  await until(() => expect(errors).toEqual(["timeout"]));
+  gateway.last.push(delivery(1));
+  const { value } = await consumer[Symbol.asyncIterator]().next();
+  expect(value?.offset).toBe(1);
+  await expect(second.consume("orders", { group: "billing" }).ready).rejects.toMatchObject({ code: "conflict" });
+  first.close();
+  await until(() => expect(gateway.last.commands("release")).toHaveLength(1));
+});
+
 it("that are closed before they are members leave the group to the others", async () => {
   const [first, second] = [open(), open()];
   await Promise.all([first.connect(), second.connect()]);
