@@ -130,9 +130,10 @@ export class Membership {
     try {
       if (this.#asked) await this.#request?.({ op: "release", stream: this.stream, group: this.group });
     } catch (thrown) {
-      // Without a connection, or where it was no member any more, there is nothing to give back.
+      // Without a connection, or where it was no member any more, there is nothing to give back; and what was asked
+      // on a connection that only stalls is done with it, or with its end.
       const error = toGatewayError(thrown, "internal");
-      if (!["unavailable", "not_found", "closed"].includes(error.code)) throw error;
+      if (!["unavailable", "not_found", "closed", "timeout"].includes(error.code)) throw error;
     } finally {
       this.#finish(null);
     }

@@ -13,6 +13,9 @@ export interface WorkOptions<Data = unknown> extends Omit<ConsumeOptions, "credi
   readonly onError?: (thrown: unknown, delivery: Delivery<Data>) => void;
 }
 
+/** For how long a worker whose patience is over waits for the gateway to take back what it gives back, in milliseconds. */
+const GIVING_BACK = 2000;
+
 /** Works a consumer group off until it is stopped: made by `Client.work`. */
 export class QueueWorker<Data = unknown> {
   /** Resolves after `stop`; rejects with a `GatewayError` where the gateway or the client has ended it. */
@@ -23,7 +26,10 @@ export class QueueWorker<Data = unknown> {
   readonly #timeout: number | undefined;
   readonly #onError: (thrown: unknown, delivery: Delivery<Data>) => void;
   readonly #running = new Set<Promise<void>>();
-  readonly #abort = new AbortController();
+  /** One for each that is being worked on: Node takes many listeners of one signal for a leak, and says so. */
+  readonly #aborts = new Set<AbortController>();
+  #giveUp: () => void = () => undefined;
+  readonly #givenUp = new Promise<void>((resolve) => (this.#giveUp = resolve));
   #stopping = false;
   /** Looks again at what `#run` waits for. A new one for each wait: what waits for one that lasts is never let go. */
   #wake: () => void = () => undefined;
@@ -46,25 +52,35 @@ export class QueueWorker<Data = unknown> {
 
   /**
    * Begins nothing more, waits for what has begun, up to `patience` milliseconds (default: for ever), and gives the
-   * rest back. What has not ended by then is given back too, and its signal aborts.
+   * rest back. What has not ended by then is given back too, and its signal aborts. A gateway that does not answer then
+   * is waited for 2 s more at most.
    */
   async stop(patience?: number): Promise<void> {
     this.#stopping = true;
     this.#wake();
+    if (patience === undefined) {
+      await this.#stopped();
+      return;
+    }
     let timer: ReturnType<typeof setTimeout> | undefined;
-    if (patience !== undefined) {
+    const late = new Promise<void>((resolve) => {
       timer = setTimeout(() => {
-        this.#abort.abort(new Error("the worker was stopped"));
+        timer = setTimeout(resolve, GIVING_BACK);
+        this.#giveUp();
+        for (const abort of this.#aborts) abort.abort(new Error("the worker was stopped"));
         void this.#consumer.close().catch(() => undefined);
       }, patience);
-    }
+    });
+    await Promise.race([this.#stopped(), late]).finally(() => clearTimeout(timer));
+  }
+
+  async #stopped(): Promise<void> {
     if (this.#running.size > 0) await this.#lowerCredit(this.#running.size);
-    await this.done.finally(() => clearTimeout(timer));
+    await this.done;
   }
 
   async #run(): Promise<void> {
     const deliveries = this.#consumer[Symbol.asyncIterator]();
-    const aborted = new Promise<void>((resolve) => this.#abort.signal.addEventListener("abort", () => resolve()));
     try {
       while (!this.#stopping) {
         // What comes after the stop is not begun, and goes back with the rest.
@@ -74,7 +90,7 @@ export class QueueWorker<Data = unknown> {
         await this.#until(() => this.#stopping || this.#running.size < this.#concurrency);
       }
     } finally {
-      await Promise.race([Promise.all(this.#running), aborted]);
+      await Promise.race([Promise.all(this.#running), this.#givenUp]);
       await this.#consumer.close();
     }
   }
@@ -97,18 +113,22 @@ export class QueueWorker<Data = unknown> {
   }
 
   async #handle(delivery: Delivery<Data>): Promise<void> {
+    const abort = new AbortController();
+    this.#aborts.add(abort);
     try {
       await delivery.handle(async (_delivery, signal) => {
         await this.#inTime(delivery, signal);
         // Or the ack would bring another one, which nobody begins.
         if (this.#stopping) await this.#lowerCredit(this.#running.size - 1);
-      }, this.#abort.signal);
+      }, abort.signal);
     } catch (thrown) {
       try {
         this.#onError(thrown, delivery);
       } catch (failure) {
         report(failure);
       }
+    } finally {
+      this.#aborts.delete(abort);
     }
   }
 

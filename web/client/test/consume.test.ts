@@ -411,6 +411,38 @@ describe("a worker", () => {
     expect(gateway.last.commands("release")).toHaveLength(1);
   });
 
+  it.each(["ack", "release"])("stops in time where the gateway does not answer a %s", async (silent) => {
+    await open().connect();
+    const jobs = new Jobs();
+    const worker = client.work("orders", { group: "billing", onError: () => undefined }, jobs.run);
+    await turn();
+    gateway.last.push(delivery(1));
+    await turn();
+    answering({ [silent]: null });
+    if (silent === "ack") await jobs.finish(1);
+    const stopped = vi.fn();
+    void worker.stop(1000).then(stopped);
+    await vi.advanceTimersByTimeAsync(2999);
+    expect(stopped).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(stopped).toHaveBeenCalled();
+  });
+
+  it("works on many at once without a warning of Node's", async () => {
+    vi.useRealTimers();
+    await open().connect();
+    const warned = vi.fn();
+    process.on("warning", warned);
+    const jobs = new Jobs();
+    client.work("orders", { group: "billing", concurrency: 20 }, jobs.run);
+    await vi.waitFor(() => expect(gateway.last.commands("consume")).toHaveLength(1));
+    for (let offset = 1; offset <= 20; offset += 1) gateway.last.push(delivery(offset));
+    await vi.waitFor(() => expect(jobs.begun).toHaveLength(20));
+    await new Promise((resolve) => setTimeout(resolve)); // warnings are told in the next turn
+    process.off("warning", warned);
+    expect(warned).not.toHaveBeenCalled();
+  });
+
   it("is done with the reason where the gateway ends it", async () => {
     await open().connect();
     answering({ consume: { op: "error", code: "forbidden", reason: "no grant" } });
