@@ -268,8 +268,11 @@ export class Line {
         strand.end(error, error);
       }
     }
-    if (this.empty) this.events.over(this);
-    else this.#next();
+    if (this.empty) {
+      // What is answered later would be sent for as long as the connection lasts, and nobody would hear it.
+      if (error.code === "timeout") this.#request?.({ op: "unsubscribe", filter: this.filter }).catch(() => undefined);
+      this.events.over(this);
+    } else this.#next();
   }
 
   #suspendLive(): void {

@@ -51,6 +51,15 @@ describe("connect", () => {
 });
 
 describe("subscribe", () => {
+  it("that was answered too late is taken back at the gateway", async () => {
+    await open().connect();
+    gateway.answer = () => null;
+    const waiting = expect(client.subscribe("a")).rejects.toMatchObject({ code: "timeout" });
+    await vi.advanceTimersByTimeAsync(10_000);
+    await waiting;
+    expect(gateway.last.sent.map(({ op, filter }) => [op, filter])).toEqual([["subscribe", "a"], ["unsubscribe", "a"]]);
+  });
+
   it("gives up after its timeout, and is not asked for later", async () => {
     gateway.reachable = false;
     const waiting = expect(open().subscribe("a", { timeout: 5000 })).rejects.toMatchObject({ code: "timeout" });
