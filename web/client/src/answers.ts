@@ -131,8 +131,10 @@ export class Answers {
   }
 
   #waitAgain(): void {
-    clearTimeout(this.#timer);
+    // One that is begun goes on: those that come one after the other would put it off for ever.
+    if (this.#timer !== undefined) return;
     this.#timer = setTimeout(() => {
+      this.#timer = undefined;
       const now = Date.now();
       const late = new GatewayError("timeout", `the gateway could not be told in ${PATIENCE} ms`);
       for (const entry of this.#waiting.filter(({ until }) => until <= now)) entry.reject(entry.error ?? late);

@@ -212,6 +212,21 @@ describe("a consumer", () => {
     await late;
   });
 
+  it("rejects an answer in time however many others come meanwhile", async () => {
+    const consumer = await join();
+    for (let offset = 1; offset <= 150; offset += 1) gateway.last.push(delivery(offset));
+    const held: Delivery[] = [];
+    while (held.length < 150) held.push(await next(consumer));
+    gateway.reachable = false;
+    gateway.last.fail(1006);
+    const rejected = vi.fn();
+    for (const each of held) {
+      void each.ack().catch(rejected);
+      await vi.advanceTimersByTimeAsync(500);
+    }
+    expect(rejected.mock.calls.length).toBeGreaterThan(20);
+  });
+
   it("that is refused ends with the reason; one that can't be served now tries again", async () => {
     await open().connect();
     const errors: GatewayError[] = [];
