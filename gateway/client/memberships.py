@@ -17,7 +17,7 @@ import anyio
 from gateway.client.errors import ConnectionLost, refusal
 from gateway.core.messages.commands import Consume, Release
 from gateway.core.messages.events import Consuming, Delivery, Released
-from gateway.errors import Conflict, GatewayError, TokenExpired
+from gateway.errors import Conflict, GatewayError, RateLimited, TokenExpired
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +96,10 @@ class Memberships:
     def __init__(self) -> None:
         self._members: dict[GroupKey, ClientMembership] = {}
         self._leaving: dict[GroupKey, anyio.Event] = {}
+        self._releasing: set[GroupKey] = set()
         self._changed = anyio.Event()
         self._postponed: list[ClientMembership] = []
+        self._postponed_leaving: dict[GroupKey, anyio.Event] = {}
         self._ask_again_at = math.inf
         self._told: Failure | None = None
 
@@ -151,7 +153,7 @@ class Memberships:
         try:
             while True:
                 self._changed = anyio.Event()
-                await self._release(connection)
+                await self._release(connection, renew)
                 for member in [each for each in self._members.values() if each.wanted]:
                     await self._consume(connection, member, renew)
                 with anyio.CancelScope(deadline=self._ask_again_at):
@@ -169,12 +171,18 @@ class Memberships:
                 member.end(None if told is None else refusal(told))
             return
         stream = event.publication.stream
-        member = None if stream is None else self._members.get((stream, event.group))
-        if member is None or member.connection is None:
-            # Of a membership that has ended: the release behind it gives it back.
-            log.debug("a delivery of %s/%s that nobody takes", stream, event.group)
-        else:
+        if stream is None:
+            return
+        member = self._members.get((stream, event.group))
+        if member is not None and member.connection is not None:
             member.taker.take_delivery(event, member.connection, member.seconds)
+            return
+        # Of a membership that has ended: the release behind it gives it back, if there is one.
+        log.debug("a delivery of %s/%s that nobody takes", stream, event.group)
+        key = (stream, event.group)
+        if member is None and key not in self._releasing and key not in self._postponed_leaving:
+            self._leaving.setdefault(key, anyio.Event())
+            self._changed.set()
 
     def told(self, failure: Failure) -> None:
         """An error that answers nothing: it says why the ``released`` comes that may follow."""
@@ -182,9 +190,11 @@ class Memberships:
 
     def disconnected(self) -> None:
         """Nothing is on the wire any more; everything is wanted."""
-        for done in self._leaving.values():
-            done.set()
-        self._leaving.clear()
+        for leaving in (self._leaving, self._postponed_leaving):
+            for done in leaving.values():
+                done.set()
+            leaving.clear()
+        self._releasing.clear()
         self._postponed.clear()
         self._ask_again_at = math.inf
         self._told = None
@@ -201,11 +211,23 @@ class Memberships:
         for member in members:
             member.end(failure)
 
-    async def _release(self, connection: GatewayConnection) -> None:
+    async def _release(self, connection: GatewayConnection, renew: Callable[[], None]) -> None:
         while self._leaving:
             key, done = self._leaving.popitem()
-            ref = connection.replies.expect(partial(_set, done))
+            self._releasing.add(key)
+            ref = connection.replies.expect(partial(self._released, key, done, renew))
             await connection.send(Release(*key, ref=ref))
+
+    def _released(self, key: GroupKey, done: anyio.Event, renew: Callable[[], None], answer: Answer) -> None:
+        self._releasing.discard(key)
+        if isinstance(answer, TokenExpired | RateLimited) and key not in self._members:
+            # It is a member still, and gets what nobody takes.
+            if isinstance(answer, TokenExpired):
+                renew()
+            self._postponed_leaving.setdefault(key, done)
+            self._ask_later()
+        else:
+            done.set()
 
     async def _consume(
         self, connection: GatewayConnection, member: ClientMembership, renew: Callable[[], None]
@@ -245,6 +267,9 @@ class Memberships:
 
     def _postpone(self, member: ClientMembership) -> None:
         self._postponed.append(member)
+        self._ask_later()
+
+    def _ask_later(self) -> None:
         self._ask_again_at = min(self._ask_again_at, anyio.current_time() + ASK_AGAIN_SECONDS)
         self._changed.set()
 
@@ -254,7 +279,9 @@ class Memberships:
             for member in self._postponed:
                 member.wanted = True
             self._postponed.clear()
-
-
-def _set(done: anyio.Event, _: object) -> None:
-    done.set()
+            for key, done in self._postponed_leaving.items():
+                if key in self._members:
+                    done.set()
+                else:
+                    self._leaving[key] = done
+            self._postponed_leaving.clear()

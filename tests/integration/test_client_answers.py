@@ -240,3 +240,32 @@ async def test_a_group_that_cannot_be_had_for_now_is_asked_for_again(
     async with client_of(peer) as client, client.consume("s", group="g") as consumer:
         await first(peer, consumer)
     assert [op for _, op in peer.ops()] == ["consume", "consume", "consume", "release"]
+
+
+async def test_a_group_that_can_not_be_left_for_now_is_left_later(peer: Peer) -> None:
+    refused: list[int] = []
+
+    async def answer(command: dict[str, Any]) -> bool:
+        if command["op"] != "release" or refused:
+            return False
+        refused.append(command["ref"])
+        await peer.send(
+            op="error", ref=command["ref"], code="rate_limited", reason="too many commands", fatal=False
+        )
+        return True
+
+    peer.answer = answer
+    async with client_of(peer) as client:
+        async with client.consume("s", group="g"):
+            pass
+        await peer.until(lambda: peer.ops().count((1, "release")) == 2)
+
+
+async def test_what_comes_for_a_group_that_nobody_consumes_from_is_given_back(peer: Peer) -> None:
+    async with client_of(peer) as client:
+        async with client.consume("s", group="other"):
+            await peer.deliver("t1")
+            await peer.deliver("t2")
+            await peer.until(lambda: (1, "release") in peer.ops())
+        released = [command for command in peer.commands if command["op"] == "release"]
+        assert [command["group"] for command in released] == ["g", "other"]

@@ -8,6 +8,8 @@ import type { Request } from "./line.js";
 import { type ServerFrame, present, toLease, toMessage } from "./wire.js";
 
 const RETRY_MILLISECONDS = 2000;
+/** Refusals that say nothing of what was asked for. */
+const REFUSED_FOR_NOW: ReadonlySet<string> = new Set(["rate_limited", "token_expired"]);
 
 interface Reader {
   readonly resolve: (result: IteratorResult<Delivery, undefined>) => void;
@@ -39,7 +41,8 @@ export class Membership {
     readonly stream: string,
     { group, credit, filter }: ConsumeOptions,
     private readonly onError: (error: GatewayError) => void,
-    private readonly onEnd: () => void,
+    /** `left`: the gateway does not take this client for a member any more. */
+    private readonly onEnd: (left: boolean) => void,
   ) {
     this.group = group;
     this.#credit = checked(credit);
@@ -127,19 +130,21 @@ export class Membership {
     await this.#answers.settled();
     // One that is left before the gateway has answered would stay a member for whom nobody works.
     await this.#joining;
+    let left = true;
     try {
       if (this.#asked) await this.#request?.({ op: "release", stream: this.stream, group: this.group });
     } catch (thrown) {
+      const error = toGatewayError(thrown, "internal");
+      left = !REFUSED_FOR_NOW.has(error.code);
       // Without a connection, or where it was no member any more, there is nothing to give back; and what was asked
       // on a connection that only stalls is done with it, or with its end.
-      const error = toGatewayError(thrown, "internal");
-      if (!["unavailable", "not_found", "closed", "timeout"].includes(error.code)) throw error;
+      if (left && !["unavailable", "not_found", "closed", "timeout"].includes(error.code)) throw error;
     } finally {
-      this.#finish(null);
+      this.#finish(null, left);
     }
   }
 
-  #finish(error: GatewayError | null): void {
+  #finish(error: GatewayError | null, left = true): void {
     this.#asked = false;
     this.#attempt += 1;
     this.#waiting.length = 0;
@@ -147,7 +152,7 @@ export class Membership {
     this.#answers.close(error ?? new GatewayError("closed", "the group was left before the gateway had answered"));
     this.#reject(error ?? new GatewayError("closed", "the consumer was closed"));
     this.#finishReaders(error);
-    this.onEnd();
+    this.onEnd(left);
   }
 
   #finishReaders(error: GatewayError | null): void {
@@ -196,6 +201,8 @@ export class Membership {
 /** All memberships of a client, found by stream and group: a connection is a member of a group once. */
 export class Memberships {
   readonly #members = new Map<string, Membership>();
+  /** Groups that are being left for which the gateway still delivers, and nobody works. */
+  readonly #leaving = new Set<string>();
   #request: Request | null = null;
   #lastError: GatewayError | null = null;
   #closed = false;
@@ -206,8 +213,9 @@ export class Memberships {
   join(stream: string, options: ConsumeOptions): Membership {
     const key = keyOf(stream, options.group);
     const known = this.#members.get(key);
-    const membership: Membership = new Membership(stream, options, this.onError, () => {
+    const membership: Membership = new Membership(stream, options, this.onError, (left) => {
       if (this.#members.get(key) === membership) this.#members.delete(key);
+      if (!left) this.#leaveAgain(stream, options.group);
     });
     if (known === undefined) this.#add(key, membership);
     else if (known.ended) void known.close().catch(() => undefined).then(() => this.#follow(key, membership));
@@ -222,6 +230,7 @@ export class Memberships {
 
   detach(): void {
     this.#request = null;
+    this.#leaving.clear();
     for (const membership of this.#members.values()) membership.detach();
   }
 
@@ -232,7 +241,9 @@ export class Memberships {
   }
 
   deliver(frame: ServerFrame): void {
-    this.#members.get(keyOf(frame["stream"], frame["group"]))?.deliver(frame);
+    const membership = this.#members.get(keyOf(frame["stream"], frame["group"]));
+    if (membership === undefined) this.#leaveAgain(String(frame["stream"]), String(frame["group"]));
+    else membership.deliver(frame);
   }
 
   /** An error that names no command: a `released` that follows tells what it has ended. */
@@ -244,6 +255,31 @@ export class Memberships {
   released(frame: ServerFrame): void {
     const error = this.#lastError ?? new GatewayError("not_found", "the gateway has ended the membership");
     this.#members.get(keyOf(frame["stream"], frame["group"]))?.end(error);
+  }
+
+  /** Leaves a group that nobody here consumes from: its deliveries would wait for their leases to run out. */
+  #leaveAgain(stream: string, group: string): void {
+    const key = keyOf(stream, group);
+    const request = this.#request;
+    if (request === null || this.#leaving.has(key)) return;
+    this.#leaving.add(key);
+    request({ op: "release", stream, group })
+      .then(
+        () => false,
+        (thrown) => REFUSED_FOR_NOW.has(toGatewayError(thrown, "internal").code),
+      )
+      .then((refused) => {
+        if (request !== this.#request) return;
+        if (!refused) {
+          this.#leaving.delete(key);
+          return;
+        }
+        setTimeout(() => {
+          if (request !== this.#request) return;
+          this.#leaving.delete(key);
+          if (!this.#members.has(key)) this.#leaveAgain(stream, group);
+        }, RETRY_MILLISECONDS);
+      });
   }
 
   #follow(key: string, membership: Membership): void {

@@ -35,6 +35,8 @@ export class SharedConnections {
 class SharedConnection {
   readonly #tabs = new Set<Tab>();
   readonly #parts: SharedParts;
+  /** Groups of no tab that are being left. */
+  readonly #leaving = new Set<string>();
   readonly #credentials: Credentials;
   readonly #sweep: ReturnType<typeof setInterval>;
   #connection: Connection | null = null;
@@ -107,8 +109,10 @@ class SharedConnection {
       case "delivery":
       case "released": {
         const key = `${String(frame["stream"])}/${String(frame["group"])}`;
-        this.#parts.members.get(key)?.tell(frame);
+        const tab = this.#parts.members.get(key);
         if (frame.op === "released") this.#parts.members.delete(key);
+        if (tab !== undefined) tab.tell(frame);
+        else if (frame.op === "delivery") this.#leave(key, frame);
         return;
       }
       case "gap":
@@ -122,6 +126,16 @@ class SharedConnection {
       default:
         this.#tellAll(frame);
     }
+  }
+
+  // The tab has gone, and the gateway did not take its word: what comes would wait for its lease to run out.
+  #leave(key: string, { stream, group }: ServerFrame): void {
+    if (this.#leaving.has(key)) return;
+    this.#leaving.add(key);
+    void this.#parts
+      .request({ op: "release", stream, group })
+      .catch(() => undefined)
+      .then(() => this.#leaving.delete(key));
   }
 
   #tellAll(frame: ServerFrame): void {

@@ -268,6 +268,28 @@ describe("a consumer", () => {
     expect((await next(second)).offset).toBe(1);
   });
 
+  it.each(["rate_limited", "token_expired"])("that could not be left for now (%s) is left later", async (code) => {
+    const consumer = await join();
+    gateway.last.push(delivery(1));
+    answering({ release: { op: "error", code, reason: "not now" } });
+    await consumer.close();
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(gateway.last.commands("release").length).toBeGreaterThan(1);
+    gateway.answer = answerLikeTheGateway;
+    await vi.advanceTimersByTimeAsync(2000);
+    const { length } = gateway.last.commands("release");
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(gateway.last.commands("release")).toHaveLength(length);
+  });
+
+  it("is left where the gateway delivers what nobody consumes", async () => {
+    await open().connect();
+    gateway.last.push(delivery(1));
+    gateway.last.push(delivery(2));
+    await turn();
+    expect(gateway.last.commands("release")).toMatchObject([{ stream: "orders", group: "billing" }]);
+  });
+
   it("ends with its signal, and with the client", async () => {
     await open().connect();
     const controller = new AbortController();

@@ -168,6 +168,13 @@ it("get what comes behind an answer that is late, and leave what it made them me
   await until(() => expect(gateway.last.commands("release")).toHaveLength(1));
 });
 
+it("leave a group that the gateway still delivers for when its tab has gone", async () => {
+  const tab = open();
+  await tab.connect();
+  gateway.last.push(delivery(1));
+  await until(() => expect(gateway.last.commands("release")).toMatchObject([{ stream: "orders", group: "billing" }]));
+});
+
 it("that are closed before they are members leave the group to the others", async () => {
   const [first, second] = [open(), open()];
   await Promise.all([first.connect(), second.connect()]);
