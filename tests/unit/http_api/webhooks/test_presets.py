@@ -284,6 +284,9 @@ async def test_an_sns_subscription_is_confirmed_once_it_is_verified(post, certif
         {"SigningCertURL": "https://a@sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem"},
         {"SigningCertURL": "https://sns.eu-west-1.amazonaws.com:444/SimpleNotificationService-1.pem"},
         {"SigningCertURL": "https://s3.eu-west-1.amazonaws.com/bucket/x.pem"},
+        # Old names of a bucket "sns", whoever has it.
+        {"SigningCertURL": "https://sns.s3.amazonaws.com/SimpleNotificationService-1.pem"},
+        {"SigningCertURL": "https://sns.s3-us-west-2.amazonaws.com/SimpleNotificationService-1.pem"},
         {"Timestamp": "2001-01-01T00:00:00Z"},
         {"Signature": None},
     ],
