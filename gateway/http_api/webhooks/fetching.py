@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 import httpcore2
@@ -77,6 +77,18 @@ def is_public(address: str) -> bool:
     return found.is_global and not found.is_multicast
 
 
+class _Kept(NamedTuple):
+    """A certificate, and until when it isn't asked for again."""
+
+    until: float
+    content: bytes
+
+
+def _bound(kept: OrderedDict[str, Any]) -> None:
+    if len(kept) > _MOST_KEPT:
+        kept.popitem(last=False)
+
+
 class Fetcher:
     """Fetches; certificates are kept, and asked for at a bounded rate."""
 
@@ -97,28 +109,48 @@ class Fetcher:
         self._allowed = allowed
         self._context = context
         self._clock = clock
-        self._certificates: OrderedDict[str, tuple[float, bytes | None]] = OrderedDict()
+        self._certificates: OrderedDict[str, _Kept] = OrderedDict()
+        self._failed: OrderedDict[str, float] = OrderedDict()
+        self._underway: dict[str, anyio.Event] = {}
         self._rate = RateLimit(_FETCHES_PER_SECOND, _FETCHES_AT_ONCE, now=clock())
+        self._confirmations = RateLimit(_FETCHES_PER_SECOND, _FETCHES_AT_ONCE, now=clock())
 
     async def certificate(self, url: str) -> bytes | None:
-        """Return what is behind an allowed URL, None where it can't be had now."""
+        """Return what is behind an allowed URL, None where it can't be had now.
+
+        Whoever makes up names of certificates must not turn this node against the sender, nor the sender
+        away: fetches are rare, and what was had before counts where it can't be had anew.
+        """
+        if (underway := self._underway.get(url)) is not None:
+            await underway.wait()
         now = self._clock()
-        until, known = self._certificates.get(url, (0.0, None))
-        if now < until:
-            return known
-        # Whoever makes up names of certificates must not turn this node against the sender.
-        if not self._rate.allow(now):
-            return None
-        content = await self._get(url)
-        self._certificates[url] = (now + (FAILED_SECONDS if content is None else KEPT_SECONDS), content)
-        self._certificates.move_to_end(url)
-        while len(self._certificates) > _MOST_KEPT:
-            self._certificates.popitem(last=False)
-        return content
+        known = self._certificates.get(url)
+        if known is not None:
+            self._certificates.move_to_end(url)
+        content = None if known is None else known.content
+        if known is not None and now < known.until:
+            return content
+        if underway is not None or now < self._failed.get(url, 0.0) or not self._rate.allow(now):
+            return content
+        self._underway[url] = anyio.Event()
+        try:
+            return await self._fetched(url, now) or content
+        finally:
+            self._underway.pop(url).set()
 
     async def confirm(self, url: str) -> bool:
         """Whether a GET of an allowed URL succeeds."""
-        return self._rate.allow(self._clock()) and await self._get(url) is not None
+        return self._confirmations.allow(self._clock()) and await self._get(url) is not None
+
+    async def _fetched(self, url: str, now: float) -> bytes | None:
+        content = await self._get(url)
+        if content is None:
+            self._failed[url] = now + FAILED_SECONDS
+            _bound(self._failed)
+        else:
+            self._certificates[url] = _Kept(now + KEPT_SECONDS, content)
+            _bound(self._certificates)
+        return content
 
     async def _get(self, url: str) -> bytes | None:
         try:

@@ -96,6 +96,47 @@ async def test_made_up_names_are_asked_for_at_a_bounded_rate(tmp_path):
         fetcher = Fetcher(allowed=lambda _: True, context=context, clock=lambda: 0.0)
         answers = [await fetcher.certificate(f"{url}?{number}") for number in range(20)]
         assert answers.count(b"PEM") == len(asked) == 10
+        assert await fetcher.confirm(url), "who makes up names keeps nobody from confirming what is verified"
+
+
+async def test_made_up_names_push_out_no_certificate_that_is_used(tmp_path):
+    clock = [0.0]
+    async with server(tmp_path, ok(b"PEM")) as (url, context, asked):
+        fetcher = Fetcher(allowed=lambda _: True, context=context, clock=lambda: clock[0])
+        assert await fetcher.certificate(url) == b"PEM"
+        for number in range(80):
+            clock[0] += 1
+            assert await fetcher.certificate(f"{url}?{number}") == b"PEM"
+            assert await fetcher.certificate(url) == b"PEM"
+        assert len(asked) == 81
+
+
+async def test_made_up_names_keep_no_certificate_from_being_used_for_longer(tmp_path):
+    clock = [0.0]
+    async with server(tmp_path, ok(b"PEM")) as (url, context, _):
+        fetcher = Fetcher(allowed=lambda _: True, context=context, clock=lambda: clock[0])
+        assert await fetcher.certificate(url) == b"PEM"
+        clock[0] = fetching.KEPT_SECONDS
+        while await fetcher.certificate(f"{url}?{len(fetcher._certificates)}") is not None:
+            pass
+        assert await fetcher.certificate(url) == b"PEM"
+
+
+async def test_a_certificate_that_can_not_be_had_anew_counts_as_before(tmp_path):
+    clock = [0.0]
+    async with server(tmp_path, ok(b"PEM")) as (url, context, _):
+        fetcher = Fetcher(allowed=lambda _: True, context=context, clock=lambda: clock[0])
+        assert await fetcher.certificate(url) == b"PEM"
+    clock[0] = fetching.KEPT_SECONDS
+    assert [await fetcher.certificate(url) for _ in range(2)] == [b"PEM"] * 2
+
+
+async def test_deliveries_that_need_one_certificate_wait_for_one_fetch(tmp_path):
+    async with server(tmp_path, ok(b"PEM")) as (url, context, asked):
+        fetcher = Fetcher(allowed=lambda _: True, context=context)
+        answers = await asyncio.gather(*(fetcher.certificate(url) for _ in range(50)))
+        assert answers == [b"PEM"] * 50
+        assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
