@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from gateway.auth.principal import Principal
 from gateway.auth.requests import peer_of
-from gateway.errors import BadFrame, GatewayError, NotFound, Unauthenticated
+from gateway.errors import BadFrame, BadTopic, GatewayError, NotFound, Unauthenticated
 from gateway.http_api.bodies import BodyReader, content_codings, unpacked
 from gateway.http_api.lasting_bodies import read_lasting_body
 from gateway.http_api.publishing.limits import PublishingLimits
@@ -165,7 +165,11 @@ class HookPublishing:
             raise Unauthenticated(f"the delivery to hook {hook.name!r} is not signed as it must be") from None
         except GatewayError as error:
             reason = verdicts.FORM_BODY if isinstance(error, BadFrame) and delivery.is_form else error.code
-            self._refuse(hook, delivery, address, Verification(reason, str(error)))
+            # A topic is made of what the body says, which is not for the log.
+            detail = (
+                f"its topic {str(error).rpartition(': ')[2]}" if isinstance(error, BadTopic) else str(error)
+            )
+            self._refuse(hook, delivery, address, Verification(reason, detail))
             raise
 
     async def _principal(self, hook: Hook, request: Request) -> Principal:

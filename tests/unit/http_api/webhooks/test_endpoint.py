@@ -56,6 +56,20 @@ async def test_wrong_and_missing_signatures_get_the_same_answer(open_doors):
     assert doors.hooks.statistics().unverified == {"github": 2}
 
 
+@pytest.mark.parametrize("name", ["ann@example.org" * 40, "ann@example.org" + "/" * 40])
+async def test_a_topic_that_can_not_be_is_told_to_the_operator_without_what_the_body_says(
+    open_doors, caplog, name
+):
+    doors = await open_doors(hooks=[GITHUB])
+    response = await deliver(doors, orjson.dumps({"repository": {"full_name": name}}))
+    assert response.status_code == 400
+    [record] = doors.hooks.journal.records("github")
+    assert record.reason == "bad_topic"
+    assert record.detail.startswith("its topic must not ")
+    assert "bad_topic" in caplog.text
+    assert "ann" not in record.detail + caplog.text
+
+
 async def test_an_unknown_hook_is_not_found(open_doors):
     doors = await open_doors(hooks=[GITHUB])
     response = await doors.client.post("/v1/hooks/gitlab", content=BODY)
