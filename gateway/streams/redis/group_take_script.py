@@ -77,7 +77,7 @@ local function read_ahead()
     state.offered = number and tonumber(number) or leading(entry[1])
     -- Whether it is as it was written is looked at by whoever gets it.
     local record = number and entry[2][4]
-    if record and simple and wanted_topic(record) and byte(record, -1) == 0xc0 then
+    if record and simple and wanted_topic(record) and ends_in_nil(record) then
       -- As what follows would do, where there is neither a delay nor anything to park behind.
       local share, place = share_and_key(record), #offsets + 1
       offsets[place], shares[place] = pack8(state.offered), share

@@ -66,9 +66,16 @@ local function key_of_publication(record)
   if not mark or mark == 0xc0 then return nil end
   return string.sub(record, at + 1 + (sizes[mark] or 0), behind - 1)
 end
+-- Whether its last field is nothing, as far as its end alone can say: a number may end in the same byte, one,
+-- two, four or eight behind the mark of its size.
+local function ends_in_nil(record)
+  if byte(record, -1) ~= 0xc0 then return false end
+  local eight, _, _, _, four, _, two, one = byte(record, -9, -2)
+  return one ~= 0xcc and two ~= 0xcd and four ~= 0xce and eight ~= 0xcf
+end
 -- The ninth field, milliseconds.
 local function delay_in(record)
-  if byte(record, -1) == 0xc0 then return nil end
+  if ends_in_nil(record) then return nil end
   local places = places_in(record)
   local mark = places and places[10] and byte(record, places[9])
   if not mark then return nil end

@@ -271,10 +271,10 @@ INDEX = (
 -- The eighth field of a record says that the publication ends its topic's last value, the ninth is its delay:
 -- one byte each where there is none.
 local function deletes(record)
-  local count, newest_ = string.byte(record, string.byte(record) == 2 and 6 or 2), string.byte(record, -1)
-  if count == 0x98 then return newest_ == 0xc3 end
+  local count = string.byte(record, string.byte(record) == 2 and 6 or 2)
+  if count == 0x98 then return string.byte(record, -1) == 0xc3 end
   if count ~= 0x99 then return false end
-  if newest_ == 0xc0 then return string.byte(record, -2) == 0xc3 end
+  if ends_in_nil(record) then return string.byte(record, -2) == 0xc3 end
   local places = places_in(record)
   return places and string.byte(record, places[8]) == 0xc3
 end
