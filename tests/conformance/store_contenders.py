@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.core.messages.publication import Publication
@@ -134,6 +135,23 @@ CONTENDERS: dict[str, Callable[[pytest.FixtureRequest], Contender]] = {
     **{kind: redis(kind) for kind in ("redis", "valkey", "redis-cluster")},
 }
 """Each makes a contender whose place is empty, at every call; the request gives it fixtures."""
+
+
+@dataclass
+class Elapsed:
+    """How long ago something was begun, at least: what a store must not have let go of by then.
+
+    A store whose time stands still has to keep it; one that goes by a clock of its own may let it go once the
+    time is over, however soon the test looks.
+    """
+
+    contender: Contender
+    began: float = field(default_factory=time.monotonic)
+
+    def below(self, seconds: float) -> bool:
+        """Whether less than ``seconds`` have passed, to be asked behind what was looked at."""
+        # Redis has milliseconds, and not of the same clock.
+        return self.contender.began is not None or time.monotonic() - self.began < seconds - 0.005
 
 
 WITH_CLOCKS = ["memory", "sqlite"]

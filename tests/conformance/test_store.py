@@ -13,7 +13,15 @@ from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import Conflict, StreamUnavailable
 from gateway.streams.base import Appended, Dedupe
-from tests.conformance.store_contenders import CONTENDERS, Contender, ids, message, offsets, until
+from tests.conformance.store_contenders import (
+    CONTENDERS,
+    Contender,
+    Elapsed,
+    ids,
+    message,
+    offsets,
+    until,
+)
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -200,13 +208,18 @@ async def test_a_key_with_another_content_is_a_conflict(contender: Contender) ->
 
 
 async def test_a_key_is_forgotten_after_the_dedupe_window(contender: Contender) -> None:
-    async with contender.running(StreamConfiguration("s", "s/#", dedupe_window=0.4)) as store:
-        await store.append("s", message(1), Dedupe("k", b"f"))
-        await contender.pass_time(0.05)
-        assert (await store.append("s", message(2), Dedupe("k", b"f"))).repeated
-        await contender.pass_time(0.4)
-        assert await store.append("s", message(3), Dedupe("k", b"other")) == Appended("m3", 2)
-        assert await store.append("s", message(4), Dedupe("k", b"other")) == Appended("m3", 2, repeated=True)
+    streams = (
+        StreamConfiguration("long", "long/#", dedupe_window=60.0),
+        StreamConfiguration("brief", "brief/#", dedupe_window=0.05),
+    )
+    async with contender.running(*streams) as store:
+        for stream in ("long", "brief"):
+            await store.append(stream, message(1), Dedupe("k", b"f"))
+        await contender.pass_time(0.06)
+        assert (await store.append("long", message(2), Dedupe("k", b"f"))).repeated
+        new = Dedupe("k", b"other", seconds=60.0)
+        assert await store.append("brief", message(3), new) == Appended("m3", 2)
+        assert await store.append("brief", message(4), new) == Appended("m3", 2, repeated=True)
 
 
 async def test_a_key_may_be_remembered_for_longer_than_the_dedupe_window(contender: Contender) -> None:
@@ -214,7 +227,7 @@ async def test_a_key_may_be_remembered_for_longer_than_the_dedupe_window(contend
         await store.append("s", message(1), Dedupe("long", b"f", seconds=3600))
         await store.append("s", message(2), Dedupe("longer", b"f", seconds=7200))
         await store.append("s", message(3), Dedupe("short", b"f", seconds=0.01))
-        await contender.pass_time(0.5)
+        await contender.pass_time(0.1)
         assert await store.append("s", message(4), Dedupe("short", b"f")) == Appended("m4", 4)
         assert await store.append("s", message(5), Dedupe("long", b"f")) == Appended("m1", 1, repeated=True)
         assert await store.append("s", message(6), Dedupe("longer", b"f")) == Appended("m2", 2, repeated=True)
@@ -266,8 +279,10 @@ async def test_the_old_go_although_nobody_appends(contender: Contender) -> None:
 
         await until(empty)
         assert offsets(await store.read("s", 0, messages=100)) == []
+        young = Elapsed(contender)
         assert (await store.append("s", message(4))).offset == 4
-        assert offsets(await store.read("s", 0, messages=100)) == [4]
+        page = await store.read("s", 0, messages=100)
+        assert offsets(page) == [4] or not young.below(0.3)
 
 
 async def test_the_place_of_a_time(contender: Contender) -> None:
