@@ -25,6 +25,7 @@ from gateway.core.cluster.info import ConnectionInfo, NodeInfo
 from gateway.core.cluster.membership import Membership, Rhythm
 from gateway.core.messages.publication import Publication
 from gateway.engine.administration import Administration
+from gateway.engine.cluster import node as node_module
 from gateway.engine.cluster.administration import ClusterAdministration
 from gateway.engine.cluster.control_link import ControlLink
 from gateway.engine.cluster.node import ANSWER_SECONDS, Cluster
@@ -35,12 +36,13 @@ from tests.patience import HANG_SECONDS, PATIENCE
 from tests.redis_process import RunningRedis, redis_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.bus.base import Bus
 
 CODEC = GatewayV1()
-RHYTHM = Rhythm(beat=0.2, deaf=0.7, silence=1.5)
+RHYTHM = Rhythm(beat=0.2, deaf=10.0, silence=15.0)
+"""Beats often, and is patient with a machine that stands still meanwhile."""
 
 
 class SharedBus(LocalBus):
@@ -95,8 +97,10 @@ class Node:
     """One node's parts that have to do with the others, as the gateway wires them."""
 
     def __init__(self, bus: Bus, clock_ahead: float) -> None:
+        self.ahead = clock_ahead
+
         def clock() -> float:
-            return time.monotonic() + clock_ahead
+            return time.monotonic() + self.ahead
 
         self.name = secrets.token_hex(4)
         self.bus = bus
@@ -194,6 +198,26 @@ def gateway(request: pytest.FixtureRequest) -> Gateway:
     return Gateway(lambda: RedisBus(url, node=secrets.token_hex(4), encoder=CODEC, prefix=prefix))
 
 
+@pytest.fixture(autouse=True)
+def patient_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers at all has the time that a busy machine takes."""
+    monkeypatch.setattr(node_module, "ANSWER_SECONDS", HANG_SECONDS)
+
+
+async def let_silence_pass(nodes: Sequence[Node]) -> None:
+    """By these nodes' clocks, in steps within which each hears the other once more."""
+    names = {node.name for node in nodes}
+
+    def heard_since(node: Node, moment: float) -> bool:
+        return all(each.heard >= moment for each in node.cluster.others() if each.facts.node in names)
+
+    for _ in range(4):
+        for node in nodes:
+            node.ahead += RHYTHM.silence / 4
+        moved = [(node, node.clock()) for node in nodes]
+        await until(lambda moved=moved: all(heard_since(*each) for each in moved))
+
+
 async def test_nodes_with_different_clocks_know_of_each_other(gateway: Gateway) -> None:
     async with gateway.running() as nodes:
         nodes[1].connect()
@@ -211,7 +235,10 @@ async def test_nodes_with_different_clocks_know_of_each_other(gateway: Gateway) 
         await until(figures_have_come)
 
 
-async def test_a_node_that_falls_silent_is_missing_and_then_gone(gateway: Gateway) -> None:
+async def test_a_node_that_falls_silent_is_missing_and_then_gone(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_module, "ANSWER_SECONDS", ANSWER_SECONDS)
     async with gateway.running(2) as nodes:
         async with gateway.node().running() as silent:
             await until(lambda: all(knows(node, 3) for node in nodes))
@@ -220,6 +247,7 @@ async def test_a_node_that_falls_silent_is_missing_and_then_gone(gateway: Gatewa
         assert time.monotonic() - began < PATIENCE * ANSWER_SECONDS
         assert set(told.answers) == {nodes[1].name}
         assert (told.missing, told.complete) == ((silent.name,), False)
+        await let_silence_pass(nodes)
         await until(lambda: all(knows(node, 2) for node in nodes))
         assert (await nodes[0].cluster.ask(ListConnections(10, ""))).complete
         assert nodes[0].cluster.statistics().unanswered == 1

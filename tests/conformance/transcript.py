@@ -24,10 +24,11 @@ import anyio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECONDS = 10
 _LINE = re.compile(r"(\w*)(>hex|>binary|>|<) ?(.*)")
 _REPEATED = re.compile(r"\{\{(.*?)\*(\d+)\}\}")
 
@@ -70,15 +71,19 @@ async def replay(transcript: Transcript, url: str) -> None:
         closed: set[str] = set()
         for step in transcript.steps:
             if step.client not in clients:
-                clients[step.client] = await stack.enter_async_context(connect(url, max_size=None))
+                clients[step.client] = await stack.enter_async_context(_connect(url))
             where = f"{transcript.name}.txt:{step.number}"
-            with anyio.fail_after(SECONDS):
+            with anyio.fail_after(HANG_SECONDS):
                 await _take(step, clients[step.client], where)
             if step.text.startswith("close "):
                 closed.add(step.client)
         for name, client in clients.items():
             if name not in closed:
                 await _expect_nothing(client, f"{transcript.name}.txt: at the end {name!r}")
+
+
+def _connect(url: str) -> connect:
+    return connect(url, max_size=None, open_timeout=HANG_SECONDS, ping_interval=None)
 
 
 async def _take(step: Step, client: ClientConnection, where: str) -> None:
@@ -106,7 +111,7 @@ async def _close_code(client: ClientConnection, where: str) -> int | None:
 
 async def _expect_nothing(client: ClientConnection, where: str) -> None:
     await client.send('{"op":"ping","ref":"the end"}')
-    with anyio.fail_after(SECONDS):
+    with anyio.fail_after(HANG_SECONDS):
         got = json.loads(await client.recv())
     assert got.get("ref") == "the end", f"{where} gets {got}"
 

@@ -123,7 +123,7 @@ class RunningEcho:
     def log(self) -> str:
         return self.log_file.read_text()
 
-    def wait_for_log(self, text: str, *, seconds: float = 10.0) -> str:
+    def wait_for_log(self, text: str, *, seconds: float = HANG_SECONDS) -> str:
         deadline = time.monotonic() + seconds
         while text not in (log := self.log()):
             assert time.monotonic() < deadline, f"{text!r} is not in the log:\n{log}"
