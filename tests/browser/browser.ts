@@ -9,6 +9,9 @@ import { type Browser, type BrowserContextOptions, type Page, chromium, firefox 
  */
 export const PATIENCE = 45_000;
 
+/** A browser's start is no promise of ours: on a busy machine it takes what it takes, within a hook's time. */
+const LAUNCH_MILLISECONDS = 100_000;
+
 const CHROMIUM = ["chromium", "chromium-browser", "google-chrome"];
 const FIREFOX = ["firefox-esr", "firefox"];
 
@@ -16,10 +19,12 @@ const FIREFOX = ["firefox-esr", "firefox"];
 export async function launchBrowser(): Promise<Browser> {
   if (process.env["BROWSER"] === "firefox") {
     // The channel has it driven by WebDriver BiDi, which a Firefox that isn't Playwright's own understands.
-    return await firefox.launch({ channel: "moz-firefox", executablePath: find("FIREFOX", FIREFOX) });
+    const executablePath = find("FIREFOX", FIREFOX);
+    return await firefox.launch({ channel: "moz-firefox", executablePath, timeout: LAUNCH_MILLISECONDS });
   }
   return await chromium.launch({
     executablePath: find("CHROMIUM", CHROMIUM),
+    timeout: LAUNCH_MILLISECONDS,
     args: [
       "--no-sandbox",
       "--disable-gpu",

@@ -2,6 +2,7 @@
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { ConsolePage, launchBrowser } from "./browser.js";
+import { PATIENT } from "./console_fixture.js";
 import { GatewayProcess } from "./gateway_process.js";
 
 const BATCH = 1000;
@@ -13,7 +14,7 @@ let gateway: GatewayProcess;
 let browser: Browser;
 
 beforeAll(async () => {
-  gateway = await GatewayProcess.start();
+  gateway = await GatewayProcess.start(PATIENT);
   browser = await launchBrowser();
 });
 

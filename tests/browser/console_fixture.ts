@@ -16,6 +16,7 @@ name = "billing"
 filter = "orders/+/created"
 start = "earliest"
 max_deliver = 5
+ack_wait = "10m"
 backoff = ["10m"]
 
 [[streams]]
@@ -71,16 +72,27 @@ export async function call<Answer>(
   return (text === "" ? undefined : JSON.parse(text)) as Answer;
 }
 
+/** What a page that reads late is sent all the same, and no connection is taken for dead meanwhile. */
+export const PATIENT = `limits.outbox_messages = 100_000
+limits.outbox_bytes = "64MiB"
+limits.commands_per_second = 0
+limits.ping_interval = "1h"
+`;
+
 /** Takes deliveries of the group without a socket. */
-export async function pull(gateway: GatewayProcess, max: number): Promise<readonly Delivery[]> {
-  return (await call<{ deliveries: readonly Delivery[] }>(gateway, "streams/orders/groups/billing/pull", { max }))
-    .deliveries;
+export async function pull(gateway: GatewayProcess, max: number, wait = 0): Promise<readonly Delivery[]> {
+  const path = "streams/orders/groups/billing/pull";
+  return (await call<{ deliveries: readonly Delivery[] }>(gateway, path, { max, wait })).deliveries;
 }
 
 /** Makes so many dead letters. */
 export async function killSome(gateway: GatewayProcess, count: number): Promise<void> {
-  const deliveries = (await pull(gateway, count)).map(({ delivery }) => delivery);
-  await call(gateway, "streams/orders/groups/billing/nack", { deliveries, dead: true });
+  for (let missing = count; missing > 0; ) {
+    const deliveries = (await pull(gateway, missing, 20)).map(({ delivery }) => delivery);
+    if (deliveries.length === 0) throw new Error(`${missing} of ${count} messages are missing`);
+    await call(gateway, "streams/orders/groups/billing/nack", { deliveries, dead: true });
+    missing -= deliveries.length;
+  }
 }
 
 /** Nothing that axe finds wrong with the page as it is now. */

@@ -44,9 +44,9 @@ it("overview: counts what is connected to either", async () => {
   await client.connect();
   const { opened, page } = await open("overview");
   const connections = page.locator(".figure", { hasText: "Connections" }).locator(".figure-value");
-  await expect.poll(() => connections.textContent(), { timeout: 20_000 }).toBe("2");
+  await expect.poll(() => connections.textContent()).toBe("2");
   client.close();
-  await expect.poll(() => connections.textContent(), { timeout: 20_000 }).toBe("1");
+  await expect.poll(() => connections.textContent()).toBe("1");
   expect(opened.complaints).toEqual([]);
 });
 

@@ -219,7 +219,7 @@ it("everything is reached by the keyboard alone", async () => {
   };
   await tabTo("Skip to the content");
   await press("Enter");
-  expect(await page.evaluate(() => document.activeElement?.id)).toBe("main");
+  await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe("main");
   await press("Shift+Tab");
   await page.evaluate(() => document.querySelector<HTMLElement>(".skip")?.focus());
   await tabTo("Dead letters");
@@ -235,7 +235,7 @@ it("everything is reached by the keyboard alone", async () => {
   await page.getByText("1 letter would be sent back.").waitFor();
   await press("Escape");
   // The focus is back where it was.
-  expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("Redrive this …");
+  await expect.poll(() => page.evaluate(() => document.activeElement?.textContent)).toBe("Redrive this …");
 });
 
 /** In the page: by how many pixels it is wider than the screen. */

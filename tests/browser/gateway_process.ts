@@ -6,11 +6,20 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { afterAll } from "vitest";
 
 const INSTALLED = fileURLToPath(new URL("../../.venv/bin/gateway", import.meta.url));
-const START_MILLISECONDS = 30_000;
+const START_MILLISECONDS = 60_000;
 const FIRST_PORT = 30_000;
 const PORTS = 2_700;
+
+/** Those of this file's tests that have not been stopped. */
+const started = new Set<GatewayProcess>();
+
+// A test or a hook that fails does not come to its own stop.
+afterAll(async () => {
+  await Promise.all([...started].map((gateway) => gateway.stop()));
+});
 
 /** An application with a gateway mounted in it: its module and name, where it lies, and the mount. */
 export interface Application {
@@ -21,6 +30,8 @@ export interface Application {
 
 export class GatewayProcess {
   #child: ChildProcess | null = null;
+  /** Told to end, and not seen to have done so. */
+  #ending: ChildProcess | null = null;
   #output = "";
 
   private constructor(
@@ -33,6 +44,7 @@ export class GatewayProcess {
   static async start(settings = "", application: Application | null = null): Promise<GatewayProcess> {
     const directory = await mkdtemp(join(tmpdir(), "gateway-browser-"));
     const gateway = new GatewayProcess(await freePort(), directory, application);
+    started.add(gateway);
     await writeFile(join(gateway.directory, "gateway.toml"), settings);
     await gateway.run();
     return gateway;
@@ -82,6 +94,7 @@ export class GatewayProcess {
     this.#child = null;
     if (child === null) throw new Error("the gateway is not running");
     const ended = once(child, "exit");
+    this.#ending = child;
     child.kill("SIGTERM");
     return { ended };
   }
@@ -90,22 +103,21 @@ export class GatewayProcess {
   async ended(): Promise<void> {
     const child = this.#child;
     this.#child = null;
-    if (child !== null && child.exitCode === null && child.signalCode === null) await once(child, "exit");
+    this.#ending = child;
+    if (child !== null && runs(child)) await once(child, "exit");
   }
 
   /** Takes it away without a word: SIGKILL. */
   async kill(): Promise<void> {
     const child = this.#child;
     this.#child = null;
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
-    const gone = once(child, "exit");
-    child.kill("SIGKILL");
-    await gone;
+    await killed(child);
   }
 
-  /** Kills it and removes its directory. */
+  /** Kills it, also one that drains, and removes its directory. */
   async stop(): Promise<void> {
-    await this.kill();
+    started.delete(this);
+    await Promise.all([this.kill(), killed(this.#ending)]);
     await rm(this.directory, { recursive: true, force: true });
   }
 
@@ -136,6 +148,19 @@ export class GatewayProcess {
       return false;
     }
   }
+}
+
+/** Whether it has not ended. */
+export function runs(child: ChildProcess): boolean {
+  return child.pid !== undefined && child.exitCode === null && child.signalCode === null;
+}
+
+/** Ends it with SIGKILL, if it has not ended. */
+export async function killed(child: ChildProcess | null): Promise<void> {
+  if (child === null || !runs(child)) return;
+  const gone = once(child, "exit");
+  child.kill("SIGKILL");
+  await gone;
 }
 
 /**

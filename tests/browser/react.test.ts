@@ -3,7 +3,7 @@ import { Client } from "@fanout-gateway/client";
 import type { Browser, Page } from "playwright-core";
 import { createElement } from "react";
 import { renderToString } from "react-dom/server";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { App } from "../../web/react/test/app.js";
 import { PATIENCE, launchBrowser } from "./browser.js";
 import { GatewayProcess } from "./gateway_process.js";
@@ -30,6 +30,10 @@ afterAll(async () => {
   await browser?.close();
   await pages?.stop();
   await gateway?.stop();
+});
+
+afterEach(async () => {
+  for (const context of browser.contexts()) await context.close();
 });
 
 interface Opened {
@@ -98,7 +102,6 @@ it("shows topics, state and connection in strict mode, shares what is the same, 
   await shows(page, "first", "live  2,3,4,5,6 latest 6");
   await shows(page, "state", "current orders/a=2 orders/b=6");
   expect(complaints).toEqual([]);
-  await page.close();
 });
 
 it("ends what nobody shows any more, and begins it again", async () => {
@@ -111,18 +114,17 @@ it("ends what nobody shows any more, and begins it again", async () => {
   await gateway.publish("orders/c", JSON.stringify({ number: 7 }));
   await shows(page, "live", "live 7");
   expect(complaints).toEqual([]);
-  await page.close();
 });
 
 it("a provider closes the client that it has made, and strict mode doesn't", async () => {
   const { page, complaints } = await open("&owning");
   await shows(page, "connection", "connected");
-  const before = await connections();
+  // Those of the pages before end by and by.
+  await expect.poll(connections).toBe(1);
   await page.getByRole("button", { name: "remove" }).click();
   await page.waitForFunction(() => document.getElementById("connection") === null);
-  while ((await connections()) >= before) await new Promise((resolve) => setTimeout(resolve, 50));
+  await expect.poll(connections).toBe(0);
   expect(complaints).toEqual([]);
-  await page.close();
 });
 
 async function connections(): Promise<number> {

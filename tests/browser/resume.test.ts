@@ -18,8 +18,8 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  client.close();
-  await gateway.stop();
+  client?.close();
+  await gateway?.stop();
 });
 
 function comesBackSoon(): Client {
@@ -41,9 +41,14 @@ async function publishUntilItDies(first: number): Promise<number[]> {
 
 /** What the stream holds, as it is read over HTTP. */
 async function stored(): Promise<{ offset: number; data: unknown }[]> {
-  const answer = await fetch(`${gateway.url}/v1/streams/orders/messages?from=earliest&limit=1000`);
-  const { messages } = (await answer.json()) as { messages: { offset: number; data: unknown }[] };
-  return messages.map(({ offset, data }) => ({ offset, data }));
+  const found: { offset: number; data: unknown }[] = [];
+  for (;;) {
+    const from = found.length === 0 ? "earliest" : String((found.at(-1)?.offset ?? 0) + 1);
+    const answer = await fetch(`${gateway.url}/v1/streams/orders/messages?from=${from}&limit=1000`);
+    const { messages } = (await answer.json()) as { messages: { offset: number; data: unknown }[] };
+    if (messages.length === 0) return found;
+    found.push(...messages.map(({ offset, data }) => ({ offset, data })));
+  }
 }
 
 /** Resolves once `condition` holds; it is looked at with every message. */

@@ -19,8 +19,8 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  client.close();
-  await gateway.stop();
+  client?.close();
+  await gateway?.stop();
 });
 
 function shown(view: ReadonlyMap<string, Message>): unknown {

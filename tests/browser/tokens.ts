@@ -14,7 +14,7 @@ process.env["BROWSER_TEST_SECRET"] = SECRET;
 /** A token of `subject` with these grants, that ends so many seconds from now. */
 export function token(subject: string, grants: Readonly<Record<string, unknown>>, lives = 3600): string {
   const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const claims = { sub: subject, exp: Math.floor(Date.now() / 1000) + lives, gateway: grants };
+  const claims = { sub: subject, exp: Math.ceil(Date.now() / 1000) + lives, gateway: grants };
   const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part(claims)}`;
   return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
 }

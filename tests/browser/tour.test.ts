@@ -38,7 +38,7 @@ it("subscribe, publish, see it arrive, inspect it, pause", async () => {
   expect(await opened.line("orders/fr/created").count()).toBe(0);
   await page.getByRole("button", { name: "Resume" }).click();
   await opened.line("orders/fr/created").waitFor();
-  expect(await page.locator("#total").textContent()).toBe("3");
+  await expect.poll(() => page.locator("#total").textContent()).toBe("3");
   expect(opened.complaints).toEqual([]);
 });
 
