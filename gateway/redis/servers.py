@@ -117,6 +117,7 @@ class SentinelServers:
         self, sentinels: list[Address], master: str, arguments: dict[str, Any], *, timeout: float
     ) -> None:
         self._sentinels = sentinels
+        self._news = 0
         self._master = master
         self._timeout = timeout
         self.database = int(arguments.get("db") or 0)
@@ -128,8 +129,8 @@ class SentinelServers:
         }
 
     async def locate(self, channels: Sequence[bytes]) -> Mapping[Address, list[int]]:
-        """Ask the sentinels one after another, the last that answered first."""
-        reason = "none is named"
+        """Ask the sentinels one after another, the last that answered or told of a new master first."""
+        reason, news = "none is named", self._news
         for sentinel in list(self._sentinels):
             try:
                 async with asyncio.timeout(self._timeout):
@@ -137,7 +138,9 @@ class SentinelServers:
             except (RedisUnavailable, TimeoutError) as exc:
                 reason = str(exc) or "it does not answer"
                 continue
-            self._prefer(sentinel)
+            # Who has told of a new master meanwhile knows better than one that answered before.
+            if self._news == news:
+                self._prefer(sentinel)
             return {Address(host, port): list(range(len(channels)))}
         raise RedisUnavailable(f"no sentinel tells of the master {self._master!r}, the last one: {reason}")
 
@@ -164,6 +167,7 @@ class SentinelServers:
     async def _listen(self, sentinel: Address, changed: Callable[[], None]) -> None:
         def switched() -> None:
             # Others may hear of it later.
+            self._news += 1
             self._prefer(sentinel)
             changed()
 
