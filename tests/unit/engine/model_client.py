@@ -64,10 +64,10 @@ class Held:
 
 
 class ModelClient:
-    """One connection: the sink of its outbox, and what has come out of it."""
+    """One connection: the sink of its outbox, and what has come out of it; ``wrong`` gets what breaks it."""
 
-    def __init__(self, store: ModelStore, hub: Hub, clock: Any) -> None:
-        self.store, self.hub, self.clock = store, hub, clock
+    def __init__(self, store: ModelStore, hub: Hub, clock: Any, wrong: list[BaseException]) -> None:
+        self.store, self.hub, self.clock, self.wrong = store, hub, clock, wrong
         self.outbox = Outbox(self, ENCODER, OutboxLimits(messages=6, bytes=2000))
         hub.attach(self.outbox)
         self.held: dict[str, Held] = {}
@@ -81,7 +81,12 @@ class ModelClient:
 
     def write(self, frames: bytes) -> None:
         for line in frames.splitlines():
-            self.receive(json.loads(line))
+            try:
+                self.receive(json.loads(line))
+            except Exception as error:
+                # Who writes takes it for a broken connection.
+                self.wrong.append(error)
+                raise
         if self.room is not None:
             self.room -= len(frames)
             if self.room <= 0:

@@ -102,7 +102,7 @@ class FollowingModel(RuleBasedStateMachine):
         self.following.catching_up.wake(outbox)
 
     def connect(self) -> None:
-        self.clients.append(ModelClient(self.store, self.hub, self.loop.time))
+        self.clients.append(ModelClient(self.store, self.hub, self.loop.time, self.wrong))
 
     # The logs
 
@@ -247,7 +247,7 @@ class FollowingModel(RuleBasedStateMachine):
         self.keep(which)
         client = self.clients[which]
         self.subscriber.end(client.outbox)
-        self.clients[which] = ModelClient(self.store, self.hub, self.loop.time)
+        self.clients[which] = ModelClient(self.store, self.hub, self.loop.time, self.wrong)
 
     @rule(which=st.integers(0, 1), room=st.one_of(st.just(0), st.integers(1, 600)))
     @in_loop
