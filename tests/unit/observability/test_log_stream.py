@@ -18,6 +18,7 @@ import structlog
 
 from gateway.observability.log_stream import FLUSH_SECONDS, LogStream, dropped_records
 from gateway.observability.logs import configure_logs
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def test_what_there_is_no_room_for_is_counted_and_told(pipe: Pipe) -> None:
     assert 0 < log.dropped < 10_000 - 200_000 // len(LINE) + 1
     lines = pipe.read_lines(10_000 - log.dropped)
     assert set(lines) == {LINE}
-    assert done.wait(10)
+    assert done.wait(HANG_SECONDS)
     assert sum(told) == log.dropped
     log.write("again\n")
     assert pipe.read_lines(1) == ["again\n"]

@@ -17,6 +17,7 @@ from gateway.errors import StoreFull, StoreUnusable, StreamUnavailable
 from gateway.streams.sqlite import file
 from gateway.streams.sqlite.file import lock, open_to_write, what_failed
 from gateway.streams.sqlite.store import SqliteStore
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +142,7 @@ async def test_another_name_of_the_same_file_is_no_way_round_the_lock(tmp_path: 
         assert "another process keeps its streams there" in await refused(path)
     finally:
         done.set()
-        other.join(30)
+        other.join(3 * HANG_SECONDS)
     assert other.exitcode == 0
     store = SqliteStore(link, [STREAM])
     await store.start()
@@ -196,7 +197,7 @@ def test_a_refused_attempt_does_not_open_the_door_to_another_process(tmp_path: P
         ready = context.Event()
         other = context.Process(target=hold, args=(path, ready))
         other.start()
-        other.join(30)
+        other.join(3 * HANG_SECONDS)
         assert other.exitcode == 1
         assert not ready.is_set()
 

@@ -124,9 +124,10 @@ async def test_a_disk_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> 
         while True:
             with suppress(StreamUnavailable):  # a disk may take longer than it is waited for here
                 await store.append("s", message(3), Dedupe("k", b"f"))
+                assert store.statistics().connected
+                kept = [each.id for each in (await store.read("s", 0, messages=10)).publications]
                 break
-        assert store.statistics().connected
-        assert [each.id for each in (await store.read("s", 0, messages=10)).publications].count("m3") == 1
+        assert kept.count("m3") == 1
 
 
 async def test_what_was_accepted_is_finished_as_the_store_stops(tmp_path: Path) -> None:
@@ -202,7 +203,8 @@ async def test_much_that_is_too_old_goes_in_bounded_steps(tmp_path: Path) -> Non
         )
         commits = store.statistics().commits
         now = 10_000
-        async with asyncio.timeout(HANG_SECONDS):
+        # Steps leave their time to others, of whom a busy machine has many.
+        async with asyncio.timeout(3 * HANG_SECONDS):
             while (await store.bounds("s")).first <= 5000 or store._writing._writer._logs["s"].keys:  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
         assert store.statistics().commits - commits >= 5

@@ -99,9 +99,11 @@ def test_a_validity_says_what_is_wrong_with_it() -> None:
 @asynccontextmanager
 async def watched(certificate: Certificate) -> AsyncIterator[None]:
     watching = asyncio.create_task(certificate.watch(every=0.001))
-    yield
-    watching.cancel()
-    await asyncio.wait([watching])
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
 
 
 async def until_looked(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
