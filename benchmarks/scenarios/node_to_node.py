@@ -126,7 +126,7 @@ async def _measure(peer: Peer, seconds: float, name: str) -> list[Measurement]:
     async with _nodes(peer, several=name != "one node") as (nodes, at):
         publisher = await Publisher.open(at, [TOPIC], [1])
         await warm_up(publisher)
-        fast = partial(post_lines, at, publisher, seconds, in_flight=IN_FLIGHT)
+        fast = partial(await post_lines(at, publisher, in_flight=IN_FLIGHT), seconds)
         steady = partial(at_rate, publisher, RATE, seconds)
         found = [
             await _figures(nodes, publisher, f"NDJSON, {name}", fast),
