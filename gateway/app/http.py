@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.auth.authenticators import CredentialAuthenticator
     from gateway.auth.principal import Authenticator
     from gateway.codecs.gateway_v1 import GatewayV1
-    from gateway.codecs.gateway_v1_shapes import PublishItems
+    from gateway.codecs.publish_items import PublishItems
     from gateway.engine.admission import Admission
     from gateway.engine.metrics.refusals import Refusals
     from gateway.engine.publishing import PublishService

@@ -23,7 +23,7 @@ from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.auth.requests import RequestPrincipals
 from gateway.bus.local import LocalBus
 from gateway.codecs.cloudevents_json import CloudEventsJson
-from gateway.codecs.gateway_v1_shapes import PublishItems
+from gateway.codecs.publish_items import PublishItems
 from gateway.core.cluster.block_list import BlockList
 from gateway.core.fanout.hub import Hub
 from gateway.engine.administration import GuardedAuthenticator

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.app.streams import StreamParts
     from gateway.auth.requests import RequestPrincipals
     from gateway.codecs.cloudevents import CloudEventReader
-    from gateway.codecs.gateway_v1_shapes import PublishItems
+    from gateway.codecs.publish_items import PublishItems
     from gateway.engine.administration import GuardedAuthenticator
     from gateway.engine.cluster.administration import ClusterAdministration
     from gateway.engine.cluster.statistics import StatisticsService

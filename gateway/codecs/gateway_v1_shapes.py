@@ -21,13 +21,10 @@ from gateway.codecs.body import (
     MessageLimits,
     check_content_type,
     check_data,
-    check_depth,
     check_headers,
-    check_utf8,
     decode_base64,
     validate_json,
 )
-from gateway.codecs.known_heads import KnownHeads
 from gateway.core.messages.commands import (
     MOST_PER_TOPIC,
     START_NEW,
@@ -262,7 +259,6 @@ DECODER: msgspec.json.Decoder[_Shape] = msgspec.json.Decoder(_Shape)
 # A message alone
 
 _ITEM = msgspec.json.Decoder(PublishItem)
-_ITEMS = msgspec.json.Decoder(list[Raw])
 
 
 def decode_publish_item(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Publish:
@@ -278,43 +274,6 @@ def decode_publish_item(raw: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> P
     except REFUSALS as exc:
         raise explain(raw, exc, limits.json_depth) from exc
     return publish_of(item, limits)
-
-
-class PublishItems:
-    """Reads items as ``decode_publish_item`` does, at a fraction of its cost where many begin alike."""
-
-    def __init__(self, limits: MessageLimits) -> None:
-        self._limits = limits
-        self._heads = KnownHeads(b'{"topic":', limits)
-
-    def split(self, raw: bytes) -> tuple[str, bytes] | None:
-        """See ``KnownHeads.split``."""
-        return self._heads.split(raw)
-
-    def decode(self, raw: bytes) -> Publish:
-        """See ``decode_publish_item``."""
-        if (publish := self._heads.read(raw)) is not None:
-            return publish
-        publish = decode_publish_item(raw, self._limits)
-        self._heads.note(raw, publish)
-        return publish
-
-
-def split_publish_items(body: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> list[bytes]:
-    """Split the body of ``POST /v1/publish``: one object, or an array whose items are judged later.
-
-    Raises:
-        BadFrame: the whole is not UTF-8, not JSON, too deep (an array adds one level), or neither of the two.
-    """
-    text = body.strip(_WHITESPACE)
-    if not text.startswith(b"["):
-        return [text]
-    check_utf8(text)
-    check_depth(text, limits.json_depth + 1)
-    try:
-        return [bytes(item) for item in _ITEMS.decode(text)]
-    except REFUSALS as exc:
-        raise BadFrame(f"not JSON: {exc}") from exc
 
 
 def _check_deletion(item: PublishItem) -> None:

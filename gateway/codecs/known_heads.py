@@ -56,17 +56,45 @@ class KnownHeads:
         if topic is None or text[-1] != _BRACE:
             return None
         data = rest[:-1].strip(_WHITESPACE)
+        return (topic, data) if self._accepts(data) else None
+
+    def split_array(self, text: bytes, most: int) -> list[tuple[str, bytes]] | None:
+        """As ``split``, for each of at most ``most`` in an array with nothing but commas between them.
+
+        It is cut wherever one may begin, without a look at what is a string or within another value: if each
+        piece has a known head and one JSON value, the whole is an array of these, and JSON has no second
+        reading.
+        """
+        start = self._start
+        if not text.startswith(b"[" + start) or not text.endswith(b"}]"):
+            return None
+        pieces = text[len(start) + 1 : -2].split(b"}," + start, most)
+        if len(pieces) > most:
+            return None
+        found, last, topic = [], b"", None
+        for piece in pieces:
+            head, _, rest = piece.partition(_DATA)
+            # Most arrays go to few topics, and then mostly to one.
+            if head != last:
+                last, topic = head, self._topics.get(start + head)
+            data = rest.strip(_WHITESPACE)
+            if topic is None or not self._accepts(data):
+                return None
+            found.append((topic, data))
+        return found
+
+    def _accepts(self, data: bytes) -> bool:
+        """Whether ``data`` is one JSON value, within the bounds that ``check_data`` holds other texts to."""
         size = len(data)
         if size > self._most_bytes:
-            return None
+            return False
         try:
-            # The same that `check_data` holds other texts to.
             if size >= self._shallow_bytes:
                 check_depth(data, self._most_levels)
             _loads(data)
         except (BadFrame, orjson.JSONDecodeError):
-            return None
-        return topic, data
+            return False
+        return True
 
     def note(self, text: bytes, publish: Publish) -> None:
         """Remember how ``text`` begins, which was read as ``publish``, if it could have been read here."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio.lowlevel
 
-from gateway.codecs.gateway_v1_shapes import split_publish_items
+from gateway.codecs.publish_items import split_publish_items
 from gateway.errors import BadFrame, GatewayError, TooLarge
 from gateway.http_api.publishing.item_count import refuse_too_many_items
 from gateway.http_api.publishing.receipts import failure_object, receipt_object

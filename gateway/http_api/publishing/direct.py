@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from gateway.codecs.body import check_content_type, check_depth, is_json
-from gateway.codecs.gateway_v1_shapes import split_publish_items
 from gateway.errors import GatewayError
 from gateway.http_api.publishing.endpoints import PUBLISH_PATH, TOPICS_PREFIX
 from gateway.http_api.publishing.topic_path import topic_from_path
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.credentials import Credentials
     from gateway.auth.principal import Authenticator, Principal
-    from gateway.codecs.gateway_v1_shapes import PublishItems
+    from gateway.codecs.publish_items import PublishItems
     from gateway.engine.publishing import PublishService
     from gateway.http_api.publishing.limits import PublishingLimits
 
@@ -143,24 +142,16 @@ class DirectPublishing:
         principal = self._principal(sender)
         if principal is None or len(body) > self._most_bytes:
             return None
-        try:
-            items = split_publish_items(body, self._message)
-        except GatewayError:
+        items = self._items.split_plain(body, self._most_items)
+        if items is None:
             return None
-        if not 0 < len(items) <= self._most_items:
-            return None
-        publisher, split = self._publisher, self._items.split
-        plain = []
+        publisher = self._publisher
         # All are judged before the first is published: one that is special takes the others along.
-        for item in items:
-            topic_and_data = split(item)
-            if topic_and_data is None:
+        largest = max([len(data) for _, data in items])
+        for topic in {topic for topic, _ in items}:
+            if not publisher.is_plain(topic, largest, principal):
                 return None
-            topic, data = topic_and_data
-            if not publisher.is_plain(topic, len(data), principal):
-                return None
-            plain.append(topic_and_data)
-        names = [publisher.publish_plain(topic, data, None) for topic, data in plain]
+        names = publisher.publish_all_plain(items)
         return self._answer(b'{"results":[{"id":"%b"}]}' % '"},{"id":"'.join(names).encode(), sender)
 
     def _answer(self, body: bytes, sender: Sender) -> bytes:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from gateway.auth.requests import peer_of
 from gateway.codecs.body import decode_body
-from gateway.codecs.gateway_v1_shapes import PublishItems
+from gateway.codecs.publish_items import PublishItems
 from gateway.core.messages.publication import Publish
 from gateway.errors import BadCommand, GatewayError
 from gateway.http_api.bodies import BodyReader, refuse_content_coding

@@ -21,7 +21,7 @@ from gateway.http_api.publishing.receipts import failure_object
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.codecs.gateway_v1_shapes import PublishItems
+    from gateway.codecs.publish_items import PublishItems
     from gateway.engine.lasting import LastingRequest
     from gateway.engine.publishing import PublishService, Receipt
     from gateway.http_api.publishing.limits import PublishingLimits

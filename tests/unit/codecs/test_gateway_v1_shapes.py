@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.codecs.body import MessageLimits
 from gateway.codecs.gateway_v1_client import encode_command
-from gateway.codecs.gateway_v1_shapes import decode_publish_item, split_publish_items
+from gateway.codecs.gateway_v1_shapes import decode_publish_item
 from gateway.errors import BadCommand, BadFrame, TooLarge
-from tests.unit.codecs.strategies import json_texts, publishes, state
+from tests.unit.codecs.strategies import publishes, state
 
 
 def item_of(command: object) -> bytes:
@@ -60,36 +60,8 @@ def test_wrong_items(raw, error):
         decode_publish_item(raw, MessageLimits(message_bytes=16, json_depth=3))
 
 
-def test_one_object_is_one_item():
-    assert split_publish_items(b' {"topic":"a"}\n') == [b'{"topic":"a"}']
-
-
-@given(st.lists(json_texts, max_size=5), st.sampled_from([b"", b" ", b"\r\n"]))
-def test_an_array_splits_into_what_it_holds(items, space):
-    body = space + b"[" + (space + b"," + space).join(items) + space + b"]" + space
-    assert split_publish_items(body) == items
-
-
-def test_a_broken_item_does_not_spoil_its_neighbours():
-    items = split_publish_items(b'[{"topic":"a","data":1e999},{"topic":"b","data":1},7]')
-    assert decode_publish_item(items[1]).topic == "b"
-    for broken in (items[0], items[2]):
-        with pytest.raises(BadFrame):
-            decode_publish_item(broken)
-
-
-@pytest.mark.parametrize(
-    "body", [b"[", b"[1,]", b"[\xff]", b"[" * 10_000 + b"]" * 10_000, b"[" * 131 + b"]" * 131]
-)
-def test_a_broken_envelope_is_a_bad_frame(body):
-    with pytest.raises(BadFrame):
-        split_publish_items(body)
-
-
 @given(st.binary(max_size=60))
 def test_no_input_raises_anything_else(noise):
     with suppress(BadFrame, BadCommand, TooLarge):
         decode_publish_item(noise)
         assert isinstance(json.loads(noise), dict)
-    with suppress(BadFrame, BadCommand, TooLarge):
-        assert all(item in noise for item in split_publish_items(noise))

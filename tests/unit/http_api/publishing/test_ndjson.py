@@ -12,7 +12,7 @@ import pytest
 from gateway.auth.principal import Principal
 from gateway.bus.local import LocalBus
 from gateway.codecs.body import MessageLimits
-from gateway.codecs.gateway_v1_shapes import PublishItems
+from gateway.codecs.publish_items import PublishItems
 from gateway.core.session.idempotency import IdempotencyWindow
 from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.publishing import PublishService
