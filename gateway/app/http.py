@@ -17,7 +17,7 @@ from gateway.errors import NotFound
 from gateway.http_api.bodies import BodyReader
 from gateway.http_api.body_budget import BodyBudget
 from gateway.http_api.last_values import POSITION_HEADER
-from gateway.http_api.problems import exception_handlers, problem, problem_of
+from gateway.http_api.problems import exception_handlers, problem, problem_of, problem_teller
 from gateway.http_api.publishing.direct import DirectPublishing
 from gateway.http_api.publishing.endpoints import TOPICS_PREFIX, PublishingDoor
 from gateway.transports.http.connection_room import ConnectionRoom
@@ -172,8 +172,7 @@ def build_requests(
 
     The checks are what `_middleware` does with such requests, as in `handshake_checks`.
 
-    An application around the gateway may say by any part of a request whose it is; and where the bus goes to
-    other nodes each answer is waited for.
+    An application around the gateway may say by any part of a request whose it is.
 
     Args:
         settings: of the node.
@@ -183,7 +182,7 @@ def build_requests(
         at_once: the bus answers without waiting.
         known_otherwise: who sends is known by something else than credentials.
     """
-    if known_otherwise or not at_once:
+    if known_otherwise:
         return None
     # A policy that tells nobody: what it refuses here is refused, and counted, by the application.
     origins = arguments.origin_policy(settings)
@@ -196,6 +195,8 @@ def build_requests(
         limits=arguments.publishing_limits(settings.limits),
         # What `_middleware` adds: all answers may be others for another origin, where there are any.
         fields=[*([(b"vary", b"Origin")] if settings.origins.allow else ()), *API_HEADERS],
+        refuse=problem_teller(),
+        at_once=at_once,
     )
 
 

@@ -182,6 +182,17 @@ class PublishService:
             and principal.grants.may_publish(topic)
         )
 
+    def is_ordinary(self, topic: str, size: int, principal: Principal) -> bool:
+        """As ``is_plain``, but a stream may capture the topic: store and bus alone can refuse it."""
+        # The same once more, and not called from there: that is asked for each message of a WebSocket.
+        return (
+            topic in self._streams
+            and self._subject_rates is None
+            and size <= self._message_bytes
+            and not self._ended
+            and principal.grants.may_publish(topic)
+        )
+
     def publish_plain(self, topic: str, data: bytes, content_type: str | None) -> str:
         """As ``submit``, what ``is_plain``, over a bus that answers at once; return the publication's id."""
         publication = Publication(

@@ -84,15 +84,25 @@ async def _defect(_request: Request, _error: Exception) -> Response:
     return problem(500, "internal", "a defect of the gateway; its log has the record")
 
 
-def exception_handlers() -> dict[Any, ExceptionHandler]:
-    """The handlers for ``Starlette(exception_handlers=…)``: every error of every route is a problem."""
+def problem_teller() -> Callable[[GatewayError], Response]:
+    """Return what tells errors by their problems, and tells the log, now and then, what those do not."""
     untold = RateLimit(1 / _UNTOLD_SECONDS, _UNTOLD_BURST, now=time.monotonic())
 
-    async def gateway_error(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, GatewayError)
+    def tell(error: GatewayError) -> Response:
         if error.instead and untold.allow(time.monotonic()):
             _log.warning("request failed: %s", error)
         return problem_of(error)
+
+    return tell
+
+
+def exception_handlers() -> dict[Any, ExceptionHandler]:
+    """The handlers for ``Starlette(exception_handlers=…)``: every error of every route is a problem."""
+    tell = problem_teller()
+
+    async def gateway_error(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, GatewayError)
+        return tell(error)
 
     return {
         GatewayError: gateway_error,

@@ -3,35 +3,43 @@
 Such a request has a topic in its path or an array as its body, JSON, and header fields that say nothing of a
 message. What its head means is found out once (``recognise``), its body and what may change in time are
 judged each time. Like ``PublishService.submit_plain`` this way has no words for a refusal: wherever anything
-is special nothing has changed, and the same request goes the general way, which says why.
+is special nothing has changed, and the same request goes the general way, which says why. What can fail
+behind that point, a store or the bus, is told here in the same words.
 """
 
 from __future__ import annotations
 
+from asyncio import Future, gather
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from gateway.codecs.body import check_content_type, check_depth, is_json
+from gateway.core.messages.publication import Publish
 from gateway.errors import GatewayError
 from gateway.http_api.publishing.endpoints import PUBLISH_PATH, TOPICS_PREFIX
+from gateway.http_api.publishing.receipts import failure_object, receipt_object, receipt_status
 from gateway.http_api.publishing.topic_path import topic_from_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from starlette.responses import Response
     from starlette.types import Scope
 
     from gateway.auth.credentials import Credentials
     from gateway.auth.principal import Authenticator, Principal
     from gateway.codecs.publish_items import PublishItems
-    from gateway.engine.publishing import PublishService
+    from gateway.engine.publishing import PublishService, Receipt
     from gateway.http_api.publishing.limits import PublishingLimits
 
     Field = tuple[bytes, bytes]
     Sender = Principal | str  # somebody whom no request's credential makes another, or the credential
-    Make = Callable[[bytes], bytes | None]
+    Outcome = Receipt | Future[Receipt] | GatewayError
+    Reply = tuple[int, bytes]
+    Make = Callable[[bytes], Reply | "Awaited" | None]
 
 # What is named here changes nothing about an answer, or is looked at here. All other fields may: a new one
 # that the endpoints look at is passed on to them without being entered anywhere.
@@ -45,7 +53,17 @@ _ORDINARY: Final = frozenset(
 _WHITESPACE: Final = b" \t\r\n"
 # What an array may have here, since its items are published without a pause: less than a millisecond.
 _MOST_ITEMS: Final = 128
+_MOST_APPENDED: Final = 48
+"""The same where not all are live on this node alone: a store in memory keeps one in ten microseconds."""
 _MOST_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A ``known_requests.AwaitedReply``."""
+
+    done: Future[Any]
+    make: Callable[[], Reply]
 
 
 class DirectPublishing:
@@ -61,6 +79,8 @@ class DirectPublishing:
         items: PublishItems,
         limits: PublishingLimits,
         fields: Iterable[Field],
+        refuse: Callable[[GatewayError], Response],
+        at_once: bool,
     ) -> None:
         """Make the door.
 
@@ -73,6 +93,8 @@ class DirectPublishing:
             items: knows what items of arrays begin with.
             limits: of one request.
             fields: header fields that each answer has.
+            refuse: makes the answer that tells an error.
+            at_once: whether what no stream captures is published before the bus returns.
         """
         self._publisher = publisher
         self._authenticator = authenticator
@@ -83,9 +105,11 @@ class DirectPublishing:
         self._most_items = min(limits.batch_items, _MOST_ITEMS)
         self._most_bytes = min(limits.batch_bytes, _MOST_BYTES)
         self._shallow_bytes = 2 * limits.message.json_depth  # less can't be too deep
+        self._refuse = refuse
+        self._at_once = at_once
         self._fields = b"".join(b"%b: %b\r\n" % field for field in fields)
 
-    def recognise(self, target: bytes, fields: Sequence[Field]) -> tuple[int, Make] | None:
+    def recognise(self, target: bytes, fields: Sequence[Field]) -> Make | None:
         """See ``RequestDoor``."""
         named = dict(fields)
         if b"?" in target or not _ORDINARY.issuperset(named):
@@ -106,12 +130,12 @@ class DirectPublishing:
                 return None
             content_type = named.get(b"content-type", b"").decode("latin-1")
             if target == PUBLISH_PATH.encode():
-                return (200, partial(self._publish_items, sender)) if is_json(content_type) else None
+                return partial(self._publish_items, sender) if is_json(content_type) else None
             check_content_type(content_type)
             topic = topic_from_path(scope, TOPICS_PREFIX)
         except GatewayError:
             return None
-        return (202, partial(self._publish, topic, content_type, sender)) if is_json(content_type) else None
+        return partial(self._publish, topic, content_type, sender) if is_json(content_type) else None
 
     def _sender_of(self, scope: Scope) -> Sender | None:
         token = None if self._credentials is None else self._credentials.find(scope)
@@ -121,24 +145,31 @@ class DirectPublishing:
         """Who it is now: what a token stands for may end, and its subject be blocked."""
         return self._authenticator.known(sender) if isinstance(sender, str) else sender
 
-    def _publish(self, topic: str, content_type: str, sender: Sender, body: bytes) -> bytes | None:
+    def _publish(self, topic: str, content_type: str, sender: Sender, body: bytes) -> Reply | Awaited | None:
         principal = self._principal(sender)
-        if principal is None:
+        if principal is None or len(body) > self._message.message_bytes:
             return None
         text = body.strip(_WHITESPACE)
         publisher = self._publisher
-        if len(body) > self._message.message_bytes or not publisher.is_plain(topic, len(text), principal):
+        plain = self._at_once and publisher.is_plain(topic, len(text), principal)
+        if not plain and not publisher.is_ordinary(topic, len(text), principal):
             return None
         try:
             if len(text) >= self._shallow_bytes:
                 check_depth(text, self._message.json_depth)
             orjson.loads(text)
-            name = publisher.publish_plain(topic, text, content_type)
+            name = publisher.publish_plain(topic, text, content_type) if plain else None
         except (orjson.JSONDecodeError, GatewayError):
             return None
-        return self._answer(b'{"id":"%b"}' % name.encode(), sender)
+        self._note_sender(sender)
+        if name is not None:
+            return 202, self._rest(b'{"id":"%b"}' % name.encode())
+        outcome = self._submit(Publish(topic, text, None, content_type), principal)
+        if isinstance(outcome, Future):
+            return Awaited(outcome, lambda: self._receipt_reply(_result(outcome)))
+        return self._receipt_reply(outcome)
 
-    def _publish_items(self, sender: Sender, body: bytes) -> bytes | None:
+    def _publish_items(self, sender: Sender, body: bytes) -> Reply | Awaited | None:
         principal = self._principal(sender)
         if principal is None or len(body) > self._most_bytes:
             return None
@@ -148,17 +179,61 @@ class DirectPublishing:
         publisher = self._publisher
         # All are judged before the first is published: one that is special takes the others along.
         largest = max([len(data) for _, data in items])
-        for topic in {topic for topic, _ in items}:
-            if not publisher.is_plain(topic, largest, principal):
-                return None
-        names = publisher.publish_all_plain(items)
-        return self._answer(b'{"results":[{"id":"%b"}]}' % '"},{"id":"'.join(names).encode(), sender)
+        topics = {topic for topic, _ in items}
+        plain = self._at_once
+        for topic in topics:
+            if not (plain and publisher.is_plain(topic, largest, principal)):
+                plain = False
+                if len(items) > _MOST_APPENDED or not publisher.is_ordinary(topic, largest, principal):
+                    return None
+        self._note_sender(sender)
+        if plain:
+            names = publisher.publish_all_plain(items)
+            return 200, self._rest(b'{"results":[{"id":"%b"}]}' % '"},{"id":"'.join(names).encode())
+        outcomes = [self._submit(Publish(topic, data), principal) for topic, data in items]
+        awaited = [outcome for outcome in outcomes if isinstance(outcome, Future)]
+        if awaited:
+            # Each has its own bound in time. Nothing is raised from here: `_result` has what became of each.
+            return Awaited(gather(*awaited, return_exceptions=True), lambda: self._items_reply(outcomes))
+        return self._items_reply(outcomes)
 
-    def _answer(self, body: bytes, sender: Sender) -> bytes:
+    def _submit(self, command: Publish, principal: Principal) -> Outcome:
+        try:
+            return self._publisher.submit(command, principal)
+        except GatewayError as error:
+            return error
+
+    def _note_sender(self, sender: Sender) -> None:
         if isinstance(sender, str):
             self._authenticator.reused()
+
+    def _receipt_reply(self, outcome: Receipt | GatewayError) -> Reply:
+        if isinstance(outcome, GatewayError):
+            refusal = self._refuse(outcome)
+            fields = b"".join([b"%b: %b\r\n" % field for field in refusal.raw_headers])
+            return refusal.status_code, b"%b%b\r\n%b" % (fields, self._fields, bytes(refusal.body))
+        return receipt_status(outcome), self._rest(orjson.dumps(receipt_object(outcome)))
+
+    def _items_reply(self, outcomes: Sequence[Outcome]) -> Reply:
+        results = []
+        for outcome in outcomes:
+            known = _result(outcome) if isinstance(outcome, Future) else outcome
+            if isinstance(known, GatewayError):
+                results.append(failure_object(known))
+            else:
+                results.append(receipt_object(known))
+        return 200, self._rest(orjson.dumps({"results": results}))
+
+    def _rest(self, body: bytes) -> bytes:
         return b"content-length: %d\r\ncontent-type: application/json\r\n%b\r\n%b" % (
             len(body),
             self._fields,
             body,
         )
+
+
+def _result(done: Future[Receipt]) -> Receipt | GatewayError:
+    try:
+        return done.result()
+    except GatewayError as error:
+        return error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def publish_answer(receipt: Receipt) -> Response:
     """Return 201 with the position of a stored message, 202 for one handed to the live fan-out."""
-    return json_answer(receipt_object(receipt), status=_status(receipt))
+    return json_answer(receipt_object(receipt), status=receipt_status(receipt))
 
 
 class PublishAnswer:
@@ -36,11 +36,14 @@ class PublishAnswer:
         """Send it."""
         body = orjson.dumps(receipt_object(self._receipt))
         headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": _status(self._receipt), "headers": headers})
+        await send(
+            {"type": "http.response.start", "status": receipt_status(self._receipt), "headers": headers}
+        )
         await send({"type": "http.response.body", "body": body})
 
 
-def _status(receipt: Receipt) -> int:
+def receipt_status(receipt: Receipt) -> int:
+    """Return the status of an answer that is ``receipt``."""
     return 202 if receipt.stream is None else 201
 
 

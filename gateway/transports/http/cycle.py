@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, service_unavailable
 from uvicorn.protocols.http.httptools_impl import (
@@ -44,7 +44,7 @@ class HttpCycle(RequestResponseCycle):
     _until_close = False
 
     @classmethod
-    def of(cls, connection: HttpToolsProtocol, *, keep_alive: bool) -> HttpCycle:
+    def of(cls, connection: HttpToolsProtocol, *, keep_alive: bool) -> Self:
         """Make that of the request whose head has been read; without ``keep_alive`` it is the last one."""
         return cls(
             scope=connection.scope,

@@ -11,15 +11,20 @@ a byte, isn't whole, or is followed by something goes to the parser.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     from gateway.transports.http.request_reader import RequestReader
     from gateway.transports.http.request_rules import Field, Fields
+
+Reply: TypeAlias = tuple[int, bytes]
+"""A status, and what comes behind the server's own header fields: fields, an empty line and a body."""
+Make: TypeAlias = "Callable[[bytes], Reply | AwaitedReply | None]"
 
 # Clients choose their heads, so these bound memory too: to 20 MB, with what the door makes of each.
 _HEADS: Final = 4096
@@ -32,26 +37,27 @@ _LENGTHS: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 _DIGITS: Final = 8
 
 
-class DirectAnswer(NamedTuple):
-    """How one kind of request is answered.
+class AwaitedReply(Protocol):
+    """A request has had its effect, and what it is answered is known later."""
 
-    Attributes:
-        status: of the answer.
-        make: of a request's body, what comes behind the server's own header fields: fields, an empty line
-            and a body. None where the application has to answer; nothing has changed then.
-    """
+    @property
+    def done(self) -> asyncio.Future[Any]:
+        """When that is; nobody may cancel it."""
+        ...
 
-    status: int
-    make: Callable[[bytes], bytes | None]
+    def make(self) -> Reply:
+        """What it is then; called once, whether the client is still there or not."""
+        ...
 
 
 class RequestDoor(Protocol):
     """Knows requests that it can answer by itself, without the application around their endpoint."""
 
-    def recognise(self, target: bytes, fields: Fields) -> tuple[int, Callable[[bytes], bytes | None]] | None:
-        """Return how ``POST`` requests with this head are answered, see ``DirectAnswer``; None: not here.
+    def recognise(self, target: bytes, fields: Fields) -> Make | None:
+        """Return how ``POST`` requests with this head are answered; None: not here.
 
         It has no effect, and must not look at ``Content-Length``: the same is then asked with another one.
+        What it returns takes a request's body; its None: the application has to answer, nothing has changed.
         """
         ...
 
@@ -62,33 +68,39 @@ class KnownRequests:
     def __init__(self, door: RequestDoor) -> None:
         """Have ``door`` say what they mean."""
         self._door = door
-        self._known: dict[tuple[bytes, bytes, bytes], DirectAnswer] = {}
+        self._known: dict[tuple[bytes, bytes, bytes], Make] = {}
         self._default_fields: Sequence[Field] | None = None
         self._beginnings: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def answer(self, data: bytes, default_fields: Sequence[Field]) -> bytes | None:
-        """Return the answer to ``data``, whole; None if it is to be parsed, and nothing has changed.
+    def answer(self, data: bytes, default_fields: Sequence[Field]) -> bytes | AwaitedReply | None:
+        """Return the answer to ``data``, whole, or when there is one.
+
+        None if it is to be parsed, and nothing has changed. ``default_fields``: see ``whole``.
+        """
+        key, body = _split(data)
+        make = self._known.get(key)
+        if make is None or body is None:
+            return None
+        reply = make(body)
+        return self.whole(reply, default_fields) if isinstance(reply, tuple) else reply
+
+    def whole(self, reply: Reply, default_fields: Sequence[Field]) -> bytes:
+        """Return an answer with its beginning.
 
         ``default_fields`` are what all of the server's answers begin with, the same object as long as they
         are the same.
         """
-        key, body = _split(data)
-        known = self._known.get(key)
-        if known is None or body is None:
-            return None
-        rest = known.make(body)
-        if rest is None:
-            return None
+        status, rest = reply
         if default_fields is not self._default_fields:
             self._default_fields = default_fields
             self._beginnings.clear()
-        beginning = self._beginnings.get(known.status)
+        beginning = self._beginnings.get(status)
         if beginning is None:
             lines = [b"%b: %b\r\n" % field for field in default_fields]
-            beginning = self._beginnings[known.status] = b"".join([STATUS_LINE[known.status], *lines])
+            beginning = self._beginnings[status] = b"".join([STATUS_LINE[status], *lines])
         return beginning + rest
 
     def note(self, data: bytes, head: RequestReader, body: bytes) -> None:
@@ -106,12 +118,12 @@ class KnownRequests:
             or not all(_is_common(name, value) for name, value in head.fields)
         ):
             return
-        recognised = self._door.recognise(head.target, head.fields)
-        if recognised is None:
+        make = self._door.recognise(head.target, head.fields)
+        if make is None:
             return
         if len(self._known) >= _HEADS:
             self._known.clear()
-        self._known[key] = DirectAnswer(*recognised)
+        self._known[key] = make
 
 
 def _is_common(name: bytes, value: bytes) -> bool:
