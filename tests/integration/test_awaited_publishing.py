@@ -286,19 +286,28 @@ async def test_no_task_waits_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> N
         await _answer(reader, STORED)
 
 
+@pytest.mark.parametrize("behind", [b"", REQUESTS["live"]])
 async def test_who_has_gone_is_not_answered(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    behind: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with _held(monkeypatch, direct=True) as (node, held, _reader, writer):
         writer.close()
+        await until(node.is_quiet)
+        answered = node.server.server_state.total_requests
         for number, end in enumerate((held.keep, _fail(held))):
             _, another = await asyncio.open_connection("127.0.0.1", node.port)
             another.write(STORED)
             await held.reach(number + 1)
+            another.write(behind)
+            (connection,) = node.server.server_state.connections
+            await until(lambda connection=connection: bool(connection.pipeline) is bool(behind))
             another.transport.abort()
             await until(lambda: not node.server.server_state.connections)
             end(number)
+            await asyncio.sleep(0)
+        held.futures.clear()
         await until(node.is_quiet)
+        assert node.server.server_state.total_requests == answered
     # Neither a defect nor a failure that nobody looked at.
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
