@@ -6,7 +6,7 @@ import os
 import resource
 
 import pytest
-from httpx2._config import DEFAULT_TIMEOUT_CONFIG
+from httpx2._config import DEFAULT_TIMEOUT_CONFIG as REQUEST_TIMEOUTS
 from hypothesis import HealthCheck, settings
 
 from tests.patience import HANG_SECONDS
@@ -18,15 +18,16 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
 # Gateways start by the hundred: each would compile the whole package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Requests that name no time wait like anything else: nobody promises httpx's five seconds.
-for part in ("connect", "read", "write", "pool"):
-    setattr(DEFAULT_TIMEOUT_CONFIG, part, HANG_SECONDS)
-
 # A shared machine stalls now and then: a deadline per example would fail on its stalls, not on our code.
 settings.register_profile(
     "gateway", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("gateway")
+
+
+# Requests that say nothing of it wait as long as everything else: five seconds are the library's own.
+for step in ("connect", "read", "write", "pool"):
+    setattr(REQUEST_TIMEOUTS, step, HANG_SECONDS)
 
 
 @pytest.fixture(scope="session")

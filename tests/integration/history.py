@@ -173,17 +173,17 @@ async def history(nodes: Sequence[RunningGateway], *, pause: float = 0.005) -> A
     """Two subscribers and two publishers on each node, from here to the end of the block."""
     record = History()
     run = secrets.token_hex(2)  # histories overlap: no two messages bear one id
-    async with AsyncExitStack() as connections, asyncio.TaskGroup() as tasks:
-        readers = []
+    async with AsyncExitStack() as opened, asyncio.TaskGroup() as tasks:
+        running = []
         for node in nodes:
             for filters in (["#"], [f"{topic.partition('/')[0]}/#" for topic in TOPICS]):
-                websocket = await connections.enter_async_context(connect(node.ws_url, ping_interval=None))
+                websocket = await opened.enter_async_context(connect(node.ws_url, ping_interval=None))
                 await websocket.recv()
                 subscriber = Subscriber(node)
                 record.subscribers.append(subscriber)
                 for each in filters:
                     await subscriber.subscribe(websocket, each)
-                readers.append(tasks.create_task(subscriber.run(websocket)))
+                running.append(tasks.create_task(subscriber.run(websocket)))
         publishers = [
             tasks.create_task(_publish(record, node, f"{run}-{index}{letter}", pause))
             for index, node in enumerate(nodes)
@@ -198,5 +198,5 @@ async def history(nodes: Sequence[RunningGateway], *, pause: float = 0.005) -> A
                     task.cancel()
             await asyncio.wait(publishers)
             await record.all_settled()
-            for task in readers:
+            for task in running:
                 task.cancel()
