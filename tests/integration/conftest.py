@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["module_redis_server", "redis_server"]
 
 READY_SECONDS = 90.0  # no time is promised for it, and six may begin at once
-STOP_SECONDS = 25.0  # drain_seconds, its two seconds of grace, and a busy machine
+STOP_SECONDS = 45.0  # drain_seconds, its two seconds of grace, and a busy machine
 POLL_SECONDS = 0.02
 
 COMMANDS = {
