@@ -28,6 +28,7 @@ limits.commands_per_second = 1000000
 limits.outbox_messages = 500
 limits.outbox_bytes = "512KiB"
 limits.write_timeout = "1s"
+limits.ping_interval = "10m"
 store.url = "memory:"
 [[streams]]
 name = "orders"
