@@ -233,9 +233,14 @@ async def test_any_number_of_last_values_comes_as_lines(
     node: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     count = 5000
-    body = b"".join(b'{"topic":"devices/many/%d","data":%d}\n' % (number, number) for number in range(count))
-    summary = (await http.post("/v1/publish", content=body, headers=LINES)).json()
-    assert summary["accepted"] == count
+    for start in range(0, count, 500):
+        numbers = range(start, start + 500)
+        body = b"".join(b'{"topic":"devices/many/%d","data":%d}\n' % (number, number) for number in numbers)
+        async with asyncio.timeout(HANG_SECONDS):
+            # What a store takes too long for is answered so, and is to be published again.
+            while (await http.post("/v1/publish", content=body, headers=LINES)).json()["accepted"] < 500:
+                pass
+    last_offset = (await http.get("/v1/streams/devices")).json()["last"]
     refused = await http.get("/v1/snapshot?filter=devices/%23")
     assert (refused.status_code, refused.json()["code"]) == (413, "too_many")
     lines = 0
@@ -244,7 +249,7 @@ async def test_any_number_of_last_values_comes_as_lines(
             lines += 1
             last = line
     assert lines == count + 1
-    assert json.loads(last)["position"]["devices"]["offset"] == count
+    assert json.loads(last)["position"]["devices"]["offset"] == last_offset >= count
     async with client(node) as websocket:
         await say(websocket, op="subscribe", filter="devices/many/+", **{"from": "snapshot"})
         view = View()
