@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.bus.base import Bus
     from gateway.core.cluster.block_list import BlockList
+    from gateway.core.cluster.control import ForgetStream
     from gateway.core.cluster.stream_agreement import StreamAgreement
     from gateway.core.fanout.hub import Hub
     from gateway.core.messages.publication import Publication
@@ -84,7 +85,7 @@ def build_administration(
     clock: Callable[[], float],
     live: CapturedLive | None = None,
     partitions: PartitionDifference | None = None,
-    forget_stream: Callable[[str], None] | None = None,
+    forget_stream: Callable[[ForgetStream], None] | None = None,
 ) -> tuple[Cluster | None, ClusterAdministration]:
     """Build the node's view of the others, and the administration of all of them.
 

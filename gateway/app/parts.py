@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
 
     from gateway.app.auth import FindPrincipals
+    from gateway.core.cluster.control import ForgetStream
     from gateway.core.fanout.outbox import Outbox
     from gateway.engine.cluster.administration import ClusterAdministration
     from gateway.engine.cluster.node import Cluster
@@ -283,9 +284,9 @@ class NodeParts:
             parts, [*doors.event_routes(services, self._codec, self.metrics), *self._door.routes()]
         )
 
-    def _forget_stream(self, stream: str) -> None:
+    def _forget_stream(self, purged: ForgetStream) -> None:
         if self._following is not None:
-            self._following.forget(stream)
+            self._following.forget(purged)
 
     def _services(self) -> Services:
         limits = self._settings.limits

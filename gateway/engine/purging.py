@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from gateway.core.cluster.control import ForgetStream
 from gateway.engine.group_administration import Progress
-from gateway.errors import NotFound
+from gateway.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -35,7 +36,7 @@ class Purge:
         stream: str,
         topic_filter: str,
         before: int | None,
-        forget: Callable[[], None],
+        forget: Callable[[ForgetStream], None],
         administration: ClusterAdministration,
         subject: str | None,
     ) -> None:
@@ -79,13 +80,25 @@ class Purge:
                     yield Progress(self.count, max(self.count, total))
         finally:
             # What has gone by then is gone, whoever has left.
-            self._forget()
+            with anyio.CancelScope(shield=True):
+                purged = await self._purged()
+            self._forget(purged)
             # Not of what: the topics may be what had to go.
             _log.warning(
                 "%d publications of stream %r were purged by %r", self.count, self._stream, self._subject
             )
             with anyio.CancelScope(shield=True):
-                self.reach = await self._administration.forget_stream(self._stream)
+                self.reach = await self._administration.forget_stream(purged)
+
+    async def _purged(self) -> ForgetStream:
+        """What all nodes are told."""
+        if not self.count:
+            return ForgetStream(self._stream)
+        end = 0
+        # A node that reads the stream knows its end well enough by itself.
+        with suppress(Unavailable):
+            end = (await self._store.bounds(self._stream)).last
+        return ForgetStream(self._stream, self._filter, end)
 
 
 class PurgeService:
@@ -96,14 +109,14 @@ class PurgeService:
         store: Store | None,
         administration: ClusterAdministration,
         *,
-        forget: Callable[[str], None],
+        forget: Callable[[ForgetStream], None],
     ) -> None:
         """Remove from ``store``, None where there are no streams.
 
         Args:
             store: keeps the streams.
             administration: reaches the other nodes.
-            forget: lets go of what this node holds of a stream.
+            forget: lets go of what this node holds of a stream, and tells whose views it concerns.
         """
         self._store = store
         self._administration = administration
@@ -120,7 +133,7 @@ class PurgeService:
             stream,
             topic_filter,
             before,
-            lambda: self._forget(stream),
+            self._forget,
             self._administration,
             subject,
         )

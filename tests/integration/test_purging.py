@@ -14,6 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.cli import app
 from gateway.cli.exits import ExitCode
+from gateway.client import Client, Message
+from tests.integration.raw_client import until
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -107,6 +109,47 @@ async def test_what_was_purged_is_given_by_nobody_and_told_to_every_reader(
         assert publish(first, "chat/anne", "again") == 7
         message = json.loads(await asyncio.wait_for(live.recv(), HANG_SECONDS))
         assert (message["offset"], message["data"]) == (7, {"text": "again"})
+
+
+async def test_views_let_go_of_what_was_purged_on_every_node(nodes: list[RunningGateway]) -> None:
+    first, last = nodes[0], nodes[-1]
+    for name in ("anne", "ben"):
+        publish(first, f"chat/{name}", SECRET)
+    async with (
+        Client(last.url) as client,
+        client.state("chat/#") as chats,
+        client.subscribe("chat/+", gaps=True) as plain,
+    ):
+        assert set(chats) == {"chat/anne", "chat/ben"}
+        assert purge(first, filter="chat/anne")["purged"] == 1
+        await until(lambda: set(chats) == {"chat/ben"})
+        publish(first, "chat/ben", "later")
+        # Whom no view was promised misses nothing of what it has had.
+        async with asyncio.timeout(HANG_SECONDS):
+            assert isinstance(message := await anext(plain), Message)
+        assert message.data == {"text": "later"}
+
+
+async def test_a_view_that_was_away_begins_anew_behind_a_purge(nodes: list[RunningGateway]) -> None:
+    first, last = nodes[0], nodes[-1]
+    publish(first, "chat/anne", SECRET)
+    offset = publish(first, "chat/ben", "here")
+    view = {"from": "snapshot"}
+    [_, begun, *_] = await history(last, "chat/#", **view)
+    assert begun["positions"]["chat"]["offset"] == offset
+    resume = {"resume": begun["positions"]} | view
+    [_, back, *_] = await history(last, "chat/#", **resume)
+    assert back["recovered"]
+    assert purge(first, filter="chat/anne")["purged"] == 1
+    [_, back, *frames] = await history(last, "chat/#", **resume)
+    assert not back["recovered"]
+    assert [(each["topic"], each["snapshot"]) for each in frames[:-1]] == [("chat/ben", True)]
+    # Whom it doesn't concern, and who has come since, goes on.
+    assert (await history(last, "chat/ben", **resume))[1]["recovered"]
+    publish(first, "chat/ben", "later")
+    [_, begun, *_] = await history(last, "chat/#", **view)
+    [_, back, *_] = await history(last, "chat/#", resume=begun["positions"], **view)
+    assert back["recovered"]
 
 
 def test_only_what_is_before_an_offset_goes_and_a_second_call_finds_nothing(

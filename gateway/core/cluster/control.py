@@ -132,9 +132,11 @@ class EndSubject:
 
 @dataclass(frozen=True, slots=True)
 class ForgetStream:
-    """Ask to let go of what was read of a stream: something of it was purged."""
+    """Ask to let go of a stream: what ``filter`` matches ("": none) was purged when it ended at ``end``."""
 
     stream: str
+    filter: str = ""
+    end: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a name that no stream has."""

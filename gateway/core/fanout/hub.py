@@ -276,6 +276,11 @@ class Hub:
         """End the current run: append its joined frames to every target."""
         self._fan_out.flush_run()
 
+    def views(self, stream: FollowedStream, topic_filter: str) -> list[tuple[Outbox, Subscription]]:
+        """See ``Subscriptions.views``; later replies come after what was delivered."""
+        self.flush_run()
+        return self._subscriptions.views(stream, topic_filter)
+
     def connections(self) -> list[tuple[Outbox, list[str]]]:
         """Every connection that subscribes, with its filters; later replies come after what was delivered."""
         self.flush_run()

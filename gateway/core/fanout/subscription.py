@@ -54,10 +54,11 @@ class Subscription:
         state: how far it has come.
         reader: who reads its history, while that is its state and it has not ended; else None.
         since: where it began in its streams, if publications waited for its connection then, or None.
+        views: it began with a snapshot, so that what it has shows what is there now.
         dropped: publications lost that no ``gap`` has told yet.
     """
 
-    __slots__ = ("dropped", "filter", "overflow", "reader", "since", "state", "streams")
+    __slots__ = ("dropped", "filter", "overflow", "reader", "since", "state", "streams", "views")
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class Subscription:
         self.state = state
         self.reader: HistoryReader | None = None
         self.since: dict[FollowedStream, Position] | None = None
+        self.views = False
         self.dropped = 0
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.core.fanout.targets import FilterEntry, TargetLists
 from gateway.core.topics.filter_index import FilterIndex
 from gateway.core.topics.filter_trie import ALWAYS_LEVELS, shape_of
-from gateway.core.topics.grammar import has_wildcard
+from gateway.core.topics.grammar import has_wildcard, intersects
 from gateway.errors import TooManyShapes
 
 if TYPE_CHECKING:
@@ -189,6 +189,17 @@ class Subscriptions:
         # Each once, and in an order that doesn't change from run to run, as a set's would.
         found = dict.fromkeys(outbox for entry in self._streams.get(stream, ()) for outbox in entry.members)
         return [outbox for outbox in found if not outbox.closed]
+
+    def views(self, stream: FollowedStream, topic_filter: str) -> list[tuple[Outbox, Subscription]]:
+        """Who began with a snapshot of a stream, and may have something that ``topic_filter`` matches."""
+        return [
+            (outbox, subscription)
+            for entry in self._streams.get(stream, ())
+            if intersects(entry.filter, topic_filter)
+            for members in (entry.members, entry.pending or {})
+            for outbox, subscription in members.items()
+            if subscription.views and not outbox.closed
+        ]
 
     def picker(self, outbox: Outbox, stream: FollowedStream) -> Callable[[str], bool]:
         """What says whether a live subscription of ``outbox`` wants a topic of a stream."""

@@ -22,6 +22,9 @@ _SELECTIONS: Final = 64
 _TOPICS: Final = 1024
 """Topics that a selection remembers."""
 
+_PURGES: Final = 64
+"""Purges by filter that are told apart; older ones count for every topic."""
+
 _LONGEST_TOPIC: Final = 128
 """Longer topics are matched each time: what is remembered would be bounded in topics alone."""
 
@@ -127,7 +130,7 @@ class FollowedStream:
         window: what its tail gave the hub last; None while nobody follows the stream.
     """
 
-    __slots__ = ("_selections", "filter", "last_values", "name", "window")
+    __slots__ = ("_purges", "_selections", "filter", "last_values", "name", "window")
 
     def __init__(self, configuration: StreamConfiguration) -> None:
         self.name = configuration.name
@@ -135,6 +138,7 @@ class FollowedStream:
         self.last_values = configuration.last_values
         self.window: TailWindow | None = None
         self._selections: OrderedDict[str, Selection] = OrderedDict()
+        self._purges: OrderedDict[str, int] = OrderedDict()
 
     @property
     def tail(self) -> TailWindow:
@@ -150,6 +154,19 @@ class FollowedStream:
                 self._selections.popitem(last=False)
             found = self._selections[topic_filter] = Selection(topic_filter)
         return found
+
+    def note_purge(self, topic_filter: str, end: int) -> None:
+        """Something on topics of a filter was purged when the log ended at ``end``, or where its tail is."""
+        if self.window is not None:
+            end = max(end, self.window.last)
+        self._purges[topic_filter] = max(end, self._purges.get(topic_filter, 0))
+        if len(self._purges) > _PURGES:
+            oldest = [self._purges.popitem(last=False)[1] for _ in range(_PURGES // 2)]
+            self._purges["#"] = max(*oldest, self._purges.get("#", 0))
+
+    def purged_since(self, topic_filter: str, offset: int) -> bool:
+        """Whether a view of a filter that is as of ``offset`` may hold what was purged meanwhile."""
+        return any(offset <= end and intersects(purged, topic_filter) for purged, end in self._purges.items())
 
     def __repr__(self) -> str:
         return f"FollowedStream({self.name!r})"

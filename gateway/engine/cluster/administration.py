@@ -288,9 +288,9 @@ class ClusterAdministration:
         ended += sum(answer.count for answer in told.answers.values() if isinstance(answer, Ended))
         return Disconnection(ended, blocked_until, self.reach(told))
 
-    async def forget_stream(self, stream: str) -> Reach:
+    async def forget_stream(self, purged: ForgetStream) -> Reach:
         """Have every node let go of what it holds of a stream; this one has done so."""
-        told = await self._peers.ask(ForgetStream(stream))
+        told = await self._peers.ask(purged)
         done = {node for node, answer in told.answers.items() if isinstance(answer, Forgotten)}
         missing = sorted({*told.missing, *told.answers} - set(done))
         return Reach(sorted({self._node, *done}), missing, told.complete and not missing)

@@ -115,7 +115,7 @@ class Cluster:
         clock: Callable[[], float],
         live: CapturedLive | None = None,
         partitions: PartitionDifference | None = None,
-        forget_stream: Callable[[str], None] | None = None,
+        forget_stream: Callable[[ForgetStream], None] | None = None,
     ) -> None:
         """Make it; ``live`` and ``partitions`` are told which nodes there are, to see what differs."""
         self._link = link
@@ -290,8 +290,8 @@ class Cluster:
                     answer = Ended(await administration.disconnect_subjects({subject}))
             case ListBlocks(after):
                 answer = self._page_of_blocks(after)
-            case ForgetStream(stream):
-                self.forget_stream(stream)
+            case ForgetStream() as purged:
+                self.forget_stream(purged)
                 answer = Forgotten()
             case ChangeSubject() as change:
                 answer = Changed(await self.change_subject(change))
@@ -317,7 +317,7 @@ class Cluster:
                 return
 
 
-def _forget_nothing(_stream: str) -> None:
+def _forget_nothing(_purged: ForgetStream) -> None:
     """What a node does that reads no stream."""
 
 

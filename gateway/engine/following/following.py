@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.catchup.readers import HistoryReader
 from gateway.core.catchup.start import StartPosition, from_bounds, from_newest, from_snapshot, resume_at
 from gateway.core.fanout.parked import CatchUp
 from gateway.core.messages.commands import START_NEW, START_SNAPSHOT, Position, Start, StartKind
-from gateway.core.messages.events import Event, Subscribed
+from gateway.core.messages.events import Event, Gap, Subscribed
+from gateway.core.streams.pages import PURGED
 from gateway.core.streams.stream import position_in_window
 from gateway.engine.following.catching_up import CatchingUp
 from gateway.engine.following.newest import before_newest
@@ -18,6 +20,7 @@ from gateway.supervision import Background
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.core.cluster.control import ForgetStream
     from gateway.core.cluster.stream_agreement import StreamAgreement
     from gateway.core.fanout.hub import Hub
     from gateway.core.fanout.outbox import Outbox
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from gateway.engine.delivery import DeliveryService
     from gateway.streams.base import Readable
     from gateway.supervision import Supervision
+
+
+_TOLD_AT_ONCE: Final = 256
+"""Connections told of a purge before other work gets its turn."""
 
 
 class Following:
@@ -83,13 +90,20 @@ class Following:
             window_bytes=window_bytes,
         )
 
-    def forget(self, stream: str) -> None:
-        """Hold nothing of a stream that was read before now: something of it was removed on purpose."""
-        followed = self.tails.get(stream)
-        if followed is not None:
-            if followed.window is not None:
-                followed.window.forget()
-            self.catching_up.forget(followed)
+    def forget(self, purged: ForgetStream) -> None:
+        """Hold nothing of a stream that was read before now: something of it was removed on purpose.
+
+        Whose views may show it is told so.
+        """
+        followed = self.tails.get(purged.stream)
+        if followed is None:
+            return
+        if followed.window is not None:
+            followed.window.forget()
+        self.catching_up.forget(followed)
+        if purged.filter:
+            followed.note_purge(purged.filter, purged.end)
+            self.background.start(self._tell_views, followed, purged.filter)
 
     async def run(self) -> None:
         """Tail and read for ever; no subscription may come before."""
@@ -152,6 +166,7 @@ class Following:
             begun_live = self._hub.begin_live(outbox, subscription, earlier)
             positions = {stream.name: position for stream, position in begun_live.items()}
             return [Subscribed(command.filter, positions, ref=command.ref)]
+        subscription.views = command.start == START_SNAPSHOT
         begun = {
             stream: beginnings.get(stream) or StartPosition(_tail_position(stream)) for stream in streams
         }
@@ -199,6 +214,13 @@ class Following:
             before = await before_newest(self._store, stream.name, command.filter, asked.value, bounds)
         return from_bounds(command.filter, stream, asked, bounds, before)
 
+    async def _tell_views(self, stream: FollowedStream, topic_filter: str) -> None:
+        for number, (outbox, subscription) in enumerate(self._hub.views(stream, topic_filter), start=1):
+            if not outbox.closed and outbox.subscriptions.get(subscription.filter) is subscription:
+                self._delivery.send(outbox, Gap(PURGED, subscription.filter, stream=stream.name))
+            if number % _TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
     def _recovered(self, command: Subscribe, begun: Mapping[FollowedStream, StartPosition]) -> bool | None:
         if not command.resume:
             return None
@@ -206,7 +228,7 @@ class Following:
         return (
             found
             and names_all(command, tuple(begun))
-            and not any(_leaves_out(command, stream) for stream in begun)
+            and not any(_leaves_out(command, stream) or _shows_purged(command, stream) for stream in begun)
         )
 
     def _note_bounds(self, stream: FollowedStream, bounds: Bounds) -> None:
@@ -237,6 +259,16 @@ def _leaves_out(command: Subscribe, stream: FollowedStream) -> bool:
     if command.start != START_NEW:
         return stream.last_values and command.start == START_SNAPSHOT
     return stream.tail.first <= stream.tail.last
+
+
+def _shows_purged(command: Subscribe, stream: FollowedStream) -> bool:
+    """Whether a view that comes back may hold what was purged while it was away."""
+    had = (command.resume or {}).get(stream.name)
+    return (
+        had is not None
+        and command.start == START_SNAPSHOT
+        and stream.purged_since(command.filter, had.offset)
+    )
 
 
 def _asked(command: Subscribe, stream: FollowedStream) -> Position | Start:

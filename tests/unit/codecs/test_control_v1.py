@@ -104,7 +104,7 @@ BODY = st.one_of(
     st.builds(Ended, COUNT),
     st.builds(ListBlocks, TEXT),
     st.lists(BLOCK, max_size=4).map(lambda all_: page(Blocks, all_, lambda each: each.subject)),
-    st.builds(ForgetStream, NAME),
+    st.builds(ForgetStream, NAME, st.text(max_size=20), st.integers(0, 2**53)),
     st.builds(ChangeSubject, TEXT, st.sampled_from(["subscribe", "unsubscribe"]), NAME),
     st.builds(ChangeSubject, TEXT, st.just("forget")),
     st.builds(Changed, st.integers(0, 2**31)),

@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from gateway.core.cluster.control import ForgetStream
 from gateway.core.streams.configuration import Bounds
 from gateway.engine.cluster.administration import Reach
 from gateway.engine.purging import PurgeService
@@ -18,6 +19,7 @@ from gateway.streams.statistics import Extent
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+GONE = ForgetStream("s", "s/#", 9)
 REACH = Reach(["here"], [], complete=True)
 
 
@@ -47,15 +49,15 @@ class Administration:
     def __init__(self, events: list[object]) -> None:
         self.events = events
 
-    async def forget_stream(self, stream: str) -> Reach:
-        self.events.append(("others", stream))
+    async def forget_stream(self, purged: ForgetStream) -> Reach:
+        self.events.append(("others", purged))
         return REACH
 
 
 def service(events: list[object], store: Store | None) -> PurgeService:
     administration: Any = Administration(events)
     kept: Any = store
-    return PurgeService(kept, administration, forget=lambda stream: events.append(("here", stream)))
+    return PurgeService(kept, administration, forget=lambda purged: events.append(("here", purged)))
 
 
 async def test_nodes_let_go_of_a_stream_once_it_is_gone_from_the_store() -> None:
@@ -63,7 +65,7 @@ async def test_nodes_let_go_of_a_stream_once_it_is_gone_from_the_store() -> None
     purge = service(events, Store(events)).purge("s", "s/#", 7, subject="ann")
     await purge.at_once()
     assert (purge.count, purge.reach) == (3, REACH)
-    assert events == [("s", "s/#", 7), ("here", "s"), ("others", "s")]
+    assert events == [("s", "s/#", 7), ("here", GONE), ("others", GONE)]
 
 
 async def test_what_is_published_meanwhile_is_neither_counted_nor_removed() -> None:
@@ -71,7 +73,7 @@ async def test_what_is_published_meanwhile_is_neither_counted_nor_removed() -> N
     purge = service(events, Store(events)).purge("s", "s/#", None, subject=None)
     assert [each async for each in purge.steps()] == [(0, 3), (2, 3), (3, 3)]
     assert purge.reach is REACH
-    assert events == [("measure", "s", "s/#", 10), ("s", "s/#", 10), ("here", "s"), ("others", "s")]
+    assert events == [("measure", "s", "s/#", 10), ("s", "s/#", 10), ("here", GONE), ("others", GONE)]
 
 
 async def test_nodes_let_go_where_only_a_part_is_gone(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,7 +81,7 @@ async def test_nodes_let_go_where_only_a_part_is_gone(caplog: pytest.LogCaptureF
     purge = service(events, Store(events, StreamUnavailable("away"))).purge("s", "s/#", None, subject="ann")
     with pytest.raises(StreamUnavailable), caplog.at_level("WARNING", "gateway.streams"):
         await purge.at_once()
-    assert events[-2:] == [("here", "s"), ("others", "s")]
+    assert events[-2:] == [("here", GONE), ("others", GONE)]
     assert caplog.messages == ["2 publications of stream 's' were purged by 'ann'"]
 
 
@@ -91,7 +93,7 @@ async def test_nodes_let_go_where_nobody_waits_for_the_rest() -> None:
             if step.done:
                 break
     assert purge.count == 2
-    assert events[-2:] == [("here", "s"), ("others", "s")]
+    assert events[-2:] == [("here", GONE), ("others", GONE)]
 
 
 async def test_nodes_let_go_where_who_asked_is_gone() -> None:
@@ -104,7 +106,7 @@ async def test_nodes_let_go_where_who_asked_is_gone() -> None:
                     scope.cancel()
                     await anyio.lowlevel.checkpoint()
     assert purge.count == 2
-    assert events[-2:] == [("here", "s"), ("others", "s")]
+    assert events[-2:] == [("here", GONE), ("others", GONE)]
 
 
 async def test_without_streams_there_is_nothing_to_purge() -> None:

@@ -103,6 +103,8 @@ export class Strand {
     if (!this.begun) return false;
     if (reason === "overflow" || stream === undefined) return true;
     if (this.phase === "waiting") return false;
+    // Something is gone that was given already: it concerns whoever shows what there is now.
+    if (reason === "purged" && to === undefined) return this.received.from === "snapshot";
     if (this.fresh || to === undefined) return true;
     // The answer has moved who was asked for behind the gap already.
     const beyond = asked ? to + 1 : to;

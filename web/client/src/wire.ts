@@ -29,10 +29,10 @@ export interface Message<Data = unknown> {
 /** Messages that were lost, or that may have been. */
 export interface Gap {
   /**
-   * `overflow`, `trimmed`, `epoch`, `bus`: told by the gateway. `reconnect`: live messages may have been published
+   * `overflow`, `trimmed`, `purged`, `epoch`, `bus`: told by the gateway. `reconnect`: live messages may have been published
    * while the connection was away; not told where streams were resumed in full. `buffer`: this program took its messages too slowly from the iterator.
    */
-  readonly reason: "overflow" | "trimmed" | "epoch" | "bus" | "reconnect" | "buffer" | (string & {});
+  readonly reason: "overflow" | "trimmed" | "purged" | "epoch" | "bus" | "reconnect" | "buffer" | (string & {});
   /** The subscription it belongs to; absent when it concerns the whole connection. */
   readonly filter?: string;
   /** How many messages; null when nobody knows. */

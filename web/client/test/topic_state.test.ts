@@ -105,6 +105,19 @@ it("goes on behind its positions after a reconnect, and shows what there was mea
   expect([data(state.getSnapshot()), state.stale]).toEqual([{ "orders/b": 2 }, false]);
 });
 
+it("begins anew where something was purged that it may show, and who only hears is told nothing", async () => {
+  const state = await whole();
+  const gaps: unknown[] = [];
+  await client.subscribe(FILTER, { onMessage: () => undefined, onGap: (gap) => gaps.push(gap) });
+  gateway.last.push({ op: "gap", reason: "purged", filter: FILTER, stream: "orders", dropped: null });
+  expect([state.stale, gaps]).toEqual([true, []]);
+  beginsAt(orders(5));
+  await vi.advanceTimersByTimeAsync(1000);
+  last("orders/b", 2, 2);
+  caughtUp();
+  expect([data(state.getSnapshot()), state.stale]).toEqual([{ "orders/b": 2 }, false]);
+});
+
 it.each(["epoch", "trimmed", "purged"])("keeps the old view after a gap %s until the new one is whole", async (reason) => {
   const state = await whole();
   const changes = state[Symbol.asyncIterator]();

@@ -42,6 +42,24 @@ def test_what_was_matched_is_kept_for_a_bounded_number_of_filters() -> None:
     assert stream.selection("s/first") is not first
 
 
+def test_a_view_may_show_what_was_purged_up_to_where_the_log_ended() -> None:
+    stream = followed_stream()
+    assert not stream.purged_since("#", 0)
+    stream.note_purge("a/+", 7)
+    stream.note_purge("a/+", 5)
+    assert stream.purged_since("a/b", 7)
+    assert not stream.purged_since("a/b", 8)
+    assert not stream.purged_since("b/#", 7)
+
+
+def test_purges_are_kept_for_a_bounded_number_of_filters_and_none_is_forgotten() -> None:
+    stream = followed_stream()
+    for number in range(200):
+        stream.note_purge(f"a/{number}", number)
+    assert len(stream._purges) <= 65
+    assert all(stream.purged_since(f"a/{number}", number) for number in range(200))
+
+
 @pytest.mark.parametrize(
     ("topic_filter", "names", "live"),
     [

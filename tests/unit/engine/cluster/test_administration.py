@@ -191,7 +191,7 @@ def test_all_nodes_are_told_with_this_one() -> None:
 
 async def test_a_node_that_does_not_say_that_it_has_let_go_is_missing() -> None:
     others = Others(Told({"a": Forgotten(), "b": Refused("an older one")}, missing=("c",), complete=False))
-    reach = await administer(others).forget_stream("orders")
-    assert others.asked == [ForgetStream("orders")]
+    reach = await administer(others).forget_stream(ForgetStream("orders", "a/#", 7))
+    assert others.asked == [ForgetStream("orders", "a/#", 7)]
     assert "a" in reach.nodes
     assert (reach.missing, reach.complete) == (["b", "c"], False)

@@ -96,13 +96,13 @@ def test_a_question_is_answered_by_every_other_node() -> None:
 def test_every_other_node_lets_go_of_a_stream() -> None:
     async def main() -> None:
         nodes = three()
-        forgotten: list[str] = []
+        forgotten: list[ForgetStream] = []
         for node in nodes:
             node.cluster.forget_stream = forgotten.append
         async with running(*nodes):
-            told = await nodes[0].cluster.ask(ForgetStream("orders"))
+            told = await nodes[0].cluster.ask(ForgetStream("orders", "a/#", 7))
             assert told.answers == {"b": Forgotten(), "c": Forgotten()}
-            assert forgotten == ["orders", "orders"]
+            assert forgotten == [ForgetStream("orders", "a/#", 7)] * 2
 
     run(main())
 

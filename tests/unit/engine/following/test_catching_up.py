@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from gateway.core.cluster.control import ForgetStream
 from gateway.core.messages.commands import Start, StartKind
 from gateway.core.session.close_codes import CloseCode
 from gateway.errors import StreamUnavailable
@@ -237,7 +238,7 @@ async def test_what_was_read_of_a_stream_before_it_was_forgotten_is_read_anew() 
         waiting, late = node.client(), node.client()
         await waiting.subscribe("s/#", Start(StartKind.OFFSET, 2))
         await waiting.until(lambda: node.following.catching_up.statistics().reading > 0 or waiting.messages())
-        node.following.forget("s")
+        node.following.forget(ForgetStream("s"))
         before = counts["reads"]
         held.set()
         await late.subscribe("s/#", Start(StartKind.OFFSET, 20))
