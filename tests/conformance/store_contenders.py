@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from gateway.core.streams.pages import Page
     from gateway.streams.base import Store
 
-# Few publications at hand, so that pages come from wherever a store keeps them as well.
-LIMITS = StoreLimits(sweep_seconds=0.01, recent_messages=8, topics_per_read=100)
+# Few publications at hand, so that pages come from wherever a store keeps them as well. Disks and servers have
+# the time that they take on a busy machine.
+LIMITS = StoreLimits(timeout=HANG_SECONDS, sweep_seconds=0.01, recent_messages=8, topics_per_read=100)
+REDIS_LIMITS = RedisStoreLimits(timeout=HANG_SECONDS, silence=HANG_SECONDS, tidy=0.05, topics_per_read=100)
 
 
 @dataclass
@@ -121,9 +123,7 @@ def redis(kind: str) -> Callable[[pytest.FixtureRequest], Contender]:
             request.getfixturevalue("monkeypatch").setattr(groups, "_RUN", 1)
         prefix = secrets.token_hex(4)
         return Contender(
-            lambda configurations: RedisStore(
-                url, configurations, prefix=prefix, limits=RedisStoreLimits(tidy=0.05, topics_per_read=100)
-            )
+            lambda configurations: RedisStore(url, configurations, prefix=prefix, limits=REDIS_LIMITS)
         )
 
     return contender

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gateway.bus.base import Bus
 
 CODEC = GatewayV1()
+PATIENT = RedisLimits(timeout=HANG_SECONDS, silence=HANG_SECONDS)
+"""With a server that shares a busy machine."""
 
 
 @dataclass
@@ -73,7 +75,7 @@ def redis_gateway(url: str) -> Gateway:
     prefix = secrets.token_hex(4)
 
     def make() -> Bus:
-        return RedisBus(url, node=secrets.token_hex(4), encoder=CODEC, prefix=prefix, limits=RedisLimits())
+        return RedisBus(url, node=secrets.token_hex(4), encoder=CODEC, prefix=prefix, limits=PATIENT)
 
     return Gateway(make, 3)
 

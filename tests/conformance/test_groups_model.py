@@ -112,7 +112,7 @@ class GroupsMachine(RuleBasedStateMachine):
 
     def run(self, awaited: Awaitable[Any]) -> Any:
         async def bounded() -> Any:
-            async with asyncio.timeout(HANG_SECONDS):
+            async with asyncio.timeout(2 * HANG_SECONDS):
                 return await awaited
 
         return self.runner.run(bounded())

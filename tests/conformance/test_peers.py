@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from gateway.bus.local import LocalBus
-from gateway.bus.redis.bus import RedisBus
+from gateway.bus.redis.bus import RedisBus, RedisLimits
 from gateway.codecs.control_v1 import ControlV1
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.cluster.block_list import BlockList
@@ -195,7 +195,10 @@ def gateway(request: pytest.FixtureRequest) -> Gateway:
         servers = request.getfixturevalue("module_cluster")
         url = "redis+cluster://" + ",".join(server.address for server in servers)
     prefix = secrets.token_hex(4)
-    return Gateway(lambda: RedisBus(url, node=secrets.token_hex(4), encoder=CODEC, prefix=prefix))
+    limits = RedisLimits(timeout=HANG_SECONDS, silence=HANG_SECONDS)
+    return Gateway(
+        lambda: RedisBus(url, node=secrets.token_hex(4), encoder=CODEC, prefix=prefix, limits=limits)
+    )
 
 
 @pytest.fixture(autouse=True)

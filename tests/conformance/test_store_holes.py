@@ -15,10 +15,17 @@ import redis
 
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.core.streams.pages import Hole
-from gateway.streams.limits import RedisStoreLimits
 from gateway.streams.redis.store import RedisStore
 from gateway.streams.sqlite.store import SqliteStore
-from tests.conformance.store_contenders import LIMITS, Clock, Contender, message, offsets, until
+from tests.conformance.store_contenders import (
+    LIMITS,
+    REDIS_LIMITS,
+    Clock,
+    Contender,
+    message,
+    offsets,
+    until,
+)
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -88,9 +95,7 @@ def redis_log(kind: str) -> Callable[[pytest.FixtureRequest], Harmed]:
                 pipe.execute()
 
         contender = Contender(
-            lambda configurations: RedisStore(
-                url, configurations, prefix=prefix, limits=RedisStoreLimits(tidy=0.05)
-            )
+            lambda configurations: RedisStore(url, configurations, prefix=prefix, limits=REDIS_LIMITS)
         )
         return Harmed(contender, remove, flip)
 

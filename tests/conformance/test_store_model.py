@@ -112,7 +112,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def run(self, awaited: Awaitable[Any]) -> Any:
         async def bounded() -> Any:
-            async with asyncio.timeout(HANG_SECONDS):
+            async with asyncio.timeout(2 * HANG_SECONDS):
                 return await awaited
 
         return self.runner.run(bounded())
@@ -191,7 +191,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         async def waiting() -> list[Page]:
             tasks = [
-                asyncio.create_task(self.store.read(stream, last, messages=5, wait=10))
+                asyncio.create_task(self.store.read(stream, last, messages=5, wait=HANG_SECONDS))
                 for _ in range(readers)
             ]
             await asyncio.sleep(0)

@@ -248,7 +248,9 @@ async def test_what_is_trimmed_leaves_the_index_and_short_logs_never_come_into_i
         StreamConfiguration("s", "s/#", max_messages=100),
         StreamConfiguration("t", "t/#", max_messages=10),
     ]
-    store = SqliteStore(path, configurations, limits=StoreLimits(sweep_seconds=60), segment_offsets=64)
+    store = SqliteStore(
+        path, configurations, limits=StoreLimits(timeout=HANG_SECONDS, sweep_seconds=60), segment_offsets=64
+    )
     await store.start()
     try:
         for batch in range(40):

@@ -19,6 +19,7 @@ from gateway.errors import StreamUnavailable
 from gateway.streams.limits import StoreLimits
 from gateway.streams.sqlite.purging import overwrite_free_pages
 from gateway.streams.sqlite.store import SqliteStore
+from tests.patience import HANG_SECONDS
 from tests.purging import purge
 from tests.unit.streams.sqlite_parts import indexed
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 STREAM = StreamConfiguration("s", "s/#", last_values=True, max_messages=4000)
 SECRET = b"lives-in-Oak-Street"
-LIMITS = StoreLimits(sweep_seconds=0.01)
+LIMITS = StoreLimits(timeout=HANG_SECONDS, sweep_seconds=0.01)
 
 
 @asynccontextmanager

@@ -90,7 +90,7 @@ async def test_publishers_that_go_on_after_each_answer_share_every_transaction(t
 
 
 async def test_the_newest_are_read_without_a_thread_and_older_ones_all_the_same(tmp_path: Path) -> None:
-    async with opened(tmp_path, limits=StoreLimits(recent_messages=10)) as store:
+    async with opened(tmp_path, limits=StoreLimits(timeout=HANG_SECONDS, recent_messages=10)) as store:
         sent = [message(number) for number in range(30)]
         await asyncio.gather(*(store.append("s", each) for each in sent))
         async with hanging(store):
@@ -101,7 +101,7 @@ async def test_the_newest_are_read_without_a_thread_and_older_ones_all_the_same(
 
 
 async def test_more_than_may_wait_is_refused_at_once(tmp_path: Path) -> None:
-    async with opened(tmp_path, limits=StoreLimits(waiting_messages=10)) as store:
+    async with opened(tmp_path, limits=StoreLimits(timeout=HANG_SECONDS, waiting_messages=10)) as store:
         async with hanging(store):
             appends = [store.append("s", message(number)) for number in range(10)]
             with pytest.raises(RateLimited):
@@ -168,7 +168,7 @@ async def test_where_there_is_no_room_nothing_of_a_transaction_is_kept(tmp_path:
 
 
 async def test_a_store_without_room_notices_by_itself_when_there_is_some(tmp_path: Path) -> None:
-    async with opened(tmp_path, limits=StoreLimits(sweep_seconds=0.01)) as store:
+    async with opened(tmp_path, limits=StoreLimits(timeout=HANG_SECONDS, sweep_seconds=0.01)) as store:
         await allow_pages(store, 20)
         with pytest.raises(StoreFull):
             await store.append("s", message(1, 200_000))
@@ -179,7 +179,7 @@ async def test_a_store_without_room_notices_by_itself_when_there_is_some(tmp_pat
 
 
 async def test_a_database_replaced_while_it_is_used_begins_new_epochs(tmp_path: Path) -> None:
-    async with opened(tmp_path, limits=StoreLimits(sweep_seconds=0.01)) as store:
+    async with opened(tmp_path, limits=StoreLimits(timeout=HANG_SECONDS, sweep_seconds=0.01)) as store:
         await store.append("s", message(1))
         old = await store.bounds("s")
         reader = asyncio.create_task(store.read("s", 1, messages=10, wait=60))
@@ -196,7 +196,7 @@ async def test_a_database_replaced_while_it_is_used_begins_new_epochs(tmp_path: 
 async def test_much_that_is_too_old_goes_in_bounded_steps(tmp_path: Path) -> None:
     now = 0
     stream = StreamConfiguration("s", "s/#", max_age=1, dedupe_window=1)
-    limits = StoreLimits(sweep_seconds=0.01, recent_messages=10)
+    limits = StoreLimits(timeout=HANG_SECONDS, sweep_seconds=0.01, recent_messages=10)
     async with opened(tmp_path, stream, limits=limits, clock=lambda: now) as store:
         await asyncio.gather(
             *(store.append("s", message(number), Dedupe(f"k{number}", b"f")) for number in range(5000))
@@ -213,7 +213,7 @@ async def test_much_that_is_too_old_goes_in_bounded_steps(tmp_path: Path) -> Non
 async def test_keys_are_bounded_until_their_window_has_passed(tmp_path: Path) -> None:
     now = 0
     stream = StreamConfiguration("s", "s/#", dedupe_window=10)
-    limits = StoreLimits(dedupe_keys=2, sweep_seconds=60)
+    limits = StoreLimits(timeout=HANG_SECONDS, dedupe_keys=2, sweep_seconds=60)
     for _ in range(2):
         async with opened(tmp_path, stream, limits=limits, clock=lambda: now) as store:
             for number in range(2):
@@ -228,7 +228,7 @@ async def test_keys_are_bounded_until_their_window_has_passed(tmp_path: Path) ->
 async def test_one_publisher_leaves_room_for_the_keys_of_others(tmp_path: Path) -> None:
     now = 0
     stream = StreamConfiguration("s", "s/#", dedupe_window=10)
-    limits = StoreLimits(dedupe_keys=4, sweep_seconds=60)
+    limits = StoreLimits(timeout=HANG_SECONDS, dedupe_keys=4, sweep_seconds=60)
     for start in range(2):
         async with opened(tmp_path, stream, limits=limits, clock=lambda: now) as store:
             for number in range(2):
