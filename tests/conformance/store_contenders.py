@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gateway.core.streams.pages import Page
     from gateway.streams.base import Store
 
-# Few publications at hand, so that pages come from wherever a store keeps them as well. Disks and servers have
-# the time that they take on a busy machine.
+# Few publications at hand, so that pages come from wherever a store keeps them as well. Disks and servers
+# have the time that they take on a busy machine.
 LIMITS = StoreLimits(timeout=HANG_SECONDS, sweep_seconds=0.01, recent_messages=8, topics_per_read=100)
 REDIS_LIMITS = RedisStoreLimits(timeout=HANG_SECONDS, silence=HANG_SECONDS, tidy=0.05, topics_per_read=100)
 

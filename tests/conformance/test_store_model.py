@@ -124,8 +124,10 @@ class StoreMachine(RuleBasedStateMachine):
             model.epoch = self.run(self.store.bounds(name)).epoch
 
     def teardown(self) -> None:
-        self.run(self.store.stop())
-        self.runner.close()
+        try:
+            self.run(self.store.stop())
+        finally:
+            self.runner.close()
 
     @rule(
         items=st.lists(

@@ -197,8 +197,10 @@ class TopicsMachine(RuleBasedStateMachine):
         self.run(self.store.start())
 
     def teardown(self) -> None:
-        self.run(self.store.stop())
-        self.runner.close()
+        try:
+            self.run(self.store.stop())
+        finally:
+            self.runner.close()
 
     @rule(
         stream=STREAMS,
