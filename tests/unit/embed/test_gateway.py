@@ -34,9 +34,11 @@ from gateway.embed import (
 )
 from gateway.embed import running as module
 from gateway.errors import GatewayError
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from starlette.requests import Request
 
@@ -396,8 +398,13 @@ def test_a_thread_that_publishes_after_the_loop_was_closed_is_told(recwarn) -> N
 # Used wrongly
 
 
+def on_disk(directory: Path) -> dict[str, object]:
+    """A store on a disk that others use too."""
+    return {"url": f"sqlite:{directory}/one.db", "timeout": HANG_SECONDS}
+
+
 async def test_entered_twice_at_once_it_says_so(tmp_path) -> None:
-    gateway = Gateway(**KEPT | {"store": {"url": f"sqlite:{tmp_path / 'streams.db'}"}})
+    gateway = Gateway(**KEPT | {"store": on_disk(tmp_path)})
 
     async def live() -> None:
         async with gateway.lifespan():
@@ -465,7 +472,7 @@ async def test_its_records_are_the_applications_own(caplog) -> None:
 
 
 async def test_two_gateways_cannot_have_one_store(tmp_path) -> None:
-    kept = {"streams": [Stream("orders", filter="orders/#")], "store": {"url": f"sqlite:{tmp_path}/one.db"}}
+    kept = {"streams": [Stream("orders", filter="orders/#")], "store": on_disk(tmp_path)}
     first, second = Gateway(**kept), Gateway(**kept)
     async with first.lifespan():
         with pytest.raises(errors.StoreUnusable, match=r"one\.db"):
