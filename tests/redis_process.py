@@ -131,12 +131,17 @@ CLUSTER_PARTS = ((0, 5460), (5461, 10922), (10923, 16383))
 
 
 @contextlib.contextmanager
-def redis_cluster(directory: Path, make: str = "valkey") -> Iterator[list[RunningRedis]]:
-    """Start a cluster of three servers without replicas."""
+def redis_cluster(
+    directory: Path, make: str = "valkey", *, silence: float = 2.0
+) -> Iterator[list[RunningRedis]]:
+    """Start a cluster of three servers without replicas, which miss one another after ``silence`` seconds."""
     options = [
-        ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-config-file", f"n{number}")
+        (
+            "--cluster-enabled", "yes", "--cluster-node-timeout", str(round(silence * 1000)),
+            "--cluster-config-file", f"n{number}",
+        )
         for number in range(3)
-    ]
+    ]  # fmt: skip
     with redis_servers(directory, *options, make=make) as servers:
         for server, (first, last) in zip(servers, CLUSTER_PARTS, strict=True):
             server.call("CLUSTER", "ADDSLOTSRANGE", str(first), str(last))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.conftest import gateway_process, module_gateway_process
+from tests.patience import HANG_SECONDS
 from tests.redis_process import module_redis_server, redis_cluster, redis_server, redis_servers
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
             if not cluster:
                 (server,) = stack.enter_context(redis_servers(directory, (), make=make))
                 return server.url
-            parts = stack.enter_context(redis_cluster(directory, make))
+            parts = stack.enter_context(redis_cluster(directory, make, silence=HANG_SECONDS))
             return "redis+cluster://" + ",".join(server.address for server in parts)
 
         yield url

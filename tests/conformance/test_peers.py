@@ -181,7 +181,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningRedis]]:
-    with redis_cluster(tmp_path_factory.mktemp("cluster")) as servers:
+    with redis_cluster(tmp_path_factory.mktemp("cluster"), silence=HANG_SECONDS) as servers:
         yield servers
 
 
