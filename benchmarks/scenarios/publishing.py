@@ -50,6 +50,8 @@ SMALL_BATCHES = (1, 10)
 SECRET = "a secret for nothing but this measurement"
 # Messages in flight of the ways that stream: less than an outbox holds (1024), so that nothing is dropped.
 IN_FLIGHT = 768
+# Who waits for answers alone may be ahead of what subscribers have read, and nothing is to be dropped then.
+ROOMY = {"outbox_messages": "100_000", "outbox_bytes": "100_000_000"}
 
 Work = Callable[[float], Awaitable[None]]
 """Publishes for so many seconds."""
@@ -107,7 +109,7 @@ class Publishing(Scenario):
     )
 
     async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:
-        async with running(peer) as at:
+        async with running(peer, ROOMY) as at:
             measurements = [await _measure(at, bench, "POST", post_single)]
             if isinstance(peer, Gateway):
                 for name, way in _paired_ways(many=False).items():

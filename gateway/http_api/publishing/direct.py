@@ -177,14 +177,14 @@ class DirectPublishing:
         if items is None:
             return None
         publisher = self._publisher
-        # All are judged before the first is published: one that is special takes the others along.
-        largest = max([len(data) for _, data in items])
-        topics = {topic for topic, _ in items}
+        # No item is larger: each is a part of the body, and within the bound of a message.
+        most = min(len(body), self._message.message_bytes)
         plain = self._at_once
-        for topic in topics:
-            if not (plain and publisher.is_plain(topic, largest, principal)):
+        # All are judged before the first is published: one that is special takes the others along.
+        for topic in dict(items):
+            if not (plain and publisher.is_plain(topic, most, principal)):
                 plain = False
-                if len(items) > _MOST_APPENDED or not publisher.is_ordinary(topic, largest, principal):
+                if len(items) > _MOST_APPENDED or not publisher.is_ordinary(topic, most, principal):
                     return None
         self._note_sender(sender)
         if plain:
