@@ -17,6 +17,7 @@ from tests.integration.test_admission import until
 from tests.integration.test_direct_publishing import (
     CLOSE,
     END,
+    GRANTED,
     ITEM,
     SECRET,
     SETTINGS,
@@ -25,6 +26,7 @@ from tests.integration.test_direct_publishing import (
     _heard,
     items,
     post,
+    token,
 )
 from tests.patience import HANG_SECONDS
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from tests.redis_process import RunningRedis
 
 CAPTURED = {"topic": "captured/x", "data": 2}
+STORING = token(gateway={"publish": ["captured/#"]})
 STORED = post("/v1/topics/captured/x", "1")
 REQUESTS = {
     "live": post("/v1/topics/known/topic", "1"),
@@ -46,12 +49,23 @@ REQUESTS = {
     "wildcard": post("/v1/topics/captured/%23", "1"),
     "key": post("/v1/topics/captured/x", "1", "Gateway-Key: k"),
     "array": post("/v1/publish", items(*[CAPTURED] * 5)),
+    "many": post("/v1/publish", items(*[CAPTURED] * 60)),
+    "token": post("/v1/topics/captured/x", "1", f"Authorization: Bearer {STORING}"),
+    "token without a grant": post("/v1/topics/captured/x", "1", f"Authorization: Bearer {GRANTED}"),
     "both kinds": post("/v1/publish", items(ITEM, CAPTURED, ITEM)),
     "an item that fails": post("/v1/publish", items(CAPTURED, {"topic": "a/#", "data": 1})),
     "close": post("/v1/topics/captured/x", "1", "Connection: close"),
     "two at once": STORED + STORED,
 }
-DIRECT = {"live", "captured", "captured, with white space", "another JSON type", "array", "both kinds"}
+DIRECT = {
+    "live",
+    "captured",
+    "token",
+    "captured, with white space",
+    "another JSON type",
+    "array",
+    "both kinds",
+}
 WARM = (REQUESTS["live"], STORED, REQUESTS["both kinds"])
 
 
@@ -113,6 +127,7 @@ async def test_both_ways_end_alike(stores: Callable[[], dict[str, Any]]) -> None
                     "end": await _converse(node, END),
                     "heard": await _heard(client, node),
                     "published": node.gateway.publisher.statistics(),
+                    "credentials": node.gateway._keys.statistics(),  # type: ignore[union-attr]
                     "requests": node.server.server_state.total_requests,
                 }
     for name, outcome in outcomes[False].items():
