@@ -79,25 +79,25 @@ def parse_object(text: bytes, part: str) -> dict[str, Any]:
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> float:
-    expires = _time(claims, "exp")
+    expires: float | None = claims.get("exp")
     if expires is None:
         raise Unauthenticated("the token has no 'exp': one that never ends is not accepted")
+    _check_time(expires, "exp")
     for name in ("nbf", "iat"):
-        begins = _time(claims, name)
-        if begins is not None and begins > now + LEEWAY_SECONDS:
-            raise Unauthenticated(f"the token's {name!r} is in the future: it is not valid yet")
+        begins = claims.get(name)
+        if begins is not None:
+            _check_time(begins, name)
+            if begins > now + LEEWAY_SECONDS:
+                raise Unauthenticated(f"the token's {name!r} is in the future: it is not valid yet")
     if now >= expires + LEEWAY_SECONDS:
         raise TokenExpired("the token has expired")
     return expires
 
 
-def _time(claims: Mapping[str, Any], name: str) -> float | None:
-    value = claims.get(name)
-    if value is None:
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LAST_SECOND:
-        return float(value)
-    raise Unauthenticated(f"the token's {name!r} must be a number of seconds since 1970")
+def _check_time(value: object, name: str) -> None:
+    kind = type(value)  # of a subclass, bool, there is none
+    if not ((kind is int or kind is float) and 0 <= value <= _LAST_SECOND):  # type: ignore[operator]  # see above
+        raise Unauthenticated(f"the token's {name!r} must be a number of seconds since 1970")
 
 
 def _check_addressee(claims: Mapping[str, Any], expected: Expected) -> None:
@@ -115,13 +115,17 @@ def _grants_of(claim: object, subject: str | None) -> Grants:
     if claim is None:
         return NOTHING
     text = orjson.dumps(claim)
-    templates = _templates_in(text) if len(text) <= _LONGEST_REMEMBERED else _templates(claim)
-    return Grants.for_subject(templates, subject) if _SUBJECT in text else templates
+    templates, personal = _read(text) if len(text) > _LONGEST_REMEMBERED else _remembered(text)
+    return Grants.for_subject(templates, subject) if personal else templates
 
 
-@lru_cache(_REMEMBERED_CLAIMS)  # an issuer's tokens nearly all have the same, or one of a few
-def _templates_in(text: bytes) -> Grants:
-    return _templates(orjson.loads(text))
+def _read(text: bytes) -> tuple[Grants, bool]:
+    """The grants that a claim gives, and whether any names its subject."""
+    return _templates(orjson.loads(text)), _SUBJECT in text
+
+
+# An issuer's tokens nearly all have the same, or one of a few.
+_remembered = lru_cache(_REMEMBERED_CLAIMS)(_read)
 
 
 def _templates(claim: object) -> Grants:

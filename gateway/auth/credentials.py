@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 _PARAMETER: Final = "access_token"  # RFC 6750, 2.3
 _REFUSED: Final = frozenset({_PARAMETER, "token"})
-_SAME_ORIGIN: Final = "same-origin"
+_SAME_ORIGIN: Final = b"same-origin"
 _LOOKED_AT: Final = frozenset({b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-site"})
-_BEARER: Final = "bearer"
+_LENGTHS: Final = frozenset(map(len, _LOOKED_AT))
+_BEARER: Final = b"bearer"
 _NO_BEARER: Final = "the Authorization header must be 'Bearer' and a token"
 
 
@@ -52,8 +53,9 @@ class Credentials:
             NotPermitted: there is no credential, and for this ``Host`` one is needed.
         """
         headers = _headers(scope["headers"])
-        in_url = self._from_url(scope.get("query_string", b""))
-        authorization = headers.get("authorization")
+        query = scope.get("query_string")
+        in_url = self._from_url(query) if query else None
+        authorization = headers.get(b"authorization")
         if authorization is not None and _scheme(authorization) == _BEARER:
             return _bearer(authorization)
         # Another scheme is a proxy's, which has its own users. Alone it is taken for a mistake.
@@ -62,7 +64,7 @@ class Credentials:
             if authorization is not None:
                 raise Unauthenticated(_NO_BEARER)
             if self.check_anonymous is not None:
-                self.check_anonymous(headers.get("host", ""))
+                self.check_anonymous(headers.get(b"host", b"").decode("latin-1"))
         return token
 
     def bearer(self, scope: Mapping[str, Any]) -> str | None:
@@ -71,8 +73,10 @@ class Credentials:
         Raises:
             Unauthenticated: there is no token in it.
         """
-        authorization = _headers(scope["headers"]).get("authorization", "")
-        return _bearer(authorization) if _scheme(authorization) == _BEARER else None
+        authorization = _headers(scope["headers"]).get(b"authorization")
+        if authorization is None or _scheme(authorization) != _BEARER:
+            return None
+        return _bearer(authorization)
 
     def _from_url(self, query: bytes) -> str | None:
         # A name may be percent-encoded, in part or as a whole.
@@ -89,39 +93,43 @@ class Credentials:
             raise BadCommand(f"there must be one parameter {_PARAMETER!r}")
         return tokens[0] or None if tokens else None
 
-    def _from_cookie(self, headers: Mapping[str, str]) -> str | None:
-        if not self.cookie or self.cookie not in headers.get("cookie", ""):
+    def _from_cookie(self, headers: Mapping[bytes, bytes]) -> str | None:
+        if not self.cookie or b"cookie" not in headers:
             return None
-        origin = headers.get("origin")
+        cookies = headers[b"cookie"].decode("latin-1")
+        if self.cookie not in cookies:
+            return None
+        origin = headers.get(b"origin")
         if origin is not None:
-            if not self.trusted_origin(headers.get("host", ""), origin):
+            host = headers.get(b"host", b"")
+            if not self.trusted_origin(host.decode("latin-1"), origin.decode("latin-1")):
                 return None
-        elif headers.get("sec-fetch-site") != _SAME_ORIGIN:
+        elif headers.get(b"sec-fetch-site") != _SAME_ORIGIN:
             return None
-        return _cookie(headers["cookie"], self.cookie)
+        return _cookie(cookies, self.cookie)
 
 
-def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
+def _headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    headers: dict[bytes, bytes] = {}
     for name, value in raw:
-        if name.lower() not in _LOOKED_AT:
+        # Servers need not have them in lower case; most are of another length, which is found out faster.
+        if len(name) not in _LENGTHS or (name := name.lower()) not in _LOOKED_AT:
             continue
-        text = name.decode("latin-1").lower()
-        if text == "authorization" and text in headers:
+        if name not in headers:
+            headers[name] = value
+        elif name == b"authorization":
             raise Unauthenticated("there must be one Authorization header")
-        if text == "cookie" and text in headers:
-            headers[text] += "; " + value.decode("latin-1")
-        else:
-            headers.setdefault(text, value.decode("latin-1"))
+        elif name == b"cookie":
+            headers[name] += b"; " + value
     return headers
 
 
-def _scheme(authorization: str) -> str:
-    return authorization.partition(" ")[0].lower()
+def _scheme(authorization: bytes) -> bytes:
+    return authorization.partition(b" ")[0].lower()
 
 
-def _bearer(authorization: str) -> str:
-    token = authorization.partition(" ")[2].strip()
+def _bearer(authorization: bytes) -> str:
+    token = authorization.decode("latin-1").partition(" ")[2].strip()
     if not token:
         raise Unauthenticated(_NO_BEARER)
     return token

@@ -5,6 +5,7 @@ That is what stops the classic forgeries: ``alg=none``, and HS256 "signed" with 
 
 from __future__ import annotations
 
+import hmac
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,11 +45,13 @@ class JwtKey:
         algorithm: what a token verified with it must be signed by.
         kid: the name tokens must bear to mean this key; a key without one is only tried on tokens without.
         material: the key itself; private where it can sign.
+        mac: of HS256 alone: begun with the key, to be copied for each token.
     """
 
     algorithm: Algorithm
     kid: str | None
     material: Key = field(repr=False)
+    mac: hmac.HMAC | None = field(default=None, repr=False, compare=False)
 
 
 def secret_key(secret: str, *, kid: str | None = None) -> JwtKey:
@@ -63,7 +66,8 @@ def secret_key(secret: str, *, kid: str | None = None) -> JwtKey:
             f"a secret for HS256 must have at least {_SHORTEST_SECRET} bytes, this has {len(raw)}"
         )
     with _strictly("a secret for HS256 must not be a key of another kind"):
-        return JwtKey("HS256", _checked_kid(kid), OctKey.import_key(raw))
+        material = OctKey.import_key(raw)
+    return JwtKey("HS256", _checked_kid(kid), material, hmac.new(raw, digestmod="sha256"))
 
 
 def pem_key(algorithm: Algorithm, pem: str, *, kid: str | None = None) -> JwtKey:

@@ -174,7 +174,7 @@ class FollowedStream:
 
 def may_be_live(topic_filter: str, streams: tuple[FollowedStream, ...]) -> bool:
     """Whether ``topic_filter`` may match topics that none of ``streams``, its streams, captures."""
-    return not any(covers(stream.filter, topic_filter) for stream in streams)
+    return not (streams and any(covers(stream.filter, topic_filter) for stream in streams))
 
 
 def position_in_window(topic_filter: str, stream: FollowedStream, asked: Position | Start) -> Position | None:

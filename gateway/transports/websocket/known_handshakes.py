@@ -85,7 +85,7 @@ class KnownHandshakes:
             if name == _KEY:
                 if not is_key(value):
                     return None
-                handshake = handshake._replace(key=value)
+                handshake = Handshake(value, handshake.subprotocols, handshake.extensions)
         return ReadHandshake(target, fields, handshake)
 
     def note(self, data: bytes, read: ReadHandshake) -> None:

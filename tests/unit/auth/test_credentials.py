@@ -56,6 +56,16 @@ def test_two_authorizations_are_wrong() -> None:
         credentials().find(twice)
 
 
+def test_names_need_not_be_in_lower_case() -> None:
+    cookie = (b"Cookie", f"{COOKIE}=a".encode())
+    site = (b"Sec-Fetch-Site", b"same-origin")
+    origin = (b"ORIGIN", b"https://gw")
+    assert credentials().find({"headers": [(b"Authorization", b"Bearer abc")]}) == "abc"
+    assert credentials().find({"headers": [cookie, site]}) == "a"
+    assert credentials().find({"headers": [cookie, origin, (b"Host", b"gw")]}) == "a"
+    assert credentials().find({"headers": [cookie, origin, (b"Host", b"other"), site]}) is None
+
+
 @pytest.mark.parametrize(
     ("headers", "counts"),
     [
