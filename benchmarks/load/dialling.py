@@ -38,7 +38,7 @@ class _Greeting(asyncio.Protocol):
 
     def __init__(self, peer: Peer, port: int, filters: Sequence[str]) -> None:
         self._peer = peer
-        self._request = upgrade_request(port, peer.path, peer.subprotocol)
+        self._request = upgrade_request(port, peer.path, peer.subprotocol, token=peer.token())
         self._filters = filters
         self._missing = peer.replies(filters)
         self._head: bytearray | None = bytearray()
@@ -75,9 +75,10 @@ class _Greeting(asyncio.Protocol):
             self.ready.set_exception(DialError(f"{self._peer.name}: {reason}"))
 
 
-def upgrade_request(port: int, path: str, subprotocol: str | None) -> bytes:
+def upgrade_request(port: int, path: str, subprotocol: str | None, *, token: str | None = None) -> bytes:
     """The request that opens a WebSocket at ``path``."""
     offered = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
+    offered += f"Authorization: Bearer {token}\r\n" if token else ""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\n{_BROWSER}"
         f"Upgrade: websocket\r\nOrigin: http://127.0.0.1:{port}\r\nSec-WebSocket-Version: 13\r\n"

@@ -72,6 +72,10 @@ class Peer(ABC):
     def start(self, directory: Path, ports: Ports, settings: Mapping[str, str]) -> Start:
         """How to start it; ``settings`` concern the gateway alone."""
 
+    def token(self) -> str | None:
+        """What the next client bears in its handshake, where it is to bear anything."""
+        return None
+
     def hello(self) -> bytes:
         """What a client says first, once the WebSocket is open."""
         return b""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import sys
+import time
+from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,11 @@ from benchmarks.load.client_frames import client_frame
 from benchmarks.load.dialling import upgrade_request
 from benchmarks.load.returning import Asked
 from benchmarks.peers.base import Peer, Start, package_version
+from gateway.auth.jwt import sign
+from gateway.auth.jwt_keys import secret_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.server_process import Ports
@@ -38,6 +42,7 @@ class Gateway(Peer):
     reply = b'"op":"subscribed"'
     tables = ""
     environment: Mapping[str, str] = MappingProxyType({})
+    bearers: Iterator[str] | None = None
 
     def install(self) -> str:
         return package_version("fanout-gateway", "uvicorn", "uvloop", "websockets", "starlette")
@@ -80,6 +85,15 @@ class Gateway(Peer):
         )
         return other
 
+    def with_tokens(self, secret: str) -> Gateway:
+        """The same with a key, and clients that each bear a token of their own in their handshake."""
+        other = self.with_secret(secret)
+        other.bearers = _tokens(secret)
+        return other
+
+    def token(self) -> str | None:
+        return None if self.bearers is None else next(self.bearers)
+
     def with_environment(self, **environment: str) -> Gateway:
         """The same with settings from the environment."""
         other = copy.copy(self)
@@ -103,3 +117,14 @@ class Gateway(Peer):
 
     def publish(self, topic: str, payload: bytes) -> bytes:
         return client_frame(b'{"op":"publish","topic":"%b","data":%b}' % (topic.encode(), payload))
+
+
+def _tokens(secret: str) -> Iterator[str]:
+    """Tokens as issuers make them, each for another subject, that may do all that the scenarios do."""
+    key = secret_key(secret)
+    grants = {"subscribe": ["bench/#"], "publish": ["bench/#"]}
+    for number in count():
+        now = int(time.time())
+        claims = {"iss": "https://issuer.example/", "sub": f"user-{number:08}", "aud": "gateway", "iat": now}
+        claims |= {"exp": now + 3600, "jti": f"{number:032x}", "gateway": grants}
+        yield sign(json.dumps(claims).encode(), key)

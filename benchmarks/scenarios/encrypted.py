@@ -24,4 +24,5 @@ class EncryptedConnections(IdleConnections):
     title = "2,000 connections with one subscription each, without TLS, and with it as in T1"
     peers = _PEERS
     connections = 2_000
+    with_tokens = False
     targets = (Target("idle", "connects_per_cpu_second", 1, over=("nginx-tls", "idle"), peer="gateway-tls"),)

@@ -13,6 +13,7 @@ from benchmarks.load.dialling import dial_many
 from benchmarks.load.fanout import Usage
 from benchmarks.machine import connections_possible
 from benchmarks.measurement import Column, Measurement, Target
+from benchmarks.peers.gateway import Gateway
 from benchmarks.scenarios.base import ALL_PEERS, EMBEDDED, LOAD_CPU, SERVER_CPU, Scenario
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 CONNECTIONS = 10_000
 PARTS = 4
 LEAVE_SECONDS = 30.0
+WITH_TOKENS = "idle, a JWT each"
+SECRET = "a secret for nothing but this measurement"
 
 
 class IdleConnections(Scenario):
@@ -31,6 +34,7 @@ class IdleConnections(Scenario):
     title = "10,000 connections with one subscription each, idle"
     peers: ClassVar[Sequence[str]] = (*ALL_PEERS, "embedded", *EMBEDDED)
     connections: ClassVar[int] = CONNECTIONS
+    with_tokens: ClassVar[bool] = True
     columns = (
         Column("kib_per_connection", "KiB / connection", 1),
         Column("connects_per_cpu_second", "connect + subscribe / server CPU s"),
@@ -47,16 +51,26 @@ class IdleConnections(Scenario):
         Target("idle", "kib_per_connection", at_most=4),
         Target("idle", "connects_per_cpu_second", 1.5, over=("starlette", "idle")),
         Target("idle", "connects_per_cpu_second", 2, over=("starlette", "idle")),
+        Target("idle", "connects_per_cpu_second", 6_000),
+        Target(WITH_TOKENS, "connects_per_cpu_second", 4_500),
+        Target(WITH_TOKENS, "kib_per_connection", at_most=4),
         Target("idle", "connect_growth", at_most=1.25),
         Target("idle", "disconnect_growth", at_most=1.25),
     )
 
     async def measure(self, peer: Peer, bench: Bench) -> list[Measurement]:
+        measurements = [await self._measure(peer, "idle", bench)]
+        if self.with_tokens and peer.name == "gateway":
+            assert isinstance(peer, Gateway)
+            measurements.append(await self._measure(peer.with_tokens(SECRET), WITH_TOKENS, bench))
+        return measurements
+
+    async def _measure(self, peer: Peer, variant: str, bench: Bench) -> Measurement:
         count = connections_possible(bench.count(self.connections)) // PARTS * PARTS
         async with running(peer, {"ping_interval": '"25s"'}) as at:
             await _warm_up(at)
             rss = at.server.rss_bytes()
-            with bench.profiled(at.server, f"{peer.name}, connecting"):
+            with bench.profiled(at.server, f"{peer.name}, {variant}, connecting"):
                 begin = Usage.now(at)
                 arrivals = [await _connect(at, count // PARTS, part) for part in range(PARTS)]
                 end = Usage.now(at)
@@ -74,7 +88,7 @@ class IdleConnections(Scenario):
                 "server_cpu": (end.server - begin.server) / (end.wall - begin.wall) * 100,
                 "load_cpu": (end.load - begin.load) / (end.wall - begin.wall) * 100,
             }
-            return [Measurement("idle", figures, problems)]
+            return Measurement(variant, figures, problems)
 
 
 async def _warm_up(at: Running) -> None:
