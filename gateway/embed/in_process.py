@@ -76,7 +76,7 @@ class InProcessConnection:
         """Have a session of ``principal`` behind it, which greets the client."""
         quota = ConnectionQuota(services.admission, _PEER)
         quota.leave()  # nobody's share: it is no connection to anybody
-        accepted = AcceptedConnection(quota, _PEER, principal)
+        accepted = AcceptedConnection.now(quota, _PEER, principal)
         services.log.opened(
             accepted.session, transport=InProcessSession.transport, peer=_PEER, subject=principal.subject
         )

@@ -7,7 +7,6 @@ bounded: counts by the connections there are, rates by ``KeyedRates``.
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,8 +70,8 @@ class Admission:
         self._limits = limits
         self._refusals = refusals
         self._clock = clock
-        self._addresses: Counter[str] = Counter()
-        self._subjects: Counter[str] = Counter()
+        self._addresses: dict[str, int] = {}
+        self._subjects: dict[str, int] = {}
         per_second = limits.connects_per_second
         self._rates: KeyedRates[str] = KeyedRates(per_second, per_second * _BURST_SECONDS)
 
@@ -90,10 +89,11 @@ class Admission:
             raise RateLimited(
                 f"more than {limits.connects_per_second:g} connects per second from one address"
             )
-        if limits.per_address and self._addresses[key] >= limits.per_address:
+        taken = self._addresses.get(key, 0)
+        if limits.per_address and taken >= limits.per_address:
             self._refusals.count("connections_per_address")
             raise TooMany(f"one address may have {limits.per_address} connections")
-        self._addresses[key] += 1
+        self._addresses[key] = taken + 1
         return ConnectionQuota(self, key)
 
     def of_address(self, key: str) -> int:
@@ -103,10 +103,11 @@ class Admission:
     def count_subject(self, subject: str) -> None:
         """Count one more connection of ``subject``; see ``ConnectionQuota.identify``."""
         limit = self._limits.per_subject
-        if limit and self._subjects[subject] >= limit:
+        taken = self._subjects.get(subject, 0)
+        if limit and taken >= limit:
             self._refusals.count("connections_per_subject")
             raise TooMany(f"one subject may have {limit} connections")
-        self._subjects[subject] += 1
+        self._subjects[subject] = taken + 1
 
     def leave(self, key: str, subject: str | None) -> None:
         """See ``ConnectionQuota.leave``."""
@@ -129,8 +130,9 @@ def address_key(address: str) -> str:
     return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64)) + "/64"
 
 
-def _decrease(counts: Counter[str], key: str) -> None:
-    if counts[key] <= 1:
-        del counts[key]
+def _decrease(counts: dict[str, int], key: str) -> None:
+    left = counts.get(key, 0) - 1
+    if left > 0:
+        counts[key] = left
     else:
-        counts[key] -= 1
+        counts.pop(key, None)

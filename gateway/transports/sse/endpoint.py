@@ -102,7 +102,7 @@ class EventDoor:
             quota.identify(principal.subject)
             query = EventQuery.read(request)
             subscriptions = self._subscriptions(query)
-            accepted = AcceptedConnection(quota, peer, principal)
+            accepted = AcceptedConnection.now(quota, peer, principal)
             session = self._session(accepted, principal, subscriptions)
         except BaseException:
             quota.leave()

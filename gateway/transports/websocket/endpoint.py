@@ -212,7 +212,7 @@ class _Arrival(NamedTuple):
     speaker: Principal | Inquiry | None  # for whom it speaks, or what finds that out
 
     def accepted(self, principal: Principal | None) -> AcceptedConnection:
-        return AcceptedConnection(self.quota, self.peer, principal)
+        return AcceptedConnection.now(self.quota, self.peer, principal)
 
 
 class _leaving_on_failure:  # noqa: N801 - reads as what it does

@@ -250,7 +250,7 @@ async def test_a_route_opens_to_its_grant_alone(
 def connect(gateway: GatewayNode) -> tuple[WebSocketSession, RecordingConnection]:
     services = gateway._services()
     connection = RecordingConnection()
-    accepted = AcceptedConnection(services.admission.enter("192.0.2.7"), "192.0.2.7:1", None)
+    accepted = AcceptedConnection.now(services.admission.enter("192.0.2.7"), "192.0.2.7:1", None)
     return WebSocketSession(services, connection, accepted), connection
 
 

@@ -33,7 +33,7 @@ class Client:
             self.services,
             ServerSentEvents(self.gateway._codec),
             EventSink(EventWriter(ResumePoint(["a"]), RecentEvents())),
-            accepted=AcceptedConnection(self.services.admission.enter("127.0.0.1"), "127.0.0.1:1", None),
+            accepted=AcceptedConnection.now(self.services.admission.enter("127.0.0.1"), "127.0.0.1:1", None),
             principal=Principal("ann", expires, EVERYTHING),
         )
 

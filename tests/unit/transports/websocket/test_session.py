@@ -25,7 +25,7 @@ def connect(limits: Limits | None = None) -> tuple[GatewayNode, WebSocketSession
 
 def open_session(gateway: GatewayNode) -> tuple[WebSocketSession, RecordingConnection]:
     services, connection = gateway._services(), RecordingConnection()
-    accepted = AcceptedConnection(services.admission.enter("127.0.0.1"), "127.0.0.1:1", None)
+    accepted = AcceptedConnection.now(services.admission.enter("127.0.0.1"), "127.0.0.1:1", None)
     return WebSocketSession(services, connection, accepted), connection
 
 
