@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 HOOK_SECRET = "the hook's own secret"
 OTHER_HOOK_SECRET = "another hook's secret"
 HOOKS = """
-limits.auth_timeout = "3s"
-limits.head_timeout = "2s"
 server.access_log = true
 
 [[hooks]]
@@ -51,12 +49,21 @@ name = "open"
 scheme = "none"
 topic = "hooks/open"
 """
+IMPATIENT = """
+limits.auth_timeout = "3s"
+limits.head_timeout = "2s"
+"""
 SECRETS = ENVIRONMENT | {"TEST_HOOK_SECRET": HOOK_SECRET, "TEST_OTHER_HOOK_SECRET": OTHER_HOOK_SECRET}
 
 
 @pytest.fixture(scope="module", params=["json", "console"])
 def gateway(request: pytest.FixtureRequest, module_gateway_process: StartGateway) -> RunningGateway:
     return module_gateway_process(SETTINGS + f'server.log_format = "{request.param}"\n' + HOOKS, SECRETS)
+
+
+@pytest.fixture(scope="module")
+def impatient(module_gateway_process: StartGateway) -> RunningGateway:
+    return module_gateway_process(SETTINGS + IMPATIENT, SECRETS)
 
 
 def exchange(gateway: RunningGateway, request: bytes) -> bytes:
@@ -228,14 +235,14 @@ def test_header_injection_in_answers(gateway) -> None:
         assert header in head
 
 
-def test_a_slow_handshake_is_cut_off(gateway) -> None:
-    answer = exchange(gateway, b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: webso")
+def test_a_slow_handshake_is_cut_off(impatient) -> None:
+    answer = exchange(impatient, b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: webso")
     assert answer.startswith(b"HTTP/1.1 408")
-    assert exchange(gateway, b"") == b""
+    assert exchange(impatient, b"") == b""
 
 
-async def test_a_slow_first_frame_is_cut_off(gateway) -> None:
-    async with client(gateway) as slow:
+async def test_a_slow_first_frame_is_cut_off(impatient) -> None:
+    async with client(impatient) as slow:
         slow.connection.transport.write(b"\x81\xfe")  # a frame's first two bytes, and no more
         assert await slow.closed() in {1006, 1008, 4409}
 

@@ -18,6 +18,7 @@ from gateway.client import (
     GiveUp,
     LeaseLost,
     Retry,
+    lease,
 )
 from gateway.errors import Conflict, NotFound
 from tests.patience import HANG_SECONDS
@@ -194,28 +195,43 @@ async def test_the_end_of_the_group_ends_the_loop(gateway: RunningGateway, group
             await take(consumer)
 
 
-async def test_a_lease_is_kept_alive_inside_a_block_and_not_outside(
-    gateway: RunningGateway, group: str
+def lease_end(gateway: RunningGateway, group: str, delivery: Delivery) -> int:
+    """When its lease ends, as the gateway has it."""
+    status, told = call(gateway, "GET", f"streams/s/groups/{group}/messages/{delivery.offset}")
+    assert (status, told["state"]) == (200, "leased"), told
+    return int(told["due"])
+
+
+async def test_a_lease_is_kept_alive_inside_a_block(
+    gateway: RunningGateway, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(gateway, group, ack_wait=1.2)
+    # It lasts for a minute, and is extended three times a second.
+    monkeypatch.setattr(lease, "_EXTENDED", 180)
     publish(gateway)
     async with client_of(gateway) as client, client.consume("s", group=group) as consumer:
         async with await take(consumer) as delivery:
-            # For longer than a lease, and nobody gets it meanwhile.
-            await anyio.sleep(2.0)
+            for _ in range(2):
+                ends = lease_end(gateway, group, delivery)
+                await until(lambda ends=ends: lease_end(gateway, group, delivery) > ends)
             assert len(consumer) == 0
         assert (delivery.outcome, delivery.attempt) == (DeliveryOutcome.ACKED, 1)
-        publish(gateway)
+
+
+async def test_a_lease_is_not_kept_alive_outside_of_a_block(gateway: RunningGateway, group: str) -> None:
+    put(gateway, group, ack_wait=1.2)
+    publish(gateway)
+    async with client_of(gateway) as client, client.consume("s", group=group) as consumer:
         late = await take(consumer)
-        assert (await take(consumer)).attempt == 2
+        assert (await take(consumer)).attempt > late.attempt
         with pytest.raises(LeaseLost):
             await late.ack()
 
 
 async def test_what_waits_for_too_long_goes_to_others_without_an_attempt(
-    gateway: RunningGateway, group: str
+    gateway: RunningGateway, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(gateway, group, ack_wait=1.0)
+    # After 0.3 s of a minute: none of the leases ends by itself.
+    monkeypatch.setattr(lease, "_AGING", 0.005)
     for _ in range(2):
         publish(gateway)
     async with (

@@ -35,7 +35,7 @@ async def peer() -> AsyncIterator[Peer]:
 
 
 def client_of(peer: Peer, **options: Any) -> Client:
-    return Client(peer.url, **{"backoff": QUICK, "timeout": 5.0} | options)
+    return Client(peer.url, **{"backoff": QUICK, "timeout": HANG_SECONDS} | options)
 
 
 def ends_in(seconds: float, name: str = "") -> str:
@@ -57,9 +57,9 @@ async def test_a_token_is_renewed_before_it_ends(peer: Peer) -> None:
 
     peer.answer = lambda command: command["op"] == "auth" and answer_auth(peer, command, 2)
     async with client_of(peer, token=fresh) as client:
-        await peer.until(lambda: len(auths(peer)) == 2)
+        await peer.until(lambda: len(auths(peer)) >= 2)
         await client.ping()
-    assert auths(peer) == made[1:3]
+    assert auths(peer) == made[1 : 1 + len(auths(peer))]
     assert peer.tokens == [f"Bearer {made[0]}"]
 
 
@@ -106,20 +106,23 @@ async def answer_auth(peer: Peer, command: dict[str, Any], lives: float) -> bool
 
 
 async def test_with_a_real_gateway_nothing_is_refused_over_many_lives(gateway_process: StartGateway) -> None:
-    node = gateway_process(SETTINGS, ENVIRONMENT)
-    asked = 0
+    # A process that stands still renews late: that costs no connection.
+    node = gateway_process(SETTINGS.replace('expiry_grace = "1s"', 'expiry_grace = "60s"'), ENVIRONMENT)
+    ends: list[float] = []
+    left: list[float] = []
 
     async def fresh() -> str:
-        nonlocal asked
-        asked += 1
+        left.extend(each - time.time() for each in ends[-1:])
+        ends.append(time.time() + 1.5)
         return token(lives=1.5)
 
     async with Client(node.url, token=fresh) as client:
         with anyio.fail_after(3 * HANG_SECONDS):
-            while asked < 4:
+            while len(ends) < 4:
                 await client.publish("a/b", 1)
                 await anyio.sleep(0.005)  # the gateway takes 1,000 commands a second
         assert client.statistics().connects == 1
+    assert max(left) > 0, "each was renewed once it had ended"
 
 
 async def test_a_token_function_that_hangs_while_connected_blocks_nothing(peer: Peer) -> None:
