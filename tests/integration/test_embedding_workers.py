@@ -108,7 +108,7 @@ async def test_an_application_that_cannot_be_served_is_told_of(tmp_path: Path, t
             cwd=APPLICATIONS,
             capture_output=True,
             text=True,
-            timeout=HANG_SECONDS,
+            timeout=3 * HANG_SECONDS,
             check=False,
         )
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 EXAMPLE = Path(__file__).parents[2] / "examples/github_webhooks.py"
 SUBSCRIBERS = 1_000
 SETTINGS = """
+limits.outbox_bytes = "16MiB"
+
 [[hooks]]
 name = "github"
 scheme = "github"

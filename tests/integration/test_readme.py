@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = "http://127.0.0.1:8080"
-SECONDS = 20.0
+SECONDS = 3 * HANG_SECONDS  # for a command that has to start first
 POLL_SECONDS = 0.02
 
 

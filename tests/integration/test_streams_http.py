@@ -111,7 +111,9 @@ def serve(directory: Path, store: Path) -> subprocess.CompletedProcess[str]:
     settings = directory / "other.toml"
     settings.write_text(f'[server]\nport = 0\n[store]\nurl = "sqlite:{store}"\n{SETTINGS}', "utf-8")
     command = [sys.executable, "-m", "gateway", "serve", "--config", str(settings)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=directory)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=3 * HANG_SECONDS, check=False, cwd=directory
+    )
 
 
 def test_a_second_gateway_on_the_same_file_is_refused_in_one_line(

@@ -42,7 +42,13 @@ if TYPE_CHECKING:
     from .conftest import RunningGateway, StartGateway
 
 QUICK = Backoff(first_seconds=0.05, limit_seconds=0.2)
-STREAM = '[[streams]]\nname = "orders"\nfilter = "orders/#"\n'
+SETTINGS = """
+limits.outbox_messages = 10_000
+
+[[streams]]
+name = "orders"
+filter = "orders/#"
+"""
 
 
 @dataclass
@@ -52,7 +58,7 @@ class Order:
 
 @pytest.fixture(scope="module")
 def gateway(module_gateway_process: StartGateway) -> RunningGateway:
-    return module_gateway_process(STREAM)
+    return module_gateway_process(SETTINGS)
 
 
 @contextmanager
@@ -238,7 +244,7 @@ def test_a_process_ends_although_its_client_is_open(gateway: RunningGateway) -> 
         "print(client.publish('a', 1).id)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=HANG_SECONDS
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=3 * HANG_SECONDS
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout

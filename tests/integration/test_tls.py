@@ -69,7 +69,7 @@ async def test_both_protocols_over_tls_and_a_renewed_certificate(tls_gateway, tm
 
         (tmp_path / "key.pem").write_text("half a renewal")
         make_certificate(tmp_path, "second")
-        await until(lambda: name_shown(gateway) == "second", 30)
+        await until(lambda: name_shown(gateway) == "second", 3 * HANG_SECONDS)
 
         async with httpx2.AsyncClient(verify=trusting()) as client:
             response = await client.post(
@@ -97,7 +97,8 @@ def test_old_protocols_and_plain_http_get_nothing(tls_gateway, tmp_path) -> None
     gateway = tls_gateway(settings(tmp_path))
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_SECONDS) as plain:
         plain.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        assert b"HTTP/1.1 200" not in plain.recv(4096)
+        with suppress(ConnectionResetError):
+            assert b"HTTP/1.1 200" not in plain.recv(4096)
     context = trusting()
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
@@ -125,7 +126,8 @@ def test_a_worker_that_ends_in_the_midst_of_a_renewal_is_started_again(tls_gatew
     put(tmp_path, key=key)
     replace_workers(starts=4)
     assert {name_shown(gateway) for _ in range(20)} == {"first"}
-    wait_for(lambda: gateway.output().count("the key is not that of the certificate") == 2)
+    # Those that were killed may have noticed as well.
+    wait_for(lambda: gateway.output().count("the key is not that of the certificate") >= 2)
     put(tmp_path, certificate=certificate)
     replace_workers(starts=6)
     assert {name_shown(gateway) for _ in range(20)} == {"second"}
@@ -145,7 +147,7 @@ def test_its_end_is_a_metric_and_an_expired_one_is_told(tls_gateway, tmp_path) -
         check=True,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=3 * HANG_SECONDS,
     )
     assert re.fullmatch(r"gateway: warning: TLS certificate '.*' has expired: .*\n", checked.stderr)
 
@@ -157,7 +159,15 @@ def test_a_handshake_that_is_not_finished_is_cut(tls_gateway, tmp_path) -> None:
         plain.sendall(b"\x16\x03\x01")  # the begin of a ClientHello
         with suppress(ConnectionResetError):
             assert plain.recv(1) == b""
-    assert name_shown(gateway) == "only"
+    # Our own handshake may be cut as well, where the machine takes a second for it.
+    wait_for(lambda: name_shown_in_time(gateway) == "only")
+
+
+def name_shown_in_time(gateway: RunningGateway) -> str | None:
+    try:
+        return name_shown(gateway)
+    except OSError:
+        return None
 
 
 def run_command(gateway: RunningGateway, *arguments: str, **variables: str) -> tuple[int, str]:
@@ -169,7 +179,7 @@ def run_command(gateway: RunningGateway, *arguments: str, **variables: str) -> t
         check=False,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=3 * HANG_SECONDS,
         stdin=subprocess.DEVNULL,
         env=environment | variables,
     )
