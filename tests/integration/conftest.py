@@ -34,6 +34,9 @@ READY_SECONDS = 90.0  # no time is promised for it, and six may begin at once
 STOP_SECONDS = 45.0  # drain_seconds, its two seconds of grace, and a busy machine
 POLL_SECONDS = 0.02
 
+PATIENT_STORE = {"GATEWAY_STORE__TIMEOUT": f"{HANG_SECONDS}s"}
+"""For gateways without a Redis: none of their tests is about a file that takes its time."""
+
 COMMANDS = {
     "direct": "gateway serve",
     # Uvicorn's own WebSocket class, which knows nothing of the takeover and has bounds of its own.
@@ -223,7 +226,9 @@ def _gateways(directories: pytest.TempPathFactory) -> Iterator[StartGateway]:
         directory = directories.mktemp("gateway")
         settings = directory / "gateway.toml"
         settings.write_text(settings_toml, "utf-8")
-        environment = inherited | {"PYTHONUNBUFFERED": "1", "GATEWAY_CONFIG": str(settings)} | dict(env or {})
+        own = {"PYTHONUNBUFFERED": "1", "GATEWAY_CONFIG": str(settings)}
+        patience = {} if "redis" in settings_toml else PATIENT_STORE
+        environment = inherited | own | patience | dict(env or {})
         gateway = RunningGateway(free_port(), directory, environment, way, host)
         started.append(gateway)
         gateway.start()

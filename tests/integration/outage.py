@@ -32,17 +32,17 @@ outbox_bytes = "64MiB"
 """None of the tests is about a client that reads slowly, as the test itself may on a busy machine."""
 
 
-PATIENT_REDIS = """
-timeout = "10s"
-silence_timeout = "20s"
+PATIENT_REDIS = f"""
+timeout = "{HANG_SECONDS}s"
+silence_timeout = "{2 * HANG_SECONDS}s"
 [store]
-timeout = "10s"
+timeout = "{HANG_SECONDS}s"
 """
-"""To go on with in ``[redis]``, for tests that are about no fault: a machine that stands still is none."""
+"""The rest of ``[redis]`` where no test is about a Redis that takes its time: a busy machine's does."""
 
 
-def settings_for(url: str) -> str:
-    return f'[redis]\nurl = "{url}"\n{LIMITS}'
+def settings_for(url: str, *, redis: str = "") -> str:
+    return f'[redis]\nurl = "{url}"\n{redis}{LIMITS}'
 
 
 async def status(node: RunningGateway) -> str:

@@ -18,6 +18,8 @@ from gateway.bus.redis.partitions import CONTROL_PARTITIONS, partition_of
 from gateway.bus.redis.payload import PayloadHead, encode_payload, encode_record
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.messages.publication import Publication
+from tests.integration.outage import PATIENT_REDIS, settings_for
+from tests.integration.raw_client import until
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ BAD = {
 async def test_what_is_no_publication_is_told_and_the_others_come(
     gateway_process: StartGateway, redis_server: RunningRedis, bad: bytes
 ) -> None:
-    node = gateway_process(f'[redis]\nurl = "{redis_server.url}"\n')
+    node = gateway_process(settings_for(redis_server.url, redis=PATIENT_REDIS))
     head = PayloadHead(NODE, 64 + CONTROL_PARTITIONS, 0, 3)
     payload = encode_payload(head, [good("before"), bad, good("after")])
     channel = f"gateway:live:{partition_of(TOPIC, 64)}"
@@ -72,4 +74,5 @@ async def test_what_is_no_publication_is_told_and_the_others_come(
     expected = ["before", ("bus", None)] if cut_short else ["before", "after", ("bus", 1)]
     assert heard == [*expected, "own"]
     assert await asyncio.to_thread(node.metric, "gateway_bus_foreign_total") == 1
+    await until(lambda: "publications can't be read" in node.stderr_text())
     assert node.stderr_text().count("publications can't be read") == 1

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.integration.outage import settings_for, until_status
+from tests.integration.outage import PATIENT_REDIS, settings_for, until_status
 from tests.integration.scripted_sentinel import ScriptedSentinel, scripted_sentinel
 from tests.patience import HANG_SECONDS
 from tests.redis_process import RunningRedis, redis_servers
@@ -102,7 +102,7 @@ def connected(server: RunningRedis) -> int:
 async def test_what_goes_by_the_old_server_is_told_once_its_node_comes_over(
     gateway_process: StartGateway, servers: list[RunningRedis], sentinels: list[ScriptedSentinel]
 ) -> None:
-    late, early = (gateway_process(settings_for(each.url)) for each in sentinels)
+    late, early = (gateway_process(settings_for(each.url, redis=PATIENT_REDIS)) for each in sentinels)
     async with (
         listening(early, "#") as everything,
         listening(early, "red/+") as red,
@@ -140,7 +140,7 @@ async def test_what_goes_by_the_old_server_is_told_once_its_node_comes_over(
 async def test_two_nodes_that_change_together_are_told_one_gap(
     gateway_process: StartGateway, servers: list[RunningRedis], sentinels: list[ScriptedSentinel]
 ) -> None:
-    nodes = [gateway_process(settings_for(each.url)) for each in sentinels]
+    nodes = [gateway_process(settings_for(each.url, redis=PATIENT_REDIS)) for each in sentinels]
     async with listening(nodes[0], "#") as one, listening(nodes[1], "#") as other:
         await publish(nodes[0], "red/1", 1)
         await publish(nodes[1], "green/1", 2)

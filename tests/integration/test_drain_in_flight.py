@@ -16,6 +16,7 @@ from anyio import to_thread
 
 from tests.patience import HANG_SECONDS
 
+from .outage import PATIENT_REDIS
 from .raw_client import CLOSE, RawClient, command, frame, raw_client
 from .slow_link import slow_link
 
@@ -57,7 +58,8 @@ def stored(gateway: RunningGateway) -> list[str]:
 async def test_a_drain_answers_what_waits_for_a_slow_store(gateway_process, redis_server) -> None:
     """The store is far away when the signal comes, and answers while the node drains."""
     with slow_link(redis_server.port) as link, ExitStack() as stack:
-        gateway = gateway_process(f'redis.url = "{link.url}"\n{STREAM}')
+        # It waits for the store for as long as this takes.
+        gateway = gateway_process(f'{STREAM}[redis]\nurl = "{link.url}"\n{PATIENT_REDIS}')
         posting = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=HANG_SECONDS)
         stack.callback(posting.close)
         posting.request("GET", "/livez")

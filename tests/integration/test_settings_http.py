@@ -16,6 +16,8 @@ import pytest
 from tests.patience import HANG_SECONDS
 
 from .credentials import ENVIRONMENT, SETTINGS, bearer, client, token
+from .outage import PATIENT_REDIS
+from .process_tree import wait_for
 from .raw_client import until
 
 if TYPE_CHECKING:
@@ -48,8 +50,10 @@ def gateway(gateway_process: StartGateway) -> RunningGateway:
 
 @pytest.fixture
 def nodes(gateway_process: StartGateway, redis_server: RunningRedis) -> list[RunningGateway]:
-    settings = f'{SETTINGS}\n[redis]\nurl = "{redis_server.url}"\n'
-    return [gateway_process(settings, ENVIRONMENT) for _ in range(2)]
+    settings = f'{SETTINGS}\n[redis]\nurl = "{redis_server.url}"\n{PATIENT_REDIS}'
+    both = [gateway_process(settings, ENVIRONMENT) for _ in range(2)]
+    wait_for(lambda: all(len(ask(node, "GET", "/v1/nodes").json()["nodes"]) == 2 for node in both))
+    return both
 
 
 def ask(gateway: RunningGateway, method: str, path: str, **how: Any) -> httpx2.Response:
@@ -148,9 +152,17 @@ def test_a_page_is_told_how_to_sign_in_and_then_what_it_may(gateway: RunningGate
 def test_what_administrators_did_is_read_back_from_any_node(nodes: list[RunningGateway]) -> None:
     one, other = nodes
 
+    told: dict[str, Any] = {}
+
+    def is_complete(**parameters: Any) -> bool:
+        told.clear()
+        told.update(ask(other, "GET", "/v1/audit", params=parameters).json())
+        return bool(told["complete"])
+
     def audit(**parameters: Any) -> dict[str, Any]:
-        told: dict[str, Any] = ask(other, "GET", "/v1/audit", params=parameters).json()
-        return told
+        # A node that doesn't answer in time is named as missing.
+        wait_for(lambda: is_complete(**parameters))
+        return dict(told)
 
     assert audit()["records"] == []
     body = {"subject": "eve", "block_seconds": 60}
@@ -159,24 +171,26 @@ def test_what_administrators_did_is_read_back_from_any_node(nodes: list[RunningG
     assert ask(one, "POST", "/v1/disconnect", json={"nonsense": 1}).status_code == 400
     # Nobody else pushes out what they did.
     assert httpx2.post(f"{one.url}/v1/disconnect", json=body, headers=bearer(token("ann"))).status_code == 403
-    told = audit()
-    assert told["next"] is None
-    assert len(told["nodes"]) == 2
+    found_there = audit()
+    assert found_there["next"] is None
+    assert len(found_there["nodes"]) == 2
     found = [
-        (each["method"], each["path"], each["status"] // 100, each["detail"]) for each in told["records"]
+        (each["method"], each["path"], each["status"] // 100, each["detail"])
+        for each in found_there["records"]
     ]
     assert found == [
         ("POST", "/v1/disconnect", 4, {}),
         ("DELETE", "/v1/connections/0123456789abcdef", found[1][2], {}),
         ("POST", "/v1/disconnect", 2, {**body, "disconnected": 0}),
     ]
-    assert {each["subject"] for each in told["records"]} == {"root"}
-    assert all(each["peer"].startswith("127.0.0.1:") for each in told["records"])
+    assert {each["subject"] for each in found_there["records"]} == {"root"}
+    assert all(each["peer"].startswith("127.0.0.1:") for each in found_there["records"])
     pages, before = [], {}
     while before is not None:
         page = audit(limit=1, **before)
         pages += page["records"]
         before = None if page["next"] is None else {"before": page["next"]}
-    assert pages == told["records"]
-    assert re.search(r"POST /v1/disconnect by 'root' from 127\.0\.0\.1:\d+: 200 ", one.output())
+    assert pages == found_there["records"]
+    logged = re.compile(r"POST /v1/disconnect by 'root' from 127\.0\.0\.1:\d+: 200 ")
+    wait_for(lambda: logged.search(one.output()))
     assert ask(one, "GET", "/v1/audit", params={"before": "x"}).status_code == 400

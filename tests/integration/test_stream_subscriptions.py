@@ -13,6 +13,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.patience import HANG_SECONDS
 
+from .outage import PATIENT_REDIS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -75,7 +77,7 @@ async def test_live_and_history_meet_and_outlive_a_kill(gateway_process: StartGa
 async def test_every_node_delivers_what_any_node_stores(
     gateway_process: StartGateway, redis_server: RunningRedis
 ) -> None:
-    settings = f'[redis]\nurl = "{redis_server.url}"\n{STREAM}'
+    settings = f'[redis]\nurl = "{redis_server.url}"\n{PATIENT_REDIS}{STREAM}'
     one, other = gateway_process(settings), gateway_process(settings)
     async with client(one) as here, client(other) as there:
         for websocket in (here, there):
