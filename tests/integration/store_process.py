@@ -30,8 +30,11 @@ def message(name: str, size: int = 200) -> Publication:
     return Publication("s/t", name, 0, b'"%b"' % (b"x" * size))
 
 
-async def publish(path: str, run: str, count: int, publishers: int) -> None:
-    """Append, and say on standard output what was answered, a line each."""
+async def publish(path: str, run: str, count: int, publishers: int, *, stays: bool = False) -> None:
+    """Append, and say on standard output what was answered, a line each.
+
+    Who ``stays`` has to be killed: its store is never stopped.
+    """
     store = SqliteStore(path, [STREAM])
     await store.start()
     numbers = iter(range(count))
@@ -42,6 +45,8 @@ async def publish(path: str, run: str, count: int, publishers: int) -> None:
             os.write(1, f"{answer.offset} {answer.id}\n".encode())
 
     await asyncio.gather(*(one() for _ in range(publishers)))
+    if stays:
+        await asyncio.Event().wait()
     await store.stop()
 
 
@@ -160,7 +165,8 @@ async def restart(directory: str, full: str) -> dict[str, Any]:
 
 def crash(path: Path) -> None:
     """Have another process append to the store, and kill it once 300 are answered."""
-    command = [sys.executable, "-m", "tests.integration.store_process", "publish", str(path), "b", "400", "1"]
+    mode = "publish-and-stay"
+    command = [sys.executable, "-m", "tests.integration.store_process", mode, str(path), "b", "300", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for _ in range(300):
@@ -227,9 +233,9 @@ async def kept(store: SqliteStore) -> dict[int, str]:
 
 
 def main(mode: str, *arguments: str) -> None:
-    if mode == "publish":
+    if mode in {"publish", "publish-and-stay"}:
         path, run, count, publishers = arguments
-        asyncio.run(publish(path, run, int(count), int(publishers)))
+        asyncio.run(publish(path, run, int(count), int(publishers), stays=mode != "publish"))
     elif mode == "room":
         print(json.dumps(asyncio.run(room(arguments[0], int(arguments[1])))))
     elif mode == "churn":

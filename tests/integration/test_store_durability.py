@@ -40,9 +40,10 @@ RUNS = 6
 class Publishing:
     """A process that appends until it has done all or is stopped, and what it was answered."""
 
-    def __init__(self, database: Path, log: Path, *, run: int, appends: int) -> None:
+    def __init__(self, database: Path, log: Path, *, run: int, appends: int, stays: bool) -> None:
         self.log = log
-        command = [*PROGRAM, "publish", str(database), str(run), str(appends), "100"]
+        mode = "publish-and-stay" if stays else "publish"
+        command = [*PROGRAM, mode, str(database), str(run), str(appends), "100"]
         with log.open("wb") as out, log.with_suffix(".errors").open("wb") as errors:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=errors)
 
@@ -53,15 +54,19 @@ class Publishing:
 
     def wait_until(self, count: int) -> None:
         deadline = time.monotonic() + 60
+        ended = None
         while self.log.read_bytes().count(b"\n") < count:
-            assert self.process.poll() is None, self.log.with_suffix(".errors").read_text()
+            assert ended is None, self.log.with_suffix(".errors").read_text()
             assert time.monotonic() < deadline
+            ended = self.process.poll()  # what it said last is in the log by now
             time.sleep(0.001)
 
 
 @contextmanager
-def publishing(database: Path, log: Path, *, run: int, appends: int = APPENDS) -> Iterator[Publishing]:
-    process = Publishing(database, log, run=run, appends=appends)
+def publishing(
+    database: Path, log: Path, *, run: int, appends: int = APPENDS, stays: bool = False
+) -> Iterator[Publishing]:
+    process = Publishing(database, log, run=run, appends=appends, stays=stays)
     try:
         yield process
     finally:
@@ -137,7 +142,7 @@ def test_an_older_copy_put_in_place_after_a_crash_is_used_as_it_is(tmp_path: Pat
         process.process.wait()
     before, kept_before = look(database)
     shutil.copy(database, tmp_path / "backup")
-    with publishing(database, tmp_path / "second", run=1) as process:
+    with publishing(database, tmp_path / "second", run=1, appends=3000, stays=True) as process:
         process.wait_until(3000)
     assert database.with_name("streams.db-wal").stat().st_size > 0
     (tmp_path / "backup").replace(database)
@@ -148,8 +153,8 @@ def test_an_older_copy_put_in_place_after_a_crash_is_used_as_it_is(tmp_path: Pat
 
 def crash(database: Path, log: Path) -> dict[int, str]:
     """Kill a process while all that it appended lies in the write-ahead log; what it had answered."""
-    with publishing(database, log, run=0) as process:
-        process.wait_until(300)
+    with publishing(database, log, run=0, appends=600, stays=True) as process:
+        process.wait_until(600)
         process.process.kill()
         process.process.wait()
         answered = process.answered()
@@ -190,7 +195,7 @@ def test_a_log_lost_before_it_ever_came_into_the_database_is_noticed(
 
 
 def wait_until_stopped(pid: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + HANG_SECONDS
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -315,7 +320,7 @@ def test_a_gateway_starts_without_room_and_serves_what_is_kept(gateway_process: 
     assert ask(node.url + "/v1/topics/live/a", b"1")[0] == 202
     assert ask(node.url + "/readyz") == (200, {"status": "degraded", "away": ["store"]})
     resource.prlimit(starting.pid, resource.RLIMIT_FSIZE, (most, most))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANG_SECONDS
     while (answer := ask(node.url + "/v1/topics/s/a", b"1"))[0] != 201:
         assert time.monotonic() < deadline, answer
         time.sleep(0.05)
