@@ -249,7 +249,11 @@ def both(module_redis_server: RunningRedis, request: pytest.FixtureRequest) -> I
         runner.run(stop())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(configuration=CONFIGURATIONS, steps=st.lists(STEPS, min_size=5, max_size=40))
 def test_every_step_ends_as_the_core_says(
     both: Both, configuration: GroupConfiguration, steps: list[tuple[Any, ...]]
