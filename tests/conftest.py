@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 
+import httpcore2
 import pytest
 from httpx2._config import DEFAULT_TIMEOUT_CONFIG as REQUEST_TIMEOUTS
 from hypothesis import HealthCheck, settings
@@ -28,6 +30,9 @@ settings.load_profile("gateway")
 # Requests that say nothing of it wait as long as everything else: five seconds are the library's own.
 for step in ("connect", "read", "write", "pool"):
     setattr(REQUEST_TIMEOUTS, step, HANG_SECONDS)
+
+# Each would read all authorities of the system anew, to ask a gateway that has no certificate.
+httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
 
 
 @pytest.fixture(scope="session")
