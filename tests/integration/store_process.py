@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STREAM = StreamConfiguration("s", "s/#")
-LIMITS = StoreLimits(sweep_seconds=0.05, recent_messages=100)
+LIMITS = StoreLimits(sweep_seconds=0.05, recent_messages=100, timeout=HANG_SECONDS)
 
 
 def message(name: str, size: int = 200) -> Publication:
