@@ -37,11 +37,8 @@ def nodes(
     module_redis_server: RunningRedis,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[RunningGateway]:
-    settings = (
-        SETTINGS.replace('"required"', '"optional"')
-        + ANONYMOUS
-        + settings_for(module_redis_server.url).replace("[limits]", f"{PATIENT_REDIS}[limits]")
-    )
+    redis = settings_for(module_redis_server.url, redis=PATIENT_REDIS)
+    settings = SETTINGS.replace('"required"', '"optional"') + ANONYMOUS + redis
     directory = tmp_path_factory.mktemp("clocks")
     return [
         module_gateway_process(settings, ENVIRONMENT | clock_off_by(offset, directory / str(offset)))
