@@ -35,7 +35,7 @@ async def publish(path: str, run: str, count: int, publishers: int, *, stays: bo
 
     Who ``stays`` has to be killed: its store is never stopped.
     """
-    store = SqliteStore(path, [STREAM])
+    store = SqliteStore(path, [STREAM], limits=StoreLimits(timeout=HANG_SECONDS))
     await store.start()
     numbers = iter(range(count))
 
