@@ -111,7 +111,11 @@ def test_the_schema_knows_every_section(helm: Helm) -> None:
     assert known <= set(Settings.model_fields) | set(LATER)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(section=sections, hooks=st.lists(tables, max_size=2))
 def test_whatever_the_values_hold_is_written_as_toml(
     helm: Helm, section: dict[str, Any], hooks: list[dict[str, Any]]
