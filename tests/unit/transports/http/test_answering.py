@@ -26,12 +26,12 @@ class Door:
     """Answers each body with itself, but for those that begin with ``!``."""
 
     def recognise(self, target: bytes, _fields: Any) -> Any:
-        return (202, self.make) if target == b"/a" else None
+        return self.make if target == b"/a" else None
 
-    def make(self, body: bytes) -> bytes | None:
+    def make(self, body: bytes) -> tuple[int, bytes] | None:
         if body == b"defect":
             raise ZeroDivisionError
-        return None if body.startswith(b"!") else b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        return None if body.startswith(b"!") else (202, b"content-length: %d\r\n\r\n%b" % (len(body), body))
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
