@@ -217,6 +217,8 @@ class Following:
     async def _tell_views(self, stream: FollowedStream, topic_filter: str) -> None:
         for number, (outbox, subscription) in enumerate(self._hub.views(stream, topic_filter), start=1):
             if not outbox.closed and outbox.subscriptions.get(subscription.filter) is subscription:
+                # Once: who is told asks for another one, and who doesn't read is not told without end.
+                subscription.views = False
                 self._delivery.send(outbox, Gap(PURGED, subscription.filter, stream=stream.name))
             if number % _TOLD_AT_ONCE == 0:
                 await asyncio.sleep(0)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.auth.grants import EVERYTHING, NOTHING
+from gateway.core.cluster.control import ForgetStream
 from gateway.core.messages.commands import START_SNAPSHOT, Position, Start, StartKind, Subscribe
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import Bounds
@@ -598,3 +599,29 @@ async def test_an_overlapping_live_subscription_is_left_alone_by_a_snapshot() ->
         here.append(1)
         await client.until(lambda: {"op": "caught_up", "filter": "s/#"} in client.frames)
         assert [each["id"] for each in client.messages() if "filter" not in each] == ["s3"]
+
+
+async def test_who_has_a_snapshot_is_told_once_of_a_purge_that_may_concern_it() -> None:
+    async with world("s", last_values=("s",)) as node:
+        node.append(3)
+        view, other, plain = node.client(), node.client(), node.client()
+        await view.subscribe("s/+", START_SNAPSHOT)
+        await other.subscribe("s/b", START_SNAPSHOT)
+        await plain.subscribe("s/#")
+        await until(lambda: view.other() and other.other())  # caught up
+        for _ in range(2):
+            node.following.forget(ForgetStream("s", "s/a", 3))
+        await view.until(lambda: len(view.other()) == 2)
+        node.append(1)
+        for client in (view, plain):
+            await client.until(lambda client=client: "s4" in [each["id"] for each in client.messages()])
+        gap = {"op": "gap", "reason": "purged", "filter": "s/+", "stream": "s", "dropped": None}
+        assert view.other()[1:] == [gap]
+        assert [each["op"] for each in other.other()] == ["caught_up"]
+        assert plain.other() == []
+        # Who asks again has a view again.
+        await view.subscribe("s/+", START_SNAPSHOT)
+        await until(lambda: len(view.other()) == 3)  # caught up
+        node.following.forget(ForgetStream("s", "#", 4))
+        await view.until(lambda: len(view.other()) == 4)
+        assert view.other()[-1] == gap
