@@ -23,15 +23,30 @@ DIRECT = b"HTTP/1.1 202 Accepted\r\n"
 
 
 class Door:
-    """Answers each body with itself, but for those that begin with ``!``."""
+    """Answers each body with itself, but for those that begin with ``!``; those with ``?`` later."""
+
+    def __init__(self) -> None:
+        self.later: list[Later] = []
 
     def recognise(self, target: bytes, _fields: Any) -> Any:
         return self.make if target == b"/a" else None
 
-    def make(self, body: bytes) -> tuple[int, bytes] | None:
+    def make(self, body: bytes) -> Any:
         if body == b"defect":
             raise ZeroDivisionError
-        return None if body.startswith(b"!") else (202, b"content-length: %d\r\n\r\n%b" % (len(body), body))
+        reply = 202, b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        if body.startswith(b"?"):
+            self.later.append(Later(reply))
+            return self.later[-1]
+        return None if body.startswith(b"!") else reply
+
+
+class Later:
+    """A reply, once the test says so."""
+
+    def __init__(self, reply: tuple[int, bytes]) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.make = lambda: reply
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -62,7 +77,9 @@ class Client:
         config = Config(app, ws="none", log_config=None, access_log=False)
         config.load()
         self.state = ServerState()
-        self.protocol: Any = http_protocol(RequestLimits(), requests=Door())(config, self.state, {})
+        door = Door()
+        self.later = door.later
+        self.protocol: Any = http_protocol(RequestLimits(), requests=door)(config, self.state, {})
         self.transport = Transport()
         self.protocol.connection_made(self.transport)
 
@@ -90,6 +107,30 @@ async def test_a_known_request_is_answered_at_once_and_counted() -> None:
     assert client.state.total_requests == 2
     assert client.protocol in client.protocol._quiet
     assert client.protocol not in client.protocol._heads
+
+
+async def test_what_is_waited_for_is_answered_behind_it_and_counted() -> None:
+    client = await Client.known()
+    assert await client.send(request(b"?"), request(b"xyz"), request(b"?!")) == b""
+    assert not client.state.tasks
+    assert client.protocol not in client.protocol._quiet
+    client.later[0].done.set_result(None)
+    answers = await client.send()
+    assert answers.startswith(DIRECT + b"content-length: 1\r\n\r\n?" + GENERAL)
+    assert answers.count(b"HTTP/1.1 ") == 3
+    assert client.state.total_requests == 4
+    assert client.protocol in client.protocol._quiet
+    assert len(client.later) == 1, "what comes meanwhile goes the general way"
+
+
+async def test_what_is_waited_for_is_the_last_once_the_server_drains() -> None:
+    client = await Client.known()
+    assert await client.send(request(b"?")) == b""
+    client.transport.get_write_buffer_size = lambda: 0  # type: ignore[method-assign]
+    client.protocol.end_after_response()
+    client.later[0].done.set_result(None)
+    assert await client.send() == DIRECT + b"content-length: 1\r\nconnection: close\r\n\r\n?"
+    assert client.transport.is_closing()
 
 
 async def test_a_new_connection_knows_what_others_have_sent() -> None:
