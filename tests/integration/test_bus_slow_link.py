@@ -76,10 +76,7 @@ async def test_a_distant_redis_loses_nothing(
     gateway_process: StartGateway, module_redis_server: RunningRedis, link: SlowLink
 ) -> None:
     # Nodes of its own, to which a machine that stands still for three seconds is no outage.
-    settings = [
-        settings_for(url).replace("[limits]", f"{PATIENT_REDIS}[limits]")
-        for url in (module_redis_server.url, link.url)
-    ]
+    settings = [settings_for(url, redis=PATIENT_REDIS) for url in (module_redis_server.url, link.url)]
     nodes = await asyncio.gather(*(asyncio.to_thread(gateway_process, each) for each in settings))
     link.there.delay = link.back.delay = 0.15
     async with history(nodes) as record:
