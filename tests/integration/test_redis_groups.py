@@ -6,7 +6,9 @@ Spec: docs/queues.md. What every step does is held to the core by ``test_redis_g
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,9 @@ from gateway.core.messages.commands import Start, StartKind
 from gateway.core.messages.publication import Publication
 from gateway.core.streams.configuration import StreamConfiguration
 from gateway.errors import NotFound, StoreFull
+from gateway.streams.redis import groups
+from gateway.streams.redis.group_take_script import TAKE
+from gateway.streams.redis.script import Script
 from tests.integration.store_in_redis import running, until
 from tests.integration.test_redis_rights import documented
 from tests.patience import HANG_SECONDS
@@ -241,8 +246,10 @@ async def test_what_groups_keep_counts_by_its_size_too(url: str, prefix: str) ->
 
 
 @watched
-async def test_what_retention_takes_is_counted_exactly(url: str, prefix: str) -> None:
-    async with nodes(url, prefix, GroupConfiguration("g", filter="s/+"), max_messages=10) as (one, other):
+@pytest.mark.parametrize("fair_by", ["", "level:1"])
+async def test_what_retention_takes_is_counted_exactly(url: str, prefix: str, fair_by: str) -> None:
+    group = GroupConfiguration("g", filter="s/+", fair_by=fair_by)
+    async with nodes(url, prefix, group, max_messages=10) as (one, other):
         assert await one.groups.put("s", GroupConfiguration("all", start=Start(StartKind.EARLIEST)))
         await say(one, *["s/a", "t/a"] * 5)
         given = await take(other, 2)
@@ -281,8 +288,11 @@ async def test_what_is_purged_is_nobodys_work_any_more(url: str, prefix: str) ->
 
 
 @watched
-async def test_a_log_that_lost_its_end_holds_no_group_up(url: str, prefix: str, client: redis.Redis) -> None:
-    async with nodes(url, prefix, GroupConfiguration("g", backoff=())) as (one, other):
+@pytest.mark.parametrize("fair_by", ["", "level:1"])
+async def test_a_log_that_lost_its_end_holds_no_group_up(
+    url: str, prefix: str, client: redis.Redis, fair_by: str
+) -> None:
+    async with nodes(url, prefix, GroupConfiguration("g", backoff=(), fair_by=fair_by)) as (one, other):
         await say(one, *["s/a"] * 4)
         before = await take(one, 1)
         keys = client.keys(f"{{{prefix}:stream:s}}*")
@@ -572,11 +582,72 @@ async def test_what_is_kept_together_comes_apart(
 
 
 @watched
+async def test_what_waits_for_a_turn_is_known_of(url: str, prefix: str, client: redis.Redis) -> None:
+    """Its place, its number, the oldest of it, and what is purged of it; nothing is trimmed behind it."""
+    group = GroupConfiguration("g", ack_wait=60.0, fair_by="level:1", keep_unacked=True)
+    floors = f"{{{prefix}:stream:s}}:floors"
+    async with nodes(url, prefix, group) as (one, other):
+        await say(one, *["a/x", *["a/y"] * 9] * 60, "b/x")
+        given = await take(one, 3)
+        assert offsets(given) == [1, 601, 2]
+        assert await ack(other, given[0], given[2]) == [True, True]
+        assert client.zscore(floors, "g") == 2
+        assert (await other.groups.explain("s", "g", 300)).state == "waiting"
+        assert (await other.groups.explain("s", "g", 2)).state == "finished"
+        page, after = await one.groups.browse("s", "g", "waiting", after=290, limit=300)
+        assert [each.offset for each in page] == list(range(291, 591))
+        assert after == 590
+        await purge(other, "s", "a/y")
+        left = await one.groups.figures("s", "g")
+        assert (left.depth, left.in_flight, left.lost) == (60, 1, 0)
+        assert client.zscore(floors, "g") == 10
+        assert (await other.groups.explain("s", "g", 300)).state == "finished"
+        # Under other settings, and again, they are those that are left.
+        assert not await one.groups.put("s", replace(group, fair_by=""))
+        assert offsets(await take(other, 2)) == [11, 21]
+        assert not await one.groups.put("s", group)
+        await say(one, "b/y", "a/y")
+        assert offsets(await take(one, 3)) == [31, 602, 41]
+        assert (await one.groups.figures("s", "g")).depth == 62
+        assert offsets(await take(other, 90)) == [*range(51, 600, 10), 603]
+        assert client.zscore(floors, "g") == 10
+
+
+@watched
+async def test_what_is_far_behind_what_waits_waits_too(
+    url: str, prefix: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are so many bits, and what finds none is kept as what came back is."""
+    few = TAKE.text.replace("2 ^ 25, 1024", "64, 2")
+    assert few != TAKE.text
+    script = Script(few, hashlib.sha1(few.encode(), usedforsecurity=False).hexdigest())
+    monkeypatch.setattr(groups, "TAKE", script)
+    async with nodes(url, prefix, GroupConfiguration("g", ack_wait=60.0, fair_by="key")) as (one, other):
+        await say(one, *["t"] * 100, key="k")
+        await say(one, "t", key="l")
+        given = await take(one, 5)
+        assert offsets(given) == [1, 101, 2, 3, 4]
+        opened = f"{{{prefix}:stream:s}}:group:g:open"
+        waited = client.zcard(opened)
+        assert waited > 30
+        assert (await other.groups.figures("s", "g")).depth == 101
+        await say(one, *["t"] * 3, key="l")
+        given += await take(other, 90)
+        assert client.zcard(opened) < waited
+        given += await take(one, 90)
+        assert sorted(offsets(given)) == list(range(1, 105))
+        assert all(await ack(one, *given))
+        assert (await other.groups.figures("s", "g")).depth == client.exists(opened) == 0
+
+
+@watched
 async def test_nothing_is_left_of_shares_of_which_nothing_waits(
     url: str, prefix: str, client: redis.Redis
 ) -> None:
     """However many keys there were, and however many waited of one of them."""
-    kept = [f"{{{prefix}:stream:s}}:group:g:{key}" for key in ("open", "turns", "queues", "pieces", "ready")]
+    kept = [
+        f"{{{prefix}:stream:s}}:group:g:{key}" for key in ("waiting", "turns", "queues", "pieces", "ready")
+    ]
     async with nodes(url, prefix, GroupConfiguration("g", ack_wait=60.0, fair_by="key")) as (one, other):
         for name in (f"key-{number}" for number in range(100)):
             await say(one, "t", key=name)

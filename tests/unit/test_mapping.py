@@ -39,6 +39,7 @@ HELD_ELSEWHERE = {
     "streams/redis/group_scripts.py": "tests/integration/test_redis_groups_model.py",
     "streams/redis/group_take_script.py": "tests/integration/test_redis_groups_model.py",
     "streams/redis/group_turn_parts.py": "tests/integration/test_redis_groups_model.py",
+    "streams/redis/group_waiting_parts.py": "tests/integration/test_redis_waiting.py",
     "streams/redis/group_watching.py": "tests/integration/test_redis_groups.py",
     "streams/redis/groups.py": "tests/integration/test_redis_groups.py",
     "streams/redis/record_parts.py": "tests/integration/test_redis_groups_model.py",

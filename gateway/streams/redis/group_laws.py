@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.streams.redis.group_run_parts import RUNS
 from gateway.streams.redis.group_script_parts import STATE
 from gateway.streams.redis.group_turn_parts import TURNS
+from gateway.streams.redis.group_waiting_parts import WAITING
 from gateway.streams.redis.script_parts import HOLES_READ, TOPIC_KEYS, script
 from gateway.streams.redis.search_scripts import MATCHING
 
@@ -24,7 +25,7 @@ local function finish(offset)
   if delivery then
     later('ZREM', g_open, pack8(offset) .. delivery[SHARE])
     put_delivery(offset, false)
-  else
+  elseif not Waiting.drop(offset) then
     redis.call('ZREMRANGEBYSCORE', g_open, text(offset), text(offset))
   end
   if state.back > 0 and redis.call('HDEL', g_sent, text(offset)) == 1 then
@@ -190,13 +191,16 @@ local function lay_anew()
   forget_places()
   state.laying = 0
 end
-local function lay_one(offset, member)
+local function lay_one(offset, member, waits)
   local entry, delivery = entry_of(offset), delivery_of(offset)
   if not entry and not (delivery and delivery[STATE] == 'l') then return gone(offset) end
   local share, key = '', nil
   if entry then share, key = share_and_key(entry[2][4]) end
   if member and string.sub(member, 9) ~= share then
     redis.call('ZREM', g_open, member)
+    redis.call('ZADD', g_open, text(offset), pack8(offset) .. share)
+  elseif waits then
+    Waiting.drop(offset)
     redis.call('ZADD', g_open, text(offset), pack8(offset) .. share)
   end
   if delivery then
@@ -219,11 +223,19 @@ local function lay(most)
   if state.laying == -1 then return false end
   if state.laying >= 0 then
     local found = redis.call('ZRANGE', g_open, '(' .. text(state.laying), '+inf', 'BYSCORE', 'LIMIT', 0, most)
-    for _, member in ipairs(found) do
-      state.laying = unpack8(member)
-      lay_one(state.laying, member)
+    local waiting = Waiting.following(state.laying + 1, most)
+    local place, other, count = 1, 1, math.min(most, #found + #waiting)
+    for _ = 1, count do
+      local member, waits = found[place], waiting[other]
+      if waits and (not member or waits < unpack8(member)) then
+        other, state.laying = other + 1, waits
+        lay_one(waits, nil, true)
+      else
+        place, state.laying = place + 1, unpack8(member)
+        lay_one(state.laying, member)
+      end
     end
-    if #found < most then state.laying = -2 end
+    if count < most then state.laying = -2 end
     return true
   end
   local found = redis.call('ZRANGE', g_back, '(' .. text(-2 - state.laying), '+inf', 'BYSCORE', 'LIMIT', 0,
@@ -262,6 +274,7 @@ local function renew()
     end
     if #found < 500 then break end
   end
+  Waiting.cut(shared)
   state.offered, state.epoch, state.life = math.min(state.offered, shared), epoch, nonce
   lay_anew()
   progressed = true
@@ -291,6 +304,7 @@ local function settle(silent)
   Runs.settle()
   tell_ready()
   Queues.tell()
+  Waiting.tell()
   tell_places()
   for command, keys in pairs(gathered) do
     for key in pairs(keys) do tell(command, key) end
@@ -316,8 +330,10 @@ local function settle(silent)
   if state.keep == '1' then
     local oldest_open = redis.call('ZRANGE', g_open, 0, 0, 'WITHSCORES')[2]
     local front = redis.call('ZRANGE', g_fronts, 0, 0, 'WITHSCORES')[2]
+    local waits = Waiting.first()
     local floor = oldest_open and tonumber(oldest_open) - 1 or state.offered
-    redis.call('ZADD', floors, text(front and math.min(floor, tonumber(front) - 1) or floor), name)
+    if front then floor = math.min(floor, tonumber(front) - 1) end
+    redis.call('ZADD', floors, text(waits and math.min(floor, waits - 1) or floor), name)
   end
   if progressed and not silent then redis.pcall(publish, news, '.') end
 end
@@ -331,4 +347,4 @@ end
 
 def group_script(*parts: str) -> Script:
     """The script that these parts make of a group."""
-    return script(HOLES_READ, TOPIC_KEYS, MATCHING, STATE, TURNS, RUNS, _LAWS, *parts)
+    return script(HOLES_READ, TOPIC_KEYS, MATCHING, STATE, WAITING, TURNS, RUNS, _LAWS, *parts)

@@ -127,7 +127,7 @@ local function bundle(mark, due, base, offsets, members, few, shares)
     return
   end
   local run = {due = due, since = now, base = base, names = {}}
-  local packed, holders, left, count, lowest, numbers_, open = {}, {}, {}, 0, offsets[1], {}, {}
+  local packed, holders, left, count, lowest, numbers_ = {}, {}, {}, 0, offsets[1], {}
   for place, offset in ipairs(offsets) do
     local member = members[place]
     if not numbers_[member] then
@@ -139,12 +139,10 @@ local function bundle(mark, due, base, offsets, members, few, shares)
     if offset > 0 then
       left[place], count = '0', count + 1
       if offset < lowest then lowest = offset end
-      if shares then open[count] = packed[place] .. shares[place] end
     else
       left[place] = '1'
     end
   end
-  if shares then redis.call('ZREM', g_open, unpack(open)) end
   run.offsets, run.holders = table.concat(packed), table.concat(holders)
   run.fair = shares and true
   if shares then later('HSET', g_runs, mark .. '=', cmsgpack.pack(shares)) end

@@ -1,8 +1,9 @@
 """What the scripts of a group are made of: its state in Redis, and what may become of a delivery.
 
 The laws are those of ``core/groups/group.py``, which the tests hold them to. Where that keeps what is
-finished, these keep what isn't: a publication up to ``offered`` that is neither in ``open`` nor in ``back``
-is done. Beside the log of the stream, under the same hash tag, stand for all groups together:
+finished, these keep what isn't: a publication up to ``offered`` that is in none of ``open``, ``waiting``,
+``back`` and ``runs`` is done. Beside the log of the stream, under the same hash tag, stand for all groups
+together:
 
 * ``:groups``, a hash: ``c:NAME``, the configuration as JSON; ``f:NAME``, the filter; ``l:NAME``, how many
   publications retention took that the group hadn't come to.
@@ -15,7 +16,8 @@ And for each group, behind ``:group:NAME:``
 * ``deliveries``, a hash by offset of what was delivered or delayed, packed: ``l``eased, ``d``elayed,
   ``r``eady or parked, ``x`` dead but holding its key.
 * ``due``, a sorted set of leases and delays by their ends; ``held``, the leases by member.
-* ``open``, a sorted set by offset of all that was offered and isn't finished; with its share.
+* ``open``, a sorted set by offset of all that was offered and isn't finished; with its share. What waits for
+  the turn of its share, and was never out, is in ``waiting`` instead; ``group_waiting_parts`` says how.
 * ``ready``, ``turns`` and ``queues``, what may go out; ``group_turn_parts`` says how.
 * ``lines``, what is parked behind others of its key, in order; ``places``, a hash: of a key (``k``) the first
   one, of a first one (``o``) its key, of a parked one (``p``) its member of ``lines``.
@@ -30,7 +32,7 @@ from __future__ import annotations
 GROUP_KEYS = (
     "state", "deliveries", "due", "open", "held", "ready", "turns", "lines", "places", "sent", "back",
     "dead", "graves", "runs", "holders", "fronts", "queues",
-    "pieces",
+    "pieces", "waiting",
 )  # fmt: skip
 """A group's keys, in the order in which its scripts get them."""
 
@@ -44,7 +46,8 @@ local name, seen_fence, news = ARGV[6], tonumber(ARGV[8]), ARGV[9]
 local clock = redis.call('TIME')
 local now = tonumber(ARGV[7]) or (clock[1] * 1000 + math.floor(clock[2] / 1000))
 
-local numbers = {'offered', 'fence', 'redelivered', 'lost', 'line', 'grave', 'laying', 'bundled'}
+local numbers = {'offered', 'fence', 'redelivered', 'lost', 'line', 'grave', 'laying', 'bundled', 'base',
+  'queued'}
 local settings = {'life', 'epoch', 'filter', 'share', 'backoff', 'ack_wait', 'max_deliver', 'max_in_flight',
   'ordered', 'hold', 'keep', 'dead_most', 'dead_age'}
 local state, before_state, progressed = {}, {}, false

@@ -138,7 +138,7 @@ if made then
   floor = math.max(first - 1, floor)
   note_settings()
   redis.call('HSET', g_state, 'life', nonce, 'epoch', epoch, 'offered', text(math.min(floor, last)),
-    'laying', '-1')
+    'laying', '-1', 'base', '-1')
   redis.call('HDEL', groups, 'l:' .. name)
   begin()
 elseif redis.call('HGET', groups, 'c:' .. name) ~= json then
@@ -156,7 +156,7 @@ return answer(1, made and 1 or 0)
 
 _DELETE = r"""
 local there = redis.call('HDEL', groups, 'c:' .. name, 'f:' .. name, 'l:' .. name)
-redis.call('UNLINK', unpack(KEYS, 11, 28))
+redis.call('UNLINK', unpack(KEYS, 11, 29))
 redis.call('ZREM', cursors, name)
 redis.call('ZREM', floors, name)
 redis.pcall(publish, news, '.')
@@ -176,7 +176,8 @@ settle()
 return answer(1, more and 1 or 0)
 """
 
-# ARGV also: a filter, before which offset; where this was: 'open', 'back' or 'dead', and behind which.
+# ARGV also: a filter, before which offset; where this was: 'open', 'waiting', 'back' or 'dead', and behind
+# which.
 _PURGED = r"""
 local filter, before, where, after = levels_of(ARGV[10]), tonumber(ARGV[11]), ARGV[12], ARGV[13]
 if not begin() then return answer(0) end
@@ -186,8 +187,18 @@ if where == 'open' and after == '-inf' then
     if run then Runs.unbundle(run, function(place) return purged_at(Runs.offset_in(run, place)) end) end
   end
 end
+if where == 'waiting' then
+  local found = Waiting.following((tonumber(after) or 0) + 1, 250)
+  for _, offset in ipairs(found) do
+    -- It keeps its place in the queue of its share, and takes no turn.
+    if purged_at(offset) then finish(offset) end
+  end
+  settle()
+  if #found == 250 then return answer(1, where, text(found[250])) end
+  return answer(1, 'back', '-inf')
+end
 local key, following = ({open = g_open, back = g_back, dead = g_graves})[where],
-  ({open = 'back', back = 'dead'})[where] or ''
+  ({open = 'waiting', back = 'dead'})[where] or ''
 local found = redis.call('ZRANGE', key, '(' .. after, '+inf', 'BYSCORE', 'LIMIT', 0, 250, 'WITHSCORES')
 local function meant(record)
   local topic = topic_in(record)

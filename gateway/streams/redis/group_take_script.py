@@ -37,6 +37,8 @@ local function lease(offset, entry, delivery)
   later('ZADD', g_held, '0', held_name(member, offset))
   tell_of(entry, delivery[ATTEMPTS])
 end
+-- What is in a run is not in open.
+local left = {}
 -- What was never out goes with others like it, in a run; an offset of 0 stands for what wasn't.
 local function lease_fresh(offset, entry, share)
   state.fence = state.fence + 1
@@ -46,7 +48,10 @@ local function lease_fresh(offset, entry, share)
 end
 local function lease_again(offset, entry, share)
   local delivery = delivery_of(offset)
-  if not delivery then return lease_fresh(offset, entry, share) end
+  if not delivery then
+    left[#left + 1] = pack8(offset) .. share
+    return lease_fresh(offset, entry, share)
+  end
   lease(offset, entry, delivery)
   if #fresh > 0 then
     fresh[#fresh + 1], holders[#holders + 1], shares_[#shares_ + 1] = 0, members[given], ''
@@ -70,7 +75,7 @@ local function read_ahead()
     end
     read_places(fields)
   end
-  local offsets, shares, open = {}, {}, {}
+  local offsets, shares = {}, {}
   for _, entry in ipairs(entries) do
     if direct and (given >= wanted or size <= 0) then return end
     local number = shaped(entry)
@@ -79,28 +84,27 @@ local function read_ahead()
     local record = number and entry[2][4]
     if record and simple and wanted_topic(record) and ends_in_nil(record) then
       -- As what follows would do, where there is neither a delay nor anything to park behind.
-      local share, place = share_and_key(record), #offsets + 1
-      offsets[place], shares[place] = pack8(state.offered), share
-      open[place * 2 - 1], open[place * 2] = number, offsets[place] .. share
+      local place = #offsets + 1
+      offsets[place], shares[place] = state.offered, share_and_key(record)
     elseif record and wanted_topic(record) then
       if not fair then deliveries[state.offered] = false end
-      local free, share = offer(state.offered, number, entry[2][2], record, direct)
+      local free, share = offer(state.offered, number, entry[2][2], record, direct or fair)
       if free and direct then
         lease_fresh(state.offered, entry)
       elseif free then
-        offsets[#offsets + 1], shares[#shares + 1] = pack8(state.offered), share
+        offsets[#offsets + 1], shares[#shares + 1] = state.offered, share
       end
     end
   end
   if #entries < count then state.offered = last end
-  if fair then return Queues.enter_all(offsets, shares, open) end
-  for place, offset in ipairs(offsets) do make_ready(unpack8(offset), shares[place]) end
+  if fair then return Queues.enter_all(offsets, shares) end
+  for place, offset in ipairs(offsets) do make_ready(offset, shares[place]) end
 end
 if state.offered + 1 >= none_from and state.offered < none_to then
   state.offered = math.min(none_to, last)
 end
 -- What a group knows is in memory: what is delayed or parked too, behind which others stand.
-local function crowded() return redis.call('ZCARD', g_open) + state.bundled >= 1000000 end
+local function crowded() return redis.call('ZCARD', g_open) + state.queued + state.bundled >= 1000000 end
 -- Where shares take turns everything has to be known first, within reason.
 if fair and more == 0 and wanted > 0 then
   while state.offered < last and not crowded() do
@@ -128,7 +132,24 @@ local function entries_at(offsets)
   end
   return found
 end
-local function is_open(offset) return redis.call('ZCOUNT', g_open, text(offset), text(offset)) > 0 end
+local function is_open(offset)
+  return Waiting.holds(offset) or redis.call('ZCOUNT', g_open, text(offset), text(offset)) > 0
+end
+-- Of these, as many as had their turns are where they waited no longer; in order, but for what was aside.
+local function leave_waiting(straight, offsets, shares, count)
+  if count < #offsets then
+    local kept, going = {}, {}
+    for place = count + 1, #offsets do kept[offsets[place]] = true end
+    for _, offset in ipairs(straight) do
+      if not kept[offset] then going[#going + 1] = offset end
+    end
+    straight = going
+  end
+  local others, share_of = Waiting.take(straight), {}
+  if #others == 0 then return end
+  for place = 1, count do share_of[offsets[place]] = shares[place] end
+  for _, offset in ipairs(others) do left[#left + 1] = pack8(offset) .. share_of[offset] end
+end
 -- Leases those whose turns are next, as many as are looked at together.
 local largest = 1
 local function take_turns(count)
@@ -142,6 +163,7 @@ local function take_turns(count)
   known_deliveries(back)
   local entries = entries_at(straight)
   looks = looks - empty
+  local turns = 0
   for place, offset in ipairs(offsets) do
     local entry = entries[offset]
     if aside[place] then entry = entry_of(offset) end
@@ -156,9 +178,11 @@ local function take_turns(count)
       looks = looks - 1
       if not removed then gone(offset) end
     end
+    turns = place
     -- Whose turn is next is to be looked at again.
     if removed or size <= 0 or Queues.changes ~= changes then break end
   end
+  leave_waiting(straight, offsets, shares, turns)
   return #offsets > 0 or empty > 0
 end
 while fair and more == 0 and given < wanted do
@@ -181,6 +205,7 @@ while not fair and more == 0 and given < wanted do
   end
   if size <= 0 and given < wanted then more = 1 end
 end
+if #left > 0 then redis.call('ZREM', g_open, unpack(left)) end
 if #fresh > 0 then
   Runs.bundle(mark, until_, state.fence - #fresh + 1, fresh, holders, tonumber(ARGV[14]), shares_)
 end

@@ -5,12 +5,12 @@ Without shares what may go out stands in ``ready``, by offset. Where shares take
 * ``turns``, a list: the shares of which something may go out, the next one first. Whoever has had a turn
   stands at its end.
 * ``queues``, a hash: of each of those, by ``q`` and the share, a number of a piece, the number behind the
-  last piece, 1 where some of it is in ``ready``, and the offsets that go out next, 8 bytes each. Those behind
+  last piece, 1 where some of it is in ``ready``, and the offsets that go out next, 7 bytes each. Those behind
   them are in pieces, by ``p``, the piece's number in 4 bytes and the share. So a publication that waits costs
-  8 bytes here, and none of a share of which nothing waits.
+  7 bytes here, and none of a share of which nothing waits.
 * ``ready``, by share and offset: what isn't in the order of the log, since it was out, delayed or parked.
 
-What was removed from the middle of a queue stays there until its turn comes: it is in ``open`` no longer.
+What was removed may stay in a queue until its turn comes: it is in ``waiting`` and ``open`` no longer.
 """
 
 from __future__ import annotations
@@ -34,10 +34,15 @@ do
 local g_queues, g_pieces = unpack(KEYS, 27, 28)
 -- By share: what goes out next, as it is kept, or false where nothing does; and what there is to say of some,
 -- that have pieces or something aside.
-local PIECE, SOME = 512, 16
+-- Offsets have 7 bytes here: of a long string Lua's hash takes every so many bytes, and of many offsets of 8
+-- often none but the very last of each.
+local SIZE, SOME = 7, 16
+local PIECE = 64 * SIZE
+local function packed_offset(offset) return struct.pack('>I7', offset) end
+local function first_offset(packed, at) return (struct.unpack('>I7', packed, at or 1)) end
 local lines, deep, touched = {}, {}, {}
 local function opened(share, packed)
-  if packed and #packed % 8 > 0 then
+  if packed and #packed % SIZE > 0 then
     local from, to, aside = struct.unpack('>I4I4B', packed)
     deep[share] = {from = from, to = to, dropped = from, pieces = {}, aside = aside == 1}
     packed = string.sub(packed, 10)
@@ -104,7 +109,7 @@ end
 -- What comes behind all of its share; offsets are packed.
 local function enter(packed, share)
   local line, its = line_of(share), deep[share]
-  touched[share] = true
+  touched[share], state.queued = true, state.queued + 1
   if not line then
     behind[#behind + 1] = share
     lines[share] = packed
@@ -121,16 +126,17 @@ local function enter(packed, share)
     its.written = math.min(its.written or number, number)
   end
 end
-local function enter_all(offsets, shares, open)
+-- What was just read of the log, in order.
+local function enter_all(offsets, shares)
   read_queues(shares)
-  for at = 1, #open, 1000 do
-    redis.call('ZADD', g_open, unpack(open, at, math.min(#open, at + 999)))
+  for place = Waiting.enter(offsets) + 1, #offsets do
+    redis.call('ZADD', g_open, text(offsets[place]), pack8(offsets[place]) .. shares[place])
   end
-  for place, packed in ipairs(offsets) do
-    local share = shares[place]
+  for place, offset in ipairs(offsets) do
+    local share, packed = shares[place], packed_offset(offset)
     local line = lines[share]
     if line and not deep[share] and #line < PIECE then
-      lines[share], touched[share] = line .. packed, true
+      lines[share], touched[share], state.queued = line .. packed, true, state.queued + 1
     else
       enter(packed, share)
     end
@@ -165,7 +171,7 @@ local function peek(share)
     line = line .. piece_of(share, its.from)
     lines[share], its.from = line, its.from + 1
   end
-  local offset = place <= #line and unpack8(line, place) or nil
+  local offset = place <= #line and first_offset(line, place) or nil
   if not its or not its.aside then return offset, false end
   local back = its.back or read_aside(share)
   local at = looked_aside[share] or back.at
@@ -190,7 +196,7 @@ local function ahead(count, most_)
     local line = share and lines[share]
     if not line or line == '' or deep[share] then break end
     found, place = found + 1, place + 1
-    offsets[found], shares[found], aside[found] = unpack8(line), share, false
+    offsets[found], shares[found], aside[found] = first_offset(line), share, false
   end
   while found < count and empty < 1000 do
     local share = in_turn(place)
@@ -206,7 +212,7 @@ local function ahead(count, most_)
         if is_aside then
           looked_aside[share] = (looked_aside[share] or deep[share].back.at) + 1
         else
-          looked[share] = (looked[share] or 1) + 8
+          looked[share] = (looked[share] or 1) + SIZE
         end
         if peek(share) then again[#again + 1] = share end
       end
@@ -227,7 +233,7 @@ local function commit(offset, share, is_aside, removed)
     its.back.at = its.back.at + 1
     later('ZREM', g_ready, prefixed(share) .. pack8(offset))
   else
-    line = string.sub(line, 9)
+    line, state.queued = string.sub(line, SIZE + 1), state.queued - 1
     lines[share] = line
   end
   if removed then return end
@@ -251,7 +257,9 @@ local function remove(offset, share)
   looked, looked_aside = {}, {}
   peek(share)
   line = lines[share]
-  if line ~= '' and unpack8(line) == offset then lines[share] = string.sub(line, 9) end
+  if line ~= '' and first_offset(line) == offset then
+    lines[share], state.queued = string.sub(line, SIZE + 1), state.queued - 1
+  end
 end
 local function tell_queues()
   tell_turns()
@@ -284,9 +292,10 @@ local function tell_queues()
 end
 local function forget_queues()
   redis.call('UNLINK', g_turns, g_queues, g_pieces)
+  state.queued = 0
   lines, deep, touched, ring, ring_at, whole, behind = {}, {}, {}, {}, 1, false, {}
 end
-Queues.enter = enter
+Queues.enter = function(offset, share) enter(packed_offset(offset), share) end
 Queues.enter_all = enter_all
 Queues.put_aside = put_aside
 Queues.ahead = ahead
@@ -307,7 +316,7 @@ local function make_ready(offset, share, in_order)
   if state.share == '' then
     later('ZADD', g_ready, text(offset), text(offset))
   elseif in_order and not delivery then
-    Queues.enter(pack8(offset), share)
+    Queues.enter(offset, share)
   else
     Queues.put_aside(offset, share)
   end

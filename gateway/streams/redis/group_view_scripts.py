@@ -38,7 +38,12 @@ for _, member in ipairs(left) do
     gone(offset)
   end
 end
-if #found == 500 then more = true end
+local passed = more and {} or Waiting.following(0, 500)
+for _, offset in ipairs(passed) do
+  -- It keeps its place in the queue of its share, and takes no turn.
+  if offset < first then gone(offset) end
+end
+if #found == 500 or (passed[500] or first) < first then more = true end
 settle()
 local oldest_time = -1
 local function look(entry)
@@ -47,8 +52,13 @@ local function look(entry)
     oldest_time = publication.time
   end
 end
+local oldest_ones = Waiting.following(0, 10)
 for _, member in ipairs(redis.call('ZRANGE', g_open, 0, 9)) do
-  look(redis.call('XRANGE', log, id(unpack8(member)), id(unpack8(member)))[1])
+  oldest_ones[#oldest_ones + 1] = unpack8(member)
+end
+table.sort(oldest_ones)
+for place = 1, math.min(10, #oldest_ones) do
+  look(redis.call('XRANGE', log, id(oldest_ones[place]), id(oldest_ones[place]))[1])
   if oldest_time >= 0 then break end
 end
 local sent_first = redis.call('ZRANGE', g_back, 0, 0)[1]
@@ -70,7 +80,8 @@ for _, mark in ipairs(bundled) do
     end
   end
 end
-answer(1, more and 1 or 0, skipped, redis.call('ZCARD', g_open) + state.bundled, redis.call('ZCARD', g_back),
+answer(1, more and 1 or 0, skipped, redis.call('ZCARD', g_open) + Waiting.count() + state.bundled,
+  redis.call('ZCARD', g_back),
   in_flight(), redis.call('ZCARD', g_due) - #bundled + state.bundled, redis.call('ZCARD', g_lines),
   redis.call('ZCARD', g_graves), state.redelivered,
   state.lost + tonumber(redis.call('HGET', groups, 'l:' .. name) or '0'), oldest_time, state.offered)
@@ -127,7 +138,7 @@ local more = advance(1000)
 if lay(250) then more = true end
 settle()
 local unfinished = #look_into_runs(offset, offset) == 1
-  or redis.call('ZCOUNT', g_open, text(offset), text(offset)) == 1
+  or Waiting.holds(offset) or redis.call('ZCOUNT', g_open, text(offset), text(offset)) == 1
   or redis.call('HEXISTS', g_sent, text(offset)) == 1
 local before = 0
 if state.share == '' then before = redis.call('ZCOUNT', g_ready, '-inf', '(' .. text(offset)) end
@@ -155,6 +166,7 @@ end
 for _, member in ipairs(redis.call('ZRANGE', g_back, '(' .. after, '+inf', 'BYSCORE', 'LIMIT', 0, most_)) do
   offsets[#offsets + 1] = tonumber(member)
 end
+for _, offset in ipairs(Waiting.following(tonumber(after) + 1, most_)) do offsets[#offsets + 1] = offset end
 table.sort(offsets)
 answer(1, more and 1 or 0, state.offered)
 known_deliveries(offsets)

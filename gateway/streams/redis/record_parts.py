@@ -41,8 +41,42 @@ local function places_in(record)
   end
   return places
 end
--- The seventh field, a text; nothing where there is none.
-local function key_of_publication(record)
+local key_of_publication
+do
+-- The seventh field, a text, where topic, id and key are short and there is nothing between the data and it:
+-- that is most.
+local function short_key(record)
+  local version, _, _, _, _, count, mark, size = byte(record, 1, 8)
+  if version ~= 2 or not size or count < 0x97 or count > 0x9f then return nil end
+  local at = 8
+  for _ = 1, 2 do
+    if mark == 0xd9 then
+      at = at + 1 + size
+    elseif mark >= 0xa0 and mark < 0xc0 then
+      at = at + mark - 0xa0
+    else
+      return nil
+    end
+    mark, size = byte(record, at, at + 1)
+    at = at + 1
+    if not size then return nil end
+  end
+  if mark == 0xc4 then
+    at = at + 1 + size
+  elseif mark == 0xc5 then
+    at = at + 2 + size * 256 + (byte(record, at + 1) or 0)
+  else
+    return nil
+  end
+  local binary, content_type, headers, key = byte(record, at, at + 3)
+  if binary ~= 0xc0 or content_type ~= 0xc0 or headers ~= 0xc0 then return nil end
+  if not key or key < 0xa0 or key >= 0xc0 then return nil end
+  return string.sub(record, at + 4, at + key - 0x9d)
+end
+-- That of any; nothing where there is none.
+function key_of_publication(record)
+  local short = short_key(record)
+  if short then return short end
   local at = byte(record) == 2 and 6 or 2
   local count = (byte(record, at) or 0) - 0x90
   if count < 7 or count > 15 then return nil end
@@ -65,6 +99,7 @@ local function key_of_publication(record)
   local mark = behind and byte(record, at)
   if not mark or mark == 0xc0 then return nil end
   return string.sub(record, at + 1 + (sizes[mark] or 0), behind - 1)
+end
 end
 -- Whether its last field is nothing, as far as its end alone can say: a number may end in the same byte, one,
 -- two, four or eight behind the mark of its size.
