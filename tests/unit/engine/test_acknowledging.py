@@ -16,7 +16,20 @@ from gateway.errors import BadCommand, NotPermitted
 from .groups_world import GROUP, groups_node, in_virtual_time
 
 if TYPE_CHECKING:
+    from gateway.core.groups.delivery_token import LeaseName
     from gateway.engine.acknowledging import Answer
+
+    from .groups_world import GroupMemberConnection, GroupsNode
+
+
+async def one_delivery(node: GroupsNode) -> tuple[GroupMemberConnection, LeaseName]:
+    """A member that has one delivery, and what that's token names."""
+    member = node.member()
+    await member.consume()
+    await node.publish()
+    name = decode_token(member.tokens()[0])
+    assert name is not None
+    return member, name
 
 
 @in_virtual_time
@@ -54,11 +67,7 @@ async def test_one_forbidden_group_and_nothing_is_done() -> None:
 @in_virtual_time
 async def test_a_token_of_another_life_or_lease_is_stale() -> None:
     async with groups_node() as node:
-        member = node.member()
-        await member.consume()
-        await node.publish()
-        name = decode_token(member.tokens()[0])
-        assert name is not None
+        member, name = await one_delivery(node)
         others = [
             name._replace(life="00000000"),
             name._replace(fence=2),
@@ -75,11 +84,7 @@ async def test_a_token_of_another_life_or_lease_is_stale() -> None:
 @in_virtual_time
 async def test_a_command_that_names_too_many_groups_asks_for_none_of_them() -> None:
     async with groups_node() as node:
-        member = node.member()
-        await member.consume()
-        await node.publish()
-        name = decode_token(member.tokens()[0])
-        assert name is not None
+        member, name = await one_delivery(node)
         made_up = [encode_token(name._replace(group=f"g{each}")) for each in range(MOST_GROUPS_ANSWERED)]
         with pytest.raises(BadCommand, match="65 groups"):
             await node.ack(*member.tokens(), *made_up)
