@@ -10,6 +10,7 @@ import secrets
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,6 +18,7 @@ import pytest
 
 from gateway.bus.local import LocalBus
 from gateway.bus.redis.bus import RedisBus, RedisLimits
+from gateway.bus.redis.partitions import partition_of
 from gateway.codecs.control_v1 import ControlV1
 from gateway.codecs.gateway_v1 import GatewayV1
 from gateway.core.cluster.block_list import BlockList
@@ -96,13 +98,13 @@ class Connected:
 class Node:
     """One node's parts that have to do with the others, as the gateway wires them."""
 
-    def __init__(self, bus: Bus, clock_ahead: float) -> None:
+    def __init__(self, bus: Bus, clock_ahead: float, name: str | None = None) -> None:
         self.ahead = clock_ahead
 
         def clock() -> float:
             return time.monotonic() + self.ahead
 
-        self.name = secrets.token_hex(4)
+        self.name = name or secrets.token_hex(4)
         self.bus = bus
         self.blocks = BlockList()
         self.sessions = Sessions(limit=10_000, clock=clock, refusals=Refusals())
@@ -123,6 +125,7 @@ class Node:
             clock=clock,
             wall_clock=lambda: time.time() + clock_ahead,
         )
+        self.cluster.told |= self.administration.told
         self.clock = clock
 
     def facts(self) -> NodeInfo:
@@ -156,10 +159,10 @@ class Gateway:
     make: Callable[[], Bus]
     started: int = 0
 
-    def node(self) -> Node:
+    def node(self, name: str | None = None) -> Node:
         # No two nodes agree on the time, and the first one is far ahead.
         self.started += 1
-        return Node(self.make(), 1_000_000.0 / self.started)
+        return Node(self.make(), 1_000_000.0 / self.started, name)
 
     @asynccontextmanager
     async def running(self, count: int = 3):
@@ -321,6 +324,24 @@ async def test_who_joins_later_learns_all_blocks_and_ends_whom_they_concern(gate
             await until(lambda: len({node.digest() for node in (*nodes, late)}) == 1)
             assert len(late.blocks) == 601
             await until(lambda: slipped_in.expelled == [4403])
+
+
+async def test_only_the_node_that_is_meant_drains_also_where_another_hears_it_too(gateway: Gateway) -> None:
+    partition = partition_of(topic_of("meant"), 1)
+    name = next(f"near{n}" for n in count() if partition_of(topic_of(f"near{n}"), 1) == partition)
+    async with gateway.running(1) as (asking,), AsyncExitStack() as stack:
+        meant, near = [
+            await stack.enter_async_context(gateway.node(each).running()) for each in ("meant", name)
+        ]
+        await until(lambda: all(knows(node, 3) for node in (asking, meant, near)))
+        drained: list[str] = []
+        for node in (meant, near):
+            node.administration.drain = lambda name=node.name: not drained.append(name)
+        await asking.administration.drain_node("meant")
+        # It travels the same way, so whoever has answered it has heard what came before.
+        assert await asking.cluster.ask_one(near.name, ListConnections(1, "")) is not None
+        assert drained == ["meant"]
+        assert near.cluster.statistics().unreadable == 0
 
 
 async def test_what_nobody_understands_does_no_harm(gateway: Gateway) -> None:

@@ -73,7 +73,10 @@ class ControlLink:
             await asyncio.shield(sent)
 
     def read(self, publication: Publication) -> Control | None:
-        """Return what was told, or None if this node can't understand it."""
+        """Return what was told; None where this node can't understand it, or it is another one's."""
+        # Nodes share the partitions that a bus carries this in: what one alone is told, others hear.
+        if publication.topic not in self._topics:
+            return None
         try:
             return self._codec.decode(publication.data or b"")
         except BadControl as exc:

@@ -41,7 +41,8 @@ async def test_what_all_are_told_everybody_reads_and_what_one_is_told_it_alone()
     await made[0].send(Farewell())
     await made[1].send(Ended(3), to="c", id="q1")
     said = Control("a", "", Farewell())
-    assert read == {"a": [said], "b": [said], "c": [said, Control("b", "q1", Ended(3))]}
+    assert read == {"a": [said, None], "b": [said, None], "c": [said, Control("b", "q1", Ended(3))]}
+    assert [each.unreadable for each in made] == [0, 0, 0]
 
 
 async def test_nothing_is_heard_before_it_listens() -> None:
