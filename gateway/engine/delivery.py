@@ -29,6 +29,9 @@ _SLICE = 256
 _SLICE_SECONDS = 0.002
 """How long that may take: large frames, and a busy machine, make a slice smaller."""
 
+_GATHER_SECONDS = 0.003
+"""How long a slice waits for a reader that has more at hand: much of it goes to the same connections."""
+
 _STEP = 32
 """Connections written between two looks at the clock."""
 
@@ -55,6 +58,8 @@ class DeliveryService:
         self._hub = hub
         self._scheduled = False
         self._began: float | None = None
+        self._gathering = False
+        self._gather_until = 0.0
         self._delivered = 0
         self.latencies = Latencies()
         self._resumed = resumed
@@ -110,6 +115,14 @@ class DeliveryService:
                 exact = any(covers(topic_filter, "#") for topic_filter in filters)
                 self.send(outbox, Gap("bus", dropped=dropped if exact else None))
 
+    def gather(self) -> None:
+        """Let what is pending wait for more, a little: a publisher has had its turn, and not come to its end.
+
+        Each write costs a system call however little it carries. So who publishes without a pause is read in
+        short turns, between those of others, and what it brings is written as if it had been a long one.
+        """
+        self._gathering = True
+
     def flush(self) -> None:
         """Write everything now."""
         while outboxes := self._hub.take_writes(_SLICE):
@@ -150,11 +163,19 @@ class DeliveryService:
 
     def _schedule(self) -> None:
         self._scheduled = True
+        now = monotonic()
+        self._gather_until = now + _GATHER_SECONDS
         if self._began is None:
-            self._began = monotonic()
+            self._began = now
         asyncio.get_running_loop().call_soon(self._write_slice)
 
     def _write_slice(self) -> None:
+        if self._gathering:
+            # Said anew each time: a reader that is paused, or gone, keeps nobody waiting.
+            self._gathering = False
+            if monotonic() < self._gather_until:
+                asyncio.get_running_loop().call_soon(self._write_slice)
+                return
         # Before anything is written: a write may block a connection, and what that brings wants a turn again.
         self._scheduled = False
         hub = self._hub

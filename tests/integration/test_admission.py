@@ -50,6 +50,8 @@ class Silent:
     def message_received(self, opcode: int, payload: bytes) -> None:
         self.connection.write(server_frame(payload, opcode))
 
+    def more_to_read(self) -> None: ...
+
     def writable_changed(self, writable: bool) -> None: ...
 
     def connection_closed(self, code: int, reason: str) -> None:

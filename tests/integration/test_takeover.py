@@ -52,6 +52,8 @@ class Recorder:
         self.received.append((opcode, payload))
         self.on_message(payload)
 
+    def more_to_read(self) -> None: ...
+
     def writable_changed(self, writable: bool) -> None:
         self.writable.append(writable)
 

@@ -35,6 +35,10 @@ class SessionHandler(Protocol):
         """
         ...
 
+    def more_to_read(self) -> None:
+        """What was read holds more messages, which come in a later turn of the event loop."""
+        ...
+
     def writable_changed(self, writable: bool) -> None:
         """The transport's buffer crossed a mark; not called once the connection is closing."""
         ...

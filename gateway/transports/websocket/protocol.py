@@ -249,6 +249,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
         # The transport is paused too: what it read meanwhile would have to be held beside the backlog.
         self.pause_reading()
         self.resume_reading()
+        self._call_session("more_to_read")
 
     def _deliver_backlog(self) -> None:
         self._woken = False

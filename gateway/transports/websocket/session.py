@@ -123,6 +123,10 @@ class WebSocketSession(TransportSession["Connection"]):
         else:
             self._dispatch(effect)  # type: ignore[arg-type]  # what is left of Effect is Command
 
+    def more_to_read(self) -> None:
+        """More follows in a later turn."""
+        self._services.delivery.gather()
+
     def writable_changed(self, writable: bool) -> None:
         """The transport stopped taking, or takes again."""
         super().writable_changed(writable)

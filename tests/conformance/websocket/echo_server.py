@@ -37,6 +37,8 @@ class EchoSession:
         if not self.connection.writable:
             self.connection.pause_reading()
 
+    def more_to_read(self) -> None: ...
+
     def writable_changed(self, writable: bool) -> None:
         if writable:
             self.connection.resume_reading()

@@ -8,9 +8,12 @@ from gateway.core.fanout.hub import Hub
 from gateway.core.fanout.outbox import Outbox, OutboxLimits
 from gateway.core.messages.events import Pong
 from gateway.core.messages.publication import Publication
+from gateway.engine import delivery as delivery_module
 from gateway.engine.delivery import DeliveryService
 
 if TYPE_CHECKING:
+    import pytest
+
     from gateway.core.messages.events import Event
 
 
@@ -99,6 +102,34 @@ async def test_writes_that_take_long_leave_turns_to_others() -> None:
     await node.finish()
     assert {written(each) for each in node.crowd} == {b"one three "}
     assert node.order[-1] is not node.chat.sink
+
+
+async def test_what_is_pending_waits_for_a_reader_that_has_more_and_is_written_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery_module, "_GATHER_SECONDS", 1000.0)
+    node = Node(3)
+    for turn in range(5):
+        node.publish("news", f"n{turn}")
+        node.delivery.gather()
+        await asyncio.sleep(0)
+    assert node.order == []
+    node.publish("news", "last")  # and nothing more at hand
+    await asyncio.sleep(0)
+    await node.finish()
+    assert [written(each) for each in node.crowd] == [b"n0 n1 n2 n3 n4 last "] * 3
+    assert len(node.order) == 3
+
+
+async def test_a_reader_that_always_has_more_keeps_nobody_waiting_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery_module, "_GATHER_SECONDS", -1.0)
+    node = Node(3)
+    node.publish("news", "one")
+    node.delivery.gather()
+    await asyncio.sleep(0)
+    assert [written(each) for each in node.crowd] == [b"one "] * 3
 
 
 async def test_a_flush_writes_everything_at_once() -> None:

@@ -32,6 +32,8 @@ class Owner:
         connection.write_for(self)
         self.ended: tuple[int, str] | None = None
 
+    def more_to_read(self) -> None: ...
+
     def writable_changed(self, writable: bool) -> None:
         pass
 
@@ -122,6 +124,7 @@ class Listener(Owner):
     def __init__(self, connection: LeanWebSocketProtocol) -> None:
         super().__init__(connection)
         self.turn = 0
+        self.told_of_more: list[int] = []
         self.heard: list[tuple[int, bytes]] = []
         self.last = asyncio.Event()
         self._next_turn()
@@ -130,6 +133,9 @@ class Listener(Owner):
         self.heard.append((self.turn, payload))
         if payload == b"end":
             self.last.set()
+
+    def more_to_read(self) -> None:
+        self.told_of_more.append(len(self.heard))
 
     def _next_turn(self) -> None:
         self.turn += 1
@@ -152,6 +158,8 @@ async def test_the_messages_of_one_read_are_taken_in_several_turns_in_order(
     await listener.last.wait()
     assert [payload for _, payload in listener.heard] == [*sent, b"end"]
     assert max(Counter(turn for turn, _ in listener.heard).values()) <= most
+    # At the end of each turn but the last: nothing is waited for when all has been taken.
+    assert listener.told_of_more == list(range(most, len(sent), most))
     connection.abort()
 
 
