@@ -44,6 +44,14 @@ class Sink(Protocol):
         ...
 
 
+class Buffering(Protocol):
+    """What a sink writes to, as far as it is asked whether it keeps the order by itself."""
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes it holds that must go out before any others."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxLimits:
     """What one connection may hold.
@@ -67,6 +75,9 @@ class Outbox:
         encoder: the connection's wire format.
         subscriptions: by filter.
         write: the sink's, which keeps it up to date where that changes.
+        transport: whose socket takes the very bytes that ``write`` is given, whenever it holds none itself;
+            None where it doesn't, or no longer. The sink keeps it up to date as well.
+        descriptor: of that socket.
         pending: what this tick brought and isn't written, shared with others: None, one piece, or several.
             Set only while ``direct``.
         direct: nothing waits and the transport takes more.
@@ -82,11 +93,13 @@ class Outbox:
         "_limits",
         "blocked_since",
         "closed",
+        "descriptor",
         "direct",
         "encoder",
         "pending",
         "sink",
         "subscriptions",
+        "transport",
         "write",
     )
 
@@ -97,6 +110,8 @@ class Outbox:
         # an entry, and what waits here is governed by them.
         self.subscriptions: dict[str, Subscription] = {}
         self.write: Callable[[bytes], None] = sink.write
+        self.transport: Buffering | None = None
+        self.descriptor = -1
         self.pending: bytes | list[bytes] | None = None
         self.direct = True
         self.closed = False

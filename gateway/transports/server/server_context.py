@@ -115,3 +115,12 @@ def half_close(transport: asyncio.Transport) -> None:
         transport.write_eof()
     else:
         transport.close()
+
+
+def plain_socket(transport: asyncio.Transport) -> int | None:
+    """The descriptor of the socket that gets what ``transport`` is given as it is; None with TLS."""
+    found = transport.get_extra_info("socket")
+    if found is None or transport.get_extra_info("sslcontext") is not None or transport.is_closing():
+        return None
+    descriptor: int = found.fileno()
+    return None if descriptor < 0 else descriptor

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.core.fanout.outbox import Buffering
+
 EXTENSION = "gateway.takeover"
 WEBSOCKET_PATH = "/v1/ws"
 
@@ -57,9 +59,18 @@ class SessionHandler(Protocol):
 
 
 class Writing(Protocol):
-    """Who calls a connection's ``write`` so often that looking it up matters."""
+    """Who calls a connection's ``write`` so often that looking it up matters.
+
+    Attributes:
+        write: the connection's.
+        transport: set where a socket may be given the same bytes as ``write`` in its place, as long as this
+            transport holds none; None from the moment on where that is no longer so.
+        descriptor: of that socket.
+    """
 
     write: Callable[[bytes], None]
+    transport: Buffering | None
+    descriptor: int
 
 
 class Connection(Protocol):
@@ -80,7 +91,10 @@ class Connection(Protocol):
         ...
 
     def write_for(self, owner: Writing) -> None:
-        """Keep ``owner.write`` the same as ``write`` until the end, whatever that becomes on the way."""
+        """Keep ``owner.write`` the same as ``write`` until the end, whatever that becomes on the way.
+
+        Its ``transport`` and ``descriptor`` likewise, where the connection has what they stand for.
+        """
         ...
 
     def buffered_bytes(self) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.codecs.websocket_frames import server_frame
 from gateway.core.session.rate import RateLimit
-from gateway.transports.server.server_context import Wait, half_close
+from gateway.transports.server.server_context import Wait, half_close, plain_socket
 from gateway.transports.websocket.closing import (
     ABNORMAL,
     INTERNAL_ERROR,
@@ -128,7 +128,7 @@ class LeanWebSocketProtocol(asyncio.Protocol):
     def write_for(self, owner: Writing) -> None:
         """For whoever writes to very many connections: this object isn't touched then."""
         self._writing = owner
-        owner.write = self.write
+        self._write_by(self.write)
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame and end in bounded time."""
@@ -196,9 +196,9 @@ class LeanWebSocketProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Nothing more comes or goes."""
+        self._stop_session()
         self._context.connections.discard(self)
         self._context.deadlines(Wait.GONE, self._policy.close_seconds).stop(self)
-        self._stop_session()
         self._notify_end()
 
     # uvicorn.Server.shutdown
@@ -316,8 +316,14 @@ class LeanWebSocketProtocol(asyncio.Protocol):
 
     def _write_by(self, write: Callable[[bytes], None]) -> None:
         self.write = write
-        if self._writing is not None:
-            self._writing.write = write
+        owner = self._writing
+        if owner is not None:
+            owner.write = write
+            # A descriptor is closed, and may be another connection's, only after `connection_lost`: by then
+            # nobody has it from here any more.
+            descriptor = plain_socket(self._transport) if self._open and not self._head else None
+            owner.transport = None if descriptor is None else self._transport
+            owner.descriptor = -1 if descriptor is None else descriptor
 
     def _stop_session(self) -> None:
         # Whoever writes looks at no state: it calls what it was given, which must do nothing from here on.

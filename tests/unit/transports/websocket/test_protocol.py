@@ -20,6 +20,8 @@ from gateway.transports.websocket.protocol import LeanWebSocketProtocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from gateway.core.fanout.outbox import Buffering
+
 CLOSE_1000 = b"\x88\x02\x03\xe8"
 
 
@@ -27,6 +29,8 @@ class Owner:
     """A session that writes only by what it was lent."""
 
     write: Callable[[bytes], None]
+    transport: Buffering | None = None
+    descriptor = -1
 
     def __init__(self, connection: LeanWebSocketProtocol) -> None:
         connection.write_for(self)
@@ -116,6 +120,47 @@ async def test_nothing_follows_the_peer_s_close(peer) -> None:
     owner.write(server_frame(b"late", 1))
     assert await asyncio.get_running_loop().sock_recv(theirs, 1024) == b""
     assert owner.ended == (1000, "")
+
+
+async def test_the_socket_is_lent_once_the_answer_has_gone_and_until_anything_ends(peer) -> None:
+    theirs, ours = peer
+    number = ours.fileno()
+    connection, owner = await connect(ours, b"head")
+    assert (owner.transport, owner.descriptor) == (None, -1)
+    owner.write(b"one")
+    assert owner.transport is connection._transport
+    assert owner.descriptor == number
+    connection.close(1000)
+    assert (owner.transport, owner.descriptor) == (None, -1)
+    assert await received(theirs, 11) == b"headone" + CLOSE_1000
+
+
+@pytest.mark.parametrize("end", ["abort", "eof", "close", "reset"])
+async def test_a_socket_is_not_lent_any_more_when_its_number_may_be_another_s(peer, end: str) -> None:
+    theirs, ours = peer
+    number = ours.fileno()
+    lent: list[int] = []
+
+    class Watching(Owner):
+        def connection_closed(self, code: int, reason: str) -> None:
+            lent.append(self.descriptor)
+            super().connection_closed(code, reason)
+
+    connection, owner = await connect(ours, b"", Watching)
+    assert owner.descriptor == number
+    if end == "abort":
+        connection.abort()
+    elif end == "close":
+        theirs.send(b"\x88\x80\x00\x00\x00\x00")
+    else:
+        if end == "reset":
+            # Unread bytes turn the end of a connection into its reset.
+            owner.write(b"one")
+        theirs.close()
+    while not lent:
+        assert ours.fileno() == owner.descriptor == number or owner.descriptor == -1
+        await asyncio.sleep(0)
+    assert lent == [-1]
 
 
 class Listener(Owner):
