@@ -106,12 +106,13 @@ class GatewayNode(NodeParts):
 
         Raises:
             StoreUnusable: the streams that are kept can't be opened.
+            ValueError: a setting demands what the system refuses.
         """
         cluster, live = self._cluster, self._streams.live
         deliver: Callable[[Publication], None] = self._delivery.deliver
         if cluster is not None and live is not None:
             deliver = divert(cluster, live, deliver)
-        async with self._streams.running():
+        async with self._streams.running(), self._sending.running():
             await self._bus.start(deliver, self._delivery.announce_loss)
             async with anyio.create_task_group() as tasks:
                 for name, run in self._tasks().items():

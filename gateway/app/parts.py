@@ -16,6 +16,7 @@ from gateway.app.groups import build_groups
 from gateway.app.hooks import build_shared_memory
 from gateway.app.reloading import Reloading
 from gateway.app.routes import RouteParts, gateway_routes
+from gateway.app.sending import Sending
 from gateway.app.statistics import build_statistics
 from gateway.app.streams import build_streams, watch_streams
 from gateway.app.surroundings import Surroundings
@@ -115,6 +116,7 @@ class NodeParts:
         self._refusals = Refusals()
         self._streams = build_streams(settings, self._bus, self._supervision, self._refusals, surroundings)
         self._delivery = DeliveryService(self.hub, resumed=self._resume_readers)
+        self._sending = Sending(settings, self._delivery, self._log)
         self._streams.tell_losses(self._delivery)
         self._following = self._streams.follow(self.hub, self._delivery)
         self._sessions = Sessions(limit=limits.connections, clock=self._clock, refusals=self._refusals)
@@ -255,6 +257,9 @@ class NodeParts:
             health.reasons.append(lambda: self._partitions.problem)
         watch_streams(self._streams, metrics, health, hub=self.hub, following=self._following)
         self._groups.watch(metrics)
+        metrics.counters(
+            "bulk_sends", "Sends by io_uring, by what the socket took.", "taken", self._sending.statistics
+        )
         metrics.counter("log_records_dropped", "Log records that nobody took.", dropped_records)
 
     def _routes(self, services: Services) -> list[BaseRoute]:

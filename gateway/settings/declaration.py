@@ -103,6 +103,11 @@ class Server(Section):
     tls_key: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="File with the certificate's private key, a PEM, not encrypted."
     )
+    io_uring: Literal["auto", "required", "off"] = Field(
+        default="auto",
+        description="Hand what one turn writes to many WebSockets over to Linux in one system call; not with "
+        "TLS. `auto`: where the system allows it; `required`: the gateway does not start without.",
+    )
     trusted_proxies: Annotated[Texts, AfterValidator(_networks)] = Field(
         default=(),
         description="Addresses and networks of the reverse proxies whose `X-Forwarded-For` tells a client's "
