@@ -8,7 +8,7 @@ Spec: docs/protocol.md.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 import orjson
 
@@ -53,10 +53,10 @@ __all__ = ["GatewayV1", "decode_publish_item", "encode_object", "event_fields"]
 
 Fields: TypeAlias = dict[str, Any]
 
-_dumps = orjson.dumps
-MESSAGE_START = b'{"op":"message","topic":'
+_dumps: Final = orjson.dumps
+MESSAGE_START: Final = b'{"op":"message","topic":'
 """How the text of every ``message`` that is no history begins; the topic follows."""
-_PUBLISH_START = b'{"op":"publish","topic":'
+_PUBLISH_START: Final = b'{"op":"publish","topic":'
 
 
 class GatewayV1:
@@ -138,17 +138,17 @@ def encode_delivery(event: Delivery, start: bytes = b"{") -> bytes:
         deadline,
         fence,
     )
-    return _object(head, publication)
+    return _object(head, publication.whole())
 
 
 def encode_object(publication: Publication) -> bytes:
     """``publication`` as a JSON object with the fields of a ``message``, but without ``op`` and frame."""
-    return _object(b'{"topic":', publication)
+    return _object(b'{"topic":', publication.whole())
 
 
 def encode_fields(fields: Fields, publication: Publication) -> bytes:
     """``publication`` as a JSON object behind ``fields``, which have an ``id``: its own is ``message_id``."""
-    behind = _object(b"", publication)[len(_dumps(publication.topic)) + len(b',"id":') :]
+    behind = _object(b"", publication.whole())[len(_dumps(publication.topic)) + len(b',"id":') :]
     head = _dumps(fields | {"topic": publication.topic})[:-1]
     return head + b',"message_id":' + behind
 

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from gateway.codecs.body import MessageLimits
 
 # Publishers choose topics, so these bound memory too: 15 MB at the most, of each of the two that a node has.
-_HEADS: Final = 16384
+_HEADS = 16384
 _LONGEST_HEAD: Final = 256
 
 _DATA: Final = b',"data":'
 _BRACE: Final = ord("}")
 _WHITESPACE: Final = b" \t\r\n"
-_loads = orjson.loads
+_loads: Final = orjson.loads
 
 
 class KnownHeads:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TEXT = 0x1
-BINARY = 0x2
+TEXT: Final = 0x1
+BINARY: Final = 0x2
 
-_FINAL = 0x80
+_FINAL: Final = 0x80
 _HEAD_16 = Struct("!BBH").pack
 _HEAD_64 = Struct("!BBQ").pack
 _LENGTH_16 = Struct("!H").unpack_from

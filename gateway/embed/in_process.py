@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import anyio
 from websockets.exceptions import ConnectionClosedError
@@ -26,7 +26,7 @@ from gateway.core.session.close_codes import CloseCode
 from gateway.engine.admission import ConnectionQuota
 from gateway.transports.accepted_connection import AcceptedConnection
 from gateway.transports.websocket.connection import WRITE_HIGH_BYTES
-from gateway.transports.websocket.session import WebSocketSession
+from gateway.transports.websocket.session import InProcessSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -41,14 +41,6 @@ if TYPE_CHECKING:
 _TEXT = 1
 _ADDRESS = "http://in.process"
 _PEER = "in process"
-
-
-class InProcessSession(WebSocketSession):
-    """The session behind a connection in process; all the rest is as with a WebSocket."""
-
-    __slots__ = ()
-
-    transport: ClassVar[str] = "in_process"
 
 
 class InProcessConnection:

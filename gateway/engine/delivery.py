@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.messages.events import Gap
 from gateway.core.session.close_codes import CloseCode
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from gateway.core.streams.stream import FollowedStream
     from gateway.engine.writing import BulkSender
 
-_SLICE = 256
+_SLICE: Final = 256
 """Connections written before other work gets its turn, where they are written fast enough."""
 
-_SLICE_SECONDS = 0.002
+_SLICE_SECONDS: Final = 0.002
 """How long that may take: large frames, and a busy machine, make a slice smaller."""
 
 _GATHER_SECONDS = 0.003
 """How long a slice waits for a reader that has more at hand: much of it goes to the same connections."""
 
-_STEP = 64
+_STEP: Final = 64
 """Connections written between two looks at the clock, and at once where that is possible."""
 
-_LARGE = 2048
+_LARGE: Final = 2048
 """A fan-out to so many has taken its turn once its frames are appended: 0.3 µs each, which is one step."""
 
-_DRAIN_BYTES = 64 * 1024
+_DRAIN_BYTES: Final = 64 * 1024
 """What a connection that was blocked is given per write."""
 
 

@@ -6,7 +6,6 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from gateway.core.messages.publication import Publication, Publish
@@ -81,7 +80,7 @@ class PublishService:
         self._wall_clock_ns = wall_clock_ns
         self._streams: dict[str, str | None] = {}  # of topics known to be valid
         self._prefix = secrets.token_hex(5)
-        self._numbers = count(1)
+        self._number = 0  # of the last publication that was named
         self._accepted = self._bytes = self._repeated = 0
         self._ended = False
 
@@ -129,7 +128,7 @@ class PublishService:
         # The time is the gateway's: publishers' clocks differ, and retention goes by it.
         publication = Publication(
             topic,
-            command.id or f"{self._prefix}-{next(self._numbers):x}",
+            command.id or self._make_id(),
             self._wall_clock_ns() // 1_000_000,
             command.data,
             command.binary,
@@ -161,9 +160,8 @@ class PublishService:
         if not self.is_plain(topic, len(data), principal):
             receipt = self.submit(Publish(topic, data), principal)
             return None if isinstance(receipt, Receipt) else receipt
-        publication = Publication(
-            topic, f"{self._prefix}-{next(self._numbers):x}", self._wall_clock_ns() // 1_000_000, data
-        )
+        self._number = number = self._number + 1  # as in `_make_id`, without the call
+        publication = Publication(topic, f"{self._prefix}-{number}", self._wall_clock_ns() // 1_000_000, data)
         handed_over = self._bus.publish(publication)
         self._accepted += 1
         self._bytes += len(data)
@@ -197,7 +195,7 @@ class PublishService:
         """As ``submit``, what ``is_plain``, over a bus that answers at once; return the publication's id."""
         publication = Publication(
             topic,
-            f"{self._prefix}-{next(self._numbers):x}",
+            self._make_id(),
             self._wall_clock_ns() // 1_000_000,
             data,
             None,
@@ -210,11 +208,11 @@ class PublishService:
 
     def publish_all_plain(self, items: Sequence[tuple[str, bytes]]) -> list[str]:
         """As ``publish_plain``, topics with their bodies, all at one time; return the publications' ids."""
-        publish, prefix, numbers = self._bus.publish, self._prefix, self._numbers
+        publish = self._bus.publish
         now = self._wall_clock_ns() // 1_000_000
         names = []
         for topic, data in items:
-            name = f"{prefix}-{next(numbers):x}"
+            name = self._make_id()
             publish(Publication(topic, name, now, data))
             names.append(name)
             self._accepted += 1
@@ -265,6 +263,10 @@ class PublishService:
 
         asked.add_done_callback(go_on)
         return answer
+
+    def _make_id(self) -> str:
+        self._number += 1
+        return f"{self._prefix}-{self._number}"
 
     def _find_stream(self, topic: str) -> str | None:
         """The stream that captures ``topic``, or None where it is live; remembered, if the topic is valid."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.core.session.close_codes import CloseCode
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gateway.core.fanout.outbox import Outbox
 
-_FEW = 16
+_FEW: Final = 16
 """Fewer writes than this cost less one by one."""
 
 _log = logging.getLogger("gateway.delivery")

@@ -34,7 +34,7 @@ class FanOut:
 
     def __init__(self, limits: HubLimits, blocked: Blocked) -> None:
         """Begin with an empty tick; what can't be written is offered to ``blocked``."""
-        self._limits = limits
+        self._most_bytes, self._most_messages = limits.tick_bytes, limits.tick_messages
         self._blocked = blocked
         self._run: list[Publication] = []
         self._run_targets: Targets | None = None
@@ -63,10 +63,10 @@ class FanOut:
             self._run_targets = targets
         self._run.append(publication)
         # Frames are made when the run ends; until then their size is the body's and about its envelope.
-        self._run_bytes += len(publication.data or publication.binary or b"") + 128
+        self._run_bytes += publication.body_bytes() + 128
         return (
-            self._tick_bytes + self._run_bytes >= self._limits.tick_bytes
-            or self._tick_messages + len(self._run) >= self._limits.tick_messages
+            self._tick_bytes + self._run_bytes >= self._most_bytes
+            or self._tick_messages + len(self._run) >= self._most_messages
         )
 
     def deliver_one(self, outbox: Outbox, publication: Publication) -> bool:
@@ -85,9 +85,7 @@ class FanOut:
         self.delivered_bytes += size
         self._tick_bytes += size
         self._tick_messages += 1
-        return (
-            self._tick_bytes >= self._limits.tick_bytes or self._tick_messages >= self._limits.tick_messages
-        )
+        return self._tick_bytes >= self._most_bytes or self._tick_messages >= self._most_messages
 
     def flush_run(self) -> None:
         """End the current run: append its joined frames to every target."""

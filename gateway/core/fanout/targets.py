@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.core.messages.encoder import Encoder
     from gateway.core.streams.stream import FollowedStream
 
-_PORTION: Final = 2000
+_PORTION = 2000
 """Links between lists and filters that a change lets go of: about 0.1 ms."""
 
 _LIST_BYTES: Final = 800

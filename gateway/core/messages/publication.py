@@ -155,6 +155,14 @@ class Publication:
             return self._frame
         return self._frame_of_another(encoder)
 
+    def whole(self) -> Publication:
+        """Itself, with nothing that is still to be read: ask for it where compiled code may meet any."""
+        return self
+
+    def body_bytes(self) -> int:
+        """About how long the body is."""
+        return len(self.data or self.binary or b"")
+
     def _frame_of_another(self, encoder: MessageEncoder) -> bytes:
         # Nearly all publications go out in one format: only the second one pays for a dictionary.
         if self._others is None:
@@ -172,7 +180,8 @@ class FramedPublication(Publication):
     """A publication that came from another node with its frame; subscribers of that format share it as it is.
 
     What the frame says besides the topic is read only when something asks for it, another wire format for
-    instance: then the slots that are still empty are filled.
+    instance: then the slots that are still empty are filled. Code that was compiled looks into slots without
+    ``__getattr__``, so it takes the ``whole`` before it looks.
     """
 
     __slots__ = ("_read",)
@@ -191,7 +200,7 @@ class FramedPublication(Publication):
         self._encoder = encoder
         self._frame = frame
         self._others = None
-        self._read = read
+        self._read: Callable[[bytes], Publication] | None = read
         if data is not None:
             self.data = data
             self.binary = None
@@ -200,10 +209,38 @@ class FramedPublication(Publication):
         """Called for what isn't there yet."""
         if name not in _READ_LATER:
             raise AttributeError(name)
-        whole = self._read(self._frame)
-        for each in _READ_LATER:
-            setattr(self, each, getattr(whole, each))
-        return getattr(self, name)
+        return getattr(self.whole(), name)
+
+    def whole(self) -> Publication:
+        """See ``Publication``."""
+        if self._read is not None:
+            whole = self._read(self._frame)
+            for each in _READ_LATER:
+                setattr(self, each, getattr(whole, each))
+            self._read = None
+        return self
+
+    def body_bytes(self) -> int:
+        """See ``Publication``; the frame's length, which needs no reading."""
+        return len(self._frame)
+
+    def _frame_of_another(self, encoder: MessageEncoder) -> bytes:
+        self.whole()
+        return super()._frame_of_another(encoder)
 
 
-_READ_LATER = frozenset(Publication.__slots__) - {"_encoder", "_frame", "_others", "topic"}
+_READ_LATER = frozenset(
+    (
+        "binary",
+        "content_type",
+        "data",
+        "delay",
+        "deleted",
+        "headers",
+        "id",
+        "key",
+        "offset",
+        "stream",
+        "time",
+    )
+)

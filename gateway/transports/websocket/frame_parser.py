@@ -16,7 +16,7 @@ Spec: RFC 6455, section 5.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from websockets.speedups import apply_mask
 
@@ -32,22 +32,23 @@ from gateway.transports.websocket.closing import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CONTINUATION = 0x0
-TEXT = 0x1
-BINARY = 0x2
-CLOSE = 0x8
-PING = 0x9
-PONG = 0xA
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
 
 Event = tuple[int, bytes]
 """An opcode (``TEXT``, ``BINARY``, ``CLOSE``, ``PING``, ``PONG``) and its complete, unmasked payload."""
 
-EVENTS_AT_ONCE = 256
+EVENTS_AT_ONCE: Final = 256
 """Most events of one ``feed``: one read can hold 40,000 frames, as objects 20 times its size."""
 
-_LARGEST_SHORT = 125
-_DATA = (CONTINUATION, TEXT, BINARY)
-_KNOWN = (*_DATA, CLOSE, PING, PONG)
+_LARGEST_SHORT: Final = 125
+_DATA: Final = (CONTINUATION, TEXT, BINARY)
+_KNOWN: Final = (*_DATA, CLOSE, PING, PONG)
+_unmask: Final = apply_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +103,13 @@ class ClientFrames:
         """
         if self.failure is not None or self._opcode == CLOSE:
             return ()
-        unread: bytes | bytearray = data
+        unread = data
         if self._buffer is not None:
             self._buffer += data
             # A large frame comes in many reads: looked at once, when the whole of it is here.
             if len(self._buffer) < self._needed:
                 return ()
-            unread, self._buffer = self._buffer, None
+            unread, self._buffer = bytes(self._buffer), None
         self._needed = 0
         events: list[Event] = []
         try:
@@ -122,7 +123,7 @@ class ClientFrames:
             self._buffer = bytearray(memoryview(unread)[position:])
         return events
 
-    def _parse(self, data: bytes | bytearray, events: list[Event]) -> int:
+    def _parse(self, data: bytes, events: list[Event]) -> int:
         """Append what is complete to ``events``, and return where the rest begins."""
         longest_message, check = self.limits.message_bytes, self.limits.refuse_invalid_text
         position, end = 0, len(data)
@@ -146,7 +147,7 @@ class ClientFrames:
                     and stop <= end
                     and self._message is None
                 ):
-                    payload = apply_mask(data[start:stop], data[start - 4 : start])
+                    payload = _unmask(data[start:stop], data[start - 4 : start])
                     if check and first == 0x81:
                         check_text(payload)
                     events.append((first & 0xF, payload))
@@ -158,7 +159,7 @@ class ClientFrames:
             position = stop
         return position
 
-    def _frame(self, data: bytes | bytearray, position: int, events: list[Event]) -> int:
+    def _frame(self, data: bytes, position: int, events: list[Event]) -> int:
         """Parse any frame; returns where it ends, or -1 when it isn't complete (``_needed`` is set)."""
         available = len(data) - position
         if available < 2:
@@ -245,7 +246,7 @@ class ClientFrames:
         events.append((self._opcode, payload))
 
 
-def _long_length(field: bytes | bytearray) -> int:
+def _long_length(field: bytes) -> int:
     length = int.from_bytes(field, "big")
     # RFC 6455, 5.2: "the minimal number of bytes MUST be used", "the most significant bit MUST be 0".
     if length < (126 if len(field) == 2 else 0x10000):

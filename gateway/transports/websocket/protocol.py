@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.codecs.websocket_frames import server_frame
 from gateway.core.session.rate import RateLimit
@@ -35,7 +35,7 @@ _PING_FRAME = server_frame(b"", PING)
 _TURN_SECONDS = 0.001
 """How long one connection's messages are taken before others get their turn: one read can hold thousands."""
 
-_STEP = 4
+_STEP: Final = 4
 """Messages between two looks at the clock: each look is 2 % of what publishing takes."""
 
 

@@ -269,3 +269,12 @@ class WebSocketSession(TransportSession["Connection"]):
         self._holds -= 1
         if self._holds == 0:
             self._connection.resume_reading()
+
+
+# Here and not with its connection: a class that was compiled has no subclass that wasn't.
+class InProcessSession(WebSocketSession):
+    """The session behind a connection in process; all the rest is as with a WebSocket."""
+
+    __slots__ = ()
+
+    transport: ClassVar[str] = "in_process"

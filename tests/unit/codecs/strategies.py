@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from inspect import signature
 
 import orjson
 from hypothesis import strategies as st
@@ -128,5 +129,5 @@ ascii_noise = st.text(string.printable, max_size=8)
 
 
 def state(value: object) -> dict[str, object]:
-    """The public fields of a plain slotted object, to compare two."""
-    return {name: getattr(value, name) for name in type(value).__slots__ if not name.startswith("_")}
+    """What a plain object was made with, to compare two; compiled classes have no slots to ask."""
+    return {name: getattr(value, name) for name in signature(type(value)).parameters}

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 from datetime import UTC, datetime
+from inspect import signature
 
 import pytest
 from cloudevents.core.bindings.http import to_binary_event, to_structured_event
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from gateway.codecs.body import MessageLimits
 from gateway.codecs.cloudevents import CloudEventReader, attribute_problem
+from gateway.core.messages.publication import Publish
 from gateway.errors import BadCommand, BadFrame, ClientError, TooLarge
 from tests.unit.codecs.strategies import json_values, texts
 
@@ -58,7 +60,7 @@ def binary(*fields, raw=b"", **attributes):
 
 
 def state(publish):
-    return {name: getattr(publish, name) for name in publish.__slots__}
+    return {name: getattr(publish, name) for name in signature(Publish).parameters}
 
 
 def expected_headers(event):

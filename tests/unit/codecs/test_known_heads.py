@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import orjson
 import pytest
 from hypothesis import given
@@ -20,7 +22,7 @@ START = b'{"topic":'
 
 
 def fields(publish: Publish) -> list[object]:
-    return [getattr(publish, name) for name in Publish.__slots__]
+    return [getattr(publish, name) for name in signature(Publish).parameters]
 
 
 def knowing(*topics: str) -> KnownHeads:

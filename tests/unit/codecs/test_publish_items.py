@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from inspect import signature
 
 import pytest
 from hypothesis import example, given
@@ -142,4 +143,4 @@ def test_whatever_json_has_a_known_head_is_cut_in_the_short_way(parts: list[tupl
 
 
 def vars_of(publish: Publish) -> list[object]:
-    return [getattr(publish, name) for name in Publish.__slots__]
+    return [getattr(publish, name) for name in signature(Publish).parameters]

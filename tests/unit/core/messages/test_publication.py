@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.codecs.gateway_v1 import encode_object
 from gateway.core.messages.publication import FramedPublication, Publication
 from tests.unit.codecs.strategies import publications, state
 
@@ -76,6 +77,25 @@ def test_another_format_reads_the_frame_once() -> None:
     assert framed.frame(other) == framed.frame(other) == b"other:m1"
     assert framed.frame(elsewhere.format) == b"frame"
     assert (elsewhere.reads, other.encoded) == (1, 1)
+
+
+@given(publications)
+def test_the_whole_is_the_same_with_nothing_left_to_read(whole: Publication) -> None:
+    elsewhere = Elsewhere(whole)
+    framed = elsewhere.framed()
+    assert framed.body_bytes() == len(b"frame")
+    assert elsewhere.reads == 0
+    assert framed.whole() is framed.whole() is framed
+    assert encode_object(framed) == encode_object(whole)
+    assert {name: getattr(framed, name) for name in state(whole)} == state(whole)
+    assert elsewhere.reads == 1
+
+
+def test_a_publication_made_here_is_whole() -> None:
+    made = Publication("t", "m1", 5, b"12")
+    assert (made.whole() is made, made.body_bytes()) == (True, 2)
+    assert Publication("t", "m1", 5, None, b"123").body_bytes() == 3
+    assert Publication("t", "m1", 5, deleted=True).body_bytes() == 0
 
 
 def test_what_no_publication_has_is_not_looked_for_in_the_frame() -> None:
