@@ -18,9 +18,10 @@ RUN python -m venv /opt/gateway
 COPY requirements.lock ./
 RUN /opt/gateway/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY .ci/build_hook.py .ci/
 COPY web/build_console.py web/
 COPY gateway gateway
-# web/console is not copied: the hook takes the console that is already built.
+# web/console is not copied: the build hook takes the console that is already built.
 COPY --from=console /source/gateway/console gateway/console
 RUN /opt/gateway/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
     && /opt/gateway/bin/pip uninstall --yes pip hatchling pathspec pluggy trove-classifiers

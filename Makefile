@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --quiet
+# Ahead of the checkout, whose directory Python would otherwise look into first.
+COMPILED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/compiled
 # The venv holds a Node.js where the machine's own is missing or too old (.ci/node).
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm
 ARGS ?=
@@ -18,7 +20,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run needs install console test check lint unit integration conformance browser chart bench structure lock wheel clean
+.PHONY: help run needs install console test check lint unit integration conformance compiled browser chart bench structure lock wheel clean
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -41,7 +43,7 @@ lint: $(VENV)/.test ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --strict web/build_console.py client/build_client.py
+	$(BIN)/mypy --strict .ci/build_hook.py web/build_console.py client/build_client.py
 
 unit integration conformance: $(VENV)/.test
 	$(BIN)/pytest tests/$@ $(ARGS)
@@ -55,6 +57,12 @@ browser: needs $(VENV)/.test console ## the browser library and the console, in 
 	$(NPM) --prefix web test --silent
 	$(NPM) --prefix web run --silent test:browser
 	$(NPM) --prefix web run --silent test:firefox
+
+compiled: $(VENV)/.test console ## compile the hot path into build/compiled, and run the unit tests against it (ARGS: others)
+	@rm -rf build/compiled
+	FANOUT_GATEWAY_COMPILE=1 $(PIP) --no-deps --no-build-isolation --target build/compiled .
+	@$(COMPILED) $(BIN)/python -m gateway --version | grep compiled
+	$(COMPILED) $(BIN)/pytest $(or $(ARGS),tests/unit)
 
 chart: $(VENV)/.test $(VENV)/.chart ## the Helm chart, rendered and held to Kubernetes' schemas
 	$(BIN)/pytest tests/chart $(ARGS)

@@ -1,8 +1,8 @@
 """Build the console into ``gateway/console``, for ``make run`` and for the wheel.
 
 Run by itself it exits with 1 and one line when something is missing: the gateway runs without its
-console. As hatchling's build hook it builds the console into every wheel and sdist; where there is no
-Node.js it takes one that is already built, as in an sdist, or none.
+console. The build hook calls it for every wheel and sdist; where there is no Node.js the hook takes a
+console that is already built, as in an sdist, or none.
 
 The console is built again only when a source is newer than the page.
 """
@@ -15,12 +15,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
-
-try:
-    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-except ModuleNotFoundError:  # run as a script by a Python without the build tools
-    BuildHookInterface = object  # type: ignore[assignment, misc]
 
 OLDEST_NODE = (20, 19)  # Vite's oldest
 SOURCES = ("package.json", "package-lock.json", "tsconfig.base.json", "client", "console")
@@ -87,21 +81,6 @@ def find_npm() -> str:
     raise ToolMissingError(
         f"Node.js {oldest} or newer with npm is needed to build the console; found: {newest}"
     )
-
-
-class ConsoleBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Hatchling's door: the console goes into wheels and sdists as an artifact."""
-
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
-        """Build the console before files are collected, but not for an editable install: make does that."""
-        if version == "editable":
-            return
-        try:
-            self.app.display_info(build_console(Path(self.root)))
-        except ToolMissingError as missing:
-            self.app.display_warning(
-                f"{missing}; the package is built with the console that is there, if any"
-            )
 
 
 def main() -> int:

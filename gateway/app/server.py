@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from gateway.app import arguments
+from gateway.core.compiled import COMPILED
 from gateway.transports.http.configuration import http_protocol
 from gateway.transports.server.server import SHUTDOWN_SECONDS, listen
 from gateway.transports.server.tls_door import behind_tls
@@ -90,7 +91,7 @@ def log_ready(
     """Log where ``node`` can be reached, and warn if too many or too few may come in there."""
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     scheme = "https" if encrypted else "http"
-    log.info("gateway ready", url=f"{scheme}://{host}:{address[1]}", node=node)
+    log.info("gateway ready", url=f"{scheme}://{host}:{address[1]}", node=node, compiled=COMPILED)
     if settings.server.insecure and settings.auth.mode == "none":
         log.warning(
             "INSECURE: anyone who reaches this address may publish, subscribe and disconnect others",

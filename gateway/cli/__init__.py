@@ -22,6 +22,7 @@ from gateway.cli.subscribe import subscribe
 from gateway.cli.token import token
 from gateway.cli.topics import topics
 from gateway.cli.work import work
+from gateway.core.compiled import COMPILED
 
 app = typer.Typer(
     name="gateway",
@@ -42,7 +43,8 @@ app.add_typer(key, name="key")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"gateway {metadata.version('fanout-gateway')}\n")
+        compiled = " (compiled)" if COMPILED else ""
+        sys.stdout.write(f"gateway {metadata.version('fanout-gateway')}{compiled}\n")
         raise typer.Exit
 
 

@@ -15,6 +15,7 @@ from gateway.cli import app, output
 from gateway.cli.body import Item
 from gateway.client import Gap, Message
 from gateway.codecs.gateway_v1 import decode_publish_item
+from gateway.core.compiled import COMPILED
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,8 @@ def test_every_command_has_help(command: str) -> None:
 
 
 def test_the_version_is_the_package_s() -> None:
-    assert run("--version").output == f"gateway {metadata.version('fanout-gateway')}\n"
+    compiled = " (compiled)" if COMPILED else ""
+    assert run("--version").output == f"gateway {metadata.version('fanout-gateway')}{compiled}\n"
 
 
 def test_help_loads_neither_server_nor_client() -> None:
