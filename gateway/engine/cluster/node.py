@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,6 +27,7 @@ from gateway.core.cluster.control import (
     ChangeSubject,
     Connections,
     Control,
+    Described,
     Ended,
     EndSession,
     EndSubject,
@@ -41,7 +42,7 @@ from gateway.core.cluster.control import (
 from gateway.engine.cluster.block_repair import BlockRepair
 from gateway.engine.cluster.peers import Told
 from gateway.engine.cluster.questions import Questions
-from gateway.errors import BusUnavailable, RateLimited, TooMany
+from gateway.errors import BusUnavailable, GatewayError, RateLimited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,6 +257,11 @@ class Cluster:
             self._partitions.compare((member.facts for member in self.others()), now)
         try:
             await self._link.listen()
+        except _AWAY as exc:
+            # Told all the same: of a cluster's servers the one that is away may bring what this node alone is
+            # told, and the others must not take it for gone.
+            _log.debug("not all is heard: %s", exc)
+        try:
             await self._link.send(
                 Beat(self._facts(), self._blocks.digest(now), hello=self._membership.deaf(now))
             )
@@ -267,7 +273,11 @@ class Cluster:
     async def _answer_questions(self) -> None:
         while True:
             message = await self._asked.get()
-            answer = await self._carry_out(message)
+            try:
+                answer = await self._carry_out(message)
+            except GatewayError as exc:
+                # By this node's settings, which may be others than those of the node that asks.
+                answer = Refused(str(exc))
             if answer is not None:
                 with suppress(*_AWAY):
                     await self._send(answer, message)
@@ -281,13 +291,9 @@ class Cluster:
             case EndSession(session):
                 answer = Ended(int(administration.disconnect_session(session)))
             case EndSubject(subject, block):
-                try:
-                    if block is not None:
-                        self._blocks.learn(block, now=self._clock())
-                except TooMany as exc:
-                    answer = Refused(str(exc))
-                else:
-                    answer = Ended(await administration.disconnect_subjects({subject}))
+                if block is not None:
+                    self._blocks.learn(block, now=self._clock())
+                answer = Ended(await administration.disconnect_subjects({subject}))
             case ListBlocks(after):
                 answer = self._page_of_blocks(after)
             case ForgetStream() as purged:
@@ -327,7 +333,7 @@ async def _change_nothing(_change: ChangeSubject) -> int:
 
 
 def _smaller(answer: Answer) -> Answer | None:
-    """The first half of a page; who asked goes on from there."""
+    """The first half of what it lists; who asked for a page goes on from there."""
     if isinstance(answer, Connections) and len(answer.connections) > 1:
         connections = answer.connections[: len(answer.connections) // 2]
         return Connections(connections, connections[-1].session)
@@ -335,6 +341,12 @@ def _smaller(answer: Answer) -> Answer | None:
         return SlowConnections(answer.connections[: len(answer.connections) // 2])
     if isinstance(answer, AuditPage) and len(answer.records) > 1:
         return AuditPage(answer.records[: len(answer.records) // 2], more=True)
+    if isinstance(answer, Described) and answer.details is not None:
+        details = answer.details
+        if details.filters or any(details.grants.values()):
+            filters = details.filters[: len(details.filters) // 2]
+            grants = {kind: told[: len(told) // 2] for kind, told in details.grants.items()}
+            return Described(replace(details, filters=filters, grants=grants))
     if isinstance(answer, Blocks) and len(answer.blocks) > 1:
         blocks = answer.blocks[: len(answer.blocks) // 2]
         return Blocks(blocks, blocks[-1].subject)

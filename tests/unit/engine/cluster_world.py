@@ -74,6 +74,7 @@ class Wire:
 
     Attributes:
         cut: nothing goes out, and nothing comes in.
+        away: topics of this kind alone do not come in.
         told: what this node has published.
     """
 
@@ -81,6 +82,7 @@ class Wire:
         self.wires = wires
         self.deliver = deliver
         self.cut = False
+        self.away: set[str] = set()
         self.heard: set[str] = set()
         self.told: list[Publication] = []
         wires.append(self)
@@ -90,16 +92,21 @@ class Wire:
             raise BusUnavailable("cut")
         self.told.append(publication)
         for wire in self.wires:
-            if wire.deliver is not None and not wire.cut and wire.heard:
+            if (
+                wire.deliver is not None
+                and not wire.cut
+                and wire.heard
+                and publication.topic not in wire.away
+            ):
                 wire.deliver(publication)
 
     def subscribe(self, topic_filter: str) -> None:
-        if self.cut:
+        if self.cut or topic_filter in self.away:
             raise BusUnavailable("cut")
         self.heard.add(topic_filter)
 
     def hears(self, topic_filter: str) -> bool:
-        return topic_filter in self.heard
+        return topic_filter in self.heard - self.away
 
 
 def make_sessions(*clients: Client) -> Sessions:
@@ -131,6 +138,7 @@ class Node:
         self.administration = ClusterAdministration(
             self.local, self.cluster, self.blocks, facts=self.facts, clock=now, wall_clock=lambda: 1000.0
         )
+        self.cluster.told |= self.administration.told
 
     def facts(self) -> NodeInfo:
         return NodeInfo(self.name, "host", "1.0", 0, 0, 0)

@@ -10,14 +10,20 @@ from gateway.core.cluster.block_list import BlockList
 from gateway.core.cluster.control import (
     ALL_NODES,
     Beat,
+    Changed,
+    ChangeSubject,
     Control,
     Ended,
     EndSession,
+    EndSubject,
     ForgetStream,
     Forgotten,
     ListConnections,
+    topic_of,
 )
+from gateway.core.cluster.info import ConnectionDetails, SubscriptionInfo
 from gateway.core.messages.publication import Publication
+from gateway.errors import BadFilter
 from tests.unit.engine.cluster_world import Client, Node, Wire, now, run, running
 
 
@@ -225,5 +231,64 @@ def test_what_can_not_be_understood_and_what_there_is_no_room_for_is_counted() -
             node.cluster.receive(Publication(ALL_NODES, "control", 0, question))
         statistics = node.cluster.statistics()
         assert (statistics.unreadable, statistics.dropped, statistics.nodes) == (1, 72, 1)
+
+    run(main())
+
+
+def test_a_node_that_can_not_hear_what_it_alone_is_told_is_still_there() -> None:
+    async def main() -> None:
+        nodes = three()
+        partly = nodes[0]
+        async with running(*nodes):
+            partly.wire.away = {topic_of("a")}
+            await asyncio.sleep(60)
+            assert [node.knows() for node in nodes] == [["b", "c"], ["a", "c"], ["a", "b"]]
+            told = await nodes[1].cluster.ask(EndSubject("eve", None))
+            assert set(told.answers) == {"a", "c"}
+            assert told.complete
+            told = await partly.cluster.ask(ListConnections(10, ""))
+            assert (told.answers, told.complete) == ({}, False)
+            partly.wire.away = set()
+            await asyncio.sleep(6)
+            assert (await partly.cluster.ask(ListConnections(10, ""))).complete
+
+    run(main())
+
+
+def test_what_a_node_can_not_do_by_its_own_settings_it_refuses_and_goes_on() -> None:
+    async def main() -> None:
+        nodes = three()
+
+        async def refuse(_change: ChangeSubject) -> int:
+            raise BadFilter("too many levels")
+
+        nodes[1].cluster.change_subject = refuse
+        async with running(*nodes):
+            told = await nodes[0].cluster.ask(ChangeSubject("ann", "unsubscribe", "a/b"))
+            assert told.answers == {"c": Changed(0)}
+            assert told.missing == ("b",)
+            assert (await nodes[0].cluster.ask(ListConnections(10, ""))).complete
+
+    run(main())
+
+
+def test_what_there_is_to_know_of_a_connection_is_shortened_until_it_can_be_told() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        client = Client("s1", "ann")
+        positions = {f"s{number}": ("e" * 16, 1) for number in range(64)}
+        subscriptions = tuple(
+            SubscriptionInfo(f"{number:03}", "spill", "live", tuple(positions), 0, positions)
+            for number in range(100)
+        )
+        grants = {"subscribe": ("a" * 500,) * 100, "publish": (), "consume": ()}
+        client.details = lambda: ConnectionDetails(client.facts(), subscriptions, grants=grants)
+        asking, asked = Node("a", wires), Node("b", wires, client)
+        async with running(asking, asked):
+            node, details, reach = await asking.administration.describe_session("s1")
+            assert (node, reach.complete) == ("b", True)
+            assert details.filters == subscriptions[: len(details.filters)]
+            assert len(details.filters) >= 25
+            assert len(details.grants["subscribe"]) >= 25
 
     run(main())
