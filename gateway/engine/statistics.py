@@ -109,6 +109,11 @@ class StatisticsRecorder:
         self._cpu_clock = cpu_clock
         self._looked_at, self._used = clock(), cpu_clock()
 
+    @property
+    def newest(self) -> int:
+        """The newest second; before the first look, the one that other nodes have looked at last."""
+        return int(self._wall_clock()) - 1 if self.ring.end is None else self.ring.end
+
     async def run(self) -> None:
         """Look for ever."""
         self._counted, self._latencies = self.totals(), self._counts()

@@ -112,7 +112,8 @@ class StatisticsService:
         told = Told()
         if cluster:
             # All of them: what was before this node began the others may know.
-            wanted = range(0) if ring.end is None else range(ring.end - seconds + 1, ring.end + 1)
+            end = self._recorder.newest
+            wanted = range(end - seconds + 1, end + 1)
             nodes, told = await self._all(wanted)
             series = merged(nodes.values(), wanted)
         else:
@@ -194,8 +195,9 @@ class StatisticsService:
             first = end - _CLUSTER_DELAY if self._latest is None else self._latest + 1 - _CLUSTER_DELAY
             first = max(first, end - _CLUSTER_DELAY - 10)
             wanted = range(first, end + 1 - _CLUSTER_DELAY)
-            self._latest = end
             nodes, told = await self._all(wanted)
+            # Not before: the reader who asks for all may go meanwhile, and then another one asks.
+            self._latest = end
             reach = self._reach(told)
             series = merged(nodes.values(), wanted)
             for place, second in enumerate(wanted):
@@ -222,6 +224,8 @@ class StatisticsService:
             for node, page in told.answers.items():
                 if isinstance(page, StatisticsPage):
                     nodes[node] = _joined(nodes.get(node), page, wanted.start)
+        # Of some it has told a part: who is told as missing has no share in the sum.
+        nodes = {node: each for node, each in nodes.items() if node not in missing}
         answers = {
             node: answer for _, told in pages for node, answer in told.answers.items() if node not in missing
         }

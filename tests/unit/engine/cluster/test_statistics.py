@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core.cluster.control import AskStatistics
+from gateway.core.cluster.control import AskStatistics, StatisticsPage
 from gateway.engine.cluster.statistics import MOST_WATCHERS, StatisticsService
 from gateway.engine.statistics import Figures, StatisticsRecorder
 from gateway.errors import TooMany
@@ -112,6 +112,41 @@ def test_a_node_that_does_not_answer_is_named_and_left_out() -> None:
     run(main())
 
 
+def test_a_node_that_tells_only_a_part_is_left_out() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one, two = Counting("one", wires, 3), Counting("two", wires, 4)
+        pages: list[AskStatistics] = []
+
+        def tell_once(asked: AskStatistics) -> StatisticsPage | None:
+            pages.append(asked)
+            return two.recorder.page(asked) if len(pages) == 1 else None
+
+        two.node.cluster.told[AskStatistics] = tell_once
+        async with counting(one, two):
+            await asyncio.sleep(900.5)
+            past = await one.service.past(900, cluster=True)
+            assert len(pages) > 1
+            assert (past.reach.nodes, past.reach.missing, past.reach.complete) == (["one"], ["two"], False)
+            assert set(past.series["connections"]) <= {3, None}
+            assert past.by_node.keys() == {"one"}
+
+    run(main())
+
+
+def test_a_node_that_has_just_begun_tells_what_the_others_had() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one, two = Counting("one", wires, 3), Counting("two", wires, 4)
+        async with running(one.node), counting(two):
+            await asyncio.sleep(5.5)
+            past = await one.service.past(3, cluster=True)
+            assert past.reach.nodes == ["one", "two"]
+            assert past.series["connections"] == [4, 4, 4]
+
+    run(main())
+
+
 def test_events_of_a_node_go_on_from_where_a_reader_was() -> None:
     async def main() -> None:
         one = Counting("one", [], 3)
@@ -195,6 +230,25 @@ def test_watchers_share_one_question_a_second() -> None:
             before = one.node.cluster.statistics().questions
             await asyncio.gather(*(first(one.service, 5, cluster=True) for _ in range(8)))
             assert one.node.cluster.statistics().questions - before <= 7
+
+    run(main())
+
+
+def test_a_watcher_who_goes_while_it_asks_takes_nothing_from_the_others() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one, two = Counting("one", wires, 3), Counting("two", wires, 4)
+        async with counting(one, two):
+            await asyncio.sleep(2.5)
+            asking = asyncio.create_task(first(one.service, 9, cluster=True))
+            await asyncio.sleep(0.01)
+            watching = asyncio.create_task(first(one.service, 8, cluster=True))
+            await asyncio.sleep(3)
+            two.node.wire.cut = True  # so a question takes its whole time
+            await asyncio.sleep(1.5)
+            asking.cancel()
+            seconds = [each.second for each in await watching]
+            assert seconds == [*range(seconds[0], seconds[0] + 8)]
 
     run(main())
 
