@@ -11,7 +11,6 @@ import anyio
 
 from gateway.app import arguments
 from gateway.app.node import GatewayNode
-from gateway.core.cluster.control import ChangeSubject
 from gateway.embed.declaration import Sections, joined, settings_of
 from gateway.embed.errors import NotRunning
 from gateway.embed.feeds import Feeds
@@ -292,11 +291,11 @@ class Gateway(Feeds):
             BadFilter: the filter is not valid.
             NotRunning, WrongEventLoop: as ``publish``.
         """
-        return await self._run().node.subjects.change(ChangeSubject(subject, "subscribe", topic_filter))
+        return await self._run().node.subjects.change(subject, "subscribe", topic_filter)
 
     async def unsubscribe_for(self, subject: str, topic_filter: str) -> int:
         """End a subscription of all connections of a subject, whoever began it; as ``subscribe_for``."""
-        return await self._run().node.subjects.change(ChangeSubject(subject, "unsubscribe", topic_filter))
+        return await self._run().node.subjects.change(subject, "unsubscribe", topic_filter)
 
     async def forget(self, subject: str) -> int:
         """Have ``authorize`` asked anew about a subject, on all nodes, since what it may has changed.
@@ -306,7 +305,7 @@ class Gateway(Feeds):
         Raises:
             NotRunning, WrongEventLoop: as ``publish``.
         """
-        return await self._run().node.subjects.change(ChangeSubject(subject, "forget"))
+        return await self._run().node.subjects.change(subject, "forget")
 
     def client(self) -> Client:
         """A client of this gateway without a socket, for ``async with``: all that ``gateway.client`` has.

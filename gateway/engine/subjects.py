@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gateway.auth.grants import EVERYTHING
-from gateway.core.cluster.control import Changed, ChangeSubject
+from gateway.core.cluster.control import Changed, ChangeKind, ChangeSubject
 from gateway.core.messages.commands import Subscribe, Unsubscribe
 from gateway.core.messages.events import Failure
 from gateway.errors import GatewayError, NotFound
@@ -46,14 +46,15 @@ class SubjectChanges:
         self._tasks: set[asyncio.Task[None]] = set()
         self.forget: Callable[[str], None] = _forget_nothing
 
-    async def change(self, change: ChangeSubject) -> int:
-        """Carry ``change`` out on all nodes; return how many connections it concerns.
+    async def change(self, subject: str, kind: ChangeKind, topic_filter: str = "") -> int:
+        """Carry a ``ChangeSubject`` out on all nodes; return how many connections it concerns.
 
         Raises:
             BadFilter: the filter is not valid.
         """
-        if change.filter:
-            self._subscriber.streams(change.filter)  # here, where somebody hears of it
+        if kind != "forget":
+            self._subscriber.streams(topic_filter)  # here, where somebody hears of it
+        change = ChangeSubject(subject, kind, topic_filter)
         done = await self.change_here(change)
         told = await self._peers.ask(change)
         return done + sum(answer.count for answer in told.answers.values() if isinstance(answer, Changed))
@@ -77,6 +78,8 @@ class SubjectChanges:
 
     async def _subscribe(self, client: CommandClient, topic_filter: str) -> bool:
         outbox = client.outbox
+        if outbox.closed:
+            return False  # while those before it were answered
         try:
             events = self._subscriber.subscribe(outbox, Subscribe(topic_filter), EVERYTHING)
             if not isinstance(events, list):

@@ -20,8 +20,6 @@ HELD_ELSEWHERE = {
     "streams/statistics.py": f"{CONFORMANCE}/test_store.py",
     "streams/groups/base.py": f"{CONFORMANCE}/test_groups.py",
     "streams/groups/journal.py": f"{CONFORMANCE}/test_groups_model.py",
-    # An application decides it, over real connections.
-    "engine/subjects.py": "tests/unit/embed/test_identity.py",
     # What stores that own their groups share: the same suites, which open them again and kill them.
     "streams/groups/local.py": f"{CONFORMANCE}/test_groups.py",
     "streams/groups/memory.py": f"{CONFORMANCE}/test_groups.py",

@@ -23,8 +23,6 @@ CONTROL_LEVEL: Final = "$gateway"
 ALL_NODES: Final = f"{CONTROL_LEVEL}/nodes"
 LONGEST_NAME: Final = 64
 """Characters of a node's, a session's or a request's name."""
-
-
 MOST_PER_PAGE: Final = 1_000
 """Connections."""
 
@@ -149,6 +147,9 @@ class Forgotten:
     """Nothing of it is held any more."""
 
 
+ChangeKind: TypeAlias = Literal["subscribe", "unsubscribe", "forget"]
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeSubject:
     """Ask to change what the connections of a subject hear.
@@ -160,7 +161,7 @@ class ChangeSubject:
     """
 
     subject: str
-    kind: Literal["subscribe", "unsubscribe", "forget"]
+    kind: ChangeKind
     filter: str = ""
 
     def __post_init__(self) -> None:

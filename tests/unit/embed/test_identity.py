@@ -17,6 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from gateway.auth.api_keys import new_key
 from gateway.embed import Gateway, HTTPConnection, Identity, InvalidSettings, Principal, Stream
+from gateway.errors import BadFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -334,6 +335,9 @@ def test_the_application_decides_what_a_client_hears(asking) -> None:
         assert socket.receive_json()["op"] == "unsubscribed"
         with pytest.raises(Exception, match="must be the last level"):
             client.portal.call(gateway.subscribe_for, "ann", "#/a")
+        for change in (gateway.subscribe_for, gateway.unsubscribe_for):
+            with pytest.raises(BadFilter):
+                client.portal.call(change, "ann", "")
 
 
 def test_bad_use_is_refused() -> None:

@@ -1,0 +1,36 @@
+"""What is decided for a subject while its connections come and go.
+
+Over real connections: tests/unit/embed/test_identity.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.codecs.gateway_v1 import GatewayV1
+from gateway.core.fanout.hub import Hub
+from gateway.core.fanout.outbox import Outbox, OutboxLimits
+from gateway.core.topics.grammar import TopicLimits
+from gateway.engine.cluster.peers import NoPeers
+from gateway.engine.delivery import DeliveryService
+from gateway.engine.subjects import SubjectChanges
+from gateway.engine.subscribing import SubscribeService
+from tests.unit.core.wire import RecordingSink
+from tests.unit.engine.cluster_world import Client, make_sessions
+from tests.unit.engine.test_subscribing import SlowBus
+
+
+async def test_a_connection_that_ends_before_its_turn_is_not_subscribed() -> None:
+    hub, bus = Hub(), SlowBus()
+    subscriber = SubscribeService(hub, bus, topic_limits=TopicLimits())
+    clients = [Client(name, "ann") for name in ("one", "two")]
+    for client in clients:
+        client.outbox = Outbox(RecordingSink(), GatewayV1(), OutboxLimits())
+        hub.attach(client.outbox)
+    changes = SubjectChanges(make_sessions(*clients), subscriber, DeliveryService(hub), NoPeers())
+    changing = asyncio.create_task(changes.change("ann", "subscribe", "news/#"))
+    await asyncio.sleep(0)  # the bus is asked
+    subscriber.end(clients[1].outbox)
+    bus.asked["news/#"].set_result(None)
+    assert await changing == 1
+    assert hub.statistics().subscriptions == 1
