@@ -173,6 +173,8 @@ FOR_EVER = {
     "engine.subjects": {"work"},
     "supervision": {"self._run(function, *arguments)"},
     "engine.cluster.node": {"self._repair.run", "self._answer_questions", "self._live.run"},
+    # A bounded question: who reads the others' lists waits for all.
+    "engine.cluster.block_repair": {"self._fetch_from"},
     "engine.statistics": {"self._keep_looking"},
     # Pages of one question: whoever reads them waits for all.
     "engine.cluster.statistics": {"ask"},

@@ -16,12 +16,15 @@ from gateway.core.cluster.control import Blocks, ListBlocks
 from gateway.errors import TooMany
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gateway.core.cluster.block_list import Block, BlockList
-    from gateway.core.cluster.membership import Membership
+    from gateway.core.cluster.membership import Member, Membership
     from gateway.engine.administration import Administration
     from gateway.engine.cluster.questions import Questions
+
+_TURN_SECONDS = 0.25
+"""How long one node is waited for before the next one is asked as well."""
 
 _log = logging.getLogger("gateway.cluster")
 
@@ -55,8 +58,7 @@ class BlockRepair:
 
     async def fetch_all(self) -> None:
         """Learn what the nodes that are known by now have to tell, before anything is decided by it."""
-        for member in self._membership.others(self._clock()):
-            await self._fetch_from(member.facts.node, member.blocks)
+        await self._fetch_from_each(self._membership.others(self._clock()))
 
     async def run(self) -> None:
         """Repair for ever; woken by heartbeats, so what fails is tried again with the next ones."""
@@ -69,10 +71,24 @@ class BlockRepair:
                 for member in members
                 if member.facts.node in self._fetched
             }
-            for member in members:
-                await self._fetch_from(member.facts.node, member.blocks)
+            await self._fetch_from_each(members)
 
-    async def _fetch_from(self, node: str, theirs: str) -> None:
+    async def _fetch_from_each(self, members: Iterable[Member]) -> None:
+        async with anyio.create_task_group() as tasks:
+            for member in members:
+                done = anyio.Event()
+                tasks.start_soon(self._fetch_from, member.facts.node, member.blocks, done)
+                # Most have the same list, so that one tells it all; but nobody waits long for one that hangs.
+                with anyio.move_on_after(_TURN_SECONDS):
+                    await done.wait()
+
+    async def _fetch_from(self, node: str, theirs: str, done: anyio.Event) -> None:
+        try:
+            await self._fetch_pages(node, theirs)
+        finally:
+            done.set()
+
+    async def _fetch_pages(self, node: str, theirs: str) -> None:
         mine = self._blocks.digest(self._clock())
         if mine == theirs or self._fetched.get(node) == (mine, theirs):
             return

@@ -196,6 +196,24 @@ def test_a_node_that_begins_learns_whom_the_others_keep_out_before_it_takes_clie
     run(main())
 
 
+def test_a_node_that_begins_learns_from_the_others_though_one_does_not_answer() -> None:
+    async def main() -> None:
+        silent, telling, beginning = three()
+        async with running(silent, telling):
+            silent.wire.away = {topic_of("a")}
+            telling.wire.away = {topic_of("b")}
+            silent.blocks.block("bob", 60, node="a", time=1, now=now())
+            telling.blocks.block("eve", 60, node="b", time=1, now=now())
+            await asyncio.sleep(3)
+            telling.wire.away = set()
+            begun = asyncio.create_task(beginning.cluster.run())
+            await beginning.cluster.learn_blocks(2.0)
+            assert beginning.blocks.blocked("eve", now())
+            begun.cancel()
+
+    run(main())
+
+
 def test_a_node_that_can_not_hear_the_others_begins_all_the_same() -> None:
     async def main() -> None:
         alone = Node("a", [])
