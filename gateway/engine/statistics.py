@@ -152,13 +152,13 @@ class StatisticsRecorder:
 
     def page(self, asked: AskStatistics) -> StatisticsPage:
         """What another node wants to know of the seconds behind one."""
-        end = self.ring.end
-        if end is None:
-            return StatisticsPage(asked.after + 1, {})
-        kept = self.ring.moments(SECONDS_KEPT)
-        first = max(asked.after + 1, kept.start)
-        seconds = range(first, min(first + asked.limit, end + 1))
-        return StatisticsPage(first, {name: tuple(each) for name, each in self.ring.columns(seconds).items()})
+        kept, first = self.ring.moments(SECONDS_KEPT), asked.after + 1
+        # No other ones, whatever is kept: the next page is told what is behind these.
+        seconds = range(max(first, kept.start), min(first + asked.limit, kept.stop))
+        if not seconds:
+            return StatisticsPage(first, {})
+        columns = self.ring.columns(seconds)
+        return StatisticsPage(seconds.start, {name: tuple(each) for name, each in columns.items()})
 
     def held_columns(self, seconds: int) -> tuple[range, dict[str, dict[str, dict[str, list[Value]]]]]:
         """What streams and groups held in the last ``seconds``: the moments; figures by kind and name."""

@@ -310,7 +310,7 @@ MOST_SECONDS: Final = 240
 
 @dataclass(frozen=True, slots=True)
 class AskStatistics:
-    """Ask for the figures of ``limit`` seconds at most, those behind ``after`` (seconds since 1970)."""
+    """Ask for the figures of the ``limit`` seconds behind ``after`` (seconds since 1970)."""
 
     after: int
     limit: int

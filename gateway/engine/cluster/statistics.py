@@ -219,13 +219,16 @@ class StatisticsService:
         nodes = {self._node: Seconds(wanted.start, self._recorder.ring.columns(wanted))}
         pages.sort(key=lambda page: page[0])
         missing: set[str] = set()
+        others: dict[str, dict[str, list[Value]]] = {}
         for _, told in pages:
             missing.update(told.missing)
             for node, page in told.answers.items():
                 if isinstance(page, StatisticsPage):
-                    nodes[node] = _joined(nodes.get(node), page, wanted.start)
+                    _place(page, others.setdefault(node, {}), wanted)
         # Of some it has told a part: who is told as missing has no share in the sum.
-        nodes = {node: each for node, each in nodes.items() if node not in missing}
+        nodes |= {
+            node: Seconds(wanted.start, series) for node, series in others.items() if node not in missing
+        }
         answers = {
             node: answer for _, told in pages for node, answer in told.answers.items() if node not in missing
         }
@@ -250,17 +253,14 @@ class StatisticsService:
         return end, streams, groups
 
 
-def _joined(known: Seconds | None, page: StatisticsPage, first: int) -> Seconds:
-    """One node's seconds with another page of them."""
-    series: dict[str, list[Value]] = {}
-    if known is not None:
-        series = {name: list(values) for name, values in known.series.items()}
+def _place(page: StatisticsPage, series: dict[str, list[Value]], wanted: range) -> None:
+    """Put what one node has told where it belongs; its clock may be another, so that some belongs nowhere."""
+    begin = page.first - wanted.start
     for name, values in page.series.items():
-        column = series.setdefault(name, [])
-        # What lies between was before the node began.
-        column += [None] * (page.first - first - len(column))
-        column += values
-    return Seconds(first, series)
+        column = series.setdefault(name, [None] * len(wanted))
+        told = values[max(0, -begin) : max(0, len(wanted) - begin)]
+        first = max(0, begin)
+        column[first : first + len(told)] = told
 
 
 def _at(node: Seconds, second: int) -> dict[str, Value]:

@@ -106,9 +106,12 @@ def test_another_node_is_told_the_seconds_behind_the_one_it_knows() -> None:
             await asyncio.sleep(5)
         page = world.recorder.page(AskStatistics(begin + 1, 2))
         assert (page.first, len(page.series["connections"])) == (begin + 2, 2)
-        page = world.recorder.page(AskStatistics(0, 240))
+        page = world.recorder.page(AskStatistics(begin - 10, 12))
+        assert (page.first, len(page.series["connections"])) == (begin, 3), "no more than what was asked for"
+        page = world.recorder.page(AskStatistics(begin - 10, 240))
         assert (page.first, len(page.series["connections"])) == (begin, 5)
-        assert world.recorder.page(AskStatistics(begin + 4, 240)).series["connections"] == ()
+        for after in (begin - 300, begin + 4):
+            assert world.recorder.page(AskStatistics(after, 240)).series == {}
 
     run(main())
 

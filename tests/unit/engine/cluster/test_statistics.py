@@ -98,6 +98,49 @@ def test_more_than_one_page_is_asked_for() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("seconds", [100, 300, 500, 700])
+def test_each_second_has_its_own_figures_however_long_the_nodes_have_been_there(seconds: int) -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one, two = Counting("one", wires, 3), Counting("two", wires, 4)
+        for each in (one, two):
+            each.recorder._figures.gauges = [lambda: {"connections": int(now())}]
+        async with counting(one):
+            await asyncio.sleep(1000 - seconds)
+            async with counting(two):
+                await asyncio.sleep(seconds + 0.5)
+                alone = (await one.service.past(900, cluster=False)).series["connections"]
+                past = await one.service.past(900, cluster=True)
+                both = sum(
+                    value is not None for value in two.recorder.ring.columns(past.seconds)["connections"]
+                )
+                assert both < 900
+                assert past.series["connections"] == [
+                    *alone[: 900 - both],
+                    *(2 * value for value in alone[900 - both :]),
+                ]
+                assert past.by_node["two"]["connections"] == alone[-1]
+
+    run(main())
+
+
+@pytest.mark.parametrize("ahead", [-1e12, -50, 10, 50, 1e12])
+def test_a_node_whose_clock_is_wrong_costs_nothing_and_changes_no_other_second(ahead: float) -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        one, two = Counting("one", wires, 3), Counting("two", wires, 4)
+        two.recorder._wall_clock = lambda: now() + ahead + 2e12
+        one.recorder._wall_clock = lambda: now() + 2e12
+        async with counting(one, two):
+            await asyncio.sleep(30.5)
+            past = await one.service.past(10, cluster=True)
+            assert past.reach.complete
+            assert set(past.series["connections"]) == ({7} if ahead == 10 else {3})
+            assert (await first(one.service, 1, cluster=True))[0].values["connections"] in {3, 7}
+
+    run(main())
+
+
 def test_a_node_that_does_not_answer_is_named_and_left_out() -> None:
     async def main() -> None:
         wires: list[Wire] = []
