@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.cluster.control import Connections
+    from gateway.core.cluster.control import Connections, SlowConnections
     from gateway.core.cluster.info import ConnectionInfo
 
 
@@ -19,12 +19,15 @@ class MergedPage(NamedTuple):
     next: str | None
 
 
-def slowest(
-    pages: Mapping[str, tuple[ConnectionInfo, ...]], *, limit: int
-) -> list[tuple[str, ConnectionInfo]]:
-    """Those of several nodes for which most waits, the most first, each with its node."""
-    rows = ((node, facts) for node, page in pages.items() for facts in page)
-    return heapq.nsmallest(limit, rows, key=lambda row: (slowness(row[1]), row[0]))
+def slowest(pages: Mapping[str, SlowConnections], *, limit: int) -> list[tuple[str, ConnectionInfo]]:
+    """Those of several nodes for which most waits, the most first, each with its node.
+
+    What is faster than the last one of a node that has more is left out: those could be slower.
+    """
+    rows = ((node, facts) for node, page in pages.items() for facts in page.connections)
+    told = heapq.nsmallest(limit, rows, key=lambda row: (slowness(row[1]), row[0]))
+    ends = [slowness(page.connections[-1]) for page in pages.values() if page.more and page.connections]
+    return [row for row in told if not ends or slowness(row[1]) <= min(ends)]
 
 
 def slowness(facts: ConnectionInfo) -> tuple[int, int, int, str]:

@@ -235,9 +235,10 @@ class SearchConnections:
 
 @dataclass(frozen=True, slots=True)
 class SlowConnections:
-    """Some connections, those for which most waits first."""
+    """Some connections, those for which most waits first; ``more``: some that were asked for did not fit."""
 
     connections: tuple[ConnectionInfo, ...]
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

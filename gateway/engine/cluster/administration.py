@@ -152,9 +152,7 @@ class ClusterAdministration:
         told = await self._peers.ask(asked)
         answers = {self._node: own, **told.answers}
         if asked.slow:
-            slow = {
-                node: each.connections for node, each in answers.items() if isinstance(each, SlowConnections)
-            }
+            slow = {node: each for node, each in answers.items() if isinstance(each, SlowConnections)}
             return MergedPage(slowest(slow, limit=asked.limit), None), self.reach(told)
         pages = {node: each for node, each in answers.items() if isinstance(each, Connections)}
         return merge(pages, limit=asked.limit), self.reach(told)

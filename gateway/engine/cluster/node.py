@@ -338,7 +338,7 @@ def _smaller(answer: Answer) -> Answer | None:
         connections = answer.connections[: len(answer.connections) // 2]
         return Connections(connections, connections[-1].session)
     if isinstance(answer, SlowConnections) and len(answer.connections) > 1:
-        return SlowConnections(answer.connections[: len(answer.connections) // 2])
+        return SlowConnections(answer.connections[: len(answer.connections) // 2], more=True)
     if isinstance(answer, AuditPage) and len(answer.records) > 1:
         return AuditPage(answer.records[: len(answer.records) // 2], more=True)
     if isinstance(answer, Described) and answer.details is not None:

@@ -110,7 +110,7 @@ BODY = st.one_of(
     st.builds(Changed, st.integers(0, 2**31)),
     st.just(Forgotten()),
     st.builds(SearchConnections, st.integers(1, 1000), TEXT, st.booleans(), st.none() | TEXT, TEXT, TEXT),
-    st.lists(CONNECTION, max_size=4).map(lambda all_: SlowConnections(tuple(all_))),
+    st.builds(SlowConnections, st.lists(CONNECTION, max_size=4).map(tuple), st.booleans()),
     st.builds(DescribeSession, NAME),
     st.builds(Described, st.none() | DETAILS),
     st.just(DrainNode()),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.cluster.connection_pages import merge, slowest
-from gateway.core.cluster.control import Connections
+from gateway.core.cluster.control import Connections, SlowConnections
 from gateway.core.cluster.info import ConnectionInfo
 
 NODES = st.dictionaries(
@@ -45,7 +45,8 @@ def test_the_slowest_are_those_for_which_most_waits_then_those_blocked_longest()
         return ConnectionInfo(session, None, "", "websocket", 0, 0, 0, size, blocked_ms=blocked_ms)
 
     most, long, short, taking = waits("d", 9, 1), waits("c", 0, 7), waits("b", 0, 0), waits("a", 0, None)
-    assert slowest({"n1": (taking, most), "n2": (short, long)}, limit=3) == [
+    pages = {"n1": SlowConnections((taking, most)), "n2": SlowConnections((short, long))}
+    assert slowest(pages, limit=3) == [
         ("n1", most),
         ("n2", long),
         ("n2", short),

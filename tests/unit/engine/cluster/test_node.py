@@ -19,6 +19,7 @@ from gateway.core.cluster.control import (
     ForgetStream,
     Forgotten,
     ListConnections,
+    SearchConnections,
     topic_of,
 )
 from gateway.core.cluster.info import ConnectionDetails, SubscriptionInfo
@@ -124,6 +125,23 @@ def test_who_does_not_answer_in_time_is_told_as_missing() -> None:
             assert told.answers == {"c": Ended(0)}
             assert (told.missing, told.complete) == (("b",), False)
             assert nodes[0].cluster.statistics().unanswered == 1
+
+    run(main())
+
+
+def test_the_slowest_of_all_nodes_are_the_slowest_where_not_all_can_be_told() -> None:
+    async def main() -> None:
+        wires: list[Wire] = []
+        clients = [Client(f"{number:04}", "s" * 1000) for number in range(1200)]
+        for waiting, client in enumerate(clients):
+            client.waiting = waiting
+        asking, asked = Node("a", wires, *clients[:600]), Node("b", wires, *clients[600:])
+        async with running(asking, asked):
+            page, reach = await asking.administration.search(SearchConnections(1000, slow=True))
+            assert reach.complete
+            found = [facts.session for _, facts in page.connections]
+            assert found == [client.id for client in reversed(clients)][: len(found)]
+            assert len(found) >= 100
 
     run(main())
 
