@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from starlette.requests import HTTPConnection
 from gateway.auth.grants import Grants, parse_consume_grant, parse_grant
 from gateway.auth.principal import Principal
 from gateway.auth.requests import RequestPrincipals
+from gateway.core.cluster.block_list import LONGEST_SUBJECT
 from gateway.errors import GatewayError, NotPermitted, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.auth.requests import Inquiry
     from gateway.engine.administration import GuardedAuthenticator
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _THREADS: Final = 40
 """How many synchronous functions of an application run at once."""
 
@@ -206,6 +209,10 @@ def _identity(known: object) -> Identity:
     identity = Identity(known) if isinstance(known, str) else known
     if not isinstance(identity, Identity):
         raise TypeError(f"authenticate must give an Identity, a subject or None, not {type(known).__name__}")
-    if identity.subject is not None and not (isinstance(identity.subject, str) and identity.subject):
-        raise TypeError(f"a subject is a text, and not empty: {identity.subject!r} is none")
+    subject = identity.subject
+    if subject is not None and not (isinstance(subject, str) and subject):
+        raise TypeError(f"a subject is a text, and not empty: {subject!r} is none")
+    if subject is not None and (len(subject) > LONGEST_SUBJECT or _SURROGATE.search(subject)):
+        # Who can't be named can't be disconnected or blocked either.
+        raise TypeError(f"a subject has at most {LONGEST_SUBJECT:,} characters, and no halves of them")
     return identity

@@ -37,7 +37,8 @@ _SEARCH: Final = ("limit", "after", "order", "subject", "address", "node")
 _ORDERS: Final = ("session", "slow")
 
 _PER_PAGE: Final = 100
-_BODY_BYTES: Final = 4_096
+_BODY_BYTES: Final = 16_384
+"""Enough for the longest subject, however JSON writes its characters."""
 
 
 class _Disconnect(msgspec.Struct, forbid_unknown_fields=True):

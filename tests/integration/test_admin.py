@@ -5,6 +5,7 @@ Spec: docs/http.md, "Administration".
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,13 @@ async def test_a_subject_is_disconnected_everywhere_and_may_come_back(gateway) -
         assert again.welcome["authenticated"] is True
 
 
+async def test_the_longest_subject_can_be_named(gateway) -> None:
+    subject = "\N{GRINNING FACE}" * 1024
+    assert ask(gateway, "POST", "/v1/disconnect", content=json.dumps({"subject": subject})).status_code == 200
+    answer = ask(gateway, "POST", "/v1/disconnect", content=json.dumps({"subject": subject + "x"}))
+    assert answer.status_code == 400
+
+
 async def test_a_blocked_subject_stays_out_until_then(gateway) -> None:
     def block(seconds: float) -> httpx2.Response:
         body = {"subject": "mallory", "block_seconds": seconds}
@@ -174,4 +182,4 @@ def test_a_wrong_body_is_refused(gateway, body) -> None:
 
 
 def test_a_large_body_is_refused(gateway) -> None:
-    assert ask(gateway, "POST", "/v1/disconnect", content=b"x" * 5000).status_code == 413
+    assert ask(gateway, "POST", "/v1/disconnect", content=b"x" * 20_000).status_code == 413

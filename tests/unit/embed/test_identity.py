@@ -105,6 +105,8 @@ def test_a_foreign_page_cannot_use_the_applications_cookies() -> None:
         (ZeroDivisionError("secret"), 503),
         (5, 503),
         ("", 503),
+        ("x" * 1025, 503),
+        ("\ud800", 503),
         (Identity("ann", subscribe=["a/#/b"]), 503),
         (Identity("ann", publish="users/{sub}/#"), 503),  # type: ignore[arg-type]
         (Identity("ann", publish=[5]), 503),  # type: ignore[list-item]
