@@ -46,6 +46,11 @@ class ControlLink:
         self._warned: float | None = None
         self.unreadable = 0
 
+    @property
+    def hearing(self) -> bool:
+        """Whether what all nodes are told is heard now."""
+        return self._bus.hears(ALL_NODES)
+
     async def listen(self) -> None:
         """Hear what all nodes and what this one are told from now on; may be called again and again.
 

@@ -145,7 +145,8 @@ class Cluster:
 
     def complete(self) -> bool:
         """Whether ``others`` are all there are, as far as can be known."""
-        return self._membership.complete(self._clock())
+        # The bus notices before heartbeats that don't come would tell.
+        return self._link.hearing and self._membership.complete(self._clock())
 
     async def ask_one(self, node: str, question: Question) -> Answer | None:
         """Ask one node; None where it doesn't answer in time, or refuses."""

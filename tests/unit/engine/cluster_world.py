@@ -106,7 +106,7 @@ class Wire:
         self.heard.add(topic_filter)
 
     def hears(self, topic_filter: str) -> bool:
-        return topic_filter in self.heard - self.away
+        return topic_filter in self.heard - self.away and not self.cut
 
 
 def make_sessions(*clients: Client) -> Sessions:

@@ -72,7 +72,9 @@ def test_a_node_that_hears_nothing_forgets_nobody_and_does_not_take_its_list_for
         nodes = three()
         async with running(*nodes):
             deaf = nodes[0]
+            assert deaf.cluster.complete()
             deaf.wire.cut = True
+            assert not deaf.cluster.complete()
             await asyncio.sleep(60)
             assert deaf.knows() == ["b", "c"]
             assert not deaf.cluster.complete()
