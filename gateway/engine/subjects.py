@@ -7,6 +7,7 @@ node it is connected.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from gateway.engine.delivery import DeliveryService
     from gateway.engine.sessions import Sessions
     from gateway.engine.subscribing import SubscribeService
+
+
+_log = logging.getLogger("gateway.cluster")
 
 
 class SubjectChanges:
@@ -57,6 +61,9 @@ class SubjectChanges:
         change = ChangeSubject(subject, kind, topic_filter)
         done = await self.change_here(change)
         told = await self._peers.ask(change)
+        if told.missing:
+            missing = ", ".join(told.missing)
+            _log.warning("not all nodes have carried out %r for a subject; missing: %s", kind, missing)
         return done + sum(answer.count for answer in told.answers.values() if isinstance(answer, Changed))
 
     async def change_here(self, change: ChangeSubject) -> int:
