@@ -94,7 +94,8 @@ def serve_application(target: str, settings: "Settings") -> None:
 
     try:
         if settings.server.workers > 1:
-            raise typer.Exit(app_workers.serve(settings, make=make_application(target)))
+            make = make_application(target, keeps=settings.redis.url is not None)
+            raise typer.Exit(app_workers.serve(settings, make=make))
         process.configure(settings)
         served = ServedApplication(target, settings)
         served.join()

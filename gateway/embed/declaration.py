@@ -91,8 +91,14 @@ def settings_of(config: str | Path | None, sections: dict[str, Any]) -> Settings
         raise InvalidSettings(list(explain(exc, {}))) from None
 
 
-def joined(settings: Settings, redis_url: str | None, *, workers: int) -> Settings:
+def joined(settings: Settings, redis_url: str | None, *, workers: int, keeps: bool) -> Settings:
     """Return ``settings`` for one of so many processes, which ``redis_url`` joins where there is one.
+
+    Args:
+        settings: of the gateway by itself.
+        redis_url: of a Redis, if it has none of its own.
+        workers: processes.
+        keeps: streams can be kept there: it is no private one.
 
     Raises:
         InvalidSettings: what is kept can't be shared with the others.
@@ -100,7 +106,7 @@ def joined(settings: Settings, redis_url: str | None, *, workers: int) -> Settin
     problems = list(
         store_problems(
             settings.store,
-            joined=settings.redis.url is not None,
+            joined=settings.redis.url is not None or (redis_url is not None and keeps),
             workers=workers,
             streams=len(settings.streams),
         )

@@ -165,14 +165,20 @@ class Gateway(Feeds):
         """Whether it is within its lifespan."""
         return self._running is not None
 
-    def join(self, redis_url: str | None, *, workers: int = 1) -> None:
+    def join(self, redis_url: str | None, *, workers: int = 1, keeps: bool = True) -> None:
         """Be one with the gateways of other processes from the next start on, if it has no Redis of its own.
+
+        Args:
+            redis_url: of the Redis that joins them.
+            workers: processes on this machine.
+            keeps: streams are kept there.
 
         Raises:
             InvalidSettings: what it keeps can't be one with the others'.
         """
         own = self._settings.redis.url
-        self._settings = joined(self._settings, redis_url if own is None else None, workers=workers)
+        url = redis_url if own is None else None
+        self._settings = joined(self._settings, url, workers=workers, keeps=keeps)
 
     def _build(self) -> GatewayNode:
         build = partial(GatewayNode, self._settings, log=application_log(), surroundings=self._surroundings)

@@ -69,15 +69,19 @@ class ServedApplication:
                 "with the application's own mount, or with gateway.mount(application, path)"
             )
 
-    def join(self, *, workers: int = 1) -> None:
+    def join(self, *, workers: int = 1, keeps: bool = True) -> None:
         """Have its gateways be one with those of other processes, if the settings name a Redis.
+
+        Args:
+            workers: processes on this machine.
+            keeps: streams are kept in that Redis, unless it is the workers' private one.
 
         Raises:
             InvalidSettings: a gateway can't be one of several.
         """
         url = self._settings.redis.url
         for gateway in self.gateways.values():
-            gateway.join(None if url is None else url.get_secret_value(), workers=workers)
+            gateway.join(None if url is None else url.get_secret_value(), workers=workers, keeps=keeps)
 
     def watch(self, show: Callable[[Metrics], None]) -> None:
         """Have ``show`` add to the metrics of its gateways."""
@@ -160,13 +164,15 @@ async def _at_once() -> None:
     """As ``_nothing``: the application's lifespan prepares."""
 
 
-def make_application(target: str) -> Callable[[Settings, Certificate | None], ServedApplication]:
-    """Return what makes an application in one of several workers, which are one gateway."""
+def make_application(
+    target: str, *, keeps: bool
+) -> Callable[[Settings, Certificate | None], ServedApplication]:
+    """Return what makes an application in one of several workers, which are one gateway; as ``join``."""
 
     def make(settings: Settings, certificate: Certificate | None) -> ServedApplication:
         try:
             served = ServedApplication(target, settings, certificate=certificate)
-            served.join(workers=settings.server.workers)
+            served.join(workers=settings.server.workers, keeps=keeps)
         except (UnusableApplication, InvalidSettings) as error:
             raise NodeFailed(str(error)) from error
         return served

@@ -84,6 +84,17 @@ def test_an_unknown_table_is_refused() -> None:
         Gateway(limit={})  # type: ignore[call-arg]
 
 
+def test_streams_of_several_processes_are_kept_in_the_redis_that_joins_them() -> None:
+    redis, streams = "redis://127.0.0.1:1/0", [Stream("orders", filter="orders/#")]
+    for workers in (1, 2):
+        Gateway(streams=streams).join(redis, workers=workers)
+        with pytest.raises(InvalidSettings, match=r"store.url 'sqlite:own.db' and redis.url exclude"):
+            Gateway(streams=streams, store={"url": "sqlite:own.db"}).join(redis, workers=workers)
+    with pytest.raises(InvalidSettings, match=r"need server.workers = 1"):
+        Gateway(streams=streams).join(redis, workers=2, keeps=False)
+    Gateway().join(redis, workers=2, keeps=False)
+
+
 def test_what_a_part_refuses_is_refused_when_the_gateway_is_made() -> None:
     with pytest.raises(InvalidSettings, match=r"auth.keys\[0\]"):
         Gateway(auth={"mode": "required", "keys": [{"algorithm": "HS256", "secret": "short"}]})
