@@ -165,6 +165,12 @@ class Gateway(Feeds):
         """Whether it is within its lifespan."""
         return self._running is not None
 
+    @property
+    def joined_as(self) -> str | None:
+        """The ``redis.prefix`` under which ``join`` works; None: it has a Redis of its own."""
+        redis = self._settings.redis
+        return redis.prefix if redis.url is None else None
+
     def join(self, redis_url: str | None, *, workers: int = 1, keeps: bool = True) -> None:
         """Be one with the gateways of other processes from the next start on, if it has no Redis of its own.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvicorn
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 
 class UnusableApplication(Exception):  # noqa: N818 - says what is the matter
     """There is no application of this name, or no gateway in it."""
+
+
+_SEVERAL: Final = (
+    "several gateways of the application have the redis.prefix {prefix!r}: in one Redis they would be one "
+    "gateway; give each a prefix of its own"
+)
 
 
 class ServedApplication:
@@ -80,7 +87,13 @@ class ServedApplication:
             InvalidSettings: a gateway can't be one of several.
         """
         url = self._settings.redis.url
-        for gateway in self.gateways.values():
+        # One may be mounted under several paths.
+        gateways = list(dict.fromkeys(self.gateways.values()))
+        if url is not None:
+            prefixes = Counter(each.joined_as for each in gateways if each.joined_as is not None)
+            if problems := [_SEVERAL.format(prefix=each) for each, count in prefixes.items() if count > 1]:
+                raise InvalidSettings(problems)
+        for gateway in gateways:
             gateway.join(None if url is None else url.get_secret_value(), workers=workers, keeps=keeps)
 
     def watch(self, show: Callable[[Metrics], None]) -> None:

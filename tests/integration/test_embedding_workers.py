@@ -99,12 +99,13 @@ def _made(directory: Path) -> Path:
         ("nowhere:app", "Could not import module"),
         ("live:nothing", "not found in module"),
         ("live:publish", "no gateway is mounted"),
+        ("several:app --redis redis://127.0.0.1:1/0", "give each a prefix of its own"),
     ],
 )
 async def test_an_application_that_cannot_be_served_is_told_of(tmp_path: Path, target, reason) -> None:
     ended = await anyio.to_thread.run_sync(
         lambda: subprocess.run(
-            [sys.executable, "-m", "gateway", "serve", "--app", target],
+            [sys.executable, "-m", "gateway", "serve", "--app", *target.split()],
             cwd=APPLICATIONS,
             capture_output=True,
             text=True,
