@@ -6,15 +6,25 @@ Spec: ASGI, "Lifespan Protocol" and "HTTP Connection Scope" (``root_path``).
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.responses import RedirectResponse
+
+from gateway.transports.http.scopes import path_below_mount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+UNQUOTED: Final = "/:@!$&'()*+,;="
+"""What paths are written with as it is, by browsers too: RFC 3986, 3.3."""
+
+_NEEDLESS: Final = re.compile(rb"(?i)%(?:2[def]|3\d|[46][1-9a-f]|[57][0-9a]|5f|7e)")
+"""Escapes of ``/``, and of what never needs one: RFC 3986, 2.3."""
 
 _log = logging.getLogger("gateway.embed")
 
@@ -47,11 +57,12 @@ class Mounted:
             await self._live(scope, receive, send)
             return
         root = scope.get("root_path", "")
-        path = scope["path"].removeprefix(root)
+        path = path_below_mount(scope)
         if path.startswith(f"{self.path}/"):
-            await self.gateway({**scope, "root_path": root + self.path}, receive, send)
+            below: Scope = {"app_root_path": root, **scope, "root_path": root + self.path}
+            await self.gateway(below, receive, send)
         elif path == self.path and self.path and scope["type"] == "http":
-            await RedirectResponse(f"{root}{self.path}/")(scope, receive, send)
+            await RedirectResponse(quote(f"{root}{self.path}/", UNQUOTED))(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -73,6 +84,44 @@ class Mounted:
             await lifespan.fail(error)
             raise
         await lifespan.end()
+
+
+def below_its_root(scope: Scope) -> Scope:
+    """Return ``scope`` with both of its paths beginning with ``root_path``, which is encoded in neither.
+
+    That is where ASGI has it. But a prefix that a proxy takes off is named by hypercorn, and by FastAPI's
+    ``root_path``, without being given back, and frameworks differ in what they leave of the path below a
+    mount. What is encoded without need stays as it is.
+    """
+    root: str = scope.get("root_path", "")
+    raw: bytes | None = scope.get("raw_path")
+    if not root:
+        return scope
+    literal = raw is not None and b"%" not in raw and raw.startswith(root.encode())
+    if literal and scope["path"].startswith(f"{root}/"):
+        return scope  # nearly always
+    above: str = scope.get("app_root_path", "")  # Starlette's: the root above all mounts
+    mount = root[len(above) :] if above and root.startswith(above) else ""
+    path = path_below_mount(scope)
+    if path == scope["path"] and mount and path.startswith(f"{mount}/"):
+        path = path[len(mount) :]
+    whole: dict[str, str | bytes] = {"path": root + path}
+    if raw is not None:
+        ends = [_end_of(head.encode(), raw) for head in (root, mount) if head]
+        end = next((each for each in ends if each is not None), 0 if path == scope["path"] else None)
+        whole["raw_path"] = raw if end is None else root.encode() + raw[end:]
+    return scope if whole.items() <= scope.items() else {**scope, **whole}
+
+
+def _end_of(path: bytes, raw: bytes) -> int | None:
+    """Where ``path`` ends in ``raw``, which begins with it, encoded; None where it doesn't."""
+    end = 0
+    for _ in path:
+        end += 3 if raw[end : end + 1] == b"%" else 1
+    written = raw[:end]
+    if raw[end : end + 1] not in b"/?" or _NEEDLESS.search(written) or unquote_to_bytes(written) != path:
+        return None
+    return end
 
 
 class _Lifespan:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
+
+_UNQUOTED: Final = "/:@!$&'()*+,;="
+"""What paths are written with as it is: RFC 3986, 3.3."""
 
 
 def description_routes(limits: PublishingLimits | None = None) -> list[Route]:
@@ -43,7 +47,7 @@ def _document_route(path: str, document: Document, below: Callable[[Document, st
     body = _json(document)
 
     async def serve(request: Request) -> Response:
-        mount = request.scope.get("root_path", "")
+        mount = quote(request.scope.get("root_path", ""), _UNQUOTED)
         return Response(body if not mount else _json(below(document, mount)), media_type="application/json")
 
     return Route(path, serve, methods=["GET"])

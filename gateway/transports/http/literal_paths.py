@@ -29,7 +29,7 @@ class LiteralPaths:
 
     def __init__(self, app: ASGIApp, encoded: str, refuse: Callable[[NotFound], Response]) -> None:
         self._app = app
-        self._encoded = encoded
+        self._encoded = encoded.encode()
         self._refuse = refuse
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -37,9 +37,10 @@ class LiteralPaths:
         raw: bytes | None = scope.get("raw_path")  # ASGI: optional
         if raw is None or b"%" not in raw or not self._is_wrong(scope, raw):
             return self._app(scope, receive, send)  # no coroutine of its own: every request comes by
-        error = NotFound(f"a path is percent-encoded behind {self._encoded!r} only")
+        error = NotFound(f"a path is percent-encoded behind {self._encoded.decode()!r} only")
         return deny(self._refuse(error), scope, receive, send)
 
     def _is_wrong(self, scope: Scope, raw: bytes) -> bool:
-        path = raw.partition(b"?")[0]
-        return b"%" in path and not path.startswith((scope.get("root_path", "") + self._encoded).encode())
+        # As `embed` gives it, what the gateway is mounted under is not encoded.
+        path = raw.partition(b"?")[0].removeprefix(scope.get("root_path", "").encode())
+        return b"%" in path and not path.startswith(self._encoded)
