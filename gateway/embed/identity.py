@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import re
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from gateway.engine.administration import GuardedAuthenticator
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_THREADS: Final = 40
-"""How many synchronous functions of an application run at once."""
+THREADS: Final = 40
+"""How many calls of one synchronous function of an application run at once, those that hang included."""
 
 _REFUSALS: Final = range(400, 500)
 
@@ -104,7 +105,7 @@ class Called:
         self._async = inspect.iscoroutinefunction(called)
         self._seconds = seconds
         self._name = getattr(function, "__name__", type(function).__name__)
-        self._threads: anyio.CapacityLimiter | None = None
+        self._threads: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
 
     async def __call__(self, *arguments: object) -> Any:  # noqa: ANN401 - whatever it returns
         """What the function returns.
@@ -130,11 +131,26 @@ class Called:
     async def _call(self, arguments: tuple[object, ...]) -> Any:  # noqa: ANN401 - as above
         if self._async:
             return await self._function(*arguments)
-        if self._threads is None:
-            self._threads = anyio.CapacityLimiter(_THREADS)
-        found = await anyio.to_thread.run_sync(
-            partial(self._function, *arguments), limiter=self._threads, abandon_on_cancel=True
-        )
+        return await self._call_in_thread(partial(self._function, *arguments))
+
+    async def _call_in_thread(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - as above
+        loop = asyncio.get_running_loop()
+        if self._threads is None or self._threads[0] is not loop:
+            self._threads = loop, asyncio.Semaphore(THREADS)
+        threads = self._threads[1]
+        await threads.acquire()
+        limiter = anyio.CapacityLimiter(1)  # the bound is our own
+        called = anyio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
+        running = loop.create_task(called)
+
+        def leave(done: asyncio.Task[Any]) -> None:
+            threads.release()
+            if not done.cancelled():
+                done.exception()  # whoever waits no longer has been told that there was no answer
+
+        running.add_done_callback(leave)
+        # Its place is free once the thread is, not before: a function that hangs is not waited for.
+        found = await asyncio.shield(running)
         return await found if inspect.isawaitable(found) else found
 
 

@@ -164,6 +164,8 @@ FOR_EVER = {
     "engine.commands": {"self._authentication.renew(command, client)", "events"},
     # One wait for a signal, within the life of an embedded gateway.
     "embed.gateway": {"running.drain_when_told"},
+    # The application's own function, in a thread, for as long as that runs: nothing waits for it at the end.
+    "embed.identity": {"called"},
     # A client of the application's own: it ends with the gateway, which waits for it.
     "embed.in_process": {"self._link.run"},
     "embed.running": {"work"},

@@ -17,7 +17,9 @@ from starlette.websockets import WebSocketDisconnect
 
 from gateway.auth.api_keys import new_key
 from gateway.embed import Gateway, HTTPConnection, Identity, InvalidSettings, Principal, Stream
-from gateway.errors import BadFilter
+from gateway.embed.identity import THREADS, Called
+from gateway.errors import BadFilter, Unavailable
+from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,6 +149,26 @@ def test_a_function_that_is_not_async_may_block() -> None:
         assert client.post("/v1/topics/a", json=1).status_code == 202
         loops = client.portal.call(threading.current_thread)
     assert threads != [loops]
+
+
+async def test_functions_that_hang_take_no_more_threads_than_there_are() -> None:
+    end, begun = threading.Event(), []
+
+    def hang(number: int) -> int:
+        begun.append(number)
+        end.wait(HANG_SECONDS)
+        return number
+
+    ask = Called(hang, seconds=0.2)
+    try:
+        for _ in range(2):
+            answers = await asyncio.gather(*map(ask, range(THREADS + 20)), return_exceptions=True)
+            assert [type(each) for each in answers] == [Unavailable] * len(answers)
+        assert 0 < len(begun) <= THREADS  # those that wait no longer have left them hanging
+    finally:
+        end.set()
+    ask = Called(lambda number: number, seconds=HANG_SECONDS)
+    assert await asyncio.gather(*map(ask, range(2 * THREADS))) == list(range(2 * THREADS))
 
 
 def test_credentials_count_where_the_application_knows_nobody() -> None:
