@@ -156,7 +156,7 @@ class NodeParts:
         self._partitions.announce = self._delivery.announce_loss
         self._cluster, self._administration = self._build_administration(blocks)
         self._recorder, self._statistics = self._build_statistics()
-        parts = (self._sessions, self._subscriber, self._delivery)
+        parts = (self._sessions, self._subscriber, self._groups.consumer, self._delivery)
         self.subjects = use_cases.build_subject_changes(*parts, self._cluster)
         self._principals = find_principals(
             self._authenticator, arguments.credentials(settings, self._origins)

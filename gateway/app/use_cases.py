@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.fanout.hub import Hub
     from gateway.engine.appending import Appender
     from gateway.engine.cluster.node import Cluster
+    from gateway.engine.consuming import ConsumeService
     from gateway.engine.delivery import DeliveryService
     from gateway.engine.following.following import Following
     from gateway.engine.metrics.refusals import Refusals
@@ -73,10 +74,14 @@ def build_publisher(
 
 
 def build_subject_changes(
-    sessions: Sessions, subscriber: SubscribeService, delivery: DeliveryService, cluster: Cluster | None
+    sessions: Sessions,
+    subscriber: SubscribeService,
+    consumer: ConsumeService,
+    delivery: DeliveryService,
+    cluster: Cluster | None,
 ) -> SubjectChanges:
     """Build what changes what a subject hears, here and where ``cluster`` asks for it; None: nobody does."""
-    changes = SubjectChanges(sessions, subscriber, delivery, cluster or NoPeers())
+    changes = SubjectChanges(sessions, subscriber, consumer, delivery, cluster or NoPeers())
     if cluster is not None:
         cluster.change_subject = changes.change_here
     return changes

@@ -172,13 +172,16 @@ class ConsumeService:
             served.members.end([(each.offset, each.fence) for each in named])
         self._wake(key)
 
+    def groups_of(self, outbox: Outbox) -> list[GroupKey]:
+        """The groups that a connection is a member of."""
+        return sorted(self._of.get(outbox, ()))
+
     def restrict(self, outbox: Outbox, grants: Grants) -> list[Event]:
         """Have a connection be a member only where ``grants`` allow it; what is told of those that end."""
         told: list[Event] = []
-        for key in sorted(self._of.get(outbox, ())):
+        for key in self.groups_of(outbox):
             if not grants.may_consume(*key):
-                name = self._leave(outbox, key)
-                if name is not None:
+                if (name := self._leave(outbox, key)) is not None:
                     self._depart(key, name, lost=False)
                 reason = f"consuming from {'/'.join(key)!r} has ended: no grant covers it any more"
                 told += [Failure("forbidden", reason), Released(*key)]
@@ -188,8 +191,7 @@ class ConsumeService:
         """A connection has ended: as it should, or ``lost``; idempotent."""
         self._delivery.forget(outbox)
         for key in self._of.pop(outbox, ()):
-            name = self._leave(outbox, key)
-            if name is not None:
+            if (name := self._leave(outbox, key)) is not None:
                 self._depart(key, name, lost=lost)
 
     async def departed(self) -> None:
@@ -232,13 +234,11 @@ class ConsumeService:
         try:
             await (store.lose if lost else store.release)(*key, name)
         except NotFound:
-            # The group has gone too.
-            pass
+            pass  # the group has gone too
         except GatewayError as error:
             # Its leases run out: the same, only later, and counted as failures.
             done.set_exception(error)
             done.exception()  # who doesn't wait for it has nothing to hear of it
-            return
         finally:
             if not done.done():
                 done.set_result(None)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.core.messages.events import Event
     from gateway.engine.authentication import CommandClient
     from gateway.engine.cluster.peers import Peers
+    from gateway.engine.consuming import ConsumeService
     from gateway.engine.delivery import DeliveryService
     from gateway.engine.sessions import Sessions
     from gateway.engine.subscribing import SubscribeService
@@ -40,13 +41,18 @@ class SubjectChanges:
     """
 
     def __init__(
-        self, sessions: Sessions, subscriber: SubscribeService, delivery: DeliveryService, peers: Peers
+        self,
+        sessions: Sessions,
+        subscriber: SubscribeService,
+        consumer: ConsumeService,
+        delivery: DeliveryService,
+        peers: Peers,
     ) -> None:
         self._sessions = sessions
         self._subscriber = subscriber
+        self._consumer = consumer
         self._delivery = delivery
         self._peers = peers
-        self._begun: dict[str, set[str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.forget: Callable[[str], None] = _forget_nothing
 
@@ -78,7 +84,6 @@ class SubjectChanges:
         return sum([await act(client, change.filter) for client in clients])
 
     def _connections(self, subject: str) -> list[CommandClient]:
-        self._begun = {name: begun for name, begun in self._begun.items() if name in self._sessions.open}
         # HTTP requests that last are sessions too, but hear nothing.
         found: list[Any] = [each for each in self._sessions.open.values() if each.subject == subject]
         return [each for each in found if hasattr(each, "outbox")]
@@ -86,33 +91,44 @@ class SubjectChanges:
     async def _subscribe(self, client: CommandClient, topic_filter: str) -> bool:
         outbox = client.outbox
         if outbox.closed:
-            return False  # while those before it were answered
+            return False  # it went while those before it were waited for
+        if (held := outbox.subscriptions.get(topic_filter)) is not None:
+            # Begun anew, it would lose what it has yet to get of its history.
+            held.given = True
+            return True
         try:
             events = self._subscriber.subscribe(outbox, Subscribe(topic_filter), EVERYTHING)
+            outbox.subscriptions[topic_filter].given = True
             if not isinstance(events, list):
-                events = await events
+                await asyncio.wait([events])
+                if events.cancelled():  # it has ended meanwhile
+                    return False
+                events = events.result()
         except GatewayError:
             return False
-        self._begun.setdefault(client.id, set()).add(topic_filter)
         self._send(outbox, events)
         return True
 
     async def _unsubscribe(self, client: CommandClient, topic_filter: str) -> bool:
         with suppress(NotFound):
             ended = self._subscriber.unsubscribe(client.outbox, Unsubscribe(topic_filter))
-            self._begun.get(client.id, set()).discard(topic_filter)
             self._send(client.outbox, [ended])
             return True
         return False
 
     async def _look_again(self, client: CommandClient) -> None:
-        """End the subscriptions of a client that are not allowed any more."""
+        """End what a client hears, and consumes, that is not allowed any more."""
         grants, outbox = client.principal.grants, client.outbox
-        begun = self._begun.get(client.id, set())
-        for topic_filter in [each for each in outbox.subscriptions if each not in begun]:
-            with suppress(GatewayError):  # who can't be asked has not allowed it
+        # Who can't be asked has not allowed it.
+        for stream, group in self._consumer.groups_of(outbox):
+            with suppress(GatewayError):
+                await grants.when_known("consume", f"{stream}/{group}")
+        self._send(outbox, self._consumer.restrict(outbox, grants))
+        for topic_filter in [each.filter for each in outbox.subscriptions.values() if not each.given]:
+            with suppress(GatewayError):
                 await grants.when_known("subscribe", topic_filter)
-            if topic_filter in outbox.subscriptions and not grants.may_subscribe(topic_filter):
+            held = outbox.subscriptions.get(topic_filter)
+            if held is not None and not held.given and not grants.may_subscribe(topic_filter):
                 await self._unsubscribe(client, topic_filter)
                 reason = f"the subscription to {topic_filter!r} has ended: it is not allowed any more"
                 self._send(outbox, [Failure("forbidden", reason)])

@@ -125,9 +125,11 @@ class Hub:
             if len(outbox.subscriptions) >= self._limits.subscriptions:
                 raise TooMany(f"a connection may hold {self._limits.subscriptions} subscriptions")
             self._subscriptions.check(outbox, topic_filter)
-        first = self._subscriptions.add(outbox, Subscription(topic_filter, overflow, streams, state=state))
+        new = Subscription(topic_filter, overflow, streams, state=state)
+        first = self._subscriptions.add(outbox, new)
         self._targets.tidy()
         if old is not None:
+            new.given = old.given
             old.end_reader()
             # After the new one has taken its place: what waited for the old one is the new one's to get.
             outbox.discard(old, self._subscriptions.matching(outbox))

@@ -56,9 +56,10 @@ class Subscription:
         since: where it began in its streams, if publications waited for its connection then, or None.
         views: it began with a snapshot, so that what it has shows what is there now.
         dropped: publications lost that no ``gap`` has told yet.
+        given: the application began it, whatever the client may.
     """
 
-    __slots__ = ("dropped", "filter", "overflow", "reader", "since", "state", "streams", "views")
+    __slots__ = ("dropped", "filter", "given", "overflow", "reader", "since", "state", "streams", "views")
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Subscription:
         self.since: dict[FollowedStream, Position] | None = None
         self.views = False
         self.dropped = 0
+        self.given = False
 
     @property
     def live(self) -> bool:

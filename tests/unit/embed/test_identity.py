@@ -341,6 +341,57 @@ def test_what_is_not_allowed_any_more_ends(asking, rules) -> None:
         assert socket.receive_json()["data"] == 2
 
 
+def test_what_may_not_be_consumed_any_more_ends(asking, rules) -> None:
+    gateway, client = asking
+    rules.allowed = {("consume", "orders/billing")}
+    with client.websocket_connect(WS, headers=as_("ann")) as socket:
+        socket.receive_json()
+        assert asked(socket, op="consume", stream="orders", group="billing")["op"] == "consuming"
+        assert client.portal.call(gateway.forget, "ann") == 1
+        client.portal.call(gateway.publish, "orders/1", 1)
+        assert socket.receive_json()["op"] == "delivery"
+        rules.allowed = set()
+        assert client.portal.call(gateway.forget, "ann") == 1
+        error, ended = socket.receive_json(), socket.receive_json()
+        assert (error["code"], "orders/billing" in error["reason"]) == ("forbidden", True)
+        assert (ended["op"], ended["group"]) == ("released", "billing")
+        client.portal.call(gateway.publish, "orders/2", 2)
+        assert asked(socket, op="ping")["op"] == "pong"
+
+
+def test_what_the_application_begins_takes_nothing_of_what_the_client_began(asking, rules) -> None:
+    gateway, client = asking
+    rules.allowed = {("subscribe", "orders/#")}
+    for number in range(300):
+        client.portal.call(gateway.publish, f"orders/{number}", "x" * 2000)
+    with client.websocket_connect(WS, headers=as_("ann")) as socket:
+        socket.receive_json()
+        assert asked(socket, op="subscribe", filter="orders/#", **{"from": "earliest"})["op"] == "subscribed"
+        assert client.portal.call(gateway.subscribe_for, "ann", "orders/#") == 1
+        assert [socket.receive_json()["offset"] for _ in range(300)] == list(range(1, 301))
+        # It is the application's now as well.
+        rules.allowed = set()
+        client.portal.call(gateway.forget, "ann")
+        client.portal.call(gateway.publish, "orders/a", 1)
+        while (heard := socket.receive_json())["op"] == "caught_up":
+            pass
+        assert heard["data"] == 1
+
+
+def test_what_a_client_begins_anew_is_its_own(asking, rules) -> None:
+    gateway, client = asking
+    rules.allowed = {("subscribe", "news/#")}
+    with client.websocket_connect(WS, headers=as_("ann")) as socket:
+        socket.receive_json()
+        client.portal.call(gateway.subscribe_for, "ann", "news/#")
+        assert socket.receive_json()["op"] == "subscribed"
+        assert asked(socket, op="unsubscribe", filter="news/#")["op"] == "unsubscribed"
+        assert asked(socket, op="subscribe", filter="news/#")["op"] == "subscribed"
+        rules.allowed = set()
+        client.portal.call(gateway.forget, "ann")
+        assert [socket.receive_json()["op"] for _ in range(2)] == ["unsubscribed", "error"]
+
+
 def test_the_application_decides_what_a_client_hears(asking) -> None:
     gateway, client = asking
     with client.websocket_connect(WS, headers=as_("ann")) as socket:
