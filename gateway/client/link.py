@@ -16,7 +16,16 @@ from gateway.client.incoming import Incoming
 from gateway.client.renewal import Renewal
 from gateway.client.routes import Leave
 from gateway.core.messages.commands import Unsubscribe
-from gateway.core.messages.events import CaughtUp, Delivery, Event, Failure, Gap, Released, Subscribed
+from gateway.core.messages.events import (
+    CaughtUp,
+    Delivery,
+    Event,
+    Failure,
+    Gap,
+    Released,
+    Subscribed,
+    Unsubscribed,
+)
 from gateway.errors import GatewayError, InternalError, TokenExpired, TooLarge, WrongEventLoop
 
 if TYPE_CHECKING:
@@ -278,6 +287,8 @@ class Link:
             case Delivery() | Released():
                 self.messages += isinstance(event, Delivery)
                 self._memberships.receive(event)
+            case Unsubscribed(filter=topic_filter):
+                self._routes.ended(topic_filter)
             case Failure():
                 self._failed(event)
             case _:

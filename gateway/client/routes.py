@@ -18,7 +18,7 @@ import anyio
 from gateway.client.positions import FROM_NOW, Began, SubscriptionStart
 from gateway.client.route import Route
 from gateway.core.topics.filter_index import FilterIndex
-from gateway.errors import Conflict
+from gateway.errors import Conflict, NotPermitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,6 +148,13 @@ class Routes:
         self._drop(route)
         route.end(error)
         return False
+
+    def ended(self, topic_filter: str) -> None:
+        """The gateway has ended the subscription to ``topic_filter``, which nobody here had asked for."""
+        route = self._routes.get(topic_filter)
+        if route is not None and route.live:
+            self._drop(route)
+            route.end(NotPermitted(f"the gateway has ended the subscription to {topic_filter!r}"))
 
     def begin_anew(self, route: Route) -> bool:
         """Let nothing more of ``route`` come until it has been asked for again, as it was the first time.

@@ -11,7 +11,7 @@ from gateway.client.routes import Leave, Routes
 from gateway.core.messages.commands import Overflow
 from gateway.core.messages.events import Gap, Subscribed
 from gateway.core.topics.grammar import matches
-from gateway.errors import BadFilter, Unavailable
+from gateway.errors import BadFilter, NotPermitted, Unavailable
 
 SPILL = Overflow.SPILL
 SUBSCRIBED = Subscribed("t")
@@ -191,3 +191,26 @@ def test_routing_equals_matching_each_filter(steps: list[tuple[bool, str]], topi
     routes.deliver(message(topic), None)
     got = {name for name, (_, box) in present.items() if len(box) > before[name]}
     assert got == {name for name in present if matches(name, topic)}
+
+
+def test_what_the_gateway_ends_is_over_and_not_asked_for_again() -> None:
+    routes, one, other = Routes(), mailbox(), mailbox()
+    route = live(routes, "a", one)
+    live(routes, "b", other)
+    routes.ended("a")
+    routes.ended("begun/by/the/application")
+    assert isinstance(one._failure, NotPermitted)
+    assert routes.deliver(message("a"), None) == 0
+    assert routes.detach(route, one) is None
+    routes.disconnected()
+    assert sent(routes) == ["+b"]
+
+
+def test_an_end_that_came_late_does_not_end_what_is_asked_for_anew() -> None:
+    routes, one, other = Routes(), mailbox(), mailbox()
+    routes.detach(live(routes, "a", one), one)
+    route = routes.attach("a", other, overflow=SPILL)
+    routes.ended("a")
+    assert sent(routes) == ["-a", "+a"]
+    routes.confirm(route, SUBSCRIBED)
+    assert routes.deliver(message("a"), None) == 1

@@ -11,6 +11,8 @@ import pytest
 
 from gateway.client import Gap
 from gateway.embed import Gateway, NotRunning, Outgoing, Stream
+from gateway.errors import NotPermitted
+from gateway.testing.embedded import client_of
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -222,3 +224,24 @@ async def test_wherever_it_is_cancelled_nothing_is_left(gateway: Gateway, use: s
         await asyncio.wait([opening])
     await until(lambda: not sessions(gateway))
     await until(lambda: gateway._run()._tasks == set())
+
+
+async def test_a_loop_ends_once_it_is_not_allowed_any_more() -> None:
+    allowed = {"rooms/5", "rooms/6"}
+    gateway = Gateway(authenticate=lambda _: None, authorize=lambda _, action, name: name in allowed)
+    async with (
+        within(),
+        gateway.lifespan(),
+        client_of(gateway, "ann") as client,
+        client.subscribe("rooms/5") as ending,
+        client.subscribe("rooms/6") as lasting,
+    ):
+        allowed.remove("rooms/5")
+        assert await gateway.forget("ann") == 1
+        with pytest.raises(NotPermitted, match="rooms/5"):
+            await anext(ending)
+        await gateway.publish_many([("rooms/5", 1), ("rooms/6", 2)])
+        assert (await anext(lasting)).data == 2
+        await gateway.unsubscribe_for("ann", "rooms/6")
+        with pytest.raises(NotPermitted, match="rooms/6"):
+            await anext(lasting)

@@ -221,6 +221,9 @@ export class Client extends Emitter<ClientEvents> {
       case "released":
         this.#memberships.released(frame);
         return;
+      case "unsubscribed":
+        this.#registry.ended(String(frame["filter"]));
+        return;
       case "gap":
         this.#registry.tell(toGap(frame));
         return;

@@ -51,6 +51,11 @@ export class Line {
     return this.#strands.size === 0;
   }
 
+  /** The gateway has confirmed it on this connection. */
+  get held(): boolean {
+    return [...this.#strands].some(({ phase }) => phase !== "waiting");
+  }
+
   /** Adds a recipient; resolves once the gateway has confirmed it, however many connections that takes. */
   add(recipient: Recipient, options: WireOptions, beginning: Beginning): Promise<void> {
     const strand = this.#strandFor(beginning);

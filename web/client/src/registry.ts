@@ -4,7 +4,7 @@
  * The gateway sends a message once per connection, however many of its filters match, so the way from a message to
  * the callers that want it is found here.
  */
-import { type GatewayError, toGatewayError } from "./errors.js";
+import { GatewayError, toGatewayError } from "./errors.js";
 import { Line, type LineEvents, type Request, type WireOptions } from "./line.js";
 import type { Beginning } from "./positions.js";
 import type { Recipient } from "./strand.js";
@@ -92,6 +92,14 @@ export class Registry {
   /** The gateway has given all of a filter's history. */
   caughtUp(filter: string): void {
     this.#lines.get(filter)?.caughtUp();
+  }
+
+  /** The gateway has ended a filter's subscription, which nobody here had asked for. */
+  ended(filter: string): void {
+    const line = this.#lines.get(filter);
+    if (line === undefined || !line.held) return;
+    this.#forget(line);
+    line.end(new GatewayError("forbidden", `the gateway has ended the subscription to '${filter}'`));
   }
 
   /** Tells a gap to the filter that it names, or to all. */

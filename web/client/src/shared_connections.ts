@@ -115,6 +115,10 @@ class SharedConnection {
         else if (frame.op === "delivery") this.#leave(key, frame);
         return;
       }
+      case "unsubscribed":
+        this.#parts.registry.ended(String(filter));
+        this.#tellAll(frame);
+        return;
       case "gap":
         if (filter !== null) this.#parts.registry.tell(frame as unknown as Gap);
         else this.#tellAll(frame);

@@ -76,6 +76,25 @@ describe("subscriptions", () => {
     expect(gateway.last.commands("subscribe")).toEqual([]);
   });
 
+  it("end where the gateway ends them, and are not asked for again", async () => {
+    await open().connect();
+    const ends: unknown[] = [];
+    const subscription = await client.subscribe("rooms/5", { onEnd: (error) => ends.push(error) });
+    const waiting = (await client.subscribe("rooms/5"))[Symbol.asyncIterator]().next();
+    await client.subscribe("rooms/6");
+    gateway.last.push({ op: "unsubscribed", filter: "rooms/5" });
+    gateway.last.push({ op: "unsubscribed", filter: "begun/by/the/application" });
+    await expect(waiting).rejects.toMatchObject({ code: "forbidden" });
+    expect(ends).toMatchObject([{ code: "forbidden" }]);
+    await subscription.unsubscribe();
+    expect(gateway.last.commands("unsubscribe")).toEqual([]);
+    gateway.last.fail(1006);
+    await vi.advanceTimersByTimeAsync(300);
+    expect(gateway.last.commands("subscribe").map((command) => command["filter"])).toEqual(["rooms/6"]);
+    await client.subscribe("rooms/5");
+    expect(gateway.last.commands("subscribe").map((command) => command["filter"])).toEqual(["rooms/6", "rooms/5"]);
+  });
+
   it("tell the gateway's gaps to the filter they name, or to all", async () => {
     await open().connect();
     const gaps: [string, Gap][] = [];
