@@ -80,6 +80,8 @@ class Mounted:
                     _log.debug("the application has no lifespan: %r", error)
                 if not lifespan.begun:
                     await lifespan.stand_in()
+                else:
+                    await lifespan.last()
         except Exception as error:
             await lifespan.fail(error)
             raise
@@ -132,12 +134,15 @@ class _Lifespan:
         self._send = send
         self._started = False
         self._failed = False
+        self._ends = False
         self._last: Message = {"type": "lifespan.shutdown.complete"}
         self.begun = False
 
     async def receive(self) -> Message:
         self.begun = True
-        return await self._receive()
+        message = await self._receive()
+        self._ends = message["type"] == "lifespan.shutdown"
+        return message
 
     async def hold(self, message: Message) -> None:
         """Hand on what the application says, but not yet that all is over."""
@@ -154,6 +159,11 @@ class _Lifespan:
         self._started = True
         await self._send({"type": "lifespan.startup.complete"})
         await self._receive()
+
+    async def last(self) -> None:
+        """Wait for the end where the application doesn't: one that has nothing to do there may be done."""
+        if self._started and not self._ends:
+            await self._receive()
 
     async def fail(self, error: Exception) -> None:
         if self._failed:

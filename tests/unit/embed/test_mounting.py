@@ -86,3 +86,16 @@ def test_nothing_is_found_where_the_path_is_encoded_without_need(by: str) -> Non
 def test_servers_look_for_its_websockets_as_browsers_write_them() -> None:
     app = mounted("starlette", "/a b/échelle(+)")
     assert websocket_paths(app) == {b"/a%20b/%C3%A9chelle(+)/v1/ws"}
+
+
+def test_an_application_may_be_done_with_its_lifespan_once_it_has_started() -> None:
+    async def brief(scope, receive, send) -> None:
+        if scope["type"] == "lifespan":
+            assert (await receive())["type"] == "lifespan.startup"
+            await send({"type": "lifespan.startup.complete"})
+
+    gateway = Gateway()
+    with TestClient(gateway.mount(brief, "/realtime"), base_url=HOST) as client:
+        assert client.post("/realtime/v1/topics/a", json=1).status_code == 202
+        assert gateway.running
+    assert not gateway.running
