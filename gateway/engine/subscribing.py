@@ -154,7 +154,7 @@ class SubscribeService:
         return Unsubscribed(topic_filter, ref=command.ref)
 
     async def restrict(self, outbox: Outbox, grants: Grants) -> list[str]:
-        """End what ``grants`` don't cover, and return its filters.
+        """End what ``grants`` don't cover, and the application has not begun; return its filters.
 
         A subscription that has yet to be confirmed is refused: it must not seem to begin after its end. The
         caller sees to it that no command comes in between: many filters take many turns of the event loop.
@@ -165,7 +165,8 @@ class SubscribeService:
             if monotonic() > until:
                 await asyncio.sleep(0)
                 until = monotonic() + _TURN_SECONDS
-            if topic_filter not in outbox.subscriptions or grants.may_subscribe(topic_filter):
+            held = outbox.subscriptions.get(topic_filter)
+            if held is None or held.given or grants.may_subscribe(topic_filter):
                 continue
             self._leave(outbox, topic_filter)
             error = NotPermitted(f"no grant covers {topic_filter[:128]!r} any more")

@@ -62,6 +62,18 @@ async def test_a_subscription_that_new_grants_end_is_never_confirmed() -> None:
     assert list(client.outbox.subscriptions) == ["a/c"]
 
 
+async def test_what_the_application_has_begun_no_grants_end() -> None:
+    client = Client()
+    for topic_filter in ("a/b", "a/c"):
+        answer = client.subscribe(topic_filter)
+        client.bus.asked[topic_filter].set_result(None)
+        await answer
+    client.outbox.subscriptions["a/b"].given = True
+    client.subscribe("a/b")  # with other options: it stays the application's
+    assert await client.subscriber.restrict(client.outbox, NOTHING) == ["a/c"]
+    assert list(client.outbox.subscriptions) == ["a/b"]
+
+
 async def test_the_same_filter_can_be_asked_for_again_meanwhile() -> None:
     client = Client()
     first = client.subscribe("a/b")
