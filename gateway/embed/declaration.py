@@ -82,11 +82,11 @@ def settings_of(config: str | Path | None, sections: dict[str, Any]) -> Settings
     Raises:
         InvalidSettings: with every problem that could be found.
     """
-    plain = {name: _plain(value) for name, value in sections.items()}
+    given = {name: plain(value) for name, value in sections.items()}
     if config is not None:
-        return read(Path(config), override=plain, place=_PLACE).settings
+        return read(Path(config), override=given, place=_PLACE).settings
     try:
-        return Settings(**plain)
+        return Settings(**given)
     except ValidationError as exc:
         raise InvalidSettings(list(explain(exc, {}))) from None
 
@@ -126,12 +126,12 @@ def alone(settings: Settings) -> Settings:
     return settings.model_copy(update={"store": store, "redis": redis})
 
 
-def _plain(value: Setting) -> Setting:
+def plain(value: Setting) -> Setting:
     """``value`` as a settings file would have it; objects of the settings' classes are taken apart."""
     if isinstance(value, BaseModel):
-        return {name: _plain(getattr(value, name)) for name in value.model_fields_set}
+        return {name: plain(getattr(value, name)) for name in value.model_fields_set}
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return value

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.client import Client
+from gateway.embed.declaration import plain, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +42,13 @@ class ServerProcess:
             directory: an empty one.
             settings: as ``gateway.embed.Gateway`` takes them.
             app: the application to serve as ``module:name``; it brings its own settings.
+
+        Raises:
+            InvalidSettings: a setting breaks a rule.
         """
+        settings_of(None, dict(settings))
         self.directory = directory
-        self._settings = settings
+        self._settings = {name: plain(section) for name, section in settings.items()}
         self._app = app
         self._port = 0
         self._url: str | None = None

@@ -82,8 +82,10 @@ import urllib.request
 
 import pytest
 
+from gateway.settings import Limits
 
-@pytest.mark.gateway(streams=[{"name": "orders", "filter": "orders/#"}])
+
+@pytest.mark.gateway(streams=[{"name": "orders", "filter": "orders/#"}], limits=Limits(topic_levels=3))
 @pytest.mark.parametrize("number", range(2))
 def test_a_process(gateway_server, number):
     url = gateway_server.url + "/v1/topics/orders/1"
@@ -110,6 +112,8 @@ def test_a_process(gateway_server, number):
 
 def test_who_cannot_use_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "test_wrong.py").write_text("""
+from datetime import timedelta
+
 import pytest
 
 def test_not_async(gateway):
@@ -118,11 +122,16 @@ def test_not_async(gateway):
 @pytest.mark.gateway(streams=[{"name": "orders", "filter": "#/orders"}])
 def test_settings(gateway_server):
     pass
+
+@pytest.mark.gateway(streams=[{"name": "orders", "filter": "orders/#", "max_age": timedelta(days=1)}])
+def test_types(gateway_server):
+    pass
 """)
     done = run_pytest(tmp_path, "", "-p", "no:asyncio")
     assert done.returncode == 1
     assert "the fixture 'gateway' is for async tests" in done.stdout
     assert "streams[0].filter" in done.stdout
+    assert "streams[0].max_age: a time is a number of seconds" in done.stdout
 
 
 def test_it_costs_nothing_where_it_is_not_used(tmp_path: Path) -> None:
