@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.auth.grants import EVERYTHING
 from gateway.core.cluster.control import Changed, ChangeKind, ChangeSubject
@@ -20,6 +20,7 @@ from gateway.errors import GatewayError, NotFound
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from gateway.auth.grants import Action, Grants
     from gateway.core.fanout.outbox import Outbox
     from gateway.core.messages.events import Event
     from gateway.engine.authentication import CommandClient
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from gateway.engine.delivery import DeliveryService
     from gateway.engine.sessions import Sessions
     from gateway.engine.subscribing import SubscribeService
+
+_ASKED_AT_ONCE: Final = 32
+"""Questions where many subjects are looked at anew: asked all at once, some would get no answer in time."""
 
 
 _log = logging.getLogger("gateway.cluster")
@@ -54,6 +58,7 @@ class SubjectChanges:
         self._delivery = delivery
         self._peers = peers
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(_ASKED_AT_ONCE)
         self.forget: Callable[[str], None] = _forget_nothing
 
     async def change(self, subject: str, kind: ChangeKind, topic_filter: str = "") -> int:
@@ -119,19 +124,22 @@ class SubjectChanges:
     async def _look_again(self, client: CommandClient) -> None:
         """End what a client hears, and consumes, that is not allowed any more."""
         grants, outbox = client.principal.grants, client.outbox
-        # Who can't be asked has not allowed it.
         for stream, group in self._consumer.groups_of(outbox):
-            with suppress(GatewayError):
-                await grants.when_known("consume", f"{stream}/{group}")
+            await self._when_known(grants, "consume", f"{stream}/{group}")
         self._send(outbox, self._consumer.restrict(outbox, grants))
         for topic_filter in [each.filter for each in outbox.subscriptions.values() if not each.given]:
-            with suppress(GatewayError):
-                await grants.when_known("subscribe", topic_filter)
+            await self._when_known(grants, "subscribe", topic_filter)
             held = outbox.subscriptions.get(topic_filter)
             if held is not None and not held.given and not grants.may_subscribe(topic_filter):
                 await self._unsubscribe(client, topic_filter)
                 reason = f"the subscription to {topic_filter!r} has ended: it is not allowed any more"
                 self._send(outbox, [Failure("forbidden", reason)])
+
+    async def _when_known(self, grants: Grants, action: Action, name: str) -> None:
+        # Whoever can't be asked has not allowed it.
+        async with self._turns:
+            with suppress(GatewayError):
+                await grants.when_known(action, name)
 
     def _send(self, outbox: Outbox, events: list[Event]) -> None:
         for event in events:

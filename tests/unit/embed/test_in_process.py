@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.client import Gap
-from gateway.embed import Gateway, NotRunning, Outgoing, Stream
+from gateway.embed import Gateway, NotRunning, Outgoing, Principal, Stream, permissions
 from gateway.errors import NotPermitted
 from gateway.testing.embedded import client_of
 from tests.patience import HANG_SECONDS
@@ -245,3 +245,30 @@ async def test_a_loop_ends_once_it_is_not_allowed_any_more() -> None:
         await gateway.unsubscribe_for("ann", "rooms/6")
         with pytest.raises(NotPermitted, match="rooms/6"):
             await anext(lasting)
+
+
+async def test_many_may_be_looked_at_anew_together(monkeypatch) -> None:
+    monkeypatch.setattr(permissions, "_MOST_ASKED", 40)
+    answering, asked = asyncio.Event(), []
+    answering.set()
+
+    async def may(principal: Principal, _action: str, _name: str) -> bool:
+        await answering.wait()
+        asked.append(principal.subject)
+        return True
+
+    gateway = Gateway(authenticate=lambda _: None, authorize=may)
+    names = [f"user {number}" for number in range(60)]
+    async with within(), gateway.lifespan(), AsyncExitStack() as stack:
+        for name in names:
+            client = await stack.enter_async_context(client_of(gateway, name))
+            await stack.enter_async_context(client.subscribe("rooms/5"))
+        asked.clear()
+        answering.clear()
+        for name in names:
+            assert await gateway.forget(name) == 1
+        await asyncio.sleep(0)
+        answering.set()
+        await until(lambda: len(asked) == len(names))
+        for name in names:
+            assert await gateway.unsubscribe_for(name, "rooms/5") == 1
