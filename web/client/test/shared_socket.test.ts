@@ -63,6 +63,21 @@ it("hear bytes, gaps and refusals as from the gateway itself", async () => {
   await expect(tab.publish("t", 1)).rejects.toMatchObject({ code: "forbidden" });
 });
 
+it("lose a subscription that the gateway ends, each of them, and can ask for it again", async () => {
+  const [first, second] = [open(), open()];
+  const ends: unknown[] = [];
+  for (const tab of [first, second]) await tab.subscribe("rooms/5", { onEnd: (error) => ends.push(error) });
+  await second.subscribe("rooms/6");
+  gateway.last.push({ op: "unsubscribed", filter: "rooms/5" });
+  await until(() => expect(ends).toMatchObject([{ code: "forbidden" }, { code: "forbidden" }]));
+  const heard: unknown[] = [];
+  await first.subscribe("rooms/5", { onMessage: ({ data }) => heard.push(data) });
+  expect(gateway.last.commands("subscribe").map(({ filter }) => filter)).toEqual(["rooms/5", "rooms/6", "rooms/5"]);
+  gateway.last.push(message("rooms/5", 1));
+  await until(() => expect(heard).toEqual([1]));
+  expect(gateway.last.commands("unsubscribe")).toEqual([]);
+});
+
 it("that are closed take away what was theirs alone, and the last one the connection", async () => {
   const [first, second] = [open(), open()];
   await first.subscribe("a");
