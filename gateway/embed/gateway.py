@@ -81,6 +81,7 @@ class Gateway(Feeds):
         Raises:
             InvalidSettings: a setting breaks a rule; with every problem that could be found.
             ValueError: there is an ``authorize`` and no ``authenticate``, or a time is too short.
+            TypeError: one of them is no function.
         """
         if not (ask_seconds > 0 and remember_seconds >= 1):
             raise ValueError("ask_seconds must be more than 0, and remember_seconds 1 at least")

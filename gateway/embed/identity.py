@@ -100,6 +100,8 @@ class Called:
     """
 
     def __init__(self, function: Callable[..., Any], *, seconds: float) -> None:
+        if not callable(function):
+            raise TypeError(f"authenticate and authorize are functions, which {function!r} is not")
         called = function if inspect.isroutine(function) else type(function).__call__
         self._function = function
         self._async = inspect.iscoroutinefunction(called)

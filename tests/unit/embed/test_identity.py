@@ -423,3 +423,6 @@ def test_bad_use_is_refused() -> None:
             Gateway(authenticate=by_cookie, authorize=lambda *_: True, **times)
     with pytest.raises(InvalidSettings):
         Gateway(authenticate=by_cookie, limits={"topic_levels": 0})
+    nothing: Any = "by_cookie"
+    with pytest.raises(TypeError, match="are functions, which 'by_cookie' is not"):
+        Gateway(authenticate=nothing)
