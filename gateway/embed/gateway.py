@@ -14,7 +14,7 @@ from gateway.app.node import GatewayNode
 from gateway.embed.declaration import Sections, joined, settings_of
 from gateway.embed.errors import NotRunning
 from gateway.embed.feeds import Feeds
-from gateway.embed.identity import ApplicationPrincipals, Called
+from gateway.embed.identity import AROUND, ApplicationPrincipals, Called
 from gateway.embed.log import application_log
 from gateway.embed.mounting import Mounted, below_its_root, nowhere
 from gateway.embed.outgoing import MessageOptions, Outgoing, command_of, deletion_command, publish_command
@@ -221,7 +221,10 @@ class Gateway(Feeds):
             _log.error("a request to the gateway is refused: %s", error)
             await deny(problem_of(error), scope, receive, send)
             return
-        await running.serve(below_its_root(scope), receive, send)
+        scope = below_its_root(scope)
+        if "app" in scope:
+            scope[AROUND] = scope["app"]
+        await running.serve(scope, receive, send)
 
     async def drain(self) -> None:
         """Send clients away, as at the end; takes no longer than ``server.drain_seconds``.

@@ -34,6 +34,9 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 THREADS: Final = 40
 """How many calls of one synchronous function of an application run at once, those that hang included."""
 
+AROUND: Final = "gateway.application"
+"""Where a scope keeps the application around the gateway, whose own ``app`` takes its place."""
+
 _REFUSALS: Final = range(400, 500)
 
 _log = logging.getLogger("gateway.embed")
@@ -186,7 +189,10 @@ class ApplicationPrincipals(RequestPrincipals):
         return partial(self._ask, scope)
 
     async def _ask(self, scope: Mapping[str, Any]) -> Principal:
-        known = await self._authenticate(HTTPConnection(dict(scope)))
+        seen = dict(scope)
+        if AROUND in seen:
+            seen["app"] = seen[AROUND]
+        known = await self._authenticate(HTTPConnection(seen))
         if known is None:
             return await self._by_credential(scope)
         principal = self._principal(known)

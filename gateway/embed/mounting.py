@@ -59,7 +59,7 @@ class Mounted:
         root = scope.get("root_path", "")
         path = path_below_mount(scope)
         if path.startswith(f"{self.path}/"):
-            below: Scope = {"app_root_path": root, **scope, "root_path": root + self.path}
+            below: Scope = {"app": self.app, "app_root_path": root, **scope, "root_path": root + self.path}
             await self.gateway(below, receive, send)
         elif path == self.path and self.path and scope["type"] == "http":
             await RedirectResponse(quote(f"{root}{self.path}/", UNQUOTED))(scope, receive, send)

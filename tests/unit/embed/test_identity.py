@@ -75,6 +75,25 @@ def test_the_application_says_whose_a_connection_is() -> None:
         assert client.post("/v1/topics/a", json=1, headers=as_("carol")).status_code == 403
 
 
+@pytest.mark.parametrize("by", ["mount", "gateway.mount"])
+def test_it_sees_the_application_and_its_state(by: str) -> None:
+    def by_table(connection: HTTPConnection) -> str:
+        return connection.app.state.users[connection.headers["x-user"]]
+
+    gateway = Gateway(authenticate=by_table, authorize=lambda principal, *_: principal.subject == "ann")
+    app = Starlette(lifespan=gateway.lifespan if by == "mount" else None)
+    app.state.users = {"1": "ann", "2": "bob"}
+    whole = app if by == "mount" else gateway.mount(app, "/realtime")
+    if by == "mount":
+        app.mount("/realtime", gateway)
+    with TestClient(whole, base_url="http://localhost") as client:
+        for user, status in (("1", 202), ("2", 403), ("3", 503)):
+            answer = client.post("/realtime/v1/topics/a", json=1, headers={"x-user": user})
+            assert answer.status_code == status
+        with client.websocket_connect("ws://localhost/realtime/v1/ws", headers={"x-user": "1"}) as socket:
+            assert socket.receive_json()["authenticated"]
+
+
 def test_nobody_is_refused_before_the_upgrade() -> None:
     with serving(Gateway(authenticate=by_cookie)) as client:
         answer = client.post("/v1/topics/a", json=1)
