@@ -609,6 +609,68 @@ async def test_a_group_goes_on_under_other_settings(contender: Contender) -> Non
         assert offsets(await take(store, 5)) == [2]
 
 
+async def test_what_is_out_as_its_group_gets_an_order_waits_for_nobody(contender: Contender) -> None:
+    in_order = replace(GROUP, ordered_by_key=True, backoff=())
+    async with contender.running() as store:
+        await store.groups.put("s", GROUP)
+        await publish(store, "s/a", "s/a", key="k")
+        first, second = await take(store, 2)
+        await store.groups.put("s", in_order)
+        assert await ack(store, [second, first]) == [True, True]
+        assert not await take(store, 5)
+        assert (await figures(store)).depth == 0
+        # What is given back takes its place again, and has no deadline to wait for any more.
+        await store.groups.put("s", GROUP)
+        await publish(store, "s/a", "s/a", key="k")
+        first, second = await take(store, 2)
+        await store.groups.give_back("s", "g", leases([second]))
+        await store.groups.put("s", in_order)
+        assert not await take(store, 5)
+        assert await ack(store, [first]) == [True]
+        assert offsets(await take(store, 5)) == [4]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_what_is_delayed_behind_others_of_its_key_is_so_under_other_settings(
+    contender: Contender, ordered: bool
+) -> None:
+    in_order = replace(GROUP, ordered_by_key=True)
+    async with contender.running() as store:
+        await store.groups.put("s", in_order)
+        await publish(store, "s/a", key="k")
+        await publish(store, "s/a", key="k", delay=60_000)
+        given = await take(store, 5)
+        assert offsets(given) == [1]
+        await store.groups.put("s", replace(in_order, paused=True))
+        await store.groups.put("s", replace(in_order, ordered_by_key=ordered))
+        assert not await take(store, 5)
+        told = await figures(store)
+        assert (told.depth, told.delayed, told.parked) == (2, not ordered, ordered)
+        assert await ack(store, given) == [True]
+        assert not await take(store, 5)
+        told = await figures(store)
+        assert (told.depth, told.delayed, told.parked) == (1, 1, 0)
+
+
+async def test_a_dead_letter_holds_its_key_under_other_settings(contender: Contender) -> None:
+    changes = [[replace(IN_ORDER, fair_by="key")], [replace(IN_ORDER, ordered_by_key=False), IN_ORDER]]
+    async with contender.running() as store:
+        await store.groups.put("s", IN_ORDER)
+        for number, change in enumerate(changes):
+            held, behind = await publish(store, "s/a", "s/a", key=f"k{number}")
+            await store.groups.reject("s", "g", leases(await take(store)))
+            for each in change:
+                await store.groups.put("s", each)
+            assert not await take(store, 5)
+            told = await figures(store)
+            assert (told.depth, told.parked, told.dead) == (1, 1, 1)
+            assert await store.groups.redrive("s", "g") == 1
+            for offset in (held, behind):
+                given = await take(store, 5)
+                assert offsets(given) == [offset]
+                await ack(store, given)
+
+
 @pytest.mark.parametrize("contender", [each for each in CONTENDERS if each != "memory"], indirect=True)
 async def test_a_group_outlives_its_store(contender: Contender) -> None:
     async with contender.running() as store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,6 +43,7 @@ GROUPS = (
     GroupConfiguration("keyed", "#", EARLIEST, 10.0, 3, (1.0,), ordered_by_key=True),
     GroupConfiguration("held", "#", EARLIEST, 10.0, 2, (1.0,), ordered_by_key=True, hold_on_dead=True),
     GroupConfiguration("fair", "#", EARLIEST, 10.0, 3, (1.0,), fair_by="level:2", dead_max_messages=3),
+    GroupConfiguration("changing", "#", EARLIEST, 10.0, 3, (1.0,)),
 )
 KEEPING = GroupConfiguration("keeping", "s/a/#", EARLIEST, 10.0, 3, (1.0,), keep_unacked=True)
 TOPICS = st.sampled_from(["s/a/x", "s/a/y", "s/b/x", "s/c"])
@@ -71,6 +72,7 @@ class Model:
         dead: what must be a dead letter, or was one that had to make room.
         sent_back: what was one, and goes on whatever retention takes.
         gone: what was removed or lost, which nobody gets any more.
+        out_before: what was leased as settings changed: it waits for nobody of its key.
     """
 
     configuration: GroupConfiguration
@@ -82,6 +84,7 @@ class Model:
     sent_back: set[int] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)
     purged: set[int] = field(default_factory=set)
+    out_before: set[int] = field(default_factory=set)
 
     def end(self, offset: int) -> None:
         self.stale.append(self.leases.pop(offset).lease)
@@ -134,6 +137,7 @@ class GroupsMachine(RuleBasedStateMachine):
             self.runner.close()
 
     def finish(self) -> None:
+        self.change_settings(ordered=True, hold=False, fair_by="", paused=False)
         for name, model in self.models.items():
             for _ in range(6):
                 self.pass_time(100.0)
@@ -203,17 +207,34 @@ class GroupsMachine(RuleBasedStateMachine):
             assert each.publication.topic == self.published[offset - 1].topic
             assert self.wants(model, each.publication)
             assert each.attempt == model.failed.get(offset, 0) + 1
+            assert each.publication.time + (each.publication.delay or 0) <= self.now, "before its time"
             assert each.lease not in model.stale
             assert all(each.lease.fence > old.fence for old in model.stale if old.offset == offset)
             self.check_key(model, offset)
             model.leases[offset] = Held(each.lease, member, each.deadline)
         assert len(model.leases) <= model.configuration.max_in_flight
+        assert not (taken.deliveries and model.configuration.paused)
         return list(taken.deliveries)
 
     def check_key(self, model: Model, offset: int) -> None:
         key = self.published[offset - 1].key
         if model.configuration.ordered_by_key and key is not None:
-            assert not [each for each in model.leases if self.published[each - 1].key == key], "two of a key"
+            others = [each for each in model.leases if self.published[each - 1].key == key]
+            assert model.out_before.issuperset(others) or offset in model.out_before, "two of a key"
+
+    @rule(
+        ordered=st.booleans(),
+        hold=st.booleans(),
+        fair_by=st.sampled_from(["", "key", "level:2"]),
+        paused=st.booleans(),
+    )
+    def change_settings(self, ordered: bool, hold: bool, fair_by: str, paused: bool) -> None:
+        model = self.models["changing"]
+        model.configuration = replace(
+            model.configuration, ordered_by_key=ordered, hold_on_dead=hold, fair_by=fair_by, paused=paused
+        )
+        assert not self.run(self.store.groups.put("s", model.configuration))
+        model.out_before |= model.leases.keys()
 
     def expire(self, model: Model) -> None:
         for offset, held in list(model.leases.items()):

@@ -86,14 +86,11 @@ class Group:
             return  # held as dead, and put in its place before
         self._expected.discard(offset)
         share = self.configuration.share_of(topic, key)
-        parked = self._turns.enter(offset, key, share)
+        if known is None and not_before > now:
+            known = self.deliveries[offset] = TrackedDelivery(offset, due=not_before)
         if known is not None:
-            self._restore(known, share)
-        elif not_before > now:
-            delayed = self.deliveries[offset] = TrackedDelivery(offset, share, due=not_before)
-            if not parked:
-                self._delay(delayed, not_before)
-        elif not parked:
+            self._place(known, key, share)
+        elif not self._turns.enter(offset, key, share):
             self._turns.make_ready(offset, share)
 
     def pass_over(self, offset: int) -> None:
@@ -240,9 +237,7 @@ class Group:
         others once everything in ``deliveries`` was: what was first of its key stays so.
         """
         self._expected.discard(offset)
-        share = self.configuration.share_of(topic, key)
-        if not self._turns.enter(offset, key, share):
-            self._restore(self.deliveries[offset], share)
+        self._place(self.deliveries[offset], key, self.configuration.share_of(topic, key))
 
     def drop(self, offset: int, key: str | None) -> None:
         """Retention has taken a publication that was offered: what isn't finished is lost.
@@ -339,7 +334,7 @@ class Group:
         self._timers.add(delivery.due, delivery.offset)
 
     def _make_ready(self, delivery: TrackedDelivery) -> None:
-        delivery.state = DeliveryState.READY
+        delivery.state, delivery.due = DeliveryState.READY, 0
         self._turns.make_ready(delivery.offset, delivery.share)
         self.changed.add(delivery.offset)
 
@@ -389,12 +384,15 @@ class Group:
             # Delayed by its publisher: it may be due by now, or not yet.
             self._delay(delivery, delivery.due)
 
-    def _restore(self, delivery: TrackedDelivery, share: str) -> None:
-        """Go on with a delivery as it was kept."""
+    def _place(self, delivery: TrackedDelivery, key: str | None, share: str) -> None:
+        """Go on with a delivery as it is, or park it behind others of its key; it keeps when it is due."""
         delivery.share = share
-        if delivery.state is DeliveryState.LEASED:
+        leased, dead = delivery.state is DeliveryState.LEASED, delivery.state is DeliveryState.DEAD
+        if self._turns.enter(delivery.offset, key, share, out=leased or dead):
+            delivery.state = DeliveryState.READY
+        elif leased:
             self._hold(delivery)
-        elif delivery.state is DeliveryState.DELAYED:
+        elif delivery.due and not dead:
             self._delay(delivery, delivery.due)
-        elif delivery.state is DeliveryState.READY:
+        elif not dead:
             self._make_ready(delivery)

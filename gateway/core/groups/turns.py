@@ -38,17 +38,25 @@ class Turns:
         self._keys: dict[int, str] = {}
         # What was removed stays where it stands, and is left out when its turn comes.
         self._removed: set[int] = set()
+        # What was out already when its key got a line: it stands in none.
+        self._beside: set[int] = set()
         self.ready = 0
         self.parked = 0
 
-    def enter(self, offset: int, key: str | None, share: str) -> bool:
-        """A publication comes, behind all with lower offsets; whether it is parked behind one of its key."""
+    def enter(self, offset: int, key: str | None, share: str, *, out: bool = False) -> bool:
+        """A publication comes, behind all with lower offsets; whether it is parked behind one of its key.
+
+        What is ``out`` already waits for nobody, and is waited for where it is the first of its key.
+        """
         if not self._ordered or key is None:
             return False
         line = self._lines.get(key)
         if line is None:
             self._lines[key] = _Line(offset)
             self._keys[offset] = key
+            return False
+        if out:
+            self._beside.add(offset)
             return False
         if line.behind is None:
             line.behind = deque()
@@ -89,6 +97,7 @@ class Turns:
         """What isn't parked is done: the one that was behind it, parked no longer, and its share."""
         key = self._keys.pop(offset, None)
         if key is None:
+            self._beside.discard(offset)
             return None
         line = self._lines[key]
         while line.behind:
@@ -118,4 +127,4 @@ class Turns:
 
     def _is_parked(self, offset: int, key: str | None) -> bool:
         line = self._lines.get(key) if key is not None else None
-        return line is not None and line.first != offset
+        return line is not None and line.first != offset and offset not in self._beside

@@ -58,7 +58,7 @@ def state_in(state: GroupState, bounds: Bounds) -> GroupState:
         counters=counters,
         ranges=[(first, min(end, last)) for first, end in state.ranges if first <= last],
         deliveries=[
-            replace(each, state=DeliveryState.READY) if each.state is DeliveryState.LEASED else each
+            replace(each, state=DeliveryState.READY, due=0) if each.state is DeliveryState.LEASED else each
             for each in state.deliveries
             if each.offset <= last
         ],

@@ -79,6 +79,15 @@ local function wait_after(failures)
   for each in string.gmatch(state.backoff, '%d+') do waits[#waits + 1] = tonumber(each) end
   return waits[math.min(failures, #waits)] or 0
 end
+-- A dead letter that keeps its key waiting has its place, unless another one of the key has it.
+local function hold(offset, delivery)
+  local letter = redis.call('HGET', g_dead, text(offset))
+  if not letter then return end
+  local share, key = share_and_key(cmsgpack.unpack(letter)[2])
+  delivery[SHARE] = share
+  put_delivery(offset, delivery)
+  if key and not place_of('k' .. key) then enter_line(offset, key, share) end
+end
 local function fail(offset, delivery, reason, wait, dead)
   let_go(offset, delivery)
   delivery[ATTEMPTS] = delivery[ATTEMPTS] + 1
@@ -95,6 +104,7 @@ local function fail(offset, delivery, reason, wait, dead)
     if state.ordered == '1' and state.hold == '1' and redis.call('HEXISTS', g_dead, text(offset)) == 1 then
       delivery[STATE] = 'x'
       put_delivery(offset, delivery)
+      if state.laying ~= -1 then hold(offset, delivery) end
       -- The dead letter has a copy: retention may take it.
       redis.call('ZREM', g_open, pack8(offset) .. delivery[SHARE])
       if redis.call('HDEL', g_sent, text(offset)) == 1 then redis.call('ZREM', g_back, text(offset)) end
@@ -175,12 +185,16 @@ local function offer(offset, number, header_, record, at_once)
   end
   return not parked, share
 end
+-- In a block: a script has no more than 200 local variables.
+local wanted_topic
+do
 local wanted_keys = {}
-local function wanted_topic(record)
+wanted_topic = function(record)
   local key = key_in(record)
   if not key then return false end
   if wanted_keys[key] == nil then wanted_keys[key] = matching(state.wanted, levels_of(topic_of(key))) end
   return wanted_keys[key]
+end
 end
 
 -- Settings have changed what waits for what: everything that isn't finished takes its place anew, in steps.
@@ -189,7 +203,7 @@ local function lay_anew()
   redis.call('UNLINK', g_ready)
   Queues.forget()
   forget_places()
-  state.laying = 0
+  state.laying, state.unheld = 0, state.ordered == '1' and 1 or 0
 end
 local function lay_one(offset, member, waits)
   local entry, delivery = entry_of(offset), delivery_of(offset)
@@ -210,9 +224,12 @@ local function lay_one(offset, member, waits)
   -- What is out already waits for nobody.
   if delivery and delivery[STATE] == 'l' then
     if key and not place_of('k' .. key) then enter_line(offset, key, share) end
-  elseif enter_line(offset, key, share) then
+  elseif not (key and place_of('o' .. text(offset))) and enter_line(offset, key, share) then
     redis.call('ZREM', g_due, pack8(offset))
     if delivery then delivery[STATE] = 'r' end
+  elseif delivery and delivery[STATE] == 'r' and delivery[DUE] > 0 then
+    -- Its delay was to begin once it was parked no longer.
+    delay(offset, delivery, delivery[DUE])
   elseif not delivery or delivery[STATE] == 'r' then
     make_ready(offset, share, true)
   end
@@ -221,6 +238,22 @@ end
 -- is open, and from -2 down of what was sent back.
 local function lay(most)
   if state.laying == -1 then return false end
+  if state.unheld > 0 then
+    -- What is dead first: it was the first of its key.
+    local found = redis.call('ZRANGE', g_graves, text(state.unheld), '+inf', 'BYSCORE', 'LIMIT', 0, most,
+      'WITHSCORES')
+    for at = 1, #found, 2 do
+      local offset = tonumber(found[at])
+      local delivery = delivery_of(offset)
+      state.unheld = tonumber(found[at + 1]) + 1
+      if delivery and delivery[STATE] == 'x' then
+        -- The log may have another one of its offset by now.
+        if offset > state.offered then put_delivery(offset, false) else hold(offset, delivery) end
+      end
+    end
+    if #found == 2 * most then return true end
+    state.unheld = 0
+  end
   if state.laying >= 0 then
     local found = redis.call('ZRANGE', g_open, '(' .. text(state.laying), '+inf', 'BYSCORE', 'LIMIT', 0, most)
     local waiting = Waiting.following(state.laying + 1, most)

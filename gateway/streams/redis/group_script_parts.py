@@ -47,7 +47,7 @@ local clock = redis.call('TIME')
 local now = tonumber(ARGV[7]) or (clock[1] * 1000 + math.floor(clock[2] / 1000))
 
 local numbers = {'offered', 'fence', 'redelivered', 'lost', 'line', 'grave', 'laying', 'bundled', 'base',
-  'queued'}
+  'queued', 'unheld'}
 local settings = {'life', 'epoch', 'filter', 'share', 'backoff', 'ack_wait', 'max_deliver', 'max_in_flight',
   'ordered', 'hold', 'keep', 'dead_most', 'dead_age'}
 local state, before_state, progressed = {}, {}, false

@@ -308,7 +308,7 @@ end
 local function make_ready(offset, share, in_order)
   local delivery = delivery_of(offset)
   if delivery then
-    delivery[STATE] = 'r'
+    delivery[STATE], delivery[DUE] = 'r', 0
     put_delivery(offset, delivery)
   end
   progressed = true

@@ -231,7 +231,7 @@ for at = 11, #ARGV, 2 do
       else
         local share, key = share_and_key(letter[2])
         new_delivery(offset, share)
-        if not enter_line(offset, key, share) then make_ready(offset, share) end
+        if not unlaid(offset) and not enter_line(offset, key, share) then make_ready(offset, share) end
       end
     end
   end

@@ -70,3 +70,18 @@ def test_what_is_parked_is_known_to_wait_for_the_first_of_its_key() -> None:
     assert turns.parked_behind(2, None) is None
     assert turns.finish(1) == (2, "")
     assert turns.parked_behind(2, "k") is None
+
+
+def test_what_is_out_waits_for_nobody_of_its_key() -> None:
+    turns = Turns(ordered=True)
+    assert not turns.enter(1, "k", "", out=True)
+    assert not turns.enter(2, "k", "", out=True)
+    assert turns.enter(3, "k", "")
+    assert turns.parked_behind(2, "k") is None
+    assert turns.parked_behind(3, "k") == 1
+    turns.make_ready(2, "")
+    assert not turns.remove(2, "k")
+    assert turns.finish(2) is None
+    assert (turns.ready, turns.parked) == (0, 1)
+    assert turns.finish(1) == (3, "")
+    assert turns.finish(3) is None
