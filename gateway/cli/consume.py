@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _WAIT_SECONDS: Final = 20
 _EXTEND_SECONDS: Final = 5.0
+_EXTEND_PART: Final = 3
+"""After which part of a lease it is extended for the first time, where that comes sooner."""
+
 _EXTEND_BY: Final = 30_000
 
 
@@ -124,7 +128,8 @@ class _Worker:
             "GATEWAY_DELIVERY_TOPIC": str(delivery["topic"]),
             "GATEWAY_DELIVERY_ATTEMPT": str(delivery["attempt"]),
             "GATEWAY_DELIVERY_FENCE": str(delivery["fence"]),
-            "GATEWAY_DELIVERY_KEY": str(delivery.get("key", "")),
+            # No variable can hold a NUL.
+            "GATEWAY_DELIVERY_KEY": str(delivery.get("key", "")).replace("\0", "\N{REPLACEMENT CHARACTER}"),
         }
         try:
             running = subprocess.Popen(  # noqa: S603 - what the user asked for
@@ -134,14 +139,16 @@ class _Worker:
             self._answer("/nack", [delivery])
             fail(f"--exec {arguments[0]}: {exc.strerror}", ExitCode.USAGE)
         body: bytes | None = _body(delivery)
+        left = max(0.0, delivery["deadline"] / 1000 - time.time())
+        seconds = min(_EXTEND_SECONDS, left / _EXTEND_PART)
         with running:
             while True:
                 try:
-                    running.communicate(body, timeout=_EXTEND_SECONDS)
+                    running.communicate(body, timeout=seconds)
                 except subprocess.TimeoutExpired:
                     # It takes its time: nobody else may get it meanwhile.
                     self._answer("/extend", [delivery], by=_EXTEND_BY)
-                    body = None
+                    body, seconds = None, _EXTEND_SECONDS
                 else:
                     return running.returncode == 0
 

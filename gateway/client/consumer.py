@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
@@ -174,7 +175,8 @@ class ClientConsumer:
             log.warning("ignored a delivery that this client cannot read: %s", error)
             return
         now = anyio.current_time()
-        lease = ClientLease(event.token, self.key, seconds, now=now, connection=connection)
+        left = event.deadline / 1000 - time.time()
+        lease = ClientLease(event.token, self.key, seconds, now=now, connection=connection, left=left)
         shared = self._shared
         self._waiting.append(ClientDelivery(message, event, lease, shared.answers, shared.keeper))
         self._arrived.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class ClientLease:
     """How long a delivery is surely this member's, by this process's own clock.
 
     It is counted from when the delivery came, in the group's ``ack_wait``: the deadline that the gateway
-    tells is by its clock, and the two may differ by minutes.
+    tells is by its clock, and the two may differ by minutes. Where that comes sooner, the group may have
+    shorter leases than when it was joined: then it is extended sooner at first, which does no harm.
 
     Attributes:
         token: names it to the gateway.
@@ -34,22 +36,36 @@ class ClientLease:
         lost: it has ended; never taken back.
     """
 
-    __slots__ = ("_connection", "_watchers", "began", "ends", "extend_at", "key", "lost", "seconds", "token")
+    __slots__ = (
+        "_connection", "_surely", "_watchers",
+        "began", "ends", "extend_at", "key", "lost", "seconds", "token",
+    )  # fmt: skip
 
     def __init__(
-        self, token: str, key: tuple[str, str], seconds: float, *, now: float, connection: GatewayConnection
+        self,
+        token: str,
+        key: tuple[str, str],
+        seconds: float,
+        *,
+        now: float,
+        connection: GatewayConnection,
+        left: float = math.inf,
     ) -> None:
+        """Begin ``now``; ``left`` are the seconds until the gateway's deadline, as far as clocks agree."""
         self.token = token
         self.key = key
         self.seconds = seconds
         self.lost = False
         self._watchers: list[Callable[[], object]] = []
         self.confirm(now, connection)
+        self._surely = max(0.0, min(seconds, left))
+        self.extend_at = now + self._surely / _EXTENDED
 
     def confirm(self, asked_at: float, connection: GatewayConnection, seconds: float | None = None) -> None:
         """The gateway has given it, or extended it when it was asked to ``asked_at``."""
         self._connection = connection
         self.began = asked_at
+        self._surely = self.seconds
         self.ends = asked_at + (self.seconds if seconds is None else seconds)
         self.extend_at = asked_at + self.seconds / _EXTENDED
 
@@ -59,7 +75,7 @@ class ClientLease:
 
     def fresh(self, now: float) -> bool:
         """Whether it is surely there, with enough left of it to begin."""
-        return not self.lost and not self.doubtful() and now < self.began + self.seconds * _FRESH
+        return not self.lost and not self.doubtful() and now < self.began + self._surely * _FRESH
 
     def ages_at(self) -> float:
         """When it has waited for too long."""

@@ -217,6 +217,18 @@ async def test_a_lease_is_kept_alive_inside_a_block(
         assert (delivery.outcome, delivery.attempt) == (DeliveryOutcome.ACKED, 1)
 
 
+async def test_a_lease_is_kept_alive_where_leases_have_become_shorter(
+    gateway: RunningGateway, group: str
+) -> None:
+    async with client_of(gateway) as client, client.consume("s", group=group) as consumer:
+        put(gateway, group, ack_wait=2)
+        publish(gateway)
+        async with await take(consumer) as delivery:
+            ends = lease_end(gateway, group, delivery)
+            await until(lambda: lease_end(gateway, group, delivery) > ends)
+        assert (delivery.outcome, delivery.attempt) == (DeliveryOutcome.ACKED, 1)
+
+
 async def test_a_lease_is_not_kept_alive_outside_of_a_block(gateway: RunningGateway, group: str) -> None:
     put(gateway, group, ack_wait=1.2)
     publish(gateway)

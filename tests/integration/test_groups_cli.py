@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -149,6 +150,29 @@ def test_a_command_says_by_its_end_whether_it_was_done(gateway: RunningGateway, 
     assert (missing.exit_code, "there-is-none" in missing.stderr) == (2, True)
     assert figures(gateway, group)["in_flight"] == 0
     assert run(gateway, "consume", "s", group, "--exec", "true", "--no-ack").exit_code == 2
+
+
+def test_a_command_keeps_a_short_lease_and_gets_any_key(gateway: RunningGateway, group: str) -> None:
+    settings = {"ack_wait": 1.5, "max_deliver": 1, "backoff": []}
+    assert call(gateway, "PUT", f"streams/s/groups/{group}", settings)[0] == 200
+    item = {"topic": "s/a", "data": 1, "key": "a\0b"}
+    assert call(gateway, "POST", "publish", item, **{"Content-Type": "application/json"})[0] == 200
+    # It ends once its lease lasts longer than it did.
+    seen = """import json, os, sys, time, urllib.request
+assert os.environ['GATEWAY_DELIVERY_KEY'] == 'a\N{REPLACEMENT CHARACTER}b'
+def due():
+    with urllib.request.urlopen(sys.argv[1]) as answer:
+        return json.load(answer)['due']
+first = due()
+while due() == first:
+    time.sleep(0.05)
+"""
+    where = f"{gateway.url}/v1/streams/s/groups/{group}/messages"
+    offset = call(gateway, "GET", f"streams/s/groups/{group}/messages")[1]["messages"][0]["offset"]
+    command = shlex.join([sys.executable, "-c", seen, f"{where}/{offset}"])
+    lines(gateway, "consume", "s", group, "--exec", command, "--count", "1")
+    held = figures(gateway, group)
+    assert (held["depth"], held["dead"], held["redelivered"]) == (0, 0, 0)
 
 
 def test_a_delay_can_be_given(gateway: RunningGateway, group: str) -> None:

@@ -26,6 +26,18 @@ async def test_a_lease_is_counted_from_when_it_came_or_was_extended() -> None:
     assert (lease.ends, lease.extend_at) == (125.0, 130.0)
 
 
+async def test_a_lease_is_extended_sooner_where_the_gateway_says_that_it_ends_sooner() -> None:
+    lease = ClientLease("t", ("s", "g"), 30.0, now=100.0, connection=connection(), left=3.0)
+    assert (lease.ends, lease.extend_at, lease.ages_at()) == (130.0, 101.0, 115.0)
+    assert lease.fresh(100.5)
+    assert not lease.fresh(101.0)
+    lease.confirm(101.0, connection())
+    assert (lease.ends, lease.extend_at) == (131.0, 111.0)
+    assert lease.fresh(108.0)
+    past = ClientLease("t", ("s", "g"), 30.0, now=100.0, connection=connection(), left=-600.0)
+    assert (past.ends, past.extend_at) == (130.0, 100.0)
+
+
 async def test_a_lease_is_doubtful_once_its_connection_has_ended_until_it_is_confirmed_on_another() -> None:
     first, second = connection(), connection()
     lease = ClientLease("t", ("s", "g"), 30.0, now=100.0, connection=first)
