@@ -652,6 +652,28 @@ async def test_what_is_delayed_behind_others_of_its_key_is_so_under_other_settin
         assert (told.depth, told.delayed, told.parked) == (1, 1, 0)
 
 
+@pytest.mark.parametrize(
+    "group", [GROUP, IN_ORDER, replace(GROUP, fair_by="key")], ids=["plain", "ordered", "fair"]
+)
+async def test_a_delay_is_told_before_anybody_has_asked_for_it(
+    contender: Contender, group: GroupConfiguration
+) -> None:
+    async with contender.running() as store:
+        await store.groups.put("s", group)
+        await publish(store, "s/a", delay=60_000)
+        await publish(store, "s/a", delay=1)
+        time = (await store.at("s", [1]))[0].time
+        await contender.pass_time(patient(0.1, contender))
+        for _ in range(2):
+            found = await store.groups.explain("s", "g", 1)
+            assert (found.state, found.due, found.ahead) == ("delayed", time + 60_000, None)
+            assert (await store.groups.explain("s", "g", 2)).state == "waiting"
+            for state, wanted in (("delayed", [1]), ("waiting", [2]), ("leased", []), (None, [1, 2])):
+                listed, after = await store.groups.browse("s", "g", state, after=0, limit=10)
+                assert ([each.offset for each in listed], after) == (wanted, None)
+            await store.groups.give_back("s", "g", leases(await take(store, 5)))
+
+
 async def test_a_dead_letter_holds_its_key_under_other_settings(contender: Contender) -> None:
     changes = [[replace(IN_ORDER, fair_by="key")], [replace(IN_ORDER, ordered_by_key=False), IN_ORDER]]
     async with contender.running() as store:

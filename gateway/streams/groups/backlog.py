@@ -166,7 +166,7 @@ class GroupBacklog:
             offset = each.offset or 0
             if offset <= after or offset <= group.offered:
                 continue
-            group.offer(offset, each.topic, each.key, not_before=_not_before(each), now=now)
+            group.offer(offset, each.topic, each.key, not_before=not_before(each), now=now)
             self.beyond -= 1
             if len(self._ahead) < _AHEAD and self._ahead_bytes < _AHEAD_BYTES:
                 self._ahead[offset] = each
@@ -224,6 +224,6 @@ def _size(publication: Publication) -> int:
     return len(publication.data or publication.binary or b"")
 
 
-def _not_before(publication: Publication) -> int:
+def not_before(publication: Publication) -> int:
     """When a publication may go out at the earliest (ms since 1970); 0 for at once."""
     return 0 if publication.delay is None else publication.time + publication.delay

@@ -223,10 +223,7 @@ class LocalGroup:
         full = not group.room
         answers = [each.life == life and group.ack(each.offset, each.fence) for each in leases]
         await self._keeper.keep()
-        if full:
-            self.wake()
-        else:
-            self._wake_if_free()
+        (self.wake if full else self._wake_if_free)()
         return answers
 
     async def reject(self, leases: Sequence[Lease], *, delay: int | None, dead: bool) -> Sequence[bool]:
@@ -287,7 +284,8 @@ class LocalGroup:
     async def whereabouts(self) -> Whereabouts:
         """Look at where its publications are now."""
         await self.settle()
-        return Whereabouts(self._stream, self.group, self._log, self._journal, self._keeper.redriven)
+        redriven = self._keeper.redriven
+        return Whereabouts(self._stream, self.group, self._log, self._journal, redriven, now=self._now())
 
     async def figures(self) -> GroupStatistics:
         """What the group has to do."""

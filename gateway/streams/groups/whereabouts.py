@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.core.groups.deliveries import DeliveryFailure, DeliveryState
 from gateway.core.topics.grammar import matches
+from gateway.streams.groups.backlog import not_before
 from gateway.streams.groups.base import Explanation, GroupStatistics
 
 if TYPE_CHECKING:
@@ -37,13 +38,16 @@ class Whereabouts:
         log: Readable,
         journal: GroupJournal,
         redriven: Mapping[int, Publication],
+        *,
+        now: int,
     ) -> None:
-        """Look at ``group``; ``redriven`` are publications of which it has copies."""
+        """Look at ``group`` ``now`` (ms since 1970); ``redriven`` are publications of which it has copies."""
         self._stream = stream
         self._group = group
         self._log = log
         self._journal = journal
         self._redriven = redriven
+        self._now = now
 
     async def explain(self, offset: int) -> Explanation:
         """Where one publication is."""
@@ -70,7 +74,7 @@ class Whereabouts:
         """See ``GroupStore.browse``."""
         wanted: Callable[[Explanation], bool] = lambda each: state in {None, each.state}  # noqa: E731
         found, through = await self._browse_known(wanted, after, limit)
-        if state in {None, "waiting", "parked"}:
+        if state != "leased":
             others, looked_through = await self._browse_log(wanted, after, limit)
             found += others
             through = min((each for each in (through, looked_through) if each is not None), default=None)
@@ -178,12 +182,14 @@ class Whereabouts:
     def _unseen(self, publication: Publication) -> Explanation:
         offset = publication.offset or 0
         behind = self._group.parked_behind(offset, publication.key)
-        return Explanation(offset, "waiting" if behind is None else "parked", behind=behind)
+        if behind is not None:
+            return Explanation(offset, "parked", behind=behind)
+        return not_come_to(publication, self._now)
 
     async def _waiting(self, publication: Publication) -> Explanation:
         group, explained = self._group, self._unseen(publication)
         configuration = group.configuration
-        if explained.state == "parked" or configuration.fair_by or configuration.ordered_by_key:
+        if explained.state != "waiting" or configuration.fair_by or configuration.ordered_by_key:
             return explained
         offset, floor = explained.offset, group.finished.floor
         before = await self._log.count(self._stream, configuration.filter, floor, offset - 1)
@@ -200,6 +206,14 @@ def _dead(offset: int, letter: DeadLetter, held: TrackedDelivery | None) -> Expl
         tuple(held.failures) if held is not None else (DeliveryFailure(letter.last_failed, letter.reason),)
     )
     return Explanation(offset, "dead", attempts=letter.attempts, failures=failures)
+
+
+def not_come_to(publication: Publication, now: int, *, ahead: int | None = None) -> Explanation:
+    """Where a publication is that its group hasn't come to yet: behind ``ahead`` others, or delayed."""
+    due, offset = not_before(publication), publication.offset or 0
+    if due > now:
+        return Explanation(offset, "delayed", due=due)
+    return Explanation(offset, "waiting", ahead=ahead)
 
 
 async def page_behind(

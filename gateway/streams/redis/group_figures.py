@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.core.groups.deliveries import DeliveryFailure
 from gateway.core.topics.grammar import matches
 from gateway.streams.groups.base import Explanation, GroupStatistics
-from gateway.streams.groups.whereabouts import page_behind, page_of
+from gateway.streams.groups.whereabouts import not_come_to, page_behind, page_of
 from gateway.streams.redis.entries import decode_entry
 from gateway.streams.redis.group_view_scripts import BROWSE, EXPLAIN, FIGURES
 
@@ -94,10 +94,12 @@ class GroupFigures:
             return Explanation(offset, "other")
         if finished:
             return Explanation(offset, "finished")
-        if delivery[6] >= 0 or configuration.fair_by or configuration.ordered_by_key:
-            return _delivered(offset, delivery)
+        in_turn = configuration.fair_by or configuration.ordered_by_key
         if offset > offered:
-            before += await self._store.count(stream, configuration.filter, offered, offset - 1)
+            behind = await self._store.count(stream, configuration.filter, offered, offset - 1)
+            return not_come_to(found, self._asking.now(), ahead=None if in_turn else before + behind)
+        if delivery[6] >= 0 or in_turn:
+            return _delivered(offset, delivery)
         return Explanation(offset, "waiting", ahead=before)
 
     async def browse(
@@ -122,11 +124,11 @@ class GroupFigures:
         else:
             return page_of(found, after, limit)
         through: int | None = None
-        if len(found) <= limit and state in {None, "waiting"}:
+        if len(found) <= limit and state in {None, "waiting", "delayed"}:
             others, through = await self._browse_log(
                 stream, group, max(after, offered), limit + 1 - len(found)
             )
-            found += others
+            found += [each for each in others if state in {None, each.state}]
         return page_of(found, through, limit)
 
     async def _browse_log(
@@ -140,7 +142,7 @@ class GroupFigures:
             page, through = await page_behind(
                 self._store, stream, topic_filter, through or 0, min(limit, _PAGE)
             )
-            found += [Explanation(each.offset or 0, "waiting") for each in page]
+            found += [not_come_to(each, self._asking.now()) for each in page]
             if len(found) >= limit or through is None:
                 break
         return found, through
