@@ -211,6 +211,8 @@ class TransportSession(ABC, Generic[C]):
             if effect.event is not None:
                 # Ahead of its turn: the close frame goes out at once, and nothing may follow it.
                 self._services.delivery.flush_one(self.outbox)
+            # A client that doesn't answer the close frame is there for a while, and can't answer deliveries.
+            self._services.consumer.end(self.outbox, lost=True)
             self._connection.close(effect.code, effect.reason)
 
     def _conclude(self, outcome: Outcome) -> None:

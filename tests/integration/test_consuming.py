@@ -451,6 +451,32 @@ async def test_a_drain_gives_back_what_members_have_and_counts_nothing(gateway_p
     assert await anyio.to_thread.run_sync(gateway.wait) == 0
 
 
+@pytest.mark.parametrize("drained", [True, False])
+async def test_a_member_that_was_sent_away_has_nothing_however_long_it_takes_to_go(
+    gateway_process: StartGateway, module_redis_server: RunningRedis, drained: bool
+) -> None:
+    settings = f'{STREAM}[redis]\nurl = "{module_redis_server.url}"\nprefix = "away-{drained}"\n'
+    one, other = (gateway_process(settings) for _ in range(2))
+    # Less than the time that a client has to answer a close frame.
+    put(other, "g", ack_wait=6)
+    async with raw_client(one) as stuck:
+        await stuck.send(command(op="consume", stream="s", group="g", credit=5, ref=1))
+        assert (await stuck.event())["op"] == "consuming"
+        offset = publish(other)
+        assert (await stuck.event())["op"] == "delivery"
+        if drained:
+            one.terminate()
+        else:
+            session = call(one, "GET", "connections")[1]["connections"][0]["session"]
+            assert call(one, "DELETE", f"connections/{session}")[0] < 300
+        where = f"streams/s/groups/g/messages/{offset}"
+        await until(lambda: call(other, "GET", where)[1]["state"] != "leased")
+        status, answer = await asyncio.to_thread(call, other, "POST", "streams/s/groups/g/pull", {"wait": 30})
+        assert (status, [each["attempt"] for each in answer["deliveries"]]) == (200, [1 if drained else 2])
+        failures = call(other, "GET", where)[1]["failures"]
+        assert [each["reason"] for each in failures] == ([] if drained else ["member lost"])
+
+
 async def test_only_who_has_the_grant_may_consume(gateway_process: StartGateway) -> None:
     settings = SETTINGS + (
         '[[streams.groups]]\nname = "g"\n[auth]\nmode = "optional"\n'

@@ -185,6 +185,8 @@ class WebSocketSession(TransportSession["Connection"]):
     def _leave(self, code: int, reason: str) -> None:
         first, self._leaving = self._leaving is None, (code, reason)
         self._session.leave()
+        # Its answers are refused from now on, and it may take its time to go.
+        self._services.consumer.end(self.outbox, lost=False)
         if not (first and self._in_flight):
             self._services.delivery.flush_one(self.outbox)
             self._connection.close(code, reason)
