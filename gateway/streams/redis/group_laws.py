@@ -79,11 +79,12 @@ local function wait_after(failures)
   for each in string.gmatch(state.backoff, '%d+') do waits[#waits + 1] = tonumber(each) end
   return waits[math.min(failures, #waits)] or 0
 end
--- A dead letter that keeps its key waiting has its place, unless another one of the key has it.
+-- What kept its key waiting, dead or sent back since, has its place, unless another one of the key has it.
 local function hold(offset, delivery)
-  local letter = redis.call('HGET', g_dead, text(offset))
-  if not letter then return end
-  local share, key = share_and_key(cmsgpack.unpack(letter)[2])
+  local letter, entry = redis.call('HGET', g_dead, text(offset)), nil
+  if not letter then entry = entry_of(offset) end
+  if not letter and not entry then return end
+  local share, key = share_and_key(letter and cmsgpack.unpack(letter)[2] or entry[2][4])
   delivery[SHARE] = share
   put_delivery(offset, delivery)
   if key and not place_of('k' .. key) then enter_line(offset, key, share) end
@@ -239,7 +240,7 @@ end
 local function lay(most)
   if state.laying == -1 then return false end
   if state.unheld > 0 then
-    -- What is dead first: it was the first of its key.
+    -- What is dead first, and what was sent back after it had been out: they were the first of their keys.
     local found = redis.call('ZRANGE', g_graves, text(state.unheld), '+inf', 'BYSCORE', 'LIMIT', 0, most,
       'WITHSCORES')
     for at = 1, #found, 2 do
@@ -252,6 +253,18 @@ local function lay(most)
       end
     end
     if #found == 2 * most then return true end
+    state.unheld = -1
+  end
+  if state.unheld < 0 then
+    local found = redis.call('ZRANGE', g_back, '(' .. text(-1 - state.unheld), '+inf', 'BYSCORE', 'LIMIT', 0,
+      most)
+    for _, member in ipairs(found) do
+      local offset = tonumber(member)
+      local delivery = delivery_of(offset)
+      state.unheld = -1 - offset
+      if delivery and delivery[FENCE] > 0 then hold(offset, delivery) end
+    end
+    if #found == most then return true end
     state.unheld = 0
   end
   if state.laying >= 0 then

@@ -224,6 +224,8 @@ for at = 11, #ARGV, 2 do
       redis.call('HSET', g_sent, ARGV[at], cmsgpack.pack({letter[1], letter[2]}))
       redis.call('ZADD', g_back, ARGV[at], ARGV[at])
       state.back = state.back + 1
+      -- It stays the first of its key, also where it has no place yet.
+      if delivery and state.laying ~= -1 then hold(offset, delivery) end
       forget_letter(offset)
       if delivery then
         delivery[ATTEMPTS], delivery[FAILURES] = 0, ''
