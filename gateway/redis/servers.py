@@ -7,7 +7,7 @@ import logging
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from redis.asyncio.connection import Connection, parse_url
 from redis.crc import key_slot
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gateway.redis.wire import Wire
 
 _SEVERAL = re.compile(r"(rediss?)\+(sentinel|cluster)://(?:([^@/]*)@)?([^/?]+)(?:/([^?]*))?(?:\?(.*))?")
+
+_DATABASE = re.compile(r"(/([0-9]{1,5}/?)?)?")
 
 _LOGIN = {"username", "password", "db"}
 
@@ -294,8 +296,20 @@ def _arguments(url: str) -> dict[str, Any]:
     except ValueError as exc:
         # redis-py's own message may quote a part of the URL.
         raise ValueError("no Redis URL, as redis://host:6379/0") from exc
+    _check_place(urlsplit(url), arguments)
     _check(arguments)
     return arguments
+
+
+def _check_place(url: SplitResult, arguments: Mapping[str, Any]) -> None:
+    # redis-py passes over what it can't read there, and would have the gateway join those of database 0.
+    if url.scheme == "unix":
+        if url.hostname:
+            raise ValueError("the path of a unix:// URL is absolute: unix:///run/redis.sock?db=0")
+    elif not _DATABASE.fullmatch(url.path) or url.port == 0:
+        raise ValueError("what follows the host of a Redis URL is a port and a number: redis://host:6379/0")
+    if arguments.get("db", 0) < 0:
+        raise ValueError("the database of a Redis URL is a number from 0 on")
 
 
 def _check(arguments: Mapping[str, Any]) -> None:
