@@ -1,5 +1,6 @@
 """The webhooks that are taken in."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
@@ -143,6 +144,11 @@ class Hook(Section):
         """What is said besides the scheme, or otherwise: the keys that presets have too."""
         said = self.model_fields_set & _DECLARED
         return {key: getattr(self, key) for key in sorted(said)}
+
+    def keys_in_force(self) -> Collection[str]:
+        """All but what the scheme says where the hook doesn't: written out it would be said here."""
+        unsaid = (_DECLARED | _SPECIFIC.keys() | {"topic"}) - self.model_fields_set
+        return [key for key in type(self).model_fields if key not in unsaid]
 
     @model_validator(mode="after")
     def _fits_its_scheme(self) -> Self:

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.settings.declaration import LATER, Settings
 from gateway.settings.loading import Loaded
-from gateway.settings.section import section_in
+from gateway.settings.section import Section, section_in
 from gateway.settings.values import Shown, format_duration, format_size
 
 _COLUMN: Final = 48
@@ -95,7 +95,7 @@ def reference() -> str:
 
 def _tables(path: str, value: object, names: Mapping[str, str]) -> Iterator[str]:
     """The table at ``path`` with those inside it; several where the value is a list of tables."""
-    if isinstance(value, BaseModel):
+    if isinstance(value, Section):
         comment = f"  # {names[path]}" if "." in path and path in names else ""
         yield from ("", f"[{path}]{comment}", *_assignments(value, path, names))
         for key, field in type(value).model_fields.items():
@@ -130,14 +130,14 @@ def _entries(path: str, value: object, sources: Mapping[str, str]) -> Iterator[d
             }
 
 
-def _plain_table(model: BaseModel) -> dict[str, Any]:
+def _plain_table(model: Section) -> dict[str, Any]:
     table: dict[str, Any] = {}
-    for key, field in type(model).model_fields.items():
-        value = getattr(model, key)
+    for key in model.keys_in_force():
+        field, value = type(model).model_fields[key], getattr(model, key)
         nested = section_in(field.annotation) is not None
         if nested and isinstance(value, tuple):
             table[key] = [_plain_table(each) for each in value]
-        elif nested and isinstance(value, BaseModel):
+        elif nested and isinstance(value, Section):
             table[key] = _plain_table(value)
         else:
             table[key] = _plain(value, field)
@@ -171,9 +171,9 @@ def _references(path: str, field: FieldInfo) -> Iterator[str]:
         yield from _references(f"{path}.{key}", inner)
 
 
-def _assignments(model: BaseModel, section: str | None, names: Mapping[str, str]) -> Iterator[str]:
-    for key, field in type(model).model_fields.items():
-        value = getattr(model, key)
+def _assignments(model: Section, section: str | None, names: Mapping[str, str]) -> Iterator[str]:
+    for key in model.keys_in_force():
+        field, value = type(model).model_fields[key], getattr(model, key)
         if value is None or section_in(field.annotation):
             continue
         line = f"{key} = {_toml(value, field)}"
@@ -244,9 +244,10 @@ def _table(title: str, model: type[BaseModel]) -> str:
             shown = "none"
         else:
             shown = f"`{_toml(default, field)}`"
-        rows.append(
-            f"| `{key}` | {_kind(field)} | {shown} | {field.description} |".replace("^_`|~", "^_`\\|~")
-        )
+        kind = _kind(field)
+        if kind == "time" and get_origin(field.annotation) is tuple:
+            kind = "list of times"
+        rows.append(f"| `{key}` | {kind} | {shown} | {field.description} |".replace("^_`|~", "^_`\\|~"))
     return "\n".join([*rows, ""])
 
 

@@ -13,6 +13,15 @@ from gateway.settings.section import section_in
 
 _LONGEST_VALUE: Final = 60
 _INDEX: Final = re.compile(r"\[\d+\]")
+# As a settings file calls them; pydantic speaks of Python's.
+_SHAPES: Final = {
+    "model_type": "should be a table",
+    "dict_type": "should be a table",
+    "tuple_type": "should be a list",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "string_type": "should be a text",
+}
 
 
 class InvalidSettings(Exception):  # noqa: N818 - says what happened; settings are no error class of the wire
@@ -58,7 +67,9 @@ def _rule(detail: ErrorDetails, path: str) -> str:
         return unknown_key(path)
     if detail["type"] == "missing":
         return f"{path} is needed"
-    message = detail["msg"].removeprefix("Value error, ")
+    message = _SHAPES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "tuple_type" and (_model_of(path) or "tuple" in str(detail["loc"][-1])):
+        message = f"should be a list of tables, each [[{_INDEX.sub('', path)}]]"
     message = message.removeprefix("Input ").removeprefix("String ")
     if not path:
         return message
@@ -82,6 +93,8 @@ def _shown(detail: ErrorDetails, path: str) -> str:
 def _path(location: Iterable[int | str]) -> str:
     path = ""
     for part in location:
+        if isinstance(part, str) and "[" in part:
+            continue  # pydantic's name of one of several types
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
     return path
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class Section(BaseModel):
     """One table of the settings file: frozen, unknown keys refused, values kept out of error texts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    def keys_in_force(self) -> Collection[str]:
+        """The keys whose values count; in the place of others something else does, as a preset."""
+        return type(self).model_fields
 
 
 def section_in(annotation: object) -> type[BaseModel] | None:

@@ -77,6 +77,8 @@ def parse_size(value: object) -> int:
 
 def format_duration(seconds: float) -> str:
     """Write ``seconds`` as `parse_duration` reads it, in the largest unit that leaves a whole number."""
+    if not seconds:
+        return "0s"
     decimal = Decimal(repr(seconds))
     exact = Fraction(decimal)
     for unit in ("d", "h", "m", "s", "ms"):

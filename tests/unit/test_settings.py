@@ -114,6 +114,30 @@ def test_every_mistake_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(text.splitlines()) == 5
 
 
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("[streams]\nname = 'a'", "streams: should be a list of tables, each [[streams]]"),
+        ("[auth.keys]\nkid = 'a'", "auth.keys: should be a list of tables, each [[auth.keys]]"),
+        (
+            "[[streams]]\nname = 'a'\nfilter = 'a'\ngroups.name = 'b'",
+            "streams[0].groups: should be a list of tables, each [[streams.groups]]",
+        ),
+        ("streams = ['a']", "streams[0]: should be a table"),
+        ("[[server]]\nport = 1", "server: should be a table"),
+        ("[origins]\nallow = 5", "origins.allow: should be a list"),
+        ("[server]\nconsole = 'maybe'", "server.console = 'maybe': should be true or false"),
+        (
+            "[[hooks]]\nname = 'a'\nscheme = 'custom'\nsigned = 'x'",
+            "hooks[0].signed: should be a list of tables, each [[hooks.signed]]",
+        ),
+        ("[cloudevents]\ntopic = 5", "cloudevents.topic = 5: should be a text"),
+    ],
+)
+def test_shapes_are_called_as_the_file_calls_them(text: str, rule: str) -> None:
+    assert f"gateway.toml: {rule}" in problems(text).splitlines()[-1]
+
+
 def test_a_flag_is_named() -> None:
     assert "--server__port: server.port = 99999: should be less than or equal to 65535" in problems(
         server__port=99999
@@ -392,6 +416,53 @@ def test_effective_settings_are_toml_that_reads_back(monkeypatch: pytest.MonkeyP
     assert Settings(**tomllib.loads(text)) == loaded.settings
     line = next(line for line in text.splitlines() if line.startswith("write_timeout"))
     assert line.split("#")[1].strip() == "GATEWAY_LIMITS__WRITE_TIMEOUT"
+
+
+HOOKS = """
+[[hooks]]
+name = "preset"
+scheme = "shopify"
+secret = "env:HOOK_SECRET"
+require = []
+[[hooks]]
+name = "custom"
+scheme = "custom"
+topic = "custom/{header.x-kind}"
+secret = ["env:HOOK_SECRET", "env:HOOK_SECRET"]
+token = {value = "header.authorization", prefix = "Bearer "}
+ignore = [{"header.x-kind" = "ping"}]
+[[hooks]]
+name = "own"
+scheme = "hmac"
+header = "x-signature"
+topic = "own"
+secret = "env:HOOK_SECRET"
+[[hooks]]
+name = "open"
+scheme = "none"
+topic = "open"
+"""
+
+
+def test_hooks_that_are_shown_read_back_as_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", "s")
+    write(HOOKS)
+    first = read()
+    write(effective(first).replace('"***"', '"env:HOOK_SECRET"'))
+    again = read()
+    assert again.settings.hooks == first.settings.hooks
+    assert [each.declared() for each in again.settings.hooks] == [
+        each.declared() for each in first.settings.hooks
+    ]
+    [shown] = [each["value"] for each in listed(first.settings, {}) if each["name"] == "hooks"]
+    assert shown[0] == {
+        "name": "preset",
+        "scheme": "shopify",
+        "secret": ["***"],
+        "public_key": [],
+        "verify_token": [],
+        "require": [],
+    }
 
 
 def test_effective_settings_mask_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
