@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.engine.group_administration import ConfiguredGroups
 from gateway.errors import BadCommand, StreamUnavailable, Unavailable
 from gateway.http_api.settings import NodeSettings
-from gateway.settings.changes import GROUPS, changes
+from gateway.settings.changes import GROUPS, MASK, changes, take_up
 from gateway.settings.listing import listed
 from gateway.settings.problems import InvalidSettings
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.streams.base import Store
     from gateway.transports.server.tls import Certificate
-
-_MASK: Final = "console.mask"
 
 _log: Final = logging.getLogger("gateway")
 
@@ -46,7 +44,6 @@ class Reloading:
     def __init__(self, settings: Settings, *, store: Store | None, certificate: Certificate | None) -> None:
         """Begin with ``settings``; groups are made in ``store``, and the certificate's files looked at."""
         self.settings = settings.as_read
-        self._sources = dict(settings.sources)
         self._store = store
         self._certificate = certificate
 
@@ -66,23 +63,15 @@ class Reloading:
         if again is None:
             raise Unavailable("this gateway's settings come from code, which can't be read again")
         changed = changes(self.settings, again)
-        restart = [name for name in changed if name not in {_MASK, GROUPS}]
-        kept = {"console": again.console}
+        restart = [name for name in changed if name not in {MASK, GROUPS}]
+        made = False
         if GROUPS in changed:
             # With other streams than there are, groups of theirs can't be made.
-            if "streams" in changed or not await self._make_groups(again):
+            made = "streams" not in changed and await self._make_groups(again)
+            if not made:
                 restart.append(GROUPS)
-            else:
-                kept["streams"] = again.streams  # type: ignore[assignment]  # each has its own type
         # What needs a restart stays different, and is told again.
-        self.settings = self.settings.model_copy(update=kept)
-        taken_up = ("console", "streams") if "streams" in kept else ("console",)
-        self._sources = {
-            name: source
-            for sources, wanted in ((self._sources, False), (again.sources, True))
-            for name, source in sources.items()
-            if (name.partition(".")[0] in taken_up) is wanted
-        }
+        self.settings = take_up(self.settings, again, groups=made)
         taken = [name for name in changed if name not in restart]
         return Reloaded(taken, sorted(restart))
 
@@ -94,7 +83,7 @@ class Reloading:
                 settings.model_copy(
                     update={"console": self.settings.console, "streams": self.settings.streams}
                 ),
-                self._sources,
+                self.settings.sources,
             ),
             reload=self.reload,
             mask=lambda: self.settings.console.mask,

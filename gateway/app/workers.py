@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -16,6 +16,8 @@ from gateway.app import arguments, process
 from gateway.app import node as app
 from gateway.bus.embedded_server import EmbeddedServer, NoEmbeddedServer, find_program
 from gateway.errors import NodeFailed
+from gateway.settings.changes import changes, take_up
+from gateway.settings.problems import InvalidSettings
 from gateway.transports.server.server import listen, reserve
 from gateway.workers.offspring import replace
 from gateway.workers.supervisor import Job, Life, Supervisor
@@ -91,16 +93,18 @@ def serve(settings: Settings, *, make: Callable[[Settings, Certificate | None], 
             settings = _joined_by(embedded.url, settings)
         import gateway.bus.redis.bus  # noqa: F401, PLC0415 - once for all workers, while there is one process
 
+        current = _Current(settings)
         # Before there are workers: one that begins while the files are being replaced has this.
         certificate = arguments.certificate(settings)
         supervisor = Supervisor(
             [
-                _worker(number, settings, port, embedded, certificate=certificate, make=make or _node)
+                _worker(number, current, port, embedded, certificate=certificate, make=make or _node)
                 for number in range(1, count + 1)
             ],
             foundation=None if embedded is None else _private_redis(embedded),
             stop_seconds=settings.server.drain_seconds + _GRACE_SECONDS,
             hang_seconds=settings.server.hang_timeout,
+            hung_up=current.read_again,
         )
         # What there is now is shared by all processes for as long as none of them touches it.
         gc.collect()
@@ -108,9 +112,24 @@ def serve(settings: Settings, *, make: Callable[[Settings, Certificate | None], 
         return supervisor.run()
 
 
+class _Current:
+    """What a worker begins with: as the others have it, which took up what SIGHUP had them read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def read_again(self) -> None:
+        """Do as the workers do, which say what comes of it."""
+        with suppress(InvalidSettings):
+            before = self.settings.as_read
+            if (again := before.read_again()) is not None:
+                same_streams = "streams" not in changes(before, again)
+                self.settings = take_up(self.settings, again, groups=same_streams)
+
+
 def _worker(
     number: int,
-    settings: Settings,
+    current: _Current,
     port: int,
     embedded: EmbeddedServer | None,
     *,
@@ -120,6 +139,7 @@ def _worker(
     parent = os.getpid()
 
     def run(life: Life) -> int:
+        settings = current.settings
         if embedded is not None:
             embedded.wait()
         process.configure(settings, worker=number)

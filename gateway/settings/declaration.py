@@ -200,9 +200,22 @@ class Settings(BaseSettings):
         """What the sources said: what was put in place of a setting since is not among it."""
         return self._origin.as_read or self
 
-    def came_from(self, sources: Mapping[str, str], again: "Callable[[], Settings]") -> None:
-        """Remember where these were read, and how to read there again."""
-        self._origin = Origin(sources, again, self)
+    def came_from(
+        self,
+        sources: Mapping[str, str],
+        again: "Callable[[], Settings]",
+        as_read: "Settings | None" = None,
+    ) -> None:
+        """Remember where these were read, how to read there again, and what was read if not these."""
+        self._origin = Origin(sources, again, as_read or self)
+
+    def with_taken(self, taken: Mapping[str, object], sources: Mapping[str, str]) -> "Settings":
+        """These with some sections of a later reading, and with where every value comes from by now."""
+        as_read, changed = (each.model_copy(update=dict(taken)) for each in (self.as_read, self))
+        if (again := self._origin.again) is not None:
+            as_read.came_from(sources, again)
+            changed.came_from(sources, again, as_read)
+        return changed
 
     def read_again(self) -> "Settings | None":
         """What the same places say now; None where they were not read anywhere.

@@ -82,12 +82,12 @@ def _live(run: Callable[[], int], name: str, lifeline: Lifeline, mask: set[int |
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        # It may be passed on before the child has a use for it, and the server that it becomes has none.
+        # It may be passed on before the child has a use for it: then it waits until there is a handler.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.setpgid(0, 0)
         # With all signals still blocked, so that its thread gets none of them.
         lifeline.hold()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, {*mask, signal.SIGHUP})
         code = run()
     except Exception:  # noqa: BLE001 - nobody above would tell of it
         _log.exception("%s failed", name)

@@ -34,6 +34,10 @@ def _unwatched() -> None:
     """Nobody looks for a sign of life."""
 
 
+def _nothing() -> None:
+    """Nothing but what begins may change."""
+
+
 @dataclass(frozen=True, slots=True)
 class Life:
     """What a child process knows of itself.
@@ -78,6 +82,7 @@ class Supervisor:
         foundation: Job | None = None,
         stop_seconds: float,
         hang_seconds: float = 0.0,
+        hung_up: Callable[[], None] = _nothing,
         policy: RestartPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -88,6 +93,7 @@ class Supervisor:
             foundation: what workers need until their end; killed when the last of them has ended.
             stop_seconds: workers that still run so long after the signal are killed.
             hang_seconds: a worker that gives no sign of life for so long is killed; 0: none is looked for.
+            hung_up: called at each SIGHUP, before workers are told; what begins later knows what it did.
             policy: what is begun again, and when.
             clock: monotonic seconds.
         """
@@ -96,6 +102,7 @@ class Supervisor:
         self._clock = clock
         self._stop_seconds = stop_seconds
         self._hang_seconds = hang_seconds
+        self._hung_up = hung_up
         self._pulses: dict[ProcessSlot, Pulse] = {}
         self._look_at = now
         self._workers = {ProcessSlot(job.name, policy, now=now): job for job in workers}
@@ -119,6 +126,8 @@ class Supervisor:
                 for number in self._take_asked():
                     if number in _STOPPING and self._stop_at is None:
                         self._stop_at = self._clock() + self._stop_seconds
+                    if number in _PASSED_ON:
+                        self._hung_up()
                     self._tell_workers(number)
                 if self._stop_at is None:
                     self._start_due()

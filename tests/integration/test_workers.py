@@ -312,6 +312,64 @@ async def test_sighup_drops_nobody(gateway_process: StartGateway, workers: int) 
     assert await to_thread.run_sync(gateway.wait) == 0
 
 
+async def test_a_worker_that_is_started_again_has_what_the_others_took_up(
+    gateway_process: StartGateway, redis_server: RunningRedis
+) -> None:
+    """A mask that was taken up isn't taken off again, nor a group's settings put back, by whoever begins."""
+
+    def settings(number: int) -> str:
+        return f"""{SETTINGS}
+[redis]
+url = "{redis_server.url}"
+[console]
+mask = ["$.secret{number}"]
+[[streams]]
+name = "jobs"
+filter = "jobs/#"
+[[streams.groups]]
+name = "work"
+max_deliver = {number}
+"""
+
+    def write(text: str) -> None:
+        (gateway.directory / "gateway.toml").write_text(text, "utf-8")
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGHUP)
+
+    def masks() -> set[str]:
+        # A connection for each question, so that both workers are asked.
+        told = [httpx2.get(f"{gateway.url}/v1/console").json() for _ in range(MOST_CONNECTIONS // 3)]
+        assert len({each["node"] for each in told}) == len(workers(gateway))
+        return {mask for each in told for mask in each["mask"]}
+
+    def max_deliver() -> int:
+        group = httpx2.get(f"{gateway.url}/v1/streams/jobs/groups/work").json()
+        return int(group["settings"]["max_deliver"])
+
+    gateway = gateway_process(settings(1))
+    await to_thread.run_sync(wait_for, lambda: gateway.output().count("gateway ready") == 2)
+    write(settings(2))
+    await to_thread.run_sync(wait_for, lambda: gateway.output().count("taken up console.mask") == 2)
+    first, other = workers(gateway)
+    os.kill(first, signal.SIGKILL)
+    await to_thread.run_sync(
+        wait_for, lambda: len({other, *workers(gateway)}) == 2 and first not in workers(gateway)
+    )
+    # Just born, it has no ear for a signal yet; it hears of this one all the same.
+    write(settings(3))
+    await to_thread.run_sync(wait_for, lambda: gateway.output().count("SIGHUP: settings read again") == 4)
+    assert masks() == {"$.secret3"}
+    assert max_deliver() == 3
+    # A file that is wrong by now changes nothing for who begins.
+    write("nonsense")
+    await to_thread.run_sync(wait_for, lambda: gateway.output().count("SIGHUP: the settings are wrong") == 2)
+    ready = gateway.output().count("gateway ready")
+    os.kill(other, signal.SIGKILL)
+    await to_thread.run_sync(wait_for, lambda: gateway.output().count("gateway ready") > ready)
+    assert masks() == {"$.secret3"}
+    assert max_deliver() == 3
+
+
 async def test_ctrl_c_says_goodbye_to_the_clients_of_every_worker(
     gateway_process: StartGateway, redis_server: RunningRedis
 ) -> None:

@@ -243,6 +243,9 @@ class GatewayServer(uvicorn.Server):
         if hasattr(signal, "SIGHUP"):
             watched[signal.SIGHUP] = self._hang_up
         before = {number: signal.signal(number, handler) for number, handler in watched.items()}
+        if hasattr(signal, "SIGHUP"):
+            # A worker is born with it blocked: what was sent meanwhile is heard now.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         try:
             yield
         finally:
