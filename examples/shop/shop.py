@@ -21,7 +21,7 @@ gateway = Gateway(
     streams=[
         Stream("orders", filter="orders/#", max_age="30d", groups=[packing]),
     ],
-    store={"url": "sqlite:shop.db"},
+    store={"url": "sqlite:data/shop.db"},
 )
 app = FastAPI(lifespan=gateway.lifespan)
 app.mount("/realtime", gateway)

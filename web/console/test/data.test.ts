@@ -64,8 +64,31 @@ it("what is copied can be pasted, whatever a filter or a body holds", () => {
     false,
   );
   expect(publish?.text).toContain("v1/topics/a%20b/c");
-  expect(publish?.text).toContain(`--data-binary 'it'\\''s'`);
+  expect(publish?.text).toContain(`--data-raw 'it'\\''s'`);
   expect(publish?.text).not.toContain("TOKEN");
+});
+
+it("a snippet runs nothing that a link or a message says", () => {
+  for (const from of ["last:1}) or exit(1) or dict({2", "x:y", "last:1e3", "earliest ", "offset:0", "time:1\nexit()"]) {
+    for (const { text } of listening("http://g/", ["a"], from, false)) {
+      expect(text).not.toMatch(/exit|start|from[=:]|y}/);
+    }
+  }
+  const form = { topic: "a", contentType: "text/plain", body: "@/etc/passwd", base64: false };
+  const texts = (changes: object) => publishing("http://g/", { ...form, ...changes }, false).map(({ text }) => text);
+  // curl reads the file that the argument of --data, --data-binary or --data-ascii names behind an "@".
+  expect(texts({})[0]).toContain("--data-raw '@/etc/passwd'");
+  const json = { contentType: "application/json" };
+  expect(texts({ ...json, body: "1}); exit(" })[2]).toContain('client.publish("a", JSON.parse("1}); exit("), {');
+  expect(texts({ ...json, body: ' {"x": 1} ' })[2]).toContain('client.publish("a", {"x": 1}, {');
+});
+
+it("a snippet publishes what the page would", () => {
+  const form = { topic: "a/../b", contentType: "application/xml", body: "<a/>", base64: false };
+  const [curl, , typescript] = publishing("http://g/", form, false);
+  // Of a path as it is the gateway says why not; curl by itself would publish to another topic.
+  expect(curl?.text).toContain("curl --path-as-is 'http://g/v1/topics/a/../b'");
+  expect(typescript?.text).toContain('new TextEncoder().encode("<a/>")');
 });
 
 it("figures are short and exact enough", () => {

@@ -1,4 +1,9 @@
-/** The same from elsewhere: what the page does as a command or a few lines of code. */
+/**
+ * The same from elsewhere: what the page does as a command or a few lines of code. It will be run by whoever copies it,
+ * and may come from a link or from a message: what is not ours is quoted, and never an instruction.
+ */
+import type { StartFrom } from "@fanout-gateway/client";
+import { toStart } from "./beginning.js";
 
 export interface Snippet {
   readonly language: "curl" | "Python" | "TypeScript";
@@ -8,10 +13,11 @@ export interface Snippet {
 /** How to listen to these filters from there on. */
 export function listening(origin: string, filters: readonly string[], from: string, signedIn: boolean): Snippet[] {
   const query = filters.map((filter) => `filter=${encodeURIComponent(filter)}`);
-  if (from !== "") query.push(`from=${encodeURIComponent(from.replace(/^offset:/, ""))}`);
+  const start = toStart(from);
+  if (start !== undefined) query.push(`from=${encodeURIComponent(from.replace(/^offset:/, ""))}`);
   const curlToken = signedIn ? ` \\\n  -H "authorization: Bearer $TOKEN"` : "";
-  const python = pythonStart(from);
-  const typescript = typescriptStart(from);
+  const python = pythonStart(start);
+  const typescript = typescriptStart(start);
   return [
     { language: "curl", text: `curl -N ${shell(`${origin}v1/events?${query.join("&")}`)}${curlToken}` },
     {
@@ -60,18 +66,22 @@ export function publishing(
   const url = `${origin}v1/topics/${topic.split("/").map(encodeURIComponent).join("/")}`;
   const token = signedIn ? ` \\\n  -H "authorization: Bearer $TOKEN"` : "";
   const decode = base64 ? `echo ${shell(body.replace(/\s/g, ""))} | base64 -d | ` : "";
-  const curlBody = base64 ? "--data-binary @-" : `--data-binary ${shell(body)}`;
+  // Of what begins with "@", `--data-binary` would make the content of a file.
+  const curlBody = base64 ? "--data-binary @-" : `--data-raw ${shell(body)}`;
+  const dots = /(^|\/)\.{1,2}(\/|$)/.test(topic) ? "--path-as-is " : "";
   const pythonBody = base64 ? `base64.b64decode(${json(body)})` : json_ ? `json.loads(${json(body)})` : json(body);
   const pythonImport = base64 ? "import base64\n" : json_ ? "import json\n" : "";
   const scriptBody = base64
     ? `Uint8Array.from(atob(${json(body)}), (c) => c.charCodeAt(0))`
     : json_
-      ? body.trim() || "null"
-      : json(body);
+      ? scriptJson(body)
+      : /^text\//i.test(contentType.trim())
+        ? json(body)
+        : `new TextEncoder().encode(${json(body)})`;
   return [
     {
       language: "curl",
-      text: `${decode}curl ${shell(url)}${token} \\\n  -H ${shell(`content-type: ${contentType}`)} \\\n  ${curlBody}`,
+      text: `${decode}curl ${dots}${shell(url)}${token} \\\n  -H ${shell(`content-type: ${contentType}`)} \\\n  ${curlBody}`,
     },
     {
       language: "Python",
@@ -99,16 +109,25 @@ client.close();`,
   ];
 }
 
-function pythonStart(from: string): string {
-  const [kind, number = ""] = from.split(":");
-  if (kind === "") return "";
-  return kind === "earliest" ? ', start="earliest"' : `, start={${json(kind)}: ${number}}`;
+function pythonStart(start: StartFrom | undefined): string {
+  return start === undefined ? "" : `, start=${json(start).replace(":", ": ")}`;
 }
 
-function typescriptStart(from: string): string {
-  const [kind, number = ""] = from.split(":");
-  if (kind === "") return "";
-  return kind === "earliest" ? '\n    from: "earliest",' : `\n    from: { ${kind}: ${number} },`;
+function typescriptStart(start: StartFrom | undefined): string {
+  if (start === undefined) return "";
+  if (typeof start === "string") return `\n    from: ${json(start)},`;
+  const [kind, number] = Object.entries(start)[0] ?? [];
+  return `\n    from: { ${kind}: ${number} },`;
+}
+
+/** What a script publishes for this text: the text itself only where it is JSON and nothing more. */
+function scriptJson(text: string): string {
+  try {
+    JSON.parse(text);
+    return text.trim();
+  } catch {
+    return `JSON.parse(${json(text)})`;
+  }
 }
 
 /** One argument, whatever it holds. */
