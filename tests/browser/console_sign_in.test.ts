@@ -167,6 +167,9 @@ it("shows who may read a part of a stream that part, and who may consume from a 
   await expect.poll(() => rooms(page)).toEqual(["Topics", "Streams", "Queues", "Dead letters"]);
   await opened.line("orders/#").click();
   await page.getByText("You may read").waitFor();
+  // What is not told of the rest of the stream is not made up either.
+  const main = page.getByRole("main");
+  for (const untold of ["no bound", "not kept"]) expect(await main.innerText()).not.toContain(untold);
   await expectAccessible(page);
   expect(await page.getByRole("button", { name: "Purge …" }).count()).toBe(0);
   await page.getByRole("navigation", { name: "View" }).getByRole("link", { name: "Messages" }).click();

@@ -132,7 +132,7 @@ function State({ stream }: { stream: Stream }): JSX.Element {
               ["Offsets", `${count(stream.first)} to ${count(stream.last)}`],
               ["Oldest message", moment(stream.first_time)],
               ["Newest message", moment(stream.last_time)],
-              ["Last values", stream.last_values === true ? `${count(stream.last_values_kept)} topics` : "not kept"],
+              ["Last values", lastValues(stream)],
             ]}
           />
         </Card>
@@ -191,6 +191,14 @@ function GroupLinks({ stream, groups }: { stream: string; groups: readonly strin
   );
 }
 
+/** Of a stream that may be read in part only, the rest is not to be known. */
+const UNTOLD = "–";
+
+function lastValues({ last_values, last_values_kept }: Stream): string {
+  if (typeof last_values !== "boolean") return UNTOLD;
+  return last_values ? `${count(last_values_kept)} topics` : "not kept";
+}
+
 function limit(value: number | null, words: (value: number) => string): string {
-  return value === null ? "no bound" : words(value);
+  return value === null ? UNTOLD : words(value);
 }

@@ -21,7 +21,7 @@ export interface Stream {
   readonly max_bytes: number | null;
   readonly max_age: number | null;
   readonly dedupe_window: number | null;
-  readonly last_values?: boolean;
+  readonly last_values?: boolean | null;
   readonly last_values_kept?: number | null;
 }
 
