@@ -1,6 +1,7 @@
 """Asking a gateway over HTTP, for commands that need no socket: its answer, or one line that says why not."""
 
 import json
+import re
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
+_LOGIN: Final = re.compile(r"[^/?#]*//[^/?#]*@")
 _SECONDS: Final = 15.0
 _BETWEEN_LINES: Final = 600.0
 
@@ -103,6 +105,11 @@ def send(
 def _client(url: str, tls: "ssl.SSLContext | None", *, seconds: float) -> "httpx2.Client":
     import httpx2  # noqa: PLC0415 - keeps `gateway --help` quick
 
+    if _LOGIN.match(url):
+        # Not repeated, as errors would. The gateway takes no such credential.
+        fail(
+            "--url: no credential belongs into it: GATEWAY_TOKEN or --token-env has the token", ExitCode.USAGE
+        )
     # A proxy can't reach this machine's loopback for us.
     return httpx2.Client(
         timeout=seconds, trust_env=not _is_loopback(url), verify=True if tls is None else tls

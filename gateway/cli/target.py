@@ -56,9 +56,14 @@ def tls_from(cacert: Path | None, url: str) -> "ssl.SSLContext | None":
 
 def token_from(variable: str | None) -> str | None:
     """Return the token in ``variable``, or in ``GATEWAY_TOKEN`` if none is named; None without one."""
-    if variable is None:
-        return os.environ.get(DEFAULT_TOKEN_VARIABLE) or None
-    token = os.environ.get(variable)
+    if variable is None and not os.environ.get(DEFAULT_TOKEN_VARIABLE):
+        return None
+    name = variable or DEFAULT_TOKEN_VARIABLE
+    # A file's last newline may have come along, as it may in a secret of the settings.
+    token = os.environ.get(name, "").rstrip("\r\n")
     if not token:
-        fail(f"--token-env: there is no environment variable {variable}, or it is empty", ExitCode.USAGE)
+        fail(f"--token-env: there is no environment variable {name}, or it is empty", ExitCode.USAGE)
+    # Told here and not by who sends it, who would repeat it.
+    if not all("!" <= character <= "~" for character in token):
+        fail(f"{name}: no token holds spaces, line ends or other characters than ASCII's", ExitCode.USAGE)
     return token

@@ -52,9 +52,11 @@ def topics(
             asked["after"] = after
             left = None if left is None else left - len(found)
 
-    if not as_json:
-        sys.stdout.write(_ROW.format(*_HEADINGS))
+    headed = as_json
     for found in pages():
+        if not headed:
+            sys.stdout.write(_ROW.format(*_HEADINGS))
+            headed = True
         for each in found:
             sys.stdout.write(
                 json.dumps(each, ensure_ascii=False) + "\n"

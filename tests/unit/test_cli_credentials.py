@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 from gateway.app.auth import build_authenticator
 from gateway.auth.authenticators import CredentialAuthenticator
 from gateway.cli import app
+from gateway.cli.target import token_from
 from gateway.errors import Unauthenticated
 from gateway.settings import read
 
@@ -36,6 +37,47 @@ def configured(text: str) -> CredentialAuthenticator:
     built = build_authenticator(read().settings.auth)
     assert isinstance(built, CredentialAuthenticator)
     return built
+
+
+# --- Where a command's own credential is
+
+COMMANDS = [
+    ["publish", "a", "1"],
+    ["subscribe", "a", "--timeout", "1"],
+    ["streams"],
+    ["topics", "orders"],
+    ["groups"],
+    ["consume", "orders", "billing"],
+    ["hooks", "list"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("token", ["hunter2\nx", "hunter2 x", "hunter2\u00e9", "hunter2\x7f"])
+def test_a_token_that_no_header_carries_is_refused_and_not_repeated(
+    command: list[str], token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_TOKEN", token)
+    result = run(*command, "--url", "http://127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "GATEWAY_TOKEN: no token holds" in result.output
+    assert "hunter2" not in result.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_credential_in_the_url_is_refused_and_not_repeated(command: list[str]) -> None:
+    result = run(*command, "--url", "http://ann:hunter2@127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "--url: " in result.output
+    assert "hunter2" not in result.output
+
+
+def test_a_line_end_is_no_part_of_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_TOKEN", "one\n")
+    monkeypatch.setenv("OTHER", "two\r\n")
+    assert (token_from(None), token_from("OTHER")) == ("one", "two")
+    monkeypatch.setenv("GATEWAY_TOKEN", "")
+    assert token_from(None) is None
 
 
 # --- gateway token
