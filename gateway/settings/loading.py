@@ -9,7 +9,15 @@ from pydantic import ValidationError
 
 from gateway.settings.declaration import Settings
 from gateway.settings.problems import InvalidSettings, explain
-from gateway.settings.sources import Source, from_code, from_environment, from_file, from_flags, settings_file
+from gateway.settings.sources import (
+    Source,
+    check_readable_again,
+    from_code,
+    from_environment,
+    from_file,
+    from_flags,
+    settings_file,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +46,9 @@ def read(
     Raises:
         InvalidSettings: with every problem that could be found.
     """
+    file = settings_file(config)
     sources = (
-        from_file(settings_file(config)),
+        from_file(file),
         from_environment(),
         from_flags(flags or {}),
         from_code(override or {}, place),
@@ -55,7 +64,13 @@ def read(
         problems += explain(exc, names)
     if problems:
         raise InvalidSettings(problems)
-    settings.came_from(names, lambda: read(config, flags=flags).settings)
+
+    def again() -> Settings:
+        if file is not None:
+            check_readable_again(file)
+        return read(file or config, flags=flags, override=override, place=place).settings
+
+    settings.came_from(names, again)
     return Loaded(settings, names)
 
 

@@ -61,6 +61,16 @@ def from_file(path: Path | None) -> Source:
     return Source(values, dict.fromkeys(_paths(values), str(path)))
 
 
+def check_readable_again(path: Path) -> None:
+    """See that ``path``, which was read once, can be read again; a pipe would say that nothing is set.
+
+    Raises:
+        InvalidSettings: it isn't.
+    """
+    if path.exists() and not path.is_file():
+        raise InvalidSettings([f"{path}: is no file, so what it said can't be read again"])
+
+
 def from_environment() -> Source:
     """Read every ``GATEWAY_<SECTION>__<NAME>``, and ``GATEWAY_<SECTION>`` as JSON; so for nested tables.
 

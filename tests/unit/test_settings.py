@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -94,6 +95,40 @@ def test_made_directly_settings_read_nothing(monkeypatch: pytest.MonkeyPatch) ->
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().server.port = 1  # type: ignore[misc]
+
+
+# --- Reading again
+
+
+def test_what_is_read_again_is_what_the_same_places_say() -> None:
+    write("[limits]\nmessage_bytes = 5\n")
+    given = {"console": {"mask": ["$.a"]}}
+    settings = read(override=given, flags={"server.port": ("--port", 9)}).settings
+    assert settings.read_again() == settings
+    write("[limits]\nmessage_bytes = 6\n[console]\nmask = ['$.b']\n")
+    again = settings.read_again()
+    assert again is not None
+    assert (again.limits.message_bytes, again.server.port, again.console.mask) == (6, 9, ("$.a",))
+
+
+def test_a_file_that_was_there_must_be_there_again() -> None:
+    """Without it all would be as if nothing had been set: a mask, for one, would be off."""
+    write("[console]\nmask = ['$.a']\n")
+    settings = read().settings
+    Path("gateway.toml").unlink()
+    with pytest.raises(InvalidSettings, match=r"gateway\.toml: there is no such file"):
+        settings.read_again()
+
+
+def test_a_pipe_is_not_read_again() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"[console]\nmask = ['$.a']\n")
+    os.close(writing)
+    settings = read(Path(f"/dev/fd/{reading}")).settings
+    assert settings.console.mask == ("$.a",)
+    with pytest.raises(InvalidSettings, match="can't be read again"):
+        settings.read_again()
+    os.close(reading)
 
 
 # --- Mistakes
