@@ -90,7 +90,7 @@ it("topics: history, tree and state of a filter that is in the address", async (
   await opened.line("devices/3/state").getByText("changed").waitFor();
 
   await page.getByRole("button", { name: "Copy as …" }).first().click();
-  await page.getByRole("region", { name: "curl" }).getByText("v1/events?filter=devices%2F%23").waitFor();
+  await page.getByRole("region", { name: "curl" }).getByText("v1/events?filter=devices%2F%23&from=snapshot'").waitFor();
   await page.keyboard.press("Escape");
   expect(opened.complaints).toEqual([]);
 });

@@ -83,6 +83,13 @@ it("a snippet runs nothing that a link or a message says", () => {
   expect(texts({ ...json, body: ' {"x": 1} ' })[2]).toContain('client.publish("a", {"x": 1}, {');
 });
 
+it("a snippet of the state begins with what there is", () => {
+  const [curl, python, typescript] = listening("http://g/", ["a"], "snapshot", false).map(({ text }) => text);
+  expect(curl).toContain("filter=a&from=snapshot'");
+  expect(python).toContain('client.subscribe(topic_filter, start="snapshot")');
+  expect(typescript).toContain('from: "snapshot",');
+});
+
 it("a snippet publishes what the page would", () => {
   const form = { topic: "a/../b", contentType: "application/xml", body: "<a/>", base64: false };
   const [curl, , typescript] = publishing("http://g/", form, false);

@@ -59,7 +59,7 @@ export function TopicsRoom(): JSX.Element {
             listening(
               document.baseURI.replace(/#.*/, ""),
               asked.filters.length === 0 ? ["#"] : asked.filters,
-              asked.from,
+              view === "state" ? "snapshot" : asked.from,
               credential.value !== null,
             )
           }

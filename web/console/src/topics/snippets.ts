@@ -10,10 +10,10 @@ export interface Snippet {
   readonly text: string;
 }
 
-/** How to listen to these filters from there on. */
+/** How to listen to these filters from there on; from `snapshot` what there is comes first. */
 export function listening(origin: string, filters: readonly string[], from: string, signedIn: boolean): Snippet[] {
   const query = filters.map((filter) => `filter=${encodeURIComponent(filter)}`);
-  const start = toStart(from);
+  const start = from === "snapshot" ? from : toStart(from);
   if (start !== undefined) query.push(`from=${encodeURIComponent(from.replace(/^offset:/, ""))}`);
   const curlToken = signedIn ? ` \\\n  -H "authorization: Bearer $TOKEN"` : "";
   const python = pythonStart(start);
