@@ -70,7 +70,8 @@ class Target:
     def text(self) -> str:
         bound = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
         over = f" {TIMES} {self.over[0]} ({self.over[1]})" if self.over else ""
-        return f"{self.variant}: {self.figure.replace('_', ' ')} {bound}{over}"
+        whose = "" if self.peer == "gateway" else f"{self.peer}, "
+        return f"{whose}{self.variant}: {self.figure.replace('_', ' ')} {bound}{over}"
 
 
 class Results:

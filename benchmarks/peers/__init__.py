@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.peers.broadcast import Broadcast
+from benchmarks.peers.compiled import CompiledGateway
 from benchmarks.peers.embedded import EmbeddedDirectly, EmbeddedGateway
 from benchmarks.peers.encrypted import EncryptedGateway, GatewayBehindNginx
 from benchmarks.peers.floor import Floor
@@ -24,6 +25,7 @@ PEERS: dict[str, type[Peer]] = {
     peer.name: peer
     for peer in (
         Gateway,
+        CompiledGateway,
         Nats,
         JetStream,
         UWebSockets,

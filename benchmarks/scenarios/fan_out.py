@@ -60,7 +60,7 @@ class FanOut(Scenario):
         Target("W=64", "deliveries_per_cpu_second", 50, over=("starlette", "W=64")),
         *(Target(f"W={w}", "deliveries_per_cpu_second", 1.5, over=("nats", f"W={w}")) for w in (8, 1)),
         *(
-            Target(f"W={w}", "deliveries_per_cpu_second", 0.85, over=("uwebsockets", f"W={w}"))
+            Target(f"W={w}", "deliveries_per_cpu_second", 0.95, over=("uwebsockets", f"W={w}"))
             for w in (8, 1)
         ),
     )

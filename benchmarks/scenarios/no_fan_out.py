@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 TOPICS = 1_000
 WINDOWS = {"W=64": 64, "W=2,000": 2_000}
 EACH = {"": 1, "two each, ": 2}
-TARGETS = (("W=64", "nats", 1.0), ("W=64", "uwebsockets", 0.6), ("W=2,000", "nats", 0.75))
 
 
 class NoFanOut(Scenario):
     id = "F3"
     title = "1,000 topics with one or two subscribers each, at most W messages in flight"
-    peers = ("gateway", "nats", "uwebsockets", "starlette", "floor")
+    peers = ("gateway", "compiled", "nats", "uwebsockets", "starlette", "floor")
     columns = (MESSAGES_PER_CPU, MESSAGES_PER_SECOND, P50, P99, SERVER_CPU, LOAD_CPU)
     targets = tuple(
-        Target(f"{each}{window}", "messages_per_cpu_second", share, over=(peer, f"{each}{window}"))
+        Target(f"{each}{window}", "messages_per_cpu_second", share, over=(peer, f"{each}{window}"), peer=own)
+        for own in ("gateway", "compiled")
         for each in EACH
         for window, peer, share in (
             ("W=64", "nats", 1.0),
