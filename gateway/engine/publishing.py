@@ -89,11 +89,17 @@ class PublishService:
         return self._appender is not None and self._appender.capturing(topic) is not None
 
     def submit(
-        self, command: Publish, principal: Principal, *, dedupe_seconds: float | None = None
+        self,
+        command: Publish,
+        principal: Principal,
+        *,
+        dedupe_seconds: float | None = None,
+        fingerprint: bytes | None = None,
     ) -> Receipt | asyncio.Future[Receipt]:
         """Accept one publication; synchronous wherever the bus is.
 
-        ``dedupe_seconds``: a stream remembers its idempotency key at least so long.
+        ``dedupe_seconds``: a stream remembers its idempotency key at least so long. ``fingerprint``: what a
+        stream takes for the same content, a digest; topic and body where there is none.
 
         Returns:
             The receipt, or a future of it where another node's answer, or a store's, is awaited.
@@ -118,7 +124,7 @@ class PublishService:
         except KeyError:
             stream = self._find_stream(topic)
         if not principal.grants.may_publish(topic):
-            return self._ask_first(command, principal, dedupe_seconds)
+            return self._ask_first(command, principal, dedupe_seconds, fingerprint)
         body = command.data if command.data is not None else command.binary
         size = len(body) if body is not None else 0
         if size > self._message_bytes:
@@ -143,7 +149,7 @@ class PublishService:
             publication.delay = command.delay or None
             dedupe = None
             if command.idempotency_key is not None:
-                dedupe = _dedupe(command, principal.subject, dedupe_seconds)
+                dedupe = _dedupe(command, principal.subject, dedupe_seconds, fingerprint)
             return self._appender.append(stream, publication, dedupe, size)
         if command.delay:
             raise BadCommand(f"no stream captures {topic[:128]!r}: it can't be delayed")
@@ -234,7 +240,11 @@ class PublishService:
         return PublishStatistics(self._accepted + appended, self._bytes + size, self._repeated + repeated)
 
     def _ask_first(
-        self, command: Publish, principal: Principal, dedupe_seconds: float | None
+        self,
+        command: Publish,
+        principal: Principal,
+        dedupe_seconds: float | None,
+        fingerprint: bytes | None,
     ) -> asyncio.Future[Receipt]:
         """As ``submit``, once it is known whether ``principal`` may; what was submitted first goes first."""
         topic = command.topic
@@ -252,7 +262,9 @@ class PublishService:
                 return
             try:
                 done.result()
-                receipt = self.submit(command, principal, dedupe_seconds=dedupe_seconds)
+                receipt = self.submit(
+                    command, principal, dedupe_seconds=dedupe_seconds, fingerprint=fingerprint
+                )
             except Exception as error:  # noqa: BLE001 - it is the publisher's, who awaits the answer
                 answer.set_exception(error)
                 return
@@ -358,10 +370,13 @@ def _pass_on(done: asyncio.Future[Receipt], answer: asyncio.Future[Receipt]) -> 
         answer.set_result(done.result())
 
 
-def _dedupe(command: Publish, subject: str | None, seconds: float | None = None) -> Dedupe:
+def _dedupe(
+    command: Publish, subject: str | None, seconds: float | None = None, fingerprint: bytes | None = None
+) -> Dedupe:
     # The subject's length keeps two of them from sharing a key, whatever both are made of.
     publisher = "" if subject is None else f"{len(subject)}:{subject}"
-    return Dedupe(f"{publisher}/{command.idempotency_key}", _fingerprint(command), seconds)
+    same = _fingerprint(command) if fingerprint is None else fingerprint
+    return Dedupe(f"{publisher}/{command.idempotency_key}", same, seconds)
 
 
 def _fingerprint(command: Publish) -> bytes:

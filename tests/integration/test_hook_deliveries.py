@@ -164,6 +164,24 @@ def test_a_repeat_is_known_after_a_restart_beyond_the_stream_s_own_window(
     ]
 
 
+def test_a_name_that_counts_alone_counts_once_after_a_restart_and_on_every_node(
+    gateway_process: StartGateway, redis_server: RunningRedis
+) -> None:
+    hook = HOOKS + 'repeat_by = "id"\n'
+    alone = gateway_process(STREAM + hook, SECRETS)
+    assert deliver(alone, b'{"kind": "paid"}') == 200
+    alone.restart()
+    assert deliver(alone, b'{"kind": "sent"}') == 200
+    redis = f'[redis]\nurl = "{redis_server.url}"\n'
+    first, second = (gateway_process(redis + STREAM + hook, SECRETS) for _ in range(2))
+    assert deliver(first, b'{"kind": "paid"}') == 200
+    assert deliver(second, b'{"kind": "sent"}') == 200
+    for gateway in (alone, first):
+        _, page = ask(gateway, "GET", "/v1/streams/shop/messages")
+        assert [each["topic"] for each in page["messages"]] == ["shop/paid"]
+    assert [each["verdict"] for each in deliveries(alone)] == ["repeated"]
+
+
 @pytest.mark.parametrize("stream", [STREAM, ""], ids=["stream", "live"])
 def test_a_repeat_is_known_on_every_node(
     gateway_process: StartGateway, redis_server: RunningRedis, stream: str

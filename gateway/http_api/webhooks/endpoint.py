@@ -117,6 +117,7 @@ class HookPublishing:
             hook.name: RepeatFilter(
                 publisher,
                 seconds=hook.declaration.dedupe,
+                by_name=hook.declaration.repeat_by == "id",
                 entries=repeat_entries,
                 shared=shared,
                 clock=clock,

@@ -219,7 +219,17 @@ class Hook:
         Raises:
             BadFrame: it is no text.
         """
-        return next((name for each in self.names if (name := each.render_text(delivery))), None)
+        name = next((name for each in self.names if (name := each.render_text(delivery))), None)
+        return None if name is None else self._in_one_writing(name, delivery)
+
+    def _in_one_writing(self, name: str, delivery: WebhookDelivery) -> str:
+        """A name made of the signature, which verifies in capitals too and is the same delivery then."""
+        for scheme in self.schemes:
+            if scheme.declaration.encoding == "hex":
+                for place in scheme.places:
+                    if text := place.read(delivery):
+                        name = name.replace(text, "".join(text.lower().split()))
+        return name
 
     def topic(self, delivery: WebhookDelivery) -> str:
         """Return the topic that a delivery is published on."""

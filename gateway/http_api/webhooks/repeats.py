@@ -74,12 +74,18 @@ class RepeatFilter:
         publisher: PublishService,
         *,
         seconds: float,
+        by_name: bool = False,
         entries: int = REPEAT_ENTRIES,
         shared: SharedMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Remember deliveries for ``seconds``; ``shared`` is what other nodes know, if there are any."""
+        """Remember deliveries for ``seconds``.
+
+        ``by_name``: what ``identity`` names comes once, whatever topic and body it has; ``shared`` is what
+        other nodes know, if there are any.
+        """
         self._publisher = publisher
+        self._by_name = by_name
         self._seconds = seconds
         self._shared = shared
         self._clock = clock
@@ -124,8 +130,14 @@ class RepeatFilter:
         """Publish, and remember the answer even if the sender hangs up before it is there."""
         memory = self._memory
         if self._publisher.captures(command.topic):
-            command.idempotency_key = _key_of(command, key)
-            result = self._publisher.submit(command, principal, dedupe_seconds=self._seconds)
+            command.idempotency_key = key.hex() if self._by_name else _key_of(command, key)
+            result = self._publisher.submit(
+                command,
+                principal,
+                dedupe_seconds=self._seconds,
+                # With another body it is the same all the same, and no conflict.
+                fingerprint=key if self._by_name else None,
+            )
         elif self._shared is None:
             result = self._publisher.submit(command, principal)
         else:

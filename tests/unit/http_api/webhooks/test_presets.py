@@ -148,6 +148,16 @@ async def test_a_repeat_is_published_once(post, name):
     assert len(doors.published) == 1
 
 
+async def test_a_signature_that_is_the_name_is_one_name_however_it_is_written(post):
+    request = SENDERS["meta"].sign(SECRET, NOW)
+    digest = request.headers["x-hub-signature-256"].removeprefix("sha256=")
+    for written in (digest, digest.upper(), digest[:32] + digest[32:].upper()):
+        headers = {**request.headers, "x-hub-signature-256": f"sha256={written}"}
+        response, doors = await post("meta", Request(headers, request.body))
+        assert response.is_success
+    assert len(doors.published) == 1
+
+
 async def test_slack_s_commands_become_json_and_get_an_empty_200(post):
     fields = {"command": "/deploy", "text": "now", "user_id": "U1"}
     body = urlencode(fields).encode()

@@ -22,6 +22,7 @@ class Publisher:
     def __init__(self, *, captured: bool = False) -> None:
         self.captured = captured
         self.published: list[tuple[Publish, float | None]] = []
+        self.fingerprints: list[bytes | None] = []
         self.error: Exception | None = None
         self.wait: asyncio.Event | None = None
         self.repeated = False
@@ -29,9 +30,10 @@ class Publisher:
     def captures(self, topic: str) -> bool:
         return self.captured
 
-    def submit(self, command, principal, *, dedupe_seconds=None):
+    def submit(self, command, principal, *, dedupe_seconds=None, fingerprint=None):
         if self.error is not None:
             raise self.error
+        self.fingerprints.append(fingerprint)
         self.published.append((command, dedupe_seconds))
         kind = RepeatedReceipt if self.repeated else Receipt
         return kind(f"m{len(self.published)}")
@@ -143,6 +145,16 @@ async def test_a_captured_topic_s_repeats_are_its_store_s_affair():
     assert (seconds, len(sent.idempotency_key), shared.texts) == (3600, 64, {})
     publisher.repeated = True
     assert (await filter_.publish(command(), HOOK, identity=b"e"))[1] is True
+
+
+async def test_what_a_name_alone_makes_a_repeat_is_one_to_the_store_too():
+    publisher = Publisher(captured=True)
+    for topic, data in (("a", b"1"), ("b", b"1"), ("a", b"2")):
+        filter_ = RepeatFilter(publisher, seconds=3600, by_name=True)
+        await filter_.publish(command(topic, data), HOOK, identity=b"d")
+    assert len({sent.idempotency_key for sent, _ in publisher.published}) == 1
+    [fingerprint] = set(publisher.fingerprints)
+    assert fingerprint is not None
 
 
 async def test_keys_differ_by_sender_name_topic_and_body():
