@@ -162,7 +162,12 @@ class NodeParts:
             self._authenticator, arguments.credentials(settings, self._origins)
         )
         self._certificate = certificate or arguments.certificate(settings)
-        self._reloading = Reloading(settings, store=self._streams.store, certificate=self._certificate)
+        self._reloading = Reloading(
+            settings,
+            store=self._streams.store,
+            certificate=self._certificate,
+            build=lambda again: NodeParts(again, certificate=self._certificate),
+        )
         self._watch()
         self._items = PublishItems(arguments.message_limits(limits))
         self._requests = doors.build_requests(

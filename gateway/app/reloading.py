@@ -14,6 +14,8 @@ from gateway.settings.listing import listed
 from gateway.settings.problems import InvalidSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.settings import Settings
     from gateway.streams.base import Store
     from gateway.transports.server.tls import Certificate
@@ -41,8 +43,23 @@ class Reloading:
         settings: what is in force, as far as it can change.
     """
 
-    def __init__(self, settings: Settings, *, store: Store | None, certificate: Certificate | None) -> None:
-        """Begin with ``settings``; groups are made in ``store``, and the certificate's files looked at."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store | None,
+        certificate: Certificate | None,
+        build: Callable[[Settings], object],
+    ) -> None:
+        """Begin with ``settings``.
+
+        Args:
+            settings: with which the node began.
+            store: groups are made in it.
+            certificate: its files are looked at.
+            build: makes what others would make of settings, and raises ``ValueError`` where it can't.
+        """
+        self._build = build
         self.settings = settings.as_read
         self._store = store
         self._certificate = certificate
@@ -58,10 +75,12 @@ class Reloading:
             self._certificate.look_now()
         try:
             again = self.settings.read_again()
-        except InvalidSettings as error:
+            if again is None:
+                raise Unavailable("this gateway's settings come from code, which can't be read again")
+            # A template, a key, a name of a scheme: the part that uses it knows whether it is right.
+            self._build(again)
+        except (InvalidSettings, ValueError) as error:
             raise BadCommand(f"the settings are wrong: {error}") from error
-        if again is None:
-            raise Unavailable("this gateway's settings come from code, which can't be read again")
         changed = changes(self.settings, again)
         restart = [name for name in changed if name not in {MASK, GROUPS}]
         made = False

@@ -116,6 +116,29 @@ def test_what_can_change_is_taken_up_and_the_rest_is_named(gateway: RunningGatew
     assert console(gateway, bearer(token()))["mask"] == ["$..password"]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ('[[hooks]]\nname = "h"\nscheme = "shopfy"\nsecret = "env:TEST_JWT_SECRET"', "'shopfy'"),
+        ('[[hooks]]\nname = "h"\nscheme = "none"\ntopic = "{header.x"', "a single '{'"),
+        ('[cloudevents]\ntopic = "{ce.A}"', "cloudevents.topic"),
+    ],
+    ids=["scheme", "template", "cloudevents"],
+)
+def test_what_a_start_would_refuse_a_reload_refuses_too(
+    gateway: RunningGateway, wrong: str, told: str
+) -> None:
+    file = settings_file(gateway)
+    changed = file.read_text("utf-8").replace("$.card.number", "$..password")
+    file.write_text(f"{changed}\n{wrong}\n", "utf-8")
+    refused = ask(gateway, "POST", "/v1/reload")
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_command")
+    assert told in refused.json()["detail"]
+    assert console(gateway, bearer(token()))["mask"] == ["$.card.number"]
+    file.write_text(changed, "utf-8")
+    assert ask(gateway, "POST", "/v1/reload").json()["taken"] == ["console.mask"]
+
+
 async def test_sighup_takes_up_the_same_and_drops_nobody(gateway: RunningGateway) -> None:
     file = settings_file(gateway)
     async with client(gateway, token("ann")) as ann:
