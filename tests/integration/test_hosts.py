@@ -48,6 +48,7 @@ OPEN = [
     ("GET", "/readyz", 200),
     ("GET", "/openapi.json", 200),
     ("GET", "/asyncapi.json", 200),
+    ("GET", "/v1/console", 200),
     ("GET", "/nothing", 404),
 ]
 REBOUND = "rebound.example"
