@@ -60,6 +60,9 @@ _NO_WEBSOCKETS: Final = (
     "the server that runs this application takes no WebSockets: uvicorn needs --ws websockets-sansio and the "
     "package websockets, granian --ws"
 )
+_NO_HANDSHAKE: Final = (
+    "a WebSocket is opened here, by GET with 'Upgrade: websocket': a proxy in between must pass that on"
+)
 _log: Final = logging.getLogger("gateway")
 
 
@@ -108,6 +111,9 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
             # A server that knows WebSockets has made one of it.
             _log.error(_NO_WEBSOCKETS)
             await problem(501, "unavailable", _NO_WEBSOCKETS)(scope, receive, send)
+            return
+        if path == WEBSOCKET_PATH:
+            await problem(400, "bad_command", _NO_HANDSHAKE)(scope, receive, send)
             return
         raise HTTPException(404)
     error = NotFound(f"there is no WebSocket at {path!r}: it is at {WEBSOCKET_PATH!r}")

@@ -299,6 +299,8 @@ def _data_text(raw: bytes) -> bytes:
 
 def _text_of(name: str, value: object) -> str:
     """An attribute's value as text, where it is none in JSON."""
+    if name in _RULES:  # JSON Event Format, 2.2: all of the specification's own are strings there
+        raise BadCommand(f"attribute {_shown(name)}: it must be a string")
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) and _LEAST_INTEGER <= value <= _LARGEST_INTEGER:

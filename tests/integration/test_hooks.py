@@ -138,6 +138,7 @@ def test_a_gzip_body_is_unpacked(gateway):
     packed = gzip.compress(b'{"kind": "zipped"}')
     headers = signed("github", b'{"kind": "zipped"}') | {"Content-Encoding": "gzip"}
     assert post(gateway, "github", packed, headers)[0] == 202
+    assert post(gateway, "github", packed, headers | {"Content-Encoding": "x-gzip"})[0] == 202
     assert post(gateway, "github", gzip.compress(b"0" * 2_000_000), headers)[0] == 413
     assert post(gateway, "github", packed[:-4], headers)[0] == 400
 

@@ -80,6 +80,12 @@ def test_where_there_is_no_websocket_the_answer_is_a_problem(gateway, path) -> N
     assert "/v1/ws" in json.loads(body)["detail"]
 
 
+def test_a_handshake_that_lost_its_upgrade_on_the_way_is_told_so(gateway) -> None:
+    status, body = ask(gateway, "/v1/ws")
+    assert (status, json.loads(body)["code"]) == (400, "bad_command")
+    assert "Upgrade: websocket" in json.loads(body)["detail"]
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["HOOKS_PREFIX", "Hook", "HookPublishing", "HookStatistics"]
 
 HOOKS_PREFIX: Final = "/v1/hooks/"
+_GZIP: Final = ([b"gzip"], [b"x-gzip"])  # RFC 9110, 8.4.1.3: the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class HookPublishing:
 
     async def _read(self, hook: Hook, request: Request, principal: Principal) -> bytes:
         limit = self._limits.hook_bytes
-        packed = content_codings(request) == [b"gzip"]
+        packed = content_codings(request) in _GZIP
         if not hook.vouches:
             body = await read_lasting_body(
                 request, principal, limit=limit, lasting=self._lasting, bodies=self._bodies, packed=packed

@@ -154,6 +154,12 @@ def test_booleans_and_integers_become_text_and_null_is_not_there():
     }
 
 
+@pytest.mark.parametrize("name", ["id", "source", "type", "subject", "specversion", "time"])
+def test_the_specification_s_own_attributes_are_strings(name):
+    with pytest.raises(BadCommand, match=f"'{name}': it must be a string"):
+        structured(**{name: 1})
+
+
 @pytest.mark.parametrize(
     ("raw", "text"),
     [
