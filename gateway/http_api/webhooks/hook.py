@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}")
-_PUBLIC_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[!-~]*)?")
+_PUBLIC_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[!\x22$->@-~]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,8 @@ class Hook:
             tuple(
                 ChallengeRule.build(each, verify_tokens=keys.verify_tokens) for each in declaration.challenges
             ),
-            tuple(Condition.parse(each) for each in declaration.require),
-            tuple(Condition.parse(each) for each in declaration.ignore),
+            _conditions("require", declaration.require),
+            _conditions("ignore", declaration.ignore),
             tuple(AnswerTemplate.build(each) for each in answers),
             tuple(Template.parse(text) for text in names if text),
             Transformation.build(declaration),
@@ -261,3 +261,9 @@ class Hook:
         if not refusals:
             return Verification(verdicts.SIGNATURE_FORM, "it fits none of the ways to sign")
         return max(refusals, key=lambda each: each.progress)
+
+
+def _conditions(key: str, tables: Sequence[Mapping[str, object]]) -> tuple[Condition, ...]:
+    if not all(tables):
+        raise ValueError(f"{key}: an empty table fits every delivery")
+    return tuple(Condition.parse(each) for each in tables)

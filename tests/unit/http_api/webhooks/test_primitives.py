@@ -349,6 +349,20 @@ def test_a_challenge_that_can_t_be_safe_is_refused(declaration):
         rule(**declaration)
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"require": [{}]}, "require: an empty table"),
+        ({"ignore": [{"body.a": 1}, {}]}, "ignore: an empty table"),
+        ({"public_url": "https://shop.test/hook?code=1"}, "without query"),
+        ({"public_url": "https://shop.test/hook#a"}, "without query"),
+    ],
+)
+def test_a_setting_that_means_something_else_than_it_says_is_refused(settings, told):
+    with pytest.raises(ValueError, match=told):
+        Hook.build("h", "github", secrets=["s"], settings=settings)
+
+
 # --- URLs that may be fetched
 
 PATTERNS = UrlPatterns.parse(["https://sns.*.amazonaws.com/SimpleNotificationService-*.pem"])
