@@ -247,7 +247,9 @@ class HookPublishing:
         # Without a name nothing is a repeat: equal bodies may be meant.
         if name:
             body = b"" if hook.declaration.repeat_by == "id" else delivery.digest
-            identity = hashlib.sha256(body + name.encode()).digest()
+            # Who vouches is the hook, by name; where nobody does, one sender may send the same to several.
+            whose = b"" if hook.vouches else f"{hook.name}\0".encode()
+            identity = hashlib.sha256(whose + body + name.encode()).digest()
             receipt, repeated = await repeats.publish(command, arrival.principal, identity=identity)
         else:
             receipt, repeated = await repeats.publish_unnamed(command, arrival.principal), False

@@ -106,6 +106,25 @@ async def test_without_an_id_equal_bodies_are_two_deliveries(open_doors):
     assert len(doors.published) == 2
 
 
+async def test_the_same_delivery_to_two_hooks_is_two_on_every_node(open_doors):
+    remembered = {}
+
+    class Shared:
+        async def reserve(self, key, seconds):
+            return remembered.get(key)
+
+        async def remember(self, key, text, seconds):
+            remembered[key] = text
+
+    hooks = [
+        {"name": name, "scheme": "none", "topic": f"{name}/got", "id_header": "x-delivery"} for name in "ab"
+    ]
+    doors = await open_doors(hooks=hooks, shared=Shared())
+    for name in "aabb":
+        await doors.client.post(f"/v1/hooks/{name}", content=b"{}", headers={"x-delivery": "d1"})
+    assert [publication.topic for publication in doors.published] == ["a/got", "b/got"]
+
+
 async def test_the_memory_of_repeats_is_bounded_per_hook(open_doors):
     doors = await open_doors(hooks=[GITHUB], repeat_entries=2)
     for name in ("d1", "d2", "d3", "d3", "d1"):
