@@ -54,6 +54,7 @@ class LineStream:
         self._waiting: deque[tuple[int, int, asyncio.Future[Receipt]]] = deque()
         self._waiting_bytes = 0
         self._stopped_at: int | None = None
+        self._stopped_by: GatewayError | None = None
 
     @property
     def stopped(self) -> bool:
@@ -89,7 +90,7 @@ class LineStream:
             if error is not self._session.ended:
                 raise
             self._fail(self._line + 1, error)
-            self._stopped_at = min(self._line + 1, self._stopped_at or self._line + 1)
+            self._stop(self._line + 1, error)
 
     async def _publish(self, lines: list[bytes | None]) -> None:
         taken = 0
@@ -147,8 +148,12 @@ class LineStream:
         self._failed += 1
         if len(self._errors) < ERRORS_REPORTED:
             self._errors.append({"line": line, **failure_object(error)})
-        if isinstance(error, Unavailable) and (self._stopped_at is None or line < self._stopped_at):
-            self._stopped_at = line
+        if isinstance(error, Unavailable):
+            self._stop(line, error)
+
+    def _stop(self, line: int, error: GatewayError) -> None:
+        if self._stopped_at is None or line < self._stopped_at:
+            self._stopped_at, self._stopped_by = line, error
 
     def _summary(self) -> dict[str, Any]:
         self._errors.sort(key=lambda error: error["line"])
@@ -157,8 +162,12 @@ class LineStream:
             "failed": self._failed,
             "errors": self._errors,
         }
-        if self._stopped_at is not None:
+        if self._stopped_at is not None and self._stopped_by is not None:
             summary["stopped_at"] = self._stopped_at
+            # Whoever goes on from there has to know why, however many lines were wrong before.
+            if all(each["line"] != self._stopped_at for each in self._errors):
+                del self._errors[ERRORS_REPORTED - 1 :]
+                self._errors.append({"line": self._stopped_at, **failure_object(self._stopped_by)})
         return summary
 
 

@@ -18,7 +18,7 @@ from gateway.core.topics.grammar import TopicLimits
 from gateway.engine.publishing import PublishService
 from gateway.errors import BusUnavailable
 from gateway.http_api.publishing.limits import PublishingLimits
-from gateway.http_api.publishing.ndjson import LineStream
+from gateway.http_api.publishing.ndjson import ERRORS_REPORTED, LineStream
 from tests.patience import HANG_SECONDS
 from tests.unit.lasting import lasting_requests
 
@@ -75,6 +75,23 @@ async def test_a_line_that_failed_stops_the_stream_before_its_next_piece(remote_
         summary = await stream_to(bus).run(pieces())
     assert (summary["accepted"], summary["failed"], summary["stopped_at"]) == (0, 1, 1)
     assert len(bus.published) == 1
+
+
+async def test_why_a_stream_stopped_is_told_however_many_lines_were_wrong(remote_bus) -> None:
+    bus = remote_bus()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"nonsense\n" * ERRORS_REPORTED + LINE
+        bus.settle(BusUnavailable("gone"))
+        await turns(3)
+        yield LINE
+
+    with anyio.fail_after(HANG_SECONDS):
+        summary = await stream_to(bus).run(pieces())
+    assert (summary["failed"], summary["stopped_at"]) == (ERRORS_REPORTED + 1, ERRORS_REPORTED + 1)
+    assert len(summary["errors"]) == ERRORS_REPORTED
+    assert (summary["errors"][0]["line"], summary["errors"][-1]["line"]) == (1, ERRORS_REPORTED + 1)
+    assert summary["errors"][-1]["code"] == "unavailable"
 
 
 async def test_answers_that_fail_when_the_sender_has_gone_are_not_logged(remote_bus) -> None:
