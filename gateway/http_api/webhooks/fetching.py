@@ -29,8 +29,10 @@ FAILED_SECONDS: Final = 60.0
 """How long a certificate that couldn't be fetched isn't asked for again."""
 
 _OK: Final = 200
-# An IPv4 address of any kind is inside: RFC 6052, 2.1 (NAT64), RFC 3056, 2 (6to4).
-_TRANSLATED: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("2002::/16"))
+# RFC 4291, 2.4: nothing else is given to anybody. NAT64 and IPv4 written as IPv6 are outside.
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+# An IPv4 address of any kind is inside: RFC 3056, 2 (6to4). For documents: RFC 9637.
+_NOT_UNICAST: Final = (ipaddress.IPv6Network("2002::/16"), ipaddress.IPv6Network("3fff::/20"))
 _MOST_KEPT: Final = 64
 _MOST_BYTES: Final = 65_536
 _FETCHES_PER_SECOND: Final = 1.0
@@ -71,9 +73,11 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(found, ipaddress.IPv6Address):
-        if any(found in network for network in _TRANSLATED):
-            return False
         found = found.ipv4_mapped or found
+    if isinstance(found, ipaddress.IPv6Address) and (
+        found not in _GLOBAL_UNICAST or any(found in network for network in _NOT_UNICAST)
+    ):
+        return False
     return found.is_global and not found.is_multicast
 
 

@@ -148,7 +148,9 @@ async def test_deliveries_that_need_one_certificate_wait_for_one_fetch(tmp_path)
         ("224.0.0.1", False),
         ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),
         ("::1", False), ("fe80::1%eth0", False), ("fd00::1", False),
-        ("::ffff:127.0.0.1", False), ("::", False),
+        ("::ffff:127.0.0.1", False), ("::ffff:8.8.8.8", True), ("::", False),
+        ("::7f00:1", False), ("::ffff:0:7f00:1", False), ("64:ff9b:1::a9fe:a9fe", False),
+        ("fec0::1", False), ("3fff::1", False),
         ("x", False),
     ],
 )  # fmt: skip
