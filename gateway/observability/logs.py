@@ -35,7 +35,7 @@ _encode_json: Final = json.JSONEncoder(separators=(",", ":")).encode  # plain AS
 _MASKED_NAMES: Final = r"(?:access_token|token|jwt|api_?key|key|secret|signature|sig|password|auth)"
 _QUERY: Final = re.compile(rf"([?&;]{_MASKED_NAMES}=)[^&;#\s\"']+", re.IGNORECASE)
 # Possessive: who writes a long line of names without values must not make it be read again and again.
-_PARAMETER: Final = re.compile(r"([?&;])([^&;#=\s\"']++)=[^&;#\s\"']+")
+_PARAMETER: Final = re.compile(r"([?&;])([^&;#=\s\"']++)=([^&;#\s\"']+)")
 _MOST_DECODED: Final = 3
 _IS_SECRET: Final = re.compile(_MASKED_NAMES, re.IGNORECASE).fullmatch
 _SHORTEST_AUTHORIZATION: Final = len("basic 12345678")
@@ -144,11 +144,19 @@ class Masking:
                 break
         if "=" in text and _QUERY.search(text):
             text = _QUERY.sub(rf"\1{MASK}", text)
-        if "%" in text and "=" in text:
-            text = _PARAMETER.sub(_masked_parameter, text)
+        if "=" in text and ("%" in text or "+" in text):
+            text = _PARAMETER.sub(self._parameter, text)
         if len(text) >= _SHORTEST_AUTHORIZATION and _AUTHORIZATION.search(text):
             text = _AUTHORIZATION.sub(rf"\1 {MASK}", text)
         return text
+
+    def _parameter(self, parameter: re.Match[str]) -> str:
+        """A parameter whose name or value is percent-encoded, in part or as a whole, once or more often."""
+        separator, name, value = parameter.groups()
+        decoded = _decoded(value.replace("+", " "))
+        if _IS_SECRET(_decoded(name)) or any(secret in decoded for secret in self._known):
+            return f"{separator}{name}={MASK}"
+        return parameter[0]
 
     def _masked(self, value: Any) -> Any:  # noqa: ANN401 - a record holds anything
         if isinstance(value, str):
@@ -162,14 +170,11 @@ class Masking:
         return self.text(repr(value))
 
 
-def _masked_parameter(parameter: re.Match[str]) -> str:
-    """A parameter whose name is percent-encoded, in part or as a whole, once or more often."""
-    separator, name = parameter.groups()
-    plain = name
+def _decoded(text: str) -> str:
     for _ in range(_MOST_DECODED):
-        if "%" in plain:
-            plain = unquote(plain)
-    return f"{separator}{name}={MASK}" if _IS_SECRET(plain) else parameter[0]
+        if "%" in text:
+            text = unquote(text)
+    return text
 
 
 def _shared(fields: Mapping[str, object]) -> list[Processor]:

@@ -111,6 +111,14 @@ def test_tokens_are_masked_by_where_they_stand(text: str, masked: str) -> None:
     assert Masking().text(text) == masked
 
 
+@pytest.mark.parametrize(
+    "written", ["abc/de+f g==", "abc%2Fde%2Bf%20g%3D%3D", "abc/de%2bf+g%3d=", "abc%252Fde%252Bf+g%253D%253D"]
+)
+def test_a_secret_is_masked_in_a_query_however_it_is_written(written: str) -> None:
+    masked = Masking(["abc/de+f g=="]).text(f"POST /v1/hooks/h?code={written}&x=1%20 HTTP/1.1")
+    assert masked == "POST /v1/hooks/h?code=***&x=1%20 HTTP/1.1"
+
+
 def test_a_very_short_secret_does_not_tear_up_the_log() -> None:
     assert Masking(["e"]).text("hello") == "hello"
 
