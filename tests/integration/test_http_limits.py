@@ -184,6 +184,12 @@ async def test_a_body_has_a_time_for_the_whole_and_lines_have_not(gateway_proces
     assert counted(gateway, "body_timeout") == before + 1
 
 
+def test_a_body_that_stops_is_refused_and_counted(gateway_process) -> None:
+    gateway = gateway_process('limits.body_timeout = "1s"\n' + HOOK, ENVIRONMENT)
+    assert answer_to(gateway, slow_body(1000)).startswith(b"HTTP/1.1 408 ")
+    assert counted(gateway, "body_timeout") == 1
+
+
 def drip(gateway: RunningGateway) -> tuple[bytes, bytes, float]:
     """Send a body and lines a little at a time; what each is answered, and the longest pause."""
     lines = (

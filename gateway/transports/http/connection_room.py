@@ -193,6 +193,10 @@ class ConnectionRoom:
             if not self._addresses[key]:
                 del self._addresses[key]
 
+    def count_late_body(self) -> None:
+        """A request was refused, since nothing more of its body came."""
+        self._refusals.count("body_timeout")
+
     def begin_handshake(self, connection: PlainConnection) -> None:
         """A TLS handshake begins on ``connection``."""
         self._handshakes.add(connection)

@@ -262,6 +262,7 @@ class GatewayHttpProtocol(HttpConnection):
             # It is the application that takes its time.
             self._bodies.start(self, self._body_late)
         else:
+            self.room.count_late_body()
             self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT))
 
     def _refuse(self, refused: RequestRefused) -> None:

@@ -504,4 +504,4 @@ async def test_a_server_without_websockets_is_told_of() -> None:
     ):
         answer = await client.get("/v1/ws", headers={"connection": "upgrade", "upgrade": "websocket"})
         assert (answer.status_code, "takes no WebSockets" in answer.json()["detail"]) == (501, True)
-        assert (await client.get("/v1/ws")).status_code == 404
+        assert (await client.get("/v1/ws")).status_code == 400
