@@ -41,6 +41,7 @@ HANDSHAKE = (
 BODY = "Content-Length: 1\r\nConnection: close\r\n\r\n1"
 EMPTY = "\r\n\r\n0\r\n\r\n"
 JSON = "Content-Type: application/json\r\n"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture(scope="module", params=["direct", "asgi"])
@@ -102,6 +103,7 @@ def chunked(head: str, body: str, trailer: str) -> str:
         ("Host: localhost\r\n" + JSON + "Origin: http://localhost\r\nOrigin: http://evil\r\n", 400),
         ("Host: localhost\r\n" + JSON + "Content-Length: 1\r\n", 400),
         ("Host: localhost\r\n" + JSON + "Accept: a/b\r\nAccept: */*\r\nCookie: a=b\r\nCookie: c=d\r\n", 202),
+        ("Host: localhost\r\n" + JSON + f"traceparent: {TRACE}\r\ntraceparent: {TRACE}\r\n", 202),
     ],
 )
 def test_single_fields_come_once_and_a_host_there_must_be(gateway, fields, expected) -> None:

@@ -30,7 +30,7 @@ SINGLE: Final = frozenset(
     access-control-request-method authorization content-length content-type date from gateway-key host
     idempotency-key if-modified-since if-unmodified-since last-event-id max-forwards origin
     proxy-authorization range referer sec-fetch-dest sec-fetch-mode sec-fetch-site sec-websocket-key
-    sec-websocket-version traceparent transfer-encoding user-agent
+    sec-websocket-version transfer-encoding user-agent
     """.split()
 )
 """Fields that are no lists: of two with such a name nobody can say which one counts."""
