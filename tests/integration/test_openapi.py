@@ -76,7 +76,7 @@ SUCCESSES = {
     "publishEvents": 202,
     "receiveWebhook": 202,
     "replayDelivery": 404,
-    "connect": 404,
+    "connect": 400,
     "disconnectSession": 404,
     "describeSession": 404,
     "drainNode": 404,
