@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.codecs.query import check_names, decode_query
-from gateway.core.topics.grammar import TopicLimits, parse_filter
+from gateway.core.topics.grammar import TopicLimits, intersects, parse_filter
 from gateway.errors import BadCommand
 from gateway.http_api.audit import note
 from gateway.http_api.progress import ProgressLines, wants_lines
@@ -25,7 +25,6 @@ from gateway.http_api.waiting_clients import while_connected
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.core.streams.configuration import StreamConfiguration
     from gateway.core.streams.stream import StreamMap
     from gateway.engine.lasting import LastingRequests
     from gateway.engine.purging import Purge, PurgeService
@@ -64,9 +63,11 @@ class PurgeRoute:
         parameters = QueryParams(decode_query(request.scope["query_string"]))
         check_names((name for name, _ in parameters.multi_items()), _PARAMETERS)
         stream = configured_stream(self._streams, request.path_params["stream"]).name
-        topic_filter = self._filter(self._streams[stream], parameters)
+        topic_filter = self._filter(parameters)
         before = _before(parameters.get("before"))
-        if _dry_run(parameters.get("dry_run")):
+        dry_run = _dry_run(parameters.get("dry_run"))
+        await self._check_holds(stream, topic_filter)
+        if dry_run:
             return await self._measure(request, stream, topic_filter, before)
         purge = self._purges.purge(stream, topic_filter, before, subject=principal.subject)
         if wants_lines(request):
@@ -93,13 +94,24 @@ class PurgeRoute:
             {"count": found.messages, "bytes": found.bytes, "first": found.first, "last": found.last}
         )
 
-    def _filter(self, stream: StreamConfiguration, parameters: QueryParams) -> str:
+    def _filter(self, parameters: QueryParams) -> str:
         text = parameters.get("filter")
         if text is None:
             raise BadCommand("filter is missing: a purge says what goes; '#' is everything")
-        topic_filter = parse_filter(text, self._topic_limits)
-        check_meets(stream, topic_filter)
-        return topic_filter
+        return parse_filter(text, self._topic_limits)
+
+    async def _check_holds(self, stream: str, topic_filter: str) -> None:
+        """Refuse a filter of another stream; not one of what this stream captured once and holds still.
+
+        Raises:
+            BadFilter: it is such a one.
+            StreamUnavailable: the store can't be reached, or its index isn't complete.
+        """
+        configuration = self._streams[stream]
+        if intersects(topic_filter, configuration.filter):
+            return
+        if not (await self._purges.measure(stream, topic_filter, None)).messages:
+            check_meets(configuration, topic_filter)
 
 
 def _before(text: str | None) -> int | None:

@@ -216,6 +216,24 @@ def test_nothing_of_it_is_left_in_the_files(gateway_process: StartGateway) -> No
     assert not any(SECRET.encode() in each.read_bytes() for each in files)
 
 
+def test_what_a_stream_captured_once_can_be_purged_alone(gateway_process: StartGateway) -> None:
+    store = '[store]\nurl = "sqlite:data/streams.db"\n'
+    node = gateway_process(store + STREAM)
+    for name in ("anne", "bert"):
+        publish(node, f"chat/old/{name}", name)
+    node.stop()
+    narrowed = store + STREAM.replace("chat/#", "chat/new/#")
+    (node.directory / "gateway.toml").write_text(narrowed, "utf-8")
+    node.start()
+    url = f"{node.url}/v1/streams/chat/messages"
+    assert httpx2.delete(url, params={"filter": "chat/old/anne", "dry_run": "true"}).json()["count"] == 1
+    assert purge(node, filter="chat/old/anne")["purged"] == 1
+    refused = httpx2.delete(url, params={"filter": "chat/old/anne"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad_filter")
+    left = httpx2.get(url, params={"filter": "#"}).json()["messages"]
+    assert [each["topic"] for each in left] == ["chat/old/bert"]
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [
