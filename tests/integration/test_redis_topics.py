@@ -255,6 +255,47 @@ async def test_values_that_a_node_without_them_trims_stay(url: str, prefix: str)
 
 
 @watched
+async def test_values_that_end_and_leave_the_log_by_a_node_without_them_are_gone(
+    url: str, prefix: str
+) -> None:
+    kept = streams(last_values=True)
+    async with running(url, prefix, kept) as store:
+        await say(store, "s/a", "s/b", "s/c", "s/d")
+    async with running(url, prefix, streams(max_messages=2)) as store:
+        await say(store, "s/c")
+        await store.append("s", Publication("s/b", "end", 0, None, deleted=True))
+        await say(store, "s/c", "s/d")
+        assert (await store.bounds("s")).first == 7
+    async with running(url, prefix, kept) as store:
+        for topic_filter in ("#", "s/+"):
+            page = await store.snapshot("s", topic_filter, 0, None, messages=9)
+            assert [(each.topic, each.offset) for each in page.publications] == [
+                ("s/a", 1), ("s/c", 7), ("s/d", 8),
+            ]  # fmt: skip
+        assert (await store.last_value("s", "s/b"))[1] is None
+        assert [each.topic for each in (await store.topics("s", "#", after=None, limit=9)).topics] == [
+            "s/a", "s/c", "s/d",
+        ]  # fmt: skip
+        assert (await store.describe("s")).last_values == 3
+
+
+@watched
+async def test_what_is_trimmed_before_it_was_looked_up_is_a_last_value_all_the_same(
+    url: str, prefix: str
+) -> None:
+    async with running(url, prefix, streams()) as store:
+        await say(store, "s/a", "s/b", "s/c", "s/a")
+        await store.append("s", Publication("s/b", "end", 0, None, deleted=True))
+    async with running(url, prefix, streams(max_messages=2, last_values=True)) as store:
+        await say(store, "s/d", "s/e")
+        assert (await store.bounds("s")).first == 6
+        page = await store.snapshot("s", "#", 0, None, messages=9)
+        assert [(each.topic, each.offset) for each in page.publications] == [
+            ("s/c", 3), ("s/a", 4), ("s/d", 6), ("s/e", 7),
+        ]  # fmt: skip
+
+
+@watched
 async def test_the_documented_rights_are_enough_for_the_index(
     client: redis.Redis, url: str, prefix: str
 ) -> None:

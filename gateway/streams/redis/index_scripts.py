@@ -1,4 +1,4 @@
-"""What changes a stream's index in Redis besides appends: what tends it, and what purges.
+"""What changes a stream's index in Redis besides what is appended: what leaves, what tends it, what purges.
 
 One call is one bounded step, right whatever happened since the one before, and complete in itself.
 """
@@ -7,6 +7,75 @@ from __future__ import annotations
 
 from gateway.streams.redis.script_parts import HOLES, INDEX, script
 from gateway.streams.redis.search_scripts import SEARCHING
+
+# A part of the script that appends.
+LETTING_GO = r"""
+-- What goes takes its member of the index along, or becomes a last value that is kept beyond the log. Gives
+-- the offset reached: the bytes read for it are bounded.
+local function let_go(begin, stop)
+  local unsure = index.filled ~= 1 or index.kept_to ~= last
+  local bytes, removed, at = 0, 0, begin
+  local behind = {} -- groups that have not come to all of it
+  for _, name in ipairs(redis.call('ZRANGE', cursors, '-inf', '(' .. text(stop - 1), 'BYSCORE')) do
+    local group_filter = redis.call('HGET', groups, 'f:' .. name)
+    if group_filter then
+      behind[#behind + 1] = {name = name, lost = 0, filter = levels_of(group_filter),
+        offered = tonumber(redis.call('ZSCORE', cursors, name))}
+    end
+  end
+  while at < stop and bytes < 1048576 do
+    local entries = redis.call('XRANGE', log, id(at), text(stop - 1), 'COUNT', 64)
+    local keys, newest_entries = {}, {}
+    for _, entry in ipairs(entries) do
+      local record = entry[2][4]
+      local topic_key = record and key_in(record)
+      if topic_key then
+        for _, group in ipairs(behind) do
+          if leading(entry[1]) > group.offered and matching(group.filter, levels_of(topic_of(topic_key))) then
+            group.lost = group.lost + 1
+          end
+        end
+        if not newest_entries[topic_key] then keys[#keys + 1] = topic_key end
+        newest_entries[topic_key] = entry
+        bytes = bytes + #record
+      end
+    end
+    for _, group in ipairs(behind) do
+      if group.lost > 0 then redis.call('HINCRBY', groups, 'l:' .. group.name, group.lost) end
+      group.lost = 0
+    end
+    at = #entries == 64 and leading(entries[64][1]) + 1 or stop
+    local scores = #keys > 0 and index.kept_to >= 0 and redis.call('ZMSCORE', order, unpack(keys)) or {}
+    for number, topic_key in ipairs(keys) do
+      local score, entry = scores[number] and tonumber(scores[number]), newest_entries[topic_key]
+      local until_, offset = at, leading(entry[1])
+      -- What nodes without last values appended may go before anybody has looked it up: what it replaces, or
+      -- ends, must not be taken for the newest that there was.
+      if unsure and (score or valued) and (score or 0) < offset and genuine(entry) then
+        local latest_member = down(topic_key, last, 1)[1]
+        if not latest_member or offset_of(latest_member) <= offset then
+          if deletes(entry[2][4]) then
+            if score then forget_value(topic_key, score) end
+          else
+            redis.call('ZADD', order, text(offset), topic_key)
+            score = offset
+          end
+        end
+      end
+      if score and score < at and score == offset then
+        redis.call('HSET', values, topic_key, entry[2][2] .. '\0' .. entry[2][4])
+        removed, until_ = removed + 1, score
+      end
+      removed = removed + redis.call('ZREMRANGEBYLEX', topics, '[' .. topic_key .. '\0\0',
+        '(' .. member_of(topic_key, until_))
+    end
+  end
+  if index.from <= begin and removed < at - begin - (missing > 0 and known_missing(begin, at) or 0) then
+    index.sweep = math.max(index.sweep, at)
+  end
+  return at
+end
+"""
 
 # ARGV also: which node this is; 1 where last values are kept; what it was doing, and where it was with that.
 _TEND = r"""

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.core.streams.configuration import Bounds
 from gateway.redis.servers import channel_prefix
 from gateway.streams.redis.group_script_parts import GROUP_KEYS
+from gateway.streams.redis.index_scripts import LETTING_GO
 from gateway.streams.redis.script_parts import HOLES, INDEX, script
 from gateway.streams.redis.search_scripts import MATCHING
 
@@ -187,57 +188,9 @@ if keep < limit and gone(keep) then
   keep = high
 end
 
--- What goes takes its member of the index along, or becomes a last value that is kept beyond the log. Gives
--- the offset reached: the bytes read for it are bounded.
-local function let_go(begin, stop)
-  local bytes, removed, at = 0, 0, begin
-  local behind = {} -- groups that have not come to all of it
-  for _, name in ipairs(redis.call('ZRANGE', cursors, '-inf', '(' .. text(stop - 1), 'BYSCORE')) do
-    local group_filter = redis.call('HGET', groups, 'f:' .. name)
-    if group_filter then
-      behind[#behind + 1] = {name = name, lost = 0, filter = levels_of(group_filter),
-        offered = tonumber(redis.call('ZSCORE', cursors, name))}
-    end
-  end
-  while at < stop and bytes < 1048576 do
-    local entries = redis.call('XRANGE', log, id(at), text(stop - 1), 'COUNT', 64)
-    local keys, newest_entries = {}, {}
-    for _, entry in ipairs(entries) do
-      local record = entry[2][4]
-      local topic_key = record and key_in(record)
-      if topic_key then
-        for _, group in ipairs(behind) do
-          if leading(entry[1]) > group.offered and matching(group.filter, levels_of(topic_of(topic_key))) then
-            group.lost = group.lost + 1
-          end
-        end
-        if not newest_entries[topic_key] then keys[#keys + 1] = topic_key end
-        newest_entries[topic_key] = entry
-        bytes = bytes + #record
-      end
-    end
-    for _, group in ipairs(behind) do
-      if group.lost > 0 then redis.call('HINCRBY', groups, 'l:' .. group.name, group.lost) end
-      group.lost = 0
-    end
-    at = #entries == 64 and leading(entries[64][1]) + 1 or stop
-    local scores = #keys > 0 and index.kept_to >= 0 and redis.call('ZMSCORE', order, unpack(keys)) or {}
-    for number, topic_key in ipairs(keys) do
-      local score, entry = scores[number] and tonumber(scores[number]), newest_entries[topic_key]
-      local until_ = at
-      if score and score < at and score == leading(entry[1]) then
-        redis.call('HSET', values, topic_key, entry[2][2] .. '\0' .. entry[2][4])
-        removed, until_ = removed + 1, score
-      end
-      removed = removed + redis.call('ZREMRANGEBYLEX', topics, '[' .. topic_key .. '\0\0',
-        '(' .. member_of(topic_key, until_))
-    end
-  end
-  if index.from <= begin and removed < at - begin - (missing > 0 and known_missing(begin, at) or 0) then
-    index.sweep = math.max(index.sweep, at)
-  end
-  return at
-end
+"""
+
+_TRIM = r"""
 local reached = keep
 if keep > first then
   reached = let_go(first, keep)
@@ -341,7 +294,7 @@ return {epoch, first, last, header, raised,
 """
 
 
-APPEND = script(HOLES, INDEX, MATCHING, _APPEND)
+APPEND = script(HOLES, INDEX, MATCHING, _APPEND, LETTING_GO, _TRIM)
 READ = script(HOLES, _READ)
 DESCRIBE = script(HOLES, _DESCRIBE)
 
