@@ -49,9 +49,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Printed:
-    """A message to print, and where its filter's messages go on behind it; None where nobody keeps that."""
+    """A message to print, and where its filter's messages go on behind it; None where nobody keeps that.
 
-    message: Message
+    Without a message it says the same of a filter whose history has all come.
+    """
+
+    message: Message | None
     filter: str
     positions: dict[str, PositionFields] | None
 
@@ -92,13 +95,24 @@ async def _subscribe(
 ) -> None:
     topic_filter, earlier = request.filters[index], request.filters[:index]
     kept = request.positions
-    async with client.subscribe(
-        topic_filter,
-        start=request.start,
-        resume=None if kept is None else kept.positions(topic_filter),
-        overflow=request.overflow,
-        gaps=True,
-    ) as subscription:
+
+    def caught_up() -> None:
+        # Within a snapshot there is no position: it is the whole of it that a later run goes on behind, also
+        # where nothing follows.
+        if kept is not None:
+            group.start_soon(incoming.send, _Printed(None, topic_filter, subscription.positions))
+
+    async with (
+        anyio.create_task_group() as group,
+        client.subscribe(
+            topic_filter,
+            start=request.start,
+            resume=None if kept is None else kept.positions(topic_filter),
+            overflow=request.overflow,
+            gaps=True,
+            on_caught_up=caught_up,
+        ) as subscription,
+    ):
         if kept is not None:
             kept.keep({topic_filter: subscription.positions})
         sys.stderr.write(f"subscribed to {topic_filter!r}\n")
@@ -120,12 +134,12 @@ async def _write(messages: MemoryObjectReceiveStream[_Printed], request: Request
         while len(batch) < most and messages.statistics().current_buffer_used:
             batch.append(messages.receive_nowait())
         await to_thread.run_sync(_print, batch, write, request.positions, abandon_on_cancel=True)
-        shown += len(batch)
+        shown += sum(each.message is not None for each in batch)
     return True
 
 
 def _print(batch: list[_Printed], write: Callable[[list[Message]], None], kept: PositionFile | None) -> None:
-    write([printed.message for printed in batch])
+    write([printed.message for printed in batch if printed.message is not None])
     # Kept after the messages are out: a run that is killed in between repeats them, and skips none.
     if kept is not None:
         kept.keep({printed.filter: printed.positions for printed in batch if printed.positions is not None})

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from gateway.client import Client
+from tests.integration.raw_client import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +22,17 @@ if TYPE_CHECKING:
     from tests.integration.conftest import RunningGateway
 
 SECONDS = 20.0
-SETTINGS = '[store]\nurl = "memory:"\n[[streams]]\nname = "orders"\nfilter = "orders/#"\n'
+SETTINGS = """
+[store]
+url = "memory:"
+[[streams]]
+name = "orders"
+filter = "orders/#"
+[[streams]]
+name = "devices"
+filter = "devices/#"
+last_values = true
+"""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +64,11 @@ def subscribe(gateway: RunningGateway, *arguments: str) -> tuple[int, list[Any],
     )
 
 
+def start(gateway: RunningGateway, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gateway", "subscribe", "--url", gateway.url, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
 async def test_it_begins_where_it_is_told_to(gateway: RunningGateway) -> None:
     await publish(gateway, "orders/a", 1, 2, 3)
     _, data, _ = subscribe(gateway, "orders/a", "orders/+", "--from", "earliest", "--count", "3")
@@ -74,3 +92,24 @@ async def test_the_position_file_goes_on_where_the_last_run_ended(
     assert subscribe(gateway, "orders/c", "--position-file", kept[1], "--timeout", "1")[:2] == (0, [])
     await publish(gateway, "orders/c", 9)
     assert subscribe(gateway, "orders/c", *kept, "--count", "1")[:2] == (0, [9])
+
+
+async def test_a_snapshot_is_gone_on_behind_once_all_of_it_was_printed(
+    gateway: RunningGateway, tmp_path: Path
+) -> None:
+    file = tmp_path / "kept"
+    kept = ("--position-file", str(file), "--from", "snapshot")
+    for number in range(3):
+        await publish(gateway, f"devices/{number}", number)
+    # What was printed of one that was left within is a part, and nothing says which.
+    assert subscribe(gateway, "devices/#", *kept, "--count", "2")[:2] == (0, [0, 1])
+    assert json.loads(file.read_text("utf-8")) == {"devices/#": {}}
+    reader = await anyio.to_thread.run_sync(start, gateway, "devices/#", *kept)
+    try:
+        await until(lambda: json.loads(file.read_text("utf-8")) != {"devices/#": {}})
+    finally:
+        reader.terminate()
+        out, _ = await anyio.to_thread.run_sync(reader.communicate)
+    assert [json.loads(line)["data"] for line in out.splitlines()] == [0, 1, 2]
+    await publish(gateway, "devices/1", 9)
+    assert subscribe(gateway, "devices/#", *kept, "--count", "1")[:2] == (0, [9])
