@@ -30,7 +30,7 @@ _VERSION: Final = "1"
 _EPOCH_BYTES = 32
 _OFFSET_DIGITS = 16
 _POSITION: Final = re.compile(r"([A-Za-z0-9._-]{1,64}):([A-Za-z0-9._~%-]{1,128}):([0-9]{1,16})", re.ASCII)
-_APART: Final = re.compile(r"([A-Za-z0-9._~%-]{1,4096})=(.+)", re.ASCII)
+_APART: Final = re.compile(r"([A-Za-z0-9._~%-]+)=(.+)", re.ASCII)
 
 
 def encode_event_id(point: ResumePoint) -> bytes:

@@ -75,3 +75,12 @@ def test_whatever_comes_back_is_read_or_not_but_never_fails(text: str) -> None:
 )
 def test_what_is_no_id_of_ours_is_refused(text: str) -> None:
     assert decode_event_id(text) is None
+
+
+def test_the_longest_filter_that_an_id_has_room_for_comes_back() -> None:
+    before = point({}, {"é" * 1300: {"s": Position("e", 1)}})
+    text = encode_event_id(before)
+    assert len(text) <= LONGEST_ID
+    after = decode_event_id(text.decode())
+    assert after is not None
+    assert after.apart == before.apart
