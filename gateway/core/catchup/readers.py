@@ -156,7 +156,10 @@ class Reader:
             # What the tail has yet to give is the live path's, to be joined first; not so in a phase, which
             # ends at a place of its own, where the reader waits for the tail.
             until = window.last if phase is None else phase.source.through
-            if not _is_beyond_retention(phase) and (phase is not None or bounds.first - 1 <= until):
+            if phase is None and bounds.first - 1 > until:
+                # The log has let go of more than the tail has come to, which has to tell of that first.
+                return frames or None
+            if not _is_beyond_retention(phase):
                 self._skip(stream, min(bounds.first - 1, until), frames)
             if isinstance(page, SelectedPage):
                 self._take_selected(request, page, until, room, frames)

@@ -342,6 +342,13 @@ def test_a_selected_page_with_nothing_in_it_leads_on_too() -> None:
     assert reader.take(asked(reader), selected(path, 600, through=600), 10_000) is None
 
 
+def test_a_selected_page_of_a_log_that_was_trimmed_past_the_tail_waits_for_the_tail() -> None:
+    path = followed_stream(last=4)
+    _, _, reader = reading((path, 2), topic_filter="s/rare")
+    assert reader.take(asked(reader), SelectedPage(Bounds("e1", 9, 8), [], 8), 1000) is None
+    assert reader.positions[path].offset == 2, "what is gone in between would not be told"
+
+
 def test_a_selected_page_is_taken_in_parts() -> None:
     path = followed_stream(last=1000)
     _, _, reader = reading((path, 0), topic_filter="s/rare")
