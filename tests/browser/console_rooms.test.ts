@@ -70,11 +70,11 @@ it("topics: history, tree and state of a filter that is in the address", async (
   await page.getByRole("heading", { name: "Nodes" }).waitFor();
   await page.getByRole("navigation", { name: "Rooms" }).getByRole("link", { name: "Topics" }).click();
   await opened.line("orders/eu/paid").first().waitFor();
-  expect(new URL(page.url()).hash).toContain("filter=orders%2F%23&filter=devices%2F%23&from=last%3A100");
+  await expect.poll(() => new URL(page.url()).hash).toContain("filter=orders%2F%23&filter=devices%2F%23&from=last%3A100");
 
   await page.getByRole("navigation", { name: "View" }).getByRole("link", { name: "Topics" }).click();
   await opened.line("created").first().waitFor();
-  expect(page.url()).toContain("view=tree");
+  await expect.poll(() => page.url()).toContain("view=tree");
   await opened.line(/^▾orders/).focus();
   await page.keyboard.press("ArrowLeft");
   await expect.poll(() => opened.line("created").count()).toBe(0);
@@ -82,7 +82,7 @@ it("topics: history, tree and state of a filter that is in the address", async (
   await opened.line("created").first().waitFor();
   await page.getByRole("button", { name: "Only orders/eu", exact: true }).click();
   await page.locator(".chip:not(.pending)").getByText("orders/eu/#").waitFor();
-  expect(new URL(page.url()).hash).toContain("filter=orders%2Feu%2F%23");
+  await expect.poll(() => new URL(page.url()).hash).toContain("filter=orders%2Feu%2F%23");
 
   await page.goto(`${gateway.url}/#/topics?filter=devices/%23&view=state`);
   await page.getByText("10 topics, current").waitFor();
@@ -159,7 +159,7 @@ it("streams: lists the topics of one", async () => {
   await expect.poll(() => opened.line().count()).toBe(3);
   await opened.line("orders/eu/paid").click();
   await expect.poll(() => opened.line("orders/eu/paid").count()).toBe(10);
-  expect(page.url()).toContain("filter=orders%2Feu%2Fpaid");
+  await expect.poll(() => page.url()).toContain("filter=orders%2Feu%2Fpaid");
 });
 
 it("streams: reads at an offset, and purges after having said how many", async () => {

@@ -66,10 +66,10 @@ it("several filters give one line for each message, and one goes without the oth
   await gateway.publish("other/one", "3");
   await opened.line("other/one").waitFor();
   expect(await opened.line("both/two").count()).toBe(0);
-  expect(opened.page.url()).toContain("filter=%2B%2Fone");
+  await expect.poll(() => opened.page.url()).toContain("filter=%2B%2Fone");
   await opened.page.getByRole("button", { name: "Unsubscribe from +/one" }).click();
   await opened.page.locator(".chip").waitFor({ state: "detached" });
-  expect(opened.page.url()).not.toContain("filter=");
+  await expect.poll(() => opened.page.url()).not.toContain("filter=");
 });
 
 it("a reload keeps the filters, and the keyboard goes through the list", async () => {
