@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 
     from websockets.http11 import Request, Response
 
+ACK_WAIT = 60_000
+"""How long a delivery is leased for, milliseconds."""
+
 REPLIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "subscribe": lambda c: {"op": "subscribed", "filter": c["filter"], "positions": {}, "recovered": None},
     "unsubscribe": lambda c: {"op": "unsubscribed", "filter": c["filter"]},
     "publish": lambda c: {"op": "published", "id": c.get("id", "made")},
-    "consume": lambda c: {"op": "consuming", "ack_wait": 60_000, **_group(c), "credit": c["credit"]},
+    "consume": lambda c: {"op": "consuming", "ack_wait": ACK_WAIT, **_group(c), "credit": c["credit"]},
     "release": lambda c: {"op": "released", **_group(c)},
     "ack": lambda c: {"op": "acked", "deliveries": c["deliveries"], "stale": []},
     "nack": lambda c: {"op": "acked", "deliveries": c["deliveries"], "stale": []},
@@ -85,7 +89,8 @@ class Peer:
 
     async def deliver(self, token: str, *, offset: int = 1, data: Any = None) -> None:
         """A delivery of the group ``s/g``."""
-        lease = {"delivery": token, "group": "g", "attempt": 1, "deadline": 0, "fence": offset}
+        deadline = int(time.time() * 1000) + ACK_WAIT
+        lease = {"delivery": token, "group": "g", "attempt": 1, "deadline": deadline, "fence": offset}
         message = {"topic": "s/a", "id": "1", "time": 0, "stream": "s", "offset": offset, "data": data}
         await self.send(op="delivery", **lease, **message)
 
