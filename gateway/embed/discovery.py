@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
+from gateway.codecs.url_path import written_path
 from gateway.embed.gateway import Gateway
-from gateway.embed.mounting import UNQUOTED, Mounted
+from gateway.embed.mounting import Mounted
 from gateway.transports.websocket.connection import WEBSOCKET_PATH
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def mounts(app: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Ga
 
 def websocket_paths(app: object) -> frozenset[bytes]:
     """The paths whose WebSockets may be taken over, as they stand in a request."""
-    return frozenset(quote(f"{prefix}{WEBSOCKET_PATH}", UNQUOTED).encode() for prefix, _ in mounts(app))
+    return frozenset(written_path(f"{prefix}{WEBSOCKET_PATH}").encode() for prefix, _ in mounts(app))
 
 
 def _list(routes: object) -> list[Any]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from starlette.responses import RedirectResponse
 
+from gateway.codecs.url_path import written_path
 from gateway.transports.http.scopes import path_below_mount
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-UNQUOTED: Final = "/:@!$&'()*+,;="
-"""What paths are written with as it is, by browsers too: RFC 3986, 3.3."""
 
 _NEEDLESS: Final = re.compile(rb"(?i)%(?:2[def]|3\d|[46][1-9a-f]|[57][0-9a]|5f|7e)")
 """Escapes of ``/``, and of what never needs one: RFC 3986, 2.3."""
@@ -62,7 +60,7 @@ class Mounted:
             below: Scope = {"app": self.app, "app_root_path": root, **scope, "root_path": root + self.path}
             await self.gateway(below, receive, send)
         elif path == self.path and self.path and scope["type"] == "http":
-            await RedirectResponse(quote(f"{root}{self.path}/", UNQUOTED))(scope, receive, send)
+            await RedirectResponse(written_path(f"{root}{self.path}/"))(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

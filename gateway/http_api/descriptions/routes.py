@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.codecs.url_path import written_path
 from gateway.http_api.descriptions.documents import Document, asyncapi_document, openapi_document
 from gateway.http_api.publishing.limits import PublishingLimits
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
-
-_UNQUOTED: Final = "/:@!$&'()*+,;="
-"""What paths are written with as it is: RFC 3986, 3.3."""
 
 
 def description_routes(limits: PublishingLimits | None = None) -> list[Route]:
@@ -47,7 +44,7 @@ def _document_route(path: str, document: Document, below: Callable[[Document, st
     body = _json(document)
 
     async def serve(request: Request) -> Response:
-        mount = quote(request.scope.get("root_path", ""), _UNQUOTED)
+        mount = written_path(request.scope.get("root_path", ""))
         return Response(body if not mount else _json(below(document, mount)), media_type="application/json")
 
     return Route(path, serve, methods=["GET"])
