@@ -229,6 +229,7 @@ class FramedPublication(Publication):
         return super()._frame_of_another(encoder)
 
 
+# Written out a second time: a compiled class has no ``__slots__`` that could be asked.
 _READ_LATER = frozenset(
     (
         "binary",

@@ -223,7 +223,8 @@ class LocalGroup:
         full = not group.room
         answers = [each.life == life and group.ack(each.offset, each.fence) for each in leases]
         await self._keeper.keep()
-        (self.wake if full else self._wake_if_free)()
+        wake = self.wake if full else self._wake_if_free
+        wake()
         return answers
 
     async def reject(self, leases: Sequence[Lease], *, delay: int | None, dead: bool) -> Sequence[bool]:
